@@ -1,0 +1,130 @@
+//! The options of `#[dispatcher]` itself.
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::{
+    Ident, LitStr, Path, Token,
+    ext::IdentExt,
+    parse::{Parse, ParseStream, Parser},
+    parse_quote,
+};
+
+use crate::errors::Errors;
+
+/// The members that every request may have, whatever the key and the payload are called.
+const RESERVED: [&str; 3] = ["id", "seq", "resume"];
+
+const EXPECTED: &str = "expected `key`, `payload`, `flat` or `crate`";
+
+/// `key = "method", payload = "message", flat, crate = path`.
+pub(crate) struct Args {
+    pub(crate) key: Option<LitStr>,
+    pub(crate) payload: Option<LitStr>,
+    pub(crate) flat: Option<Ident>,
+    /// What the expansion calls this framework.
+    pub(crate) krate: Path,
+}
+
+impl Args {
+    /// Reads the options. A wrong one is reported and left out, and the ones behind it are still read.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self { key: None, payload: None, flat: None, krate: parse_quote!(::kengine) };
+        let mut seen = Vec::new();
+        let options = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if let Err(error) = args.option(input, &mut seen) {
+                    errors.push(error);
+                    skip_to_comma(input)?;
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = options.parse2(tokens) {
+            errors.push(error);
+        }
+        args.validate(errors);
+        args
+    }
+
+    fn option(&mut self, input: ParseStream<'_>, seen: &mut Vec<Ident>) -> syn::Result<()> {
+        let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
+        match name.to_string().as_str() {
+            "key" => {
+                self.key = Some(member(input, r#"`key` takes a string literal: `key = "method"`"#)?);
+            }
+            "payload" => {
+                self.payload =
+                    Some(member(input, r#"`payload` takes a string literal: `payload = "message"`"#)?);
+            }
+            "flat" if input.is_empty() || input.peek(Token![,]) => self.flat = Some(name.clone()),
+            "flat" => return Err(input.error("`flat` takes no value")),
+            "crate" => {
+                self.krate =
+                    value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")?;
+            }
+            unknown => {
+                let message = format!("unknown option `{unknown}`; {EXPECTED}");
+                return Err(syn::Error::new(name.span(), message));
+            }
+        }
+        if !input.is_empty() && !input.peek(Token![,]) {
+            return Err(input.error("expected `,`"));
+        }
+        if seen.contains(&name) {
+            return Err(syn::Error::new(name.span(), format!("`{name}` is given twice")));
+        }
+        seen.push(name);
+        Ok(())
+    }
+
+    fn validate(&self, errors: &mut Errors) {
+        for (name, literal) in [("key", &self.key), ("payload", &self.payload)] {
+            let Some(literal) = literal else { continue };
+            let value = literal.value();
+            if value.is_empty() {
+                errors.at(literal, format_args!("`{name}` must not be empty"));
+            } else if RESERVED.contains(&value.as_str()) {
+                errors.at(literal, format_args!("`{value}` is a member of its own; choose another name"));
+            }
+        }
+        if let (Some(flat), Some(_)) = (&self.flat, &self.payload) {
+            errors.at(flat, "`flat` and `payload` exclude each other; remove one of them");
+        } else if self.flat.is_none()
+            && self.key_name() == self.payload_name()
+            && let Some(literal) = self.payload.as_ref().or(self.key.as_ref())
+        {
+            errors.at(literal, "`key` and `payload` must differ");
+        }
+    }
+
+    fn key_name(&self) -> String {
+        self.key.as_ref().map_or_else(|| "method".into(), LitStr::value)
+    }
+
+    fn payload_name(&self) -> String {
+        self.payload.as_ref().map_or_else(|| "message".into(), LitStr::value)
+    }
+}
+
+/// `= "…"`, or the error that says what is expected.
+fn member(input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
+    value(input, <LitStr as Parse>::parse, expected)
+}
+
+fn value<T>(
+    input: ParseStream<'_>,
+    parse: fn(ParseStream<'_>) -> syn::Result<T>,
+    expected: &str,
+) -> syn::Result<T> {
+    input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), expected))?;
+    parse(input).map_err(|error| syn::Error::new(error.span(), expected))
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Our attributes on the items of a block: found, read, and taken out.
+
+use std::fmt;
+
+use syn::{
+    Attribute, Ident, LitStr, Meta, Path, Token, ext::IdentExt, parse::ParseStream, punctuated::Punctuated,
+};
+
+use crate::errors::Errors;
+
+/// What a method is marked as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Route,
+    Heartbeat,
+    Fallback,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Route, Self::Heartbeat, Self::Fallback];
+
+    /// The attribute's name, which is also what the method is called in errors.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Heartbeat => "heartbeat",
+            Self::Fallback => "fallback",
+        }
+    }
+
+    /// With its article: a block has any number of routes and one of each other kind.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Route => "a route",
+            Self::Heartbeat => "the heartbeat",
+            Self::Fallback => "the fallback",
+        }
+    }
+
+    /// The kind of an attribute of this path: `route`, `kengine::route`, or behind the path given as `crate`.
+    fn of(path: &Path, krate: &Path) -> Option<Self> {
+        let name = &path.segments.last()?.ident;
+        let kind = Self::ALL.into_iter().find(|kind| name == kind.name())?;
+        let parent = || path.segments.iter().take(path.segments.len() - 1).map(|segment| &segment.ident);
+        let ours = parent().next().is_none()
+            || parent().eq(["kengine"])
+            || parent().eq(krate.segments.iter().map(|segment| &segment.ident));
+        ours.then_some(kind)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One of our attributes on an item.
+pub(crate) struct Mark {
+    pub(crate) kind: Kind,
+    name: Name,
+    pub(crate) original: Attribute,
+}
+
+/// What stands in the parentheses of `#[route("name")]`.
+enum Name {
+    Given(LitStr),
+    /// There are none: it is the method's own.
+    Own,
+    /// Not a name; that has been reported.
+    Broken,
+}
+
+impl Mark {
+    /// The name of a route; of `r#move` without one of its own it is `move`.
+    pub(crate) fn route_name(&self, method: &Ident) -> Option<LitStr> {
+        match &self.name {
+            Name::Given(name) => Some(name.clone()),
+            Name::Own => Some(LitStr::new(&method.unraw().to_string(), method.span())),
+            Name::Broken => None,
+        }
+    }
+}
+
+/// Takes our attributes out of an item's.
+///
+/// ```text
+/// #[doc = "…"] #[route("chat")] #[cfg(debug)]   →   #[doc = "…"] #[cfg(debug)]   and   Mark(Route, "chat")
+/// ```
+pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    attrs.retain(|attr| {
+        if let Some(kind) = Kind::of(attr.path(), krate) {
+            let name = name(kind, &attr.meta).unwrap_or_else(|error| {
+                errors.push(error);
+                Name::Broken
+            });
+            marks.push(Mark { kind, name, original: attr.clone() });
+            return false;
+        }
+        // Left in, it would turn into an attribute that nobody takes, and a second error.
+        let Some((kind, hidden)) = hidden(attr, krate) else { return true };
+        errors.at(
+            hidden,
+            format_args!(
+                "`#[{kind}]` inside `cfg_attr` is not visible to `#[dispatcher]`; put `#[cfg(…)]` on the method"
+            ),
+        );
+        marks.push(Mark { kind, name: Name::Broken, original: attr.clone() });
+        false
+    });
+    marks
+}
+
+/// `("chat")`, or nothing.
+fn name(kind: Kind, meta: &Meta) -> syn::Result<Name> {
+    match meta {
+        Meta::Path(_) => Ok(Name::Own),
+        Meta::List(list) if kind == Kind::Route => list.parse_args_with(given),
+        Meta::NameValue(pair) if kind == Kind::Route => Err(syn::Error::new_spanned(&pair.value, NO_NAME)),
+        _ => Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options"))),
+    }
+}
+
+const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
+
+/// `"chat"`, and no option behind it.
+fn given(input: ParseStream<'_>) -> syn::Result<Name> {
+    let name: LitStr = input.parse().map_err(|error| syn::Error::new(error.span(), NO_NAME))?;
+    if !name.suffix().is_empty() {
+        return Err(syn::Error::new(name.span(), NO_NAME));
+    }
+    input.parse::<Option<Token![,]>>()?;
+    if input.is_empty() {
+        return Ok(Name::Given(name));
+    }
+    let option = input.call(Ident::parse_any)?;
+    let message = format!("unknown option `{option}`; `#[route]` takes a name and nothing else");
+    Err(syn::Error::new(option.span(), message))
+}
+
+/// One of ours inside a `cfg_attr`.
+fn hidden(attr: &Attribute, krate: &Path) -> Option<(Kind, Meta)> {
+    if !attr.path().is_ident("cfg_attr") {
+        return None;
+    }
+    let metas = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+    metas.into_iter().skip(1).find_map(|meta| Some((Kind::of(meta.path(), krate)?, meta)))
+}
+
+/// That a method is marked twice: as the same, or as two different things.
+pub(crate) fn twice(first: Kind, second: Kind, method: &Ident) -> String {
+    let method = method.unraw();
+    if first == second {
+        format!("`{method}` already has a `#[{first}]`")
+    } else {
+        format!("`{method}` cannot be both {} and {}", first.noun(), second.noun())
+    }
+}

@@ -1,0 +1,42 @@
+//! What is written when there are errors: the errors, and as little as keeps the rest of the program quiet.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+
+use crate::{args::Args, attr::Kind, errors::Errors, model::Block};
+
+/// The block without our attributes, the errors, and an implementation that takes no message.
+///
+/// ```text
+/// impl Game { … }
+/// compile_error! { "…" }
+/// impl ::kengine::Dispatcher for Game where Self: 'static { type Session = (); }
+/// ```
+pub(crate) fn inert(args: &Args, block: &Block, errors: Errors) -> TokenStream {
+    let krate = &args.krate;
+    let (errors, header) = (errors.into_tokens(), &block.header);
+    let written = header.trait_.as_ref().and_then(|(path, _)| path.segments.last());
+    // A type without a name cannot have the trait, and one that has it already cannot have it twice.
+    if block.name().is_none() || written.is_some_and(|last| last.ident == "Dispatcher") {
+        return quote!(#block #errors);
+    }
+    let (generics, ty) = (&header.generics, &header.self_ty);
+    // Not `where Self: 'static` alone: there may be a `where` clause to add it to.
+    let mut clause = generics.where_clause.clone().unwrap_or_else(|| syn::parse_quote!(where));
+    clause.predicates.push(syn::parse_quote!(Self: 'static));
+    quote! {
+        #block
+        #errors
+        #[automatically_derived]
+        impl #generics #krate::Dispatcher for #ty #clause {
+            type Session = ();
+        }
+    }
+}
+
+/// An attribute of ours that no `#[dispatcher]` has taken.
+pub(crate) fn misplaced(kind: Kind, item: &TokenStream) -> TokenStream {
+    let message = format!("`#[{kind}]` only has a meaning inside an `impl` marked `#[kengine::dispatcher]`");
+    let error = syn::Error::new(Span::call_site(), message).into_compile_error();
+    quote!(#item #error)
+}

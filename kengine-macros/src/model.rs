@@ -1,0 +1,198 @@
+//! The block as it was written.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::{ToTokens, TokenStreamExt, quote};
+use syn::{
+    Attribute, Ident, ItemImpl, Signature, Token, Type, Visibility,
+    parse::{Parse, ParseStream, Parser, discouraged::Speculative},
+};
+
+use crate::{
+    args::Args,
+    attr::{self, Mark},
+    errors::Errors,
+};
+
+/// The `impl` block, without our attributes.
+pub(crate) struct Block {
+    /// `#[attrs] impl<…> Type where … {}`; its items are below.
+    pub(crate) header: ItemImpl,
+    inner: Vec<Attribute>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// An item of the block.
+pub(crate) struct Item {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) marks: Vec<Mark>,
+    start: Start,
+    /// The body, or all of what is not a function. Kept as it came, so that what is wrong in there is rustc's to
+    /// say, and what is new in there needs no new parser.
+    rest: TokenStream,
+}
+
+enum Start {
+    Function { vis: Visibility, defaultness: Option<Token![default]>, signature: Box<Signature> },
+    Other,
+}
+
+impl Block {
+    /// Fails on what is not an `impl` block at all.
+    pub(crate) fn parse(item: TokenStream, args: &Args, errors: &mut Errors) -> syn::Result<Self> {
+        let mut header: Vec<TokenTree> = item.clone().into_iter().collect();
+        let body = match header.pop() {
+            Some(TokenTree::Group(body)) if body.delimiter() == Delimiter::Brace => body,
+            _ => return Err(no_impl(item, None)),
+        };
+        let mut empty = Group::new(Delimiter::Brace, TokenStream::new());
+        empty.set_span(body.span());
+        header.push(empty.into());
+        let header = syn::parse2(header.into_iter().collect()).map_err(|error| no_impl(item, Some(error)))?;
+
+        let parser = |input: ParseStream<'_>| {
+            let inner = input.call(Attribute::parse_inner)?;
+            let mut items = Vec::new();
+            while !input.is_empty() {
+                let mut item: Item = input.parse()?;
+                item.marks = attr::take(&mut item.attrs, &args.krate, errors);
+                items.push(item);
+            }
+            Ok((inner, items))
+        };
+        let (inner, items) = parser.parse2(body.stream())?;
+        Ok(Self { header, inner, items })
+    }
+
+    /// The type's name, unless it has none.
+    pub(crate) fn name(&self) -> Option<&Ident> {
+        match plain(&self.header.self_ty) {
+            Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|last| &last.ident),
+            _ => None,
+        }
+    }
+}
+
+impl Item {
+    pub(crate) fn signature(&self) -> Option<&Signature> {
+        match &self.start {
+            Start::Function { signature, .. } => Some(signature),
+            Start::Other => None,
+        }
+    }
+}
+
+/// The type without the invisible or visible parentheses around it.
+pub(crate) fn plain(mut ty: &Type) -> &Type {
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            _ => return ty,
+        };
+    }
+}
+
+/// The tokens, with what stands in brackets in place of the brackets.
+pub(crate) fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
+    let flat = |token| match token {
+        TokenTree::Group(group) => flatten(group.stream()),
+        token => vec![token],
+    };
+    tokens.into_iter().flat_map(flat).collect()
+}
+
+pub(crate) fn is_ident(token: &TokenTree, name: &str) -> bool {
+    matches!(token, TokenTree::Ident(ident) if ident == name)
+}
+
+/// Points at the word that should be `impl`; where it is, the header has another fault.
+fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
+    let parser = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        let is_impl = input.peek(Token![impl]) || input.peek2(Token![impl]);
+        let word = input.span();
+        input.parse::<TokenStream>()?;
+        let message = "expected an `impl` block; `#[dispatcher]` goes on `impl Type { … }`";
+        Ok(fault.filter(|_| is_impl).unwrap_or_else(|| syn::Error::new(word, message)))
+    };
+    parser.parse2(item).unwrap_or_else(|error| error)
+}
+
+impl Parse for Item {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let start = Start::parse(input)?;
+        let semicolon_ends = matches!(&start, Start::Other) && is_const_or_type(input);
+        let mut rest = TokenStream::new();
+        while !input.is_empty() {
+            let token: TokenTree = input.parse()?;
+            let last = match &token {
+                TokenTree::Punct(punct) => punct.as_char() == ';',
+                TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !semicolon_ends,
+                _ => false,
+            };
+            rest.append(token);
+            if last {
+                break;
+            }
+        }
+        Ok(Self { attrs, marks: Vec::new(), start, rest })
+    }
+}
+
+impl Start {
+    /// Reads up to a function's body, or nothing.
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let ahead = input.fork();
+        let vis = ahead.parse()?;
+        let defaultness = ahead.parse()?;
+        let Ok(signature) = ahead.parse() else {
+            return Ok(Self::Other);
+        };
+        input.advance_to(&ahead);
+        Ok(Self::Function { vis, defaultness, signature: Box::new(signature) })
+    }
+}
+
+/// Then a brace may belong to an expression and does not end the item.
+fn is_const_or_type(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    let read = ahead.parse::<Visibility>().is_ok() && ahead.parse::<Option<Token![default]>>().is_ok();
+    read && (ahead.peek(Token![const]) || ahead.peek(Token![type]))
+}
+
+impl ToTokens for Block {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let mut body = TokenStream::new();
+        for attr in &self.inner {
+            attr.to_tokens(&mut body);
+        }
+        for item in &self.items {
+            item.to_tokens(&mut body);
+        }
+        let mut group = Group::new(Delimiter::Brace, body);
+        group.set_span(self.header.brace_token.span.join());
+        // The header's own, empty braces come last: the full ones take their place.
+        let mut header: Vec<TokenTree> = self.header.to_token_stream().into_iter().collect();
+        header.pop();
+        tokens.extend(header);
+        tokens.append(group);
+    }
+}
+
+impl ToTokens for Item {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        // Handlers have to be `async`, whether they wait for anything or not.
+        if !self.marks.is_empty() && self.signature().is_some() {
+            tokens.extend(quote!(#[allow(clippy::unused_async)]));
+        }
+        tokens.append_all(&self.attrs);
+        if let Start::Function { vis, defaultness, signature } = &self.start {
+            vis.to_tokens(tokens);
+            defaultness.to_tokens(tokens);
+            signature.to_tokens(tokens);
+        }
+        self.rest.to_tokens(tokens);
+    }
+}

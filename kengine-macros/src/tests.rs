@@ -1,0 +1,104 @@
+//! What the expansion looks like. What it does, and what is said of mistakes, is tested in the workspace's `tests`.
+
+use std::{env, fs};
+
+use proc_macro2::TokenStream;
+
+use crate::dispatcher_tokens;
+
+/// The expansion as `cargo expand` would show it.
+fn expand(args: &str, block: &str) -> String {
+    let tokens = dispatcher_tokens(parse(args), &parse(block));
+    let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion is made of items"));
+    items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
+}
+
+fn parse(code: &str) -> TokenStream {
+    code.parse().expect("the tests hold no unbalanced brackets")
+}
+
+#[test]
+fn the_docs_show_the_expansion() {
+    let shown = concat!(env!("CARGO_MANIFEST_DIR"), "/../kengine/docs/expansion.rs");
+    let expansion = expand(
+        "",
+        r#"impl Game {
+            #[route("chat")]
+            async fn chat(&self, chat: Chat) -> String {
+                format!("hey, you said: {}", chat.greeting)
+            }
+        }"#,
+    );
+    if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
+        fs::write(shown, &expansion).expect("the docs can be written");
+    }
+    let shown = fs::read_to_string(shown).unwrap_or_default();
+    assert!(
+        shown == expansion,
+        "`kengine/docs/expansion.rs` shows another expansion than this one; if that is intended, run\n\
+         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
+    );
+}
+
+#[test]
+fn another_path_to_the_crate_leaves_none_of_the_default() {
+    let every_form = r#"
+        impl<D: Db> Game<D> where D: Sized {
+            #[route("chat")]
+            async fn chat(&self, connection: &Connection, player: Player, chat: Chat<'_>) -> Result<u8, Refused> {}
+            #[route]
+            #[cfg(debug_assertions)]
+            async fn leave(&self) {}
+            #[route]
+            async fn last(&self) {}
+            #[heartbeat]
+            async fn alive(&self, connection: &Connection) -> Liveness {}
+            #[fallback]
+            #[cfg(debug_assertions)]
+            async fn rest(&self, envelope: &Envelope<'_>) {}
+        }
+    "#;
+    let ours = expand(r#"key = "type""#, every_form);
+    assert!(ours.contains("kengine"), "{ours}");
+    let theirs = expand(r#"key = "type", crate = crate::net::engine"#, every_form);
+    assert!(!theirs.contains("kengine"), "{theirs}");
+    // Longer paths break other lines.
+    let without_spaces = |code: &str| code.replace([' ', '\n', ','], "");
+    assert_eq!(without_spaces(&theirs), without_spaces(&ours.replace("::kengine", "crate::net::engine")));
+}
+
+#[test]
+fn nor_does_the_inert_implementation() {
+    let theirs = expand("keys, crate = crate::net::engine", "impl Game { #[route] fn chat(&self) {} }");
+    assert!(!theirs.contains("kengine::"), "{theirs}");
+}
+
+#[test]
+fn a_fallback_under_cfg_leaves_the_rest_to_the_refusal() {
+    let expansion =
+        expand("", "impl Game { #[fallback] #[cfg(unix)] #[cfg(debug_assertions)] async fn rest(&self) {} }");
+    let refusal =
+        "#[cfg(not(any(all(unix, debug_assertions))))]\n            _ => __private::unrouted(context)";
+    assert!(expansion.contains(refusal), "{expansion}");
+}
+
+#[test]
+fn positions_are_literals_up_to_the_first_cfg() {
+    let expansion = expand(
+        "",
+        r"impl Game {
+            #[route]
+            async fn one(&self) {}
+            #[route]
+            #[cfg(unix)]
+            async fn two(&self) {}
+            #[route]
+            async fn three(&self) {}
+        }",
+    );
+    assert!(expansion.contains("enter(answer, 0)"), "{expansion}");
+    for name in ["two", "three"] {
+        let position = format!("position::<Self>(\"{name}\")");
+        assert!(expansion.contains(&position), "{expansion}");
+    }
+}

@@ -1,0 +1,35 @@
+impl Game {
+    #[allow(clippy::unused_async)]
+    async fn chat(&self, chat: Chat) -> String {
+        format!("hey, you said: {}", chat.greeting)
+    }
+}
+
+#[automatically_derived]
+impl ::kengine::Dispatcher for Game {
+    type Session = ();
+    const ROUTES: &'static [::kengine::Route] = &[::kengine::Route::new("chat")];
+    async fn dispatch<'call>(
+        &'call self,
+        context: ::kengine::Context<'call, ()>,
+        answer: &'call mut ::kengine::Answer,
+    ) -> ::kengine::Result<()> {
+        use ::kengine::__private::{self, lookup::*};
+        #[deny(unreachable_patterns)]
+        match __private::route(context) {
+            "chat" => {
+                __private::enter(answer, 0);
+                let returned = __private::sent(
+                        Self::chat(
+                            self,
+                            __private::last::<Chat, ()>(context).argument()?,
+                        ),
+                    )
+                    .await;
+                let reply = __private::Returned(returned).outcome()?;
+                reply.write(answer)
+            }
+            _ => __private::unrouted(context),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The connection: the handle that handlers hold, here; its life and its socket, beside.
+
+mod life;
+mod link;
+mod stream;
+mod workspace;
+
+pub(crate) use self::{life::Life, stream::Stream};
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use crate::{
+    Close, Frame, Push, Syntax,
+    node::{Member, Node},
+    outbox::{Ending, Outbox, SendError},
+    push,
+};
+
+/// What is known of a connection's player; made when the connection is accepted, borrowed by handlers.
+pub trait Session: Send + Sync + 'static {}
+
+impl Session for () {}
+
+/// What tells one connection of this process from every other: never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A player's connection: cheap to clone, and usable from any task for as long as it is kept.
+///
+/// ```
+/// use kengine::{Connection, Push};
+///
+/// #[derive(serde::Serialize)]
+/// struct Morning {}
+///
+/// impl Push for Morning {
+///     const NAME: &'static str = "morning";
+/// }
+///
+/// struct Game;
+///
+/// #[kengine::dispatcher]
+/// impl Game {
+///     #[route]
+///     async fn sleep(&self, connection: &Connection) {
+///         let connection = connection.clone();
+///         tokio::spawn(async move {
+///             tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+///             // The player may have left meanwhile: then this is an error that nobody needs to know.
+///             let _ = connection.send(&Morning {});
+///         });
+///     }
+/// }
+/// ```
+pub struct Connection<S = ()> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    id: ConnectionId,
+    /// Unknown behind a router that does not tell.
+    peer: Option<SocketAddr>,
+    session: S,
+    syntax: Syntax,
+    outbox: Outbox,
+    node: Arc<Node>,
+}
+
+impl<S: Session> Member for Shared<S> {
+    fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+impl<S: Session> Connection<S> {
+    pub(crate) fn new(node: Arc<Node>, session: S, peer: Option<SocketAddr>, syntax: Syntax) -> Self {
+        let (id, outbox) = (node.next_id(), Outbox::new(node.limits.outbox));
+        Self { shared: Arc::new(Shared { id, peer, session, syntax, outbox, node }) }
+    }
+
+    pub(crate) fn as_member(&self) -> Arc<dyn Member> {
+        Arc::clone(&self.shared) as _
+    }
+}
+
+impl<S> Connection<S> {
+    /// What tells this connection from every other of this process.
+    pub fn id(&self) -> ConnectionId {
+        self.shared.id
+    }
+
+    /// The address at the other end of the socket, which may be a proxy's; `None` when the router in which the
+    /// dispatcher is mounted does not tell.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.shared.peer
+    }
+
+    /// The session.
+    pub fn session(&self) -> &S {
+        &self.shared.session
+    }
+
+    /// Sends a push. It is queued in the connection's outbox, at once and without waiting; pushes arrive in
+    /// the order in which they were queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] when the connection has ended, [`SendError::TooSlow`] when the outbox is full
+    /// (1,024 pushes or 256 KiB by default; the connection is then closed with 4002), [`SendError::Encode`] when
+    /// the push cannot be written as JSON.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
+        self.shared.outbox.push(push::encode(push, self.shared.syntax)?)
+    }
+
+    /// Closes the connection: what is queued is sent first, then the close frame. No further message is
+    /// handled. The first close stands.
+    pub fn close(&self, close: Close) {
+        self.shared.outbox.end(Ending::Close(close));
+    }
+
+    pub(crate) fn is_heartbeat(&self, frame: Frame<'_>) -> bool {
+        frame.as_bytes() == self.node().limits.heartbeat.asks.as_bytes()
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.shared.node
+    }
+}
+
+impl<S> Clone for Connection<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.shared.id.0).field("peer", &self.shared.peer).finish()
+    }
+}

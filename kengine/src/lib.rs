@@ -1,0 +1,132 @@
+//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket ends in a typed
+//! method of yours.
+//!
+//! ```no_run
+//! use kengine::Server;
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! struct Chat {
+//!     greeting: String,
+//! }
+//!
+//! struct Game;
+//!
+//! #[kengine::dispatcher]
+//! impl Game {
+//!     #[route("chat")]
+//!     async fn chat(&self, chat: Chat) -> String {
+//!         format!("hey, you said: {}", chat.greeting)
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> kengine::Result<()> {
+//!     Server::new(Game).bind("127.0.0.1:8000").await?.serve().await
+//! }
+//! ```
+//!
+//! [`dispatcher`] says what a block can say, [`Server`] what can be configured.
+//!
+//! # What a client sees
+//!
+//! One WebSocket message is one request, push or heartbeat. A request is
+//! `{"method": "chat", "message": {…}}`, its members in any order, others ignored; a missing `message` reads as
+//! `null`. With an `id` (a JSON number or string of at most 64 bytes) it is answered exactly once, by
+//! `{"id": 7, "result": …}` or `{"id": 7, "error": {"code": "…", "message": "…"}}`; without one by the bare value,
+//! or `{"error": …}`, and not at all when the value is `null`. A push is `{"method": "joined", "message": {…}}`. The
+//! text `p` is a heartbeat, answered with `q`.
+//!
+//! Per connection, messages are handled one at a time in the order in which they came, and answered in it. While a
+//! handler runs, 16 KiB more are read, control frames among them are answered at once, and pushes flow.
+//!
+//! | code of an error | when |
+//! |---|---|
+//! | `bad_request` | not JSON, not an object; route key, payload or id missing, twice or of a wrong type |
+//! | `unknown_method` | no route has that name |
+//! | `invalid_message` | the payload does not fit the route's message: where, and why |
+//! | `timeout` | the handler took longer than [`Server::handle_within`] |
+//! | `internal` | the handler panicked, or failed for a cause that is not the client's to know |
+//!
+//! | close code | when |
+//! |---|---|
+//! | 1002, 1007, 1009 | the client broke RFC 6455, sent a text that is not UTF-8, or more than [`Server::largest_message`] |
+//! | 4000 `draining` | the node goes: reconnect now |
+//! | 4001 `heartbeat timeout` | nothing was heard for [`Server::idle_time`]: reconnect |
+//! | 4002 `too slow` | the outbox ran over ([`Server::outbox`]): reconnect |
+//! | 4500–4999 | stay away |
+//!
+//! A message that cannot be understood never ends a connection; a breach of RFC 6455 does.
+#![forbid(unsafe_code)]
+
+// The macros' expansion names this crate `::kengine`, in our own examples too.
+#[allow(unused_extern_crates)]
+extern crate self as kengine;
+
+mod answer;
+mod close;
+mod connection;
+mod dispatch;
+mod endpoint;
+mod envelope;
+mod error;
+mod extract;
+mod handshake;
+mod heartbeat;
+mod metrics;
+mod node;
+mod outbox;
+mod push;
+mod reply;
+mod server;
+mod service;
+mod socket;
+
+pub use crate::{
+    answer::Answer,
+    close::{Close, CloseCode},
+    connection::{Connection, ConnectionId, Session},
+    dispatch::{Context, Dispatcher, Frame, Route},
+    envelope::{Envelope, Syntax},
+    error::{Error, Result},
+    extract::FromContext,
+    heartbeat::Liveness,
+    outbox::SendError,
+    push::Push,
+    server::{Bound, Server},
+    service::Service,
+};
+
+#[doc = include_str!("../docs/dispatcher.md")]
+#[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```ignore"]
+#[doc = include_str!("../docs/expansion.rs")]
+#[doc = "```"]
+pub use kengine_macros::dispatcher;
+#[doc = include_str!("../docs/fallback.md")]
+pub use kengine_macros::fallback;
+#[doc = include_str!("../docs/heartbeat.md")]
+pub use kengine_macros::heartbeat;
+#[doc = include_str!("../docs/route.md")]
+pub use kengine_macros::route;
+
+/// What the macros' expansion stands on. Not public: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        extract::{context, last, leading, no_message, route},
+        reply::{Returned, enter, position, sent, unrouted},
+    };
+
+    /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
+    pub mod lookup {
+        pub use crate::{
+            extract::{Decoded as _, Reference as _, Unknown as _},
+            reply::Infallible as _,
+        };
+    }
+}
+
+/// The README's own examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

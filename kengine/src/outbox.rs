@@ -1,0 +1,158 @@
+//! The bounded queue of frames that wait for one connection's task: pushes, and the order to close.
+//!
+//! Anyone may put a frame in; only the connection's task takes them out, all at once.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+
+use crate::{Close, Error};
+
+/// How much may wait in one connection's outbox; past either the connection is closed with 4002.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+}
+
+/// How a connection ends when the server wants it to.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// What was read is handled and answered first, then the close frame 4000.
+    Drain,
+    /// What is queued is sent first, then the close frame; nothing more is handled.
+    Close(Close),
+    /// The client does not read: what is queued is dropped, the close frame is all that is sent.
+    Overflow,
+    /// The drain's deadline: a running handler is cancelled and the socket dropped.
+    Abandon,
+}
+
+impl Ending {
+    /// Whether this one, ordered later, takes the place of `earlier`: a drain gives way to anything, and nothing
+    /// stands against the deadline.
+    fn overrides(&self, earlier: &Self) -> bool {
+        matches!(self, Self::Abandon) || matches!(earlier, Self::Drain)
+    }
+}
+
+/// The frames that wait for one connection.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    ending: Option<Ending>,
+    /// Nothing is taken any more.
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+impl Outbox {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, state: Mutex::default() }
+    }
+
+    /// Puts one encoded frame in. At the bound the queue is dropped and the connection ends with 4002.
+    pub(crate) fn push(&self, frame: Bytes) -> Result<(), SendError> {
+        let mut state = self.state();
+        if state.closed || state.ending.is_some() {
+            return Err(SendError::Closed);
+        }
+        if state.frames.len() == self.bounds.frames || state.bytes + frame.len() > self.bounds.bytes {
+            state.frames = VecDeque::new();
+            state.bytes = 0;
+            state.ending = Some(Ending::Overflow);
+            state.wake();
+            return Err(SendError::TooSlow);
+        }
+        state.bytes += frame.len();
+        state.frames.push_back(frame);
+        state.wake();
+        Ok(())
+    }
+
+    /// Orders the connection to end. The first order stands unless a later one overrides it.
+    pub(crate) fn end(&self, ending: Ending) {
+        let mut state = self.state();
+        if !state.closed && state.ending.as_ref().is_none_or(|earlier| ending.overrides(earlier)) {
+            state.ending = Some(ending);
+            state.wake();
+        }
+    }
+
+    /// Tells how the connection is to end, if it is, and appends what waits to `out` if `wanted` says so in view
+    /// of that; the task is woken at the next change.
+    pub(crate) fn take(
+        &self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        wanted: impl FnOnce(Option<&Ending>) -> bool,
+    ) -> Option<Ending> {
+        let mut state = self.state();
+        if !state.frames.is_empty() && wanted(state.ending.as_ref()) {
+            out.reserve(state.bytes);
+            // Taken whole: an idle player pays for no queue.
+            for frame in mem::take(&mut state.frames) {
+                out.extend_from_slice(&frame);
+            }
+            state.bytes = 0;
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        state.ending.clone()
+    }
+
+    /// Nothing is taken from now on, and what waits is dropped.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        *state = State { closed: true, ..State::default() };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between lock and unlock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl From<SendError> for Error {
+    /// The client whose request fails for it sees `internal`.
+    fn from(error: SendError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// Why a push was not queued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection has ended or is ending.
+    #[error("the connection is closed")]
+    Closed,
+    /// The outbox is full: the connection is closed with 4002.
+    #[error("the client reads too slowly, its outbox is full; the connection is closed with 4002")]
+    TooSlow,
+    /// The push cannot be written as JSON.
+    #[error("the push cannot be written as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+}

@@ -1,0 +1,69 @@
+//! A dispatcher as a tower service, to be mounted in a router of the user's.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hyper::{Request, Response};
+
+use crate::{
+    Dispatcher,
+    endpoint::Endpoint,
+    handshake::{self, Body},
+};
+
+/// A dispatcher as a tower service: each request that asks for a WebSocket becomes a connection.
+///
+/// Made by [`Server::into_service`](crate::Server::into_service); cheap to clone, every clone is the same node. It
+/// needs a router over hyper with upgrades enabled, such as axum's:
+///
+/// ```
+/// # struct Game;
+/// # #[kengine::dispatcher]
+/// # impl Game { #[route] async fn ping(&self) {} }
+/// use kengine::Server;
+///
+/// let game = Server::new(Game).into_service();
+/// let router = axum::Router::<()>::new().route_service("/ws", game.clone());
+/// # let _ = router;
+/// // … serve the router; when it is time to go: game.drain().await
+/// ```
+#[derive(Debug)]
+pub struct Service<D> {
+    endpoint: Arc<Endpoint<D>>,
+}
+
+impl<D> Service<D> {
+    pub(crate) fn new(endpoint: Arc<Endpoint<D>>) -> Self {
+        Self { endpoint }
+    }
+
+    /// Refuses new connections with 503, answers what was read, closes every connection with 4000, and returns when
+    /// all are gone; handlers that still run at the drain's deadline are cancelled.
+    pub async fn drain(&self) {
+        self.endpoint.node.drain().await;
+    }
+}
+
+impl<D> Clone for Service<D> {
+    fn clone(&self) -> Self {
+        Self { endpoint: Arc::clone(&self.endpoint) }
+    }
+}
+
+impl<D: Dispatcher<Session = ()>, B> tower_service::Service<Request<B>> for Service<D> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        ready(Ok(handshake::upgrade(&self.endpoint, &mut request, None)))
+    }
+}

@@ -1,0 +1,129 @@
+//! What is served to the tests' clients.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::within;
+
+/// What a player says.
+#[derive(Debug, Deserialize)]
+pub struct Chat {
+    /// Clients of the first kengine spell it as its documentation did.
+    #[serde(alias = "greetting")]
+    pub greeting: String,
+    /// Anything that goes with it.
+    pub context: Option<serde_json::Value>,
+}
+
+impl Chat {
+    /// What a player hears.
+    pub fn answer(&self) -> String {
+        format!("hey, you said: {}", self.greeting)
+    }
+}
+
+/// The smallest game: one route.
+#[derive(Clone, Copy, Debug)]
+pub struct Lobby;
+
+impl Lobby {
+    /// A request that is answered; its id is `"fence"`.
+    pub const FENCE: &'static str = r#"{"method":"chat","message":{"greeting":"fence"},"id":"fence"}"#;
+
+    /// A request with this id (raw JSON).
+    pub fn request(id: impl std::fmt::Display, greeting: &str) -> String {
+        format!(r#"{{"method":"chat","message":{{"greeting":"{greeting}"}},"id":{id}}}"#)
+    }
+
+    /// The answer to such a request in short, as [`summary`](crate::summary) gives it.
+    pub fn answer(id: impl std::fmt::Display, greeting: &str) -> String {
+        format!(r#"{id}: "hey, you said: {greeting}""#)
+    }
+}
+
+#[kengine::dispatcher]
+impl Lobby {
+    #[route("chat")]
+    async fn chat(&self, chat: Chat) -> String {
+        chat.answer()
+    }
+}
+
+/// Where handlers wait until a test lets them go.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    arrived: Arc<Semaphore>,
+    opened: Arc<Semaphore>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { arrived: Arc::new(Semaphore::new(0)), opened: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+impl Gate {
+    /// Waits, as a handler, until a test lets one more go.
+    pub async fn pass(&self) {
+        self.arrived.add_permits(1);
+        self.opened.acquire().await.expect("a gate is never removed").forget();
+    }
+
+    /// Waits, as a test, until so many more handlers have arrived.
+    pub async fn arrived(&self, count: u32) {
+        let arrived = within("handlers at the gate", self.arrived.acquire_many(count)).await;
+        arrived.expect("a gate is never removed").forget();
+    }
+
+    /// Lets so many handlers go.
+    pub fn open(&self, count: usize) {
+        self.opened.add_permits(count);
+    }
+}
+
+/// Tells how a handler ended: to its last line, or dropped before.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    ended: Arc<Semaphore>,
+    finished: Arc<AtomicBool>,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self { ended: Arc::new(Semaphore::new(0)), finished: Arc::default() }
+    }
+}
+
+impl Watched {
+    /// Runs, as a handler, something whose end a test wants to know.
+    pub async fn run<F: Future>(&self, future: F) -> F::Output {
+        struct Told<'a>(&'a Watched);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                self.0.ended.add_permits(1);
+            }
+        }
+        let told = Told(self);
+        let output = future.await;
+        self.finished.store(true, Ordering::SeqCst);
+        drop(told);
+        output
+    }
+
+    /// Whether it has ended, either way.
+    pub fn has_ended(&self) -> bool {
+        self.ended.available_permits() > 0
+    }
+
+    /// Waits for the end, and tells whether it was the last line.
+    pub async fn finished(&self) -> bool {
+        let ended = within("the end of a handler", self.ended.acquire()).await;
+        ended.expect("never closed").forget();
+        self.finished.load(Ordering::SeqCst)
+    }
+}

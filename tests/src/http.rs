@@ -1,0 +1,213 @@
+//! HTTP/1.1 without a library: requests as they are written, responses as they come.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{RawClient, within};
+
+/// A connection over which HTTP is spoken.
+#[derive(Debug)]
+pub struct HttpClient {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// Names, in lower case, and values.
+    pub fields: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl HttpResponse {
+    /// The value of a header field; there may be one at most.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut values =
+            self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        assert_eq!(values.next(), None, "`{name}` stands twice in {self:?}");
+        value
+    }
+
+    /// The code of an error, whose body must be exactly `{"error":{"code":…,"message":…}}` in JSON.
+    pub fn error_code(&self) -> String {
+        assert_eq!(self.field("content-type"), Some("application/json"), "{self:?}");
+        let short = crate::summary(&self.body);
+        short.strip_prefix("error ").unwrap_or_else(|| panic!("not an error's body: {self:?}")).to_owned()
+    }
+}
+
+impl HttpClient {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream =
+            within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
+        Self::over(stream)
+    }
+
+    /// Speaks over this socket.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Writes bytes at once.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        within("a write", self.stream.write_all(bytes)).await.expect("a server that reads");
+    }
+
+    /// Sends a request and reads the response.
+    pub async fn request(&mut self, request: &[u8]) -> HttpResponse {
+        self.send(request).await;
+        self.response(request.starts_with(b"HEAD ")).await
+    }
+
+    /// Sends a request, and reads the response unless the server ends the connection instead.
+    pub async fn try_request(&mut self, request: &[u8]) -> Option<HttpResponse> {
+        let sent = within("a write", self.stream.write_all(request)).await;
+        if sent.is_err()
+            || within("a response", self.stream.read_buf(&mut self.unread)).await.unwrap_or(0) == 0
+        {
+            return None;
+        }
+        Some(self.response(request.starts_with(b"HEAD ")).await)
+    }
+
+    /// Reads a response; that to a HEAD has no body, whatever its length says.
+    pub async fn response(&mut self, to_head: bool) -> HttpResponse {
+        let header_end = loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            assert!(self.read().await > 0, "no response, but the end of TCP");
+        };
+        let header: Vec<u8> = self.unread.drain(..header_end).collect();
+        let header = String::from_utf8(header).expect("a header in ASCII");
+        let mut lines = header.trim_end().split("\r\n");
+        let status_line = lines.next().expect("a status line");
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("not a status line: {status_line}"));
+        let field = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header field: {line}"));
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        let mut response = HttpResponse { status, fields: lines.map(field).collect(), body: String::new() };
+        let length = response.field("content-length").map_or(0, |length| length.parse().expect("a number"));
+        if !to_head && status != 101 {
+            while self.unread.len() < length {
+                assert!(self.read().await > 0, "a body of {length} bytes ends early");
+            }
+            let body = self.unread.drain(..length).collect();
+            response.body = String::from_utf8(body).expect("a body in UTF-8");
+        }
+        response
+    }
+
+    /// Reads to the end of TCP, and tells what came before it.
+    pub async fn rest(mut self) -> Vec<u8> {
+        while self.read().await > 0 {}
+        self.unread
+    }
+
+    /// The connection behind a `101`.
+    pub fn into_websocket(self) -> RawClient {
+        RawClient::new(self.stream, self.unread)
+    }
+
+    async fn read(&mut self) -> usize {
+        let mut piece = [0; 4096];
+        let read = within("a response", self.stream.read(&mut piece)).await.expect("a server that answers");
+        self.unread.extend(&piece[..read]);
+        read
+    }
+}
+
+/// A request for a WebSocket: a right one unless told otherwise.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    method: &'static str,
+    path: &'static str,
+    version: &'static str,
+    fields: Vec<(String, String)>,
+}
+
+impl Upgrade {
+    /// The key of the RFC's example (section 1.3).
+    pub const KEY: &'static str = "dGhlIHNhbXBsZSBub25jZQ==";
+    /// The answer to that key.
+    pub const ACCEPT: &'static str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    /// The request that a browser would make, without an origin.
+    pub fn new(address: SocketAddr) -> Self {
+        let fields = [
+            ("Host", address.to_string().as_str()),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", Self::KEY),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { method: "GET", path: "/ws", version: "HTTP/1.1", fields: fields.into() }
+    }
+
+    /// With another method.
+    #[must_use]
+    pub fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// With another path.
+    #[must_use]
+    pub fn path(mut self, path: &'static str) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// With another version of HTTP.
+    #[must_use]
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Without this field.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.fields.retain(|(given, _)| given != name);
+        self
+    }
+
+    /// With one more field.
+    #[must_use]
+    pub fn and(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.fields.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With this field instead of the usual one.
+    #[must_use]
+    pub fn with(self, name: &str, value: impl Into<String>) -> Self {
+        self.without(name).and(name, value)
+    }
+
+    /// The bytes on the wire.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut lines = vec![format!("{} {} {}", self.method, self.path, self.version)];
+        lines.extend(self.fields.iter().map(|(name, value)| format!("{name}: {value}")));
+        (lines.join("\r\n") + "\r\n\r\n").into_bytes()
+    }
+
+    /// The answer to this request, on a connection of its own.
+    pub async fn ask(&self, address: SocketAddr) -> HttpResponse {
+        HttpClient::connect(address).await.request(&self.bytes()).await
+    }
+}

@@ -1,0 +1,53 @@
+//! A server of its own for each test.
+
+use std::net::SocketAddr;
+
+use kengine::{Dispatcher, Server};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::within;
+
+/// A server in this process, on a free port; it listens as soon as there is one.
+#[derive(Debug)]
+pub struct TestServer {
+    address: SocketAddr,
+    shutdown: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<kengine::Result<()>>,
+}
+
+impl TestServer {
+    /// Binds and serves.
+    pub async fn start<D: Dispatcher<Session = ()>>(server: Server<D>) -> Self {
+        let bound = server.bind("127.0.0.1:0").await.expect("a free port");
+        let address = bound.local_addr();
+        let (shutdown, told) = oneshot::channel::<()>();
+        let serving = tokio::spawn(bound.serve_until(async {
+            // Dropped by a test that failed, it ends the server as well.
+            let _ = told.await;
+        }));
+        Self { address, shutdown: Some(shutdown), serving }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins its shutdown.
+    pub fn shut_down(&mut self) {
+        let shutdown = self.shutdown.take().expect("the first shutdown");
+        shutdown.send(()).expect("a server that still serves");
+    }
+
+    /// Waits until it has ended, which must be without an error.
+    pub async fn ended(self) {
+        let ended = within("the end of the server", self.serving).await;
+        ended.expect("a server that does not panic").expect("a server that ends well");
+    }
+
+    /// Shuts it down and waits until it has ended.
+    pub async fn stop(mut self) {
+        self.shut_down();
+        self.ended().await;
+    }
+}

@@ -1,0 +1,227 @@
+//! The drain: what was read is answered, everybody is told to come back, and the server ends.
+
+use std::{future::pending, time::Duration};
+
+use kengine::Server;
+use kengine_tests::{
+    Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, Upgrade, Watched, every_row, within,
+};
+
+/// Handlers that a drain has to wait for.
+#[derive(Clone, Default)]
+struct Workshop {
+    gate: Gate,
+    watched: Watched,
+}
+
+#[kengine::dispatcher]
+impl Workshop {
+    #[route("chat")]
+    async fn chat(&self, chat: Chat) -> String {
+        chat.answer()
+    }
+
+    #[route]
+    async fn wait(&self) -> &'static str {
+        self.gate.pass().await;
+        "done"
+    }
+
+    #[route]
+    async fn forever(&self) {
+        self.watched.run(pending::<()>()).await;
+    }
+}
+
+fn request(route: &str, id: u32) -> ClientFrame {
+    ClientFrame::text(format!(r#"{{"method":"{route}","id":{id}}}"#))
+}
+
+/// Waits until the server says that it is not ready, which it says only while it drains.
+async fn draining(server: &TestServer) {
+    within("the drain", async {
+        while Upgrade::new(server.address()).path("/readyz").ask(server.address()).await.status != 503 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_that_was_read_is_answered_and_everybody_is_closed_with_4000() {
+    const CLIENTS: u32 = 50;
+    let workshop = Workshop::default();
+    let mut server = TestServer::start(Server::new(workshop.clone())).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = RawClient::connect(server.address()).await;
+        let chats = (2..10).map(|id| ClientFrame::text(Lobby::request(id, "x")));
+        client.send_frames([request("wait", 1)].into_iter().chain(chats).chain([request("wait", 10)])).await;
+        // Its pong proves that all of them were read.
+        client.send_frames([ClientFrame::ping("read?")]).await;
+        assert_eq!(client.frame().await, "pong \"read?\"");
+        clients.push(client);
+    }
+    let mut idle = RawClient::connect(server.address()).await;
+    idle.send_frames([ClientFrame::text("p")]).await;
+    assert_eq!(idle.frame().await, "q");
+    workshop.gate.arrived(CLIENTS).await;
+
+    server.shut_down();
+    draining(&server).await;
+    let close = idle.next().await.expect("a close frame");
+    assert_eq!(close.close(), Some((4000, "draining")));
+    idle.answer_close(4000).await;
+
+    let upgrade = Upgrade::new(server.address());
+    let refused = upgrade.ask(server.address()).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
+    assert!(refused.field("retry-after").is_some());
+    let not_ready = upgrade.clone().path("/readyz").ask(server.address()).await;
+    assert_eq!((not_ready.status, not_ready.error_code().as_str()), (503, "unavailable"));
+    assert_eq!(upgrade.path("/healthz").ask(server.address()).await.status, 200, "it is still healthy");
+
+    workshop.gate.open(2 * CLIENTS as usize);
+    let answers = |id| if matches!(id, 1 | 10) { format!("{id}: \"done\"") } else { Lobby::answer(id, "x") };
+    let expected: Vec<_> = (1..=10).map(answers).chain(["close 4000".to_owned()]).collect();
+    for client in &mut clients {
+        assert_eq!(client.frames(11).await, expected);
+        client.answer_close(4000).await;
+    }
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn clients_of_another_library_are_told_to_come_back() {
+    let mut server = TestServer::start(Server::new(Lobby)).await;
+    let mut clients = Vec::new();
+    for id in 0..10 {
+        let mut client = Client::connect(server.address()).await;
+        assert_eq!(client.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
+        clients.push(client);
+    }
+    server.shut_down();
+    for client in &mut clients {
+        assert_eq!(client.next().await, "close 4000");
+        assert_eq!(client.next().await, "the end");
+    }
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_yet_gets_every_answer_before_the_close() {
+    const REQUESTS: usize = 30_000;
+    let mut server = TestServer::start(Server::new(Lobby)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let greeting = "x".repeat(1000);
+    let chat = |id| ClientFrame::text(Lobby::request(id, &greeting));
+    let sent = client.send_while_taken(REQUESTS, chat).await;
+    server.shut_down();
+    draining(&server).await;
+    let mut answered = 0;
+    loop {
+        let frame = client.frame().await;
+        if frame == "close 4000" {
+            break;
+        }
+        assert!(frame == Lobby::answer(answered, &greeting), "request {answered} of {sent}: {frame:.100}");
+        answered += 1;
+    }
+    assert!((1..sent).contains(&answered), "{answered} of {sent}");
+    client.answer_close(4000).await;
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn half_a_message_is_not_waited_for() {
+    let mut server = TestServer::start(Server::new(Lobby)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let half = ClientFrame::text("half a message").announcing(100).bytes();
+    client.send([&ClientFrame::text(Lobby::request(1, "x")).bytes(), &half[..]].concat()).await;
+    assert_eq!(client.frame().await, Lobby::answer(1, "x"));
+    server.shut_down();
+    assert_eq!(client.frame().await, "close 4000");
+    drop(client);
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_never_ends_is_cancelled_at_the_deadline() {
+    let workshop = Workshop::default();
+    let server = Server::new(workshop.clone()).drain_within(Duration::from_millis(100));
+    let mut server = TestServer::start(server).await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.send_frames([request("forever", 1), ClientFrame::ping("read?")]).await;
+    assert_eq!(client.frame().await, "pong \"read?\"");
+    server.shut_down();
+    server.ended().await;
+    assert!(!workshop.watched.finished().await, "it finished");
+    assert!(matches!(client.next().await, Err(End::Closed | End::Reset)));
+}
+
+#[tokio::test]
+async fn who_does_not_answer_the_close_does_not_hold_the_drain_up() {
+    let rows = [
+        ("the time for a close handshake", (Duration::from_millis(100), Duration::from_secs(600))),
+        ("the deadline of the drain", (Duration::from_secs(600), Duration::from_millis(100))),
+    ];
+    every_row(rows, async |(close_within, drain_within)| {
+        let server = Server::new(Lobby).close_within(close_within).drain_within(drain_within);
+        let mut server = TestServer::start(server).await;
+        let mut client = RawClient::connect(server.address()).await;
+        client.send_frames([ClientFrame::text("p")]).await;
+        assert_eq!(client.frame().await, "q");
+        server.shut_down();
+        server.ended().await;
+        assert_eq!(client.frame().await, "close 4000");
+        assert!(matches!(client.next().await, Err(End::Closed | End::Reset)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_without_clients_ends_at_once() {
+    TestServer::start(Server::new(Lobby)).await.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_told_before_it_serves_ends_too() {
+    let bound = Server::new(Lobby).bind("127.0.0.1:0").await.expect("a free port");
+    within("the end", bound.serve_until(async {})).await.expect("a good end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_left_hanging() {
+    for _ in 0..20 {
+        let mut server = TestServer::start(Server::new(Lobby)).await;
+        let address = server.address();
+        let comers: Vec<_> = (0..8)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let mut http = match tokio::net::TcpStream::connect(address).await {
+                        Ok(stream) => kengine_tests::HttpClient::over(stream),
+                        // It came after the end.
+                        Err(_) => return,
+                    };
+                    let Some(response) = http.try_request(&Upgrade::new(address).bytes()).await else {
+                        return;
+                    };
+                    match response.status {
+                        101 => {
+                            let mut client = http.into_websocket();
+                            assert_eq!(client.frame().await, "close 4000");
+                            client.answer_close(4000).await;
+                        }
+                        other => assert_eq!(other, 503),
+                    }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        server.shut_down();
+        for comer in comers {
+            within("a comer", comer).await.expect("served or refused");
+        }
+        server.ended().await;
+    }
+}

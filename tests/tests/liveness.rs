@@ -1,0 +1,172 @@
+//! Clients that fall silent, and those that only seem to.
+
+use std::time::{Duration, Instant};
+
+use kengine::{Connection, Server};
+use kengine_tests::{Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade};
+
+/// Short for the tests that wait for its end.
+const SOON: Duration = Duration::from_millis(150);
+/// Long enough for a client on a busy machine to answer within a third of it.
+const IN_A_WHILE: Duration = Duration::from_millis(1200);
+
+/// Reads pings until something else comes; returns how many they were, and what came.
+async fn after_pings(client: &mut RawClient) -> (usize, String) {
+    let mut pings = 0;
+    loop {
+        let frame = client.frame().await;
+        if frame != "ping \"\"" {
+            return (pings, frame);
+        }
+        pings += 1;
+    }
+}
+
+#[tokio::test]
+async fn who_is_silent_is_pinged_then_closed_with_4001() {
+    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let begun = Instant::now();
+    let (pings, end) = after_pings(&mut client).await;
+    assert!(pings > 0, "closed without having been asked");
+    assert_eq!(end, "close 4001");
+    assert!(begun.elapsed() >= SOON.mul_f32(0.9), "closed before its time");
+    client.answer_close(4001).await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_reason_is_a_timeout() {
+    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    loop {
+        let frame = client.next().await.expect("a close frame");
+        if frame.opcode == 0x8 {
+            assert_eq!(frame.close(), Some((4001, "heartbeat timeout")));
+            break;
+        }
+    }
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_answers_pings_stays() {
+    let server = TestServer::start(Server::new(Lobby).idle_time(IN_A_WHILE)).await;
+    let mut client = Client::connect(server.address()).await;
+    // A ping comes after a third of the idle time at the earliest: five take longer than all of it.
+    for _ in 0..5 {
+        assert_eq!(client.next().await, "ping \"\"");
+    }
+    assert_eq!(client.answers_to(Lobby::request(1, "x")).await, [Lobby::answer(1, "x")]);
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_anything_stays() {
+    let rows = [
+        ("heartbeats", ClientFrame::text("p")),
+        ("requests", ClientFrame::text(Lobby::request(1, "x"))),
+        ("nonsense", ClientFrame::text("hello")),
+        ("pings", ClientFrame::ping("")),
+        ("pongs", ClientFrame::pong("")),
+    ];
+    let server = TestServer::start(Server::new(Lobby).idle_time(IN_A_WHILE)).await;
+    kengine_tests::every_row(rows, async |frame| {
+        let mut client = RawClient::connect(server.address()).await;
+        let mut pings = 0;
+        while pings < 4 {
+            match client.frame().await.as_str() {
+                "ping \"\"" => {
+                    pings += 1;
+                    client.send_frames([frame.clone()]).await;
+                }
+                answer => assert!(!answer.starts_with("close"), "{answer} after {pings} pings"),
+            }
+        }
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_that_never_become_a_message_are_no_life() {
+    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let endless = ClientFrame::text("x".repeat(1000)).bytes();
+    let mut pieces = endless.chunks(2);
+    let end = loop {
+        client.send(pieces.next().expect("more than enough")).await;
+        let frame = client.frame().await;
+        if frame != "ping \"\"" {
+            break frame;
+        }
+    };
+    assert_eq!(end, "close 4001");
+    drop(client);
+    server.stop().await;
+}
+
+/// Leaves its handlers waiting.
+#[derive(Clone, Default)]
+struct Workshop {
+    gate: Gate,
+}
+
+#[kengine::dispatcher]
+impl Workshop {
+    #[route]
+    async fn wait(&self, _connection: &Connection) {
+        self.gate.pass().await;
+    }
+
+    #[route("chat")]
+    async fn chat(&self, chat: Chat) -> String {
+        chat.answer()
+    }
+}
+
+#[tokio::test]
+async fn a_running_handler_is_no_life() {
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone()).idle_time(SOON)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.send_frames([ClientFrame::text(r#"{"method":"wait","id":1}"#)]).await;
+    workshop.gate.arrived(1).await;
+    let (pings, end) = after_pings(&mut client).await;
+    assert!(pings > 0, "closed without having been asked");
+    assert_eq!(end, "close 4001");
+    workshop.gate.open(1);
+    client.answer_close(4001).await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_answers_pings_stays_while_a_handler_runs() {
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone()).idle_time(IN_A_WHILE)).await;
+    let mut client = Client::connect(server.address()).await;
+    client.send(r#"{"method":"wait","id":1}"#).await;
+    workshop.gate.arrived(1).await;
+    for _ in 0..5 {
+        assert_eq!(client.next().await, "ping \"\"");
+    }
+    workshop.gate.open(1);
+    assert_eq!(client.next().await, "1: null");
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_never_ends_the_handshake_is_cut_off() {
+    let server = TestServer::start(Server::new(Lobby).handshake_within(SOON)).await;
+    let request = Upgrade::new(server.address()).bytes();
+    let mut http = HttpClient::connect(server.address()).await;
+    http.send(&request[..request.len() - 2]).await;
+    let rest = http.rest().await;
+    assert!(!rest.starts_with(b"HTTP/1.1 101"), "half a handshake was enough");
+    server.stop().await;
+}

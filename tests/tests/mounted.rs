@@ -1,0 +1,144 @@
+//! A dispatcher in a router of the user's: axum.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use axum::{Router, routing::get};
+use kengine::{Connection, Server, Service};
+use kengine_tests::{
+    Chat, Client, ClientFrame, HttpClient, Lobby, RawClient, Upgrade, every_row, segment, within,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// Tells who is there.
+#[derive(Default)]
+struct Guests {
+    chats: AtomicU32,
+}
+
+#[kengine::dispatcher]
+impl Guests {
+    #[route("chat")]
+    async fn chat(&self, chat: Chat) -> String {
+        self.chats.fetch_add(1, Ordering::SeqCst);
+        chat.answer()
+    }
+
+    #[route]
+    async fn chats(&self) -> u32 {
+        self.chats.load(Ordering::SeqCst)
+    }
+
+    #[route]
+    async fn peer(&self, connection: &Connection) -> Option<SocketAddr> {
+        connection.peer()
+    }
+}
+
+async fn serve(router: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    (address, tokio::spawn(axum::serve(listener, router).into_future()))
+}
+
+async fn end(serving: JoinHandle<std::io::Result<()>>) {
+    serving.abort();
+    assert!(serving.await.expect_err("aborted").is_cancelled());
+}
+
+fn router(service: &Service<impl kengine::Dispatcher<Session = ()>>) -> Router {
+    Router::new().route_service("/ws", service.clone()).route("/", get(async || "a page of axum's"))
+}
+
+#[tokio::test]
+async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
+    let service = Server::new(Guests::default()).into_service();
+    let (address, serving) = serve(router(&service)).await;
+    let mut client = Client::connect(address).await;
+    let mut other = Client::connect(address).await;
+    assert_eq!(client.answers_to(Lobby::request(1, "x")).await, [Lobby::answer(1, "x")]);
+    assert_eq!(client.ask("p").await, "q");
+    assert_eq!(other.ask(Lobby::request(2, "y")).await, Lobby::answer(2, "y"));
+    assert_eq!(other.ask(r#"{"method":"chats"}"#).await, "3", "both are at one node");
+    assert_eq!(other.answers_to(r#"{"method":"peer"}"#).await, [""; 0], "axum does not tell who it is");
+    client.close(1000).await;
+    assert_eq!(client.next().await, "close 1000");
+    assert_eq!(client.next().await, "the end");
+
+    let page = Upgrade::new(address).path("/").ask(address).await;
+    assert_eq!((page.status, page.body.as_str()), (200, "a page of axum's"));
+    assert_eq!(
+        Upgrade::new(address).path("/healthz").ask(address).await.status,
+        404,
+        "health is the router's"
+    );
+    end(serving).await;
+}
+
+#[tokio::test]
+async fn a_drain_closes_everybody_with_4000_and_returns() {
+    let service = Server::new(Guests::default()).into_service();
+    let (address, serving) = serve(router(&service)).await;
+    let mut clients = [Client::connect(address).await, Client::connect(address).await];
+    for client in &mut clients {
+        assert_eq!(client.ask("p").await, "q");
+    }
+    let drain = tokio::spawn(async move { service.drain().await });
+    for client in &mut clients {
+        assert_eq!(client.next().await, "close 4000");
+        assert_eq!(client.next().await, "the end");
+    }
+    within("the drain", drain).await.expect("a drain that ends well");
+    let refused = Upgrade::new(address).ask(address).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
+    end(serving).await;
+}
+
+#[tokio::test]
+async fn what_comes_right_behind_the_handshake_is_not_lost() {
+    let service = Server::new(Guests::default()).into_service();
+    let (address, serving) = serve(router(&service)).await;
+    let mut http = HttpClient::connect(address).await;
+    let chats = (0..1000).map(|id| ClientFrame::text(Lobby::request(id, "x")));
+    http.send(&[Upgrade::new(address).bytes(), segment(chats)].concat()).await;
+    assert_eq!(http.response(false).await.status, 101);
+    let mut client = http.into_websocket();
+    for id in 0..1000 {
+        assert_eq!(client.frame().await, Lobby::answer(id, "x"));
+    }
+    drop(client);
+    end(serving).await;
+}
+
+#[tokio::test]
+async fn the_wire_is_the_same() {
+    let service = Server::new(Guests::default()).into_service();
+    let (address, serving) = serve(router(&service)).await;
+    let rows: Vec<(_, (_, &[&str]))> = vec![
+        ("a close", (ClientFrame::close(4321, ""), &["close 4321", "end of TCP"])),
+        ("a breach", (ClientFrame::text("x").unmasked(), &["close 1002", "end of TCP"])),
+        ("a large message", (ClientFrame::text("").announcing(1 << 30), &["close 1009", "end of TCP"])),
+        ("no UTF-8", (ClientFrame::text(b"\xff"), &["close 1007", "end of TCP"])),
+    ];
+    every_row(rows, async |(frame, expected)| {
+        let mut client = RawClient::connect(address).await;
+        client.send_frames([frame]).await;
+        assert_eq!(client.transcript().await, expected);
+    })
+    .await;
+    let foreign = Upgrade::new(address).and("Origin", "https://evil.example").ask(address).await;
+    assert_eq!((foreign.status, foreign.error_code().as_str()), (403, "forbidden"));
+    end(serving).await;
+}
+
+#[tokio::test]
+async fn a_server_of_ours_knows_its_peers() {
+    let server = kengine_tests::TestServer::start(Server::new(Guests::default())).await;
+    let mut client = Client::connect(server.address()).await;
+    let own = client.local_address();
+    assert_eq!(client.ask(r#"{"method":"peer"}"#).await, format!("{:?}", own.to_string()));
+    drop(client);
+    server.stop().await;
+}

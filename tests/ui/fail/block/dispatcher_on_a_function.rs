@@ -1,0 +1,6 @@
+struct Game;
+
+#[kengine::dispatcher]
+pub async fn chat() {}
+
+fn main() {}

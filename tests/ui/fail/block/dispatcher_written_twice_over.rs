@@ -1,0 +1,8 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl kengine::Dispatcher for Game {
+    type Session = ();
+}
+
+fn main() {}

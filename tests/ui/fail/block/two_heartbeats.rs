@@ -1,0 +1,19 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn chat(&self) {}
+
+    #[heartbeat]
+    async fn alive(&self) -> kengine::Liveness {
+        kengine::Liveness::Alive
+    }
+
+    #[heartbeat]
+    async fn dead(&self) -> kengine::Liveness {
+        kengine::Liveness::Silent
+    }
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher(flat = true, key = "type")]
+impl Game {
+    #[route]
+    async fn chat(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher(key = "id")]
+impl Game {
+    #[route]
+    async fn chat(&self) {}
+}
+
+fn main() {}

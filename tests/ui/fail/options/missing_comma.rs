@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher(key = "type" flat)]
+impl Game {
+    #[route]
+    async fn chat(&self) {}
+}
+
+fn main() {}

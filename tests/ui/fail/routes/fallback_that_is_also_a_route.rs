@@ -1,0 +1,10 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[fallback]
+    #[route]
+    async fn rest(&self) {}
+}
+
+fn main() {}

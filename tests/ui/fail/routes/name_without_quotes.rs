@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route(chat)]
+    async fn chat(&self) {}
+}
+
+fn main() {}

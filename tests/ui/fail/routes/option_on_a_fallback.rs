@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[fallback = "rest"]
+    async fn rest(&self) {}
+}
+
+fn main() {}

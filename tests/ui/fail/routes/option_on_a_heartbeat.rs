@@ -1,0 +1,14 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn chat(&self) {}
+
+    #[heartbeat("p")]
+    async fn alive(&self) -> kengine::Liveness {
+        kengine::Liveness::Alive
+    }
+}
+
+fn main() {}

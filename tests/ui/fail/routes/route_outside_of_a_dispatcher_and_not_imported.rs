@@ -1,0 +1,8 @@
+struct Game;
+
+impl Game {
+    #[route("chat")]
+    async fn chat(&self) {}
+}
+
+fn main() {}

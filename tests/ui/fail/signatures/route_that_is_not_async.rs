@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    fn chat(&self) {}
+}
+
+fn main() {}

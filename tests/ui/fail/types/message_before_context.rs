@@ -1,0 +1,14 @@
+use kengine::Connection;
+
+struct Game;
+
+#[derive(serde::Deserialize)]
+struct Chat;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn chat(&self, _: Chat, _: &Connection) {}
+}
+
+fn main() {}
