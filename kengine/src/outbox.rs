@@ -5,7 +5,10 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Waker},
 };
 
@@ -45,6 +48,8 @@ impl Ending {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bounds: Bounds,
+    /// Set for good with `State::ending`: asked between any two messages, without the lock.
+    ends: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -60,7 +65,7 @@ struct State {
 
 impl Outbox {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, state: Mutex::default() }
+        Self { bounds, ends: AtomicBool::new(false), state: Mutex::default() }
     }
 
     /// Puts one encoded frame in. At the bound the queue is dropped and the connection ends with 4002.
@@ -73,6 +78,7 @@ impl Outbox {
             state.frames = VecDeque::new();
             state.bytes = 0;
             state.ending = Some(Ending::Overflow);
+            self.ends.store(true, Ordering::Release);
             state.wake();
             return Err(SendError::TooSlow);
         }
@@ -87,8 +93,14 @@ impl Outbox {
         let mut state = self.state();
         if !state.closed && state.ending.as_ref().is_none_or(|earlier| ending.overrides(earlier)) {
             state.ending = Some(ending);
+            self.ends.store(true, Ordering::Release);
             state.wake();
         }
+    }
+
+    /// Whether the connection is to end.
+    pub(crate) fn ends(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
     }
 
     /// Tells how the connection is to end, if it is, and appends what waits to `out` if `wanted` says so in view

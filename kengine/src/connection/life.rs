@@ -89,6 +89,10 @@ impl<D: Dispatcher> Life<D> {
             let (route, failed) = answer.outcome();
             endpoint.counters.record(route, failed);
             tracing::trace!(connection = %connection.id(), route = endpoint.route_name(route), failed, "handled");
+            if connection.outbox().ends() {
+                // Perhaps by this very handler: what is behind its message is not to be handled.
+                poll_fn(|cx| Poll::Ready(link.take_orders(cx, connection.outbox()))).await;
+            }
             if link.queued() >= FLUSH {
                 poll_fn(|cx| link.poll_flushed(cx, connection.outbox())).await;
             }

@@ -302,7 +302,7 @@ impl Link {
     }
 
     /// Takes pushes, and orders to end the connection.
-    fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+    pub(super) fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (open, blocked) = (self.phase == Phase::Open, self.blocked);
         // While the socket is blocked pushes stay where they are bounded, unless the end waits behind them.
         let ending = outbox.take(cx, &mut self.out, |ending| open && (!blocked || ending.is_some()));
