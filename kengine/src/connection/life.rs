@@ -91,7 +91,11 @@ impl<D: Dispatcher> Life<D> {
             tracing::trace!(connection = %connection.id(), route = endpoint.route_name(route), failed, "handled");
             if connection.outbox().ends() {
                 // Perhaps by this very handler: what is behind its message is not to be handled.
-                poll_fn(|cx| Poll::Ready(link.take_orders(cx, connection.outbox()))).await;
+                poll_fn(|cx| {
+                    link.take_orders(cx, connection.outbox());
+                    Poll::Ready(())
+                })
+                .await;
             }
             if link.queued() >= FLUSH {
                 poll_fn(|cx| link.poll_flushed(cx, connection.outbox())).await;
