@@ -43,11 +43,23 @@ impl Arena {
         self.gate.pass().await;
     }
 
+    /// Answers a few bytes with many.
+    #[route]
+    async fn blob(&self, number: usize) -> String {
+        self.chats.fetch_add(1, Ordering::SeqCst);
+        blob(number)
+    }
+
     #[route("chat")]
     async fn chat(&self, chat: Chat) -> String {
         self.chats.fetch_add(1, Ordering::SeqCst);
         chat.answer()
     }
+}
+
+/// A number and 64 KiB.
+fn blob(number: usize) -> String {
+    format!("{number} {}", "x".repeat(64 * 1024))
 }
 
 /// One kilobyte and a number.
@@ -234,6 +246,58 @@ async fn megabytes_of_requests_without_reading_wait_and_are_all_answered_in_orde
     client.send_frames((0..2000).map(|id| ClientFrame::text(Lobby::request(id, "x")))).await;
     for id in 0..2000 {
         assert_eq!(client.frame().await, Lobby::answer(id, "x"));
+    }
+    drop((client, other));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pings_without_reading_the_pongs_wait_too() {
+    const PINGS: usize = 200_000;
+    let payload = |number: usize| format!("{number:0125}");
+    for handler_runs in [false, true] {
+        let arena = Arena::default();
+        let server = TestServer::start(Server::new(arena.clone())).await;
+        let mut client = RawClient::connect(server.address()).await;
+        if handler_runs {
+            client.send_frames([ClientFrame::text(r#"{"method":"wait","id":1}"#)]).await;
+            arena.gate.arrived(1).await;
+        }
+        let sent = client.send_while_taken(PINGS, |number| ClientFrame::ping(payload(number))).await;
+        assert!(sent < PINGS, "25 MB of pongs were kept for a client that does not read");
+        for number in 0..sent {
+            assert_eq!(client.frame().await, format!("pong {:?}", payload(number)));
+        }
+        arena.gate.open(1);
+        if handler_runs {
+            assert_eq!(client.frame().await, "1: null");
+        }
+        drop(client);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn answers_larger_than_their_requests_are_not_piled_up() {
+    const REQUESTS: usize = 300;
+    let arena = Arena::default();
+    let server = TestServer::start(Server::new(arena.clone())).await;
+    let mut client = RawClient::connect(server.address()).await;
+    // Few enough bytes to be read at once, for 20 MB of answers.
+    let request = |id| ClientFrame::text(format!(r#"{{"method":"blob","message":{id},"id":{id}}}"#));
+    client.send_frames((0..REQUESTS).map(request)).await;
+    // Others are served meanwhile, and long enough for this one's requests to be handled if they were to be.
+    let mut other = Client::connect(server.address()).await;
+    for id in 0..200 {
+        assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
+    }
+    let handled = arena.chats.load(Ordering::SeqCst) - 200;
+    assert!(
+        (1..REQUESTS).contains(&handled),
+        "{handled} of {REQUESTS} were handled for a client that does not read"
+    );
+    for id in 0..REQUESTS {
+        assert!(client.frame().await == format!("{id}: \"{}\"", blob(id)), "request {id}");
     }
     drop((client, other));
     server.stop().await;

@@ -6,6 +6,8 @@ use kengine::Server;
 use kengine_tests::{
     Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, Upgrade, Watched, every_row, within,
 };
+#[cfg(unix)]
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Handlers that a drain has to wait for.
 #[derive(Clone, Default)]
@@ -224,4 +226,37 @@ async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_lef
         }
         server.ended().await;
     }
+}
+
+/// A handshake that was accepted, but is no connection yet, when the drain looks who is here.
+#[cfg(unix)]
+#[tokio::test]
+async fn who_is_on_the_way_in_when_the_drain_begins_is_told_too() {
+    let mut server = TestServer::start(Server::new(Lobby)).await;
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.expect("a server that listens");
+    // Answered once, the socket is known to wait for the next request.
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a server that reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        assert!(within("health", stream.read_buf(&mut answer)).await.expect("an answer") > 0);
+    }
+    // Both are ready at once, this test first: so it is the server's next step but one to take the handshake, and
+    // its next but two to begin the drain.
+    let (mut bell, mut ear) = tokio::net::UnixStream::pair().expect("a pair of sockets");
+    bell.write_all(b"!").await.expect("room for a byte");
+    let request = Upgrade::new(server.address()).bytes();
+    assert_eq!(stream.try_write(&request).expect("room for a request"), request.len());
+    ear.read_u8().await.expect("a byte");
+    server.shut_down();
+
+    let mut http = kengine_tests::HttpClient::over(stream);
+    let status = http.response(false).await.status;
+    if status == 101 {
+        let mut client = http.into_websocket();
+        assert_eq!(client.frame().await, "close 4000");
+        client.answer_close(4000).await;
+    } else {
+        assert_eq!(status, 503);
+    }
+    server.ended().await;
 }
