@@ -77,9 +77,7 @@ impl Outbox {
         if state.frames.len() == self.bounds.frames || state.bytes + frame.len() > self.bounds.bytes {
             state.frames = VecDeque::new();
             state.bytes = 0;
-            state.ending = Some(Ending::Overflow);
-            self.ends.store(true, Ordering::Release);
-            state.wake();
+            self.order(&mut state, Ending::Overflow);
             return Err(SendError::TooSlow);
         }
         state.bytes += frame.len();
@@ -92,9 +90,7 @@ impl Outbox {
     pub(crate) fn end(&self, ending: Ending) {
         let mut state = self.state();
         if !state.closed && state.ending.as_ref().is_none_or(|earlier| ending.overrides(earlier)) {
-            state.ending = Some(ending);
-            self.ends.store(true, Ordering::Release);
-            state.wake();
+            self.order(&mut state, ending);
         }
     }
 
@@ -131,6 +127,12 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         *state = State { closed: true, ..State::default() };
+    }
+
+    fn order(&self, state: &mut State, ending: Ending) {
+        state.ending = Some(ending);
+        self.ends.store(true, Ordering::Release);
+        state.wake();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
