@@ -16,7 +16,7 @@ use serde::Serialize;
 use tracing::Instrument;
 
 use crate::{
-    Connection, Dispatcher,
+    Answer, Connection, Dispatcher,
     connection::{Life, Stream},
     endpoint::Endpoint,
     node::{Refused, Seat},
@@ -130,10 +130,11 @@ pub(crate) fn upgrade<D: Dispatcher<Session = ()>, B>(
 ) -> Response<Body> {
     match admit(endpoint, request) {
         Ok((response, upgraded, seat)) => {
-            let endpoint = Arc::clone(endpoint);
+            // Boxed: what the opening needs is not kept by the life that follows.
+            let opening = Box::pin(open(Arc::clone(endpoint), upgraded, seat, peer));
             let life = async move {
-                if let Some((life, first)) = Box::pin(open(endpoint, upgraded, seat, peer)).await {
-                    life.live(first).await;
+                if let Some(life) = opening.await {
+                    life.live().await;
                 }
             };
             tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
@@ -234,13 +235,13 @@ fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refus
     Err(Refusal::bad_request(message))
 }
 
-/// Makes the connection, as soon as `101` is written.
+/// Makes the connection as soon as `101` is written, and handles what came with the request.
 async fn open<D: Dispatcher<Session = ()>>(
     endpoint: Arc<Endpoint<D>>,
     upgraded: OnUpgrade,
     seat: Seat,
     peer: Option<SocketAddr>,
-) -> Option<(Box<Life<D>>, Vec<u8>)> {
+) -> Option<Box<Life<D>>> {
     let upgraded = match upgraded.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -248,10 +249,14 @@ async fn open<D: Dispatcher<Session = ()>>(
             return None;
         }
     };
-    let (stream, first) = Stream::new(upgraded);
-    let connection = Connection::new(Arc::clone(&endpoint.node), (), peer, D::SYNTAX);
+    let (stream, mut first) = Stream::new(upgraded);
+    let connection = Connection::new(Arc::clone(&endpoint.node), (), peer, const { &D::SYNTAX });
     tracing::debug!(connection = %connection.id(), ?peer, "open");
-    Some((Life::new(endpoint, connection, stream, seat), first))
+    let mut life = Life::new(endpoint, connection, stream, seat);
+    if !first.is_empty() {
+        life.handle(&mut first, &mut Answer::default()).await;
+    }
+    Some(life)
 }
 
 #[cfg(test)]

@@ -45,9 +45,8 @@ impl Ending {
 }
 
 /// The frames that wait for one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    bounds: Bounds,
     /// Set for good with `State::ending`: asked between any two messages, without the lock.
     ends: AtomicBool,
     state: Mutex<State>,
@@ -57,24 +56,21 @@ pub(crate) struct Outbox {
 struct State {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    ending: Option<Ending>,
+    /// Boxed: an order that most connections never get shall not cost them its size.
+    ending: Option<Box<Ending>>,
     /// Nothing is taken any more.
     closed: bool,
     waker: Option<Waker>,
 }
 
 impl Outbox {
-    pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, ends: AtomicBool::new(false), state: Mutex::default() }
-    }
-
     /// Puts one encoded frame in. At the bound the queue is dropped and the connection ends with 4002.
-    pub(crate) fn push(&self, frame: Bytes) -> Result<(), SendError> {
+    pub(crate) fn push(&self, frame: Bytes, bounds: Bounds) -> Result<(), SendError> {
         let mut state = self.state();
         if state.closed || state.ending.is_some() {
             return Err(SendError::Closed);
         }
-        if state.frames.len() == self.bounds.frames || state.bytes + frame.len() > self.bounds.bytes {
+        if state.frames.len() == bounds.frames || state.bytes + frame.len() > bounds.bytes {
             state.frames = VecDeque::new();
             state.bytes = 0;
             self.order(&mut state, Ending::Overflow);
@@ -89,7 +85,7 @@ impl Outbox {
     /// Orders the connection to end. The first order stands unless a later one overrides it.
     pub(crate) fn end(&self, ending: Ending) {
         let mut state = self.state();
-        if !state.closed && state.ending.as_ref().is_none_or(|earlier| ending.overrides(earlier)) {
+        if !state.closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
             self.order(&mut state, ending);
         }
     }
@@ -108,7 +104,7 @@ impl Outbox {
         wanted: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
         let mut state = self.state();
-        if !state.frames.is_empty() && wanted(state.ending.as_ref()) {
+        if !state.frames.is_empty() && wanted(state.ending.as_deref()) {
             out.reserve(state.bytes);
             // Taken whole: an idle player pays for no queue.
             for frame in mem::take(&mut state.frames) {
@@ -120,7 +116,7 @@ impl Outbox {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        state.ending.clone()
+        state.ending.as_deref().cloned()
     }
 
     /// Nothing is taken from now on, and what waits is dropped.
@@ -130,7 +126,7 @@ impl Outbox {
     }
 
     fn order(&self, state: &mut State, ending: Ending) {
-        state.ending = Some(ending);
+        state.ending = Some(Box::new(ending));
         self.ends.store(true, Ordering::Release);
         state.wake();
     }

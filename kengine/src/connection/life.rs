@@ -37,15 +37,12 @@ impl<D: Dispatcher> Life<D> {
         mut seat: Seat,
     ) -> Box<Self> {
         seat.take(&connection);
-        let link = Link::new(stream, &endpoint.node.limits);
+        let link = Link::new(stream, Arc::clone(&endpoint.node));
         Box::new(Self { endpoint, connection, link, _seat: seat })
     }
 
-    /// Serves the connection to its end. `first` is what came behind the handshake.
-    pub(crate) async fn live(mut self: Box<Self>, mut first: Vec<u8>) {
-        if !first.is_empty() {
-            Box::pin(self.handle(&mut first, &mut Answer::default())).await;
-        }
+    /// Serves the connection to its end.
+    pub(crate) async fn live(mut self: Box<Self>) {
         while let Some((mut workspace, read)) = poll_fn(|cx| self.poll_woken(cx)).await {
             let Workspace { read: bytes, answer, .. } = &mut *workspace;
             // Boxed, so that a player who says nothing pays for no handler's future: one allocation a wake.
@@ -73,7 +70,7 @@ impl<D: Dispatcher> Life<D> {
     }
 
     /// Handles every message in `bytes`, and those that come while it does, one after another.
-    async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
+    pub(crate) async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, link, .. } = self;
         while let Some(incoming) = link.next(&mut bytes) {
             answer.reset();

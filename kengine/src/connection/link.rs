@@ -8,8 +8,8 @@ use std::{
     collections::VecDeque,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use fastwebsockets::OpCode;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Close, CloseCode, Frame,
-    node::Limits,
+    node::Node,
     outbox::{Ending, Outbox},
     socket::{
         deframer::{Deframer, Event},
@@ -63,9 +63,9 @@ impl Incoming<'_> {
 #[derive(Debug)]
 enum InputEnd {
     /// A close frame, which is answered with its own code.
-    Closed(Option<Close>),
+    Closed(Option<Box<Close>>),
     /// A breach of RFC 6455: nothing that follows means anything.
-    Violated(Close),
+    Violated(Box<Close>),
     /// The client writes no more, without having said so.
     Silent,
 }
@@ -120,18 +120,17 @@ pub(super) struct Link {
     lively: bool,
     /// When a whole message, ping or pong last came.
     heard: Instant,
-    idle: Duration,
-    close: Duration,
+    node: Arc<Node>,
     /// The next look at the silence while open; the end of the close handshake after.
     timer: Pin<Box<Sleep>>,
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
+    pub(super) fn new(stream: Stream, node: Arc<Node>) -> Self {
         let heard = Instant::now();
         Self {
             stream,
-            deframer: Deframer::new(limits.message),
+            deframer: Deframer::new(node.limits.message),
             out: Vec::new(),
             written: 0,
             blocked: false,
@@ -142,9 +141,8 @@ impl Link {
             orders: Orders::Serve,
             lively: false,
             heard,
-            idle: limits.idle,
-            close: limits.close,
-            timer: Box::pin(sleep_until(heard + limits.idle / 3)),
+            timer: Box::pin(sleep_until(heard + node.limits.idle / 3)),
+            node,
         }
     }
 
@@ -285,7 +283,7 @@ impl Link {
             let event = match self.deframer.next(bytes) {
                 Ok(event) => event?,
                 Err(violation) => {
-                    self.input_end = Some(InputEnd::Violated(violation.close()));
+                    self.input_end = Some(InputEnd::Violated(violation.close().into()));
                     return None;
                 }
             };
@@ -295,7 +293,7 @@ impl Link {
                 Event::Binary(bytes) => return Some(Incoming::Binary(bytes)),
                 Event::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
                 Event::Pong => {}
-                Event::Close(close) => self.input_end = Some(InputEnd::Closed(close)),
+                Event::Close(close) => self.input_end = Some(InputEnd::Closed(close.map(Box::new))),
             }
         }
         None
@@ -322,7 +320,7 @@ impl Link {
     /// Ends the connection when nothing is left to handle and one side wants to.
     fn end_as_ordered(&mut self) {
         match self.input_end.take() {
-            Some(InputEnd::Closed(close)) => self.begin_close(close.as_ref(), Phase::Last),
+            Some(InputEnd::Closed(close)) => self.begin_close(close.as_deref(), Phase::Last),
             Some(InputEnd::Violated(close)) => self.begin_close(Some(&close), Phase::Break),
             Some(InputEnd::Silent) => self.enter(Phase::Last),
             None if self.orders == Orders::Drain => {
@@ -341,7 +339,7 @@ impl Link {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.orders = self.orders.max(Orders::Stop);
-        self.timer.as_mut().reset(Instant::now() + self.close);
+        self.timer.as_mut().reset(Instant::now() + self.node.limits.close);
     }
 
     /// The client does not read, and would find the close frame only behind all it has not read: what the kernel
@@ -387,20 +385,21 @@ impl Link {
             self.phase = Phase::Gone;
             return;
         }
-        let (now, third) = (Instant::now(), self.idle / 3);
+        let idle = self.node.limits.idle;
+        let (now, third) = (Instant::now(), idle / 3);
         if self.ahead_cost >= READ {
             // It is we who do not read: the client may be as lively as can be.
             self.heard = now;
         }
         let silent = now - self.heard;
-        if silent >= self.idle {
+        if silent >= idle {
             return self.close_over_unread(&Close::new(CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
         }
         if silent >= third && !self.blocked {
             encoder::whole(&mut self.out, OpCode::Ping, &[]);
         }
         let next = if silent >= third { now + third } else { self.heard + third };
-        self.timer.as_mut().reset(next.min(self.heard + self.idle));
+        self.timer.as_mut().reset(next.min(self.heard + idle));
     }
 
     /// Reads what comes after our close frame: only the client's own means something.

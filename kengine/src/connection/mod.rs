@@ -73,7 +73,7 @@ struct Shared<S> {
     /// Unknown behind a router that does not tell.
     peer: Option<SocketAddr>,
     session: S,
-    syntax: Syntax,
+    syntax: &'static Syntax,
     outbox: Outbox,
     node: Arc<Node>,
 }
@@ -85,8 +85,13 @@ impl<S: Session> Member for Shared<S> {
 }
 
 impl<S: Session> Connection<S> {
-    pub(crate) fn new(node: Arc<Node>, session: S, peer: Option<SocketAddr>, syntax: Syntax) -> Self {
-        let (id, outbox) = (node.next_id(), Outbox::new(node.limits.outbox));
+    pub(crate) fn new(
+        node: Arc<Node>,
+        session: S,
+        peer: Option<SocketAddr>,
+        syntax: &'static Syntax,
+    ) -> Self {
+        let (id, outbox) = (node.next_id(), Outbox::default());
         Self { shared: Arc::new(Shared { id, peer, session, syntax, outbox, node }) }
     }
 
@@ -121,7 +126,8 @@ impl<S> Connection<S> {
     /// (1,024 pushes or 256 KiB by default; the connection is then closed with 4002), [`SendError::Encode`] when
     /// the push cannot be written as JSON.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
-        self.shared.outbox.push(push::encode(push, self.shared.syntax)?)
+        let frame = push::encode(push, *self.shared.syntax)?;
+        self.shared.outbox.push(frame, self.node().limits.outbox)
     }
 
     /// Closes the connection: what is queued is sent first, then the close frame. No further message is
