@@ -98,7 +98,9 @@ pub use crate::{
 };
 
 #[doc = include_str!("../docs/dispatcher.md")]
-#[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```ignore"]
+#[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```"]
+#[doc = "# #[derive(serde::Deserialize)] struct Chat { greeting: String }"]
+#[doc = "# struct Game;"]
 #[doc = include_str!("../docs/expansion.rs")]
 #[doc = "```"]
 pub use kengine_macros::dispatcher;

@@ -73,20 +73,20 @@ impl Outbox {
         if state.frames.len() == bounds.frames || state.bytes + frame.len() > bounds.bytes {
             state.frames = VecDeque::new();
             state.bytes = 0;
-            self.order(&mut state, Ending::Overflow);
+            self.order(state, Ending::Overflow);
             return Err(SendError::TooSlow);
         }
         state.bytes += frame.len();
         state.frames.push_back(frame);
-        state.wake();
+        wake(state);
         Ok(())
     }
 
     /// Orders the connection to end. The first order stands unless a later one overrides it.
     pub(crate) fn end(&self, ending: Ending) {
-        let mut state = self.state();
+        let state = self.state();
         if !state.closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
-            self.order(&mut state, ending);
+            self.order(state, ending);
         }
     }
 
@@ -125,10 +125,10 @@ impl Outbox {
         *state = State { closed: true, ..State::default() };
     }
 
-    fn order(&self, state: &mut State, ending: Ending) {
+    fn order(&self, mut state: MutexGuard<'_, State>, ending: Ending) {
         state.ending = Some(Box::new(ending));
         self.ends.store(true, Ordering::Release);
-        state.wake();
+        wake(state);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,11 +137,12 @@ impl Outbox {
     }
 }
 
-impl State {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+/// Wakes the connection's task: outside the lock, which it takes first of all.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
