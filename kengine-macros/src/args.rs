@@ -2,7 +2,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
-    Ident, LitStr, Path, Token,
+    Ident, LitStr, Path, Token, Type,
     ext::IdentExt,
     parse::{Parse, ParseStream, Parser},
     parse_quote,
@@ -13,13 +13,17 @@ use crate::errors::Errors;
 /// The members that every request may have, whatever the key and the payload are called.
 const RESERVED: [&str; 3] = ["id", "seq", "resume"];
 
-const EXPECTED: &str = "expected `key`, `payload`, `flat` or `crate`";
+const EXPECTED: &str = "expected `key`, `payload`, `flat`, `prefix`, `session` or `crate`";
 
-/// `key = "method", payload = "message", flat, crate = path`.
+/// `key = "method", payload = "message", flat, prefix = "combat.", session = Player, crate = path`.
 pub(crate) struct Args {
     pub(crate) key: Option<LitStr>,
     pub(crate) payload: Option<LitStr>,
     pub(crate) flat: Option<Ident>,
+    /// What stands before the name of each route.
+    pub(crate) prefix: Option<LitStr>,
+    /// The session of a block that has no `#[accept]` of its own.
+    pub(crate) session: Option<Type>,
     /// What the expansion calls this framework.
     pub(crate) krate: Path,
 }
@@ -27,7 +31,14 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the options. A wrong one is reported and left out, and the ones behind it are still read.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
-        let mut args = Self { key: None, payload: None, flat: None, krate: parse_quote!(::kengine) };
+        let mut args = Self {
+            key: None,
+            payload: None,
+            flat: None,
+            prefix: None,
+            session: None,
+            krate: parse_quote!(::kengine),
+        };
         let mut seen = Vec::new();
         let options = |input: ParseStream<'_>| {
             while !input.is_empty() {
@@ -60,6 +71,14 @@ impl Args {
             }
             "flat" if input.is_empty() || input.peek(Token![,]) => self.flat = Some(name.clone()),
             "flat" => return Err(input.error("`flat` takes no value")),
+            "prefix" => {
+                self.prefix =
+                    Some(member(input, r#"`prefix` takes a string literal: `prefix = "combat."`"#)?);
+            }
+            "session" => {
+                self.session =
+                    Some(value(input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")?);
+            }
             "crate" => {
                 self.krate =
                     value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")?;
@@ -88,6 +107,9 @@ impl Args {
             } else if RESERVED.contains(&value.as_str()) {
                 errors.at(literal, format_args!("`{value}` is a member of its own; choose another name"));
             }
+        }
+        if let Some(prefix) = self.prefix.as_ref().filter(|prefix| prefix.value().is_empty()) {
+            errors.at(prefix, "`prefix` must not be empty");
         }
         if let (Some(flat), Some(_)) = (&self.flat, &self.payload) {
             errors.at(flat, "`flat` and `payload` exclude each other; remove one of them");

@@ -6,34 +6,60 @@ use syn::{
     Attribute, Ident, LitStr, Meta, Path, Token, ext::IdentExt, parse::ParseStream, punctuated::Punctuated,
 };
 
-use crate::errors::Errors;
+use crate::{errors::Errors, policy::Policy};
 
 /// What a method is marked as.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Route,
     Heartbeat,
+    Accept,
+    Open,
+    Close,
+    Before,
     Fallback,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Route, Self::Heartbeat, Self::Fallback];
+    const ALL: [Self; 7] =
+        [Self::Route, Self::Heartbeat, Self::Accept, Self::Open, Self::Close, Self::Before, Self::Fallback];
 
     /// The attribute's name, which is also what the method is called in errors.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::Heartbeat => "heartbeat",
+            Self::Accept => "accept",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Before => "before",
             Self::Fallback => "fallback",
         }
     }
 
-    /// With its article: a block has any number of routes and one of each other kind.
+    /// The method in a sentence: a block has any number of routes and one of each other kind.
     fn noun(self) -> &'static str {
         match self {
             Self::Route => "a route",
             Self::Heartbeat => "the heartbeat",
+            Self::Accept => "the `#[accept]` hook",
+            Self::Open => "the `#[open]` hook",
+            Self::Close => "the `#[close]` hook",
+            Self::Before => "the `#[before]` hook",
             Self::Fallback => "the fallback",
+        }
+    }
+
+    /// Several of the kind.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Route => "routes",
+            Self::Heartbeat => "heartbeats",
+            Self::Accept => "`#[accept]` hooks",
+            Self::Open => "`#[open]` hooks",
+            Self::Close => "`#[close]` hooks",
+            Self::Before => "`#[before]` hooks",
+            Self::Fallback => "fallbacks",
         }
     }
 
@@ -59,6 +85,7 @@ impl fmt::Display for Kind {
 pub(crate) struct Mark {
     pub(crate) kind: Kind,
     name: Name,
+    pub(crate) policy: Policy,
     pub(crate) original: Attribute,
 }
 
@@ -72,13 +99,16 @@ enum Name {
 }
 
 impl Mark {
-    /// The name of a route; of `r#move` without one of its own it is `move`.
-    pub(crate) fn route_name(&self, method: &Ident) -> Option<LitStr> {
-        match &self.name {
-            Name::Given(name) => Some(name.clone()),
-            Name::Own => Some(LitStr::new(&method.unraw().to_string(), method.span())),
-            Name::Broken => None,
-        }
+    /// The name of a route behind the block's prefix; of `r#move` without one of its own it is `move`.
+    pub(crate) fn route_name(&self, method: &Ident, prefix: &str) -> Option<LitStr> {
+        let (name, span) = match &self.name {
+            Name::Given(name) => (name.value(), name.span()),
+            Name::Own => (method.unraw().to_string(), method.span()),
+            Name::Broken => return None,
+        };
+        // An empty one stays empty, and is reported.
+        let prefix = if name.is_empty() { "" } else { prefix };
+        Some(LitStr::new(&format!("{prefix}{name}"), span))
     }
 }
 
@@ -91,11 +121,11 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
     let mut marks = Vec::new();
     attrs.retain(|attr| {
         if let Some(kind) = Kind::of(attr.path(), krate) {
-            let name = name(kind, &attr.meta).unwrap_or_else(|error| {
+            let (name, policy) = options(kind, &attr.meta).unwrap_or_else(|error| {
                 errors.push(error);
-                Name::Broken
+                (Name::Broken, Policy::default())
             });
-            marks.push(Mark { kind, name, original: attr.clone() });
+            marks.push(Mark { kind, name, policy, original: attr.clone() });
             return false;
         }
         // Left in, it would turn into an attribute that nobody takes, and a second error.
@@ -106,16 +136,16 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
                 "`#[{kind}]` inside `cfg_attr` is not visible to `#[dispatcher]`; put `#[cfg(…)]` on the method"
             ),
         );
-        marks.push(Mark { kind, name: Name::Broken, original: attr.clone() });
+        marks.push(Mark { kind, name: Name::Broken, policy: Policy::default(), original: attr.clone() });
         false
     });
     marks
 }
 
-/// `("chat")`, or nothing.
-fn name(kind: Kind, meta: &Meta) -> syn::Result<Name> {
+/// `("chat", rate = "30/s")`, or nothing.
+fn options(kind: Kind, meta: &Meta) -> syn::Result<(Name, Policy)> {
     match meta {
-        Meta::Path(_) => Ok(Name::Own),
+        Meta::Path(_) => Ok((Name::Own, Policy::default())),
         Meta::List(list) if kind == Kind::Route => list.parse_args_with(given),
         Meta::NameValue(pair) if kind == Kind::Route => Err(syn::Error::new_spanned(&pair.value, NO_NAME)),
         _ => Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options"))),
@@ -124,19 +154,19 @@ fn name(kind: Kind, meta: &Meta) -> syn::Result<Name> {
 
 const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
 
-/// `"chat"`, and no option behind it.
-fn given(input: ParseStream<'_>) -> syn::Result<Name> {
+/// `"chat"`, or nothing for the method's own name, then the policy.
+fn given(input: ParseStream<'_>) -> syn::Result<(Name, Policy)> {
+    if input.peek(Ident::peek_any) && input.peek2(Token![=]) {
+        return Ok((Name::Own, Policy::parse(input)?));
+    }
     let name: LitStr = input.parse().map_err(|error| syn::Error::new(error.span(), NO_NAME))?;
     if !name.suffix().is_empty() {
         return Err(syn::Error::new(name.span(), NO_NAME));
     }
-    input.parse::<Option<Token![,]>>()?;
-    if input.is_empty() {
-        return Ok(Name::Given(name));
+    if !input.is_empty() {
+        input.parse::<Token![,]>()?;
     }
-    let option = input.call(Ident::parse_any)?;
-    let message = format!("unknown option `{option}`; `#[route]` takes a name and nothing else");
-    Err(syn::Error::new(option.span(), message))
+    Ok((Name::Given(name), Policy::parse(input)?))
 }
 
 /// One of ours inside a `cfg_attr`.

@@ -2,9 +2,10 @@
 
 use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{FnArg, GenericArgument, LitStr, PathArguments, ReturnType, Type, spanned::Spanned};
+use syn::{FnArg, GenericArgument, LitStr, Path, PathArguments, ReturnType, Type, spanned::Spanned};
 
 use crate::{
+    attr::Kind,
     model::{flatten, is_ident, plain},
     validate::{Dispatcher, Handler, Route},
 };
@@ -19,29 +20,86 @@ use crate::{
 /// }
 /// ```
 pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
-    let Dispatcher { args, block, routes, heartbeats, .. } = dispatcher;
+    let Dispatcher { args, block, routes, .. } = dispatcher;
     let krate = &args.krate;
     let ty = &block.header.self_ty;
     let (generics, _, clause) = block.header.generics.split_for_impl();
 
+    let expansion = Expansion { krate, session: session(dispatcher) };
+    let session = expansion.types(dispatcher);
     let syntax = syntax(dispatcher);
-    let table = routes
-        .iter()
-        .map(|Route { name, handler: Handler { cfgs, .. } }| quote!(#(#cfgs)* #krate::Route::new(#name)));
-    let dispatch = dispatch(dispatcher);
-    let heartbeats = heartbeats.iter().map(|handler| heartbeat(dispatcher, handler));
+    let table = routes.iter().map(|Route { name, handler }| {
+        let (cfgs, policy) = (&handler.cfgs, handler.policy().builder());
+        quote!(#(#cfgs)* #krate::Route::new(#name)#policy)
+    });
+    let known = known(dispatcher);
+    let dispatch = (!routes.is_empty()).then(|| expansion.dispatch(dispatcher));
+    let hooks = [Kind::Accept, Kind::Open, Kind::Close, Kind::Before, Kind::Heartbeat, Kind::Fallback]
+        .into_iter()
+        .flat_map(|kind| dispatcher.hooks(kind).map(move |hook| (kind, hook)))
+        .map(|(kind, hook)| expansion.hook(kind, hook));
     quote! {
         #block
 
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ty #clause {
-            type Session = ();
+            #session
             #syntax
             const ROUTES: &'static [#krate::Route] = &[#(#table),*];
+            #known
             #dispatch
-            #(#heartbeats)*
+            #(#hooks)*
         }
     }
+}
+
+/// What all of an expansion names: the framework, and the session.
+struct Expansion<'a> {
+    krate: &'a Path,
+    session: TokenStream,
+}
+
+/// The session as the methods name it: as short as can be.
+fn session(dispatcher: &Dispatcher<'_>) -> TokenStream {
+    let named = dispatcher.args.session.is_some() || dispatcher.hooks(Kind::Accept).next().is_some();
+    if named { quote!(Self::Session) } else { quote!(()) }
+}
+
+/// `#[cfg(not(any(all(a, b), …)))]`, if every one of these is under `cfg`s; `None` if one is always there.
+fn unless<'a>(handlers: impl Iterator<Item = &'a Handler<'a>>) -> Option<TokenStream> {
+    let conditions = conditions(handlers)?;
+    Some(quote!(#[cfg(not(#conditions))]))
+}
+
+/// `any(all(a, b), …)`, the condition under which one of these is there; `None` if one always is.
+fn conditions<'a>(handlers: impl Iterator<Item = &'a Handler<'a>>) -> Option<TokenStream> {
+    let mut conditions = Vec::new();
+    for Handler { cfgs, .. } in handlers {
+        if cfgs.is_empty() {
+            return None;
+        }
+        let all = cfgs.iter().map(|cfg| cfg.meta.require_list().map(|list| &list.tokens).ok());
+        conditions.push(quote!(all(#(#all),*)));
+    }
+    Some(quote!(any(#(#conditions),*)))
+}
+
+/// `const HOOKS`, if there are any.
+fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
+    let krate = &dispatcher.args.krate;
+    let kinds = [Kind::Accept, Kind::Open, Kind::Close, Kind::Heartbeat, Kind::Fallback];
+    let mut fields = kinds
+        .into_iter()
+        .filter(|kind| dispatcher.hooks(*kind).next().is_some())
+        .map(|kind| {
+            let name = Ident::new(kind.name(), Span::call_site());
+            let value = conditions(dispatcher.hooks(kind))
+                .map_or_else(|| quote!(true), |conditions| quote!(::core::cfg!(#conditions)));
+            quote!(#name: #value)
+        })
+        .peekable();
+    fields.peek()?;
+    Some(quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* ..#krate::Hooks::NONE };))
 }
 
 /// `const SYNTAX`, if it is not the default.
@@ -58,106 +116,185 @@ fn syntax(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
     Some(quote!(const SYNTAX: #krate::Syntax = #krate::Syntax::#value;))
 }
 
-/// ```text
-/// async fn dispatch<'call>(&'call self, context: Context<'call, ()>, answer: &'call mut Answer) -> Result<()> {
-///     match __private::route(context) {
-///         "chat" => …,
-///         _ => __private::unrouted(context),
-///     }
-/// }
-/// ```
-fn dispatch(dispatcher: &Dispatcher<'_>) -> TokenStream {
-    let krate = &dispatcher.args.krate;
-    let mut fixed = true;
-    let arms = dispatcher.routes.iter().enumerate().map(|(index, route)| {
-        let Route { name, handler } = route;
-        let cfgs = &handler.cfgs;
-        fixed &= cfgs.is_empty();
-        // A literal as long as no `cfg` decides how many routes come before.
-        let index = if fixed {
-            Literal::usize_unsuffixed(index).into_token_stream()
-        } else {
-            quote!(const { __private::position::<Self>(#name) })
-        };
-        let check = no_message(handler);
-        let reply = reply(handler, &call(handler, true));
-        quote! {
-            #(#cfgs)*
-            #name => {
-                __private::enter(answer, #index);
-                #check
-                #reply
-            }
+impl Expansion<'_> {
+    /// `type Session = …;`
+    fn types(&self, dispatcher: &Dispatcher<'_>) -> TokenStream {
+        let krate = self.krate;
+        let mut accepts = dispatcher.hooks(Kind::Accept).peekable();
+        if accepts.peek().is_none() {
+            let session = dispatcher.args.session.as_ref().map_or_else(|| quote!(()), Type::to_token_stream);
+            return quote!(type Session = #session;);
         }
-    });
-    let others = others(dispatcher);
-    // `'call`, because `'a` is what a type with `for<'a>` in it would declare again.
-    quote! {
-        async fn dispatch<'call>(
-            &'call self,
-            context: #krate::Context<'call, ()>,
-            answer: &'call mut #krate::Answer,
-        ) -> #krate::Result<()> {
-            use #krate::__private::{self, lookup::*};
-            #[deny(unreachable_patterns)]
-            match __private::route(context) {
-                #(#arms)*
-                #others
-            }
-        }
-    }
-}
-
-/// The arms behind those of the routes: the fallback's, or the one that refuses.
-fn others(dispatcher: &Dispatcher<'_>) -> TokenStream {
-    let fallbacks = dispatcher.fallbacks.iter().map(|handler| {
-        let (cfgs, reply) = (&handler.cfgs, reply(handler, &call(handler, false)));
-        quote! {
-            #(#cfgs)*
-            _ => {
-                __private::no_message(context)?;
-                #reply
-            }
-        }
-    });
-    if dispatcher.fallbacks.iter().any(|handler| handler.cfgs.is_empty()) {
-        return quote!(#(#fallbacks)*);
-    }
-    // `#[cfg(a)] #[cfg(b)]` on the fallback leaves `#[cfg(not(all(a, b)))]` to the refusal.
-    let unless = (!dispatcher.fallbacks.is_empty()).then(|| {
-        let conditions = dispatcher.fallbacks.iter().map(|handler| {
-            let conditions =
-                handler.cfgs.iter().map(|cfg| cfg.meta.require_list().map(|list| &list.tokens).ok());
-            quote!(all(#(#conditions),*))
+        let types = accepts.clone().map(|Handler { cfgs, signature, .. }| {
+            let returned = match &signature.output {
+                ReturnType::Default => quote!(()),
+                ReturnType::Type(_, ty) => ty.to_token_stream(),
+            };
+            let admission =
+                quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Admission>::Session);
+            quote!(#(#cfgs)* type Session = #admission;)
         });
-        quote!(#[cfg(not(any(#(#conditions),*)))])
-    });
-    quote! {
-        #(#fallbacks)*
-        #unless
-        _ => __private::unrouted(context),
+        let otherwise = unless(accepts.clone()).map(|unless| quote!(#unless type Session = ();));
+        quote!(#(#types)* #otherwise)
     }
-}
 
-/// ```text
-/// async fn heartbeat<'call>(&'call self, context: Context<'call, ()>) -> Result<Liveness> {
-///     let returned = __private::sent(…).await;
-///     __private::Returned(returned).liveness()
-/// }
-/// ```
-fn heartbeat(dispatcher: &Dispatcher<'_>, handler: &Handler<'_>) -> TokenStream {
-    let (krate, cfgs) = (&dispatcher.args.krate, &handler.cfgs);
-    let call = call(handler, false);
-    let liveness = quote_spanned!(at(output(handler).value)=> __private::Returned(returned).liveness());
-    quote! {
-        #(#cfgs)*
-        async fn heartbeat<'call>(
-            &'call self,
-            context: #krate::Context<'call, ()>,
-        ) -> #krate::Result<#krate::Liveness> {
-            use #krate::__private;
-            let returned = #call;
-            #liveness
+    /// ```text
+    /// async fn dispatch<'call>(&'call self, context: Context<'call, ()>, answer: &'call mut Answer) -> Result<bool> {
+    ///     match __private::route(context) {
+    ///         "chat" => …,
+    ///         _ => return Ok(false),
+    ///     }
+    ///     Ok(true)
+    /// }
+    /// ```
+    fn dispatch(&self, dispatcher: &Dispatcher<'_>) -> TokenStream {
+        let Self { krate, session } = self;
+        let guarded = dispatcher.hooks(Kind::Before).next().is_some();
+        let mut fixed = true;
+        let arms = dispatcher.routes.iter().enumerate().map(|(index, route)| {
+            let Route { name, handler } = route;
+            let cfgs = &handler.cfgs;
+            fixed &= cfgs.is_empty();
+            // A literal as long as no `cfg` decides how many routes come before.
+            let index = if fixed {
+                Literal::usize_unsuffixed(index).into_token_stream()
+            } else {
+                quote!(const { __private::position::<Self>(#name) })
+            };
+            let policy = (!handler.policy().is_empty())
+                .then(|| quote!(__private::limit(context, answer, &Self::ROUTES[#index])?;));
+            let before = guarded.then(|| {
+                quote! {
+                    let call = __private::call(context, &Self::ROUTES[#index]);
+                    #krate::Dispatcher::before(self, context, &call).await?;
+                }
+            });
+            let check = no_message(handler);
+            let reply = reply(handler, &self.call(Kind::Route, handler));
+            quote! {
+                #(#cfgs)*
+                #name => {
+                    __private::enter(context, answer, #index);
+                    #policy
+                    #before
+                    #check
+                    #reply
+                }
+            }
+        });
+        // `'call`, because `'a` is what a type with `for<'a>` in it would declare again.
+        quote! {
+            async fn dispatch<'call>(
+                &'call self,
+                context: #krate::Context<'call, #session>,
+                answer: &'call mut #krate::Answer,
+            ) -> #krate::Result<bool> {
+                use #krate::__private::{self, lookup::*};
+                #[deny(unreachable_patterns)]
+                match __private::route(context) {
+                    #(#arms)*
+                    _ => return __private::Ok(false),
+                }
+                __private::Ok(true)
+            }
+        }
+    }
+
+    /// ```text
+    /// async fn heartbeat<'call>(&'call self, context: Context<'call, ()>) -> Result<Liveness> {
+    ///     let returned = __private::sent(…).await;
+    ///     __private::Returned(returned).liveness()
+    /// }
+    /// ```
+    fn hook(&self, kind: Kind, handler: &Handler<'_>) -> TokenStream {
+        let Self { krate, session } = self;
+        let cfgs = &handler.cfgs;
+        let name = Ident::new(kind.name(), Span::call_site());
+        let context = quote!(context: #krate::Context<'call, #session>);
+        let call = self.call(kind, handler);
+        let output = output(handler);
+        let outcome = quote_spanned!(at(output.error)=> __private::Returned(returned).outcome()?);
+        let nothing = quote_spanned!(at(output.value)=> outcome.nothing());
+        let nothing = quote! {
+            let outcome = #outcome;
+            #nothing
+        };
+        let (arguments, returns, body) = match kind {
+            Kind::Accept => {
+                let admitted = quote_spanned!(at(output.error)=> __private::admitted(returned));
+                let returns = quote!(#krate::Result<Self::Session, #krate::Refusal>);
+                (quote!(handshake: &'call #krate::Handshake), returns, admitted)
+            }
+            Kind::Close => (
+                quote!(#context, reason: &'call #krate::DisconnectReason),
+                quote!(#krate::Result<()>),
+                nothing,
+            ),
+            Kind::Before => {
+                (quote!(#context, call: &'call #krate::Call), quote!(#krate::Result<()>), nothing)
+            }
+            Kind::Heartbeat => {
+                let liveness = quote_spanned!(at(output.value)=> __private::Returned(returned).liveness());
+                (context, quote!(#krate::Result<#krate::Liveness>), liveness)
+            }
+            Kind::Fallback => {
+                let write = quote_spanned!(at(output.value)=> reply.write(answer));
+                let body = quote! {
+                    let reply = #outcome;
+                    #write;
+                    __private::Ok(())
+                };
+                (quote!(#context, answer: &'call mut #krate::Answer), quote!(#krate::Result<()>), body)
+            }
+            Kind::Open | Kind::Route => (context, quote!(#krate::Result<()>), nothing),
+        };
+        let check = (kind == Kind::Fallback).then(|| quote!(__private::no_message(context)?;));
+        quote! {
+            #(#cfgs)*
+            async fn #name<'call>(&'call self, #arguments) -> #returns {
+                use #krate::__private::{self, lookup::*};
+                #check
+                let returned = #call;
+                #body
+            }
+        }
+    }
+
+    /// `__private::sent(Self::chat(self, …)).await`, all of it on the method's name: there rustc reports a future
+    /// that is not `Send`.
+    fn call(&self, kind: Kind, handler: &Handler<'_>) -> TokenStream {
+        let name = &handler.signature.ident;
+        let count = arguments(handler).count();
+        let arguments = arguments(handler)
+            .enumerate()
+            .map(|(index, ty)| self.argument(kind, handler, ty, index + 1 == count));
+        quote_spanned!(at(name.span())=> __private::sent(Self::#name(self #(, #arguments)*)).await)
+    }
+
+    /// One argument of a call:
+    ///
+    /// ```text
+    /// &Connection         →   __private::context::<&Connection, ()>(context)?
+    /// Player              →   __private::leading::<Player, ()>(context)?
+    /// Chat<'a>            →   __private::last::<Chat<'_>, ()>(context).argument()?
+    /// &DisconnectReason   →   __private::told::<&DisconnectReason, (), _>(context, reason).argument()?
+    /// &Handshake          →   __private::handshake::<&Handshake>(handshake)
+    /// ```
+    ///
+    /// The first two differ in the words of their errors alone.
+    fn argument(&self, kind: Kind, handler: &Handler<'_>, ty: &Type, last: bool) -> TokenStream {
+        let session = &self.session;
+        let elided = elided(handler, ty);
+        let argument = quote_spanned!(at(ty.span())=> argument);
+        match kind {
+            Kind::Accept => quote!(__private::handshake::<#elided>(handshake)),
+            Kind::Before => quote!(__private::told::<#elided, #session, _>(context, call).#argument()?),
+            Kind::Close => quote!(__private::told::<#elided, #session, _>(context, reason).#argument()?),
+            Kind::Route if last => quote!(__private::last::<#elided, #session>(context).#argument()?),
+            Kind::Route if !matches!(plain(ty), Type::Reference(_)) => {
+                quote!(__private::leading::<#elided, #session>(context)?)
+            }
+            _ => quote!(__private::context::<#elided, #session>(context)?),
         }
     }
 }
@@ -171,7 +308,7 @@ fn no_message(handler: &Handler<'_>) -> Option<TokenStream> {
 /// ```text
 /// let returned = __private::sent(…).await;
 /// let reply = __private::Returned(returned).outcome()?;
-/// reply.write(answer)
+/// reply.write(answer);
 /// ```
 ///
 /// Line by line, because what rustc says about a `Result`'s error belongs on one place and what it says about its
@@ -183,40 +320,7 @@ fn reply(handler: &Handler<'_>, call: &TokenStream) -> TokenStream {
     quote! {
         let returned = #call;
         let reply = #outcome;
-        #write
-    }
-}
-
-/// `__private::sent(Self::chat(self, …)).await`, all of it on the method's name: there rustc reports a future
-/// that is not `Send`.
-fn call(handler: &Handler<'_>, last_may_be_message: bool) -> TokenStream {
-    let name = &handler.signature.ident;
-    let count = arguments(handler).count();
-    let arguments = arguments(handler).enumerate().map(|(index, ty)| {
-        let last = index + 1 == count;
-        argument(handler, ty, last_may_be_message, last)
-    });
-    quote_spanned!(at(name.span())=> __private::sent(Self::#name(self #(, #arguments)*)).await)
-}
-
-/// One argument of a call:
-///
-/// ```text
-/// &Connection   →   __private::context::<&Connection, ()>(context)?
-/// Player        →   __private::leading::<Player, ()>(context)?
-/// Chat<'a>      →   __private::last::<Chat<'_>, ()>(context).argument()?
-/// ```
-///
-/// The first two differ in the words of their errors alone.
-fn argument(handler: &Handler<'_>, ty: &Type, last_may_be_message: bool, last: bool) -> TokenStream {
-    let elided = elided(handler, ty);
-    if last_may_be_message && last {
-        let argument = quote_spanned!(at(ty.span())=> argument);
-        quote!(__private::last::<#elided, ()>(context).#argument()?)
-    } else if last_may_be_message && !matches!(plain(ty), Type::Reference(_)) {
-        quote!(__private::leading::<#elided, ()>(context)?)
-    } else {
-        quote!(__private::context::<#elided, ()>(context)?)
+        #write;
     }
 }
 

@@ -3,7 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 
-use crate::{args::Args, attr::Kind, errors::Errors, model::Block};
+use syn::ReturnType;
+
+use crate::{
+    args::Args,
+    attr::Kind,
+    errors::Errors,
+    model::{Block, Item},
+};
 
 /// The block without our attributes, the errors, and an implementation that takes no message.
 ///
@@ -20,7 +27,7 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: Errors) -> TokenStream {
     if block.name().is_none() || written.is_some_and(|last| last.ident == "Dispatcher") {
         return quote!(#block #errors);
     }
-    let (generics, ty) = (&header.generics, &header.self_ty);
+    let (generics, ty, session) = (&header.generics, &header.self_ty, session(args, block));
     // Not `where Self: 'static` alone: there may be a `where` clause to add it to.
     let mut clause = generics.where_clause.clone().unwrap_or_else(|| syn::parse_quote!(where));
     clause.predicates.push(syn::parse_quote!(Self: 'static));
@@ -29,8 +36,20 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: Errors) -> TokenStream {
         #errors
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ty #clause {
-            type Session = ();
+            type Session = #session;
         }
+    }
+}
+
+/// The session as far as it can be told, so that what is right about the handlers stays right.
+fn session(args: &Args, block: &Block) -> TokenStream {
+    let krate = &args.krate;
+    let mut accepts =
+        block.items.iter().filter(|item| item.marks.iter().any(|mark| mark.kind == Kind::Accept));
+    match (&args.session, accepts.next().and_then(Item::signature).map(|signature| &signature.output)) {
+        (_, Some(ReturnType::Type(_, ty))) => quote!(<#ty as #krate::__private::Admission>::Session),
+        (Some(session), _) => quote!(#session),
+        _ => quote!(()),
     }
 }
 

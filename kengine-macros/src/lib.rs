@@ -10,6 +10,7 @@ mod errors;
 mod expand;
 mod fallback;
 mod model;
+mod policy;
 mod validate;
 
 use proc_macro2::TokenStream;
@@ -39,6 +40,30 @@ pub fn heartbeat(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> p
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn fallback(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     fallback::misplaced(Kind::Fallback, &item.into()).into()
+}
+
+#[proc_macro_attribute]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn accept(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    fallback::misplaced(Kind::Accept, &item.into()).into()
+}
+
+#[proc_macro_attribute]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn before(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    fallback::misplaced(Kind::Before, &item.into()).into()
+}
+
+#[proc_macro_attribute]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn close(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    fallback::misplaced(Kind::Close, &item.into()).into()
+}
+
+#[proc_macro_attribute]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn open(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    fallback::misplaced(Kind::Open, &item.into()).into()
 }
 
 /// `#[dispatcher(args)] item`, on the types that also work outside of a compiler.

@@ -14,6 +14,7 @@ use crate::{
     attr::{self, Kind, Mark},
     errors::Errors,
     model::{Block, Item, flatten, is_ident, plain},
+    policy::Policy,
 };
 
 /// A block without faults.
@@ -21,10 +22,8 @@ pub(crate) struct Dispatcher<'a> {
     pub(crate) args: &'a Args,
     pub(crate) block: &'a Block,
     pub(crate) routes: Vec<Route<'a>>,
-    /// At most one, unless `cfg`s tell them apart.
-    pub(crate) heartbeats: Vec<Handler<'a>>,
-    /// At most one, unless `cfg`s tell them apart.
-    pub(crate) fallbacks: Vec<Handler<'a>>,
+    /// Of each kind at most one, unless `cfg`s tell them apart.
+    hooks: Vec<Handler<'a>>,
 }
 
 pub(crate) struct Route<'a> {
@@ -39,6 +38,19 @@ pub(crate) struct Handler<'a> {
     mark: &'a Mark,
 }
 
+impl<'a> Dispatcher<'a> {
+    /// The hooks of one kind.
+    pub(crate) fn hooks(&self, kind: Kind) -> impl Iterator<Item = &Handler<'a>> + Clone {
+        self.hooks.iter().filter(move |hook| hook.mark.kind == kind)
+    }
+}
+
+impl Handler<'_> {
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.mark.policy
+    }
+}
+
 /// Checks everything that can be checked without types. `None` means, as an error does, that there is nothing to
 /// expand.
 pub(crate) fn dispatcher<'a>(
@@ -47,27 +59,34 @@ pub(crate) fn dispatcher<'a>(
     errors: &mut Errors,
 ) -> Option<Dispatcher<'a>> {
     let name = header(block, errors)?;
-    let (mut routes, mut heartbeats, mut fallbacks) = (Vec::new(), Vec::new(), Vec::new());
+    let prefix = args.prefix.as_ref().map(LitStr::value).unwrap_or_default();
+    let (mut routes, mut hooks) = (Vec::new(), Vec::new());
     for handler in block.items.iter().filter_map(|item| handler(item, errors)) {
-        match handler.mark.kind {
-            Kind::Heartbeat => heartbeats.push(handler),
-            Kind::Fallback => fallbacks.push(handler),
-            Kind::Route => {
-                if let Some(name) = handler.mark.route_name(&handler.signature.ident) {
-                    routes.push(Route { name, handler });
-                }
-            }
+        if handler.mark.kind != Kind::Route {
+            hooks.push(handler);
+        } else if let Some(name) = handler.mark.route_name(&handler.signature.ident, &prefix) {
+            routes.push(Route { name, handler });
         }
     }
     names(&routes, errors);
-    for hooks in [&heartbeats, &fallbacks] {
-        at_most_one(hooks, name, errors);
+    let dispatcher = Dispatcher { args, block, routes, hooks };
+    for kind in [Kind::Heartbeat, Kind::Accept, Kind::Open, Kind::Close, Kind::Before, Kind::Fallback] {
+        at_most_one(dispatcher.hooks(kind), name, errors);
     }
-    if block.items.iter().flat_map(|item| &item.marks).all(|mark| mark.kind == Kind::Heartbeat) {
+    if let (Some(session), Some(_)) = (&args.session, dispatcher.hooks(Kind::Accept).next()) {
+        errors.at(session, "the session is what `#[accept]` returns; remove `session`");
+    }
+    // Hooks alone may be a part of a composed dispatcher, but nobody composes for a heartbeat or a guard.
+    if block
+        .items
+        .iter()
+        .flat_map(|item| &item.marks)
+        .all(|mark| matches!(mark.kind, Kind::Heartbeat | Kind::Before))
+    {
         let message = format!("`{name}` has no routes; mark an `async fn` with `#[route(\"…\")]`");
         errors.at(block.header.impl_token, message);
     }
-    Some(Dispatcher { args, block, routes, heartbeats, fallbacks })
+    Some(dispatcher)
 }
 
 /// Checks everything outside of the braces, and finds the type's name.
@@ -149,6 +168,7 @@ fn check(kind: Kind, signature: &Signature, errors: &mut Errors) {
         if let Some(span) = find_impl(argument.ty.to_token_stream()) {
             let what = match kind {
                 Kind::Route => "a message type",
+                Kind::Accept => "an argument of `#[accept]`",
                 _ => "a context argument",
             };
             errors.at(span, format_args!("`impl Trait` is not {what}; name the type"));
@@ -197,12 +217,12 @@ fn names(routes: &[Route<'_>], errors: &mut Errors) {
     }
 }
 
-/// Checks that there is no second heartbeat or fallback; of those under a `cfg` rustc reports it.
-fn at_most_one(hooks: &[Handler<'_>], name: &Ident, errors: &mut Errors) {
-    let mut hooks = hooks.iter().filter(|hook| hook.cfgs.is_empty()).map(|hook| hook.mark);
+/// Checks that there is no second hook of a kind; of those under a `cfg` rustc reports it.
+fn at_most_one<'a>(hooks: impl Iterator<Item = &'a Handler<'a>>, name: &Ident, errors: &mut Errors) {
+    let mut hooks = hooks.filter(|hook| hook.cfgs.is_empty()).map(|hook| hook.mark);
     let Some(first) = hooks.next() else { return };
     for second in hooks {
-        errors.at(&second.original, format_args!("`{name}` has two {}s", second.kind));
+        errors.at(&second.original, format_args!("`{name}` has two {}", second.kind.plural()));
         errors.at(&first.original, "first defined here");
     }
 }

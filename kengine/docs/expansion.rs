@@ -13,12 +13,12 @@ impl ::kengine::Dispatcher for Game {
         &'call self,
         context: ::kengine::Context<'call, ()>,
         answer: &'call mut ::kengine::Answer,
-    ) -> ::kengine::Result<()> {
+    ) -> ::kengine::Result<bool> {
         use ::kengine::__private::{self, lookup::*};
         #[deny(unreachable_patterns)]
         match __private::route(context) {
             "chat" => {
-                __private::enter(answer, 0);
+                __private::enter(context, answer, 0);
                 let returned = __private::sent(
                         Self::chat(
                             self,
@@ -27,9 +27,10 @@ impl ::kengine::Dispatcher for Game {
                     )
                     .await;
                 let reply = __private::Returned(returned).outcome()?;
-                reply.write(answer)
+                reply.write(answer);
             }
-            _ => __private::unrouted(context),
+            _ => return __private::Ok(false),
         }
+        __private::Ok(true)
     }
 }

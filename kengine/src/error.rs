@@ -56,6 +56,15 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// Tells the operator, where no client is told.
+    pub(crate) fn trace(&self, what: &'static str) {
+        tracing::error!(code = self.code(), message = self.message(), error = self.source(), "{what}");
+    }
+
+    pub(crate) fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        self.source
+    }
+
     /// The code, as programs compare it; the framework's own codes are `bad_request`, `unknown_method`,
     /// `invalid_message`, `too_large`, `rate_limited`, `timeout`, `unauthorized`, `unavailable` and `internal`.
     pub fn code(&self) -> &str {

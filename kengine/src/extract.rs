@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 
-use crate::{Connection, Context, Envelope, Error, Result};
+use crate::{Connection, Context, Envelope, Error, Handshake, Result, Session};
 
 /// A type that a handler may take before its message, or instead of one.
 ///
@@ -38,7 +38,7 @@ use crate::{Connection, Context, Envelope, Error, Result};
 /// Such a type is context wherever it stands, also when it could be decoded.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a context argument of a dispatcher whose session is `{S}`",
-    label = "expected `&Connection`, `&Envelope<'_>` or a type that implements `kengine::FromContext`",
+    label = "expected `&{S}`, `&Connection<{S}>` or a type that implements `kengine::FromContext`",
     note = "a route takes its message by value, as its last argument"
 )]
 pub trait FromContext<'a, S>: Sized {
@@ -50,16 +50,114 @@ pub trait FromContext<'a, S>: Sized {
     fn from_context(context: Context<'a, S>) -> Result<Self>;
 }
 
-impl<'a, S> FromContext<'a, S> for &'a Connection<S> {
-    fn from_context(context: Context<'a, S>) -> Result<Self> {
+/// What a handler borrows for the time of its call: the connection, the session, or the envelope.
+#[doc(hidden)]
+pub trait Borrowed<'a, S> {
+    /// The thing itself.
+    ///
+    /// # Errors
+    ///
+    /// When there is none: no request caused this hook.
+    fn borrowed(context: Context<'a, S>) -> Result<&'a Self>;
+}
+
+impl<'a, S> Borrowed<'a, S> for Connection<S> {
+    fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         Ok(context.connection())
     }
 }
 
-impl<'a, S> FromContext<'a, S> for &'a Envelope<'a> {
-    fn from_context(context: Context<'a, S>) -> Result<Self> {
+impl<'a, S: Session> Borrowed<'a, S> for S {
+    fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
+        Ok(context.session())
+    }
+}
+
+impl<'a, S> Borrowed<'a, S> for Envelope<'a> {
+    fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         context.envelope().ok_or_else(|| Error::internal("no request caused this hook: it has no envelope"))
     }
+}
+
+#[diagnostic::do_not_recommend]
+impl<'a, S, T: Borrowed<'a, S>> FromContext<'a, S> for &'a T {
+    fn from_context(context: Context<'a, S>) -> Result<Self> {
+        T::borrowed(context)
+    }
+}
+
+/// An argument of a hook that is told something: `&W`, or context.
+///
+/// The expansion calls `argument()` on it: inherent for `&W`, of [`Beside`] for any other type.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Told<'a, S, T, W> {
+    context: Context<'a, S>,
+    what: &'a W,
+    wanted: PhantomData<fn() -> T>,
+}
+
+/// See [`Told`].
+#[doc(hidden)]
+pub fn told<'a, T, S, W>(context: Context<'a, S>, what: &'a W) -> Told<'a, S, T, W> {
+    Told { context, what, wanted: PhantomData }
+}
+
+impl<'a, S, W> Told<'a, S, &'a W, W> {
+    /// What the hook is told.
+    ///
+    /// # Errors
+    ///
+    /// None; the other arguments' have some.
+    #[expect(clippy::unnecessary_wraps, reason = "called as the other arguments' are")]
+    pub fn argument(self) -> Result<&'a W> {
+        Ok(self.what)
+    }
+}
+
+/// See [`Told`].
+#[doc(hidden)]
+pub trait Beside<'a, S, T> {
+    /// A context argument.
+    ///
+    /// # Errors
+    ///
+    /// That of the argument.
+    fn argument(self) -> Result<T>
+    where
+        T: FromContext<'a, S>;
+}
+
+impl<'a, S, T, W> Beside<'a, S, T> for Told<'a, S, T, W> {
+    fn argument(self) -> Result<T>
+    where
+        T: FromContext<'a, S>,
+    {
+        T::from_context(self.context)
+    }
+}
+
+/// An argument of `#[accept]`.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an argument of `#[accept]`",
+    label = "expected `&kengine::Handshake`",
+    note = "there is no connection and no session yet"
+)]
+pub trait FromHandshake<'a> {
+    fn from_handshake(handshake: &'a Handshake) -> Self;
+}
+
+impl<'a> FromHandshake<'a> for &'a Handshake {
+    fn from_handshake(handshake: &'a Handshake) -> Self {
+        handshake
+    }
+}
+
+/// An argument of `#[accept]`.
+#[doc(hidden)]
+pub fn handshake<'a, T: FromHandshake<'a>>(handshake: &'a Handshake) -> T {
+    T::from_handshake(handshake)
 }
 
 /// An argument of a hook, or one by reference: it can be nothing but context.
@@ -153,25 +251,34 @@ impl<'a, S, T: Deserialize<'a>> Decoded<T> for Last<'a, S, T> {
 
 /// The third step of [`Last`].
 #[doc(hidden)]
-pub trait Reference<'a, S, T> {
+pub trait Reference<S, T: ?Sized> {
     /// Never called.
     ///
     /// # Errors
     ///
-    /// None.
-    fn argument(&self) -> Result<T>
+    /// Always.
+    fn argument<'t>(&self) -> Result<&'t T>
     where
-        T: FromContext<'a, S>;
+        T: Is<S>;
 }
 
-impl<'a, 't, S, T: ?Sized> Reference<'a, S, &'t T> for Last<'a, S, &'t T> {
-    fn argument(&self) -> Result<&'t T>
+impl<S, T: ?Sized> Reference<S, T> for Last<'_, S, &T> {
+    fn argument<'u>(&self) -> Result<&'u T>
     where
-        &'t T: FromContext<'a, S>,
+        T: Is<S>,
     {
-        <&T>::from_context(self.context)
+        Err(no_request())
     }
 }
+
+/// The session itself; never asked for of a type that is it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the session is `{S}`, not `{Self}`",
+    label = "expected `&{S}`, `&Connection<{S}>` or `&Envelope<'_>`",
+    note = "a message is taken by value, as the last argument; other context implements `kengine::FromContext`"
+)]
+pub trait Is<S> {}
 
 /// The fourth step of [`Last`].
 #[doc(hidden)]

@@ -1,32 +1,31 @@
 //! HTTP/1.1 → WebSocket (RFC 6455, section 4.2), or a refusal.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, Request, Response, StatusCode, Uri, Version,
     header::{
-        ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
     upgrade::OnUpgrade,
 };
-use serde::Serialize;
+use tokio::time::sleep;
 use tracing::Instrument;
 
 use crate::{
-    Answer, Connection, Dispatcher,
+    Connection, Dispatcher, Refusal,
     connection::{Life, Stream},
+    contained::contained,
     endpoint::Endpoint,
     node::{Refused, Seat},
+    refusal::Body,
 };
-
-/// The body of every answer of ours: whole, in memory.
-pub(crate) type Body = Full<Bytes>;
 
 /// The subprotocol that names what is spoken without one: JSON as it is.
 const SUBPROTOCOL: &str = "kengine.v1.json";
+/// Why a node refuses that is about to go.
+const DRAINING: &str = "this node is draining";
 /// The most that the header fields of a request may add up to, in bytes; then 431.
 const LARGEST_HEADERS: usize = 16 * 1024;
 
@@ -43,8 +42,14 @@ impl Origins {
 
     /// No origin, one of this host, or one that was allowed.
     fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => return true,
+            (Some(origin), None) => origin.to_str(),
+            // No browser sends two, and which one counts is not for us to guess.
+            _ => return false,
+        };
+        let Ok(origin) = origin else { return false };
         self.allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
             || headers
                 .get(HOST)
@@ -56,110 +61,126 @@ impl Origins {
 /// Whether `origin` (RFC 6454, section 6.1: scheme, host, port) names the authority that `Host` gives.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return false,
+    let default_port = if scheme.eq_ignore_ascii_case("http") {
+        ":80"
+    } else if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        return false;
     };
     let bare =
         |authority: &'_ str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
     bare(authority) == bare(host)
 }
 
-/// Why a request got no connection: a status and a JSON body.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    fields: Vec<(HeaderName, HeaderValue)>,
+/// The request by which a client asks for a connection, as `#[accept]` sees it.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    uri: Uri,
+    headers: HeaderMap,
+    peer: Option<SocketAddr>,
 }
 
-impl Refusal {
-    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new() }
+impl Handshake {
+    pub(crate) fn new(uri: Uri, headers: HeaderMap, peer: Option<SocketAddr>) -> Self {
+        Self { uri, headers, peer }
     }
 
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    /// The path, `/ws`.
+    pub fn path(&self) -> &str {
+        self.uri.path()
     }
 
-    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
-        let message = format!("only {allowed} is answered here");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-            .with(ALLOW, HeaderValue::from_static(allowed))
+    /// What stands behind the `?`, as it came; `None` if there is no `?`.
+    pub fn query_string(&self) -> Option<&str> {
+        self.uri.query()
     }
 
-    pub(crate) fn unavailable(message: &'static str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+    /// The first parameter of this name in the query, decoded (WHATWG URL, `application/x-www-form-urlencoded`):
+    /// of `?uid=1001`, `query("uid")` is `1001`.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut parameters = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
+        parameters.find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.fields.push((name, value));
-        self
+    /// The first header field of this name, in any case; `None` also if it is not visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
-        #[derive(Serialize)]
-        struct Page<'a> {
-            error: Shown<'a>,
-        }
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            code: &'a str,
-            message: &'a str,
-        }
-        let page = Page { error: Shown { code: self.code, message: &self.message } };
-        // Two strings into memory: neither the writer nor the value has a way to fail.
-        let mut response = Response::new(Full::from(serde_json::to_vec(&page).unwrap_or_default()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(self.fields.into_iter().map(|(name, value)| (Some(name), value)));
-        response
+    /// All header fields.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The subprotocols that the client offers, in its order. One of them is `kengine.v1.json` if it offers any;
+    /// the others are for you, such as the token of a browser, which can set no header field.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        offers(&self.headers).filter_map(|offer| str::from_utf8(offer).ok())
+    }
+
+    /// The address at the other end of the socket, which may be a proxy's; `None` when the router in which the
+    /// dispatcher is mounted does not tell.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 }
 
 /// Answers a request to open a connection: with `101`, behind which the connection lives in a task of its own, or
 /// with a refusal.
-pub(crate) fn upgrade<D: Dispatcher<Session = ()>, B>(
+pub(crate) fn upgrade<D: Dispatcher, B>(
     endpoint: &Arc<Endpoint<D>>,
-    request: &mut Request<B>,
+    mut request: Request<B>,
     peer: Option<SocketAddr>,
-) -> Response<Body> {
-    match admit(endpoint, request) {
-        Ok((response, upgraded, seat)) => {
-            // Boxed: what the opening needs is not kept by the life that follows.
-            let opening = Box::pin(open(Arc::clone(endpoint), upgraded, seat, peer));
-            let life = async move {
-                if let Some(life) = opening.await {
-                    life.live().await;
-                }
-            };
-            tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
-            response
-        }
-        Err(refusal) => {
-            tracing::debug!(?peer, status = refusal.status.as_u16(), message = refusal.message, "refused");
-            refusal.into_response()
+) -> impl Future<Output = Response<Body>> + Send + use<D, B> {
+    let admitted = admit(endpoint, &mut request);
+    let (parts, _) = request.into_parts();
+    let handshake = Handshake::new(parts.uri, parts.headers, peer);
+    let endpoint = Arc::clone(endpoint);
+    async move {
+        let accepted = match admitted {
+            Ok(admitted) => accept(&endpoint, &handshake).await.map(|session| (admitted, session)),
+            Err(refusal) => Err(refusal),
+        };
+        match accepted {
+            Ok((Admitted { response, upgraded, seat }, session)) => {
+                let connection =
+                    Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+                // Boxed: what the opening needs is not kept by the life that follows.
+                let opening = Box::pin(open(endpoint, connection, upgraded, seat));
+                let life = async move {
+                    if let Some(life) = opening.await {
+                        life.live().await;
+                    }
+                };
+                tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
+                response
+            }
+            Err(refusal) => {
+                tracing::debug!(?peer, status = refusal.status(), message = refusal.message(), "refused");
+                refusal.into_response()
+            }
         }
     }
 }
 
-type Admitted = (Response<Body>, OnUpgrade, Seat);
+/// What a request is answered with if `#[accept]` agrees.
+struct Admitted {
+    response: Response<Body>,
+    upgraded: OnUpgrade,
+    seat: Seat,
+}
 
 fn admit<D, B>(endpoint: &Endpoint<D>, request: &mut Request<B>) -> Result<Admitted, Refusal> {
     check_size(request.headers())?;
     check_upgrade(request)?;
     if !endpoint.origins.admit(request.headers()) {
-        let message = "this origin may not connect; `Server::origins` allows it";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
+        return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;
     let seat = endpoint.node.seat().map_err(|refused| match refused {
         Refused::Full => Refusal::unavailable("this node is full"),
-        Refused::Draining => Refusal::unavailable("this node is draining"),
+        Refused::Draining => Refusal::unavailable(DRAINING),
     })?;
     // Taken before fastwebsockets would: its own future wraps the socket with a read buffer that is not ours.
     let upgraded = hyper::upgrade::on(&mut *request);
@@ -170,7 +191,20 @@ fn admit<D, B>(endpoint: &Endpoint<D>, request: &mut Request<B>) -> Result<Admit
         let subprotocol = HeaderValue::from_static(subprotocol);
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    Ok((response, upgraded, seat))
+    Ok(Admitted { response, upgraded, seat })
+}
+
+/// Lets the dispatcher decide, within the time for a handshake.
+async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
+    let (node, limit) = (&endpoint.node, endpoint.node.limits.handshake);
+    let accepted = tokio::select! {
+        accepted = contained(endpoint.dispatcher.accept(handshake)) => accepted,
+        () = sleep(limit) => return Err(Refusal::unavailable("it took too long to accept this connection")),
+        () = node.abandoned() => return Err(Refusal::unavailable(DRAINING)),
+    };
+    let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
+    // It may have taken its time.
+    if node.is_draining() { Err(Refusal::unavailable(DRAINING)) } else { Ok(session) }
 }
 
 /// Refuses header fields that no honest client sends so many of.
@@ -180,7 +214,7 @@ pub(crate) fn check_size(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("the header fields add up to {size} bytes, {LARGEST_HEADERS} are allowed");
-    Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", message))
+    Err(Refusal::with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", message))
 }
 
 /// What RFC 6455, section 4.2.1 asks of the request.
@@ -193,15 +227,16 @@ fn check_upgrade<B>(request: &Request<B>) -> Result<(), Refusal> {
     let asks = request.version() == Version::HTTP_11 && fastwebsockets::upgrade::is_upgrade_request(request);
     if !asks || version.is_some_and(|version| version != b"13") {
         let message = "this is a WebSocket: ask for an upgrade, version 13";
-        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
+        return Err(Refusal::with_status(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
             .with(UPGRADE, HeaderValue::from_static("websocket"))
             .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
     if version.is_none() {
         return Err(Refusal::bad_request("`Sec-WebSocket-Version` is missing; it must be 13"));
     }
-    if headers.get(HOST).is_none() {
-        return Err(Refusal::bad_request("`Host` is missing"));
+    // RFC 9112, section 3.2.
+    if headers.get_all(HOST).iter().count() != 1 {
+        return Err(Refusal::bad_request("`Host` must be given once"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     match (keys.next(), keys.next()) {
@@ -219,12 +254,7 @@ fn is_key(key: &[u8]) -> bool {
 /// The subprotocol to speak: none when none is offered. One that is not ours is refused, since a browser would drop
 /// the connection after the dispatcher had already seen it.
 fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
-    let mut offers = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .peekable();
+    let mut offers = offers(headers).peekable();
     if offers.peek().is_none() {
         return Ok(None);
     }
@@ -235,28 +265,29 @@ fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refus
     Err(Refusal::bad_request(message))
 }
 
-/// Makes the connection as soon as `101` is written, and handles what came with the request.
-async fn open<D: Dispatcher<Session = ()>>(
+/// The subprotocols that are offered (RFC 6455, section 11.3.4: in one field or in several).
+fn offers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    fields.flat_map(|field| field.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Makes the connection live as soon as `101` is written.
+async fn open<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
+    connection: Connection<D::Session>,
     upgraded: OnUpgrade,
     seat: Seat,
-    peer: Option<SocketAddr>,
 ) -> Option<Box<Life<D>>> {
-    let upgraded = match upgraded.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(?peer, %error, "the client left during the handshake");
-            return None;
+    match upgraded.await {
+        Ok(upgraded) => {
+            let (stream, first) = Stream::new(upgraded);
+            Some(Life::open(endpoint, connection, stream, seat, first).await)
         }
-    };
-    let (stream, mut first) = Stream::new(upgraded);
-    let connection = Connection::new(Arc::clone(&endpoint.node), (), peer, const { &D::SYNTAX });
-    tracing::debug!(connection = %connection.id(), ?peer, "open");
-    let mut life = Life::new(endpoint, connection, stream, seat);
-    if !first.is_empty() {
-        life.handle(&mut first, &mut Answer::default()).await;
+        Err(error) => {
+            tracing::debug!(connection = %connection.id(), %error, "the client left during the handshake");
+            None
+        }
     }
-    Some(life)
 }
 
 #[cfg(test)]
@@ -270,6 +301,7 @@ mod tests {
             ("https://game.example", "game.example", true),
             ("https://Game.Example", "game.example:443", true),
             ("http://game.example:80", "game.example", true),
+            ("HTTP://game.example", "game.example", true),
             ("http://game.example", "game.example:8080", false),
             ("http://game.example:443", "game.example", false),
             ("https://game.example.evil.example", "game.example", false),

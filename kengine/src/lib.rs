@@ -66,6 +66,7 @@ extern crate self as kengine;
 mod answer;
 mod close;
 mod connection;
+mod contained;
 mod dispatch;
 mod endpoint;
 mod envelope;
@@ -73,30 +74,46 @@ mod error;
 mod extract;
 mod handshake;
 mod heartbeat;
+mod hooks;
 mod metrics;
 mod node;
 mod outbox;
+mod policy;
 mod push;
+mod refusal;
 mod reply;
+mod route;
 mod server;
 mod service;
+mod session;
 mod socket;
 
 pub use crate::{
     answer::Answer,
     close::{Close, CloseCode},
-    connection::{Connection, ConnectionId, Session},
-    dispatch::{Context, Dispatcher, Frame, Route},
+    connection::{Connection, ConnectionId},
+    dispatch::{Context, Dispatcher, Frame, Hooks},
     envelope::{Envelope, Syntax},
     error::{Error, Result},
     extract::FromContext,
+    handshake::Handshake,
     heartbeat::Liveness,
+    hooks::{Call, DisconnectReason},
     outbox::SendError,
     push::Push,
+    refusal::Refusal,
+    route::{Rate, Route},
     server::{Bound, Server},
     service::Service,
+    session::{InvalidUid, Session, Uid},
 };
 
+#[doc = include_str!("../docs/accept.md")]
+pub use kengine_macros::accept;
+#[doc = include_str!("../docs/before.md")]
+pub use kengine_macros::before;
+#[doc = include_str!("../docs/close.md")]
+pub use kengine_macros::close;
 #[doc = include_str!("../docs/dispatcher.md")]
 #[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```"]
 #[doc = "# #[derive(serde::Deserialize)] struct Chat { greeting: String }"]
@@ -108,22 +125,27 @@ pub use kengine_macros::dispatcher;
 pub use kengine_macros::fallback;
 #[doc = include_str!("../docs/heartbeat.md")]
 pub use kengine_macros::heartbeat;
+#[doc = include_str!("../docs/open.md")]
+pub use kengine_macros::open;
 #[doc = include_str!("../docs/route.md")]
 pub use kengine_macros::route;
 
 /// What the macros' expansion stands on. Not public: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use std::result::Result::Ok;
+
     pub use crate::{
-        extract::{context, last, leading, no_message, route},
-        reply::{Returned, enter, position, sent, unrouted},
+        extract::{context, handshake, last, leading, no_message, route, told},
+        policy::{call, limit},
+        reply::{Admission, Returned, admitted, enter, position, sent},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
         pub use crate::{
-            extract::{Decoded as _, Reference as _, Unknown as _},
-            reply::Infallible as _,
+            extract::{Beside as _, Decoded as _, Reference as _, Unknown as _},
+            reply::Plain as _,
         };
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     Connection, ConnectionId, Session,
@@ -66,6 +66,8 @@ pub(crate) struct Node {
     presence: Mutex<Presence>,
     /// Told whenever the last seat is given back.
     emptied: Notify,
+    /// Whether everyone is to be cut off.
+    abandoned: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -91,7 +93,13 @@ pub(crate) enum Refused {
 
 impl Node {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, ids: AtomicU64::new(1), presence: Mutex::default(), emptied: Notify::new() })
+        Arc::new(Self {
+            limits,
+            ids: AtomicU64::new(1),
+            presence: Mutex::default(),
+            emptied: Notify::new(),
+            abandoned: watch::Sender::new(false),
+        })
     }
 
     pub(crate) fn next_id(&self) -> ConnectionId {
@@ -133,7 +141,14 @@ impl Node {
 
     /// Cuts every connection off, its handler too.
     pub(crate) fn abandon(&self) {
+        self.abandoned.send_replace(true);
         self.end_all(&Ending::Abandon);
+    }
+
+    /// Waits until everyone is to be cut off.
+    pub(crate) async fn abandoned(&self) {
+        // Fails only when the sender is gone, which is this node's.
+        let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
     fn end_all(&self, ending: &Ending) {
@@ -171,31 +186,35 @@ impl fmt::Debug for Node {
 }
 
 /// A connection's place in its node; given back when dropped.
-#[derive(Debug)]
 pub(crate) struct Seat {
     node: Arc<Node>,
-    member: Option<ConnectionId>,
+    member: Option<(ConnectionId, Arc<dyn Member>)>,
 }
 
 impl Seat {
     /// Makes the connection known to the node; one that comes while the node drains is told so at once.
     pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) {
-        self.member = Some(connection.id());
+        let member = connection.as_member();
         let mut presence = self.node.presence();
-        presence.members.insert(connection.id(), connection.as_member());
+        presence.members.insert(connection.id(), Arc::clone(&member));
         let ending = presence.ending.clone();
         drop(presence);
         if let Some(ending) = ending {
-            connection.outbox().end(ending);
+            member.outbox().end(ending);
         }
+        self.member = Some((connection.id(), member));
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // However the connection's task ended, a panic of ours included, nothing is queued for it any more.
+        if let Some((_, member)) = &self.member {
+            member.outbox().close();
+        }
         let mut presence = self.node.presence();
-        if let Some(member) = &self.member {
-            presence.members.remove(member);
+        if let Some((id, _)) = &self.member {
+            presence.members.remove(id);
         }
         presence.seats -= 1;
         if presence.seats == 0 {

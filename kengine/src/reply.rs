@@ -1,8 +1,10 @@
 //! What a handler returns, and what becomes of it.
 
+use std::convert::Infallible;
+
 use serde::Serialize;
 
-use crate::{Answer, Context, Dispatcher, Error, Liveness, Result, dispatch::unknown_method};
+use crate::{Answer, Context, Dispatcher, Error, Liveness, Refusal, Result, Session};
 
 /// The position of a route among those that the `cfg`s left.
 #[doc(hidden)]
@@ -26,10 +28,10 @@ const fn equal(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// Notes which route takes the message.
+/// Notes which route takes the message, by its index in its dispatcher's table.
 #[doc(hidden)]
-pub fn enter(answer: &mut Answer, route: usize) {
-    answer.routed(route);
+pub fn enter<S>(context: Context<'_, S>, answer: &mut Answer, route: usize) {
+    answer.routed(context.offset() + route);
 }
 
 /// The handler's future, which must be `Send`.
@@ -41,16 +43,10 @@ pub fn sent<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Se
     future
 }
 
-/// Fails, as no route takes the message.
-#[doc(hidden)]
-pub fn unrouted<S>(context: Context<'_, S>) -> Result<()> {
-    Err(unknown_method(context))
-}
-
 /// What a handler returned.
 ///
 /// The expansion calls `outcome()` on it. A `Result`, under whatever name, finds the inherent method; any other
-/// type finds [`Infallible`].
+/// type finds [`Plain`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Returned<T>(pub T);
@@ -71,7 +67,7 @@ impl<T, E> Returned<Result<T, E>> {
 
 /// See [`Returned`].
 #[doc(hidden)]
-pub trait Infallible: Sized {
+pub trait Plain: Sized {
     /// The value itself.
     ///
     /// # Errors
@@ -80,7 +76,7 @@ pub trait Infallible: Sized {
     fn outcome(self) -> Result<Self>;
 }
 
-impl<T> Infallible for Returned<T> {
+impl<T> Plain for Returned<T> {
     fn outcome(self) -> Result<Self> {
         Ok(self)
     }
@@ -88,16 +84,11 @@ impl<T> Infallible for Returned<T> {
 
 impl<T> Returned<T> {
     /// Writes the reply of a route or of the fallback.
-    ///
-    /// # Errors
-    ///
-    /// None; the arms of a dispatcher end with a `Result`.
-    pub fn write(self, answer: &mut Answer) -> Result<()>
+    pub fn write(self, answer: &mut Answer)
     where
         T: Reply,
     {
         answer.result(&self.0);
-        Ok(())
     }
 
     /// The decision of a heartbeat hook.
@@ -110,6 +101,18 @@ impl<T> Returned<T> {
         T: Decision,
     {
         Ok(self.0.into())
+    }
+
+    /// That a hook has nothing to say beyond its errors.
+    ///
+    /// # Errors
+    ///
+    /// None; a hook ends with a `Result`.
+    pub fn nothing(self) -> Result<()>
+    where
+        T: Nothing,
+    {
+        Ok(())
     }
 }
 
@@ -145,3 +148,80 @@ impl<E: Into<Error>> Failure for E {}
 pub trait Decision: Into<Liveness> {}
 
 impl Decision for Liveness {}
+
+/// What `#[open]`, `#[close]` and `#[before]` return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned from this hook",
+    label = "expected `()` or a `Result` of it"
+)]
+pub trait Nothing {}
+
+impl Nothing for () {}
+
+/// What `#[accept]` returns: a session, or a `Result` of one. The session's type is read off it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a session",
+    label = "expected a type that implements `kengine::Session`, or a `Result` of one",
+    note = "add `impl kengine::Session for {Self} {{}}`"
+)]
+pub trait Admission {
+    type Session;
+    type Error;
+
+    /// The session, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// That of the `Result`.
+    fn admit(self) -> Result<Self::Session, Self::Error>;
+}
+
+impl<S: Session> Admission for S {
+    type Session = S;
+    type Error = Infallible;
+
+    fn admit(self) -> Result<S, Infallible> {
+        Ok(self)
+    }
+}
+
+impl<S, E> Admission for Result<S, E> {
+    type Session = S;
+    type Error = E;
+
+    fn admit(self) -> Self {
+        self
+    }
+}
+
+/// The session that `#[accept]` decided for.
+///
+/// # Errors
+///
+/// The refusal that it decided for.
+#[doc(hidden)]
+pub fn admitted<A: Admission>(admission: A) -> Result<A::Session, Refusal>
+where
+    A::Error: Rejection,
+{
+    admission.admit().map_err(Rejection::refusal)
+}
+
+/// The error of `#[accept]`. [`Into<Refusal>`], with our words.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot refuse a connection; implement `From<{Self}> for kengine::Refusal`",
+    label = "expected an error that is `Into<kengine::Refusal>`"
+)]
+pub trait Rejection {
+    fn refusal(self) -> Refusal;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Refusal>> Rejection for E {
+    fn refusal(self) -> Refusal {
+        self.into()
+    }
+}

@@ -21,10 +21,11 @@ use tokio::{
 };
 
 use crate::{
-    Dispatcher, Error, Result, Service,
+    Dispatcher, Error, Refusal, Result, Service,
     endpoint::Endpoint,
-    handshake::{self, Body, Origins, Refusal},
+    handshake::{self, Origins},
     node::{Limits, Node},
+    refusal::Body,
 };
 
 /// Where the WebSocket is unless the server is told otherwise.
@@ -80,7 +81,7 @@ impl fmt::Debug for Page {
     }
 }
 
-impl<D: Dispatcher<Session = ()>> Server<D> {
+impl<D: Dispatcher> Server<D> {
     /// A server of this dispatcher, with every limit at its default.
     pub fn new(dispatcher: D) -> Self {
         Self {
@@ -253,7 +254,7 @@ struct Site {
     pages: HashMap<Cow<'static, str>, Page>,
 }
 
-impl<D: Dispatcher<Session = ()>> Bound<D> {
+impl<D: Dispatcher> Bound<D> {
     /// The address that is listened on; the port is a real one even if `0` was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -332,7 +333,8 @@ impl<D: Dispatcher<Session = ()>> Bound<D> {
         let (endpoint, site) = (Arc::clone(&self.endpoint), Arc::clone(&self.site));
         let handshake = endpoint.node.limits.handshake;
         let service = service_fn(move |request| {
-            std::future::ready(Ok::<_, Infallible>(site.answer(&endpoint, request, peer)))
+            let answer = site.answer(&endpoint, request, peer);
+            async { Ok::<_, Infallible>(answer.await) }
         });
         async move {
             // hyper buffers from the start: a socket that says nothing yet shall not cost that. Looked at, since
@@ -355,16 +357,24 @@ impl<D: Dispatcher<Session = ()>> Bound<D> {
 }
 
 impl Site {
-    fn answer<D: Dispatcher<Session = ()>>(
+    /// A page, at once, or what becomes of a request for a connection.
+    fn answer<D: Dispatcher>(
         &self,
         endpoint: &Arc<Endpoint<D>>,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
-    ) -> Response<Body> {
-        if request.uri().path() == self.path {
-            return handshake::upgrade(endpoint, &mut request, Some(peer));
+    ) -> impl Future<Output = Response<Body>> + use<D> {
+        let answer = if request.uri().path() == self.path {
+            Err(handshake::upgrade(endpoint, request, Some(peer)))
+        } else {
+            Ok(self.page(&endpoint.node, &request).unwrap_or_else(Refusal::into_response))
+        };
+        async {
+            match answer {
+                Ok(page) => page,
+                Err(upgrade) => upgrade.await,
+            }
         }
-        self.page(&endpoint.node, &request).unwrap_or_else(Refusal::into_response)
     }
 
     fn page(&self, node: &Node, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
@@ -379,7 +389,7 @@ impl Site {
             None if path == "/readyz" => (PLAIN, Bytes::from_static(b"ready\n")),
             None => {
                 let message = format!("there is nothing here; the WebSocket is at `{}`", self.path);
-                return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
+                return Err(Refusal::with_status(StatusCode::NOT_FOUND, "not_found", message));
             }
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -2,18 +2,14 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use hyper::{Request, Response};
 
-use crate::{
-    Dispatcher,
-    endpoint::Endpoint,
-    handshake::{self, Body},
-};
+use crate::{Dispatcher, endpoint::Endpoint, handshake, refusal::Body};
 
 /// A dispatcher as a tower service: each request that asks for a WebSocket becomes a connection.
 ///
@@ -54,16 +50,17 @@ impl<D> Clone for Service<D> {
     }
 }
 
-impl<D: Dispatcher<Session = ()>, B> tower_service::Service<Request<B>> for Service<D> {
+impl<D: Dispatcher, B: 'static> tower_service::Service<Request<B>> for Service<D> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        ready(Ok(handshake::upgrade(&self.endpoint, &mut request, None)))
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let response = handshake::upgrade(&self.endpoint, request, None);
+        Box::pin(async { Ok(response.await) })
     }
 }

@@ -62,6 +62,19 @@ async fn what_is_no_handshake_is_refused_with_a_status_and_a_reason() {
             "a foreign origin on this machine",
             (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden", &[]),
         ),
+        (
+            "two origins",
+            (
+                |request| {
+                    let request = request.with("Host", "game.example").with("Origin", "http://game.example");
+                    request.and("Origin", "https://evil.example")
+                },
+                403,
+                "forbidden",
+                &[],
+            ),
+        ),
+        ("two hosts", (|request| request.and("Host", "evil.example"), 400, "bad_request", &[])),
         ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden", &[])),
         ("another path", (|request| request.path("/wss"), 404, "not_found", &[])),
         ("a path below", (|request| request.path("/ws/x"), 404, "not_found", &[])),

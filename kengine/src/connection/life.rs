@@ -1,44 +1,57 @@
-//! The life of a connection: one task that reads, handles in order, and writes once per wake.
+//! The life of a connection: one task that greets, reads, handles in order, writes once per wake, and sees off.
 
 use std::{
-    any::Any,
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::{Sleep, sleep};
 
 use super::{
     Connection, Stream,
-    link::{Incoming, Link},
+    link::Link,
     workspace::{self, READ, Workspace},
 };
-use crate::{Answer, Dispatcher, Error, endpoint::Endpoint, node::Seat};
+use crate::{
+    Answer, Close, CloseCode, Dispatcher, Error,
+    contained::{contained, poll_contained},
+    endpoint::Endpoint,
+    node::Seat,
+};
 
 /// Answers past this many bytes are written before more messages are handled.
 const FLUSH: usize = 64 * 1024;
+/// How long `#[close]` may still take when everyone is cut off.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One connection while it lives. Boxed by its task, whose own states then take next to nothing.
 pub(crate) struct Life<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     link: Link,
-    _seat: Seat,
+    seat: Seat,
 }
 
 impl<D: Dispatcher> Life<D> {
-    pub(crate) fn new(
+    /// Makes the connection known, greets it, and handles what came behind the handshake: `first`.
+    pub(crate) async fn open(
         endpoint: Arc<Endpoint<D>>,
         connection: Connection<D::Session>,
         stream: Stream,
         mut seat: Seat,
+        mut first: Vec<u8>,
     ) -> Box<Self> {
+        tracing::debug!(connection = %connection.id(), "open");
         seat.take(&connection);
         let link = Link::new(stream, Arc::clone(&endpoint.node));
-        Box::new(Self { endpoint, connection, link, _seat: seat })
+        let mut life = Box::new(Self { endpoint, connection, link, seat });
+        let mut first = &mut first[..];
+        life.greet(&mut first).await;
+        life.handle(first, &mut Answer::default()).await;
+        life
     }
 
     /// Serves the connection to its end.
@@ -53,6 +66,47 @@ impl<D: Dispatcher> Life<D> {
                 tokio::task::yield_now().await;
             }
         }
+        Box::pin(self.see_off()).await;
+    }
+
+    /// Runs `#[open]`. A connection that it cannot greet is closed with 1011.
+    async fn greet(&mut self, first: &mut &mut [u8]) {
+        let Self { endpoint, connection, link, .. } = self;
+        let opening = endpoint.dispatcher.open(crate::Context::new(connection));
+        let failure = match beside(connection, link, first, opening).await {
+            Ok(Ok(())) | Err(Failure::Abandoned) => return,
+            Ok(Err(error)) => error,
+            Err(failure) => failure.into(),
+        };
+        failure.trace("a connection could not be greeted");
+        connection.close(Close::new(CloseCode::INTERNAL_ERROR, failure.message().to_owned()));
+    }
+
+    /// Runs `#[close]`, when the socket is closed.
+    async fn see_off(self: Box<Self>) {
+        let Self { endpoint, connection, link, seat } = *self;
+        let reason = link.into_reason();
+        let node = &endpoint.node;
+        let cut = async {
+            node.abandoned().await;
+            sleep(LAST_WORDS).await;
+        };
+        let closing = endpoint.dispatcher.close(crate::Context::new(&connection), &reason);
+        let failure = tokio::select! {
+            biased;
+            closed = contained(closing) => match closed {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(Failure::Panicked.into()),
+            },
+            () = sleep(node.limits.handler) => Some(Failure::TimedOut.into()),
+            () = cut => Some(Failure::TimedOut.into()),
+        };
+        if let Some(failure) = failure {
+            failure.trace("a connection was not seen off");
+        }
+        tracing::debug!(connection = %connection.id(), %reason, "closed");
+        drop(seat);
     }
 
     /// Waits for bytes to handle: a workspace that holds them, and how many they are. `None` at the end.
@@ -70,18 +124,17 @@ impl<D: Dispatcher> Life<D> {
     }
 
     /// Handles every message in `bytes`, and those that come while it does, one after another.
-    pub(crate) async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
+    async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, link, .. } = self;
         while let Some(incoming) = link.next(&mut bytes) {
             answer.reset();
-            if let Err(failure) = handle_one(endpoint, connection, link, &mut bytes, &incoming, answer).await
-            {
-                match failure {
-                    Failure::Abandoned => return,
-                    Failure::TimedOut => answer.replace(&Error::new("timeout", "the handler took too long")),
-                    Failure::Panicked => answer.replace(&Error::new("internal", "internal error")),
-                }
+            let handling = endpoint.dispatcher.message(connection, incoming.frame(), answer);
+            match beside(connection, link, &mut bytes, handling).await {
+                Ok(()) => {}
+                Err(Failure::Abandoned) => return,
+                Err(failure) => answer.replace(&failure.into()),
             }
+            connection.reset_handler_limit();
             link.send(answer.frames());
             let (route, failed) = answer.outcome();
             endpoint.counters.record(route, failed);
@@ -101,14 +154,6 @@ impl<D: Dispatcher> Life<D> {
     }
 }
 
-/// However the task ends, a panic of ours included, nothing is queued for it any more.
-impl<D: Dispatcher> Drop for Life<D> {
-    fn drop(&mut self) {
-        self.connection.outbox().close();
-        tracing::debug!(connection = %self.connection.id(), "closed");
-    }
-}
-
 /// Why a handler's own answer does not count.
 enum Failure {
     Panicked,
@@ -116,42 +161,34 @@ enum Failure {
     Abandoned,
 }
 
-/// Runs the dispatcher on one message. A handler that is ready at once costs neither a timer nor a look at the
-/// socket; while one waits, the link goes on.
-async fn handle_one<D: Dispatcher>(
-    endpoint: &Endpoint<D>,
-    connection: &Connection<D::Session>,
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TimedOut => Self::new("timeout", "the handler took too long"),
+            Failure::Panicked | Failure::Abandoned => Self::new("internal", "internal error"),
+        }
+    }
+}
+
+/// Runs a handler while the link goes on. One that is ready at once costs neither a timer nor a look at the socket.
+async fn beside<S, F: Future>(
+    connection: &Connection<S>,
     link: &mut Link,
     rest: &mut &mut [u8],
-    incoming: &Incoming<'_>,
-    answer: &mut Answer,
-) -> Result<(), Failure> {
-    let mut handling = pin!(endpoint.dispatcher.message(connection, incoming.frame(), answer));
+    handling: F,
+) -> Result<F::Output, Failure> {
+    let mut handling = pin!(handling);
     let mut limit: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
-        // A handler that panicked is never polled again, and the dispatcher's own state is the user's to keep
-        // sound, as with a panic under a lock.
-        match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-            Ok(Poll::Ready(())) => return Poll::Ready(Ok(())),
-            Ok(Poll::Pending) => {}
-            Err(panic) => {
-                let panic = words(&*panic);
-                tracing::error!(connection = %connection.id(), panic, "a handler panicked");
-                return Poll::Ready(Err(Failure::Panicked));
-            }
+        if let Poll::Ready(handled) = poll_contained(handling.as_mut(), cx) {
+            return Poll::Ready(handled.map_err(|_| Failure::Panicked));
         }
         link.poll_busy(cx, connection.outbox(), rest);
         if link.is_abandoned() {
             return Poll::Ready(Err(Failure::Abandoned));
         }
-        let limit = limit.get_or_insert_with(|| Box::pin(sleep(connection.node().limits.handler)));
+        let limit = limit.get_or_insert_with(|| Box::pin(sleep(connection.handler_limit())));
         limit.as_mut().poll(cx).map(|()| Err(Failure::TimedOut))
     })
     .await
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
 }

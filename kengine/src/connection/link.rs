@@ -20,7 +20,7 @@ use super::{
     workspace::{self, READ},
 };
 use crate::{
-    Close, CloseCode, Frame,
+    Close, CloseCode, DisconnectReason, Frame,
     node::Node,
     outbox::{Ending, Outbox},
     socket::{
@@ -31,6 +31,10 @@ use crate::{
 
 /// What one waiting message costs beside its bytes, so that empty ones are bounded too.
 const OVERHEAD: usize = size_of::<Incoming<'static>>();
+
+/// How much is read and thrown away of a client that goes on sending behind the end, in bytes. More stays in the
+/// kernel, whose buffers stop the client.
+const DISCARDED: usize = 16 * 1024 * 1024;
 
 /// A message of the client, in the read buffer or copied out of it.
 #[derive(Debug)]
@@ -115,7 +119,11 @@ pub(super) struct Link {
     ahead_cost: usize,
     input_end: Option<InputEnd>,
     phase: Phase,
+    /// What was read since the end began, in bytes.
+    discarded: usize,
     orders: Orders,
+    /// Why the connection ends, once it does.
+    reason: Option<Box<DisconnectReason>>,
     /// A whole message, ping or pong came since `heard` was last set: the clock is asked once a wake.
     lively: bool,
     /// When a whole message, ping or pong last came.
@@ -138,7 +146,9 @@ impl Link {
             ahead_cost: 0,
             input_end: None,
             phase: Phase::Open,
+            discarded: 0,
             orders: Orders::Serve,
+            reason: None,
             lively: false,
             heard,
             timer: Box::pin(sleep_until(heard + node.limits.idle / 3)),
@@ -227,6 +237,11 @@ impl Link {
         self.deframe(bytes)
     }
 
+    /// Why the connection has ended.
+    pub(super) fn into_reason(self) -> DisconnectReason {
+        self.reason.map_or(DisconnectReason::Lost, |reason| *reason)
+    }
+
     /// Queues the frames of an answer; behind a close frame nothing may be sent.
     pub(super) fn send(&mut self, frames: &[u8]) {
         if self.phase == Phase::Open {
@@ -309,10 +324,17 @@ impl Link {
             Ending::Abandon => {
                 self.orders = Orders::Abandon;
                 self.phase = Phase::Gone;
+                self.ends_by(DisconnectReason::CutOff);
             }
             _ if !open => {}
-            Ending::Overflow => self.close_over_unread(&Close::new(CloseCode::TOO_SLOW, "too slow")),
-            Ending::Close(close) => self.begin_close(Some(&close), Phase::AwaitClose),
+            Ending::Overflow => {
+                self.ends_by(DisconnectReason::TooSlow);
+                self.close_over_unread(&Close::new(CloseCode::TOO_SLOW, "too slow"));
+            }
+            Ending::Close(close) => {
+                self.begin_close(Some(&close), Phase::AwaitClose);
+                self.ends_by(DisconnectReason::Server(close));
+            }
             Ending::Drain => self.orders = self.orders.max(Orders::Drain),
         }
     }
@@ -320,14 +342,29 @@ impl Link {
     /// Ends the connection when nothing is left to handle and one side wants to.
     fn end_as_ordered(&mut self) {
         match self.input_end.take() {
-            Some(InputEnd::Closed(close)) => self.begin_close(close.as_deref(), Phase::Last),
-            Some(InputEnd::Violated(close)) => self.begin_close(Some(&close), Phase::Break),
-            Some(InputEnd::Silent) => self.enter(Phase::Last),
+            Some(InputEnd::Closed(close)) => {
+                self.begin_close(close.as_deref(), Phase::Last);
+                self.ends_by(DisconnectReason::Client(close.map(|close| *close)));
+            }
+            Some(InputEnd::Violated(close)) => {
+                self.begin_close(Some(&close), Phase::Break);
+                self.ends_by(DisconnectReason::Violation(*close));
+            }
+            Some(InputEnd::Silent) => {
+                self.enter(Phase::Last);
+                self.ends_by(DisconnectReason::Lost);
+            }
             None if self.orders == Orders::Drain => {
+                self.ends_by(DisconnectReason::Draining);
                 self.begin_close(Some(&Close::new(CloseCode::DRAINING, "draining")), Phase::AwaitClose);
             }
             None => {}
         }
+    }
+
+    /// The first reason is the reason: what follows is how the end goes.
+    fn ends_by(&mut self, reason: DisconnectReason) {
+        self.reason.get_or_insert_with(|| Box::new(reason));
     }
 
     fn begin_close(&mut self, close: Option<&Close>, phase: Phase) {
@@ -393,6 +430,7 @@ impl Link {
         }
         let silent = now - self.heard;
         if silent >= idle {
+            self.ends_by(DisconnectReason::HeartbeatTimeout);
             return self.close_over_unread(&Close::new(CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
         }
         if silent >= third && !self.blocked {
@@ -404,6 +442,10 @@ impl Link {
 
     /// Reads what comes after our close frame: only the client's own means something.
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
+        if self.discarded >= DISCARDED {
+            // The end of the close handshake comes by the timer.
+            return Poll::Pending;
+        }
         let read = match self.stream.poll_read(cx, buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => {
@@ -412,6 +454,7 @@ impl Link {
             }
             Poll::Ready(Ok(read)) => read,
         };
+        self.discarded += read;
         if self.phase == Phase::AwaitClose {
             let mut bytes = &mut buffer[..read];
             loop {

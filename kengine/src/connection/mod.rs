@@ -7,19 +7,23 @@ mod workspace;
 
 pub(crate) use self::{life::Life, stream::Stream};
 
-use std::{fmt, net::SocketAddr, sync::Arc};
-
-use crate::{
-    Close, Frame, Push, Syntax,
-    node::{Member, Node},
-    outbox::{Ending, Outbox, SendError},
-    push,
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-/// What is known of a connection's player; made when the connection is accepted, borrowed by handlers.
-pub trait Session: Send + Sync + 'static {}
-
-impl Session for () {}
+use crate::{
+    Close, Frame, Push, Session, Syntax, Uid,
+    node::{Member, Node},
+    outbox::{Ending, Outbox, SendError},
+    policy::Meters,
+    push,
+};
 
 /// What tells one connection of this process from every other: never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +77,13 @@ struct Shared<S> {
     /// Unknown behind a router that does not tell.
     peer: Option<SocketAddr>,
     session: S,
+    /// Made when first asked for, unless the session says it: most guests are never told of.
+    uid: OnceLock<Uid>,
     syntax: &'static Syntax,
     outbox: Outbox,
+    meters: Meters,
+    /// How long the handler may run that runs now, in ms; 0 for as long as any may.
+    handler_limit: AtomicU32,
     node: Arc<Node>,
 }
 
@@ -91,8 +100,18 @@ impl<S: Session> Connection<S> {
         peer: Option<SocketAddr>,
         syntax: &'static Syntax,
     ) -> Self {
-        let (id, outbox) = (node.next_id(), Outbox::default());
-        Self { shared: Arc::new(Shared { id, peer, session, syntax, outbox, node }) }
+        let shared = Shared {
+            id: node.next_id(),
+            peer,
+            uid: session.uid().map_or_else(OnceLock::new, OnceLock::from),
+            session,
+            syntax,
+            outbox: Outbox::default(),
+            meters: Meters::default(),
+            handler_limit: AtomicU32::new(0),
+            node,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     pub(crate) fn as_member(&self) -> Arc<dyn Member> {
@@ -112,9 +131,14 @@ impl<S> Connection<S> {
         self.shared.peer
     }
 
-    /// The session.
+    /// What `#[accept]` made of the player.
     pub fn session(&self) -> &S {
         &self.shared.session
+    }
+
+    /// Who the player is: the session's uid, or for a guest a random one that stays the connection's.
+    pub fn uid(&self) -> &Uid {
+        self.shared.uid.get_or_init(Uid::random)
     }
 
     /// Sends a push. It is queued in the connection's outbox, at once and without waiting; pushes arrive in
@@ -138,6 +162,29 @@ impl<S> Connection<S> {
 
     pub(crate) fn is_heartbeat(&self, frame: Frame<'_>) -> bool {
         frame.as_bytes() == self.node().limits.heartbeat.asks.as_bytes()
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    /// Limits the handler that runs now to so much time, at least 1 ms.
+    pub(crate) fn set_handler_limit(&self, limit: Duration) {
+        let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        self.shared.handler_limit.store(limit.max(1), Ordering::Relaxed);
+    }
+
+    /// The time that the handler may take that runs now.
+    pub(crate) fn handler_limit(&self) -> Duration {
+        match self.shared.handler_limit.load(Ordering::Relaxed) {
+            0 => self.node().limits.handler,
+            limit => Duration::from_millis(limit.into()),
+        }
+    }
+
+    /// Forgets the limit of the handler that ran.
+    pub(crate) fn reset_handler_limit(&self) {
+        self.shared.handler_limit.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

@@ -1,6 +1,6 @@
 struct Game;
 
-#[kengine::dispatcher(session, keys = "method", "key", prefix = "chat.", flat)]
+#[kengine::dispatcher(session, keys = "method", "key", suffix = "chat.", flat)]
 impl Game {
     #[route]
     async fn chat(&self) {}

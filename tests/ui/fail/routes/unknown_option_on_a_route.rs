@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("chat", rate = "30/s")]
+    #[route("chat", quota = "30/s")]
     async fn chat(&self) {}
 }
 

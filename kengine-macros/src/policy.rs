@@ -1,0 +1,144 @@
+//! The policy of a route: `rate = "30/s", burst = 60, max = "512B", timeout = "50ms"`.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::quote;
+use syn::{LitInt, LitStr, Token, ext::IdentExt, parse::ParseStream};
+
+/// What a value looks like, and each unit with what it stands for.
+struct Shape {
+    words: &'static str,
+    units: &'static [(&'static str, u64)],
+}
+
+/// In seconds.
+const RATE: Shape = Shape {
+    words: r#"a rate is a count per unit: `rate = "30/s"`; the units are `s`, `min` and `h`"#,
+    units: &[("/s", 1), ("/min", 60), ("/h", 3600)],
+};
+/// In bytes.
+const MAX: Shape = Shape {
+    words: r#"a size is a number and a unit: `max = "512B"`; the units are `B`, `KiB` and `MiB`"#,
+    units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)],
+};
+/// In milliseconds.
+const TIMEOUT: Shape = Shape {
+    words: r#"a time is a number and a unit: `timeout = "50ms"`; the units are `ms`, `s` and `min`"#,
+    units: &[("ms", 1), ("s", 1000), ("min", 60_000)],
+};
+const BURST: &str = "a burst is a count: `burst = 60`";
+
+/// What a route's messages may cost; what is not given is not limited.
+#[derive(Default)]
+pub(crate) struct Policy {
+    /// So many messages in so many seconds.
+    rate: Option<(u32, u64)>,
+    burst: Option<(Ident, u32)>,
+    /// In bytes.
+    max: Option<u64>,
+    /// In milliseconds.
+    timeout: Option<u64>,
+}
+
+impl Policy {
+    /// Reads `name = value, …` to the end.
+    pub(crate) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut policy = Self::default();
+        let mut seen: Vec<Ident> = Vec::new();
+        while !input.is_empty() {
+            let name = input.call(Ident::parse_any)?;
+            policy.option(&name, input)?;
+            if seen.contains(&name) {
+                return Err(syn::Error::new(name.span(), format!("`{name}` is given twice")));
+            }
+            seen.push(name);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        match &policy.burst {
+            Some((name, _)) if policy.rate.is_none() => {
+                Err(syn::Error::new(name.span(), r#"`burst` needs a rate beside it: `rate = "30/s"`"#))
+            }
+            _ => Ok(policy),
+        }
+    }
+
+    fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+        match name.to_string().as_str() {
+            "rate" => {
+                let (count, seconds, literal) = quantity(name, &RATE, input)?;
+                let count = u32::try_from(count).map_err(|_| too_large(name, &literal))?;
+                self.rate = Some((count, seconds));
+            }
+            "burst" => {
+                let literal: LitInt = value(input, BURST)?;
+                let burst = literal.base10_parse().map_err(|_| syn::Error::new(literal.span(), BURST))?;
+                if burst == 0 {
+                    return Err(syn::Error::new(literal.span(), "`burst` must not be zero"));
+                }
+                self.burst = Some((name.clone(), burst));
+            }
+            "max" => self.max = Some(product(name, &MAX, input)?),
+            "timeout" => self.timeout = Some(product(name, &TIMEOUT, input)?),
+            unknown => {
+                let message =
+                    format!("unknown option `{unknown}`; expected `rate`, `burst`, `max` or `timeout`");
+                return Err(syn::Error::new(name.span(), message));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rate.is_none() && self.max.is_none() && self.timeout.is_none()
+    }
+
+    /// What stands behind `Route::new("move")`:
+    ///
+    /// ```text
+    /// .rate(30, ::core::time::Duration::from_secs(1), 60).max(512).timeout(::core::time::Duration::from_millis(50))
+    /// ```
+    pub(crate) fn builder(&self) -> TokenStream {
+        let rate = self.rate.map(|(count, seconds)| {
+            let burst = self.burst.as_ref().map_or(count, |(_, burst)| *burst);
+            quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
+        });
+        let max = self.max.map(|bytes| quote!(.max(#bytes as usize)));
+        let timeout = self.timeout.map(|limit| quote!(.timeout(::core::time::Duration::from_millis(#limit))));
+        quote!(#rate #max #timeout)
+    }
+}
+
+/// `= value`.
+fn value<T: syn::parse::Parse>(input: ParseStream<'_>, words: &str) -> syn::Result<T> {
+    input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), words))?;
+    input.parse().map_err(|error: syn::Error| syn::Error::new(error.span(), words))
+}
+
+/// `= "30/s"`: the number and what the unit stands for.
+fn quantity(name: &Ident, shape: &Shape, input: ParseStream<'_>) -> syn::Result<(u64, u64, LitStr)> {
+    let literal: LitStr = value(input, shape.words)?;
+    let text = literal.value();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let known = shape.units.iter().find(|(name, _)| *name == unit.trim_start());
+    let (Some((_, factor)), false) = (known, number.is_empty()) else {
+        return Err(syn::Error::new(literal.span(), shape.words));
+    };
+    let number: u64 = number.parse().map_err(|_| too_large(name, &literal))?;
+    if number == 0 {
+        return Err(syn::Error::new(literal.span(), format!("`{name}` must not be zero")));
+    }
+    Ok((number, *factor, literal))
+}
+
+/// `= "512B"`, in the smallest unit; no route needs more than 32 bits of it.
+fn product(name: &Ident, shape: &Shape, input: ParseStream<'_>) -> syn::Result<u64> {
+    let (number, factor, literal) = quantity(name, shape, input)?;
+    let product = number.checked_mul(factor).filter(|product| *product <= u32::MAX.into());
+    product.ok_or_else(|| too_large(name, &literal))
+}
+
+fn too_large(name: &Ident, literal: &LitStr) -> syn::Error {
+    syn::Error::new(literal.span(), format!("`{name}` is too large"))
+}
