@@ -1,6 +1,6 @@
 //! The policy of a route: `rate = "30/s", burst = 60, max = "512B", timeout = "50ms"`.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 use syn::{LitInt, LitStr, Token, ext::IdentExt, parse::ParseStream};
 
@@ -99,8 +99,10 @@ impl Policy {
     /// .rate(30, ::core::time::Duration::from_secs(1), 60).max(512).timeout(::core::time::Duration::from_millis(50))
     /// ```
     pub(crate) fn builder(&self) -> TokenStream {
+        let number = |number: u64| Literal::u64_unsuffixed(number);
         let rate = self.rate.map(|(count, seconds)| {
             let burst = self.burst.as_ref().map_or(count, |(_, burst)| *burst);
+            let [count, burst, seconds] = [count.into(), burst.into(), seconds].map(number);
             quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
         });
         let max = self.max.map(|bytes| quote!(.max(#bytes as usize)));

@@ -17,11 +17,25 @@ fn parse(code: &str) -> TokenStream {
     code.parse().expect("the tests hold no unbalanced brackets")
 }
 
+/// Compares an expansion with the file of the docs that shows it.
+fn shown(file: &str, block: &str) {
+    let path = format!("{}/../kengine/docs/expansion/{file}", env!("CARGO_MANIFEST_DIR"));
+    let expansion = expand("", block);
+    if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
+        fs::write(&path, &expansion).expect("the docs can be written");
+    }
+    let shown = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        shown == expansion,
+        "`kengine/docs/expansion/{file}` shows another expansion than this one; if that is intended, run\n\
+         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
+    );
+}
+
 #[test]
-fn the_docs_show_the_expansion() {
-    let shown = concat!(env!("CARGO_MANIFEST_DIR"), "/../kengine/docs/expansion.rs");
-    let expansion = expand(
-        "",
+fn the_docs_show_the_expansion_of_a_route() {
+    shown(
+        "route.rs",
         r#"impl Game {
             #[route("chat")]
             async fn chat(&self, chat: Chat) -> String {
@@ -29,14 +43,26 @@ fn the_docs_show_the_expansion() {
             }
         }"#,
     );
-    if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
-        fs::write(shown, &expansion).expect("the docs can be written");
-    }
-    let shown = fs::read_to_string(shown).unwrap_or_default();
-    assert!(
-        shown == expansion,
-        "`kengine/docs/expansion.rs` shows another expansion than this one; if that is intended, run\n\
-         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
+}
+
+#[test]
+fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
+    shown(
+        "hooks.rs",
+        r#"impl Game {
+            #[accept]
+            async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+                self.players.find(handshake.query("ticket")).ok_or_else(|| Refusal::unauthorized("no ticket"))
+            }
+            #[before]
+            async fn guard(&self, call: &Call, player: &Player) -> Result<(), Error> {
+                if player.muted { Err(Error::new("muted", call.route)) } else { Ok(()) }
+            }
+            #[route("move", rate = "30/s", timeout = "50ms")]
+            async fn step(&self, player: &Player, step: Step) {
+                player.step(step);
+            }
+        }"#,
     );
 }
 

@@ -45,7 +45,8 @@
 //! | `bad_request` | not JSON, not an object; route key, payload or id missing, twice or of a wrong type |
 //! | `unknown_method` | no route has that name |
 //! | `invalid_message` | the payload does not fit the route's message: where, and why |
-//! | `timeout` | the handler took longer than [`Server::handle_within`] |
+//! | `too_large`, `rate_limited` | the message is over its route's own limit ([`route`](macro@route)) |
+//! | `timeout` | the handler took longer than [`Server::handle_within`], or its route's own `timeout` |
 //! | `internal` | the handler panicked, or failed for a cause that is not the client's to know |
 //!
 //! | close code | when |
@@ -118,8 +119,9 @@ pub use kengine_macros::close;
 #[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```"]
 #[doc = "# #[derive(serde::Deserialize)] struct Chat { greeting: String }"]
 #[doc = "# struct Game;"]
-#[doc = include_str!("../docs/expansion.rs")]
+#[doc = include_str!("../docs/expansion/route.rs")]
 #[doc = "```"]
+#[doc = "\n[`guide::expansion`] goes through it line by line."]
 pub use kengine_macros::dispatcher;
 #[doc = include_str!("../docs/fallback.md")]
 pub use kengine_macros::fallback;
@@ -129,6 +131,24 @@ pub use kengine_macros::heartbeat;
 pub use kengine_macros::open;
 #[doc = include_str!("../docs/route.md")]
 pub use kengine_macros::route;
+
+/// Pages to read, one subject each.
+#[cfg(doc)]
+pub mod guide {
+    #[doc = include_str!("../docs/expansion/page.md")]
+    #[doc = "```"]
+    #[doc = "# use kengine::{Call, Error, Handshake, Refusal};"]
+    #[doc = "# #[derive(serde::Deserialize)] struct Step {}"]
+    #[doc = "# #[derive(Clone)] struct Player { muted: bool }"]
+    #[doc = "# impl Player { fn step(&self, _: Step) {} }"]
+    #[doc = "# impl kengine::Session for Player {}"]
+    #[doc = "# struct Players(Player);"]
+    #[doc = "# impl Players { fn find<T>(&self, _: Option<T>) -> Option<Player> { Some(self.0.clone()) } }"]
+    #[doc = "# struct Game { players: Players }"]
+    #[doc = include_str!("../docs/expansion/hooks.rs")]
+    #[doc = "```"]
+    pub mod expansion {}
+}
 
 /// What the macros' expansion stands on. Not public: it changes without notice.
 #[doc(hidden)]

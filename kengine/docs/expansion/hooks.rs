@@ -1,0 +1,88 @@
+impl Game {
+    #[allow(clippy::unused_async)]
+    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+        self.players
+            .find(handshake.query("ticket"))
+            .ok_or_else(|| Refusal::unauthorized("no ticket"))
+    }
+    #[allow(clippy::unused_async)]
+    async fn guard(&self, call: &Call, player: &Player) -> Result<(), Error> {
+        if player.muted { Err(Error::new("muted", call.route)) } else { Ok(()) }
+    }
+    #[allow(clippy::unused_async)]
+    async fn step(&self, player: &Player, step: Step) {
+        player.step(step);
+    }
+}
+
+#[automatically_derived]
+impl ::kengine::Dispatcher for Game {
+    type Session = <Result<Player, Refusal> as ::kengine::__private::Admission>::Session;
+    const ROUTES: &'static [::kengine::Route] = &[
+        ::kengine::Route::new("move")
+            .rate(30, ::core::time::Duration::from_secs(1), 30)
+            .timeout(::core::time::Duration::from_millis(50u64)),
+    ];
+    const HOOKS: ::kengine::Hooks = ::kengine::Hooks {
+        accept: true,
+        ..::kengine::Hooks::NONE
+    };
+    async fn dispatch<'call>(
+        &'call self,
+        context: ::kengine::Context<'call, Self::Session>,
+        answer: &'call mut ::kengine::Answer,
+    ) -> ::kengine::Result<bool> {
+        use ::kengine::__private::{self, lookup::*};
+        #[deny(unreachable_patterns)]
+        match __private::route(context) {
+            "move" => {
+                __private::enter(context, answer, 0);
+                __private::limit(context, answer, &Self::ROUTES[0])?;
+                let call = __private::call(context, &Self::ROUTES[0]);
+                ::kengine::Dispatcher::before(self, context, &call).await?;
+                let returned = __private::sent(
+                        Self::step(
+                            self,
+                            __private::context::<&Player, Self::Session>(context)?,
+                            __private::last::<Step, Self::Session>(context).argument()?,
+                        ),
+                    )
+                    .await;
+                let reply = __private::Returned(returned).outcome()?;
+                reply.write(answer);
+            }
+            _ => return __private::Ok(false),
+        }
+        __private::Ok(true)
+    }
+    async fn accept<'call>(
+        &'call self,
+        handshake: &'call ::kengine::Handshake,
+    ) -> ::kengine::Result<Self::Session, ::kengine::Refusal> {
+        use ::kengine::__private::{self, lookup::*};
+        let returned = __private::sent(
+                Self::enter(self, __private::handshake::<&Handshake>(handshake)),
+            )
+            .await;
+        __private::admitted(returned)
+    }
+    async fn before<'call>(
+        &'call self,
+        context: ::kengine::Context<'call, Self::Session>,
+        call: &'call ::kengine::Call,
+    ) -> ::kengine::Result<()> {
+        use ::kengine::__private::{self, lookup::*};
+        let returned = __private::sent(
+                Self::guard(
+                    self,
+                    __private::told::<&Call, Self::Session, _>(context, call)
+                        .argument()?,
+                    __private::told::<&Player, Self::Session, _>(context, call)
+                        .argument()?,
+                ),
+            )
+            .await;
+        let outcome = __private::Returned(returned).outcome()?;
+        outcome.nothing()
+    }
+}
