@@ -278,13 +278,19 @@ async fn open<D: Dispatcher>(
     upgraded: OnUpgrade,
     seat: Seat,
 ) -> Option<Box<Life<D>>> {
-    match upgraded.await {
+    // A router may have answered otherwise after all: then it never comes.
+    let upgraded = tokio::select! {
+        upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
+        () = sleep(endpoint.node.limits.handshake) => Err("no upgrade followed".to_owned()),
+        () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
+    };
+    match upgraded {
         Ok(upgraded) => {
             let (stream, first) = Stream::new(upgraded);
             Some(Life::open(endpoint, connection, stream, seat, first).await)
         }
         Err(error) => {
-            tracing::debug!(connection = %connection.id(), %error, "the client left during the handshake");
+            tracing::debug!(connection = %connection.id(), error, "lost during the handshake");
             None
         }
     }

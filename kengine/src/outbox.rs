@@ -67,7 +67,7 @@ impl Outbox {
     /// Puts one encoded frame in. At the bound the queue is dropped and the connection ends with 4002.
     pub(crate) fn push(&self, frame: Bytes, bounds: Bounds) -> Result<(), SendError> {
         let mut state = self.state();
-        if state.closed || state.ending.is_some() {
+        if state.closed || !matches!(state.ending.as_deref(), None | Some(Ending::Drain)) {
             return Err(SendError::Closed);
         }
         if state.frames.len() == bounds.frames || state.bytes + frame.len() > bounds.bytes {
@@ -164,6 +164,6 @@ pub enum SendError {
     #[error("the client reads too slowly, its outbox is full; the connection is closed with 4002")]
     TooSlow,
     /// The push cannot be written as JSON.
-    #[error("the push cannot be written as JSON: {0}")]
+    #[error("the push cannot be written as JSON")]
     Encode(#[from] serde_json::Error),
 }

@@ -42,6 +42,9 @@ const REQUEST_BUFFER: usize = 64 * 1024;
 /// How long to wait before another try when no socket can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The longest of any limit in time: what a clock can be moved by. As good as never.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A server of one dispatcher: the WebSocket at `/ws`, and on the same port `/healthz`, `/readyz` and pages of yours.
 ///
 /// ```no_run
@@ -60,6 +63,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///     .await
 /// # }
 /// ```
+/// Limits in time are at most a year, so [`Duration::MAX`] is as good as none.
 #[derive(Debug)]
 #[must_use = "a server does nothing until it is bound and serves"]
 pub struct Server<D> {
@@ -144,34 +148,34 @@ impl<D: Dispatcher> Server<D> {
 
     /// How long the header of a request may take: 10 s by default.
     pub fn handshake_within(mut self, limit: Duration) -> Self {
-        self.limits.handshake = limit;
+        self.limits.handshake = limit.min(LONGEST);
         self
     }
 
     /// How long a client may send nothing: 60 s by default, at least 3 ms. It is pinged at a third of it, and closed
     /// with 4001 at its end.
     pub fn idle_time(mut self, limit: Duration) -> Self {
-        self.limits.idle = limit.max(Duration::from_millis(3));
+        self.limits.idle = limit.clamp(Duration::from_millis(3), LONGEST);
         self
     }
 
     /// How long a handler may run: 30 s by default. Then it is cancelled at the await where it is, and the request
     /// answered with `timeout`.
     pub fn handle_within(mut self, limit: Duration) -> Self {
-        self.limits.handler = limit;
+        self.limits.handler = limit.min(LONGEST);
         self
     }
 
     /// How long the other side has to complete a close handshake: 5 s by default. Then the socket is reset.
     pub fn close_within(mut self, limit: Duration) -> Self {
-        self.limits.close = limit;
+        self.limits.close = limit.min(LONGEST);
         self
     }
 
     /// How long a drain may take: 25 s by default, under the 30 s after which most orchestrators kill. Then handlers
     /// that still run are cancelled and their connections cut.
     pub fn drain_within(mut self, limit: Duration) -> Self {
-        self.limits.drain = limit;
+        self.limits.drain = limit.min(LONGEST);
         self
     }
 
@@ -195,11 +199,13 @@ impl<D: Dispatcher> Server<D> {
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound<D>> {
         let shown = format!("{address:?}");
         let listener = listen(address).await.map_err(|error| {
-            Error::new("bind", format!("cannot listen on {shown}: {error}; is another server there?"))
+            let hint =
+                if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" };
+            Error::new("bind", format!("cannot listen on {shown}{hint}")).with_source(error)
         })?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| Error::new("bind", format!("cannot tell the address of {shown}: {error}")))?;
+        let address = listener.local_addr().map_err(|error| {
+            Error::new("bind", format!("cannot tell the address of {shown}")).with_source(error)
+        })?;
         let site = Site { path: self.path, pages: self.pages };
         let endpoint = Endpoint::new(self.dispatcher, Node::new(self.limits), self.origins);
         Ok(Bound { listener, address, endpoint: Arc::new(endpoint), site: Arc::new(site) })
@@ -268,7 +274,7 @@ impl<D: Dispatcher> Bound<D> {
     /// `signal` when the process cannot listen for signals.
     pub async fn serve(self) -> Result<()> {
         let mut signals = Signals::new()
-            .map_err(|error| Error::new("signal", format!("cannot listen for signals: {error}")))?;
+            .map_err(|error| Error::new("signal", "cannot listen for signals").with_source(error))?;
         let node = Arc::clone(&self.endpoint.node);
         let (first, arrived) = tokio::sync::oneshot::channel();
         let impatience = async move {
@@ -293,6 +299,7 @@ impl<D: Dispatcher> Bound<D> {
     /// None at present: a listener that fails for a while is tried again.
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let node = Arc::clone(&self.endpoint.node);
+        let _owner = Owner(Arc::clone(&node));
         tracing::info!(address = %self.address, connections = node.limits.connections, "listening");
         let drained = async {
             shutdown.await;
@@ -353,6 +360,15 @@ impl<D: Dispatcher> Bound<D> {
                 tracing::debug!(%peer, %error, "an HTTP connection failed");
             }
         }
+    }
+}
+
+/// Cuts the players off when the future that serves them ends or is dropped: no task outlives its owner.
+struct Owner(Arc<Node>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::Server;
+use kengine::{Connection, Push, SendError, Server};
 use kengine_tests::{
     Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, Upgrade, Watched, every_row, within,
 };
@@ -29,10 +29,24 @@ impl Workshop {
         "done"
     }
 
+    /// Sends a push when it is let go.
+    #[route]
+    async fn push(&self, connection: &Connection) -> Result<(), SendError> {
+        self.gate.pass().await;
+        connection.send(&News {})
+    }
+
     #[route]
     async fn forever(&self) {
         self.watched.run(pending::<()>()).await;
     }
+}
+
+#[derive(serde::Serialize)]
+struct News {}
+
+impl Push for News {
+    const NAME: &'static str = "news";
 }
 
 fn request(route: &str, id: u32) -> ClientFrame {
@@ -258,5 +272,49 @@ async fn who_is_on_the_way_in_when_the_drain_begins_is_told_too() {
     } else {
         assert_eq!(status, 503);
     }
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_handler_may_push_while_the_node_drains() {
+    let workshop = Workshop::default();
+    let mut server = TestServer::start(Server::new(workshop.clone())).await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.send_frames([request("push", 1)]).await;
+    workshop.gate.arrived(1).await;
+    server.shut_down();
+    draining(&server).await;
+    workshop.gate.open(1);
+    let mut frames = client.frames(2).await;
+    frames.sort();
+    assert_eq!(frames, ["1: null", r#"{"method":"news","message":{}}"#]);
+    assert_eq!(client.frame().await, "close 4000");
+    client.answer_close(4000).await;
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_takes_its_players_along() {
+    let bound = Server::new(Lobby).bind("127.0.0.1:0").await.expect("a free port");
+    let address = bound.local_addr();
+    let serving = tokio::spawn(bound.serve_until(pending()));
+    let mut client = RawClient::connect(address).await;
+    client.send_frames([ClientFrame::text("p")]).await;
+    assert_eq!(client.frame().await, "q");
+    serving.abort();
+    assert!(client.next().await.is_err(), "it goes on being served");
+}
+
+#[tokio::test]
+async fn limits_of_time_may_be_as_long_as_can_be_said() {
+    let server = Server::new(Lobby).handshake_within(Duration::MAX).close_within(Duration::MAX);
+    let server = server.idle_time(Duration::MAX).handle_within(Duration::MAX).drain_within(Duration::MAX);
+    let mut server = TestServer::start(server).await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.send_frames([ClientFrame::text("p")]).await;
+    assert_eq!(client.frame().await, "q");
+    server.shut_down();
+    assert_eq!(client.frame().await, "close 4000");
+    client.answer_close(4000).await;
     server.ended().await;
 }

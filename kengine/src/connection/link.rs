@@ -32,10 +32,6 @@ use crate::{
 /// What one waiting message costs beside its bytes, so that empty ones are bounded too.
 const OVERHEAD: usize = size_of::<Incoming<'static>>();
 
-/// How much is read and thrown away of a client that goes on sending behind the end, in bytes. More stays in the
-/// kernel, whose buffers stop the client.
-const DISCARDED: usize = 16 * 1024 * 1024;
-
 /// A message of the client, in the read buffer or copied out of it.
 #[derive(Debug)]
 pub(super) enum Incoming<'b> {
@@ -119,8 +115,6 @@ pub(super) struct Link {
     ahead_cost: usize,
     input_end: Option<InputEnd>,
     phase: Phase,
-    /// What was read since the end began, in bytes.
-    discarded: usize,
     orders: Orders,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
@@ -146,7 +140,6 @@ impl Link {
             ahead_cost: 0,
             input_end: None,
             phase: Phase::Open,
-            discarded: 0,
             orders: Orders::Serve,
             reason: None,
             lively: false,
@@ -169,7 +162,9 @@ impl Link {
             if self.phase == Phase::Open {
                 self.end_as_ordered();
             }
-            self.poll_output(cx);
+            if self.poll_output(cx) {
+                continue;
+            }
             match self.phase {
                 Phase::Gone => return Poll::Ready(None),
                 Phase::Last => return Poll::Pending,
@@ -194,7 +189,9 @@ impl Link {
         self.look_ahead(mem::take(rest));
         loop {
             self.take_orders(cx, outbox);
-            self.poll_output(cx);
+            if self.poll_output(cx) {
+                continue;
+            }
             if !self.wants_input() {
                 return;
             }
@@ -218,7 +215,9 @@ impl Link {
     /// Waits until everything is written. While the client does not read, neither do we.
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
         self.take_orders(cx, outbox);
-        self.poll_output(cx);
+        while self.poll_output(cx) {
+            self.take_orders(cx, outbox);
+        }
         if self.blocked { Poll::Pending } else { Poll::Ready(()) }
     }
 
@@ -274,12 +273,14 @@ impl Link {
         }
     }
 
+    /// Whether the client would be heard: else its silence is ours.
+    fn listens(&self) -> bool {
+        self.orders == Orders::Serve && self.input_end.is_none() && self.ahead_cost < READ
+    }
+
     fn wants_input(&self) -> bool {
         match self.phase {
-            Phase::Open => {
-                let serves = self.orders == Orders::Serve && self.input_end.is_none();
-                serves && !self.blocked && self.ahead_cost < READ
-            }
+            Phase::Open => self.listens() && !self.blocked,
             Phase::AwaitClose | Phase::Break | Phase::AwaitEnd => true,
             Phase::Last | Phase::Gone => false,
         }
@@ -332,7 +333,7 @@ impl Link {
                 self.close_over_unread(&Close::new(CloseCode::TOO_SLOW, "too slow"));
             }
             Ending::Close(close) => {
-                self.begin_close(Some(&close), Phase::AwaitClose);
+                self.begin_close(Some(&close));
                 self.ends_by(DisconnectReason::Server(close));
             }
             Ending::Drain => self.orders = self.orders.max(Orders::Drain),
@@ -341,25 +342,25 @@ impl Link {
 
     /// Ends the connection when nothing is left to handle and one side wants to.
     fn end_as_ordered(&mut self) {
-        match self.input_end.take() {
+        let (close, reason) = match &self.input_end {
             Some(InputEnd::Closed(close)) => {
-                self.begin_close(close.as_deref(), Phase::Last);
-                self.ends_by(DisconnectReason::Client(close.map(|close| *close)));
+                let close = close.as_deref().cloned();
+                (close.clone(), DisconnectReason::Client(close))
             }
             Some(InputEnd::Violated(close)) => {
-                self.begin_close(Some(&close), Phase::Break);
-                self.ends_by(DisconnectReason::Violation(*close));
+                (Some(Close::clone(close)), DisconnectReason::Violation(Close::clone(close)))
             }
             Some(InputEnd::Silent) => {
-                self.enter(Phase::Last);
                 self.ends_by(DisconnectReason::Lost);
+                return self.enter(Phase::Last);
             }
             None if self.orders == Orders::Drain => {
-                self.ends_by(DisconnectReason::Draining);
-                self.begin_close(Some(&Close::new(CloseCode::DRAINING, "draining")), Phase::AwaitClose);
+                (Some(Close::new(CloseCode::DRAINING, "draining")), DisconnectReason::Draining)
             }
-            None => {}
-        }
+            None => return,
+        };
+        self.ends_by(reason);
+        self.begin_close(close.as_ref());
     }
 
     /// The first reason is the reason: what follows is how the end goes.
@@ -367,9 +368,14 @@ impl Link {
         self.reason.get_or_insert_with(|| Box::new(reason));
     }
 
-    fn begin_close(&mut self, close: Option<&Close>, phase: Phase) {
+    /// Queues the close frame. What is still to come from the client follows from how its bytes ended.
+    fn begin_close(&mut self, close: Option<&Close>) {
         encoder::close(&mut self.out, close);
-        self.enter(phase);
+        self.enter(match self.input_end {
+            None => Phase::AwaitClose,
+            Some(InputEnd::Violated(_)) => Phase::Break,
+            Some(InputEnd::Closed(_) | InputEnd::Silent) => Phase::Last,
+        });
     }
 
     /// Begins to end: whatever happens, the end comes within the time for a close handshake.
@@ -387,25 +393,26 @@ impl Link {
             end = encoder::end_of_frame(&self.out, end);
         }
         self.out.truncate(end);
-        self.begin_close(Some(close), Phase::AwaitClose);
+        self.begin_close(Some(close));
     }
 
-    /// The clock, then everything that is to be written.
-    fn poll_output(&mut self, cx: &mut Context<'_>) {
+    /// The clock, then everything that is to be written. True if the socket was blocked and is no more: what waited
+    /// in the outbox for that is to be taken now, since no other wake comes for it.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
         if mem::take(&mut self.lively) {
             self.heard = Instant::now();
         }
         while self.phase != Phase::Gone && self.timer.as_mut().poll(cx).is_ready() {
             self.tick();
         }
-        self.blocked = false;
+        let was_blocked = mem::take(&mut self.blocked);
         while self.phase != Phase::Gone && self.written < self.out.len() {
             match self.stream.poll_write(cx, &self.out[self.written..]) {
                 Poll::Ready(Ok(0) | Err(_)) => self.phase = Phase::Gone,
                 Poll::Ready(Ok(written)) => self.written += written,
                 Poll::Pending => {
                     self.blocked = true;
-                    return;
+                    return false;
                 }
             }
         }
@@ -414,6 +421,7 @@ impl Link {
         if matches!(self.phase, Phase::Break | Phase::Last) && self.stream.poll_shutdown(cx).is_ready() {
             self.phase = if self.phase == Phase::Break { Phase::AwaitEnd } else { Phase::Gone };
         }
+        was_blocked
     }
 
     fn tick(&mut self) {
@@ -424,7 +432,7 @@ impl Link {
         }
         let idle = self.node.limits.idle;
         let (now, third) = (Instant::now(), idle / 3);
-        if self.ahead_cost >= READ {
+        if !self.listens() {
             // It is we who do not read: the client may be as lively as can be.
             self.heard = now;
         }
@@ -442,10 +450,6 @@ impl Link {
 
     /// Reads what comes after our close frame: only the client's own means something.
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
-        if self.discarded >= DISCARDED {
-            // The end of the close handshake comes by the timer.
-            return Poll::Pending;
-        }
         let read = match self.stream.poll_read(cx, buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => {
@@ -454,7 +458,6 @@ impl Link {
             }
             Poll::Ready(Ok(read)) => read,
         };
-        self.discarded += read;
         if self.phase == Phase::AwaitClose {
             let mut bytes = &mut buffer[..read];
             loop {

@@ -155,7 +155,8 @@ impl<S> Connection<S> {
     }
 
     /// Closes the connection: what is queued is sent first, then the close frame. No further message is
-    /// handled. The first close stands.
+    /// handled, and a handler that still waits when the close frame is sent is heard no more: its request gets no
+    /// answer. The first close stands.
     pub fn close(&self, close: Close) {
         self.shared.outbox.end(Ending::Close(close));
     }
