@@ -287,6 +287,10 @@ async fn open<D: Dispatcher>(
     match upgraded {
         Ok(upgraded) => {
             let (stream, first) = Stream::new(upgraded);
+            if connection.peer().is_none() {
+                // A router's: ours inherit it from the listener.
+                stream.tune();
+            }
             Some(Life::open(endpoint, connection, stream, seat, first).await)
         }
         Err(error) => {

@@ -38,7 +38,8 @@
 //! text `p` is a heartbeat, answered with `q`.
 //!
 //! Per connection, messages are handled one at a time in the order in which they came, and answered in it. While a
-//! handler runs, 16 KiB more are read, control frames among them are answered at once, and pushes flow.
+//! handler runs, 16 KiB more are read, and the rest of a message that has begun; control frames among them are
+//! answered at once, and pushes flow.
 //!
 //! | code of an error | when |
 //! |---|---|

@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     Dispatcher, Error, Refusal, Result, Service,
+    connection::stream,
     endpoint::Endpoint,
     handshake::{self, Origins},
     node::{Limits, Node},
@@ -32,9 +33,8 @@ use crate::{
 const PATH: &str = "/ws";
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: u32 = 4096;
-/// How much the kernel holds of what a client has not read, in bytes: more would hide a slow reader from the
-/// outbox's bound (4.2 MB seen without it).
-const NOT_SENT_LOWAT: u32 = 16 * 1024;
+/// How long a socket is served pages before it is a connection: one whose pages nobody reads shall not stay.
+const PAGES_WITHIN: Duration = Duration::from_secs(60);
 /// Sockets that are open besides the connections': handshakes, and pages being served.
 const SPARE_SOCKETS: usize = 192;
 /// The most that hyper buffers of a request before it answers 431 itself, in bytes.
@@ -236,10 +236,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(address)?;
     // Set once here, sockets that are accepted inherit it: two system calls less per connection.
     #[cfg(target_os = "linux")]
-    {
-        socket.set_nodelay(true)?;
-        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT_LOWAT)?;
-    }
+    stream::tune(&socket)?;
     socket.listen(BACKLOG)
 }
 
@@ -335,8 +332,9 @@ impl<D: Dispatcher> Bound<D> {
 
     /// Serves HTTP on one socket until it becomes a connection or ends.
     fn socket(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<D> {
+        // Where it is not inherited. A socket that cannot be set so works all the same, later.
         #[cfg(not(target_os = "linux"))]
-        let _ = stream.set_nodelay(true);
+        let _ = stream::tune(&stream);
         let (endpoint, site) = (Arc::clone(&self.endpoint), Arc::clone(&self.site));
         let handshake = endpoint.node.limits.handshake;
         let service = service_fn(move |request| {
@@ -356,8 +354,10 @@ impl<D: Dispatcher> Bound<D> {
                 .max_buf_size(REQUEST_BUFFER)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
-            if let Err(error) = Box::pin(http).await {
-                tracing::debug!(%peer, %error, "an HTTP connection failed");
+            match Box::pin(timeout(PAGES_WITHIN, http)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "an HTTP connection failed"),
+                Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
             }
         }
     }

@@ -305,18 +305,19 @@ async fn answers_larger_than_their_requests_are_not_piled_up() {
 
 #[tokio::test]
 async fn who_reads_again_gets_what_waited_at_once() {
-    let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(100_000, 256 * 1024 * 1024)).await;
-    let (mut client, connection) = arena.guest(&server).await;
-    // More than the kernel takes at once: some of it stays in the outbox.
+    /// More than the kernel takes at once: some of it stays in the outbox.
     const PUSHES: usize = 20_000;
+    let arena = Arena::default();
+    // Nothing but reading wakes the connection: no ping comes in an hour.
+    let server = Server::new(arena.clone()).outbox(100_000, 256 * 1024 * 1024);
+    let server = TestServer::start(server.idle_time(Duration::from_secs(3 * 3600))).await;
+    let (mut client, connection) = arena.guest(&server).await;
     for number in 0..PUSHES {
         connection.send(&Move::new(number)).expect("a large outbox");
         if number % 64 == 0 {
             tokio::task::yield_now().await;
         }
     }
-    // Nothing but reading wakes the connection from here on: a ping would come after 20 s.
     for number in 0..PUSHES {
         assert!(client.frame().await == Move::text(number), "push {number}");
     }

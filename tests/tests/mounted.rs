@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use kengine::{Connection, Server, Service};
+use kengine::{Connection, Push, Server, Service};
 use kengine_tests::{
     Chat, Client, ClientFrame, HttpClient, Lobby, RawClient, Upgrade, every_row, segment, within,
 };
@@ -31,10 +31,30 @@ impl Guests {
         self.chats.load(Ordering::SeqCst)
     }
 
+    /// Pushes a kilobyte again and again until the outbox is full; tells how often.
+    #[route]
+    async fn flood(&self, connection: &Connection) -> u32 {
+        let connection = connection.clone();
+        let mut taken = 0;
+        while connection.send(&Kilobyte("x".repeat(1000))).is_ok() {
+            taken += 1;
+            tokio::task::yield_now().await;
+        }
+        self.chats.store(taken, Ordering::SeqCst);
+        taken
+    }
+
     #[route]
     async fn peer(&self, connection: &Connection) -> Option<SocketAddr> {
         connection.peer()
     }
+}
+
+#[derive(serde::Serialize)]
+struct Kilobyte(String);
+
+impl Push for Kilobyte {
+    const NAME: &'static str = "kilobyte";
 }
 
 async fn serve(router: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
@@ -141,4 +161,28 @@ async fn a_server_of_ours_knows_its_peers() {
     assert_eq!(client.ask(r#"{"method":"peer"}"#).await, format!("{:?}", own.to_string()));
     drop(client);
     server.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_kernel_hides_no_slow_reader_of_a_router() {
+    let service = Server::new(Guests::default()).outbox(64, 64 * 1024).into_service();
+    let (address, serving) = serve(router(&service)).await;
+    let mut slow = RawClient::connect(address).await;
+    slow.send_frames([ClientFrame::text(r#"{"method":"flood"}"#)]).await;
+    let mut other = Client::connect(address).await;
+    let taken = within("the end of the flood", async {
+        loop {
+            let taken: u32 = other.ask(r#"{"method":"chats"}"#).await.parse().expect("a number");
+            if taken > 0 {
+                break taken;
+            }
+        }
+    })
+    .await;
+    // A kilobyte each; without the bound in the kernel it holds megabytes more.
+    assert!(taken < 1500, "{taken} KB were taken of which nothing was read");
+    drop((slow, other));
+    service.drain().await;
+    end(serving).await;
 }

@@ -2,7 +2,7 @@
 
 mod life;
 mod link;
-mod stream;
+pub(crate) mod stream;
 mod workspace;
 
 pub(crate) use self::{life::Life, stream::Stream};

@@ -7,11 +7,28 @@ use std::{
 };
 
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+
+/// How much the kernel holds of what a client has not read, in bytes: more would hide a slow reader from the
+/// outbox's bound (4.2 MB seen without it).
+#[cfg(target_os = "linux")]
+const NOT_SENT_LOWAT: u32 = 16 * 1024;
+
+/// Sends what is written at once, and holds little of it in the kernel.
+pub(crate) fn tune<'s, S>(socket: &'s S) -> io::Result<()>
+where
+    socket2::SockRef<'s>: From<&'s S>,
+{
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT)?;
+    Ok(())
+}
 
 /// The transport under a connection, after the handshake.
 #[derive(Debug)]
@@ -26,9 +43,22 @@ impl Stream {
     /// The transport of an upgraded connection, and what had arrived behind the handshake: a copy, since hyper's is
     /// a piece of its read buffer and, even empty, keeps that alive.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Vec<u8>) {
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
+        // Served by hyper as it is, or through hyper-util's builder, as axum does it.
+        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
+            Err(upgraded) => upgraded,
+        };
+        match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
             Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
             Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), Vec::new()),
+        }
+    }
+
+    /// Sets a socket that somebody else has accepted as ours are set.
+    pub(crate) fn tune(&self) {
+        if let Self::Tcp(stream) = self {
+            // A socket that cannot be set so works all the same, later.
+            let _ = tune(stream);
         }
     }
 
