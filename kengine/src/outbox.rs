@@ -49,6 +49,8 @@ impl Ending {
 pub(crate) struct Outbox {
     /// Set for good with `State::ending`: asked between any two messages, without the lock.
     ends: AtomicBool,
+    /// Whether pushes wait: asked for every message, without the lock.
+    waits: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -78,6 +80,7 @@ impl Outbox {
         }
         state.bytes += frame.len();
         state.frames.push_back(frame);
+        self.waits.store(true, Ordering::Release);
         wake(state);
         Ok(())
     }
@@ -95,6 +98,13 @@ impl Outbox {
         self.ends.load(Ordering::Acquire)
     }
 
+    /// Appends the pushes that wait to `out`, however the connection is to end.
+    pub(crate) fn take_pushes(&self, out: &mut Vec<u8>) {
+        if self.waits.load(Ordering::Acquire) {
+            self.empty(&mut self.state(), out);
+        }
+    }
+
     /// Tells how the connection is to end, if it is, and appends what waits to `out` if `wanted` says so in view
     /// of that; the task is woken at the next change.
     pub(crate) fn take(
@@ -105,12 +115,7 @@ impl Outbox {
     ) -> Option<Ending> {
         let mut state = self.state();
         if !state.frames.is_empty() && wanted(state.ending.as_deref()) {
-            out.reserve(state.bytes);
-            // Taken whole: an idle player pays for no queue.
-            for frame in mem::take(&mut state.frames) {
-                out.extend_from_slice(&frame);
-            }
-            state.bytes = 0;
+            self.empty(&mut state, out);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -123,6 +128,16 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         *state = State { closed: true, ..State::default() };
+    }
+
+    fn empty(&self, state: &mut State, out: &mut Vec<u8>) {
+        out.reserve(state.bytes);
+        // Taken whole: an idle player pays for no queue.
+        for frame in mem::take(&mut state.frames) {
+            out.extend_from_slice(&frame);
+        }
+        state.bytes = 0;
+        self.waits.store(false, Ordering::Release);
     }
 
     fn order(&self, mut state: MutexGuard<'_, State>, ending: Ending) {

@@ -206,6 +206,14 @@ impl Upgrade {
         (lines.join("\r\n") + "\r\n\r\n").into_bytes()
     }
 
+    /// Connects by this request.
+    pub async fn open(&self, address: SocketAddr) -> RawClient {
+        let mut http = HttpClient::connect(address).await;
+        let response = http.request(&self.bytes()).await;
+        assert_eq!(response.status, 101, "the handshake: {response:?}");
+        http.into_websocket()
+    }
+
     /// The answer to this request, on a connection of its own.
     pub async fn ask(&self, address: SocketAddr) -> HttpResponse {
         HttpClient::connect(address).await.request(&self.bytes()).await

@@ -17,7 +17,7 @@ pub struct TestServer {
 
 impl TestServer {
     /// Binds and serves.
-    pub async fn start<D: Dispatcher<Session = ()>>(server: Server<D>) -> Self {
+    pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let address = bound.local_addr();
         let (shutdown, told) = oneshot::channel::<()>();

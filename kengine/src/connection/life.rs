@@ -50,6 +50,8 @@ impl<D: Dispatcher> Life<D> {
         let mut life = Box::new(Self { endpoint, connection, link, seat });
         let mut first = &mut first[..];
         life.greet(&mut first).await;
+        // The greeting stands before every answer, and who is closed already is not heard.
+        life.take_orders().await;
         life.handle(first, &mut Answer::default()).await;
         life
     }
@@ -80,6 +82,15 @@ impl<D: Dispatcher> Life<D> {
         };
         failure.trace("a connection could not be greeted");
         connection.close(Close::new(CloseCode::INTERNAL_ERROR, failure.message().to_owned()));
+    }
+
+    /// Takes what waits in the outbox now: pushes, and the order to close.
+    async fn take_orders(&mut self) {
+        poll_fn(|cx| {
+            self.link.take_orders(cx, self.connection.outbox());
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Runs `#[close]`, when the socket is closed.
@@ -135,6 +146,8 @@ impl<D: Dispatcher> Life<D> {
                 Err(failure) => answer.replace(&failure.into()),
             }
             connection.reset_handler_limit();
+            // What a handler has pushed stands before its answer.
+            link.take_pushes(connection.outbox());
             link.send(answer.frames());
             let (route, failed) = answer.outcome();
             endpoint.counters.record(route, failed);

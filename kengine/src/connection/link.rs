@@ -315,6 +315,13 @@ impl Link {
         None
     }
 
+    /// Takes the pushes that wait; while the socket is blocked they stay where they are bounded.
+    pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
+        if self.phase == Phase::Open && !self.blocked {
+            outbox.take_pushes(&mut self.out);
+        }
+    }
+
     /// Takes pushes, and orders to end the connection.
     pub(super) fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (open, blocked) = (self.phase == Phase::Open, self.blocked);
