@@ -25,7 +25,7 @@ impl Arena {
 
     #[route(timeout = "50ms")]
     async fn brief(&self) {
-        pending().await
+        pending::<()>().await;
     }
 
     #[route(timeout = "10min")]
@@ -36,7 +36,7 @@ impl Arena {
 
     #[route]
     async fn usual(&self) {
-        pending().await
+        pending::<()>().await;
     }
 
     #[route("all", rate = "1/h", max = "60B", timeout = "1s")]
