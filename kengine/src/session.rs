@@ -41,6 +41,11 @@ use crate::{Error, Refusal};
 /// ```
 ///
 /// A [`Uid`] alone is a session, and so is `()`, that of a dispatcher without `#[accept]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a session",
+    label = "expected a type that implements `kengine::Session`",
+    note = "add `impl kengine::Session for {Self} {{}}`"
+)]
 pub trait Session: Sized + Send + Sync + 'static {
     /// Who the player is; `None`, the default, for a guest, whose connection gets a random uid.
     fn uid(&self) -> Option<Uid> {

@@ -1,0 +1,12 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn step(&self) {}
+
+    #[accept]
+    async fn enter(&self, _: impl Send) {}
+}
+
+fn main() {}

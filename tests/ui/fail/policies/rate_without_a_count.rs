@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route("move", rate = "/s")]
+    async fn step(&self) {}
+}
+
+fn main() {}

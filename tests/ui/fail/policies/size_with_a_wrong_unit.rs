@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route("move", max = "512 bits")]
+    async fn step(&self) {}
+}
+
+fn main() {}

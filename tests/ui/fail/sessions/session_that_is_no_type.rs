@@ -1,0 +1,23 @@
+#![allow(unused_imports)]
+
+use kengine::{Handshake, Refusal, Session};
+
+struct Player;
+
+impl Session for Player {}
+
+struct Account;
+
+impl Session for Account {}
+
+struct Bad;
+
+struct Game;
+
+#[kengine::dispatcher(session = "Player")]
+impl Game {
+    #[route]
+    async fn step(&self) {}
+}
+
+fn main() {}
