@@ -101,7 +101,7 @@ pub use crate::{
     heartbeat::Liveness,
     hooks::{Call, DisconnectReason},
     outbox::SendError,
-    push::Push,
+    push::{Delivery, Push},
     refusal::Refusal,
     route::{Rate, Route},
     server::{Bound, Server},
@@ -109,6 +109,8 @@ pub use crate::{
     session::{InvalidUid, Session, Uid},
 };
 
+#[doc = include_str!("../docs/push.md")]
+pub use kengine_macros::Push;
 #[doc = include_str!("../docs/accept.md")]
 pub use kengine_macros::accept;
 #[doc = include_str!("../docs/before.md")]
@@ -158,6 +160,7 @@ pub mod __private {
     pub use crate::{
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
+        push::{Encoded, key},
         reply::{Admission, Returned, admitted, enter, position, sent},
     };
 
