@@ -6,6 +6,7 @@
 
 mod args;
 mod attr;
+mod compose;
 mod errors;
 mod expand;
 mod fallback;
@@ -71,6 +72,12 @@ pub fn open(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_m
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn push(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     push::derive(item.into()).into()
+}
+
+#[proc_macro_derive(Dispatcher, attributes(kengine))]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn compose(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    compose::derive(item.into()).into()
 }
 
 /// `#[dispatcher(args)] item`, on the types that also work outside of a compiler.

@@ -66,6 +66,7 @@ extern crate self as kengine;
 
 mod answer;
 mod close;
+mod composition;
 mod connection;
 mod contained;
 mod dispatch;
@@ -109,6 +110,8 @@ pub use crate::{
     session::{InvalidUid, Session, Uid},
 };
 
+#[doc = include_str!("../docs/composition.md")]
+pub use kengine_macros::Dispatcher;
 #[doc = include_str!("../docs/push.md")]
 pub use kengine_macros::Push;
 #[doc = include_str!("../docs/accept.md")]
@@ -158,6 +161,7 @@ pub mod __private {
     pub use std::result::Result::Ok;
 
     pub use crate::{
+        composition::{Table, anonymous, check_hook, check_routes, check_syntax, hooks, joined, unknown},
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
         push::{Encoded, key},
