@@ -135,7 +135,7 @@ fn member(input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
     value(input, <LitStr as Parse>::parse, expected)
 }
 
-fn value<T>(
+pub(crate) fn value<T>(
     input: ParseStream<'_>,
     parse: fn(ParseStream<'_>) -> syn::Result<T>,
     expected: &str,
@@ -144,7 +144,7 @@ fn value<T>(
     parse(input).map_err(|error| syn::Error::new(error.span(), expected))
 }
 
-fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+pub(crate) fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
         input.parse::<TokenTree>()?;
     }

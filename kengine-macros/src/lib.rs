@@ -1,4 +1,4 @@
-//! The attribute macros of kengine. Use them through the crate `kengine`, which documents them.
+//! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
 //! The way of a block: `args` and `attr` read what the user wrote in attributes, `model` the block around them,
 //! `validate` turns it into what can be expanded or into errors, `expand` writes the code; after errors `fallback`
@@ -6,11 +6,13 @@
 
 mod args;
 mod attr;
+mod compose;
 mod errors;
 mod expand;
 mod fallback;
 mod model;
 mod policy;
+mod push;
 mod validate;
 
 use proc_macro2::TokenStream;
@@ -64,6 +66,18 @@ pub fn close(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn open(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     fallback::misplaced(Kind::Open, &item.into()).into()
+}
+
+#[proc_macro_derive(Push, attributes(push))]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn push(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    push::derive(item.into()).into()
+}
+
+#[proc_macro_derive(Dispatcher, attributes(kengine))]
+#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+pub fn compose(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    compose::derive(item.into()).into()
 }
 
 /// `#[dispatcher(args)] item`, on the types that also work outside of a compiler.

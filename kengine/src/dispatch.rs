@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::{
     Answer, Call, Connection, DisconnectReason, Envelope, Error, Handshake, Liveness, Refusal, Result, Route,
-    Session, Syntax,
+    Session, Syntax, composition::anonymous,
 };
 
 /// One WebSocket message as it came, whole and unmasked.
@@ -78,7 +78,6 @@ impl<'a, S> Context<'a, S> {
     }
 
     /// For a dispatcher whose routes begin so many further down in the endpoint's table.
-    #[expect(dead_code, reason = "for composed dispatchers")]
     pub(crate) fn shifted(self, routes: usize) -> Self {
         Self { offset: self.offset + routes, ..self }
     }
@@ -134,8 +133,7 @@ pub trait Dispatcher: Send + Sync + 'static {
         handshake: &'a Handshake,
     ) -> impl Future<Output = Result<Self::Session, Refusal>> + Send {
         let _ = handshake;
-        let none = || Refusal::internal("the dispatcher has no `#[accept]`, so nobody has a session");
-        std::future::ready(Self::Session::anonymous().ok_or_else(none))
+        std::future::ready(anonymous())
     }
 
     /// Greets a connection, before its first message.
@@ -290,7 +288,7 @@ impl Hooks {
 }
 
 /// The error of a request that no route takes.
-fn unknown_method<S>(context: Context<'_, S>) -> Error {
+pub(crate) fn unknown_method<S>(context: Context<'_, S>) -> Error {
     context.envelope.map_or_else(
         || Error::new("unknown_method", "there is no request to route"),
         Envelope::unknown_method,

@@ -67,6 +67,7 @@ extern crate self as kengine;
 
 mod answer;
 mod close;
+mod composition;
 mod connection;
 mod contained;
 mod dispatch;
@@ -102,7 +103,7 @@ pub use crate::{
     heartbeat::Liveness,
     hooks::{Call, DisconnectReason},
     outbox::SendError,
-    push::Push,
+    push::{Delivery, Push},
     refusal::Refusal,
     route::{Rate, Route},
     server::{Bound, Server},
@@ -110,6 +111,10 @@ pub use crate::{
     session::{InvalidUid, Session, Uid},
 };
 
+#[doc = include_str!("../docs/composition.md")]
+pub use kengine_macros::Dispatcher;
+#[doc = include_str!("../docs/push.md")]
+pub use kengine_macros::Push;
 #[doc = include_str!("../docs/accept.md")]
 pub use kengine_macros::accept;
 #[doc = include_str!("../docs/before.md")]
@@ -157,8 +162,10 @@ pub mod __private {
     pub use std::result::Result::Ok;
 
     pub use crate::{
+        composition::{Table, anonymous, check_hook, check_routes, check_syntax, hooks, joined, unknown},
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
+        push::{Encoded, key},
         reply::{Admission, Returned, admitted, enter, position, sent},
     };
 

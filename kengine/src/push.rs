@@ -1,5 +1,7 @@
 //! Messages that the server starts.
 
+use std::hash::{Hash, Hasher};
+
 use bytes::Bytes;
 use fastwebsockets::OpCode;
 use serde::Serialize;
@@ -8,17 +10,17 @@ use crate::{Syntax, socket::encoder};
 
 /// A message that the server starts, sent as `{"method": NAME, "message": {…}}`.
 ///
+/// It has a [derive](macro@crate::Push), which is all that most need:
+///
 /// ```
 /// use kengine::{Connection, Push};
 ///
-/// #[derive(serde::Serialize)]
+/// #[derive(serde::Serialize, Push)]
 /// struct Joined {
 ///     player: u32,
 /// }
 ///
-/// impl Push for Joined {
-///     const NAME: &'static str = "joined";
-/// }
+/// assert_eq!(Joined::NAME, "joined");
 ///
 /// fn greet(connection: &Connection) {
 ///     let _ = connection.send(&Joined { player: 7 });
@@ -27,7 +29,53 @@ use crate::{Syntax, socket::encoder};
 pub trait Push: Serialize {
     /// What stands under the route key.
     const NAME: &'static str;
+
+    /// What becomes of it while the client is slower than the server.
+    const DELIVERY: Delivery = Delivery::Reliable;
+
+    /// Feeds what tells one [`Latest`](Delivery::Latest) push of this type from another: of those with equal keys
+    /// one waits. Nothing unless overridden: one waits per type.
+    fn key<H: Hasher>(&self, state: &mut H) {
+        let _ = state;
+    }
 }
+
+/// What becomes of a push that the client has not read yet when the next one comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Each is sent, in order. A client too slow to take them is closed with 4002.
+    #[default]
+    Reliable,
+    /// A newer one may take the place of one that still waits under the same [key](Push::key): the client needs
+    /// the state and not each step to it.
+    Latest,
+}
+
+/// What the derive asks of a generic type: [`Serialize`], under a path that errors about it do not show.
+#[doc(hidden)]
+pub trait Encoded: Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + ?Sized> Encoded for T {}
+
+/// Feeds one field of a key.
+#[doc(hidden)]
+pub fn key<T: Key + ?Sized, H: Hasher>(field: &T, state: &mut H) {
+    field.hash(state);
+}
+
+/// A field of a key. [`Hash`], with our words.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot tell one push from another",
+    label = "expected a field whose type implements `std::hash::Hash`",
+    note = "add `#[derive(Hash)]` to `{Self}`, or choose another field"
+)]
+pub trait Key: Hash {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Hash + ?Sized> Key for T {}
 
 /// Encodes a push as one text frame, ready for any number of receivers.
 pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax) -> serde_json::Result<Bytes> {

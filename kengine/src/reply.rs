@@ -4,28 +4,19 @@ use std::convert::Infallible;
 
 use serde::Serialize;
 
-use crate::{Answer, Context, Dispatcher, Error, Liveness, Refusal, Result, Session};
+use crate::{Answer, Context, Dispatcher, Error, Liveness, Refusal, Result, Session, composition::equal};
 
 /// The position of a route among those that the `cfg`s left.
 #[doc(hidden)]
 pub const fn position<D: Dispatcher>(name: &str) -> usize {
     let mut position = 0;
     while position < D::ROUTES.len() {
-        if equal(D::ROUTES[position].name.as_bytes(), name.as_bytes()) {
+        if equal(D::ROUTES[position].name, name) {
             return position;
         }
         position += 1;
     }
     position
-}
-
-/// `==` on slices is not `const` yet.
-const fn equal(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
 }
 
 /// Notes which route takes the message, by its index in its dispatcher's table.

@@ -26,4 +26,10 @@ impl Other {
     }
 }
 
+#[derive(serde::Serialize, net::engine::Push)]
+#[push("moved", latest(player), crate = crate::net::engine)]
+struct Moved<T> {
+    player: T,
+}
+
 fn main() {}

@@ -93,4 +93,10 @@ impl Game {
     }
 }
 
+#[derive(::serde::Serialize, ::kengine::Push)]
+#[push("moved", latest(player))]
+struct Moved<T> {
+    player: T,
+}
+
 fn main() {}

@@ -1,0 +1,277 @@
+//! Several dispatchers as one: what `#[derive(Dispatcher)]` stands on.
+
+use crate::{Context, Hooks, Refusal, Result, Route, Session, Syntax, dispatch::unknown_method};
+
+/// The most routes that a composed dispatcher may have. Fixed, because the length of an array cannot depend on a
+/// type parameter.
+const CAPACITY: usize = 512;
+
+/// The routes of all fields, one field's behind the other's.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Table {
+    routes: [Route; CAPACITY],
+    len: usize,
+}
+
+impl Table {
+    /// # Panics
+    ///
+    /// If there are more than [`CAPACITY`].
+    #[track_caller]
+    #[expect(clippy::large_stack_arrays, reason = "made by the compiler, and read where it lies")]
+    pub const fn new(parts: &[&[Route]]) -> Self {
+        let mut table = Self { routes: [Route::new(""); CAPACITY], len: 0 };
+        let mut part = 0;
+        while part < parts.len() {
+            let mut at = 0;
+            while at < parts[part].len() {
+                assert!(table.len < CAPACITY, "a composed dispatcher has at most 512 routes");
+                table.routes[table.len] = parts[part][at];
+                table.len += 1;
+                at += 1;
+            }
+            part += 1;
+        }
+        table
+    }
+
+    pub const fn routes(&self) -> &[Route] {
+        self.routes.split_at(self.len).0
+    }
+}
+
+/// The hooks of all fields.
+#[doc(hidden)]
+pub const fn hooks(parts: &[Hooks]) -> Hooks {
+    let mut all = Hooks::NONE;
+    let mut part = 0;
+    while part < parts.len() {
+        all.accept |= parts[part].accept;
+        all.open |= parts[part].open;
+        all.close |= parts[part].close;
+        all.heartbeat |= parts[part].heartbeat;
+        all.fallback |= parts[part].fallback;
+        part += 1;
+    }
+    all
+}
+
+/// The session of one field, which must be that of the first, `S`.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the session is `{S}`, not `{Self}`",
+    label = "its session is `{Self}`, but that of the first field is `{S}`",
+    note = "a connection has one session; a block without `#[accept]` names it: `#[kengine::dispatcher(session = {S})]`"
+)]
+pub trait SessionOf<S>: Sized {
+    fn context(context: Context<'_, S>) -> Context<'_, Self>;
+    fn session(self) -> S;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S> SessionOf<S> for S {
+    fn context(context: Context<'_, S>) -> Context<'_, S> {
+        context
+    }
+
+    fn session(self) -> S {
+        self
+    }
+}
+
+/// That a field has the session `S`. All that needs it takes it from [`joined`], so that rustc reports its lack once.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Joined<T, S> {
+    context: for<'a> fn(Context<'a, S>) -> Context<'a, T>,
+    session: fn(T) -> S,
+}
+
+/// See [`Joined`].
+#[doc(hidden)]
+pub fn joined<T: SessionOf<S>, S>() -> Joined<T, S> {
+    Joined { context: T::context, session: T::session }
+}
+
+impl<T, S> Joined<T, S> {
+    /// The context of a field with so many routes before its own.
+    pub fn context(self, context: Context<'_, S>, routes: usize) -> Context<'_, T> {
+        (self.context)(context.shifted(routes))
+    }
+
+    /// What the field decided that has the `#[accept]`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that it decided for.
+    pub fn accepted(self, accepted: Result<T, Refusal>) -> Result<S, Refusal> {
+        accepted.map(self.session)
+    }
+}
+
+/// What happens where no field has an `#[accept]`.
+///
+/// # Errors
+///
+/// That a session cannot be had without.
+#[doc(hidden)]
+pub fn anonymous<S: Session>() -> Result<S, Refusal> {
+    let none = || Refusal::internal("the dispatcher has no `#[accept]`, so nobody has a session");
+    S::anonymous().ok_or_else(none)
+}
+
+/// What happens where no field has a `#[fallback]`.
+///
+/// # Errors
+///
+/// `unknown_method`.
+#[doc(hidden)]
+pub fn unknown<S>(context: Context<'_, S>) -> Result<()> {
+    Err(unknown_method(context))
+}
+
+/// That none of a field's routes is also one of the fields before it.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
+    let mut at = 0;
+    while at < routes.len() {
+        let mut part = 0;
+        while part < before.len() {
+            if contains(before[part], routes[at].name) {
+                let text = Text::new("route `").and(routes[at].name).and("` is served by two dispatchers");
+                panic!("{}", text.as_str());
+            }
+            part += 1;
+        }
+        at += 1;
+    }
+}
+
+/// That a field does not have a hook which one of the fields before it has.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
+    let mut part = 0;
+    while has && part < before.len() {
+        if before[part].1 {
+            let text = Text::new("a second `#[").and(hook).and("]`: `").and(before[part].0);
+            panic!("{}", text.and("` has one already").as_str());
+        }
+        part += 1;
+    }
+}
+
+/// That a field's messages look like those of the first.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_syntax(syntax: Syntax, first: &str, expected: Syntax) {
+    if !equal(syntax.key(), expected.key()) {
+        let text = Text::new("the key is `").and(syntax.key()).and("`, but `").and(expected.key());
+        panic!("{}", text.and("` in `").and(first).and("`").as_str());
+    }
+    match (syntax.payload(), expected.payload()) {
+        (None, None) => {}
+        (Some(payload), Some(expected)) => {
+            if !equal(payload, expected) {
+                let text = Text::new("the payload is `").and(payload).and("`, but `").and(expected);
+                panic!("{}", text.and("` in `").and(first).and("`").as_str());
+            }
+        }
+        (Some(payload), None) => {
+            let text = Text::new("the payload is `").and(payload).and("`, but `").and(first);
+            panic!("{}", text.and("` is `flat`").as_str());
+        }
+        (None, Some(expected)) => {
+            let text = Text::new("the payload is `flat`, but `").and(expected).and("` in `").and(first);
+            panic!("{}", text.and("`").as_str());
+        }
+    }
+}
+
+const fn contains(routes: &[Route], name: &str) -> bool {
+    let mut at = 0;
+    while at < routes.len() {
+        if equal(routes[at].name, name) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// `==` on strings is not `const` yet.
+pub(crate) const fn equal(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// A text made while compiling, where there is no allocation.
+struct Text {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Text {
+    const fn new(text: &str) -> Self {
+        Self { bytes: [0; 512], len: 0 }.and(text)
+    }
+
+    /// What does not fit is left out.
+    const fn and(mut self, text: &str) -> Self {
+        let text = text.as_bytes();
+        if text.len() > self.bytes.len() - self.len {
+            return self;
+        }
+        let mut at = 0;
+        while at < text.len() {
+            self.bytes[self.len] = text[at];
+            self.len += 1;
+            at += 1;
+        }
+        self
+    }
+
+    const fn as_str(&self) -> &str {
+        match std::str::from_utf8(self.bytes.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "two fields clash",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_holds_its_capacity_and_no_more() {
+        let routes = vec![Route::new("x"); CAPACITY];
+        let full = Table::new(&[&routes[..100], &[], &routes[100..]]);
+        assert_eq!(full.routes(), routes);
+        assert!(std::panic::catch_unwind(|| Table::new(&[&routes, &routes[..1]])).is_err());
+    }
+
+    #[test]
+    fn texts_are_cut_between_their_parts() {
+        let long = "x".repeat(510);
+        assert_eq!(Text::new(&long).and("yyy").and("ä").as_str(), format!("{long}ä"));
+    }
+}

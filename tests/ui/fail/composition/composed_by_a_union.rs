@@ -1,0 +1,6 @@
+#[derive(kengine::Dispatcher)]
+union App {
+    chat: u8,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[derive(kengine::Dispatcher)]
+enum App {
+    Chat(u8),
+}
+
+fn main() {}

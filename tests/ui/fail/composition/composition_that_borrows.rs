@@ -1,0 +1,6 @@
+#[derive(kengine::Dispatcher)]
+struct App<'a> {
+    chat: &'a str,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+#[derive(serde::Serialize, kengine::Push)]
+#[push("position")]
+#[push(latest)]
+struct Position {
+    player: u32,
+    x: f32,
+}
+
+fn main() {}

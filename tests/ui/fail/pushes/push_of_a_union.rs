@@ -1,0 +1,7 @@
+#[derive(kengine::Push)]
+union Position {
+    x: f32,
+    y: u32,
+}
+
+fn main() {}

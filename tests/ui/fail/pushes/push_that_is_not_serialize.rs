@@ -1,0 +1,7 @@
+#[derive(kengine::Push)]
+#[push("position", latest(player))]
+struct Position {
+    player: u32,
+}
+
+fn main() {}

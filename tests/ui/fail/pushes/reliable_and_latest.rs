@@ -1,0 +1,8 @@
+#[derive(serde::Serialize, kengine::Push)]
+#[push("position", reliable, latest(player))]
+struct Position {
+    player: u32,
+    x: f32,
+}
+
+fn main() {}
