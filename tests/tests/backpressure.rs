@@ -305,11 +305,11 @@ async fn answers_larger_than_their_requests_are_not_piled_up() {
 
 #[tokio::test]
 async fn who_reads_again_gets_what_waited_at_once() {
+    /// More than the kernel takes at once: some of it stays in the outbox.
+    const PUSHES: usize = 20_000;
     let arena = Arena::default();
     let server = TestServer::start(Server::new(arena.clone()).outbox(100_000, 256 * 1024 * 1024)).await;
     let (mut client, connection) = arena.guest(&server).await;
-    // More than the kernel takes at once: some of it stays in the outbox.
-    const PUSHES: usize = 20_000;
     for number in 0..PUSHES {
         connection.send(&Move::new(number)).expect("a large outbox");
         if number % 64 == 0 {
