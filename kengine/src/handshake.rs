@@ -178,10 +178,7 @@ fn admit<D, B>(endpoint: &Endpoint<D>, request: &mut Request<B>) -> Result<Admit
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;
-    let seat = endpoint.node.seat().map_err(|refused| match refused {
-        Refused::Full => Refusal::unavailable("this node is full"),
-        Refused::Draining => Refusal::unavailable(DRAINING),
-    })?;
+    let seat = seat(endpoint)?;
     // Taken before fastwebsockets would: its own future wraps the socket with a read buffer that is not ours.
     let upgraded = hyper::upgrade::on(&mut *request);
     let (response, _) =
@@ -192,6 +189,26 @@ fn admit<D, B>(endpoint: &Endpoint<D>, request: &mut Request<B>) -> Result<Admit
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     Ok(Admitted { response, upgraded, seat })
+}
+
+/// A place in the node, or why there is none.
+pub(crate) fn seat<D>(endpoint: &Endpoint<D>) -> Result<Seat, Refusal> {
+    endpoint.node.seat().map_err(|refused| match refused {
+        Refused::Full => Refusal::unavailable("this node is full"),
+        Refused::Draining => Refusal::unavailable(DRAINING),
+    })
+}
+
+/// Decides on a request whose transport is there already, by everything that [`upgrade`] decides by.
+pub(crate) async fn enter<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    mut request: Request<()>,
+    peer: Option<SocketAddr>,
+) -> Result<(D::Session, Seat), Refusal> {
+    let Admitted { seat, .. } = admit(endpoint, &mut request)?;
+    let (parts, ()) = request.into_parts();
+    let session = accept(endpoint, &Handshake::new(parts.uri, parts.headers, peer)).await?;
+    Ok((session, seat))
 }
 
 /// Lets the dispatcher decide, within the time for a handshake.

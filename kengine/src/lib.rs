@@ -90,6 +90,7 @@ mod server;
 mod service;
 mod session;
 mod socket;
+pub mod testing;
 
 pub use crate::{
     answer::Answer,

@@ -163,7 +163,8 @@ impl Node {
         }
     }
 
-    async fn emptied(&self) {
+    /// Waits until nobody is here.
+    pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
             if self.connections() == 0 {

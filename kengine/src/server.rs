@@ -211,9 +211,13 @@ impl<D: Dispatcher> Server<D> {
         Ok(Bound { listener, address, endpoint: Arc::new(endpoint), site: Arc::new(site) })
     }
 
+    pub(crate) fn into_endpoint(self) -> Arc<Endpoint<D>> {
+        Arc::new(Endpoint::new(self.dispatcher, Node::new(self.limits), self.origins))
+    }
+
     /// The dispatcher as a tower service, to be mounted in a router of your own; path and pages are the router's.
     pub fn into_service(self) -> Service<D> {
-        Service::new(Arc::new(Endpoint::new(self.dispatcher, Node::new(self.limits), self.origins)))
+        Service::new(self.into_endpoint())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use hyper::upgrade::Upgraded;
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
 
@@ -37,6 +37,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// Whatever the router in which the dispatcher is mounted listens on.
     Upgraded(TokioIo<Upgraded>),
+    /// No socket at all: the other end is a client of a test.
+    Memory(DuplexStream),
 }
 
 impl Stream {
@@ -68,6 +70,7 @@ impl Stream {
         let read = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Memory(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -76,6 +79,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -84,6 +88,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 

@@ -1,0 +1,142 @@
+//! Who gets in, and what they may do there: over memory; then the program itself, over sockets.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use kengine::{
+    CloseCode, Refusal, Server, Uid,
+    testing::{self, Client, Served},
+};
+use kengine_examples::Program;
+use serde_json::{Value, json};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+
+use crate::game::{Game, Role, token};
+
+mod game;
+
+const SECRET: &str = "of the tests";
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn serve() -> Served<Game> {
+    testing::serve(Server::new(Game::new(SECRET)))
+}
+
+fn token_of(id: u32, role: Role) -> String {
+    token(SECRET, &Uid::from(id), role, HOUR)
+}
+
+/// A token of any claims, signed by any means.
+fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+async fn with_query(game: &Served<Game>, token: &str) -> Result<Client, Refusal> {
+    game.connect(format!("/ws?token={token}")).await
+}
+
+#[tokio::test]
+async fn a_token_comes_by_query_header_or_subprotocol() {
+    let game = serve();
+    let token = token_of(1001, Role::Player);
+    let bearer = format!("bearer {token}");
+    for connect in [
+        game.connect(format!("/ws?token={token}")),
+        game.connect("/ws").header("Authorization", bearer),
+        game.connect("/ws").subprotocol("kengine.v1.json").subprotocol(&token),
+    ] {
+        let mut player = connect.await.unwrap();
+        let shown = player.request::<Value>("whoami", &()).await.unwrap();
+        assert_eq!(shown, json!({"id": "1001", "role": "player"}));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_refused_with_401() {
+    let game = serve();
+    let (then, now) = (get_current_timestamp() - 120, get_current_timestamp() + 120);
+    let good = json!({"sub": "1001", "role": "player", "exp": now});
+    let forged = {
+        let tokens = [token_of(1, Role::Player), token_of(1, Role::Admin)];
+        let [player, admin] = tokens.each_ref().map(|token| token.split('.').collect::<Vec<_>>());
+        [player[0], admin[1], player[2]].join(".")
+    };
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", token_of(1, Role::Admin).split('.').nth(1).unwrap());
+    for (token, words) in [
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player", "exp": then})),
+            "the token has expired",
+        ),
+        (signed(Algorithm::HS256, "of another", &good), "the token was not signed by us"),
+        (forged, "the token was not signed by us"),
+        (signed(Algorithm::HS512, SECRET, &good), "the token does not hold: "),
+        (unsigned, "the token does not hold: "),
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player"})),
+            "the token does not hold: ",
+        ),
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "", "role": "player", "exp": now})),
+            "the token does not hold: ",
+        ),
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1", "role": "king", "exp": now})),
+            "the token does not hold: ",
+        ),
+        ("x".to_owned(), "the token does not hold: "),
+        (String::new(), "the token does not hold: "),
+    ] {
+        let refused = with_query(&game, &token).await.expect_err(&token);
+        assert_eq!((refused.status(), refused.code()), (401, "unauthorized"), "{token}");
+        assert!(refused.message().starts_with(words), "{token}: {}", refused.message());
+    }
+    let refused = game.connect("/ws").await.unwrap_err();
+    assert_eq!(refused.status(), 401);
+    assert!(refused.message().starts_with("no token; "), "{}", refused.message());
+    let refused = game.connect("/ws").header("authorization", "Basic YTpi").await.unwrap_err();
+    assert_eq!(refused.message(), "`Authorization` must be `Bearer`, a space and a token");
+}
+
+#[tokio::test]
+async fn only_admins_kick() {
+    let game = serve();
+    let mut player = with_query(&game, &token_of(1001, Role::Player)).await.unwrap();
+    let mut twice = with_query(&game, &token_of(1001, Role::Player)).await.unwrap();
+    let mut admin = with_query(&game, &token_of(1, Role::Admin)).await.unwrap();
+    let kick = json!({"player": "1001"});
+
+    let failure = player.request::<usize>("admin/kick", &kick).await.unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("forbidden", "`admin/kick` is for admins")
+    );
+    assert_eq!(admin.request::<usize>("admin/kick", &kick).await.unwrap(), 2);
+    for client in [&mut player, &mut twice] {
+        let close = client.closed().await.unwrap();
+        assert_eq!((close.code(), close.reason()), (CloseCode::KICKED, "kicked by 1"));
+    }
+    let nobody = json!({"player": "1002"});
+    assert_eq!(admin.request::<usize>("admin/kick", &nobody).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_program_lets_in_whom_it_gave_a_token() {
+    let program = Program::start("auth").await;
+    let (url, token) = program.url().split_once("?token=").expect("a url with a token");
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    for request in [program.url().into_client_request().unwrap(), request] {
+        let (mut player, _) = connect_async(request).await.unwrap();
+        player.send(Message::text(r#"{"method":"whoami","id":1}"#)).await.unwrap();
+        let answer = r#"{"id":1,"result":{"id":"1001","role":"player"}}"#;
+        assert_eq!(player.next().await.unwrap().unwrap(), Message::text(answer));
+    }
+    match connect_async(url).await {
+        Err(tungstenite::Error::Http(refused)) => assert_eq!(refused.status(), 401),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,131 @@
+//! A game in a router of axum's, beside ordinary routes that know of it.
+//!
+//! ```sh
+//! cargo run --example axum_mount
+//! ```
+//!
+//! It prints what to try. `KENGINE_LISTEN` changes the address it listens on (`127.0.0.1:8000`), `RUST_LOG` what it logs
+//! (`info`; `kengine=debug` shows every connection).
+
+use std::{
+    env,
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{Html, IntoResponse},
+    routing::get,
+    serve::ListenerExt,
+};
+use kengine::{Error, Server};
+use serde::Deserialize;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+/// What the game and the pages share.
+#[derive(Default)]
+struct World {
+    players: AtomicUsize,
+}
+
+struct Game {
+    world: Arc<World>,
+}
+
+#[derive(Deserialize)]
+struct Chat {
+    greeting: String,
+}
+
+#[kengine::dispatcher]
+impl Game {
+    #[open]
+    async fn arrive(&self) {
+        self.world.players.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[close]
+    async fn leave(&self) {
+        self.world.players.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    #[route]
+    async fn chat(&self, chat: Chat) -> String {
+        format!("hey, you said: {}", chat.greeting)
+    }
+}
+
+async fn index() -> Html<&'static str> {
+    Html(
+        "<!doctype html><title>a game</title><p>The game is at <code>/ws</code>, <a href=/players>who plays</a>.",
+    )
+}
+
+async fn players(State(world): State<Arc<World>>) -> impl IntoResponse {
+    let players = world.players.load(Ordering::Relaxed);
+    ([(CONTENT_TYPE, "application/json")], format!(r#"{{"players":{players}}}"#))
+}
+
+/// Ready at the first SIGTERM or SIGINT.
+fn stopped() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[tokio::main]
+async fn main() -> kengine::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let world = Arc::new(World::default());
+    let game = Server::new(Game { world: Arc::clone(&world) }).into_service();
+    let router = Router::new()
+        .route_service("/ws", game.clone())
+        .route("/", get(index))
+        .route("/players", get(players))
+        .with_state(world);
+
+    let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
+    let listener = TcpListener::bind(&listen)
+        .await
+        .map_err(|error| Error::new("bind", format!("cannot listen on {listen}")).with_source(error))?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let stopped = stopped().map_err(Error::internal)?;
+    println!("axum_mount is at ws://{address}/ws; with any WebSocket client, try");
+    println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
+    println!("and meanwhile, of the same port,");
+    println!("  curl http://{address}/players");
+    println!("Ctrl-C ends it; every client is told to come back.");
+
+    // The listener is axum's, and so are its sockets: small answers shall not wait for the acknowledgement of others.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket without TCP_NODELAY");
+        }
+    });
+    // Players go first: the pages are served until the last of them has been told.
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            stopped.await;
+            tracing::info!("draining");
+            game.drain().await;
+        })
+        .await
+        .map_err(Error::internal)
+}

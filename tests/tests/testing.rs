@@ -1,0 +1,415 @@
+//! `kengine::testing`: what a user's own tests stand on.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use kengine::{
+    CloseCode, Connection, DisconnectReason, Handshake, Push, Refusal, Server, Session, Uid,
+    testing::{self, Served},
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Who plays.
+struct Player {
+    name: String,
+}
+
+impl Session for Player {
+    fn uid(&self) -> Option<Uid> {
+        Uid::new(&self.name).ok()
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Welcome {
+    name: String,
+}
+
+impl Push for Welcome {
+    const NAME: &'static str = "welcome";
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Step {
+    number: u32,
+}
+
+impl Push for Step {
+    const NAME: &'static str = "step";
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Turn {
+    number: u32,
+}
+
+impl Push for Turn {
+    const NAME: &'static str = "turn";
+}
+
+#[derive(Default)]
+struct Game {
+    gone: Mutex<Vec<(String, DisconnectReason)>>,
+    noted: AtomicU32,
+}
+
+#[kengine::dispatcher]
+impl Game {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+        let token = handshake.header("x-token").map(str::to_owned);
+        let token = token.or_else(|| handshake.query("uid").map(Into::into));
+        let token = token
+            .or_else(|| handshake.subprotocols().find(|offer| *offer != "kengine.v1.json").map(Into::into));
+        match token.as_deref() {
+            Some("slow") => std::future::pending().await,
+            Some(name) => Ok(Player { name: name.to_owned() }),
+            None => Err(Refusal::unauthorized("who are you?")),
+        }
+    }
+
+    #[open]
+    async fn greet(&self, connection: &Connection<Player>, player: &Player) -> kengine::Result<()> {
+        connection.send(&Welcome { name: player.name.clone() })?;
+        Ok(())
+    }
+
+    #[close]
+    async fn leave(&self, player: &Player, reason: &DisconnectReason) {
+        self.gone.lock().unwrap().push((player.name.clone(), reason.clone()));
+    }
+
+    #[route]
+    async fn name<'a>(&self, player: &'a Player) -> &'a str {
+        &player.name
+    }
+
+    #[route]
+    async fn echo(&self, text: String) -> String {
+        text
+    }
+
+    #[route]
+    async fn note(&self) {
+        self.noted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Steps and turns, one of each in turn, and an answer last.
+    #[route]
+    async fn steps(&self, connection: &Connection<Player>, count: u32) -> kengine::Result<u32> {
+        for number in 0..count {
+            connection.send(&Step { number })?;
+            connection.send(&Turn { number })?;
+        }
+        Ok(count)
+    }
+
+    #[route]
+    async fn think(&self, seconds: u64) -> u64 {
+        sleep(Duration::from_secs(seconds)).await;
+        seconds
+    }
+
+    #[route(rate = "2/s", burst = 2)]
+    async fn fire(&self) {}
+
+    #[route]
+    async fn leave_me(&self, connection: &Connection<Player>) {
+        connection.close(kengine::Close::new(CloseCode::KICKED, "as you wish"));
+    }
+}
+
+fn serve() -> Served<Game> {
+    testing::serve(Server::new(Game::default()))
+}
+
+/// The words of a panic.
+async fn panics(future: impl Future) -> String {
+    let Err(panic) = std::panic::AssertUnwindSafe(future).catch_unwind().await else {
+        panic!("it did not panic")
+    };
+    *panic.downcast::<String>().expect("words")
+}
+
+#[tokio::test]
+async fn a_token_comes_by_query_header_or_subprotocol() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
+    let mut bob = game.connect("/ws").header("X-Token", "bob").await.unwrap();
+    assert_eq!(bob.request::<String>("name", &()).await.unwrap(), "bob");
+    let mut eve = game.connect("/ws").subprotocol("kengine.v1.json").subprotocol("eve").await.unwrap();
+    assert_eq!(eve.request::<String>("name", &()).await.unwrap(), "eve");
+    let mut max = game.connect_as(Player { name: "max".to_owned() }).await.unwrap();
+    assert_eq!(max.push::<Welcome>().await, Welcome { name: "max".to_owned() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_why() {
+    let game = testing::serve(Server::new(Game::default()).connections(1));
+    let refused = game.connect("/ws").await.unwrap_err();
+    assert_eq!((refused.status(), refused.code(), refused.message()), (401, "unauthorized", "who are you?"));
+    // The server's own checks.
+    let refused = game.connect("/ws?uid=ada").header("origin", "https://evil.example").await.unwrap_err();
+    assert_eq!(refused.status(), 403);
+    let refused = game.connect("/ws?uid=ada").subprotocol("chess").await.unwrap_err();
+    assert_eq!(refused.status(), 400);
+    let refused = game.connect("/ws?uid=slow").await.unwrap_err();
+    assert_eq!((refused.status(), refused.message()), (503, "it took too long to accept this connection"));
+    // None of them keeps a seat; the second of two gets none.
+    let _ada = game.connect("/ws?uid=ada").await.unwrap();
+    let refused = game.connect("/ws?uid=bob").await.unwrap_err();
+    assert_eq!((refused.status(), refused.message()), (503, "this node is full"));
+    let refused = game.connect_as(Player { name: "bob".to_owned() }).await.unwrap_err();
+    assert_eq!(refused.status(), 503);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
+    let game = serve();
+    assert!(panics(async { game.connect("ws").await }).await.contains("`ws` is no path"));
+    assert!(
+        panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is no name")
+    );
+}
+
+#[tokio::test]
+async fn answers_find_their_requests_and_pushes_keep_their_order() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    // More than memory holds, while nobody reads.
+    assert_eq!(ada.request::<u32>("steps", &400).await.unwrap(), 400);
+    assert_eq!(ada.request::<String>("echo", "a").await.unwrap(), "a");
+    for number in 0..400 {
+        assert_eq!(ada.push::<Turn>().await, Turn { number });
+    }
+    for number in 0..400 {
+        assert_eq!(ada.push::<Step>().await, Step { number });
+    }
+    let welcome = r#"{"method":"welcome","message":{"name":"ada"}}"#;
+    assert_eq!(ada.next_text().await.as_deref(), Some(welcome));
+}
+
+#[tokio::test]
+async fn failures_have_a_code_and_a_message() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    let failure = ada.request::<()>("ecoh", "x").await.unwrap_err();
+    assert_eq!(failure.to_string(), "no route is named `ecoh` (unknown_method)");
+    assert_eq!(ada.request::<String>("echo", &7).await.unwrap_err().code, "invalid_message");
+    // An answer of another type is no failure of the game's.
+    let words = panics(ada.request::<u32>("echo", "x")).await;
+    assert!(words.starts_with("the result of `echo` is no `u32`: "), "{words}");
+    assert!(words.ends_with(r#"it is "x""#), "{words}");
+}
+
+#[tokio::test]
+async fn messages_go_and_come_as_they_are() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.push::<Welcome>().await;
+    ada.notify("note", &()).await;
+    ada.notify("echo", "bare").await;
+    assert_eq!(ada.next_text().await.as_deref(), Some(r#""bare""#));
+    assert_eq!(game.dispatcher().noted.load(Ordering::SeqCst), 1);
+    ada.send_text("{").await;
+    assert!(ada.next_text().await.unwrap().contains("bad_request"));
+    ada.send_binary(br#"{"method":"echo","message":"bytes","id":"x"}"#).await;
+    assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":"x","result":"bytes"}"#));
+    ada.heartbeat().await;
+    assert_eq!(ada.next_text().await.as_deref(), Some("q"));
+    // Many times what memory holds, both ways.
+    let long = "x".repeat(60_000);
+    for _ in 0..20 {
+        ada.notify("echo", &long).await;
+    }
+    for _ in 0..20 {
+        assert_eq!(ada.next_text().await.unwrap().len(), 60_002);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_silent_is_closed_with_4001() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    // Pings are answered while she stays.
+    ada.stay(Duration::from_secs(600)).await;
+    assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
+    let begun = Instant::now();
+    let close = ada.closed().await.unwrap();
+    assert_eq!((close.code(), close.reason()), (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    // What had come is kept.
+    assert_eq!(ada.push::<Welcome>().await.name, "ada");
+    assert_eq!(ada.next_text().await, None);
+    game.emptied().await;
+    let gone = game.dispatcher().gone.lock().unwrap();
+    assert_eq!(*gone, [("ada".to_owned(), DisconnectReason::HeartbeatTimeout)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_keeps_a_client_that_reads_nothing() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    for _ in 0..10 {
+        sleep(Duration::from_secs(50)).await;
+        ada.heartbeat().await;
+    }
+    assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_thinks_too_long_is_answered_for() {
+    let game = testing::serve(Server::new(Game::default()).handle_within(Duration::from_secs(5)));
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    assert_eq!(ada.request::<u64>("think", &4).await.unwrap(), 4);
+    let begun = Instant::now();
+    assert_eq!(ada.request::<u64>("think", &6).await.unwrap_err().code, "timeout");
+    assert_eq!(begun.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_fills_up_again() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    for _ in 0..2 {
+        ada.request::<()>("fire", &()).await.unwrap();
+    }
+    assert_eq!(ada.request::<()>("fire", &()).await.unwrap_err().code, "rate_limited");
+    ada.stay(Duration::from_millis(500)).await;
+    ada.request::<()>("fire", &()).await.unwrap();
+    assert_eq!(ada.request::<()>("fire", &()).await.unwrap_err().code, "rate_limited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_given_up_loses_nothing() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.push::<Welcome>().await;
+    assert!(timeout(Duration::from_secs(1), ada.push::<Step>()).await.is_err());
+    assert!(timeout(Duration::from_secs(1), ada.request::<u64>("think", &2)).await.is_err());
+    assert_eq!(ada.request::<u64>("think", &3).await.unwrap(), 3, "not the answer to the first");
+    assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":1,"result":2}"#));
+    // A handler runs, so the server reads one long message ahead: what is sent in part of another is sent on.
+    ada.notify("think", &20).await;
+    let long = "x".repeat(60_000);
+    ada.notify("echo", &long).await;
+    assert!(timeout(Duration::from_secs(1), ada.notify("echo", &long)).await.is_err());
+    assert_eq!(ada.next_text().await.as_deref(), Some("20"));
+    for _ in 0..2 {
+        assert_eq!(ada.next_text().await.map(|text| text.len()), Some(60_002));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_what_never_comes_fails_with_words() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    let words = panics(ada.push::<Step>()).await;
+    assert!(
+        words.starts_with("waited 60s for a push `step`, and 1 other messages came, the last text "),
+        "{words}"
+    );
+    ada.patience(Duration::from_secs(3600));
+    let begun = Instant::now();
+    panics(ada.next_binary()).await;
+    assert_eq!(begun.elapsed().as_secs(), 3600);
+
+    let failure = ada.request::<u64>("think", &31).await.unwrap_err();
+    assert_eq!(failure.code, "timeout");
+    ada.notify("leave_me", &()).await;
+    let failure = ada.request::<()>("note", &()).await.unwrap_err();
+    let words =
+        r#"the connection ended before an answer to `note` came: it was closed with 4501 "as you wish""#;
+    assert_eq!((failure.code.as_str(), failure.message.as_str()), ("closed", words));
+    let words = panics(ada.push::<Step>()).await;
+    assert!(words.starts_with("the connection ended before a push `step` came: "), "{words}");
+    assert_eq!(game.dispatcher().noted.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_closes_or_is_lost() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.close(CloseCode::NORMAL, "bye").await;
+    assert_eq!(ada.closed().await.unwrap().code(), CloseCode::NORMAL);
+    game.emptied().await;
+    drop(game.connect("/ws?uid=bob").await.unwrap());
+    game.emptied().await;
+    let gone = game.dispatcher().gone.lock().unwrap();
+    let bye = kengine::Close::new(CloseCode::NORMAL, "bye");
+    let reasons = [DisconnectReason::Client(Some(bye)), DisconnectReason::Lost];
+    assert_eq!(gone.iter().map(|(_, reason)| reason.clone()).collect::<Vec<_>>(), reasons);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_too_slow() {
+    let game = testing::serve(Server::new(Game::default()).outbox(100, 256 * 1024));
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.notify("steps", &51).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(ada.closed().await.unwrap().code(), CloseCode::TOO_SLOW);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_closes_everyone_with_4000() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.notify("think", &3).await;
+    // Long enough that it is read.
+    ada.stay(Duration::from_secs(1)).await;
+    let ((), ()) = tokio::join!(game.drain(), async {
+        ada.push::<Welcome>().await;
+        assert_eq!(ada.next_text().await.as_deref(), Some("3"), "what was read is answered");
+        assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);
+    });
+    assert_eq!(game.connect("/ws?uid=bob").await.unwrap_err().status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_cut_off_when_nobody_serves_them() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    drop(game);
+    assert_eq!(ada.closed().await, None);
+}
+
+/// Its messages have another form.
+struct Flat;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Tick;
+
+impl Push for Tick {
+    const NAME: &'static str = "tick";
+}
+
+#[kengine::dispatcher(key = "t", flat)]
+impl Flat {
+    #[route]
+    async fn step(&self, connection: &Connection, step: Step) -> kengine::Result<u32> {
+        connection.send(&Tick)?;
+        connection.send(&Turn { number: step.number })?;
+        Ok(step.number)
+    }
+
+    #[route]
+    async fn rest(&self) {}
+}
+
+#[tokio::test]
+async fn requests_have_the_form_that_the_dispatcher_takes() {
+    let game = testing::serve(Server::new(Flat));
+    let mut ada = game.connect("/ws").await.unwrap();
+    assert_eq!(ada.request::<u32>("step", &Step { number: 7 }).await.unwrap(), 7);
+    assert_eq!(ada.push::<Turn>().await, Turn { number: 7 });
+    assert_eq!(ada.push::<Tick>().await, Tick);
+    ada.request::<()>("rest", &()).await.unwrap();
+}
