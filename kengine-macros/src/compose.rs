@@ -147,6 +147,7 @@ impl Composition<'_> {
             #(#now)*
 
             #[automatically_derived]
+            #[allow(trivial_bounds)]
             impl #generics #krate::Dispatcher for #ident #arguments #clause {
                 type Session = #session;
                 const SYNTAX: #krate::Syntax = #syntax;
@@ -174,6 +175,15 @@ impl Composition<'_> {
     fn generics(&self) -> syn::Generics {
         let Self { krate, input, parts } = self;
         let mut bounded = input.generics.clone();
+        if input.generics.params.is_empty() {
+            // The session is read off the first field. If that is no dispatcher, the bound says so once, where without
+            // it each method of the implementation would.
+            let (first, at) = (self.parts[0].ty, at(self.parts[0].ty.span()));
+            let krate = respanned(krate.to_token_stream(), at);
+            let bound = quote_spanned!(at=> #first: #krate::Dispatcher);
+            bounded.make_where_clause().predicates.push(parse_quote!(#bound));
+            return bounded;
+        }
         let mut seen = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let ty = plain(part.ty);

@@ -1,0 +1,8 @@
+struct Players;
+
+#[derive(kengine::Dispatcher)]
+struct App {
+    players: Players,
+}
+
+fn main() {}
