@@ -31,8 +31,12 @@ impl CloseCode {
     pub const HEARTBEAT_TIMEOUT: Self = Self(4001);
     /// 4002: the outbox overflowed because the client read too slowly; reconnect.
     pub const TOO_SLOW: Self = Self(4002);
+    /// 4500: a newer connection of the same uid took this one's place; stay away.
+    pub const REPLACED: Self = Self(4500);
     /// 4501: kicked; stay away.
     pub const KICKED: Self = Self(4501);
+    /// 4503: the uid is connected already, and [keeps](crate::Duplicates::Refuse) its connection; stay away.
+    pub const ALREADY_CONNECTED: Self = Self(4503);
 
     /// The code, if an endpoint may send it.
     ///

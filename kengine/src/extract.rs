@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 
-use crate::{Connection, Context, Envelope, Error, Handshake, Result, Session};
+use crate::{Connection, Context, Envelope, Error, Handshake, Hub, Result, Session};
 
 /// A type that a handler may take before its message, or instead of one.
 ///
-/// `&Connection` and `&Envelope<'_>` are such types; a type of your own becomes one here, for instance to keep a
+/// `&Connection`, `&Hub` and `&Envelope<'_>` are such types; a type of your own becomes one here, for instance to keep a
 /// check out of every route that needs it:
 ///
 /// ```
@@ -64,6 +64,12 @@ pub trait Borrowed<'a, S> {
 impl<'a, S> Borrowed<'a, S> for Connection<S> {
     fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         Ok(context.connection())
+    }
+}
+
+impl<'a, S> Borrowed<'a, S> for Hub {
+    fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
+        Ok(context.connection().hub())
     }
 }
 

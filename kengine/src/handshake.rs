@@ -20,6 +20,7 @@ use crate::{
     endpoint::Endpoint,
     node::{Refused, Seat},
     refusal::Body,
+    wakes,
 };
 
 /// The subprotocol that names what is spoken without one: JSON as it is.
@@ -153,7 +154,7 @@ pub(crate) fn upgrade<D: Dispatcher, B>(
                         life.live().await;
                     }
                 };
-                tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
+                tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
                 response
             }
             Err(refusal) => {

@@ -78,6 +78,7 @@ mod extract;
 mod handshake;
 mod heartbeat;
 mod hooks;
+mod hub;
 mod metrics;
 mod node;
 mod outbox;
@@ -91,11 +92,12 @@ mod service;
 mod session;
 mod socket;
 pub mod testing;
+mod wakes;
 
 pub use crate::{
     answer::Answer,
     close::{Close, CloseCode},
-    connection::{Connection, ConnectionId},
+    connection::{Ask, AskError, Connection, ConnectionId},
     dispatch::{Context, Dispatcher, Frame, Hooks},
     envelope::{Envelope, Syntax},
     error::{Error, Result},
@@ -103,7 +105,11 @@ pub use crate::{
     handshake::Handshake,
     heartbeat::Liveness,
     hooks::{Call, DisconnectReason},
-    outbox::SendError,
+    hub::{
+        Duplicates, Everybody, Fill, Hub, Join, JoinError, Joined, Left, Member, Members, Occupants, Room,
+        RoomCount, Rooms, User, Who,
+    },
+    outbox::{Queued, SendError},
     push::{Delivery, Push},
     refusal::Refusal,
     route::{Rate, Route},

@@ -1,11 +1,10 @@
 //! What the connections of one node share: the limits, and who is here.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,9 +12,11 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Connection, ConnectionId, Session,
+    Close, CloseCode, Connection, ConnectionId, Duplicates, Session,
     heartbeat::Heartbeat,
-    outbox::{Bounds, Ending, Outbox},
+    hub::{Claim, Recipient, Registry, Users},
+    outbox::{Backlog, Bounds, Ending},
+    session::random,
 };
 
 /// Files that a node keeps for other things than players: its listener, pages being served, Redis, logs.
@@ -33,7 +34,12 @@ pub(crate) struct Limits {
     pub(crate) close: Duration,
     pub(crate) drain: Duration,
     pub(crate) outbox: Bounds,
+    /// What may wait in all outboxes, in bytes.
+    pub(crate) outboxes: usize,
     pub(crate) connections: usize,
+    /// Rooms per connection.
+    pub(crate) rooms: usize,
+    pub(crate) duplicates: Duplicates,
     pub(crate) heartbeat: Heartbeat,
 }
 
@@ -47,7 +53,10 @@ impl Default for Limits {
             close: Duration::from_secs(5),
             drain: Duration::from_secs(25),
             outbox: Bounds { frames: 1024, bytes: 256 * 1024 },
+            outboxes: 1024 * 1024 * 1024,
             connections: default_connections(),
+            rooms: 32,
+            duplicates: Duplicates::default(),
             heartbeat: Heartbeat::default(),
         }
     }
@@ -62,8 +71,13 @@ fn default_connections() -> usize {
 /// One process that serves players: who is here, and whether it takes more.
 pub(crate) struct Node {
     pub(crate) limits: Limits,
+    pub(crate) users: Users,
+    pub(crate) registry: Registry,
+    pub(crate) backlog: Backlog,
     ids: AtomicU64,
     presence: Mutex<Presence>,
+    /// Somebody is at it already, to bring the backlog under its bound.
+    relieving: AtomicBool,
     /// Told whenever the last seat is given back.
     emptied: Notify,
     /// Whether everyone is to be cut off.
@@ -76,12 +90,6 @@ struct Presence {
     seats: usize,
     /// Set for good when the node drains: how every connection is to end, also one that comes late.
     ending: Option<Ending>,
-    members: HashMap<ConnectionId, Arc<dyn Member>>,
-}
-
-/// A connection of any session, as the node sees it.
-pub(crate) trait Member: Send + Sync {
-    fn outbox(&self) -> &Outbox;
 }
 
 /// Why a node takes no more connections.
@@ -94,9 +102,13 @@ pub(crate) enum Refused {
 impl Node {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
+            users: Users::new(),
+            registry: Registry::new(random()),
+            backlog: Backlog::new(limits.outboxes),
             limits,
             ids: AtomicU64::new(1),
             presence: Mutex::default(),
+            relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
         })
@@ -116,7 +128,7 @@ impl Node {
             return Err(Refused::Full);
         }
         presence.seats += 1;
-        Ok(Seat { node: Arc::clone(self), member: None })
+        Ok(Seat { node: Arc::clone(self), one: None })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -151,16 +163,10 @@ impl Node {
         let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
+    /// Whoever is known is told here; whoever becomes known later looks for the ending itself.
     fn end_all(&self, ending: &Ending) {
-        // Told outside the lock: whoever is woken wants it to leave.
-        let members: Vec<_> = {
-            let mut presence = self.presence();
-            presence.ending = Some(ending.clone());
-            presence.members.values().cloned().collect()
-        };
-        for member in members {
-            member.outbox().end(ending.clone());
-        }
+        self.presence().ending = Some(ending.clone());
+        self.users.each(|one| one.outbox().end(ending.clone()));
     }
 
     /// Waits until nobody is here.
@@ -171,6 +177,23 @@ impl Node {
                 return;
             }
             emptied.await;
+        }
+    }
+
+    /// Closes the connections with the largest outboxes until all of them hold no more than they may.
+    pub(crate) fn relieve(&self) {
+        while self.backlog.is_over() && !self.relieving.swap(true, Ordering::Acquire) {
+            let mut largest = (0, None);
+            self.users.each(|one| {
+                let bytes = one.outbox().queued().bytes;
+                if bytes > largest.0 {
+                    largest = (bytes, Some(Arc::clone(one)));
+                }
+            });
+            self.relieving.store(false, Ordering::Release);
+            let (bytes, Some(one)) = largest else { return };
+            tracing::warn!(connection = %one.id(), bytes, "all outboxes together are full: closed the largest");
+            one.outbox().overflow(&self.backlog);
         }
     }
 
@@ -189,34 +212,45 @@ impl fmt::Debug for Node {
 /// A connection's place in its node; given back when dropped.
 pub(crate) struct Seat {
     node: Arc<Node>,
-    member: Option<(ConnectionId, Arc<dyn Member>)>,
+    one: Option<Arc<dyn Recipient>>,
 }
 
 impl Seat {
-    /// Makes the connection known to the node; one that comes while the node drains is told so at once.
-    pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) {
-        let member = connection.as_member();
-        let mut presence = self.node.presence();
-        presence.members.insert(connection.id(), Arc::clone(&member));
-        let ending = presence.ending.clone();
-        drop(presence);
+    /// Makes the connection known to the node, under its uid; whether that is its own to have. One that comes while
+    /// the node drains is told so at once.
+    pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) -> bool {
+        let one = connection.to_recipient();
+        self.one = Some(Arc::clone(&one));
+        let claim = self.node.users.claim(Arc::clone(&one), self.node.limits.duplicates);
+        let ending = self.node.presence().ending.clone();
         if let Some(ending) = ending {
-            member.outbox().end(ending);
+            one.outbox().end(ending);
         }
-        self.member = Some((connection.id(), member));
+        match claim {
+            Claim::Granted { replaced } => {
+                let close = Close::new(CloseCode::REPLACED, "replaced by a newer connection");
+                for older in replaced {
+                    older.outbox().end(Ending::Close(close.clone()));
+                }
+                true
+            }
+            Claim::Refused => {
+                let close = Close::new(CloseCode::ALREADY_CONNECTED, "already connected");
+                one.outbox().end(Ending::Close(close));
+                false
+            }
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         // However the connection's task ended, a panic of ours included, nothing is queued for it any more.
-        if let Some((_, member)) = &self.member {
-            member.outbox().close();
+        if let Some(one) = &self.one {
+            let hub = crate::Hub::new(Arc::clone(&self.node));
+            hub.forget(&**one);
         }
         let mut presence = self.node.presence();
-        if let Some((id, _)) = &self.member {
-            presence.members.remove(id);
-        }
         presence.seats -= 1;
         if presence.seats == 0 {
             self.node.emptied.notify_waiters();

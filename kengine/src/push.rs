@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fastwebsockets::OpCode;
 use serde::Serialize;
 
-use crate::{Syntax, socket::encoder};
+use crate::{Syntax, outbox, socket::encoder};
 
 /// A message that the server starts, sent as `{"method": NAME, "message": {…}}`.
 ///
@@ -47,9 +47,37 @@ pub enum Delivery {
     /// Each is sent, in order. A client too slow to take them is closed with 4002.
     #[default]
     Reliable,
-    /// A newer one may take the place of one that still waits under the same [key](Push::key): the client needs
-    /// the state and not each step to it.
+    /// A newer one takes the place of one that still waits under the same [key](Push::key): the client needs the
+    /// state and not each step to it.
     Latest,
+}
+
+/// Tells which push of a type one is, byte by byte: what is fed to it is kept instead of hashed, so that no two keys
+/// are ever taken for one.
+struct Fields(Vec<u8>);
+
+impl Hasher for Fields {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// Under which key a push waits, if a newer one may take its place.
+pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> Option<outbox::Key> {
+    match P::DELIVERY {
+        Delivery::Reliable => None,
+        Delivery::Latest => {
+            let mut fields = Fields(Vec::with_capacity(P::NAME.len() + 16));
+            // As `str` does: the end of the name is told from the start of the fields.
+            P::NAME.hash(&mut fields);
+            push.key(&mut fields);
+            Some(fields.0.into())
+        }
+    }
 }
 
 /// What the derive asks of a generic type: [`Serialize`], under a path that errors about it do not show.
@@ -79,9 +107,27 @@ impl<T: Hash + ?Sized> Key for T {}
 
 /// Encodes a push as one text frame, ready for any number of receivers.
 pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax) -> serde_json::Result<Bytes> {
+    encode_with(push, syntax, None)
+}
+
+/// Encodes what the client is to answer: a push with an id.
+pub(crate) fn encode_question<P: Push + ?Sized>(
+    push: &P,
+    syntax: Syntax,
+    id: u64,
+) -> serde_json::Result<Bytes> {
+    encode_with(push, syntax, Some(id))
+}
+
+fn encode_with<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> serde_json::Result<Bytes> {
     let mut frame = Vec::with_capacity(128);
     encoder::frame(&mut frame, OpCode::Text, |out| {
         out.push(b'{');
+        if let Some(id) = id {
+            out.extend_from_slice(b"\"id\":");
+            serde_json::to_writer(&mut *out, &id)?;
+            out.push(b',');
+        }
         serde_json::to_writer(&mut *out, syntax.key())?;
         out.push(b':');
         serde_json::to_writer(&mut *out, P::NAME)?;

@@ -52,6 +52,19 @@ pub trait Session: Sized + Send + Sync + 'static {
         None
     }
 
+    /// What others may know of the player: shown in the lists of the rooms that the player is in, and when others are
+    /// told who comes and goes. Nothing, unless overridden.
+    ///
+    /// ```
+    /// # struct Player { name: String, secret: String }
+    /// impl kengine::Session for Player {
+    ///     fn public(&self) -> impl serde::Serialize {
+    ///         &self.name
+    ///     }
+    /// }
+    /// ```
+    fn public(&self) -> impl Serialize {}
+
     /// The session of a connection that no `#[accept]` has looked at. By default there is none, and a dispatcher
     /// without `#[accept]` refuses everyone with 500.
     fn anonymous() -> Option<Self> {
@@ -120,7 +133,7 @@ impl Uid {
 }
 
 /// 64 bits of the operating system's, or, where it has none to give, of the hasher's, which is keyed.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one(std::thread::current().id()))
 }

@@ -16,14 +16,13 @@ use super::{
     workspace::{self, READ, Workspace},
 };
 use crate::{
-    Answer, Close, CloseCode, Dispatcher, Error,
+    Answer, Close, CloseCode, Dispatcher, Error, Frame,
     contained::{contained, poll_contained},
     endpoint::Endpoint,
     node::Seat,
+    outbox::BATCH,
 };
 
-/// Answers past this many bytes are written before more messages are handled.
-const FLUSH: usize = 64 * 1024;
 /// How long `#[close]` may still take when everyone is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -33,6 +32,8 @@ pub(crate) struct Life<D: Dispatcher> {
     connection: Connection<D::Session>,
     link: Link,
     seat: Seat,
+    /// Whether `#[open]` was run, which `#[close]` answers: not for one whose uid another connection keeps.
+    is_greeted: bool,
 }
 
 impl<D: Dispatcher> Life<D> {
@@ -45,11 +46,13 @@ impl<D: Dispatcher> Life<D> {
         mut first: Vec<u8>,
     ) -> Box<Self> {
         tracing::debug!(connection = %connection.id(), "open");
-        seat.take(&connection);
+        let is_greeted = seat.take(&connection);
         let link = Link::new(stream, Arc::clone(&endpoint.node));
-        let mut life = Box::new(Self { endpoint, connection, link, seat });
+        let mut life = Box::new(Self { endpoint, connection, link, seat, is_greeted });
         let mut first = &mut first[..];
-        life.greet(&mut first).await;
+        if is_greeted {
+            life.greet(&mut first).await;
+        }
         // The greeting stands before every answer, and who is closed already is not heard.
         life.take_orders().await;
         life.handle(first, &mut Answer::default()).await;
@@ -95,8 +98,11 @@ impl<D: Dispatcher> Life<D> {
 
     /// Runs `#[close]`, when the socket is closed.
     async fn see_off(self: Box<Self>) {
-        let Self { endpoint, connection, link, seat } = *self;
+        let Self { endpoint, connection, link, seat, is_greeted } = *self;
         let reason = link.into_reason();
+        if !is_greeted {
+            return;
+        }
         let node = &endpoint.node;
         let cut = async {
             node.abandoned().await;
@@ -138,6 +144,9 @@ impl<D: Dispatcher> Life<D> {
     async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, link, .. } = self;
         while let Some(incoming) = link.next(&mut bytes) {
+            if connection.questions().take_answer(incoming.frame(), connection.syntax()) {
+                continue;
+            }
             answer.reset();
             let handling = endpoint.dispatcher.message(connection, incoming.frame(), answer);
             match beside(connection, link, &mut bytes, handling).await {
@@ -160,7 +169,7 @@ impl<D: Dispatcher> Life<D> {
                 })
                 .await;
             }
-            if link.queued() >= FLUSH {
+            if link.queued() >= BATCH {
                 poll_fn(|cx| link.poll_flushed(cx, connection.outbox())).await;
             }
         }
@@ -196,7 +205,12 @@ async fn beside<S, F: Future>(
         if let Poll::Ready(handled) = poll_contained(handling.as_mut(), cx) {
             return Poll::Ready(handled.map_err(|_| Failure::Panicked));
         }
-        link.poll_busy(cx, connection.outbox(), rest);
+        let answers = |frame: Frame<'_>| connection.questions().take_answer(frame, connection.syntax());
+        link.poll_busy(cx, connection.outbox(), &answers, rest);
+        if link.input_has_ended() {
+            // A handler that waits for its client's answer waits in vain.
+            connection.questions().close();
+        }
         if link.is_abandoned() {
             return Poll::Ready(Err(Failure::Abandoned));
         }

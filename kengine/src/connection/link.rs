@@ -162,7 +162,7 @@ impl Link {
             if self.phase == Phase::Open {
                 self.end_as_ordered();
             }
-            if self.poll_output(cx) {
+            if self.poll_output(cx, outbox) {
                 continue;
             }
             match self.phase {
@@ -184,12 +184,19 @@ impl Link {
     }
 
     /// Keeps the connection going while a handler runs: `rest`, and one look-ahead more, is read, so that control
-    /// frames are answered at once; messages wait. Never ready: it asks to be polled again when there is more.
-    pub(super) fn poll_busy(&mut self, cx: &mut Context<'_>, outbox: &Outbox, rest: &mut &mut [u8]) {
-        self.look_ahead(mem::take(rest));
+    /// frames are answered at once; messages wait, but for those that `answers` takes. Never ready: it asks to be
+    /// polled again when there is more.
+    pub(super) fn poll_busy(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        answers: &dyn Fn(Frame<'_>) -> bool,
+        rest: &mut &mut [u8],
+    ) {
+        self.look_ahead(mem::take(rest), answers);
         loop {
             self.take_orders(cx, outbox);
-            if self.poll_output(cx) {
+            if self.poll_output(cx, outbox) {
                 continue;
             }
             if !self.wants_input() {
@@ -200,7 +207,7 @@ impl Link {
                 let room = READ - self.ahead_cost;
                 self.stream.poll_read(cx, &mut workspace.read[..room]).map(|read| match read {
                     Ok(0) | Err(_) => self.input_end = Some(InputEnd::Silent),
-                    Ok(read) => self.look_ahead(&mut workspace.read[..read]),
+                    Ok(read) => self.look_ahead(&mut workspace.read[..read], answers),
                 })
             } else {
                 self.poll_discard(cx, &mut workspace.read)
@@ -215,7 +222,7 @@ impl Link {
     /// Waits until everything is written. While the client does not read, neither do we.
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
         self.take_orders(cx, outbox);
-        while self.poll_output(cx) {
+        while self.poll_output(cx, outbox) {
             self.take_orders(cx, outbox);
         }
         if self.blocked { Poll::Pending } else { Poll::Ready(()) }
@@ -273,6 +280,11 @@ impl Link {
         }
     }
 
+    /// Whether the client has said its last.
+    pub(super) fn input_has_ended(&self) -> bool {
+        self.input_end.is_some()
+    }
+
     /// Whether the client would be heard: else its silence is ours.
     fn listens(&self) -> bool {
         self.orders == Orders::Serve && self.input_end.is_none() && self.ahead_cost < READ
@@ -286,9 +298,12 @@ impl Link {
         }
     }
 
-    /// Puts the messages in `bytes` into the queue.
-    fn look_ahead(&mut self, mut bytes: &mut [u8]) {
+    /// Puts the messages in `bytes` into the queue, those that `answers` takes excepted.
+    fn look_ahead(&mut self, mut bytes: &mut [u8], answers: &dyn Fn(Frame<'_>) -> bool) {
         while let Some(message) = self.deframe(&mut bytes) {
+            if answers(message.frame()) {
+                continue;
+            }
             self.ahead_cost += message.cost();
             self.ahead.push_back(message.into_owned());
         }
@@ -318,7 +333,7 @@ impl Link {
     /// Takes the pushes that wait; while the socket is blocked they stay where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.phase == Phase::Open && !self.blocked {
-            outbox.take_pushes(&mut self.out);
+            outbox.take_pushes(&mut self.out, &self.node.backlog);
         }
     }
 
@@ -326,7 +341,8 @@ impl Link {
     pub(super) fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (open, blocked) = (self.phase == Phase::Open, self.blocked);
         // While the socket is blocked pushes stay where they are bounded, unless the end waits behind them.
-        let ending = outbox.take(cx, &mut self.out, |ending| open && (!blocked || ending.is_some()));
+        let wanted = |ending: Option<&Ending>| open && (!blocked || ending.is_some());
+        let ending = outbox.take(cx, &mut self.out, &self.node.backlog, wanted);
         let Some(ending) = ending else { return };
         match ending {
             Ending::Abandon => {
@@ -403,9 +419,9 @@ impl Link {
         self.begin_close(Some(close));
     }
 
-    /// The clock, then everything that is to be written. True if the socket was blocked and is no more: what waited
-    /// in the outbox for that is to be taken now, since no other wake comes for it.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
+    /// The clock, then everything that is to be written. True if the outbox is to be looked at again, since no other
+    /// wake comes for what waits there: the socket was blocked and is no more, or one batch was not all.
+    fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         if mem::take(&mut self.lively) {
             self.heard = Instant::now();
         }
@@ -428,7 +444,7 @@ impl Link {
         if matches!(self.phase, Phase::Break | Phase::Last) && self.stream.poll_shutdown(cx).is_ready() {
             self.phase = if self.phase == Phase::Break { Phase::AwaitEnd } else { Phase::Gone };
         }
-        was_blocked
+        was_blocked || (self.phase == Phase::Open && outbox.waits())
     }
 
     fn tick(&mut self) {

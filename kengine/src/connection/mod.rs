@@ -1,26 +1,32 @@
 //! The connection: the handle that handlers hold, here; its life and its socket, beside.
 
+mod ask;
 mod life;
 mod link;
 pub(crate) mod stream;
 mod workspace;
 
-pub(crate) use self::{life::Life, stream::Stream};
+pub use self::ask::{Ask, AskError};
+pub(crate) use self::{ask::Questions, life::Life, stream::Stream};
 
 use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
+use serde_json::Value;
+
 use crate::{
-    Close, Frame, Push, Session, Syntax, Uid,
-    node::{Member, Node},
-    outbox::{Ending, Outbox, SendError},
+    Close, Frame, Hub, Push, Session, Syntax, Uid,
+    hub::{Memberships, Recipient},
+    node::Node,
+    outbox::{Ending, Key, Outbox, Queued, SendError},
     policy::Meters,
     push,
 };
@@ -77,19 +83,48 @@ struct Shared<S> {
     /// Unknown behind a router that does not tell.
     peer: Option<SocketAddr>,
     session: S,
-    /// Made when first asked for, unless the session says it: most guests are never told of.
-    uid: OnceLock<Uid>,
+    /// The session's, or for a guest one of ours.
+    uid: Uid,
     syntax: &'static Syntax,
     outbox: Outbox,
+    memberships: Memberships,
+    questions: Questions,
     meters: Meters,
     /// How long the handler may run that runs now, in ms; 0 for as long as any may.
     handler_limit: AtomicU32,
-    node: Arc<Node>,
+    hub: Hub,
 }
 
-impl<S: Session> Member for Shared<S> {
+impl<S: Session> Recipient for Shared<S> {
+    fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+
+    fn syntax(&self) -> &'static Syntax {
+        self.syntax
+    }
+
     fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    fn memberships(&self) -> &Memberships {
+        &self.memberships
+    }
+
+    fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    fn public(&self) -> Value {
+        serde_json::to_value(self.session.public()).unwrap_or_else(|error| {
+            tracing::error!(%error, "what a session shows to others cannot be written as JSON");
+            Value::Null
+        })
     }
 }
 
@@ -103,18 +138,24 @@ impl<S: Session> Connection<S> {
         let shared = Shared {
             id: node.next_id(),
             peer,
-            uid: session.uid().map_or_else(OnceLock::new, OnceLock::from),
+            uid: session.uid().unwrap_or_else(Uid::random),
             session,
             syntax,
             outbox: Outbox::default(),
+            memberships: Memberships::default(),
+            questions: Questions::default(),
             meters: Meters::default(),
             handler_limit: AtomicU32::new(0),
-            node,
+            hub: Hub::new(node),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    pub(crate) fn as_member(&self) -> Arc<dyn Member> {
+    pub(crate) fn as_recipient(&self) -> &dyn Recipient {
+        &*self.shared
+    }
+
+    pub(crate) fn to_recipient(&self) -> Arc<dyn Recipient> {
         Arc::clone(&self.shared) as _
     }
 }
@@ -138,11 +179,27 @@ impl<S> Connection<S> {
 
     /// Who the player is: the session's uid, or for a guest a random one that stays the connection's.
     pub fn uid(&self) -> &Uid {
-        self.shared.uid.get_or_init(Uid::random)
+        &self.shared.uid
+    }
+
+    /// The server's handle: who else is here, and how to reach them.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// The names of the rooms that the connection is in.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        self.shared.memberships.names()
+    }
+
+    /// What waits in the connection's outbox, because the client has not taken it yet.
+    pub fn queued(&self) -> Queued {
+        self.shared.outbox.queued()
     }
 
     /// Sends a push. It is queued in the connection's outbox, at once and without waiting; pushes arrive in
-    /// the order in which they were queued.
+    /// the order in which they were queued, but for a [`latest`](crate::Delivery::Latest) one, which takes the place
+    /// of the one that waits.
     ///
     /// # Errors
     ///
@@ -151,7 +208,41 @@ impl<S> Connection<S> {
     /// the push cannot be written as JSON.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
         let frame = push::encode(push, *self.shared.syntax)?;
-        self.shared.outbox.push(frame, self.node().limits.outbox)
+        self.queue(frame, push::key_of(push).as_ref())
+    }
+
+    /// Asks the client something: sends a push that it is to answer, and waits for the answer, an `R`.
+    ///
+    /// ```
+    /// use kengine::{Connection, Error, Push};
+    ///
+    /// #[derive(serde::Serialize, Push)]
+    /// struct Trade {
+    ///     offers: &'static str,
+    /// }
+    ///
+    /// async fn offer(connection: &Connection) -> Result<bool, Error> {
+    ///     Ok(connection.ask::<bool>(&Trade { offers: "a sword" }).await?)
+    /// }
+    /// ```
+    ///
+    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, where the id is the server's, and
+    /// sends `{"id":1,"result":true}`, or `{"id":1,"error":{"code":"…","message":"…"}}`. Its answer overtakes the
+    /// requests it has sent before, as far as they are read while a handler runs: a handler may ask its own client.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::TimedOut`] when the client does not answer within 10 s, or [what is said](Ask::within);
+    /// [`AskError::Refused`] when it answers with an error. The others say that it could not be asked.
+    pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
+        Ask::new(self, push)
+    }
+
+    fn queue(&self, frame: Bytes, key: Option<&Key>) -> Result<(), SendError> {
+        let node = self.node();
+        let queued = self.shared.outbox.push(frame, key, node.limits.outbox, &node.backlog);
+        node.relieve();
+        queued
     }
 
     /// Closes the connection: what is queued is sent first, then the close frame. No further message is
@@ -192,8 +283,17 @@ impl<S> Connection<S> {
         &self.shared.outbox
     }
 
+    /// What the client is asked, and has not answered yet.
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.shared.questions
+    }
+
+    pub(crate) fn syntax(&self) -> Syntax {
+        *self.shared.syntax
+    }
+
     pub(crate) fn node(&self) -> &Node {
-        &self.shared.node
+        self.shared.hub.node()
     }
 }
 

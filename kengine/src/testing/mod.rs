@@ -90,6 +90,7 @@ use crate::{
     endpoint::Endpoint,
     handshake,
     node::Seat,
+    wakes,
 };
 
 /// What memory holds of what one side wrote and the other has not read, in bytes, in place of the kernel.
@@ -273,7 +274,7 @@ async fn begin<D: Dispatcher>(
         let _ = greeted.send(());
         life.live().await;
     };
-    tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
+    tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
     // Fails only when the runtime ends.
     let _ = was_greeted.await;
     Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone())

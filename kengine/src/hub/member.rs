@@ -1,0 +1,93 @@
+//! Who is in a room, as others see them.
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{Error, Push, Result, Uid, hub::Recipient};
+
+/// A user in a room.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Member {
+    /// Who it is.
+    pub uid: Uid,
+    /// What the session [shows to others](crate::Session::public), as JSON.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(super) public: Value,
+}
+
+impl Member {
+    pub(super) fn new(one: &dyn Recipient) -> Self {
+        Self { uid: one.uid().clone(), public: one.public() }
+    }
+
+    /// What the session [shows to others](crate::Session::public).
+    ///
+    /// # Errors
+    ///
+    /// `internal` when it is no `T`.
+    pub fn public<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.public).map_err(Error::internal)
+    }
+}
+
+/// The users in a room; as JSON the list of them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Members(Vec<Member>);
+
+impl Members {
+    pub(super) fn new(members: Vec<Member>) -> Self {
+        Self(members)
+    }
+}
+
+impl Deref for Members {
+    type Target = [Member];
+
+    fn deref(&self) -> &[Member] {
+        &self.0
+    }
+}
+
+impl IntoIterator for Members {
+    type Item = Member;
+    type IntoIter = std::vec::IntoIter<Member>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// A user has come: sent as `joined` to the members of a room that [asked for it](crate::Join::with_presence). A user
+/// with a second connection comes with the first, and goes with the last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Joined {
+    /// The room.
+    pub room: String,
+    /// Who has come.
+    #[serde(flatten)]
+    pub member: Member,
+}
+
+impl Push for Joined {
+    const NAME: &'static str = "joined";
+}
+
+/// A user has gone: sent as `left`, as [`Joined`] is sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Left {
+    /// The room.
+    pub room: String,
+    /// Who has gone.
+    #[serde(flatten)]
+    pub member: Member,
+}
+
+impl Push for Left {
+    const NAME: &'static str = "left";
+}

@@ -1,0 +1,390 @@
+//! Who is where on this node: users, rooms, and sends to them.
+
+mod audience;
+mod broadcast;
+mod join;
+mod member;
+mod registry;
+mod users;
+
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use self::{audience::Audience, registry::Sending};
+pub use self::{
+    audience::Who,
+    join::{Fill, Join, JoinError},
+    member::{Joined, Left, Member, Members},
+    registry::Occupants,
+};
+pub(crate) use self::{
+    broadcast::Broadcast,
+    registry::{Memberships, Registry},
+    users::{Claim, Users},
+};
+use crate::{
+    Close, Connection, ConnectionId, Push, SendError, Session, Syntax, Uid,
+    connection::Questions,
+    node::Node,
+    outbox::{Ending, Outbox},
+};
+
+/// The longest name of a room, in bytes.
+const LONGEST_NAME: usize = 64;
+/// Over how many locks users, and rooms, are spread.
+const SHARDS: usize = 16;
+
+fn shard_of(hasher: &RandomState, name: &str) -> usize {
+    // The upper bits: a map's own hasher may be keyed alike, and uses the lower ones.
+    usize::from((hasher.hash_one(name) >> 60) as u8) % SHARDS
+}
+
+/// A connection of any session, as everybody else sees it.
+pub(crate) trait Recipient: Send + Sync {
+    fn id(&self) -> ConnectionId;
+    fn uid(&self) -> &Uid;
+    fn syntax(&self) -> &'static Syntax;
+    fn outbox(&self) -> &Outbox;
+    fn memberships(&self) -> &Memberships;
+    fn questions(&self) -> &Questions;
+    /// What others may know of the player; `null` if it cannot be written as JSON.
+    fn public(&self) -> Value;
+}
+
+/// What to do about a second connection of a uid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Duplicates {
+    /// The older one is closed with 4500: the player came back before the loss of the old connection was noticed.
+    #[default]
+    Replace,
+    /// The newer one is closed with 4503, before `#[open]`.
+    Refuse,
+    /// Both stay; what is sent to the user goes to both.
+    Allow,
+}
+
+/// The server's handle: who is connected and in which rooms, and how to reach them. From inside a handler or a hook, as
+/// the argument `&Hub`; from anywhere else by [`Bound::hub`](crate::Bound::hub). Cheap to clone, and usable from any
+/// task.
+///
+/// ```
+/// use kengine::{Connection, Error, Hub, Push};
+///
+/// #[derive(serde::Serialize, Push)]
+/// struct Said<'a> {
+///     text: &'a str,
+/// }
+///
+/// struct Game;
+///
+/// #[kengine::dispatcher]
+/// impl Game {
+///     #[route]
+///     async fn join(&self, hub: &Hub, connection: &Connection, room: String) -> Result<(), Error> {
+///         Ok(hub.room(&room).join(connection).await?)
+///     }
+///
+///     #[route]
+///     async fn say(&self, hub: &Hub, connection: &Connection, text: String) -> Result<(), Error> {
+///         hub.room("lobby").except(connection).send(&Said { text: &text })?;
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// No send waits: what cannot be queued is not sent, and the connection that is too slow for it ends. From one sender,
+/// all members of a room see the same order.
+#[derive(Clone)]
+pub struct Hub {
+    node: Arc<Node>,
+}
+
+impl Hub {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The room of this name: 1 to 64 bytes without control characters. It begins with the first who joins, and ends
+    /// with the last who leaves.
+    pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
+        Room { hub: self, name: name.into(), audience: Audience::default() }
+    }
+
+    /// The rooms whose names begin so: all of them for `""`.
+    pub fn rooms<'a>(&'a self, prefix: impl Into<Cow<'a, str>>) -> Rooms<'a> {
+        Rooms { hub: self, prefix: prefix.into() }
+    }
+
+    /// The user with this uid.
+    pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
+        User { hub: self, uid: uid.into() }
+    }
+
+    /// Everybody who is connected.
+    pub fn all(&self) -> Everybody<'_> {
+        Everybody { hub: self, audience: Audience::default() }
+    }
+
+    /// How many connections this node has, handshakes on their way included.
+    pub fn connections(&self) -> usize {
+        self.node.connections()
+    }
+
+    /// What waits in all outboxes of this node, in bytes: counted in steps of 4 KiB of each connection.
+    pub fn queued_bytes(&self) -> usize {
+        self.node.backlog.bytes()
+    }
+
+    /// Lets a connection that has ended out of everything.
+    pub(crate) fn forget(&self, one: &dyn Recipient) {
+        one.outbox().close(&self.node.backlog);
+        one.questions().close();
+        self.node.registry.leave_all(one, self.sending());
+        self.node.users.release(one);
+    }
+
+    fn sending(&self) -> Sending<'_> {
+        Sending { limits: &self.node.limits, backlog: &self.node.backlog }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// A room, by its name: made by [`Hub::room`].
+#[derive(Clone, Debug)]
+pub struct Room<'a> {
+    hub: &'a Hub,
+    name: Cow<'a, str>,
+    audience: Audience,
+}
+
+impl Room<'_> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Lets a connection in, when it is awaited. It leaves by [`leave`](Self::leave), or by ending.
+    pub fn join<'j, S: Session>(&'j self, connection: &'j Connection<S>) -> Join<'j, S> {
+        Join::new(self, connection)
+    }
+
+    /// Lets a connection out; whether it was in the room.
+    pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
+        self.hub.node.registry.leave(&self.name, connection.as_recipient(), self.hub.sending())
+    }
+
+    /// Who is in the room, by uid, with what each session shows to others.
+    #[expect(clippy::unused_async, reason = "other nodes are asked, where there are some")]
+    pub async fn members(&self) -> Members {
+        Members::new(self.hub.node.registry.members(&self.name))
+    }
+
+    /// Leaves these out of what is sent; may be said again, of others.
+    #[must_use = "it changes nothing but what this handle sends"]
+    pub fn except(mut self, who: impl Into<Who>) -> Self {
+        self.audience.except(who.into());
+        self
+    }
+
+    /// Sends to these alone, as far as they are members; may be said again, of others.
+    #[must_use = "it changes nothing but what this handle sends"]
+    pub fn only(mut self, who: impl Into<Who>) -> Self {
+        self.audience.only(who.into());
+        self
+    }
+
+    /// Sends a push to the members: queued in their outboxes, at once and without waiting. Encoded once, however many
+    /// they are. Tells for how many connections of this node it was queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Encode`] when the push cannot be written as JSON. That a member is too slow, or gone, is no error
+    /// of the others.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
+        let mut sends = Sends::new(self.hub, push);
+        self.hub.node.registry.each(&self.name, |one| {
+            if self.audience.includes(&**one) {
+                sends.send(&**one);
+            }
+        });
+        sends.finish()
+    }
+}
+
+/// Rooms with the same beginning of their names: made by [`Hub::rooms`].
+#[derive(Clone, Debug)]
+pub struct Rooms<'a> {
+    hub: &'a Hub,
+    prefix: Cow<'a, str>,
+}
+
+impl Rooms<'_> {
+    /// Seats a connection in the fullest room that has fewer than `seats` members, and in a new one only when all are
+    /// full: what a match of nine players is filled by. The rooms are those that this has made, with this beginning;
+    /// each has a name that no other node uses. A connection that sits in one of them stays there.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Hub};
+    /// # async fn play(hub: &Hub, connection: &Connection) -> Result<(), Error> {
+    /// let arena = hub.rooms("arena-").fill(9, connection).await?;
+    /// assert!(arena.name().starts_with("arena-"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of a join.
+    pub fn fill<'f, S: Session>(&'f self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S> {
+        Fill::new(self, seats, connection)
+    }
+
+    /// The rooms, by name, and how many connections of this node are in each.
+    pub fn list(&self) -> Vec<RoomCount> {
+        self.hub.node.registry.list(&self.prefix)
+    }
+}
+
+/// A room in a [list](Rooms::list).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RoomCount {
+    /// Its name.
+    pub name: String,
+    /// How many connections are in it.
+    pub members: usize,
+}
+
+/// A user, by uid: made by [`Hub::user`].
+#[derive(Clone, Debug)]
+pub struct User<'a> {
+    hub: &'a Hub,
+    uid: Cow<'a, str>,
+}
+
+impl User<'_> {
+    /// Sends a push to the user's connection, or to each of them. Tells for how many of this node it was queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Encode`] when the push cannot be written as JSON.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
+        let mut sends = Sends::new(self.hub, push);
+        self.hub.node.users.each_of(&self.uid, |one| sends.send(&**one));
+        sends.finish()
+    }
+
+    /// Closes the user's connection, or each of them, with a code and a reason, as
+    /// [`Connection::close`] does; how many of this node. From codes of 4500 on, clients stay away.
+    ///
+    /// ```
+    /// # use kengine::{Close, CloseCode, Hub};
+    /// # fn ban(hub: &Hub) {
+    /// hub.user("1001").kick(Close::new(CloseCode::KICKED, "be nice"));
+    /// # }
+    /// ```
+    pub fn kick(&self, close: impl Into<Close>) -> usize {
+        let close = close.into();
+        let mut kicked = 0;
+        self.hub.node.users.each_of(&self.uid, |one| {
+            if !one.outbox().ends() {
+                one.outbox().end(Ending::Close(close.clone()));
+                kicked += 1;
+            }
+        });
+        kicked
+    }
+
+    /// How many connections of this node the user has.
+    pub fn connections(&self) -> usize {
+        let mut connections = 0;
+        self.hub.node.users.each_of(&self.uid, |one| connections += usize::from(!one.outbox().ends()));
+        connections
+    }
+}
+
+/// Everybody who is connected: made by [`Hub::all`].
+#[derive(Clone, Debug)]
+pub struct Everybody<'a> {
+    hub: &'a Hub,
+    audience: Audience,
+}
+
+impl Everybody<'_> {
+    /// Leaves these out of what is sent; may be said again, of others.
+    #[must_use = "it changes nothing but what this handle sends"]
+    pub fn except(mut self, who: impl Into<Who>) -> Self {
+        self.audience.except(who.into());
+        self
+    }
+
+    /// Sends to these alone; may be said again, of others.
+    #[must_use = "it changes nothing but what this handle sends"]
+    pub fn only(mut self, who: impl Into<Who>) -> Self {
+        self.audience.only(who.into());
+        self
+    }
+
+    /// Sends a push to everybody, encoded once. Tells for how many connections of this node it was queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Encode`] when the push cannot be written as JSON.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
+        let mut sends = Sends::new(self.hub, push);
+        self.hub.node.users.each(|one| {
+            if self.audience.includes(&**one) {
+                sends.send(&**one);
+            }
+        });
+        sends.finish()
+    }
+}
+
+/// One push, queued for one receiver after another.
+struct Sends<'s, P: ?Sized> {
+    hub: &'s Hub,
+    broadcast: Broadcast<'s, P>,
+    reached: usize,
+    failure: Option<SendError>,
+}
+
+impl<'s, P: Push + ?Sized> Sends<'s, P> {
+    fn new(hub: &'s Hub, push: &'s P) -> Self {
+        Self { hub, broadcast: Broadcast::new(push), reached: 0, failure: None }
+    }
+
+    fn send(&mut self, to: &dyn Recipient) {
+        if self.failure.is_some() {
+            return;
+        }
+        match self.hub.sending().send(&mut self.broadcast, to) {
+            Ok(()) => self.reached += 1,
+            Err(error @ SendError::Encode(_)) => self.failure = Some(error),
+            // That one ends, or has ended: nothing that concerns the others.
+            Err(_) => {}
+        }
+    }
+
+    fn finish(self) -> Result<usize, SendError> {
+        self.hub.node.relieve();
+        self.failure.map_or(Ok(self.reached), Err)
+    }
+}
