@@ -358,7 +358,14 @@ impl<D: Dispatcher> Bound<D> {
                 .max_buf_size(REQUEST_BUFFER)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
-            match Box::pin(timeout(PAGES_WITHIN, http)).await {
+            let mut http = Box::pin(http);
+            let mut served = timeout(PAGES_WITHIN, http.as_mut()).await;
+            if served.is_err() {
+                // No page is taken any more; what was asked for last may be a handshake, which has its own time.
+                http.as_mut().graceful_shutdown();
+                served = timeout(handshake, http).await;
+            }
+            match served {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "an HTTP connection failed"),
                 Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),

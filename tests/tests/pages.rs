@@ -1,7 +1,10 @@
 //! What is served on the port besides the WebSocket.
 
-use kengine::Server;
-use kengine_tests::{HttpClient, Lobby, TestServer, every_row};
+use std::time::Duration;
+
+use kengine::{Handshake, Refusal, Server};
+use kengine_tests::{HttpClient, Lobby, TestServer, Upgrade, every_row};
+use tokio::time::{Instant, sleep};
 
 #[tokio::test]
 async fn pages_and_health_are_plain_http() {
@@ -69,5 +72,71 @@ async fn a_second_server_cannot_have_the_port() {
     let refused = Server::new(Lobby).bind(server.address()).await.expect_err("the port is taken");
     assert_eq!(refused.code(), "bind");
     assert!(refused.message().contains(&server.address().to_string()), "{refused}");
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_nobody_reads_is_given_up_after_a_minute() {
+    // More than the kernel holds.
+    const SIZE: usize = 64 << 20;
+    let server = Server::new(Lobby).page("/", "text/plain", vec![b'x'; SIZE]);
+    let server = TestServer::start(server).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    // And the time for a handshake, which it might have been.
+    sleep(Duration::from_secs(60 + 10 + 1)).await;
+    let read = http.rest().await.len();
+    assert!((1..SIZE).contains(&read), "{read} bytes of {SIZE}");
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_is_served_pages_for_a_minute() {
+    let server = TestServer::start(Server::new(Lobby)).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    let begun = Instant::now();
+    while http.try_request(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_some() {
+        sleep(Duration::from_secs(5)).await;
+        assert!(begun.elapsed().as_secs() <= 60, "it goes on being served");
+    }
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    server.stop().await;
+}
+
+/// Thinks about everyone who wants to come in.
+struct Slow(Duration);
+
+#[kengine::dispatcher]
+impl Slow {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<(), Refusal> {
+        sleep(self.0).await;
+        if handshake.query_string().is_none() { Ok(()) } else { Err(Refusal::unauthorized("no")) }
+    }
+
+    #[route]
+    async fn chat(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_time_of_its_own_besides_that_for_pages() {
+    let slow = Slow(Duration::from_secs(100));
+    let server = TestServer::start(Server::new(slow).handshake_within(Duration::from_secs(110))).await;
+    let rows = [("accepted", ("/ws", 101)), ("refused", ("/ws?x", 401))];
+    for (row, (path, status)) in rows {
+        let mut http = HttpClient::connect(server.address()).await;
+        assert_eq!(http.request(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.status, 200, "{row}");
+        sleep(Duration::from_secs(50)).await;
+        http.send(&Upgrade::new(server.address()).path(path).bytes()).await;
+        sleep(Duration::from_secs(101)).await;
+        assert_eq!(http.response(false).await.status, status, "{row}");
+        if status == 101 {
+            let mut client = http.into_websocket();
+            client.send_frames([kengine_tests::ClientFrame::text("p")]).await;
+            assert_eq!(client.frame().await, "q");
+        } else {
+            assert_eq!(http.rest().await, b"", "{row}");
+        }
+    }
     server.stop().await;
 }
