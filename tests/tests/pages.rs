@@ -75,6 +75,61 @@ async fn a_second_server_cannot_have_the_port() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_no_request_could_find_is_an_error_of_bind() {
+    let page = |path: &'static str| Server::new(Lobby).page(path, "text/plain", "x");
+    let origin = |origin: &str| Server::new(Lobby).origins([origin]);
+    let rows = [
+        ("a WebSocket without a slash", Server::new(Lobby).path("ws"), "`ws` is no path: write `/ws`"),
+        ("a page without a slash", page("game.js"), "`game.js` is no path: write `/game.js`"),
+        ("a page without a path", page(""), "`` is no path: write `/`"),
+        ("a page with a query", page("/?x=1"), "no request has the path `/?x=1`: leave a query out"),
+        ("a page with a space", page("/a b"), "no request has the path `/a b`"),
+        ("a page beyond ASCII", page("/é"), "no request has the path `/é`"),
+        ("a page at the WebSocket", page("/ws"), "the page at `/ws` stands where the WebSocket is"),
+        (
+            "an origin without a scheme",
+            origin("game.example"),
+            "`game.example` is no origin: write it with its scheme",
+        ),
+        (
+            "an origin with a path",
+            origin("https://game.example/play"),
+            "write the scheme, the host and the port alone",
+        ),
+        (
+            "an origin with a user",
+            origin("https://a@game.example"),
+            "write the scheme, the host and the port alone",
+        ),
+        ("an origin for many", origin("https://*.game.example"), "write each host out, or `*` alone"),
+        (
+            "an origin beyond ASCII",
+            origin("https://spiél.example"),
+            "write the host as browsers send it, in ASCII",
+        ),
+        ("an origin without a host", origin("https://"), "write a host"),
+        ("an origin without a port", origin("https://game.example:"), "write a host, and a port if"),
+        (
+            "an origin with a name for a port",
+            origin("https://game.example:https"),
+            "write a host, and a port if",
+        ),
+    ];
+    for (row, server, words) in rows {
+        let refused = server.bind("127.0.0.1:0").await.expect_err(row);
+        assert_eq!(refused.code(), "bind", "{row}");
+        assert!(refused.message().contains(words), "{row}: {refused}");
+    }
+    let many = page("game.js").origins(["https://game.example/play"]).bind("127.0.0.1:0").await;
+    let many = many.expect_err("two mistakes");
+    assert!(
+        many.message().contains("`game.js` is no path") && many.message().contains("is no origin"),
+        "{many}"
+    );
+    let _ = page("/game%20of/life.js").path("/").bind("127.0.0.1:0").await.expect("all can be found");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_page_that_nobody_reads_is_given_up_after_a_minute() {
     // More than the kernel holds.
