@@ -225,6 +225,7 @@ impl Link {
     /// answered. `None` when there is no further one, or none is to be handled.
     pub(super) fn next<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         if self.orders >= Orders::Stop {
+            self.discard(mem::take(bytes));
             return None;
         }
         if let Some(message) = self.ahead.pop_front() {
@@ -472,18 +473,19 @@ impl Link {
             }
             Poll::Ready(Ok(read)) => read,
         };
-        if self.phase == Phase::AwaitClose {
-            let mut bytes = &mut buffer[..read];
-            loop {
-                match self.deframer.next(&mut bytes) {
-                    Ok(Some(Event::Close(_))) => self.phase = Phase::Last,
-                    Ok(Some(_)) => continue,
-                    Ok(None) => {}
-                    Err(_) => self.phase = Phase::Break,
-                }
-                break;
+        self.discard(&mut buffer[..read]);
+        Poll::Ready(())
+    }
+
+    /// Throws bytes away, but for the close frame that is awaited.
+    fn discard(&mut self, mut bytes: &mut [u8]) {
+        while self.phase == Phase::AwaitClose {
+            match self.deframer.next(&mut bytes) {
+                Ok(Some(Event::Close(_))) => self.phase = Phase::Last,
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => self.phase = Phase::Break,
             }
         }
-        Poll::Ready(())
     }
 }
