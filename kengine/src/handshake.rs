@@ -33,12 +33,25 @@ const LARGEST_HEADERS: usize = 16 * 1024;
 /// Which pages may open a connection, by the `Origin` that browsers send and other clients do not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
+    every: bool,
+    /// As [`normal`] writes them.
     allowed: Vec<String>,
+    /// What was given and no browser sends, in words.
+    mistakes: Vec<String>,
 }
 
 impl Origins {
-    pub(crate) fn allow(&mut self, origin: String) {
-        self.allowed.push(origin);
+    pub(crate) fn allow(&mut self, origin: &str) {
+        match normal(origin) {
+            _ if origin == "*" => self.every = true,
+            Ok(origin) => self.allowed.push(origin),
+            Err(why) => self.mistakes.push(format!("`{origin}` is no origin: {why}")),
+        }
+    }
+
+    /// What was given and no browser sends: each in words.
+    pub(crate) fn mistakes(&self) -> &[String] {
+        &self.mistakes
     }
 
     /// No origin, one of this host, or one that was allowed.
@@ -51,27 +64,64 @@ impl Origins {
             _ => return false,
         };
         let Ok(origin) = origin else { return false };
-        self.allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+        self.every
             || headers
                 .get(HOST)
                 .and_then(|host| host.to_str().ok())
                 .is_some_and(|host| same_host(origin, host))
+            || normal(origin).is_ok_and(|origin| self.allowed.contains(&origin))
     }
 }
 
-/// Whether `origin` (RFC 6454, section 6.1: scheme, host, port) names the authority that `Host` gives.
+/// An origin (RFC 6454, section 6.1: scheme, host, port) as browsers write it: in lower case, without the scheme's
+/// default port. Or what is wrong with it.
+fn normal(origin: &str) -> Result<String, &'static str> {
+    // What a page sends that has none, from a file or a sandbox.
+    if origin == "null" {
+        return Ok(origin.to_owned());
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return Err("write it with its scheme, as `https://game.example`");
+    };
+    // Copied out of a browser's bar, where it is a URL.
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if !origin.is_ascii() {
+        return Err("write the host as browsers send it, in ASCII (`xn--…`)");
+    }
+    if authority.contains('*') {
+        return Err("write each host out, or `*` alone, which allows every page");
+    }
+    if authority.contains(['/', '?', '#', '@']) {
+        return Err("write the scheme, the host and the port alone, as `https://game.example:8443`");
+    }
+    // An IPv6 address has colons of its own, in brackets.
+    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    if origin.parse::<Uri>().is_err() || port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("write a host, and a port if it is not the scheme's own, as `https://game.example:8443`");
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    Ok(format!("{scheme}://{}", bare(&scheme, authority)))
+}
+
+/// Whether `origin` names the authority that `Host` gives.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = if scheme.eq_ignore_ascii_case("http") {
-        ":80"
-    } else if scheme.eq_ignore_ascii_case("https") {
-        ":443"
-    } else {
-        return false;
-    };
-    let bare =
-        |authority: &'_ str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-    bare(authority) == bare(host)
+    let scheme = scheme.to_ascii_lowercase();
+    default_port(&scheme).is_some() && bare(&scheme, authority) == bare(&scheme, host)
+}
+
+/// An authority in lower case, without the default port.
+fn bare(scheme: &str, authority: &str) -> String {
+    let port = default_port(scheme);
+    port.and_then(|port| authority.strip_suffix(port)).unwrap_or(authority).to_ascii_lowercase()
+}
+
+fn default_port(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "http" => Some(":80"),
+        "https" => Some(":443"),
+        _ => None,
+    }
 }
 
 /// The request by which a client asks for a connection, as `#[accept]` sees it.

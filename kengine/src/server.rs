@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderValue},
     server::conn::http1,
@@ -119,8 +119,10 @@ impl<D: Dispatcher> Server<D> {
 
     /// Pages of these origins (`https://game.example`) may connect too; `*` allows every page. Without it only those
     /// of the server's own host may, by the `Origin` that browsers send. Other clients send none, and may connect.
+    ///
+    /// What no browser sends, such as an origin with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        origins.into_iter().for_each(|origin| self.origins.allow(origin.into()));
+        origins.into_iter().for_each(|origin| self.origins.allow(&origin.into()));
         self
     }
 
@@ -195,8 +197,13 @@ impl<D: Dispatcher> Server<D> {
     ///
     /// # Errors
     ///
-    /// `bind` when the address cannot be resolved or listened on.
+    /// `bind` when the address cannot be resolved or listened on, or something was configured that no request could
+    /// ever find: a path that does not begin with a slash, a page where the WebSocket is, an origin that is none.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound<D>> {
+        let mistakes = self.mistakes();
+        if !mistakes.is_empty() {
+            return Err(Error::new("bind", mistakes.join("; ")));
+        }
         let shown = format!("{address:?}");
         let listener = listen(address).await.map_err(|error| {
             let hint =
@@ -215,9 +222,42 @@ impl<D: Dispatcher> Server<D> {
         Arc::new(Endpoint::new(self.dispatcher, Node::new(self.limits), self.origins))
     }
 
+    /// What is configured and could never be found, each in words.
+    fn mistakes(&self) -> Vec<String> {
+        let mut paths: Vec<_> = self.pages.keys().chain([&self.path]).map(|path| &**path).collect();
+        paths.sort_unstable();
+        let mut mistakes: Vec<_> = paths.into_iter().filter_map(mistaken_path).collect();
+        if self.pages.contains_key(&self.path) {
+            mistakes.push(format!(
+                "the page at `{0}` stands where the WebSocket is; move one of them, as `Server::path` does",
+                self.path
+            ));
+        }
+        mistakes.extend_from_slice(self.origins.mistakes());
+        mistakes
+    }
+
     /// The dispatcher as a tower service, to be mounted in a router of your own; path and pages are the router's.
+    ///
+    /// An [origin](Self::origins) that is none allows nobody, and is logged as an error.
     pub fn into_service(self) -> Service<D> {
+        for mistake in self.origins.mistakes() {
+            tracing::error!("{mistake}");
+        }
         Service::new(self.into_endpoint())
+    }
+}
+
+/// What is wrong with a path that no request has.
+fn mistaken_path(path: &str) -> Option<String> {
+    if !path.starts_with('/') {
+        Some(format!("`{path}` is no path: write `/{path}`"))
+    } else if path.parse::<Uri>().is_ok_and(|uri| uri.path() == path && path.is_ascii()) {
+        None
+    } else {
+        Some(format!(
+            "no request has the path `{path}`: leave a query out, and write what a URL cannot hold as `%20`"
+        ))
     }
 }
 
@@ -358,7 +398,14 @@ impl<D: Dispatcher> Bound<D> {
                 .max_buf_size(REQUEST_BUFFER)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
-            match Box::pin(timeout(PAGES_WITHIN, http)).await {
+            let mut http = Box::pin(http);
+            let mut served = timeout(PAGES_WITHIN, http.as_mut()).await;
+            if served.is_err() {
+                // No page is taken any more; what was asked for last may be a handshake, which has its own time.
+                http.as_mut().graceful_shutdown();
+                served = timeout(handshake, http).await;
+            }
+            match served {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "an HTTP connection failed"),
                 Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),

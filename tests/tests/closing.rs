@@ -293,3 +293,30 @@ async fn who_vanishes_gives_the_place_back() {
     })
     .await;
 }
+
+/// Whoever has said goodbye already is not waited for: the time for a close handshake is never over here.
+#[tokio::test]
+async fn a_close_that_came_before_ours_is_the_answer_to_it() {
+    let rows = [
+        ("behind a handler that returns at once", ("leave", false)),
+        ("while a handler waits that closes then", ("wait_and_leave", true)),
+        ("while a handler waits that has closed", ("leave_and_wait", true)),
+    ];
+    every_row(rows, async |(route, waits)| {
+        let bouncer = Bouncer::default();
+        let server = Server::new(bouncer.clone()).close_within(Duration::MAX);
+        let server = TestServer::start(server).await;
+        let mut client = RawClient::connect(server.address()).await;
+        let leave = ClientFrame::text(format!(r#"{{"method":"{route}"}}"#));
+        client.send_frames([leave, ClientFrame::ping("read?"), ClientFrame::close(1000, "")]).await;
+        if waits {
+            bouncer.gate.arrived(1).await;
+            bouncer.gate.open(1);
+        }
+        let transcript = client.transcript().await;
+        assert_eq!(transcript.last().map(String::as_str), Some("end of TCP"), "{transcript:?}");
+        assert_eq!(transcript[transcript.len() - 2], "close 4510", "{transcript:?}");
+        server.stop().await;
+    })
+    .await;
+}

@@ -211,6 +211,8 @@ async fn a_page_may_connect_from_this_host_and_from_the_origins_that_are_named()
     /// The origins that are named, the page's, the host (else the server's address), and the status.
     type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
     const NAMED: Origins = &["https://game.example", "http://localhost:3000"];
+    const ODDLY: Origins =
+        &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
     let rows: Vec<(_, Row)> = vec![
         ("no origin", (&[], None, None, 101)),
         ("this host", (&[], Some("http://game.example"), Some("game.example"), 101)),
@@ -232,6 +234,12 @@ async fn a_page_may_connect_from_this_host_and_from_the_origins_that_are_named()
         ("another named one", (NAMED, Some("http://localhost:3000"), None, 101)),
         ("a named one with another scheme", (NAMED, Some("http://game.example"), None, 403)),
         ("a named one with another port", (NAMED, Some("http://localhost:3001"), None, 403)),
+        ("one named with the usual port and more", (ODDLY, Some("https://game.example"), None, 101)),
+        ("one named by its address", (ODDLY, Some("http://[::1]"), None, 101)),
+        ("one named with a port of another scheme", (ODDLY, Some("http://game.example:443"), None, 101)),
+        ("one named with that port alone", (ODDLY, Some("http://game.example"), None, 403)),
+        ("one in capitals", (NAMED, Some("HTTPS://GAME.EXAMPLE"), None, 101)),
+        ("none, which is named", (ODDLY, Some("null"), None, 101)),
         ("one that is not named", (NAMED, Some("https://evil.example"), None, 403)),
         ("no origin where some are named", (NAMED, None, None, 101)),
         (

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use kengine::{Connection, Server};
+use kengine::{
+    CloseCode, Connection, Server,
+    testing::{self, Served},
+};
 use kengine_tests::{Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade};
 
 /// Short for the tests that wait for its end.
@@ -169,4 +172,93 @@ async fn who_never_ends_the_handshake_is_cut_off() {
     let rest = http.rest().await;
     assert!(!rest.starts_with(b"HTTP/1.1 101"), "half a handshake was enough");
     server.stop().await;
+}
+
+/// Has much to read, and takes its time.
+struct Library;
+
+/// More than one answer of so many bytes is written before more is handled.
+const BOOK: usize = 60_000;
+
+#[kengine::dispatcher]
+impl Library {
+    #[route]
+    async fn search(&self, seconds: u64) -> u64 {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        seconds
+    }
+
+    #[route]
+    async fn book(&self) -> String {
+        "x".repeat(BOOK)
+    }
+}
+
+/// A library whose only limit is the idle time, a minute.
+fn library() -> Served<Library> {
+    testing::serve(Server::new(Library).handle_within(Duration::MAX).drain_within(Duration::MAX))
+}
+
+/// A reader who has asked for so many books, behind a search of a second, and reads nothing.
+async fn reader(library: &Served<Library>, books: usize) -> testing::Client {
+    let mut reader = library.connect("/ws").await.expect("a place");
+    reader.notify("search", &1).await;
+    for _ in 0..books {
+        reader.notify("book", &()).await;
+    }
+    reader
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_silent_also_where_nobody_listens() {
+    const FEW: usize = 3;
+    /// More requests than are read ahead.
+    const MANY: usize = 300;
+    async fn gone(library: &Served<Library>) {
+        let gone = tokio::time::timeout(Duration::from_secs(70), library.emptied()).await;
+        gone.expect("the end of the idle time, and of the time to close");
+    }
+    let library = library();
+    let many = reader(&library, MANY).await;
+    gone(&library).await;
+    drop(many);
+
+    let mut closed = reader(&library, FEW).await;
+    closed.close(CloseCode::NORMAL, "").await;
+    gone(&library).await;
+    drop(closed);
+
+    let drained = reader(&library, FEW).await;
+    let drain = tokio::time::timeout(Duration::from_secs(70), library.drain()).await;
+    drain.expect("the end of the idle time, and of the time to close");
+    drop(drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_slowly_stays() {
+    let library = library();
+    let mut reader = reader(&library, 10).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(reader.next_text().await.as_deref(), Some("1"));
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(reader.next_text().await.map(|book| book.len()), Some(BOOK + 2));
+    }
+    assert_eq!(reader.request::<u64>("search", &0).await, Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_of_ours_is_not_the_client_s() {
+    let library = library();
+    let mut reader = library.connect("/ws").await.expect("a place");
+    reader.notify("search", &300).await;
+    // More than is read ahead: the socket is left alone until the search is over.
+    for _ in 0..300 {
+        reader.notify("search", &0).await;
+    }
+    tokio::time::sleep(Duration::from_secs(299)).await;
+    assert_eq!(reader.next_text().await.as_deref(), Some("300"));
+    for _ in 0..300 {
+        assert_eq!(reader.next_text().await.as_deref(), Some("0"));
+    }
 }

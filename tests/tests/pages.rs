@@ -1,7 +1,10 @@
 //! What is served on the port besides the WebSocket.
 
-use kengine::Server;
-use kengine_tests::{HttpClient, Lobby, TestServer, every_row};
+use std::time::Duration;
+
+use kengine::{Handshake, Refusal, Server};
+use kengine_tests::{HttpClient, Lobby, TestServer, Upgrade, every_row};
+use tokio::time::{Instant, sleep};
 
 #[tokio::test]
 async fn pages_and_health_are_plain_http() {
@@ -69,5 +72,126 @@ async fn a_second_server_cannot_have_the_port() {
     let refused = Server::new(Lobby).bind(server.address()).await.expect_err("the port is taken");
     assert_eq!(refused.code(), "bind");
     assert!(refused.message().contains(&server.address().to_string()), "{refused}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_request_could_find_is_an_error_of_bind() {
+    let page = |path: &'static str| Server::new(Lobby).page(path, "text/plain", "x");
+    let origin = |origin: &str| Server::new(Lobby).origins([origin]);
+    let rows = [
+        ("a WebSocket without a slash", Server::new(Lobby).path("ws"), "`ws` is no path: write `/ws`"),
+        ("a page without a slash", page("game.js"), "`game.js` is no path: write `/game.js`"),
+        ("a page without a path", page(""), "`` is no path: write `/`"),
+        ("a page with a query", page("/?x=1"), "no request has the path `/?x=1`: leave a query out"),
+        ("a page with a space", page("/a b"), "no request has the path `/a b`"),
+        ("a page beyond ASCII", page("/é"), "no request has the path `/é`"),
+        ("a page at the WebSocket", page("/ws"), "the page at `/ws` stands where the WebSocket is"),
+        (
+            "an origin without a scheme",
+            origin("game.example"),
+            "`game.example` is no origin: write it with its scheme",
+        ),
+        (
+            "an origin with a path",
+            origin("https://game.example/play"),
+            "write the scheme, the host and the port alone",
+        ),
+        (
+            "an origin with a user",
+            origin("https://a@game.example"),
+            "write the scheme, the host and the port alone",
+        ),
+        ("an origin for many", origin("https://*.game.example"), "write each host out, or `*` alone"),
+        (
+            "an origin beyond ASCII",
+            origin("https://spiél.example"),
+            "write the host as browsers send it, in ASCII",
+        ),
+        ("an origin without a host", origin("https://"), "write a host"),
+        ("an origin without a port", origin("https://game.example:"), "write a host, and a port if"),
+        (
+            "an origin with a name for a port",
+            origin("https://game.example:https"),
+            "write a host, and a port if",
+        ),
+    ];
+    for (row, server, words) in rows {
+        let refused = server.bind("127.0.0.1:0").await.expect_err(row);
+        assert_eq!(refused.code(), "bind", "{row}");
+        assert!(refused.message().contains(words), "{row}: {refused}");
+    }
+    let many = page("game.js").origins(["https://game.example/play"]).bind("127.0.0.1:0").await;
+    let many = many.expect_err("two mistakes");
+    assert!(
+        many.message().contains("`game.js` is no path") && many.message().contains("is no origin"),
+        "{many}"
+    );
+    let _ = page("/game%20of/life.js").path("/").bind("127.0.0.1:0").await.expect("all can be found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_nobody_reads_is_given_up_after_a_minute() {
+    // More than the kernel holds.
+    const SIZE: usize = 64 << 20;
+    let server = Server::new(Lobby).page("/", "text/plain", vec![b'x'; SIZE]);
+    let server = TestServer::start(server).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    // And the time for a handshake, which it might have been.
+    sleep(Duration::from_secs(60 + 10 + 1)).await;
+    let read = http.rest().await.len();
+    assert!((1..SIZE).contains(&read), "{read} bytes of {SIZE}");
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_is_served_pages_for_a_minute() {
+    let server = TestServer::start(Server::new(Lobby)).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    let begun = Instant::now();
+    while http.try_request(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_some() {
+        sleep(Duration::from_secs(5)).await;
+        assert!(begun.elapsed().as_secs() <= 60, "it goes on being served");
+    }
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    server.stop().await;
+}
+
+/// Thinks about everyone who wants to come in.
+struct Slow(Duration);
+
+#[kengine::dispatcher]
+impl Slow {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<(), Refusal> {
+        sleep(self.0).await;
+        if handshake.query_string().is_none() { Ok(()) } else { Err(Refusal::unauthorized("no")) }
+    }
+
+    #[route]
+    async fn chat(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_time_of_its_own_besides_that_for_pages() {
+    let slow = Slow(Duration::from_secs(100));
+    let server = TestServer::start(Server::new(slow).handshake_within(Duration::from_secs(110))).await;
+    let rows = [("accepted", ("/ws", 101)), ("refused", ("/ws?x", 401))];
+    for (row, (path, status)) in rows {
+        let mut http = HttpClient::connect(server.address()).await;
+        assert_eq!(http.request(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.status, 200, "{row}");
+        sleep(Duration::from_secs(50)).await;
+        http.send(&Upgrade::new(server.address()).path(path).bytes()).await;
+        sleep(Duration::from_secs(101)).await;
+        assert_eq!(http.response(false).await.status, status, "{row}");
+        if status == 101 {
+            let mut client = http.into_websocket();
+            client.send_frames([kengine_tests::ClientFrame::text("p")]).await;
+            assert_eq!(client.frame().await, "q");
+        } else {
+            assert_eq!(http.rest().await, b"", "{row}");
+        }
+    }
     server.stop().await;
 }

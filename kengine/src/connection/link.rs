@@ -120,7 +120,7 @@ pub(super) struct Link {
     reason: Option<Box<DisconnectReason>>,
     /// A whole message, ping or pong came since `heard` was last set: the clock is asked once a wake.
     lively: bool,
-    /// When a whole message, ping or pong last came.
+    /// When a whole message, ping or pong last came, or the client last read on after it had not.
     heard: Instant,
     node: Arc<Node>,
     /// The next look at the silence while open; the end of the close handshake after.
@@ -232,6 +232,7 @@ impl Link {
     /// answered. `None` when there is no further one, or none is to be handled.
     pub(super) fn next<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         if self.orders >= Orders::Stop {
+            self.discard(mem::take(bytes));
             return None;
         }
         if let Some(message) = self.ahead.pop_front() {
@@ -285,7 +286,7 @@ impl Link {
         self.input_end.is_some()
     }
 
-    /// Whether the client would be heard: else its silence is ours.
+    /// Whether the client would be heard: else its silence is ours, as long as it reads.
     fn listens(&self) -> bool {
         self.orders == Orders::Serve && self.input_end.is_none() && self.ahead_cost < READ
     }
@@ -432,7 +433,13 @@ impl Link {
         while self.phase != Phase::Gone && self.written < self.out.len() {
             match self.stream.poll_write(cx, &self.out[self.written..]) {
                 Poll::Ready(Ok(0) | Err(_)) => self.phase = Phase::Gone,
-                Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Ok(written)) => {
+                    self.written += written;
+                    if was_blocked {
+                        // It reads: that is life, too, of a client that was not listened to for as long as it did not.
+                        self.heard = Instant::now();
+                    }
+                }
                 Poll::Pending => {
                     self.blocked = true;
                     return false;
@@ -455,8 +462,9 @@ impl Link {
         }
         let idle = self.node.limits.idle;
         let (now, third) = (Instant::now(), idle / 3);
-        if !self.listens() {
-            // It is we who do not read: the client may be as lively as can be.
+        if !self.listens() && !self.blocked {
+            // It is we who do not read: the client may be as lively as can be. But one that does not read what we
+            // have for it is silent, whatever else is the matter.
             self.heard = now;
         }
         let silent = now - self.heard;
@@ -481,18 +489,19 @@ impl Link {
             }
             Poll::Ready(Ok(read)) => read,
         };
-        if self.phase == Phase::AwaitClose {
-            let mut bytes = &mut buffer[..read];
-            loop {
-                match self.deframer.next(&mut bytes) {
-                    Ok(Some(Event::Close(_))) => self.phase = Phase::Last,
-                    Ok(Some(_)) => continue,
-                    Ok(None) => {}
-                    Err(_) => self.phase = Phase::Break,
-                }
-                break;
+        self.discard(&mut buffer[..read]);
+        Poll::Ready(())
+    }
+
+    /// Throws bytes away, but for the close frame that is awaited.
+    fn discard(&mut self, mut bytes: &mut [u8]) {
+        while self.phase == Phase::AwaitClose {
+            match self.deframer.next(&mut bytes) {
+                Ok(Some(Event::Close(_))) => self.phase = Phase::Last,
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => self.phase = Phase::Break,
             }
         }
-        Poll::Ready(())
     }
 }
