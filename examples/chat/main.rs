@@ -9,38 +9,12 @@
 
 use std::env;
 
-use kengine::{Connection, Liveness, Server};
-use serde::Deserialize;
+use kengine::Server;
 use tracing_subscriber::EnvFilter;
 
-/// What a player says.
-#[derive(Deserialize)]
-struct Chat {
-    /// Clients of the first kengine spell it as its documentation did.
-    #[serde(alias = "greetting")]
-    greeting: String,
-    /// Anything the client wants to go with it.
-    context: Option<serde_json::Value>,
-}
+use crate::lobby::Lobby;
 
-struct Lobby;
-
-#[kengine::dispatcher]
-impl Lobby {
-    /// Answers the player.
-    #[route("chat")]
-    async fn chat(&self, connection: &Connection, chat: Chat) -> String {
-        tracing::debug!(connection = %connection.id(), context = ?chat.context, "chat");
-        format!("hey, you said: {}", chat.greeting)
-    }
-
-    /// Says of every player who asks that all is well; a game would look at what it knows of the player first.
-    #[heartbeat]
-    async fn alive(&self, connection: &Connection) -> Liveness {
-        tracing::trace!(connection = %connection.id(), "heartbeat");
-        Liveness::Alive
-    }
-}
+mod lobby;
 
 #[tokio::main]
 async fn main() -> kengine::Result<()> {

@@ -179,13 +179,13 @@ impl Handshake {
 
 /// Answers a request to open a connection: with `101`, behind which the connection lives in a task of its own, or
 /// with a refusal.
-pub(crate) fn upgrade<D: Dispatcher, B>(
+pub(crate) fn upgrade<D: Dispatcher>(
     endpoint: &Arc<Endpoint<D>>,
-    mut request: Request<B>,
+    mut request: Request<()>,
     peer: Option<SocketAddr>,
-) -> impl Future<Output = Response<Body>> + Send + use<D, B> {
+) -> impl Future<Output = Response<Body>> + Send + use<D> {
     let admitted = admit(endpoint, &mut request);
-    let (parts, _) = request.into_parts();
+    let (parts, ()) = request.into_parts();
     let handshake = Handshake::new(parts.uri, parts.headers, peer);
     let endpoint = Arc::clone(endpoint);
     async move {
@@ -222,7 +222,7 @@ struct Admitted {
     seat: Seat,
 }
 
-fn admit<D, B>(endpoint: &Endpoint<D>, request: &mut Request<B>) -> Result<Admitted, Refusal> {
+fn admit<D>(endpoint: &Endpoint<D>, request: &mut Request<()>) -> Result<Admitted, Refusal> {
     check_size(request.headers())?;
     check_upgrade(request)?;
     if !endpoint.origins.admit(request.headers()) {
@@ -286,7 +286,7 @@ pub(crate) fn check_size(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// What RFC 6455, section 4.2.1 asks of the request.
-fn check_upgrade<B>(request: &Request<B>) -> Result<(), Refusal> {
+fn check_upgrade(request: &Request<()>) -> Result<(), Refusal> {
     if request.method() != Method::GET {
         return Err(Refusal::method_not_allowed("GET"));
     }

@@ -9,7 +9,12 @@ use std::{
 
 use hyper::{Request, Response};
 
-use crate::{Dispatcher, endpoint::Endpoint, handshake, refusal::Body};
+use crate::{
+    Dispatcher, Hub,
+    endpoint::{Door, Endpoint},
+    refusal::Body,
+    server::Site,
+};
 
 /// A dispatcher as a tower service: each request that asks for a WebSocket becomes a connection.
 ///
@@ -29,24 +34,30 @@ use crate::{Dispatcher, endpoint::Endpoint, handshake, refusal::Body};
 /// ```
 #[derive(Debug)]
 pub struct Service<D> {
-    endpoint: Arc<Endpoint<D>>,
+    first: Arc<Endpoint<D>>,
+    site: Arc<Site>,
 }
 
 impl<D> Service<D> {
-    pub(crate) fn new(endpoint: Arc<Endpoint<D>>) -> Self {
-        Self { endpoint }
+    pub(crate) fn new(first: Arc<Endpoint<D>>, site: Site) -> Self {
+        Self { first, site: Arc::new(site) }
+    }
+
+    /// The server's handle: who is connected, in which rooms, and how to reach them.
+    pub fn hub(&self) -> Hub {
+        Hub::new(Arc::clone(&self.site.node))
     }
 
     /// Refuses new connections with 503, answers what was read, closes every connection with 4000, and returns when
     /// all are gone; handlers that still run at the drain's deadline are cancelled.
     pub async fn drain(&self) {
-        self.endpoint.node.drain().await;
+        self.site.node.drain().await;
     }
 }
 
 impl<D> Clone for Service<D> {
     fn clone(&self) -> Self {
-        Self { endpoint: Arc::clone(&self.endpoint) }
+        Self { first: Arc::clone(&self.first), site: Arc::clone(&self.site) }
     }
 }
 
@@ -60,7 +71,8 @@ impl<D: Dispatcher, B: 'static> tower_service::Service<Request<B>> for Service<D
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let response = handshake::upgrade(&self.endpoint, request, None);
+        let first = Arc::clone(&self.first) as Arc<dyn Door>;
+        let response = self.site.door(request.uri().path()).unwrap_or(first).upgrade(request.map(drop), None);
         Box::pin(async { Ok(response.await) })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What runs is what serves: the checks of the handshake, `#[accept]`, `#[open]`, the loop of the connection with
 //! every limit of the [`Server`], `#[close]`. Only hyper and the socket are missing, and with them the
-//! server's pages and its [`path`](Server::path): any path reaches the dispatcher, which sees it.
+//! server's pages and its [`path`](Server::path): a path that is no [other endpoint's](Server::endpoint) reaches the
+//! server's first dispatcher, which sees it.
 //!
 //! ```
 //! use kengine::{Handshake, Refusal, Server, Uid, testing};
@@ -85,11 +86,12 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
-    Connection, Dispatcher, Refusal, Server,
+    Connection, Dispatcher, Hub, Refusal, Server,
     connection::{Life, Stream},
     endpoint::Endpoint,
     handshake,
     node::Seat,
+    server::Site,
     wakes,
 };
 
@@ -107,14 +109,16 @@ const FIELDS: [(HeaderName, &str); 5] = [
 
 /// Serves a dispatcher to the clients of a test, with the limits and origins of this server.
 pub fn serve<D: Dispatcher>(server: Server<D>) -> Served<D> {
-    Served { endpoint: server.into_endpoint() }
+    let (first, site) = server.into_parts();
+    Served { first, site }
 }
 
 /// A dispatcher that is served to the clients of a test: made by [`serve`]. When it is dropped every client is cut off.
 #[derive(Debug)]
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
-    endpoint: Arc<Endpoint<D>>,
+    first: Arc<Endpoint<D>>,
+    site: Site,
 }
 
 impl<D: Dispatcher> Served<D> {
@@ -144,13 +148,18 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 when the server is full, or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
-        let seat = handshake::seat(&self.endpoint)?;
-        Ok(begin(&self.endpoint, session, seat, None).await)
+        let seat = handshake::seat(&self.first)?;
+        Ok(begin(&self.first, session, seat, None).await)
     }
 
     /// The dispatcher, to look at what its handlers have done.
     pub fn dispatcher(&self) -> &D {
-        &self.endpoint.dispatcher
+        &self.first.dispatcher
+    }
+
+    /// The server's handle: who is connected, in which rooms, and how to reach them.
+    pub fn hub(&self) -> Hub {
+        Hub::new(Arc::clone(&self.site.node))
     }
 
     /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, what was read is
@@ -159,19 +168,19 @@ impl<D: Dispatcher> Served<D> {
     /// A client closes its side while it is awaited; one that nobody awaits is cut off when
     /// [`Server::close_within`] is over.
     pub async fn drain(&self) {
-        self.endpoint.node.drain().await;
+        self.site.node.drain().await;
     }
 
     /// Waits until nobody is connected, and `#[close]` has seen everyone off.
     pub async fn emptied(&self) {
-        self.endpoint.node.emptied().await;
+        self.site.node.emptied().await;
     }
 }
 
 impl<D> Drop for Served<D> {
     fn drop(&mut self) {
         // No task outlives its test.
-        self.endpoint.node.abandon();
+        self.site.node.abandon();
     }
 }
 
@@ -248,12 +257,20 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
     /// When the path or a header field is none.
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
-        Box::pin(async move {
-            let endpoint = &self.served.endpoint;
-            let (session, seat) = handshake::enter(endpoint, request, self.peer).await?;
-            Ok(begin(endpoint, session, seat, self.peer).await)
-        })
+        let Served { first, site } = self.served;
+        let door = site.door(request.uri().path()).unwrap_or_else(|| Arc::clone(first) as _);
+        door.connect(request, self.peer)
     }
+}
+
+/// Decides on a request for a connection, and opens it.
+pub(crate) async fn connect<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    request: Request<()>,
+    peer: Option<SocketAddr>,
+) -> Result<Client, Refusal> {
+    let (session, seat) = handshake::enter(&endpoint, request, peer).await?;
+    Ok(begin(&endpoint, session, seat, peer).await)
 }
 
 /// Lets a connection live in a task of its own, as behind a handshake. It is greeted when this returns: a test that

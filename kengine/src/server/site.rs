@@ -1,0 +1,86 @@
+//! What is served at which path: endpoints and plain pages.
+
+use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+
+use crate::{Refusal, Result, endpoint::Door, handshake, node::Node, refusal::Body};
+
+/// What a server serves.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) node: Arc<Node>,
+    pub(super) doors: HashMap<Cow<'static, str>, Arc<dyn Door>>,
+    pub(super) pages: HashMap<Cow<'static, str>, Page>,
+}
+
+pub(super) struct Page {
+    content_type: HeaderValue,
+    body: Bytes,
+}
+
+impl Page {
+    pub(super) fn new(content_type: HeaderValue, body: Bytes) -> Self {
+        Self { content_type, body }
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} bytes", self.content_type, self.body.len())
+    }
+}
+
+impl Site {
+    /// The endpoint at this path.
+    pub(crate) fn door(&self, path: &str) -> Option<Arc<dyn Door>> {
+        self.doors.get(path).cloned()
+    }
+
+    /// A page, or what becomes of a request for a connection.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        match self.door(request.uri().path()) {
+            Some(door) => door.upgrade(request.map(drop), Some(peer)).await,
+            None => self.page(&request).unwrap_or_else(Refusal::into_response),
+        }
+    }
+
+    /// What was counted, per route.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (crate::metrics::Count, &'static str)> {
+        self.doors.values().flat_map(|door| door.counts())
+    }
+
+    fn page(&self, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        handshake::check_size(request.headers())?;
+        let path = request.uri().path();
+        let (content_type, body) = match self.pages.get(path) {
+            Some(page) => (page.content_type.clone(), page.body.clone()),
+            None if path == "/healthz" => (PLAIN, Bytes::from_static(b"ok\n")),
+            None if path == "/readyz" && self.node.is_draining() => {
+                return Err(Refusal::unavailable("this node is draining"));
+            }
+            None if path == "/readyz" => (PLAIN, Bytes::from_static(b"ready\n")),
+            None => {
+                let mut paths: Vec<_> = self.doors.keys().map(|path| format!("`{path}`")).collect();
+                paths.sort_unstable();
+                let message = format!("there is nothing here; the WebSocket is at {}", paths.join(" and "));
+                return Err(Refusal::with_status(StatusCode::NOT_FOUND, "not_found", message));
+            }
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Refusal::method_not_allowed("GET, HEAD"));
+        }
+        // For HEAD hyper sends the header and leaves the body out.
+        let mut response = Response::new(Body::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+}
+
+/// The content type of our own pages.
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
