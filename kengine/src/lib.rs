@@ -67,6 +67,7 @@ extern crate self as kengine;
 
 mod answer;
 mod close;
+mod cluster;
 mod composition;
 mod connection;
 mod contained;
@@ -97,6 +98,7 @@ mod wakes;
 pub use crate::{
     answer::Answer,
     close::{Close, CloseCode},
+    cluster::Memory,
     connection::{Ask, AskError, Connection, ConnectionId},
     dispatch::{Context, Dispatcher, Frame, Hooks},
     envelope::{Envelope, Syntax},

@@ -12,9 +12,10 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Close, CloseCode, Connection, ConnectionId, Duplicates, Session,
+    Close, CloseCode, Connection, ConnectionId, Duplicates, Push, SendError, Session, Syntax, Uid,
+    cluster::{Address, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
-    hub::{Claim, Recipient, Registry, Users},
+    hub::{Broadcast, Claim, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
     session::random,
 };
@@ -74,6 +75,9 @@ pub(crate) struct Node {
     pub(crate) users: Users,
     pub(crate) registry: Registry,
     pub(crate) backlog: Backlog,
+    pub(crate) cluster: Arc<dyn Cluster>,
+    /// What the endpoints speak, each once.
+    pub(crate) syntaxes: Vec<&'static Syntax>,
     ids: AtomicU64,
     presence: Mutex<Presence>,
     /// Somebody is at it already, to bring the backlog under its bound.
@@ -100,11 +104,13 @@ pub(crate) enum Refused {
 }
 
 impl Node {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(limits: Limits, syntaxes: Vec<&'static Syntax>, cluster: &dyn Enter) -> Arc<Self> {
+        Arc::new_cyclic(|node| Self {
             users: Users::new(),
             registry: Registry::new(random()),
             backlog: Backlog::new(limits.outboxes),
+            cluster: cluster.enter(node.clone()),
+            syntaxes,
             limits,
             ids: AtomicU64::new(1),
             presence: Mutex::default(),
@@ -180,6 +186,68 @@ impl Node {
         }
     }
 
+    /// Queues a push for one receiver.
+    ///
+    /// # Errors
+    ///
+    /// `Encode` concerns the push; the others this receiver alone.
+    pub(crate) fn send<P: Push + ?Sized>(
+        &self,
+        broadcast: &mut Broadcast<'_, P>,
+        to: &dyn Recipient,
+    ) -> Result<(), SendError> {
+        broadcast.send(to, self.limits.outbox, &self.backlog)
+    }
+
+    /// Closes every connection of the user that is not ending already; how many they are.
+    pub(crate) fn kick(&self, uid: &str, close: &Close) -> usize {
+        let mut kicked = 0;
+        self.users.each_of(uid, |one| {
+            if !one.outbox().ends() {
+                one.outbox().end(Ending::Close(close.clone()));
+                kicked += 1;
+            }
+        });
+        kicked
+    }
+
+    /// Takes what another node sends.
+    pub(crate) fn receive(&self, to: Address<'_>, parcel: &Parcel) {
+        match (parcel, to) {
+            (Parcel::Push { frames, key, audience }, _) => {
+                let deliver = |one: &Arc<dyn Recipient>| {
+                    let frame = frames.iter().find(|(syntax, _)| syntax == one.syntax());
+                    if let Some((_, frame)) = frame.filter(|_| audience.includes(&**one)) {
+                        // One who cannot take it is on the way out.
+                        let _ =
+                            one.outbox().push(frame.clone(), key.as_ref(), self.limits.outbox, &self.backlog);
+                    }
+                };
+                match to {
+                    Address::Room(room) => self.registry.each(room, deliver),
+                    Address::User(uid) => self.users.each_of(uid, deliver),
+                    Address::Everybody => self.users.each(deliver),
+                }
+            }
+            (Parcel::Presence { presence, member }, Address::Room(room)) => {
+                self.registry.announce(room, *presence, member, self);
+            }
+            (Parcel::Kick(close), Address::User(uid)) => _ = self.kick(uid, close),
+            (Parcel::Presence { .. } | Parcel::Kick(_), _) => {}
+        }
+        self.relieve();
+    }
+
+    /// A connection of this node does not get the uid, or has it no more: another node's has.
+    pub(crate) fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
+        let close = duplicate(duplicates);
+        self.users.each_of(uid.as_str(), |one| {
+            if one.id() == connection {
+                one.outbox().end(Ending::Close(close.clone()));
+            }
+        });
+    }
+
     /// Closes the connections with the largest outboxes until all of them hold no more than they may.
     pub(crate) fn relieve(&self) {
         while self.backlog.is_over() && !self.relieving.swap(true, Ordering::Acquire) {
@@ -226,20 +294,30 @@ impl Seat {
         if let Some(ending) = ending {
             one.outbox().end(ending);
         }
+        let duplicates = self.node.limits.duplicates;
         match claim {
             Claim::Granted { replaced } => {
-                let close = Close::new(CloseCode::REPLACED, "replaced by a newer connection");
                 for older in replaced {
-                    older.outbox().end(Ending::Close(close.clone()));
+                    older.outbox().end(Ending::Close(duplicate(Duplicates::Replace)));
+                }
+                if duplicates != Duplicates::Allow {
+                    self.node.cluster.claim(one.uid(), one.id(), duplicates);
                 }
                 true
             }
             Claim::Refused => {
-                let close = Close::new(CloseCode::ALREADY_CONNECTED, "already connected");
-                one.outbox().end(Ending::Close(close));
+                one.outbox().end(Ending::Close(duplicate(Duplicates::Refuse)));
                 false
             }
         }
+    }
+}
+
+/// How a connection ends whose uid is another one's.
+fn duplicate(duplicates: Duplicates) -> Close {
+    match duplicates {
+        Duplicates::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),
+        _ => Close::new(CloseCode::REPLACED, "replaced by a newer connection"),
     }
 }
 

@@ -93,7 +93,17 @@ impl Audience {
         self.only.get_or_insert_default().and(who);
     }
 
-    pub(super) fn includes(&self, one: &dyn Recipient) -> bool {
+    /// Whom of another node's it is for: only uids mean something there. `None` if it is for nobody.
+    pub(super) fn abroad(&self) -> Option<Self> {
+        let users = |who: &Who| Who::from(&who.users[..]);
+        let only = self.only.as_ref().map(users);
+        if only.as_ref().is_some_and(|only| only.users.is_empty()) {
+            return None;
+        }
+        Some(Self { except: users(&self.except), only })
+    }
+
+    pub(crate) fn includes(&self, one: &dyn Recipient) -> bool {
         !self.except.includes(one) && self.only.as_ref().is_none_or(|only| only.includes(one))
     }
 }

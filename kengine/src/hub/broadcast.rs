@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{
     Push, SendError, Syntax,
-    hub::Recipient,
+    cluster::Parcel,
+    hub::{Audience, Recipient},
     outbox::{Backlog, Bounds, Key},
     push,
 };
@@ -35,6 +36,21 @@ impl<'p, P: Push + ?Sized> Broadcast<'p, P> {
     ) -> Result<(), SendError> {
         let frame = self.frame(to.syntax())?;
         to.outbox().push(frame, self.key.as_ref(), bounds, backlog)
+    }
+
+    /// The push as it goes to other nodes.
+    ///
+    /// # Errors
+    ///
+    /// `Encode`.
+    pub(super) fn parcel(
+        &mut self,
+        audience: Audience,
+        syntaxes: &[&'static Syntax],
+    ) -> Result<Parcel, SendError> {
+        let frames = syntaxes.iter().map(|syntax| Ok((**syntax, self.frame(syntax)?)));
+        let frames = frames.collect::<Result<_, SendError>>()?;
+        Ok(Parcel::Push { frames, key: self.key.clone(), audience })
     }
 
     fn frame(&mut self, syntax: &'static Syntax) -> Result<Bytes, SendError> {

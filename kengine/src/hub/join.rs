@@ -4,6 +4,7 @@ use std::{fmt, future::IntoFuture, pin::Pin};
 
 use crate::{
     Connection, Error, Occupants, Room, Rooms, Session,
+    cluster::Unavailable,
     hub::{
         LONGEST_NAME,
         registry::{Guard, Wish},
@@ -65,10 +66,10 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Room { hub, name, .. } = self.room;
-            let joined =
-                hub.node.registry.join(name, &self.connection.to_recipient(), self.wish, hub.sending());
+            let joined = hub.node.registry.join(name, &self.connection.to_recipient(), self.wish, &hub.node);
             hub.node.relieve();
-            joined
+            joined?;
+            hub.node.cluster.subscribed(name).await.map_err(|Unavailable| JoinError::Unavailable)
         })
     }
 }
@@ -111,8 +112,9 @@ impl<'f, S: Session> IntoFuture for Fill<'f, S> {
         Box::pin(async move {
             let Rooms { hub, prefix } = self.rooms;
             let one = self.connection.to_recipient();
-            let name = hub.node.registry.fill(prefix, self.seats, &one, self.is_told, hub.sending())?;
+            let name = hub.node.registry.fill(prefix, self.seats, &one, self.is_told, &hub.node)?;
             hub.node.relieve();
+            hub.node.cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)?;
             Ok(hub.room(String::from(&*name)))
         })
     }
@@ -131,19 +133,25 @@ pub enum JoinError {
     /// A [guard](Join::guard) has refused it.
     #[error("{}", .0.message())]
     Refused(#[source] Error),
+    /// The cluster cannot be reached: the connection is in the room, but hears only those of its own node until the
+    /// cluster is back.
+    #[error("other nodes cannot be reached; the connection is in the room of its own node")]
+    Unavailable,
     /// The connection has ended.
     #[error("the connection is closed")]
     Closed,
 }
 
 impl From<JoinError> for Error {
-    /// `bad_request` for what the client asked for, a guard's own error; `internal` for a connection that has ended.
+    /// `bad_request` for what the client asked for, a guard's own error, `unavailable`; `internal` for a connection
+    /// that has ended.
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,
             JoinError::InvalidName | JoinError::TooManyRooms(_) => {
                 Self::new("bad_request", error.to_string())
             }
+            JoinError::Unavailable => Self::new("unavailable", error.to_string()),
             JoinError::Closed => Self::internal(error),
         }
     }

@@ -36,11 +36,22 @@ impl Member {
 /// The users in a room; as JSON the list of them.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Members(Vec<Member>);
+pub struct Members {
+    members: Vec<Member>,
+    #[serde(skip)]
+    is_partial: bool,
+}
 
 impl Members {
-    pub(super) fn new(members: Vec<Member>) -> Self {
-        Self(members)
+    pub(super) fn new(mut members: Vec<Member>, is_partial: bool) -> Self {
+        members.sort_by(|one, other| one.uid.cmp(&other.uid));
+        members.dedup_by(|one, other| one.uid == other.uid);
+        Self { members, is_partial }
+    }
+
+    /// Whether some are missing, because their node did not answer in time.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 }
 
@@ -48,7 +59,7 @@ impl Deref for Members {
     type Target = [Member];
 
     fn deref(&self) -> &[Member] {
-        &self.0
+        &self.members
     }
 }
 
@@ -57,7 +68,7 @@ impl IntoIterator for Members {
     type IntoIter = std::vec::IntoIter<Member>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.members.into_iter()
     }
 }
 
@@ -90,4 +101,11 @@ pub struct Left {
 
 impl Push for Left {
     const NAME: &'static str = "left";
+}
+
+/// Whether a user has come or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Joined,
+    Left,
 }

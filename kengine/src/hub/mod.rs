@@ -17,23 +17,25 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use self::{audience::Audience, registry::Sending};
+pub(crate) use self::{
+    audience::Audience,
+    broadcast::Broadcast,
+    member::Presence,
+    registry::{Memberships, Registry},
+    users::{Claim, Users},
+};
 pub use self::{
     audience::Who,
     join::{Fill, Join, JoinError},
     member::{Joined, Left, Member, Members},
     registry::Occupants,
 };
-pub(crate) use self::{
-    broadcast::Broadcast,
-    registry::{Memberships, Registry},
-    users::{Claim, Users},
-};
 use crate::{
     Close, Connection, ConnectionId, Push, SendError, Session, Syntax, Uid,
+    cluster::{Address, Parcel},
     connection::Questions,
     node::Node,
-    outbox::{Ending, Outbox},
+    outbox::Outbox,
 };
 
 /// The longest name of a room, in bytes.
@@ -44,6 +46,14 @@ const SHARDS: usize = 16;
 fn shard_of(hasher: &RandomState, name: &str) -> usize {
     // The upper bits: a map's own hasher may be keyed alike, and uses the lower ones.
     usize::from((hasher.hash_one(name) >> 60) as u8) % SHARDS
+}
+
+/// How far a handle reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reach {
+    #[default]
+    Cluster,
+    Node,
 }
 
 /// A connection of any session, as everybody else sees it.
@@ -119,7 +129,7 @@ impl Hub {
     /// The room of this name: 1 to 64 bytes without control characters. It begins with the first who joins, and ends
     /// with the last who leaves.
     pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
-        Room { hub: self, name: name.into(), audience: Audience::default() }
+        Room { hub: self, name: name.into(), audience: Audience::default(), reach: Reach::default() }
     }
 
     /// The rooms whose names begin so: all of them for `""`.
@@ -129,12 +139,12 @@ impl Hub {
 
     /// The user with this uid.
     pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
-        User { hub: self, uid: uid.into() }
+        User { hub: self, uid: uid.into(), reach: Reach::default() }
     }
 
     /// Everybody who is connected.
     pub fn all(&self) -> Everybody<'_> {
-        Everybody { hub: self, audience: Audience::default() }
+        Everybody { hub: self, audience: Audience::default(), reach: Reach::default() }
     }
 
     /// How many connections this node has, handshakes on their way included.
@@ -151,12 +161,9 @@ impl Hub {
     pub(crate) fn forget(&self, one: &dyn Recipient) {
         one.outbox().close(&self.node.backlog);
         one.questions().close();
-        self.node.registry.leave_all(one, self.sending());
+        self.node.registry.leave_all(one, &self.node);
         self.node.users.release(one);
-    }
-
-    fn sending(&self) -> Sending<'_> {
-        Sending { limits: &self.node.limits, backlog: &self.node.backlog }
+        self.node.cluster.release(one.uid(), one.id());
     }
 }
 
@@ -172,12 +179,20 @@ pub struct Room<'a> {
     hub: &'a Hub,
     name: Cow<'a, str>,
     audience: Audience,
+    reach: Reach,
 }
 
 impl Room<'_> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Reaches this node alone, and no other of the cluster.
+    #[must_use = "it changes nothing but how far this handle reaches"]
+    pub fn local(mut self) -> Self {
+        self.reach = Reach::Node;
+        self
     }
 
     /// Lets a connection in, when it is awaited. It leaves by [`leave`](Self::leave), or by ending.
@@ -187,13 +202,20 @@ impl Room<'_> {
 
     /// Lets a connection out; whether it was in the room.
     pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
-        self.hub.node.registry.leave(&self.name, connection.as_recipient(), self.hub.sending())
+        self.hub.node.registry.leave(&self.name, connection.as_recipient(), &self.hub.node)
     }
 
     /// Who is in the room, by uid, with what each session shows to others.
-    #[expect(clippy::unused_async, reason = "other nodes are asked, where there are some")]
     pub async fn members(&self) -> Members {
-        Members::new(self.hub.node.registry.members(&self.name))
+        let node = &self.hub.node;
+        let mut members = node.registry.members(&self.name);
+        let mut is_partial = false;
+        if self.reach == Reach::Cluster && node.cluster.reaches(Address::Room(&self.name)) {
+            let gathered = node.cluster.members(&self.name).await;
+            members.extend(gathered.members);
+            is_partial = gathered.is_partial;
+        }
+        Members::new(members, is_partial)
     }
 
     /// Leaves these out of what is sent; may be said again, of others.
@@ -224,6 +246,9 @@ impl Room<'_> {
                 sends.send(&**one);
             }
         });
+        if self.reach == Reach::Cluster {
+            sends.publish(Address::Room(&self.name), &self.audience);
+        }
         sends.finish()
     }
 }
@@ -277,9 +302,17 @@ pub struct RoomCount {
 pub struct User<'a> {
     hub: &'a Hub,
     uid: Cow<'a, str>,
+    reach: Reach,
 }
 
 impl User<'_> {
+    /// Reaches this node alone, and no other of the cluster.
+    #[must_use = "it changes nothing but how far this handle reaches"]
+    pub fn local(mut self) -> Self {
+        self.reach = Reach::Node;
+        self
+    }
+
     /// Sends a push to the user's connection, or to each of them. Tells for how many of this node it was queued.
     ///
     /// # Errors
@@ -288,6 +321,9 @@ impl User<'_> {
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         let mut sends = Sends::new(self.hub, push);
         self.hub.node.users.each_of(&self.uid, |one| sends.send(&**one));
+        if self.may_be_elsewhere() {
+            sends.publish(Address::User(&self.uid), &Audience::default());
+        }
         sends.finish()
     }
 
@@ -302,21 +338,26 @@ impl User<'_> {
     /// ```
     pub fn kick(&self, close: impl Into<Close>) -> usize {
         let close = close.into();
-        let mut kicked = 0;
-        self.hub.node.users.each_of(&self.uid, |one| {
-            if !one.outbox().ends() {
-                one.outbox().end(Ending::Close(close.clone()));
-                kicked += 1;
-            }
-        });
+        let elsewhere = self.may_be_elsewhere() && self.hub.node.cluster.reaches(Address::User(&self.uid));
+        let kicked = self.hub.node.kick(&self.uid, &close);
+        if elsewhere {
+            self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
+        }
         kicked
     }
 
     /// How many connections of this node the user has.
     pub fn connections(&self) -> usize {
         let mut connections = 0;
-        self.hub.node.users.each_of(&self.uid, |one| connections += usize::from(!one.outbox().ends()));
+        let mut count = |one: &Arc<dyn Recipient>| connections += usize::from(!one.outbox().ends());
+        self.hub.node.users.each_of(&self.uid, &mut count);
         connections
+    }
+
+    /// A user who is here is nowhere else, unless users may have several connections.
+    fn may_be_elsewhere(&self) -> bool {
+        let is_single = self.hub.node.limits.duplicates != Duplicates::Allow;
+        self.reach == Reach::Cluster && !(is_single && self.connections() > 0)
     }
 }
 
@@ -325,9 +366,17 @@ impl User<'_> {
 pub struct Everybody<'a> {
     hub: &'a Hub,
     audience: Audience,
+    reach: Reach,
 }
 
 impl Everybody<'_> {
+    /// Reaches this node alone, and no other of the cluster.
+    #[must_use = "it changes nothing but how far this handle reaches"]
+    pub fn local(mut self) -> Self {
+        self.reach = Reach::Node;
+        self
+    }
+
     /// Leaves these out of what is sent; may be said again, of others.
     #[must_use = "it changes nothing but what this handle sends"]
     pub fn except(mut self, who: impl Into<Who>) -> Self {
@@ -354,6 +403,9 @@ impl Everybody<'_> {
                 sends.send(&**one);
             }
         });
+        if self.reach == Reach::Cluster {
+            sends.publish(Address::Everybody, &self.audience);
+        }
         sends.finish()
     }
 }
@@ -375,11 +427,24 @@ impl<'s, P: Push + ?Sized> Sends<'s, P> {
         if self.failure.is_some() {
             return;
         }
-        match self.hub.sending().send(&mut self.broadcast, to) {
+        match self.hub.node.send(&mut self.broadcast, to) {
             Ok(()) => self.reached += 1,
             Err(error @ SendError::Encode(_)) => self.failure = Some(error),
             // That one ends, or has ended: nothing that concerns the others.
             Err(_) => {}
+        }
+    }
+
+    /// Sends it to other nodes, too: theirs come after ours.
+    fn publish(&mut self, to: Address<'_>, audience: &Audience) {
+        let node = &self.hub.node;
+        if self.failure.is_some() || !node.cluster.reaches(to) {
+            return;
+        }
+        let Some(audience) = audience.abroad() else { return };
+        match self.broadcast.parcel(audience, &node.syntaxes) {
+            Ok(parcel) => node.cluster.publish(to, parcel),
+            Err(error) => self.failure = Some(error),
         }
     }
 

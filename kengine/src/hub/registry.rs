@@ -14,13 +14,14 @@ use std::{
     },
 };
 
-use serde_json::Value;
-
 use crate::{
-    ConnectionId, Error, Push, SendError, Uid,
-    hub::{Broadcast, JoinError, Joined, LONGEST_NAME, Left, Member, Recipient, RoomCount, SHARDS, shard_of},
-    node::Limits,
-    outbox::Backlog,
+    ConnectionId, Error, Push, Uid,
+    cluster::{Address, Parcel},
+    hub::{
+        Broadcast, JoinError, Joined, LONGEST_NAME, Left, Member, Presence, Recipient, RoomCount, SHARDS,
+        shard_of,
+    },
+    node::{Limits, Node},
 };
 
 /// The rooms of one node.
@@ -29,7 +30,7 @@ pub(crate) struct Registry {
     hasher: RandomState,
     families: Mutex<HashMap<Arc<str>, Family>>,
     /// Tells the rooms that this node makes from those of any other.
-    node: u64,
+    origin: u64,
     made: AtomicU64,
 }
 
@@ -119,30 +120,13 @@ pub(super) struct Wish<'g> {
 /// Lets somebody in, or not.
 pub(super) type Guard<'g> = Box<dyn FnOnce(Occupants<'_>) -> Result<(), Error> + Send + 'g>;
 
-/// What sends need to know of the node.
-#[derive(Clone, Copy)]
-pub(super) struct Sending<'n> {
-    pub(super) limits: &'n Limits,
-    pub(super) backlog: &'n Backlog,
-}
-
-impl Sending<'_> {
-    pub(super) fn send<P: Push + ?Sized>(
-        self,
-        broadcast: &mut Broadcast<'_, P>,
-        to: &dyn Recipient,
-    ) -> Result<(), SendError> {
-        broadcast.send(to, self.limits.outbox, self.backlog)
-    }
-}
-
 impl Registry {
-    pub(crate) fn new(node: u64) -> Self {
+    pub(crate) fn new(origin: u64) -> Self {
         Self {
             shards: std::array::from_fn(|_| RwLock::default()),
             hasher: RandomState::new(),
             families: Mutex::default(),
-            node,
+            origin,
             made: AtomicU64::new(1),
         }
     }
@@ -153,11 +137,11 @@ impl Registry {
         name: &str,
         one: &Arc<dyn Recipient>,
         wish: Wish<'_>,
-        sending: Sending<'_>,
+        node: &Node,
     ) -> Result<(), JoinError> {
         check_name(name)?;
         let mut entered = one.memberships().entered();
-        let public = one.public();
+        let member = Member::new(&**one);
         let mut guard = Some(wish.guard);
         loop {
             let room = self.find_or_make(name, None);
@@ -174,7 +158,7 @@ impl Registry {
             }
             let is_new = inside.members.is_empty();
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                may_enter(&entered, sending.limits)?;
+                may_enter(&entered, &node.limits)?;
                 let guard = guard.take().unwrap_or_else(|| Box::new(|_| Ok(())));
                 guard(Occupants { members: &inside.members }).map_err(JoinError::Refused)
             }));
@@ -186,11 +170,12 @@ impl Registry {
                 }
                 return admitted.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            room.enter(&mut inside, one, wish.is_told, public, sending);
+            let abroad = room.enter(&mut inside, one, wish.is_told, &member, node);
             if let Some(families) = &mut families {
                 room.moved(families, inside.members.len() - 1, inside.members.len());
             }
-            drop(inside);
+            drop((inside, families));
+            room.announce_abroad(abroad, Presence::Joined, member, node);
             entered.rooms.push(room);
             return Ok(());
         }
@@ -204,54 +189,55 @@ impl Registry {
         seats: usize,
         one: &Arc<dyn Recipient>,
         is_told: bool,
-        sending: Sending<'_>,
+        node: &Node,
     ) -> Result<Arc<str>, JoinError> {
         let mut entered = one.memberships().entered();
-        let public = one.public();
+        let member = Member::new(&**one);
         let mut families = self.families();
         let is_of_family = |room: &&Arc<Room>| room.family.as_deref() == Some(family);
         if let Some(room) = entered.rooms.iter().find(is_of_family) {
             return Ok(Arc::clone(&room.name));
         }
-        may_enter(&entered, sending.limits)?;
+        may_enter(&entered, &node.limits)?;
         let with_a_seat = |rooms: &Family| rooms.range(..seats).next_back()?.1.first().cloned();
         let name = families.get(family).and_then(with_a_seat).map_or_else(|| self.new_name(family), Ok)?;
         // Whoever empties a room of a family holds the families: it has not ended.
         let room = self.find_or_make(&name, Some(family));
         let mut inside = room.write();
-        room.enter(&mut inside, one, is_told, public, sending);
+        let abroad = room.enter(&mut inside, one, is_told, &member, node);
         room.moved(&mut families, inside.members.len() - 1, inside.members.len());
-        drop(inside);
+        drop((inside, families));
+        room.announce_abroad(abroad, Presence::Joined, member, node);
         entered.rooms.push(room);
         Ok(name)
     }
 
     /// Lets a connection out of a room; whether it was in it.
-    pub(super) fn leave(&self, name: &str, one: &dyn Recipient, sending: Sending<'_>) -> bool {
+    pub(super) fn leave(&self, name: &str, one: &dyn Recipient, node: &Node) -> bool {
         let mut entered = one.memberships().entered();
         let Some(at) = entered.rooms.iter().position(|room| &*room.name == name) else { return false };
         let room = entered.rooms.swap_remove(at);
         if entered.rooms.is_empty() {
             entered.rooms = Vec::new();
         }
-        self.let_out(&room, one, sending);
+        self.let_out(&room, one, node);
         true
     }
 
     /// Lets a connection out of every room, for good: it has ended.
-    pub(super) fn leave_all(&self, one: &dyn Recipient, sending: Sending<'_>) {
+    pub(super) fn leave_all(&self, one: &dyn Recipient, node: &Node) {
         let mut entered = one.memberships().entered();
         entered.ended = true;
         for room in std::mem::take(&mut entered.rooms) {
-            self.let_out(&room, one, sending);
+            self.let_out(&room, one, node);
         }
     }
 
-    fn let_out(&self, room: &Arc<Room>, one: &dyn Recipient, sending: Sending<'_>) {
-        let public = one.public();
+    fn let_out(&self, room: &Arc<Room>, one: &dyn Recipient, node: &Node) {
+        let member = Member::new(one);
         let mut families = room.family.is_some().then(|| self.families());
         let mut inside = room.write();
-        room.exit(&mut inside, one, public, sending);
+        let abroad = room.exit(&mut inside, one, &member, node);
         if let Some(families) = &mut families {
             room.moved(families, inside.members.len() + 1, inside.members.len());
         }
@@ -260,23 +246,33 @@ impl Registry {
         if ended {
             self.forget(room);
         }
+        drop(families);
+        room.announce_abroad(abroad, Presence::Left, member, node);
+    }
+
+    /// Tells those who wish to be told of what another node has seen.
+    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member, node: &Node) {
+        if let Some(room) = self.find(name) {
+            let inside = room.read();
+            // One who is here as well neither comes nor goes.
+            if !inside.contains_user(&member.uid) {
+                inside.announce(name, presence, member, node);
+            }
+        }
     }
 
     /// Calls `each` with every member of a room, which nobody joins or leaves meanwhile.
-    pub(super) fn each(&self, name: &str, mut each: impl FnMut(&Arc<dyn Recipient>)) {
+    pub(crate) fn each(&self, name: &str, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         if let Some(room) = self.find(name) {
             room.read().members.values().for_each(|seat| each(&seat.member));
         }
     }
 
-    /// The users in a room, each once.
-    pub(super) fn members(&self, name: &str) -> Vec<Member> {
+    /// Who is in a room: a user as often as connections of theirs are.
+    pub(crate) fn members(&self, name: &str) -> Vec<Member> {
         let Some(room) = self.find(name) else { return Vec::new() };
         let all: Vec<_> = room.read().members.values().map(|seat| Arc::clone(&seat.member)).collect();
-        let mut members: Vec<_> = all.iter().map(|member| Member::new(&**member)).collect();
-        members.sort_by(|one, other| one.uid.cmp(&other.uid));
-        members.dedup_by(|one, other| one.uid == other.uid);
-        members
+        all.iter().map(|member| Member::new(&**member)).collect()
     }
 
     /// The rooms whose names begin so, and how many are in each.
@@ -301,7 +297,7 @@ impl Registry {
     /// A name in this family that no room of any node has had.
     fn new_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{family}{:x}-{number}", self.node);
+        let name = format!("{family}{:x}-{number}", self.origin);
         check_name(&name)?;
         Ok(name.into())
     }
@@ -346,31 +342,51 @@ impl Registry {
 }
 
 impl Room {
+    /// Takes a connection in, and tells those of this node who wish to be told. Whether the other nodes are to tell
+    /// theirs.
     fn enter(
         &self,
         inside: &mut Inside,
         one: &Arc<dyn Recipient>,
         is_told: bool,
-        public: Value,
-        sending: Sending<'_>,
-    ) {
-        if inside.told > 0 && !inside.contains_user(one.uid()) {
-            let member = Member { uid: one.uid().clone(), public };
-            inside.announce(&Joined { room: self.name.to_string(), member }, sending);
+        member: &Member,
+        node: &Node,
+    ) -> bool {
+        if inside.members.is_empty() {
+            node.cluster.subscribe(&self.name);
+        }
+        let abroad = node.cluster.reaches(Address::Room(&self.name));
+        let is_news = (inside.told > 0 || abroad) && !inside.contains_user(one.uid());
+        if is_news {
+            inside.announce(&self.name, Presence::Joined, member, node);
         }
         inside.told += usize::from(is_told);
         inside.members.insert(one.id(), Seat { member: Arc::clone(one), is_told });
+        is_news && abroad
     }
 
-    fn exit(&self, inside: &mut Inside, one: &dyn Recipient, public: Value, sending: Sending<'_>) {
+    /// Lets a connection go, as [`enter`](Self::enter) takes it in.
+    fn exit(&self, inside: &mut Inside, one: &dyn Recipient, member: &Member, node: &Node) -> bool {
         if let Some(seat) = inside.members.remove(&one.id()) {
             inside.told -= usize::from(seat.is_told);
         }
         if inside.members.is_empty() {
             inside.ended = true;
-        } else if inside.told > 0 && !inside.contains_user(one.uid()) {
-            let member = Member { uid: one.uid().clone(), public };
-            inside.announce(&Left { room: self.name.to_string(), member }, sending);
+            // While the room is locked: whoever makes it anew has to wait, and subscribes after this.
+            node.cluster.unsubscribe(&self.name);
+        }
+        let abroad = node.cluster.reaches(Address::Room(&self.name));
+        let is_news = (inside.told > 0 || abroad) && !inside.contains_user(one.uid());
+        if is_news {
+            inside.announce(&self.name, Presence::Left, member, node);
+        }
+        is_news && abroad
+    }
+
+    /// Has the other nodes tell theirs. No lock of a room is held meanwhile: theirs are taken.
+    fn announce_abroad(&self, abroad: bool, presence: Presence, member: Member, node: &Node) {
+        if abroad {
+            node.cluster.publish(Address::Room(&self.name), Parcel::Presence { presence, member });
         }
     }
 
@@ -418,11 +434,20 @@ impl Inside {
         }
     }
 
-    fn announce<P: Push>(&self, push: &P, sending: Sending<'_>) {
+    /// Tells those of this node who wish to be told.
+    fn announce(&self, room: &str, presence: Presence, member: &Member, node: &Node) {
+        let (room, member) = (room.to_owned(), member.clone());
+        match presence {
+            Presence::Joined => self.tell_all(&Joined { room, member }, node),
+            Presence::Left => self.tell_all(&Left { room, member }, node),
+        }
+    }
+
+    fn tell_all<P: Push>(&self, push: &P, node: &Node) {
         let mut broadcast = Broadcast::new(push);
         for seat in self.members.values().filter(|seat| seat.is_told) {
             // One who cannot be told is on the way out.
-            let _ = sending.send(&mut broadcast, &*seat.member);
+            let _ = node.send(&mut broadcast, &*seat.member);
         }
     }
 }

@@ -14,7 +14,8 @@ pub use self::bound::Bound;
 use self::site::Page;
 pub(crate) use self::site::Site;
 use crate::{
-    Dispatcher, Duplicates, Error, Result, Service,
+    Dispatcher, Duplicates, Error, Memory, Result, Service, Syntax,
+    cluster::{Alone, Enter},
     endpoint::{Door, Endpoint},
     handshake::Origins,
     node::{Limits, Node},
@@ -53,12 +54,14 @@ pub struct Server<D> {
     origins: Origins,
     path: Cow<'static, str>,
     others: Vec<Other>,
+    cluster: Arc<dyn Enter>,
     pages: HashMap<Cow<'static, str>, Page>,
 }
 
 /// An endpoint beside the first, which gets its node when all is configured.
 struct Other {
     path: Cow<'static, str>,
+    syntax: &'static Syntax,
     open: Box<dyn FnOnce(Arc<Node>, Origins) -> Arc<dyn Door> + Send + Sync>,
 }
 
@@ -77,6 +80,7 @@ impl<D: Dispatcher> Server<D> {
             origins: Origins::default(),
             path: Cow::Borrowed(PATH),
             others: Vec::new(),
+            cluster: Arc::new(Alone),
             pages: HashMap::new(),
         }
     }
@@ -101,9 +105,10 @@ impl<D: Dispatcher> Server<D> {
     /// let server = Server::new(Game).endpoint("/admin", Admin);
     /// # let _ = server;
     /// ```
-    pub fn endpoint(mut self, path: impl Into<Cow<'static, str>>, dispatcher: impl Dispatcher) -> Self {
+    pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
+        let syntax = const { &O::SYNTAX };
         let open = Box::new(|node, origins| Arc::new(Endpoint::new(dispatcher, node, origins)) as _);
-        self.others.push(Other { path: path.into(), open });
+        self.others.push(Other { path: path.into(), syntax, open });
         self
     }
 
@@ -171,6 +176,13 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Makes this server a node of a cluster: rooms, users and everybody are then those of all its nodes. Without it the
+    /// server is alone.
+    pub fn cluster(mut self, cluster: &Memory) -> Self {
+        self.cluster = Arc::new(cluster.clone());
+        self
+    }
+
     /// How long the header of a request may take: 10 s by default.
     pub fn handshake_within(mut self, limit: Duration) -> Self {
         self.limits.handshake = limit.min(LONGEST);
@@ -233,11 +245,17 @@ impl<D: Dispatcher> Server<D> {
 
     /// The endpoint of the first dispatcher, and all that is served.
     pub(crate) fn into_parts(self) -> (Arc<Endpoint<D>>, Site) {
-        let node = Node::new(self.limits);
+        let mut syntaxes = vec![const { &D::SYNTAX }];
+        for Other { syntax, .. } in &self.others {
+            if !syntaxes.contains(syntax) {
+                syntaxes.push(syntax);
+            }
+        }
+        let node = Node::new(self.limits, syntaxes, &*self.cluster);
         let mut doors: HashMap<_, _> = self
             .others
             .into_iter()
-            .map(|Other { path, open }| (path, open(Arc::clone(&node), self.origins.clone())))
+            .map(|Other { path, open, .. }| (path, open(Arc::clone(&node), self.origins.clone())))
             .collect();
         let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins));
         doors.insert(self.path, Arc::clone(&first) as _);

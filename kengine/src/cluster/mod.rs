@@ -1,0 +1,88 @@
+//! Nodes that know of each other: the directory of who is where, and the bus for what they send each other.
+//!
+//! What a node tells the cluster it notes and goes on: nothing here waits but what returns a future, and no message of
+//! a player's does.
+
+mod alone;
+mod memory;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+pub(crate) use self::alone::Alone;
+pub use self::memory::Memory;
+use crate::{
+    Close, ConnectionId, Duplicates, Member, Syntax, Uid,
+    hub::{Audience, Presence},
+    node::Node,
+    outbox::Key,
+};
+
+/// A node's handle on its cluster: directory and bus in one.
+pub(crate) trait Cluster: fmt::Debug + Send + Sync {
+    /// Whether some other node may have somebody at this address: without one nothing is encoded for the bus.
+    fn reaches(&self, to: Address<'_>) -> bool;
+
+    /// Puts a parcel on the bus, for the other nodes; in order per sender and address, each at most once.
+    fn publish(&self, to: Address<'_>, parcel: Parcel);
+
+    /// This node has somebody in the room from now on.
+    fn subscribe(&self, room: &str);
+
+    /// It has nobody there any more.
+    fn unsubscribe(&self, room: &str);
+
+    /// Waits until what is sent to the room reaches this node.
+    fn subscribed<'a>(&'a self, room: &'a str) -> Later<'a, Result<(), Unavailable>>;
+
+    /// A connection of this node claims the uid. Whoever is not to have it, here or on another node, is told by
+    /// [`Node::lose`].
+    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates);
+
+    /// That connection has ended; a claim that is newer stays.
+    fn release(&self, uid: &Uid, connection: ConnectionId);
+
+    /// Asks the other nodes who is in a room.
+    fn members<'a>(&'a self, room: &'a str) -> Later<'a, Gathered>;
+}
+
+/// What comes in time.
+pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whom something on the bus is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Address<'a> {
+    Room(&'a str),
+    User(&'a str),
+    Everybody,
+}
+
+/// Something on the bus.
+#[derive(Clone, Debug)]
+pub(crate) enum Parcel {
+    /// A push, encoded in each syntax that the sending node's endpoints have.
+    Push { frames: Arc<[(Syntax, Bytes)]>, key: Option<Key>, audience: Audience },
+    /// A user has come to the room or gone, for those who are told.
+    Presence { presence: Presence, member: Member },
+    /// The user's connection is to be closed.
+    Kick(Close),
+}
+
+/// What other nodes answered.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) members: Vec<Member>,
+    /// Some did not answer in time.
+    pub(crate) is_partial: bool,
+}
+
+/// The cluster cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable;
+
+/// A cluster that a node can be part of.
+pub(crate) trait Enter: fmt::Debug + Send + Sync {
+    /// Makes a node part of it. The node is not complete yet, and is looked at only when something is sent to it.
+    fn enter(&self, node: std::sync::Weak<Node>) -> Arc<dyn Cluster>;
+}
