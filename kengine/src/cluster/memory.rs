@@ -161,13 +161,11 @@ impl Cluster for Entered {
         let claim = Claim { node: self.number, connection };
         let mut claims = self.shared.claims();
         let earlier = claims.get(uid).copied().filter(|earlier| earlier.node != self.number);
-        let loser = match (earlier, duplicates) {
-            (Some(_), Duplicates::Refuse) => Some(claim),
-            _ => {
-                claims.insert(uid.clone(), claim);
-                earlier
-            }
-        };
+        let is_refused = earlier.is_some() && duplicates == Duplicates::Refuse;
+        if !is_refused {
+            claims.insert(uid.clone(), claim);
+        }
+        let loser = if is_refused { Some(claim) } else { earlier };
         drop(claims);
         let Some(loser) = loser else { return };
         let node = self.shared.nodes().get(&loser.node).and_then(Weak::upgrade);
