@@ -223,7 +223,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// What is configured and could never be found, each in words.
-    fn mistakes(&self) -> Vec<String> {
+    pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut paths: Vec<_> = self.pages.keys().chain([&self.path]).map(|path| &**path).collect();
         paths.sort_unstable();
         let mut mistakes: Vec<_> = paths.into_iter().filter_map(mistaken_path).collect();
@@ -245,6 +245,13 @@ impl<D: Dispatcher> Server<D> {
             tracing::error!("{mistake}");
         }
         Service::new(self.into_endpoint())
+    }
+}
+
+impl<D: Dispatcher> From<D> for Server<D> {
+    /// [`Server::new`].
+    fn from(dispatcher: D) -> Self {
+        Self::new(dispatcher)
     }
 }
 

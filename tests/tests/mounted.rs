@@ -200,7 +200,7 @@ async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
     let service = Server::new(Guests::default()).into_service();
     let gate = Gate::default();
     let held = gate.clone();
-    let hold = from_fn(move |request: Request, next: Next| {
+    let late = from_fn(move |request: Request, next: Next| {
         let gate = held.clone();
         async move {
             let response = next.run(request).await;
@@ -208,7 +208,7 @@ async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
             response
         }
     });
-    let (address, serving) = serve(router(&service).layer(hold)).await;
+    let (address, serving) = serve(router(&service).layer(late)).await;
     let mut http = HttpClient::connect(address).await;
     http.send(&Upgrade::new(address).bytes()).await;
     gate.arrived(1).await;
