@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Then send `{"method":"chat","message":{"greeting":"hello"}}` to `ws://127.0.0.1:8000/ws` with any WebSocket
-//! client: it answers `"hey, you said: hello"`.
+//! client: it answers `"hey, you said: hello"`. `test.rs` beside it says the same without a network.
 
 use kengine::Server;
 use serde::Deserialize;
@@ -29,3 +29,6 @@ impl Game {
 async fn main() -> kengine::Result<()> {
     Server::new(Game).bind("127.0.0.1:8000").await?.serve().await
 }
+
+#[cfg(test)]
+mod test;

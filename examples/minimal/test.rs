@@ -1,73 +1,27 @@
-//! What the README promises to somebody who starts: its program, in a crate of its own, with the dependencies that it
-//! names, answers; and what it says of the chat's answers is so.
+//! The game without a network: its dispatcher, served over memory.
 
-use std::{fs, path::Path};
+use kengine::testing;
+use serde_json::json;
 
-use futures_util::{SinkExt, StreamExt};
-use kengine_examples::{Program, build, free_port};
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use super::Game;
 
-const README: &str = include_str!("../../README.md");
-
-/// The text of the README's first block of this kind.
-fn snippet(kind: &str) -> &'static str {
-    let start = README.find(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in the README"));
-    let (_, rest) = README[start..].split_once('\n').unwrap();
-    rest.split_once("```").unwrap().0
-}
-
-#[test]
-fn the_readme_begins_with_this_example() {
-    let program = include_str!("main.rs").split_once("\n\n").unwrap().1;
-    assert_eq!(program, snippet("rust,no_run"));
+#[tokio::test]
+async fn a_greeting_is_answered() {
+    let game = testing::serve(Game);
+    let mut player = game.connect("/ws").await.unwrap();
+    let answer: String = player.request("chat", &json!({ "greeting": "hello" })).await.unwrap();
+    assert_eq!(answer, "hey, you said: hello");
+    // And as any client writes it.
+    player.send_text(r#"{"method":"chat","message":{"greeting":"hello"}}"#).await;
+    assert_eq!(player.next_text().await.as_deref(), Some(r#""hey, you said: hello""#));
 }
 
 #[tokio::test]
-async fn the_readmes_program_runs_in_a_crate_of_its_own() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = examples.parent().unwrap();
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer");
-    fs::create_dir_all(home.join("src")).unwrap();
-    let kengine = root.join("kengine").display().to_string();
-    let dependencies = snippet("toml");
-    assert!(
-        dependencies.contains("../kengine/kengine"),
-        "the README no longer names the path that is replaced here"
-    );
-    let dependencies = dependencies.replace("../kengine/kengine", &kengine);
-    let package = "[workspace]\n[package]\nname = \"newcomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-    fs::write(home.join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
-    // The versions that everything else here is built with.
-    fs::copy(root.join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
-    // Any port will do for a test.
-    let program = snippet("rust,no_run");
-    let bind = r#".bind("127.0.0.1:8000").await?"#;
-    assert!(program.contains(bind), "the README's program no longer binds where it is replaced here");
-    let port = free_port();
-    let program = program.replace(bind, &format!(r#".bind("127.0.0.1:{port}").await?"#));
-    fs::write(home.join("src/main.rs"), program).unwrap();
-
-    let target = home.join("target");
-    build(&home, &["--bin", "newcomer", "--target-dir", target.to_str().unwrap()]);
-    let newcomer = Program::run(&target.join("debug/newcomer"), port).await;
-    let (mut player, _) = connect_async(newcomer.url()).await.unwrap();
-    player.send(Message::text(r#"{"method":"chat","message":{"greeting":"hello"}}"#)).await.unwrap();
-    assert_eq!(player.next().await.unwrap().unwrap(), Message::text(r#""hey, you said: hello""#));
-}
-
-#[tokio::test]
-async fn the_readmes_conversation_is_true() {
-    let program = Program::start("chat").await;
-    let (mut player, _) = connect_async(program.url()).await.unwrap();
-    let mut answers = 0;
-    for line in snippet("text").lines() {
-        match line.split_once(' ').unwrap() {
-            (">", sent) => player.send(Message::text(sent)).await.unwrap(),
-            (_, answer) => {
-                assert_eq!(player.next().await.unwrap().unwrap(), Message::text(answer));
-                answers += 1;
-            }
-        }
-    }
-    assert!(answers > 0);
+async fn what_is_no_greeting_is_told_so() {
+    let game = testing::serve(Game);
+    let mut player = game.connect("/ws").await.unwrap();
+    let failure = player.request::<String>("chat", &json!({ "greeting": 7 })).await.unwrap_err();
+    assert_eq!(failure.code, "invalid_message");
+    let failure = player.request::<String>("chta", &()).await.unwrap_err();
+    assert_eq!(failure.to_string(), "no route is named `chta` (unknown_method)");
 }

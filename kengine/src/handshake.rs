@@ -194,7 +194,7 @@ pub(crate) fn upgrade<D: Dispatcher>(
             Err(refusal) => Err(refusal),
         };
         match accepted {
-            Ok((Admitted { response, upgraded, seat }, session)) => {
+            Ok((Admitted { response, upgraded, seat, .. }, session)) => {
                 let connection =
                     Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
                 // Boxed: what the opening needs is not kept by the life that follows.
@@ -218,6 +218,7 @@ pub(crate) fn upgrade<D: Dispatcher>(
 /// What a request is answered with if `#[accept]` agrees.
 struct Admitted {
     response: Response<Body>,
+    subprotocol: Option<&'static str>,
     upgraded: OnUpgrade,
     seat: Seat,
 }
@@ -239,7 +240,7 @@ fn admit<D>(endpoint: &Endpoint<D>, request: &mut Request<()>) -> Result<Admitte
         let subprotocol = HeaderValue::from_static(subprotocol);
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    Ok(Admitted { response, upgraded, seat })
+    Ok(Admitted { response, subprotocol, upgraded, seat })
 }
 
 /// A place in the node, or why there is none.
@@ -250,16 +251,17 @@ pub(crate) fn seat<D>(endpoint: &Endpoint<D>) -> Result<Seat, Refusal> {
     })
 }
 
-/// Decides on a request whose transport is there already, by everything that [`upgrade`] decides by.
+/// Decides on a request whose transport is there already, by everything that [`upgrade`] decides by; also on the
+/// subprotocol.
 pub(crate) async fn enter<D: Dispatcher>(
     endpoint: &Endpoint<D>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<(D::Session, Seat), Refusal> {
-    let Admitted { seat, .. } = admit(endpoint, &mut request)?;
+) -> Result<(D::Session, Seat, Option<&'static str>), Refusal> {
+    let Admitted { seat, subprotocol, .. } = admit(endpoint, &mut request)?;
     let (parts, ()) = request.into_parts();
     let session = accept(endpoint, &Handshake::new(parts.uri, parts.headers, peer)).await?;
-    Ok((session, seat))
+    Ok((session, seat, subprotocol))
 }
 
 /// Lets the dispatcher decide, within the time for a handshake.

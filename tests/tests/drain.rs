@@ -2,12 +2,11 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::{Connection, Push, SendError, Server};
+use kengine::{Connection, Handshake, Push, Refusal, SendError, Server};
 use kengine_tests::{
-    Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, Upgrade, Watched, every_row, within,
+    Chat, Client, ClientFrame, End, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade, Watched,
+    every_row, within,
 };
-#[cfg(unix)]
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Handlers that a drain has to wait for.
 #[derive(Clone, Default)]
@@ -215,7 +214,7 @@ async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_lef
             .map(|_| {
                 tokio::spawn(async move {
                     let mut http = match tokio::net::TcpStream::connect(address).await {
-                        Ok(stream) => kengine_tests::HttpClient::over(stream),
+                        Ok(stream) => HttpClient::over(stream),
                         // It came after the end.
                         Err(_) => return,
                     };
@@ -242,36 +241,36 @@ async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_lef
     }
 }
 
-/// A handshake that was accepted, but is no connection yet, when the drain looks who is here.
-#[cfg(unix)]
-#[tokio::test]
-async fn who_is_on_the_way_in_when_the_drain_begins_is_told_too() {
-    let mut server = TestServer::start(Server::new(Lobby)).await;
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await.expect("a server that listens");
-    // Answered once, the socket is known to wait for the next request.
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a server that reads");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"ok\n") {
-        assert!(within("health", stream.read_buf(&mut answer)).await.expect("an answer") > 0);
-    }
-    // Both are ready at once, this test first: so it is the server's next step but one to take the handshake, and
-    // its next but two to begin the drain.
-    let (mut bell, mut ear) = tokio::net::UnixStream::pair().expect("a pair of sockets");
-    bell.write_all(b"!").await.expect("room for a byte");
-    let request = Upgrade::new(server.address()).bytes();
-    assert_eq!(stream.try_write(&request).expect("room for a request"), request.len());
-    ear.read_u8().await.expect("a byte");
-    server.shut_down();
+/// Lets nobody in before its gate is opened.
+#[derive(Clone, Default)]
+struct Door {
+    gate: Gate,
+}
 
-    let mut http = kengine_tests::HttpClient::over(stream);
-    let status = http.response(false).await.status;
-    if status == 101 {
-        let mut client = http.into_websocket();
-        assert_eq!(client.frame().await, "close 4000");
-        client.answer_close(4000).await;
-    } else {
-        assert_eq!(status, 503);
+#[kengine::dispatcher]
+impl Door {
+    #[accept]
+    async fn enter(&self, _handshake: &Handshake) -> Result<(), Refusal> {
+        self.gate.pass().await;
+        Ok(())
     }
+
+    #[route]
+    async fn never(&self) {}
+}
+
+#[tokio::test]
+async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
+    let door = Door::default();
+    let mut server = TestServer::start(Server::new(door.clone())).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    http.send(&Upgrade::new(server.address()).bytes()).await;
+    door.gate.arrived(1).await;
+    server.shut_down();
+    draining(&server).await;
+    door.gate.open(1);
+    let refused = http.response(false).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
     server.ended().await;
 }
 

@@ -3,12 +3,19 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    routing::get,
+};
+use futures_util::FutureExt;
 use kengine::{Connection, Push, Server, Service};
 use kengine_tests::{
-    Chat, Client, ClientFrame, HttpClient, Lobby, RawClient, Upgrade, every_row, segment, within,
+    Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, Upgrade, every_row, segment, within,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -185,4 +192,65 @@ async fn the_kernel_hides_no_slow_reader_of_a_router() {
     drop((slow, other));
     service.drain().await;
     end(serving).await;
+}
+
+/// Accepted, but no connection yet, when the drain looks who is here.
+#[tokio::test]
+async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
+    let service = Server::new(Guests::default()).into_service();
+    let gate = Gate::default();
+    let held = gate.clone();
+    let late = from_fn(move |request: Request, next: Next| {
+        let gate = held.clone();
+        async move {
+            let response = next.run(request).await;
+            gate.pass().await;
+            response
+        }
+    });
+    let (address, serving) = serve(router(&service).layer(late)).await;
+    let mut http = HttpClient::connect(address).await;
+    http.send(&Upgrade::new(address).bytes()).await;
+    gate.arrived(1).await;
+    let mut drain = Box::pin(service.drain());
+    // Polled once, it has begun; and it waits for whoever has a seat.
+    assert!((&mut drain).now_or_never().is_none(), "it did not wait");
+    gate.open(1);
+    assert_eq!(http.response(false).await.status, 101);
+    let mut client = http.into_websocket();
+    assert_eq!(client.frame().await, "close 4000");
+    client.answer_close(4000).await;
+    within("the drain", drain).await;
+    end(serving).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_answers_otherwise_does_not_hold_the_drain_up() {
+    let rows = [
+        ("the time for a handshake", (Duration::from_secs(10), Duration::MAX)),
+        ("the deadline of the drain", (Duration::MAX, Duration::from_secs(10))),
+    ];
+    every_row(rows, async |(handshake_within, drain_within)| {
+        let server =
+            Server::new(Guests::default()).handshake_within(handshake_within).drain_within(drain_within);
+        let service = server.into_service();
+        let gate = Gate::default();
+        let held = gate.clone();
+        let never = from_fn(move |request: Request, next: Next| {
+            let gate = held.clone();
+            async move {
+                // What it is answered with is kept, and never sent.
+                let _accepted = next.run(request).await;
+                gate.pass().await;
+                "no game today"
+            }
+        });
+        let (address, serving) = serve(router(&service).layer(never)).await;
+        let mut http = HttpClient::connect(address).await;
+        http.send(&Upgrade::new(address).bytes()).await;
+        gate.arrived(1).await;
+        within("the drain", service.drain()).await;
+        end(serving).await;
+    })
+    .await;
 }

@@ -127,7 +127,7 @@ impl Game {
 }
 
 fn serve() -> Served<Game> {
-    testing::serve(Server::new(Game::default()))
+    testing::serve(Game::default())
 }
 
 /// The words of a panic.
@@ -145,7 +145,9 @@ async fn a_token_comes_by_query_header_or_subprotocol() {
     assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
     let mut bob = game.connect("/ws").header("X-Token", "bob").await.unwrap();
     assert_eq!(bob.request::<String>("name", &()).await.unwrap(), "bob");
-    let mut eve = game.connect("/ws").subprotocol("kengine.v1.json").subprotocol("eve").await.unwrap();
+    assert_eq!(bob.subprotocol(), None);
+    let mut eve = game.connect("/ws").subprotocol("eve").subprotocol("kengine.v1.json").await.unwrap();
+    assert_eq!(eve.subprotocol(), Some("kengine.v1.json"));
     assert_eq!(eve.request::<String>("name", &()).await.unwrap(), "eve");
     let mut max = game.connect_as(Player { name: "max".to_owned() }).await.unwrap();
     assert_eq!(max.push::<Welcome>().await, Welcome { name: "max".to_owned() });
@@ -178,6 +180,13 @@ async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
     assert!(
         panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is no name")
     );
+}
+
+#[tokio::test]
+async fn what_no_request_could_find_is_a_mistake_of_the_test() {
+    let words =
+        panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
+    assert!(words.starts_with("`ws` is no path: write `/ws`; `x` is no origin: "), "{words}");
 }
 
 #[tokio::test]
@@ -309,12 +318,68 @@ async fn a_wait_that_is_given_up_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_may_take_as_long_as_the_test_says() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.push::<Welcome>().await;
+    for minutes in [1, 2, 60, 23 * 60] {
+        let begun = Instant::now();
+        let wait = Duration::from_secs(minutes * 60);
+        assert!(timeout(wait, ada.next_text()).await.is_err(), "{minutes} minutes");
+        assert_eq!(begun.elapsed(), wait);
+    }
+    assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_tells_that_all_before_it_was_read() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.notify("think", &3).await;
+    ada.notify("echo", "x").await;
+    let begun = Instant::now();
+    ada.ping().await;
+    ada.ping().await;
+    assert_eq!(begun.elapsed().as_secs(), 0, "no handler is waited for");
+    ada.push::<Welcome>().await;
+    assert_eq!(ada.next_text().await.as_deref(), Some("3"));
+    assert_eq!(ada.next_text().await.as_deref(), Some(r#""x""#));
+    ada.notify("leave_me", &()).await;
+    let words = panics(ada.ping()).await;
+    assert!(
+        words.starts_with("the connection ended before a pong came: it was closed with 4501 "),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_can_be_sent_when_the_connection_has_ended() {
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.notify("leave_me", &()).await;
+    ada.closed().await;
+    let ended = r#"cannot be sent, the connection has ended: it was closed with 4501 "as you wish""#;
+    assert_eq!(panics(ada.notify("note", &())).await, format!("`note` {ended}"));
+    assert_eq!(panics(ada.send_text("x")).await, format!("a text message {ended}"));
+    assert_eq!(panics(ada.send_binary(b"x")).await, format!("a binary message {ended}"));
+    assert_eq!(panics(ada.heartbeat()).await, format!("a heartbeat {ended}"));
+    assert_eq!(panics(ada.ping()).await, format!("a ping {ended}"));
+    assert_eq!(ada.request::<()>("note", &()).await.unwrap_err().code, "closed");
+
+    let mut bob = game.connect("/ws?uid=bob").await.unwrap();
+    bob.close(CloseCode::NORMAL, "").await;
+    let words = panics(bob.notify("note", &())).await;
+    assert_eq!(words, "`note` cannot be sent, this client has closed the connection");
+    assert_eq!(game.dispatcher().noted.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_for_what_never_comes_fails_with_words() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let words = panics(ada.push::<Step>()).await;
     assert!(
-        words.starts_with("waited 60s for a push `step`, and 1 other messages came, the last text "),
+        words.starts_with("waited 86400s for a push `step`, and 1 other messages came, the last text "),
         "{words}"
     );
     ada.patience(Duration::from_secs(3600));
@@ -363,14 +428,38 @@ async fn a_drain_closes_everyone_with_4000() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("think", &3).await;
-    // Long enough that it is read.
-    ada.stay(Duration::from_secs(1)).await;
+    ada.ping().await;
     let ((), ()) = tokio::join!(game.drain(), async {
         ada.push::<Welcome>().await;
         assert_eq!(ada.next_text().await.as_deref(), Some("3"), "what was read is answered");
         assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);
     });
     assert_eq!(game.connect("/ws?uid=bob").await.unwrap_err().status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_has_to_attend_to_a_client_that_is_closed() {
+    let game = serve();
+    let begun = Instant::now();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    let mut bob = game.connect("/ws?uid=bob").await.unwrap();
+    bob.notify("leave_me", &()).await;
+    // A moment in which everybody else does all that can be done.
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(game.dispatcher().gone.lock().unwrap().len(), 1, "he is waited for");
+    game.drain().await;
+    assert_eq!(begun.elapsed().as_millis(), 1, "she is waited for");
+    let bye = kengine::Close::new(CloseCode::KICKED, "as you wish");
+    let reasons = [("bob", DisconnectReason::Server(bye)), ("ada", DisconnectReason::Draining)];
+    assert_eq!(
+        *game.dispatcher().gone.lock().unwrap(),
+        reasons.map(|(name, reason)| (name.to_owned(), reason))
+    );
+    // What was sent to them is theirs.
+    assert_eq!(ada.push::<Welcome>().await.name, "ada");
+    assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);
+    assert_eq!(bob.push::<Welcome>().await.name, "bob");
+    assert_eq!(bob.closed().await.unwrap().code(), CloseCode::KICKED);
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,7 +495,7 @@ impl Flat {
 
 #[tokio::test]
 async fn requests_have_the_form_that_the_dispatcher_takes() {
-    let game = testing::serve(Server::new(Flat));
+    let game = testing::serve(Flat);
     let mut ada = game.connect("/ws").await.unwrap();
     assert_eq!(ada.request::<u32>("step", &Step { number: 7 }).await.unwrap(), 7);
     assert_eq!(ada.push::<Turn>().await, Turn { number: 7 });

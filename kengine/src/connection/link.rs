@@ -396,6 +396,7 @@ impl Link {
     fn begin_close(&mut self, close: Option<&Close>) {
         encoder::close(&mut self.out, close);
         self.enter(match self.input_end {
+            _ if self.stream.keeps_what_was_written() => Phase::Last,
             None => Phase::AwaitClose,
             Some(InputEnd::Violated(_)) => Phase::Break,
             Some(InputEnd::Closed(_) | InputEnd::Silent) => Phase::Last,

@@ -92,6 +92,12 @@ impl Stream {
         }
     }
 
+    /// Whether the peer gets all that was written though we leave at once. A socket's would lose our close frame if we
+    /// left bytes of it unread (RFC 6455, section 7.1.1).
+    pub(crate) fn keeps_what_was_written(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     /// Makes the drop of this stream a reset, so that what the peer never read does not linger in the kernel.
     pub(crate) fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {

@@ -263,7 +263,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// What is configured and could never be found, each in words.
-    fn mistakes(&self) -> Vec<String> {
+    pub(crate) fn mistakes(&self) -> Vec<String> {
         let others = self.others.iter().map(|other| &other.path);
         let mut endpoints: Vec<_> = others.chain([&self.path]).map(|path| &**path).collect();
         endpoints.sort_unstable();
@@ -293,6 +293,13 @@ impl<D: Dispatcher> Server<D> {
         }
         let (first, site) = self.into_parts();
         Service::new(first, site)
+    }
+}
+
+impl<D: Dispatcher> From<D> for Server<D> {
+    /// [`Server::new`].
+    fn from(dispatcher: D) -> Self {
+        Self::new(dispatcher)
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::wire;
@@ -24,6 +24,8 @@ use crate::{Close, CloseCode, Push, Syntax};
 
 /// How long a wait may take unless the test says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take by a clock that has left the machine's behind, as a paused one does.
+const PATIENCE_WHILE_PAUSED: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is read at once, in bytes.
 const READ: usize = 4 * 1024;
 
@@ -33,12 +35,33 @@ const READ: usize = 4 * 1024;
 /// Every wait may be given up and begun again, by `tokio::time::timeout` or in `select!`: what had come is kept, and
 /// what had been sent in part is sent on.
 ///
-/// A wait for what never comes fails with words instead of hanging: when the connection ends, or when
-/// nothing came for a minute of tokio's clock ([`patience`](Self::patience)).
+/// A wait for what never comes fails with words instead of hanging: when the connection ends, or when it did not
+/// come for a minute. Where tokio's clock is paused minutes pass in no time, and it is a day of that clock: so a test
+/// may wait by `tokio::time::timeout` for as long as its game takes. [`patience`](Self::patience) sets another time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use kengine::testing;
+/// use tokio::time::timeout;
+/// # struct Game;
+/// # #[kengine::dispatcher]
+/// # impl Game { #[route] async fn ping(&self) {} }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let game = testing::serve(Game);
+/// let mut ada = game.connect("/ws").await?;
+/// let quiet = timeout(Duration::from_secs(3600), ada.next_text()).await;
+/// assert!(quiet.is_err(), "nobody has anything to say for an hour");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Client {
     stream: DuplexStream,
     syntax: Syntax,
     heartbeat: Cow<'static, str>,
+    subprotocol: Option<&'static str>,
     /// Frames that the server has not taken yet.
     out: Vec<u8>,
     /// The start of a frame whose rest is to come.
@@ -49,7 +72,11 @@ pub struct Client {
     closing: bool,
     ended: Option<End>,
     next_id: u64,
-    patience: Duration,
+    /// The number of the last ping, and that of the last one that was answered.
+    pinged: u64,
+    ponged: u64,
+    /// The default depends on the clock.
+    patience: Option<Duration>,
 }
 
 /// A message of the server's.
@@ -114,24 +141,52 @@ struct Reply {
 }
 
 impl Client {
-    pub(super) fn new(stream: DuplexStream, syntax: Syntax, heartbeat: Cow<'static, str>) -> Self {
+    pub(super) fn new(
+        stream: DuplexStream,
+        syntax: Syntax,
+        heartbeat: Cow<'static, str>,
+        subprotocol: Option<&'static str>,
+    ) -> Self {
         Self {
             stream,
             syntax,
             heartbeat,
+            subprotocol,
             out: Vec::new(),
             received: Vec::new(),
             inbox: VecDeque::new(),
             closing: false,
             ended: None,
             next_id: 1,
-            patience: PATIENCE,
+            pinged: 0,
+            ponged: 0,
+            patience: None,
         }
     }
 
-    /// How long a wait of this client may take before it fails: a minute by default.
+    /// How long a wait of this client may take before it fails, by tokio's clock.
     pub fn patience(&mut self, patience: Duration) {
-        self.patience = patience;
+        self.patience = Some(patience);
+    }
+
+    /// The subprotocol that the server chose of those that were [offered](super::Connect::subprotocol): none when
+    /// none was.
+    ///
+    /// ```
+    /// # use kengine::testing;
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let game = testing::serve(Game);
+    /// let ada = game.connect("/ws").subprotocol("a token").subprotocol("kengine.v1.json").await?;
+    /// assert_eq!(ada.subprotocol(), Some("kengine.v1.json"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol
     }
 
     /// Sends a request with an id and waits for its answer. Pushes, and whatever else comes before it, are kept.
@@ -172,8 +227,10 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// When the message cannot be written as JSON.
+    /// When the message cannot be written as JSON, or nothing can be sent because the connection has ended, as far as
+    /// this client has read, or was closed by it.
     pub async fn notify(&mut self, route: &str, message: &(impl Serialize + ?Sized)) {
+        self.assert_open(&format!("`{route}`"));
         let text = compose(self.syntax, route, message, None);
         self.send(OpCode::Text, text.as_bytes()).await;
     }
@@ -198,20 +255,68 @@ impl Client {
     }
 
     /// Sends a text message as it is.
+    ///
+    /// # Panics
+    ///
+    /// When the connection has ended, as [`notify`](Self::notify).
     pub async fn send_text(&mut self, text: &str) {
+        self.assert_open("a text message");
         self.send(OpCode::Text, text.as_bytes()).await;
     }
 
     /// Sends a binary message as it is.
+    ///
+    /// # Panics
+    ///
+    /// When the connection has ended, as [`notify`](Self::notify).
     pub async fn send_binary(&mut self, bytes: &[u8]) {
+        self.assert_open("a binary message");
         self.send(OpCode::Binary, bytes).await;
     }
 
     /// Sends the heartbeat, `p` unless [`Server::heartbeat`](crate::Server::heartbeat) says otherwise. Its answer comes
     /// to [`next_text`](Self::next_text).
+    ///
+    /// # Panics
+    ///
+    /// When the connection has ended, as [`notify`](Self::notify).
     pub async fn heartbeat(&mut self) {
+        self.assert_open("a heartbeat");
         let heartbeat = self.heartbeat.clone();
         self.send(OpCode::Text, heartbeat.as_bytes()).await;
+    }
+
+    /// Sends a ping and waits for its pong. All that was sent before it has been read then; what a handler still runs
+    /// for, or waits behind it, is not answered yet.
+    ///
+    /// ```
+    /// # use kengine::testing;
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn think(&self) -> u8 { tokio::task::yield_now().await; 42 } }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let game = testing::serve(Game);
+    /// let mut ada = game.connect("/ws").await?;
+    /// ada.notify("think", &()).await;
+    /// // Without it the drain could begin before her message was read.
+    /// ada.ping().await;
+    /// game.drain().await;
+    /// assert_eq!(ada.next_text().await.as_deref(), Some("42"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the connection has ended or ends before, or there is no pong for too long.
+    pub async fn ping(&mut self) {
+        self.assert_open("a ping");
+        self.pinged += 1;
+        let number = self.pinged;
+        self.send(OpCode::Ping, &number.to_be_bytes()).await;
+        let ponged = self.wait("a pong", |client| (client.ponged >= number).then_some(())).await;
+        ponged.unwrap_or_else(|end| panic!("{}", ended("a pong", &end)));
     }
 
     /// The next text message that nothing else has taken, as it came; `None` when the connection has ended.
@@ -244,7 +349,7 @@ impl Client {
         let _ = timeout(time, never).await;
     }
 
-    /// Sends a close frame; [`closed`](Self::closed) tells what the server answers. What is sent after it goes nowhere.
+    /// Sends a close frame; [`closed`](Self::closed) tells what the server answers. Nothing can be sent after it.
     pub async fn close(&mut self, code: CloseCode, reason: impl Into<Cow<'static, str>>) {
         let close = Close::new(code, reason);
         let payload = [&code.get().to_be_bytes(), close.reason().as_bytes()].concat();
@@ -274,29 +379,48 @@ impl Client {
 
     /// Takes the first message in which `look` finds what it looks for.
     async fn take<T>(&mut self, what: &str, look: impl Fn(&Message) -> Option<T>) -> Result<T, End> {
-        let patience = self.patience;
-        let mut impatience = pin!(sleep(patience));
         let mut seen = 0;
+        let next = |client: &mut Self| {
+            while let Some(message) = client.inbox.get(seen) {
+                if let Some(found) = look(message) {
+                    client.inbox.remove(seen);
+                    return Some(found);
+                }
+                seen += 1;
+            }
+            None
+        };
+        self.wait(what, next).await
+    }
+
+    /// Reads until `look` finds what it looks for.
+    async fn wait<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> Result<T, End> {
+        let mut impatience = pin!(impatience(self.patience));
         poll_fn(|cx| {
             loop {
-                while let Some(message) = self.inbox.get(seen) {
-                    if let Some(found) = look(message) {
-                        self.inbox.remove(seen);
-                        return Poll::Ready(Ok(found));
-                    }
-                    seen += 1;
+                if let Some(found) = look(self) {
+                    return Poll::Ready(Ok(found));
                 }
                 if let Some(end) = &self.ended {
                     return Poll::Ready(Err(end.clone()));
                 }
                 if self.poll_read(cx, Pings::Answered).is_pending() {
-                    let given_up = impatience.as_mut().poll(cx).is_ready();
-                    assert!(!given_up, "waited {patience:?} for {what}, and {}", self.inbox_in_words());
-                    return Poll::Pending;
+                    return impatience
+                        .as_mut()
+                        .poll(cx)
+                        .map(|waited| panic!("waited {waited:?} for {what}, and {}", self.inbox_in_words()));
                 }
             }
         })
         .await
+    }
+
+    /// What a test sends where nothing can be sent is a mistake in it.
+    fn assert_open(&self, what: &str) {
+        if let Some(end) = &self.ended {
+            panic!("{what} cannot be sent, the connection has ended: {end}");
+        }
+        assert!(!self.closing, "{what} cannot be sent, this client has closed the connection");
     }
 
     /// What a wait in vain has to say of what came instead.
@@ -378,6 +502,7 @@ impl Client {
         const TEXT: u8 = OpCode::Text as u8;
         const BINARY: u8 = OpCode::Binary as u8;
         const PING: u8 = OpCode::Ping as u8;
+        const PONG: u8 = OpCode::Pong as u8;
         const CLOSE: u8 = OpCode::Close as u8;
         match opcode {
             TEXT => {
@@ -387,6 +512,10 @@ impl Client {
             BINARY => self.inbox.push_back(Message::Binary(payload)),
             PING if pings == Pings::Answered && !self.closing => {
                 wire::put(&mut self.out, OpCode::Pong, &payload);
+            }
+            PONG => {
+                let number = payload.try_into().expect("the server sends what it was pinged with");
+                self.ponged = u64::from_be_bytes(number);
             }
             CLOSE => {
                 if !self.closing {
@@ -406,6 +535,18 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("inbox", &self.inbox.len()).finish_non_exhaustive()
+    }
+}
+
+/// Ends when a wait has taken too long: after how long by tokio's clock.
+async fn impatience(patience: Option<Duration>) -> Duration {
+    let (begun, begun_really) = (Instant::now(), std::time::Instant::now());
+    loop {
+        sleep(patience.unwrap_or(PATIENCE)).await;
+        let waited = begun.elapsed();
+        if patience.is_some() || begun_really.elapsed() >= PATIENCE || waited >= PATIENCE_WHILE_PAUSED {
+            return waited;
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! server's first dispatcher, which sees it.
 //!
 //! ```
-//! use kengine::{Handshake, Refusal, Server, Uid, testing};
+//! use kengine::{Handshake, Refusal, Uid, testing};
 //!
 //! struct Game;
 //!
@@ -27,7 +27,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In a `#[tokio::test]`:
-//! let game = testing::serve(Server::new(Game));
+//! let game = testing::serve(Game);
 //! let mut ada = game.connect("/ws?uid=7").await?;
 //! assert_eq!(ada.request::<String>("chat", "hello").await?, "7 says: hello");
 //!
@@ -66,7 +66,8 @@
 //!
 //! A [`Client`] has no task of its own: it reads, and answers the server's pings, while a method of it is awaited, and
 //! is a player whose machine hangs otherwise. So a test may let a client be slow or silent, and one that has a lot of
-//! time to pass says [`stay`](Client::stay).
+//! time to pass says [`stay`](Client::stay). Only its close frames nobody waits for: memory loses nothing, so a
+//! connection is over as soon as all that is to be said to it is.
 
 mod client;
 mod wire;
@@ -107,8 +108,27 @@ const FIELDS: [(HeaderName, &str); 5] = [
     (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Serves a dispatcher to the clients of a test, with the limits and origins of this server.
-pub fn serve<D: Dispatcher>(server: Server<D>) -> Served<D> {
+/// Serves a dispatcher to the clients of a test, or a server of one, with its limits and origins.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use kengine::{Server, testing};
+/// # struct Game;
+/// # #[kengine::dispatcher]
+/// # impl Game { #[route] async fn ping(&self) {} }
+///
+/// let usual = testing::serve(Game);
+/// let brief = testing::serve(Server::new(Game).handle_within(Duration::from_millis(50)));
+/// ```
+///
+/// # Panics
+///
+/// When [`Server::bind`] would not bind what is configured: a mistake is found here, too.
+pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
+    let server = server.into();
+    let mistakes = server.mistakes();
+    assert!(mistakes.is_empty(), "{}", mistakes.join("; "));
     let (first, site) = server.into_parts();
     Served { first, site }
 }
@@ -126,13 +146,13 @@ impl<D: Dispatcher> Served<D> {
     /// or the server, refused it with.
     ///
     /// ```
-    /// # use kengine::{Server, testing};
+    /// # use kengine::testing;
     /// # struct Game;
     /// # #[kengine::dispatcher]
     /// # impl Game { #[route] async fn ping(&self) {} }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let game = testing::serve(Server::new(Game));
+    /// let game = testing::serve(Game);
     /// let ada = game.connect("/ws?uid=7").header("authorization", "Bearer abc").await?;
     /// let bob = game.connect("/ws").subprotocol("kengine.v1.json").subprotocol("abc").await?;
     /// # Ok(())
@@ -149,7 +169,7 @@ impl<D: Dispatcher> Served<D> {
     /// 503 when the server is full, or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let seat = handshake::seat(&self.first)?;
-        Ok(begin(&self.first, session, seat, None).await)
+        Ok(begin(&self.first, session, seat, None, None).await)
     }
 
     /// The dispatcher, to look at what its handlers have done.
@@ -165,8 +185,8 @@ impl<D: Dispatcher> Served<D> {
     /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, what was read is
     /// answered, every connection is closed with 4000; returns when all are gone and `#[close]` has seen them off.
     ///
-    /// A client closes its side while it is awaited; one that nobody awaits is cut off when
-    /// [`Server::close_within`] is over.
+    /// Nobody has to await the clients meanwhile: what is sent to them is kept, the close frame last. Only one that
+    /// has left much unread (16 KiB) is waited for, for [`Server::close_within`].
     pub async fn drain(&self) {
         self.site.node.drain().await;
     }
@@ -269,8 +289,8 @@ pub(crate) async fn connect<D: Dispatcher>(
     request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Result<Client, Refusal> {
-    let (session, seat) = handshake::enter(&endpoint, request, peer).await?;
-    Ok(begin(&endpoint, session, seat, peer).await)
+    let (session, seat, subprotocol) = handshake::enter(&endpoint, request, peer).await?;
+    Ok(begin(&endpoint, session, seat, peer, subprotocol).await)
 }
 
 /// Lets a connection live in a task of its own, as behind a handshake. It is greeted when this returns: a test that
@@ -280,6 +300,7 @@ async fn begin<D: Dispatcher>(
     session: D::Session,
     seat: Seat,
     peer: Option<SocketAddr>,
+    subprotocol: Option<&'static str>,
 ) -> Client {
     let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
@@ -294,5 +315,5 @@ async fn begin<D: Dispatcher>(
     tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
     // Fails only when the runtime ends.
     let _ = was_greeted.await;
-    Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone())
+    Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone(), subprotocol)
 }

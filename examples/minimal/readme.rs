@@ -1,0 +1,75 @@
+//! What the README promises to somebody who starts: its program, in a crate of its own, with the dependencies that it
+//! names, answers; and what it says of the chat's answers is so.
+
+use std::{fs, path::Path};
+
+use futures_util::{SinkExt, StreamExt};
+use kengine_examples::{Program, build, free_port};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+const README: &str = include_str!("../../README.md");
+
+/// The text of the README's first block of this kind.
+fn snippet(kind: &str) -> &'static str {
+    let start = README.find(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in the README"));
+    let (_, rest) = README[start..].split_once('\n').unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_readme_begins_with_this_example() {
+    let program = include_str!("main.rs").split_once("\n\n").unwrap().1;
+    // The README leaves its test out.
+    let program = program.strip_suffix("\n#[cfg(test)]\nmod test;\n").unwrap();
+    assert_eq!(program, snippet("rust,no_run"));
+}
+
+#[tokio::test]
+async fn the_readmes_program_runs_in_a_crate_of_its_own() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = examples.parent().unwrap();
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer");
+    fs::create_dir_all(home.join("src")).unwrap();
+    let kengine = root.join("kengine").display().to_string();
+    let dependencies = snippet("toml");
+    assert!(
+        dependencies.contains("../kengine/kengine"),
+        "the README no longer names the path that is replaced here"
+    );
+    let dependencies = dependencies.replace("../kengine/kengine", &kengine);
+    let package = "[workspace]\n[package]\nname = \"newcomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    fs::write(home.join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
+    // The versions that everything else here is built with.
+    fs::copy(root.join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
+    // Any port will do for a test.
+    let program = snippet("rust,no_run");
+    let bind = r#".bind("127.0.0.1:8000").await?"#;
+    assert!(program.contains(bind), "the README's program no longer binds where it is replaced here");
+    let port = free_port();
+    let program = program.replace(bind, &format!(r#".bind("127.0.0.1:{port}").await?"#));
+    fs::write(home.join("src/main.rs"), program).unwrap();
+
+    let target = home.join("target");
+    build(&home, &["--bin", "newcomer", "--target-dir", target.to_str().unwrap()]);
+    let newcomer = Program::run(&target.join("debug/newcomer"), port).await;
+    let (mut player, _) = connect_async(newcomer.url()).await.unwrap();
+    player.send(Message::text(r#"{"method":"chat","message":{"greeting":"hello"}}"#)).await.unwrap();
+    assert_eq!(player.next().await.unwrap().unwrap(), Message::text(r#""hey, you said: hello""#));
+}
+
+#[tokio::test]
+async fn the_readmes_conversation_is_true() {
+    let program = Program::start("chat").await;
+    let (mut player, _) = connect_async(program.url()).await.unwrap();
+    let mut answers = 0;
+    for line in snippet("text").lines() {
+        match line.split_once(' ').unwrap() {
+            (">", sent) => player.send(Message::text(sent)).await.unwrap(),
+            (_, answer) => {
+                assert_eq!(player.next().await.unwrap().unwrap(), Message::text(answer));
+                answers += 1;
+            }
+        }
+    }
+    assert!(answers > 0);
+}
