@@ -121,7 +121,7 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
     let mut marks = Vec::new();
     attrs.retain(|attr| {
         if let Some(kind) = Kind::of(attr.path(), krate) {
-            let (name, policy) = options(kind, &attr.meta).unwrap_or_else(|error| {
+            let (name, policy) = options(kind, &attr.meta, errors).unwrap_or_else(|error| {
                 errors.push(error);
                 (Name::Broken, Policy::default())
             });
@@ -143,10 +143,12 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
 }
 
 /// `("chat", rate = "30/s")`, or nothing.
-fn options(kind: Kind, meta: &Meta) -> syn::Result<(Name, Policy)> {
+fn options(kind: Kind, meta: &Meta, errors: &mut Errors) -> syn::Result<(Name, Policy)> {
     match meta {
         Meta::Path(_) => Ok((Name::Own, Policy::default())),
-        Meta::List(list) if kind == Kind::Route => list.parse_args_with(given),
+        Meta::List(list) if kind == Kind::Route => {
+            list.parse_args_with(|input: ParseStream<'_>| given(input, errors))
+        }
         Meta::NameValue(pair) if kind == Kind::Route => Err(syn::Error::new_spanned(&pair.value, NO_NAME)),
         _ => Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options"))),
     }
@@ -155,9 +157,9 @@ fn options(kind: Kind, meta: &Meta) -> syn::Result<(Name, Policy)> {
 const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
 
 /// `"chat"`, or nothing for the method's own name, then the policy.
-fn given(input: ParseStream<'_>) -> syn::Result<(Name, Policy)> {
+fn given(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<(Name, Policy)> {
     if input.peek(Ident::peek_any) && input.peek2(Token![=]) {
-        return Ok((Name::Own, Policy::parse(input)?));
+        return Ok((Name::Own, Policy::parse(input, errors)?));
     }
     let name: LitStr = input.parse().map_err(|error| syn::Error::new(error.span(), NO_NAME))?;
     if !name.suffix().is_empty() {
@@ -166,7 +168,7 @@ fn given(input: ParseStream<'_>) -> syn::Result<(Name, Policy)> {
     if !input.is_empty() {
         input.parse::<Token![,]>()?;
     }
-    Ok((Name::Given(name), Policy::parse(input)?))
+    Ok((Name::Given(name), Policy::parse(input, errors)?))
 }
 
 /// One of ours inside a `cfg_attr`.

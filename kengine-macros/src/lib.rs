@@ -11,6 +11,7 @@ mod errors;
 mod expand;
 mod fallback;
 mod model;
+mod options;
 mod policy;
 mod push;
 mod validate;

@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, quote};
 use syn::{
-    Attribute, Ident, ItemImpl, Signature, Token, Type, Visibility,
+    Attribute, Generics, Ident, ItemImpl, Signature, Token, Type, Visibility,
     parse::{Parse, ParseStream, Parser, discouraged::Speculative},
 };
 
@@ -103,6 +103,25 @@ pub(crate) fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
 
 pub(crate) fn is_ident(token: &TokenTree, name: &str) -> bool {
     matches!(token, TokenTree::Ident(ident) if ident == name)
+}
+
+/// The word `impl` in a type.
+pub(crate) fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
+    flatten(tokens).into_iter().find(|token| is_ident(token, "impl"))
+}
+
+/// Whether these parameters decide what a type is. `Self` may stand for any of them.
+pub(crate) fn mentions_parameter(generics: &Generics, ty: &impl ToTokens) -> bool {
+    let is_parameter = |ident: &Ident| {
+        let mut names = generics
+            .type_params()
+            .map(|ty| &ty.ident)
+            .chain(generics.const_params().map(|value| &value.ident));
+        ident == "Self" || names.any(|name| name == ident)
+    };
+    flatten(ty.to_token_stream())
+        .iter()
+        .any(|token| matches!(token, TokenTree::Ident(ident) if is_parameter(ident)))
 }
 
 /// Points at the word that should be `impl`; where it is, the header has another fault.

@@ -13,7 +13,7 @@ use crate::{
     args::Args,
     attr::{self, Kind, Mark},
     errors::Errors,
-    model::{Block, Item, flatten, is_ident, plain},
+    model::{Block, Item, find_impl, flatten, plain},
     policy::Policy,
 };
 
@@ -72,9 +72,6 @@ pub(crate) fn dispatcher<'a>(
     let dispatcher = Dispatcher { args, block, routes, hooks };
     for kind in [Kind::Heartbeat, Kind::Accept, Kind::Open, Kind::Close, Kind::Before, Kind::Fallback] {
         at_most_one(dispatcher.hooks(kind), name, errors);
-    }
-    if let (Some(session), Some(_)) = (&args.session, dispatcher.hooks(Kind::Accept).next()) {
-        errors.at(session, "the session is what `#[accept]` returns; remove `session`");
     }
     // Hooks alone may be a part of a composed dispatcher, but nobody composes for a heartbeat or a guard.
     if block
@@ -161,6 +158,11 @@ fn check(kind: Kind, signature: &Signature, errors: &mut Errors) {
         Some(Ok(())) => {}
         Some(Err((tokens, what))) => refuse(&tokens, what),
     }
+    if kind == Kind::Accept
+        && let Some(span) = find_impl(signature.output.to_token_stream())
+    {
+        errors.at(span, "`impl Trait` is not a session; name the type");
+    }
     for argument in &signature.inputs {
         let FnArg::Typed(argument) = argument else {
             continue;
@@ -236,9 +238,4 @@ fn lifetimes(tokens: TokenStream) -> Vec<Lifetime> {
         _ => None,
     };
     flatten(tokens).windows(2).filter_map(lifetime).collect()
-}
-
-/// The word `impl` in a type.
-fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
-    flatten(tokens).into_iter().find(|token| is_ident(token, "impl"))
 }

@@ -1,6 +1,4 @@
-#![allow(unused_imports)]
-
-use kengine::{Handshake, Refusal, Session};
+use kengine::{Refusal, Session};
 
 struct Player;
 
@@ -10,19 +8,27 @@ struct Account;
 
 impl Session for Account {}
 
-struct Bad;
-
 struct Game;
 
 #[kengine::dispatcher(session = Player)]
 impl Game {
     #[accept]
-    async fn enter(&self, _: &Handshake) -> Result<Player, Refusal> {
-        Ok(Player)
+    async fn enter(&self) -> Result<Account, Refusal> {
+        Ok(Account)
     }
 
     #[route]
-    async fn step(&self) {}
+    async fn step(&self, _: &Player) {}
+}
+
+struct Trade;
+
+#[kengine::dispatcher(session = Player)]
+impl Trade {
+    #[accept]
+    async fn enter(&self) -> Account {
+        Account
+    }
 }
 
 fn main() {}
