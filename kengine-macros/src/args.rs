@@ -55,23 +55,23 @@ impl Args {
         let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
         match name.to_string().as_str() {
             "key" => {
-                self.key = Some(member(input, r#"`key` takes a string literal: `key = "method"`"#)?);
+                self.key = Some(member(&name, input, r#"`key` takes a string literal: `key = "method"`"#)?);
             }
             "payload" => {
                 self.payload =
-                    Some(member(input, r#"`payload` takes a string literal: `payload = "message"`"#)?);
+                    Some(member(&name, input, r#"`payload` takes a string literal: `payload = "message"`"#)?);
             }
             "flat" if ends(input) => self.flat = Some(name.clone()),
             "flat" => return Err(input.error("`flat` takes no value")),
             "prefix" => {
                 self.prefix =
-                    Some(member(input, r#"`prefix` takes a string literal: `prefix = "combat."`"#)?);
+                    Some(member(&name, input, r#"`prefix` takes a string literal: `prefix = "combat."`"#)?);
             }
             "session" => {
-                self.session = Some(options::session(input)?);
+                self.session = Some(options::session(&name, input)?);
             }
             "crate" => {
-                self.krate = options::krate(input)?;
+                self.krate = options::krate(&name, input)?;
             }
             unknown => {
                 let message = format!("unknown option `{unknown}`; {EXPECTED}");
@@ -114,6 +114,6 @@ impl Args {
 }
 
 /// `= "…"`, or the error that says what is expected.
-fn member(input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
-    value(input, <LitStr as Parse>::parse, expected)
+fn member(name: &Ident, input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
+    value(name, input, <LitStr as Parse>::parse, expected)
 }

@@ -2,8 +2,15 @@
 
 use std::fmt;
 
+use proc_macro2::{Group, TokenStream};
+use quote::quote;
 use syn::{
-    Attribute, Ident, LitStr, Meta, Path, Token, ext::IdentExt, parse::ParseStream, punctuated::Punctuated,
+    Attribute, Ident, LitStr, Meta, Path, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+    parse_quote,
+    punctuated::Punctuated,
+    token::Bracket,
 };
 
 use crate::{errors::Errors, policy::Policy};
@@ -110,6 +117,42 @@ impl Mark {
         let prefix = if name.is_empty() { "" } else { prefix };
         Some(LitStr::new(&format!("{prefix}{name}"), span))
     }
+}
+
+const NO_ATTRIBUTE: &str = "this is no attribute yet; it is left out";
+
+/// Reads the attributes of an item. What is no attribute is reported and left out, except that one of ours stays, by its
+/// name alone: the item is what it is marked as.
+pub(crate) fn parse(
+    input: ParseStream<'_>,
+    krate: &Path,
+    errors: &mut Errors,
+) -> syn::Result<Vec<Attribute>> {
+    let mut attrs = Vec::new();
+    while input.peek(Token![#]) {
+        let hash: Token![#] = input.parse()?;
+        if !input.peek(Bracket) {
+            errors.at(hash, NO_ATTRIBUTE);
+            continue;
+        }
+        let brackets: Group = input.parse()?;
+        if let Ok(parsed) = Attribute::parse_outer.parse2(quote!(#hash #brackets)) {
+            attrs.extend(parsed);
+            continue;
+        }
+        errors.at(&brackets, NO_ATTRIBUTE);
+        let path = |input: ParseStream<'_>| {
+            let path = input.call(Path::parse_mod_style)?;
+            input.parse::<TokenStream>()?;
+            Ok(path)
+        };
+        if let Ok(path) = path.parse2(brackets.stream())
+            && Kind::of(&path, krate).is_some()
+        {
+            attrs.push(parse_quote!(#hash [#path]));
+        }
+    }
+    Ok(attrs)
 }
 
 /// Takes our attributes out of an item's.

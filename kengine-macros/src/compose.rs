@@ -90,8 +90,8 @@ impl Options {
     fn option(&mut self, input: ParseStream<'_>) -> syn::Result<Ident> {
         let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
         match name.to_string().as_str() {
-            "session" => self.session = Some(options::session(input)?),
-            "crate" => self.krate = options::krate(input)?,
+            "session" => self.session = Some(options::session(&name, input)?),
+            "crate" => self.krate = options::krate(&name, input)?,
             unknown => {
                 return Err(syn::Error::new(name.span(), format!("unknown option `{unknown}`; {EXPECTED}")));
             }

@@ -8,7 +8,8 @@ use crate::{
     attr::Kind,
     errors::Errors,
     expand,
-    model::{Block, Item, find_impl},
+    item::Item,
+    model::{Block, find_impl},
 };
 
 /// The block without our attributes, the errors, and an implementation that takes no message.

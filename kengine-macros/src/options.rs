@@ -40,14 +40,18 @@ pub(crate) fn ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// `= value`, or the error that says what is expected.
+/// `= value` behind an option's name, or the error that says what is expected: on the name where there is nothing.
 pub(crate) fn value<T>(
+    name: &Ident,
     input: ParseStream<'_>,
     parse: fn(ParseStream<'_>) -> syn::Result<T>,
     expected: &str,
 ) -> syn::Result<T> {
-    input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), expected))?;
-    parse(input).map_err(|error| syn::Error::new(error.span(), expected))
+    let read = |input: ParseStream<'_>| input.parse::<Token![=]>().and_then(|_| parse(input));
+    read(input).map_err(|error| {
+        let span = if input.is_empty() { name.span() } else { error.span() };
+        syn::Error::new(span, expected)
+    })
 }
 
 /// An error on the one token that comes next.
@@ -74,11 +78,11 @@ pub(crate) fn refuse_inside(attribute: &str, data: &Data, errors: &mut Errors) {
 }
 
 /// `= Player`, behind `session`.
-pub(crate) fn session(input: ParseStream<'_>) -> syn::Result<Type> {
-    value(input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")
+pub(crate) fn session(name: &Ident, input: ParseStream<'_>) -> syn::Result<Type> {
+    value(name, input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")
 }
 
 /// `= net::engine`, behind `crate`.
-pub(crate) fn krate(input: ParseStream<'_>) -> syn::Result<Path> {
-    value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
+pub(crate) fn krate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
+    value(name, input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
 }

@@ -69,7 +69,7 @@ impl Policy {
                 self.rate = Some((count, seconds));
             }
             "burst" => {
-                let literal: LitInt = value(input, <LitInt as Parse>::parse, BURST)?;
+                let literal: LitInt = value(&name, input, <LitInt as Parse>::parse, BURST)?;
                 let burst = literal.base10_parse().map_err(|_| syn::Error::new(literal.span(), BURST))?;
                 if burst == 0 {
                     return Err(syn::Error::new(literal.span(), "`burst` must not be zero"));
@@ -110,7 +110,7 @@ impl Policy {
 
 /// `= "30/s"`: the number and what the unit stands for.
 fn quantity(name: &Ident, shape: &Shape, input: ParseStream<'_>) -> syn::Result<(u64, u64, LitStr)> {
-    let literal: LitStr = value(input, <LitStr as Parse>::parse, shape.words)?;
+    let literal: LitStr = value(name, input, <LitStr as Parse>::parse, shape.words)?;
     let text = literal.value();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

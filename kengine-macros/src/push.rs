@@ -155,7 +155,7 @@ impl Options {
                     self.latest.get_or_insert_with(|| option.clone());
                 }
                 "crate" => {
-                    self.krate = options::krate(input)?;
+                    self.krate = options::krate(&option, input)?;
                 }
                 unknown => {
                     let message = format!("unknown option `{unknown}`; {EXPECTED}");

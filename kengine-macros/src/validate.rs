@@ -13,7 +13,8 @@ use crate::{
     args::Args,
     attr::{self, Kind, Mark},
     errors::Errors,
-    model::{Block, Item, find_impl, flatten, plain},
+    item::Item,
+    model::{Block, find_impl, flatten, plain},
     policy::Policy,
 };
 
@@ -117,6 +118,9 @@ fn header<'a>(block: &'a Block, errors: &mut Errors) -> Option<&'a Ident> {
 fn handler<'a>(item: &'a Item, errors: &mut Errors) -> Option<Handler<'a>> {
     let mark = item.marks.first()?;
     let Some(signature) = item.signature() else {
+        if item.is_broken() {
+            return None;
+        }
         errors.at(&mark.original, format_args!("`#[{}]` belongs on an `async fn`", mark.kind));
         return None;
     };
