@@ -90,7 +90,7 @@ fn conditions<'a>(handlers: impl Iterator<Item = &'a Handler<'a>>) -> Option<Tok
 fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
     let krate = &dispatcher.args.krate;
     let kinds = [Kind::Accept, Kind::Open, Kind::Close, Kind::Heartbeat, Kind::Fallback];
-    let mut fields = kinds
+    let fields: Vec<_> = kinds
         .into_iter()
         .filter(|kind| dispatcher.hooks(*kind).next().is_some())
         .map(|kind| {
@@ -99,9 +99,9 @@ fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
                 .map_or_else(|| quote!(true), |conditions| quote!(::core::cfg!(#conditions)));
             quote!(#name: #value)
         })
-        .peekable();
-    fields.peek()?;
-    Some(quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* ..#krate::Hooks::NONE };))
+        .collect();
+    let others = (fields.len() < kinds.len()).then(|| quote!(..#krate::Hooks::NONE));
+    (!fields.is_empty()).then(|| quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* #others };))
 }
 
 /// `const SYNTAX`, if it is not the default.
