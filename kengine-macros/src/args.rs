@@ -1,14 +1,17 @@
 //! The options of `#[dispatcher]` itself.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use syn::{
-    Ident, LitStr, Path, Token, Type,
+    Ident, LitStr, Path, Type,
     ext::IdentExt,
     parse::{Parse, ParseStream, Parser},
     parse_quote,
 };
 
-use crate::errors::Errors;
+use crate::{
+    errors::Errors,
+    options::{self, ends, value},
+};
 
 /// The members that every request may have, whatever the key and the payload are called.
 const RESERVED: [&str; 3] = ["id", "seq", "resume"];
@@ -39,63 +42,43 @@ impl Args {
             session: None,
             krate: parse_quote!(::kengine),
         };
-        let mut seen = Vec::new();
-        let options = |input: ParseStream<'_>| {
-            while !input.is_empty() {
-                if let Err(error) = args.option(input, &mut seen) {
-                    errors.push(error);
-                    skip_to_comma(input)?;
-                }
-                if !input.is_empty() {
-                    input.parse::<Token![,]>()?;
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = options.parse2(tokens) {
+        let read =
+            |input: ParseStream<'_>| options::list(input, errors, |input, _| args.option(input).map(Some));
+        if let Err(error) = read.parse2(tokens) {
             errors.push(error);
         }
         args.validate(errors);
         args
     }
 
-    fn option(&mut self, input: ParseStream<'_>, seen: &mut Vec<Ident>) -> syn::Result<()> {
+    fn option(&mut self, input: ParseStream<'_>) -> syn::Result<Ident> {
         let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
         match name.to_string().as_str() {
             "key" => {
-                self.key = Some(member(input, r#"`key` takes a string literal: `key = "method"`"#)?);
+                self.key = Some(member(&name, input, r#"`key` takes a string literal: `key = "method"`"#)?);
             }
             "payload" => {
                 self.payload =
-                    Some(member(input, r#"`payload` takes a string literal: `payload = "message"`"#)?);
+                    Some(member(&name, input, r#"`payload` takes a string literal: `payload = "message"`"#)?);
             }
-            "flat" if input.is_empty() || input.peek(Token![,]) => self.flat = Some(name.clone()),
+            "flat" if ends(input) => self.flat = Some(name.clone()),
             "flat" => return Err(input.error("`flat` takes no value")),
             "prefix" => {
                 self.prefix =
-                    Some(member(input, r#"`prefix` takes a string literal: `prefix = "combat."`"#)?);
+                    Some(member(&name, input, r#"`prefix` takes a string literal: `prefix = "combat."`"#)?);
             }
             "session" => {
-                self.session =
-                    Some(value(input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")?);
+                self.session = Some(options::session(&name, input)?);
             }
             "crate" => {
-                self.krate =
-                    value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")?;
+                self.krate = options::krate(&name, input)?;
             }
             unknown => {
                 let message = format!("unknown option `{unknown}`; {EXPECTED}");
                 return Err(syn::Error::new(name.span(), message));
             }
         }
-        if !input.is_empty() && !input.peek(Token![,]) {
-            return Err(input.error("expected `,`"));
-        }
-        if seen.contains(&name) {
-            return Err(syn::Error::new(name.span(), format!("`{name}` is given twice")));
-        }
-        seen.push(name);
-        Ok(())
+        Ok(name)
     }
 
     fn validate(&self, errors: &mut Errors) {
@@ -131,22 +114,6 @@ impl Args {
 }
 
 /// `= "…"`, or the error that says what is expected.
-fn member(input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
-    value(input, <LitStr as Parse>::parse, expected)
-}
-
-pub(crate) fn value<T>(
-    input: ParseStream<'_>,
-    parse: fn(ParseStream<'_>) -> syn::Result<T>,
-    expected: &str,
-) -> syn::Result<T> {
-    input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), expected))?;
-    parse(input).map_err(|error| syn::Error::new(error.span(), expected))
-}
-
-pub(crate) fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
-    while !input.is_empty() && !input.peek(Token![,]) {
-        input.parse::<TokenTree>()?;
-    }
-    Ok(())
+fn member(name: &Ident, input: ParseStream<'_>, expected: &str) -> syn::Result<LitStr> {
+    value(name, input, <LitStr as Parse>::parse, expected)
 }

@@ -2,8 +2,15 @@
 
 use std::fmt;
 
+use proc_macro2::{Group, TokenStream};
+use quote::quote;
 use syn::{
-    Attribute, Ident, LitStr, Meta, Path, Token, ext::IdentExt, parse::ParseStream, punctuated::Punctuated,
+    Attribute, Ident, LitStr, Meta, Path, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+    parse_quote,
+    punctuated::Punctuated,
+    token::Bracket,
 };
 
 use crate::{errors::Errors, policy::Policy};
@@ -112,6 +119,42 @@ impl Mark {
     }
 }
 
+const NO_ATTRIBUTE: &str = "this is no attribute yet; it is left out";
+
+/// Reads the attributes of an item. What is no attribute is reported and left out, except that one of ours stays, by its
+/// name alone: the item is what it is marked as.
+pub(crate) fn parse(
+    input: ParseStream<'_>,
+    krate: &Path,
+    errors: &mut Errors,
+) -> syn::Result<Vec<Attribute>> {
+    let mut attrs = Vec::new();
+    while input.peek(Token![#]) {
+        let hash: Token![#] = input.parse()?;
+        if !input.peek(Bracket) {
+            errors.at(hash, NO_ATTRIBUTE);
+            continue;
+        }
+        let brackets: Group = input.parse()?;
+        if let Ok(parsed) = Attribute::parse_outer.parse2(quote!(#hash #brackets)) {
+            attrs.extend(parsed);
+            continue;
+        }
+        errors.at(&brackets, NO_ATTRIBUTE);
+        let path = |input: ParseStream<'_>| {
+            let path = input.call(Path::parse_mod_style)?;
+            input.parse::<TokenStream>()?;
+            Ok(path)
+        };
+        if let Ok(path) = path.parse2(brackets.stream())
+            && Kind::of(&path, krate).is_some()
+        {
+            attrs.push(parse_quote!(#hash [#path]));
+        }
+    }
+    Ok(attrs)
+}
+
 /// Takes our attributes out of an item's.
 ///
 /// ```text
@@ -121,7 +164,7 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
     let mut marks = Vec::new();
     attrs.retain(|attr| {
         if let Some(kind) = Kind::of(attr.path(), krate) {
-            let (name, policy) = options(kind, &attr.meta).unwrap_or_else(|error| {
+            let (name, policy) = options(kind, &attr.meta, errors).unwrap_or_else(|error| {
                 errors.push(error);
                 (Name::Broken, Policy::default())
             });
@@ -143,10 +186,12 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
 }
 
 /// `("chat", rate = "30/s")`, or nothing.
-fn options(kind: Kind, meta: &Meta) -> syn::Result<(Name, Policy)> {
+fn options(kind: Kind, meta: &Meta, errors: &mut Errors) -> syn::Result<(Name, Policy)> {
     match meta {
         Meta::Path(_) => Ok((Name::Own, Policy::default())),
-        Meta::List(list) if kind == Kind::Route => list.parse_args_with(given),
+        Meta::List(list) if kind == Kind::Route => {
+            list.parse_args_with(|input: ParseStream<'_>| given(input, errors))
+        }
         Meta::NameValue(pair) if kind == Kind::Route => Err(syn::Error::new_spanned(&pair.value, NO_NAME)),
         _ => Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options"))),
     }
@@ -155,9 +200,9 @@ fn options(kind: Kind, meta: &Meta) -> syn::Result<(Name, Policy)> {
 const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
 
 /// `"chat"`, or nothing for the method's own name, then the policy.
-fn given(input: ParseStream<'_>) -> syn::Result<(Name, Policy)> {
+fn given(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<(Name, Policy)> {
     if input.peek(Ident::peek_any) && input.peek2(Token![=]) {
-        return Ok((Name::Own, Policy::parse(input)?));
+        return Ok((Name::Own, Policy::parse(input, errors)?));
     }
     let name: LitStr = input.parse().map_err(|error| syn::Error::new(error.span(), NO_NAME))?;
     if !name.suffix().is_empty() {
@@ -166,7 +211,7 @@ fn given(input: ParseStream<'_>) -> syn::Result<(Name, Policy)> {
     if !input.is_empty() {
         input.parse::<Token![,]>()?;
     }
-    Ok((Name::Given(name), Policy::parse(input)?))
+    Ok((Name::Given(name), Policy::parse(input, errors)?))
 }
 
 /// One of ours inside a `cfg_attr`.

@@ -7,7 +7,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::{args::value, attr::Kind, errors::Errors, model::plain};
+use crate::{attr::Kind, errors::Errors, model::plain, options};
 
 /// The hooks that an endpoint can have but one of.
 const HOOKS: [Kind; 5] = [Kind::Accept, Kind::Open, Kind::Close, Kind::Heartbeat, Kind::Fallback];
@@ -29,7 +29,8 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error(),
     };
     let mut errors = Errors::default();
-    let krate = krate(&input.attrs, &mut errors);
+    let found = Options::parse(&input.attrs, &mut errors);
+    options::refuse_inside("kengine", &input.data, &mut errors);
     let parts = parts(&input, &mut errors);
     for lifetime in input.generics.lifetimes() {
         let (ident, lifetime) = (&input.ident, &lifetime.lifetime);
@@ -39,15 +40,17 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         errors.at(lifetime, message);
     }
     if errors.is_empty() {
-        Composition { krate: &krate, input: &input, parts: &parts }.expand()
+        Composition { krate: &found.krate, session: found.session.as_ref(), input: &input, parts: &parts }
+            .expand()
     } else {
-        inert(&krate, &input, errors)
+        inert(&found, &input, errors)
     }
 }
 
 /// The errors, and an implementation that takes no message, so that nothing else turns red.
-fn inert(krate: &Path, input: &DeriveInput, errors: Errors) -> TokenStream {
-    let (ident, errors) = (&input.ident, errors.into_tokens());
+fn inert(options: &Options, input: &DeriveInput, errors: Errors) -> TokenStream {
+    let (krate, ident, errors) = (&options.krate, &input.ident, errors.into_tokens());
+    let session = options.session.as_ref().map_or_else(|| quote!(()), Type::to_token_stream);
     let mut bounded = input.generics.clone();
     bounded.make_where_clause().predicates.push(parse_quote!(Self: 'static));
     let (generics, arguments, clause) = bounded.split_for_impl();
@@ -55,29 +58,46 @@ fn inert(krate: &Path, input: &DeriveInput, errors: Errors) -> TokenStream {
         #errors
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ident #arguments #clause {
-            type Session = ();
+            type Session = #session;
+            const SYNTAX: #krate::Syntax = #krate::Syntax::UNKNOWN;
         }
     }
 }
 
-/// `#[kengine(crate = path)]`
-fn krate(attributes: &[Attribute], errors: &mut Errors) -> Path {
-    let mut krate = parse_quote!(::kengine);
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("kengine")) {
-        let option = |input: ParseStream<'_>| {
-            let name = input.call(Ident::parse_any)?;
-            if name != "crate" {
-                let message = format!("unknown option `{name}`; expected `crate`");
-                return Err(syn::Error::new(name.span(), message));
+const EXPECTED: &str = "expected `session` or `crate`";
+
+/// `#[kengine(session = Player, crate = path)]`
+struct Options {
+    /// That of all parts, where it is not to be read off the first.
+    session: Option<Type>,
+    krate: Path,
+}
+
+impl Options {
+    fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
+        let mut found = Self { session: None, krate: parse_quote!(::kengine) };
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("kengine")) {
+            let read = |input: ParseStream<'_>| {
+                options::list(input, errors, |input, _| found.option(input).map(Some))
+            };
+            if let Err(error) = attribute.parse_args_with(read) {
+                errors.push(error);
             }
-            value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
-        };
-        match attribute.parse_args_with(option) {
-            Ok(path) => krate = path,
-            Err(error) => errors.push(error),
         }
+        found
     }
-    krate
+
+    fn option(&mut self, input: ParseStream<'_>) -> syn::Result<Ident> {
+        let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
+        match name.to_string().as_str() {
+            "session" => self.session = Some(options::session(&name, input)?),
+            "crate" => self.krate = options::krate(&name, input)?,
+            unknown => {
+                return Err(syn::Error::new(name.span(), format!("unknown option `{unknown}`; {EXPECTED}")));
+            }
+        }
+        Ok(name)
+    }
 }
 
 fn parts<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<Part<'a>> {
@@ -111,30 +131,42 @@ fn parts<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<Part<'a>> {
 
 struct Composition<'a> {
     krate: &'a Path,
+    session: Option<&'a Type>,
     input: &'a DeriveInput,
     parts: &'a [Part<'a>],
 }
 
 impl Composition<'_> {
     fn expand(&self) -> TokenStream {
-        let Self { krate, input, parts } = self;
+        let Self { krate, input, parts, .. } = self;
         let ident = &input.ident;
-        let session = self.of(&parts[0], "Session");
-        let syntax = self.of(&parts[0], "SYNTAX");
-        let all = |name| parts.iter().map(move |part| self.of(part, name));
-        let (routes, hooks) = (all("ROUTES"), all("HOOKS"));
+        let session = self.session();
+        let all = |name| parts.iter().map(|part| of(part, name)).collect::<Vec<_>>();
+        let (syntax, routes, hooks) = (&all("SYNTAX")[0], all("ROUTES"), all("HOOKS"));
+        let fit = parts.iter().skip(usize::from(self.session.is_none())).map(|part| {
+            let (at, ty) = (at(part.ty.span()), part.ty);
+            quote_spanned!(at=> __private::fits::<#ty, Self::Session>();)
+        });
 
         let checks: Vec<_> = (1..parts.len()).flat_map(|index| self.checks(index)).collect();
         // What no parameter decides is told by `cargo check`, the rest when the program is built.
         let parameters = !input.generics.params.is_empty();
         let (now, later) = if parameters { (&[][..], &checks[..]) } else { (&checks[..], &[][..]) };
-        let now = now.iter().map(|(at, check)| quote_spanned!(*at=> const _: () = #check;));
+        let now = now.iter().map(|(at, check)| {
+            let at = *at;
+            quote_spanned! {at=>
+                const _: () = {
+                    use #krate::__private::{self, lookup::*};
+                    #check
+                };
+            }
+        });
         let later = later.iter().map(|(_, check)| check);
 
         let dispatch = parts.iter().enumerate().map(|(index, part)| {
-            let (call, field, context) = (self.of(part, "dispatch"), field(part), self.context(index));
+            let (dispatcher, context) = (dispatcher(part), self.context(index));
             quote! {
-                if #call(#field, #context, answer).await? {
+                if #krate::Dispatcher::dispatch(#dispatcher, #context, answer).await? {
                     return __private::Ok(true);
                 }
             }
@@ -150,19 +182,26 @@ impl Composition<'_> {
             #[allow(trivial_bounds)]
             impl #generics #krate::Dispatcher for #ident #arguments #clause {
                 type Session = #session;
-                const SYNTAX: #krate::Syntax = #syntax;
-                const ROUTES: &'static [#krate::Route] = const {
-                    #(#later;)*
-                    &#krate::__private::Table::new(&[#(#routes),*])
-                }.routes();
-                const HOOKS: #krate::Hooks = #krate::__private::hooks(&[#(#hooks),*]);
+                const SYNTAX: #krate::Syntax = {
+                    use #krate::__private::{self, lookup::*};
+                    #syntax
+                };
+                const ROUTES: &'static [#krate::Route] = {
+                    use #krate::__private::{self, lookup::*};
+                    #(#fit)*
+                    const { #(#later)* &__private::Table::new(&[#(#routes),*]) }.routes()
+                };
+                const HOOKS: #krate::Hooks = {
+                    use #krate::__private::{self, lookup::*};
+                    __private::hooks(&[#(#hooks),*])
+                };
 
                 async fn dispatch<'call>(
                     &'call self,
                     context: #krate::Context<'call, Self::Session>,
                     answer: &'call mut #krate::Answer,
                 ) -> #krate::Result<bool> {
-                    use #krate::__private;
+                    use #krate::__private::{self, lookup::*};
                     #(#dispatch)*
                     __private::Ok(false)
                 }
@@ -173,9 +212,9 @@ impl Composition<'_> {
 
     /// A parameter that is a field's type is a dispatcher with the one session.
     fn generics(&self) -> syn::Generics {
-        let Self { krate, input, parts } = self;
+        let Self { krate, input, parts, session } = self;
         let mut bounded = input.generics.clone();
-        if input.generics.params.is_empty() {
+        if input.generics.params.is_empty() && session.is_none() {
             // The session is read off the first field. If that is no dispatcher, the bound says so once, where without
             // it each method of the implementation would.
             let (first, at) = (self.parts[0].ty, at(self.parts[0].ty.span()));
@@ -196,8 +235,8 @@ impl Composition<'_> {
                 continue;
             }
             seen.push(parameter);
-            let session = (index > 0).then(|| {
-                let session = self.of(&parts[0], "Session");
+            let session = (index > 0 || session.is_some()).then(|| {
+                let session = self.session();
                 quote!(<Session = #session>)
             });
             let clause = bounded.make_where_clause();
@@ -206,121 +245,111 @@ impl Composition<'_> {
         bounded
     }
 
-    /// `<Chat as ::kengine::Dispatcher>::NAME`, all of it on the type: there rustc reports one that is none.
-    fn of(&self, part: &Part<'_>, name: &str) -> TokenStream {
-        let at = at(part.ty.span());
-        let (ty, krate) = (part.ty, respanned(self.krate.to_token_stream(), at));
-        let name = Ident::new(name, at);
-        quote_spanned!(at=> <#ty as #krate::Dispatcher>::#name)
+    /// The session as it was given, or that of the first field: all of it on the type, where rustc reports one that
+    /// is no dispatcher.
+    fn session(&self) -> TokenStream {
+        if let Some(session) = self.session {
+            return session.to_token_stream();
+        }
+        let first = self.parts[0].ty;
+        let at = at(first.span());
+        let krate = respanned(self.krate.to_token_stream(), at);
+        quote_spanned!(at=> <#first as #krate::Dispatcher>::Session)
     }
 
     /// The context of one field.
     fn context(&self, index: usize) -> TokenStream {
-        let part = &self.parts[index];
-        let at = at(part.ty.span());
-        let session = self.of(part, "Session");
-        let before = self.parts[..index].iter().map(|part| self.of(part, "ROUTES"));
-        quote_spanned!(at=> __private::joined::<#session, Self::Session>().context(context, 0 #(+ #before.len())*))
+        let before = self.parts[..index].iter().map(|part| of(part, "ROUTES"));
+        quote!(__private::shifted(context, 0 #(+ #before.len())*))
     }
 
     /// What must hold between a field and those before it.
     fn checks(&self, index: usize) -> Vec<(Span, TokenStream)> {
         let (part, before) = (&self.parts[index], &self.parts[..index]);
         let at = part.at;
-        let krate = respanned(self.krate.to_token_stream(), at);
-        let (routes, others) = (self.of(part, "ROUTES"), before.iter().map(|other| self.of(other, "ROUTES")));
-        let (syntax, first, expected) =
-            (self.of(part, "SYNTAX"), &before[0].name, self.of(&before[0], "SYNTAX"));
+        let (routes, others) = (of(part, "ROUTES"), before.iter().map(|other| of(other, "ROUTES")));
+        let (syntax, first, expected) = (of(part, "SYNTAX"), &before[0].name, of(&before[0], "SYNTAX"));
         let mut checks = vec![
-            quote_spanned!(at=> #krate::__private::check_routes(#routes, &[#(#others),*])),
-            quote_spanned!(at=> #krate::__private::check_syntax(#syntax, #first, #expected)),
+            quote_spanned!(at=> __private::check_routes(#routes, &[#(#others),*]);),
+            quote_spanned!(at=> __private::check_syntax(#syntax, #first, #expected);),
         ];
         checks.extend(HOOKS.map(|kind| {
             let (name, hook) = (kind.name(), Ident::new(kind.name(), at));
-            let has = self.of(part, "HOOKS");
+            let has = of(part, "HOOKS");
             let others = before.iter().map(|other| {
-                let (name, hooks) = (&other.name, self.of(other, "HOOKS"));
+                let (name, hooks) = (&other.name, of(other, "HOOKS"));
                 quote_spanned!(at=> (#name, #hooks.#hook))
             });
-            quote_spanned!(at=> #krate::__private::check_hook(#name, #has.#hook, &[#(#others),*]))
+            quote_spanned!(at=> __private::check_hook(#name, #has.#hook, &[#(#others),*]);)
         }));
         checks.into_iter().map(|check| (at, check)).collect()
     }
 
     /// ```text
     /// async fn open<'call>(&'call self, context: Context<'call, Self::Session>) -> Result<()> {
-    ///     if <Chat as Dispatcher>::HOOKS.open {
-    ///         return <Chat as Dispatcher>::open(&self.chat, …).await;
+    ///     if __private::Part::<Combat, ()>::HOOKS.open {
+    ///         return Dispatcher::open(__private::part::<_, Self::Session>(&self.combat).dispatcher(), …).await;
     ///     }
     ///     …
-    ///     __private::Ok(())
+    ///     Dispatcher::open(__private::part::<_, Self::Session>(&self.chat).dispatcher(), …).await
     /// }
     /// ```
+    ///
+    /// The first comes last: where nobody has the hook, its default is as good as any.
     fn hook(&self, kind: Kind) -> TokenStream {
         let krate = self.krate;
         let name = Ident::new(kind.name(), Span::call_site());
         let context = quote!(context: #krate::Context<'call, Self::Session>);
-        let (arguments, more, returns, otherwise) = match kind {
+        let nothing = quote!(#krate::Result<()>);
+        let (arguments, more, returns) = match kind {
             Kind::Accept => (
                 quote!(handshake: &'call #krate::Handshake),
                 None,
                 quote!(#krate::Result<Self::Session, #krate::Refusal>),
-                quote!(__private::anonymous()),
             ),
-            Kind::Close => (
-                quote!(#context, reason: &'call #krate::DisconnectReason),
-                Some(quote!(, reason)),
-                quote!(#krate::Result<()>),
-                quote!(__private::Ok(())),
-            ),
-            Kind::Heartbeat => (
-                context,
-                None,
-                quote!(#krate::Result<#krate::Liveness>),
-                quote!(__private::Ok(#krate::Liveness::Alive)),
-            ),
-            Kind::Fallback => (
-                quote!(#context, answer: &'call mut #krate::Answer),
-                Some(quote!(, answer)),
-                quote!(#krate::Result<()>),
-                quote!(__private::unknown(context)),
-            ),
-            Kind::Open | Kind::Before | Kind::Route => {
-                (context, None, quote!(#krate::Result<()>), quote!(__private::Ok(())))
+            Kind::Close => {
+                (quote!(#context, reason: &'call #krate::DisconnectReason), Some(quote!(, reason)), nothing)
             }
+            Kind::Heartbeat => (context, None, quote!(#krate::Result<#krate::Liveness>)),
+            Kind::Fallback => {
+                (quote!(#context, answer: &'call mut #krate::Answer), Some(quote!(, answer)), nothing)
+            }
+            Kind::Open | Kind::Before | Kind::Route => (context, None, nothing),
         };
-        let passed = self.parts.iter().enumerate().map(|(index, part)| {
-            let (hooks, call, field) = (self.of(part, "HOOKS"), self.of(part, kind.name()), field(part));
-            let passed = if kind == Kind::Accept {
-                let session = self.of(part, "Session");
-                let at = at(part.ty.span());
-                let joined = quote_spanned!(at=> __private::joined::<#session, Self::Session>());
-                quote!(#joined.accepted(#call(#field, handshake).await))
-            } else {
-                let context = self.context(index);
-                quote!(#call(#field, #context #more).await)
-            };
+        let call = |index: usize, part| {
+            let dispatcher = dispatcher(part);
+            let told = if kind == Kind::Accept { quote!(handshake) } else { self.context(index) };
+            quote!(#krate::Dispatcher::#name(#dispatcher, #told #more).await)
+        };
+        let passed = self.parts.iter().enumerate().skip(1).map(|(index, part)| {
+            let (hooks, call) = (of(part, "HOOKS"), call(index, part));
             quote! {
                 if #hooks.#name {
-                    return #passed;
+                    return #call;
                 }
             }
         });
-        // Where all have it, as after an error, what is behind the last is never reached; rustc does not mind.
+        let first = call(0, &self.parts[0]);
         quote! {
             async fn #name<'call>(&'call self, #arguments) -> #returns {
-                use #krate::__private;
+                use #krate::__private::{self, lookup::*};
                 #(#passed)*
-                #otherwise
+                #first
             }
         }
     }
 }
 
-/// `&self.chat`
-fn field(part: &Part<'_>) -> TokenStream {
+/// `__private::part::<_, Self::Session>(&self.chat).dispatcher()`
+fn dispatcher(part: &Part<'_>) -> TokenStream {
     let (at, member) = (at(part.ty.span()), &part.member);
-    quote_spanned!(at=> &self.#member)
+    quote_spanned!(at=> __private::part::<_, Self::Session>(&self.#member).dispatcher())
+}
+
+/// `__private::Part::<Chat, ()>::NAME`
+fn of(part: &Part<'_>, name: &str) -> TokenStream {
+    let (ty, name) = (part.ty, Ident::new(name, Span::call_site()));
+    quote!(__private::Part::<#ty, ()>::#name)
 }
 
 /// The same tokens, reported there.

@@ -2,11 +2,13 @@
 
 use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{FnArg, GenericArgument, LitStr, Path, PathArguments, ReturnType, Type, spanned::Spanned};
+use syn::{
+    FnArg, GenericArgument, Generics, LitStr, Path, PathArguments, ReturnType, Type, spanned::Spanned,
+};
 
 use crate::{
     attr::Kind,
-    model::{flatten, is_ident, plain},
+    model::{flatten, is_ident, mentions_parameter, plain},
     validate::{Dispatcher, Handler, Route},
 };
 
@@ -88,7 +90,7 @@ fn conditions<'a>(handlers: impl Iterator<Item = &'a Handler<'a>>) -> Option<Tok
 fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
     let krate = &dispatcher.args.krate;
     let kinds = [Kind::Accept, Kind::Open, Kind::Close, Kind::Heartbeat, Kind::Fallback];
-    let mut fields = kinds
+    let fields: Vec<_> = kinds
         .into_iter()
         .filter(|kind| dispatcher.hooks(*kind).next().is_some())
         .map(|kind| {
@@ -97,9 +99,9 @@ fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
                 .map_or_else(|| quote!(true), |conditions| quote!(::core::cfg!(#conditions)));
             quote!(#name: #value)
         })
-        .peekable();
-    fields.peek()?;
-    Some(quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* ..#krate::Hooks::NONE };))
+        .collect();
+    let others = (fields.len() < kinds.len()).then(|| quote!(..#krate::Hooks::NONE));
+    (!fields.is_empty()).then(|| quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* #others };))
 }
 
 /// `const SYNTAX`, if it is not the default.
@@ -121,20 +123,20 @@ impl Expansion<'_> {
     fn types(&self, dispatcher: &Dispatcher<'_>) -> TokenStream {
         let krate = self.krate;
         let mut accepts = dispatcher.hooks(Kind::Accept).peekable();
-        if accepts.peek().is_none() {
-            let session = dispatcher.args.session.as_ref().map_or_else(|| quote!(()), Type::to_token_stream);
-            return quote!(type Session = #session;);
+        match (&dispatcher.args.session, accepts.peek()) {
+            (Some(session), _) => return quote!(type Session = #session;),
+            (None, None) => {
+                return quote!(
+                    type Session = ();
+                );
+            }
+            (None, Some(_)) => {}
         }
         let types = accepts.clone().map(|Handler { cfgs, signature, .. }| {
-            let returned = match &signature.output {
-                ReturnType::Default => quote!(()),
-                ReturnType::Type(_, ty) => ty.to_token_stream(),
-            };
-            let admission =
-                quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Admission>::Session);
+            let admission = admission(krate, &dispatcher.block.header.generics, &signature.output);
             quote!(#(#cfgs)* type Session = #admission;)
         });
-        let otherwise = unless(accepts.clone()).map(|unless| quote!(#unless type Session = ();));
+        let otherwise = unless(accepts).map(|unless| quote!(#unless type Session = ();));
         quote!(#(#types)* #otherwise)
     }
 
@@ -221,7 +223,7 @@ impl Expansion<'_> {
         };
         let (arguments, returns, body) = match kind {
             Kind::Accept => {
-                let admitted = quote_spanned!(at(output.error)=> __private::admitted(returned));
+                let admitted = quote_spanned!(at(output.error)=> __private::Returned(returned).admitted::<Self::Session>());
                 let returns = quote!(#krate::Result<Self::Session, #krate::Refusal>);
                 (quote!(handshake: &'call #krate::Handshake), returns, admitted)
             }
@@ -359,6 +361,27 @@ fn elide(tokens: TokenStream, which: &dyn Fn(&Ident) -> bool) -> TokenStream {
         }
     };
     tokens.into_iter().map(token).collect()
+}
+
+/// The session that is read off what `#[accept]` returns:
+///
+/// ```text
+/// <Result<Player, Refusal> as __private::Admission<{ __private::Returned::<Result<Player, Refusal>>::FORM }>>::Session
+/// ```
+pub(crate) fn admission(krate: &Path, generics: &Generics, output: &ReturnType) -> TokenStream {
+    let returned = match output {
+        ReturnType::Default => return quote!(()),
+        ReturnType::Type(_, ty) => ty.to_token_stream(),
+    };
+    let form = if mentions_parameter(generics, &returned) {
+        quote!(2)
+    } else {
+        quote!({
+            use #krate::__private::lookup::*;
+            #krate::__private::Returned::<#returned>::FORM
+        })
+    };
+    quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Admission<#form>>::Session)
 }
 
 /// Where to report what is wrong with a return type.

@@ -1,15 +1,15 @@
 //! What is written when there are errors: the errors, and as little as keeps the rest of the program quiet.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
-
-use syn::ReturnType;
+use quote::{ToTokens, quote};
 
 use crate::{
     args::Args,
     attr::Kind,
     errors::Errors,
-    model::{Block, Item},
+    expand,
+    item::Item,
+    model::{Block, find_impl},
 };
 
 /// The block without our attributes, the errors, and an implementation that takes no message.
@@ -37,6 +37,7 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: Errors) -> TokenStream {
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ty #clause {
             type Session = #session;
+            const SYNTAX: #krate::Syntax = #krate::Syntax::UNKNOWN;
         }
     }
 }
@@ -46,9 +47,11 @@ fn session(args: &Args, block: &Block) -> TokenStream {
     let krate = &args.krate;
     let mut accepts =
         block.items.iter().filter(|item| item.marks.iter().any(|mark| mark.kind == Kind::Accept));
-    match (&args.session, accepts.next().and_then(Item::signature).map(|signature| &signature.output)) {
-        (_, Some(ReturnType::Type(_, ty))) => quote!(<#ty as #krate::__private::Admission>::Session),
+    match (&args.session, accepts.next().and_then(Item::signature)) {
         (Some(session), _) => quote!(#session),
+        (None, Some(signature)) if find_impl(signature.output.to_token_stream()).is_none() => {
+            expand::admission(krate, &block.header.generics, &signature.output)
+        }
         _ => quote!(()),
     }
 }

@@ -1,6 +1,6 @@
 //! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
-//! The way of a block: `args` and `attr` read what the user wrote in attributes, `model` the block around them,
+//! The way of a block: `args` and `attr` read what the user wrote in attributes, `model` and `item` the block around them,
 //! `validate` turns it into what can be expanded or into errors, `expand` writes the code; after errors `fallback`
 //! writes as little as keeps the rest of the user's program quiet.
 
@@ -10,7 +10,9 @@ mod compose;
 mod errors;
 mod expand;
 mod fallback;
+mod item;
 mod model;
+mod options;
 mod policy;
 mod push;
 mod validate;

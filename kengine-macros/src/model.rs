@@ -1,17 +1,13 @@
 //! The block as it was written.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::{ToTokens, TokenStreamExt, quote};
+use quote::{ToTokens, TokenStreamExt};
 use syn::{
-    Attribute, Ident, ItemImpl, Signature, Token, Type, Visibility,
-    parse::{Parse, ParseStream, Parser, discouraged::Speculative},
+    Attribute, Generics, Ident, ItemImpl, Token, Type, Visibility,
+    parse::{ParseStream, Parser},
 };
 
-use crate::{
-    args::Args,
-    attr::{self, Mark},
-    errors::Errors,
-};
+use crate::{args::Args, errors::Errors, item::Item};
 
 /// The `impl` block, without our attributes.
 pub(crate) struct Block {
@@ -19,21 +15,6 @@ pub(crate) struct Block {
     pub(crate) header: ItemImpl,
     inner: Vec<Attribute>,
     pub(crate) items: Vec<Item>,
-}
-
-/// An item of the block.
-pub(crate) struct Item {
-    pub(crate) attrs: Vec<Attribute>,
-    pub(crate) marks: Vec<Mark>,
-    start: Start,
-    /// The body, or all of what is not a function. Kept as it came, so that what is wrong in there is rustc's to
-    /// say, and what is new in there needs no new parser.
-    rest: TokenStream,
-}
-
-enum Start {
-    Function { vis: Visibility, defaultness: Option<Token![default]>, signature: Box<Signature> },
-    Other,
 }
 
 impl Block {
@@ -53,9 +34,7 @@ impl Block {
             let inner = input.call(Attribute::parse_inner)?;
             let mut items = Vec::new();
             while !input.is_empty() {
-                let mut item: Item = input.parse()?;
-                item.marks = attr::take(&mut item.attrs, &args.krate, errors);
-                items.push(item);
+                items.push(Item::parse(input, &args.krate, errors)?);
             }
             Ok((inner, items))
         };
@@ -68,15 +47,6 @@ impl Block {
         match plain(&self.header.self_ty) {
             Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|last| &last.ident),
             _ => None,
-        }
-    }
-}
-
-impl Item {
-    pub(crate) fn signature(&self) -> Option<&Signature> {
-        match &self.start {
-            Start::Function { signature, .. } => Some(signature),
-            Start::Other => None,
         }
     }
 }
@@ -105,6 +75,25 @@ pub(crate) fn is_ident(token: &TokenTree, name: &str) -> bool {
     matches!(token, TokenTree::Ident(ident) if ident == name)
 }
 
+/// The word `impl` in a type.
+pub(crate) fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
+    flatten(tokens).into_iter().find(|token| is_ident(token, "impl"))
+}
+
+/// Whether these parameters decide what a type is. `Self` may stand for any of them.
+pub(crate) fn mentions_parameter(generics: &Generics, ty: &impl ToTokens) -> bool {
+    let is_parameter = |ident: &Ident| {
+        let mut names = generics
+            .type_params()
+            .map(|ty| &ty.ident)
+            .chain(generics.const_params().map(|value| &value.ident));
+        ident == "Self" || names.any(|name| name == ident)
+    };
+    flatten(ty.to_token_stream())
+        .iter()
+        .any(|token| matches!(token, TokenTree::Ident(ident) if is_parameter(ident)))
+}
+
 /// Points at the word that should be `impl`; where it is, the header has another fault.
 fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
     let parser = |input: ParseStream<'_>| {
@@ -117,49 +106,6 @@ fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
         Ok(fault.filter(|_| is_impl).unwrap_or_else(|| syn::Error::new(word, message)))
     };
     parser.parse2(item).unwrap_or_else(|error| error)
-}
-
-impl Parse for Item {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attrs = input.call(Attribute::parse_outer)?;
-        let start = Start::parse(input)?;
-        let semicolon_ends = matches!(&start, Start::Other) && is_const_or_type(input);
-        let mut rest = TokenStream::new();
-        while !input.is_empty() {
-            let token: TokenTree = input.parse()?;
-            let last = match &token {
-                TokenTree::Punct(punct) => punct.as_char() == ';',
-                TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !semicolon_ends,
-                _ => false,
-            };
-            rest.append(token);
-            if last {
-                break;
-            }
-        }
-        Ok(Self { attrs, marks: Vec::new(), start, rest })
-    }
-}
-
-impl Start {
-    /// Reads up to a function's body, or nothing.
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let ahead = input.fork();
-        let vis = ahead.parse()?;
-        let defaultness = ahead.parse()?;
-        let Ok(signature) = ahead.parse() else {
-            return Ok(Self::Other);
-        };
-        input.advance_to(&ahead);
-        Ok(Self::Function { vis, defaultness, signature: Box::new(signature) })
-    }
-}
-
-/// Then a brace may belong to an expression and does not end the item.
-fn is_const_or_type(input: ParseStream<'_>) -> bool {
-    let ahead = input.fork();
-    let read = ahead.parse::<Visibility>().is_ok() && ahead.parse::<Option<Token![default]>>().is_ok();
-    read && (ahead.peek(Token![const]) || ahead.peek(Token![type]))
 }
 
 impl ToTokens for Block {
@@ -178,21 +124,5 @@ impl ToTokens for Block {
         header.pop();
         tokens.extend(header);
         tokens.append(group);
-    }
-}
-
-impl ToTokens for Item {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        // Handlers have to be `async`, whether they wait for anything or not.
-        if !self.marks.is_empty() && self.signature().is_some() {
-            tokens.extend(quote!(#[allow(clippy::unused_async)]));
-        }
-        tokens.append_all(&self.attrs);
-        if let Start::Function { vis, defaultness, signature } = &self.start {
-            vis.to_tokens(tokens);
-            defaultness.to_tokens(tokens);
-            signature.to_tokens(tokens);
-        }
-        self.rest.to_tokens(tokens);
     }
 }

@@ -2,7 +2,16 @@
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
-use syn::{LitInt, LitStr, Token, ext::IdentExt, parse::ParseStream};
+use syn::{
+    LitInt, LitStr,
+    ext::IdentExt,
+    parse::{Parse, ParseStream},
+};
+
+use crate::{
+    errors::Errors,
+    options::{self, value},
+};
 
 /// What a value looks like, and each unit with what it stands for.
 struct Shape {
@@ -25,6 +34,7 @@ const TIMEOUT: Shape = Shape {
     words: r#"a time is a number and a unit: `timeout = "50ms"`; the units are `ms`, `s` and `min`"#,
     units: &[("ms", 1), ("s", 1000), ("min", 60_000)],
 };
+const EXPECTED: &str = "expected `rate`, `burst`, `max` or `timeout`";
 const BURST: &str = "a burst is a count: `burst = 60`";
 
 /// What a route's messages may cost; what is not given is not limited.
@@ -41,52 +51,39 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// Reads `name = value, …` to the end.
-    pub(crate) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+    pub(crate) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Self> {
         let mut policy = Self::default();
-        let mut seen: Vec<Ident> = Vec::new();
-        while !input.is_empty() {
-            let name = input.call(Ident::parse_any)?;
-            policy.option(&name, input)?;
-            if seen.contains(&name) {
-                return Err(syn::Error::new(name.span(), format!("`{name}` is given twice")));
-            }
-            seen.push(name);
-            if !input.is_empty() {
-                input.parse::<Token![,]>()?;
-            }
+        options::list(input, errors, |input, _| policy.option(input).map(Some))?;
+        if let (Some((name, _)), None) = (&policy.burst, policy.rate) {
+            errors.at(name, r#"`burst` needs a rate beside it: `rate = "30/s"`"#);
         }
-        match &policy.burst {
-            Some((name, _)) if policy.rate.is_none() => {
-                Err(syn::Error::new(name.span(), r#"`burst` needs a rate beside it: `rate = "30/s"`"#))
-            }
-            _ => Ok(policy),
-        }
+        Ok(policy)
     }
 
-    fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+    fn option(&mut self, input: ParseStream<'_>) -> syn::Result<Ident> {
+        let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
         match name.to_string().as_str() {
             "rate" => {
-                let (count, seconds, literal) = quantity(name, &RATE, input)?;
-                let count = u32::try_from(count).map_err(|_| too_large(name, &literal))?;
+                let (count, seconds, literal) = quantity(&name, &RATE, input)?;
+                let count = u32::try_from(count).map_err(|_| too_large(&name, &literal))?;
                 self.rate = Some((count, seconds));
             }
             "burst" => {
-                let literal: LitInt = value(input, BURST)?;
+                let literal: LitInt = value(&name, input, <LitInt as Parse>::parse, BURST)?;
                 let burst = literal.base10_parse().map_err(|_| syn::Error::new(literal.span(), BURST))?;
                 if burst == 0 {
                     return Err(syn::Error::new(literal.span(), "`burst` must not be zero"));
                 }
                 self.burst = Some((name.clone(), burst));
             }
-            "max" => self.max = Some(product(name, &MAX, input)?),
-            "timeout" => self.timeout = Some(product(name, &TIMEOUT, input)?),
+            "max" => self.max = Some(product(&name, &MAX, input)?),
+            "timeout" => self.timeout = Some(product(&name, &TIMEOUT, input)?),
             unknown => {
-                let message =
-                    format!("unknown option `{unknown}`; expected `rate`, `burst`, `max` or `timeout`");
+                let message = format!("unknown option `{unknown}`; {EXPECTED}");
                 return Err(syn::Error::new(name.span(), message));
             }
         }
-        Ok(())
+        Ok(name)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,15 +108,9 @@ impl Policy {
     }
 }
 
-/// `= value`.
-fn value<T: syn::parse::Parse>(input: ParseStream<'_>, words: &str) -> syn::Result<T> {
-    input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), words))?;
-    input.parse().map_err(|error: syn::Error| syn::Error::new(error.span(), words))
-}
-
 /// `= "30/s"`: the number and what the unit stands for.
 fn quantity(name: &Ident, shape: &Shape, input: ParseStream<'_>) -> syn::Result<(u64, u64, LitStr)> {
-    let literal: LitStr = value(input, shape.words)?;
+    let literal: LitStr = value(name, input, <LitStr as Parse>::parse, shape.words)?;
     let text = literal.value();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

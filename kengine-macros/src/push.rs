@@ -1,9 +1,9 @@
 //! `#[derive(Push)]`.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Token, Type,
+    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Type,
     ext::IdentExt,
     parenthesized,
     parse::{ParseStream, Parser},
@@ -13,9 +13,9 @@ use syn::{
 };
 
 use crate::{
-    args::{skip_to_comma, value},
     errors::Errors,
-    model::{flatten, is_ident},
+    model::mentions_parameter,
+    options::{self, at_token, ends},
 };
 
 const EXPECTED: &str = "expected a name in quotes, `reliable`, `latest`, `latest(…)` or `crate`";
@@ -37,11 +37,12 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error(),
     };
     let mut errors = Errors::default();
-    let options = Options::parse(&input.attrs, &mut errors);
-    let fields = fields(&input, &options, &mut errors);
+    let found = Options::parse(&input.attrs, &mut errors);
+    options::refuse_inside("push", &input.data, &mut errors);
+    let fields = fields(&input, &found, &mut errors);
 
-    let krate = &options.krate;
-    let name = match &options.name {
+    let krate = &found.krate;
+    let name = match &found.name {
         Some(name) => name.clone(),
         None => LitStr::new(&snake_case(&input.ident.unraw().to_string()), input.ident.span()),
     };
@@ -51,7 +52,7 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         // It is no `Serialize` either, most likely: one error is enough.
         return quote!(#errors);
     }
-    let latest = (!failed && options.latest.is_some())
+    let latest = (!failed && found.latest.is_some())
         .then(|| quote!(const DELIVERY: #krate::Delivery = #krate::Delivery::Latest;));
     let key = (!failed && !fields.is_empty()).then(|| {
         let hashed = fields.iter().map(|(member, _)| {
@@ -72,7 +73,7 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         let (_, arguments, _) = input.generics.split_for_impl();
         let clause = bounded.make_where_clause();
         clause.predicates.push(parse_quote!(#ident #arguments: #krate::__private::Encoded));
-        for (_, ty) in fields.iter().filter(|(_, ty)| mentions_parameter(&input, ty)) {
+        for (_, ty) in fields.iter().filter(|(_, ty)| mentions_parameter(&input.generics, ty)) {
             clause.predicates.push(parse_quote!(#ty: ::core::hash::Hash));
         }
     }
@@ -92,54 +93,39 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
 impl Options {
     /// Reads the options. A wrong one is reported and left out, and the ones behind it are still read.
     fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
-        let mut options = Self {
+        let mut found = Self {
             name: None,
             reliable: None,
             latest: None,
             key: Vec::new(),
             krate: parse_quote!(::kengine),
         };
-        let mut seen = Vec::new();
         let mut attributes = attributes.iter().filter(|attribute| attribute.path().is_ident("push"));
-        let Some(first) = attributes.next() else { return options };
+        let Some(first) = attributes.next() else { return found };
         for second in attributes {
             errors.at(second, "`#[push]` is given twice; put everything into one");
         }
         let list = match &first.meta {
             Meta::List(list) => list.tokens.clone(),
-            Meta::Path(_) => return options,
+            Meta::Path(_) => return found,
             Meta::NameValue(_) => {
                 errors.at(&first.meta, r#"the name stands in parentheses: `#[push("position")]`"#);
-                return options;
+                return found;
             }
         };
-        let parser = |input: ParseStream<'_>| {
-            while !input.is_empty() {
-                if let Err(error) = options.option(input, &mut seen, errors) {
-                    errors.push(error);
-                    skip_to_comma(input)?;
-                }
-                if !input.is_empty() {
-                    input.parse::<Token![,]>()?;
-                }
-            }
-            Ok(())
+        let read = |input: ParseStream<'_>| {
+            options::list(input, errors, |input, errors| found.option(input, errors))
         };
-        if let Err(error) = parser.parse2(list) {
+        if let Err(error) = read.parse2(list) {
             errors.push(error);
         }
-        if let (Some(_), Some(latest)) = (&options.reliable, &options.latest) {
+        if let (Some(_), Some(latest)) = (&found.reliable, &found.latest) {
             errors.at(latest, "`reliable` and `latest` exclude each other; remove one of them");
         }
-        options
+        found
     }
 
-    fn option(
-        &mut self,
-        input: ParseStream<'_>,
-        seen: &mut Vec<String>,
-        errors: &mut Errors,
-    ) -> syn::Result<()> {
+    fn option(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Option<Ident>> {
         if input.peek(LitStr) {
             let name: LitStr = input.parse()?;
             if self.name.is_some() {
@@ -151,6 +137,7 @@ impl Options {
                 errors.at(&name, r#"a push's name is a string literal: `#[push("position")]`"#);
             }
             self.name = Some(name);
+            Ok(None)
         } else if input.peek(Ident::peek_any) {
             let option = input.call(Ident::parse_any)?;
             match option.to_string().as_str() {
@@ -168,44 +155,18 @@ impl Options {
                     self.latest.get_or_insert_with(|| option.clone());
                 }
                 "crate" => {
-                    self.krate =
-                        value(input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")?;
+                    self.krate = options::krate(&option, input)?;
                 }
                 unknown => {
                     let message = format!("unknown option `{unknown}`; {EXPECTED}");
                     return Err(syn::Error::new(option.span(), message));
                 }
             }
-            let name = option.to_string();
-            if seen.contains(&name) {
-                return Err(syn::Error::new(option.span(), format!("`{name}` is given twice")));
-            }
-            seen.push(name);
+            Ok(Some(option))
         } else {
-            let message = r#"a push's name is a string literal: `#[push("position")]`"#;
-            return Err(input.error_at_token(message));
+            Err(at_token(input, r#"a push's name is a string literal: `#[push("position")]`"#))
         }
-        if !ends(input) {
-            return Err(input.error_at_token("expected `,`"));
-        }
-        Ok(())
     }
-}
-
-/// Errors on the one token that comes next.
-trait AtToken {
-    fn error_at_token(&self, message: &str) -> syn::Error;
-}
-
-impl AtToken for ParseStream<'_> {
-    fn error_at_token(&self, message: &str) -> syn::Error {
-        let token = self.fork().parse::<TokenTree>();
-        syn::Error::new(token.map_or_else(|_| self.span(), |token| token.span()), message)
-    }
-}
-
-fn ends(input: ParseStream<'_>) -> bool {
-    input.is_empty() || input.peek(Token![,])
 }
 
 /// The fields in the parentheses behind `latest`.
@@ -217,29 +178,21 @@ fn key(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<Member>> 
         errors.push(syn::Error::new(paren.span.join(), message));
     }
     let mut key: Vec<Member> = Vec::new();
-    let content = &content;
-    while !content.is_empty() {
-        match content.parse::<Member>() {
-            Ok(member) if !ends(content) => {
-                errors.push(syn::Error::new(
-                    member.span(),
-                    format!("expected `,` behind `{}`", shown(&member)),
-                ));
-                skip_to_comma(content)?;
-            }
-            Ok(member) if key.contains(&member) => {
-                errors.at(&member, format_args!("`{}` is given twice", shown(&member)));
-            }
-            Ok(member) => key.push(member),
-            Err(error) => {
-                errors.push(syn::Error::new(error.span(), "expected a field: `latest(player)`"));
-                skip_to_comma(content)?;
-            }
+    options::list(&content, errors, |content, errors| {
+        let member: Member = content.parse().map_err(|error: syn::Error| {
+            syn::Error::new(error.span(), "expected a field: `latest(player)`")
+        })?;
+        if !ends(content) {
+            let message = format!("expected `,` behind `{}`", shown(&member));
+            return Err(syn::Error::new(member.span(), message));
         }
-        if !content.is_empty() {
-            content.parse::<Token![,]>()?;
+        if key.contains(&member) {
+            errors.at(&member, format_args!("`{}` is given twice", shown(&member)));
+        } else {
+            key.push(member);
         }
-    }
+        Ok(None)
+    })?;
     Ok(key)
 }
 
@@ -284,14 +237,6 @@ fn choice(fields: &Fields) -> String {
 
 fn shown(member: &Member) -> String {
     member.to_token_stream().to_string()
-}
-
-fn mentions_parameter(input: &DeriveInput, ty: &Type) -> bool {
-    let tokens = flatten(ty.to_token_stream());
-    input
-        .generics
-        .type_params()
-        .any(|parameter| tokens.iter().any(|token| is_ident(token, &parameter.ident.to_string())))
 }
 
 /// `PlayerMoved` → `player_moved`, `HTTPStatus` → `http_status`.

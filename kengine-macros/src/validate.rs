@@ -13,7 +13,8 @@ use crate::{
     args::Args,
     attr::{self, Kind, Mark},
     errors::Errors,
-    model::{Block, Item, flatten, is_ident, plain},
+    item::Item,
+    model::{Block, find_impl, flatten, plain},
     policy::Policy,
 };
 
@@ -73,9 +74,6 @@ pub(crate) fn dispatcher<'a>(
     for kind in [Kind::Heartbeat, Kind::Accept, Kind::Open, Kind::Close, Kind::Before, Kind::Fallback] {
         at_most_one(dispatcher.hooks(kind), name, errors);
     }
-    if let (Some(session), Some(_)) = (&args.session, dispatcher.hooks(Kind::Accept).next()) {
-        errors.at(session, "the session is what `#[accept]` returns; remove `session`");
-    }
     // Hooks alone may be a part of a composed dispatcher, but nobody composes for a heartbeat or a guard.
     if block
         .items
@@ -120,6 +118,9 @@ fn header<'a>(block: &'a Block, errors: &mut Errors) -> Option<&'a Ident> {
 fn handler<'a>(item: &'a Item, errors: &mut Errors) -> Option<Handler<'a>> {
     let mark = item.marks.first()?;
     let Some(signature) = item.signature() else {
+        if item.is_broken() {
+            return None;
+        }
         errors.at(&mark.original, format_args!("`#[{}]` belongs on an `async fn`", mark.kind));
         return None;
     };
@@ -160,6 +161,11 @@ fn check(kind: Kind, signature: &Signature, errors: &mut Errors) {
         None => refuse(&quote_spanned!(signature.paren_token.span.join()=> ()), "must take `&self`"),
         Some(Ok(())) => {}
         Some(Err((tokens, what))) => refuse(&tokens, what),
+    }
+    if kind == Kind::Accept
+        && let Some(span) = find_impl(signature.output.to_token_stream())
+    {
+        errors.at(span, "`impl Trait` is not a session; name the type");
     }
     for argument in &signature.inputs {
         let FnArg::Typed(argument) = argument else {
@@ -236,9 +242,4 @@ fn lifetimes(tokens: TokenStream) -> Vec<Lifetime> {
         _ => None,
     };
     flatten(tokens).windows(2).filter_map(lifetime).collect()
-}
-
-/// The word `impl` in a type.
-fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
-    flatten(tokens).into_iter().find(|token| is_ident(token, "impl"))
 }

@@ -1,10 +1,18 @@
 //! Several dispatchers as one: what `#[derive(Dispatcher)]` stands on.
 
-use crate::{Context, Hooks, Refusal, Result, Route, Session, Syntax, dispatch::unknown_method};
+use std::marker::PhantomData;
+
+use crate::{Context, Dispatcher, Hooks, Refusal, Result, Route, Session, Syntax};
 
 /// The most routes that a composed dispatcher may have. Fixed, because the length of an array cannot depend on a
 /// type parameter.
 const CAPACITY: usize = 512;
+
+impl Syntax {
+    /// That of a block with faults, which clashes with no other. No key is empty otherwise.
+    #[doc(hidden)]
+    pub const UNKNOWN: Self = Self::flat("");
+}
 
 /// The routes of all fields, one field's behind the other's.
 #[doc(hidden)]
@@ -57,78 +65,88 @@ pub const fn hooks(parts: &[Hooks]) -> Hooks {
     all
 }
 
-/// The session of one field, which must be that of the first, `S`.
+/// The session of one field, which must be that of all.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "the session is `{S}`, not `{Self}`",
-    label = "its session is `{Self}`, but that of the first field is `{S}`",
+    label = "its session is `{Self}`, but that of the struct is `{S}`",
     note = "a connection has one session; a block without `#[accept]` names it: `#[kengine::dispatcher(session = {S})]`"
 )]
-pub trait SessionOf<S>: Sized {
-    fn context(context: Context<'_, S>) -> Context<'_, Self>;
-    fn session(self) -> S;
-}
+pub trait SessionOf<S> {}
 
-#[diagnostic::do_not_recommend]
-impl<S> SessionOf<S> for S {
-    fn context(context: Context<'_, S>) -> Context<'_, S> {
-        context
-    }
+impl<S> SessionOf<S> for S {}
 
-    fn session(self) -> S {
-        self
-    }
-}
+/// That a field is a dispatcher whose session is `S`: the one place where rustc reports that it is not.
+#[doc(hidden)]
+pub const fn fits<T: Dispatcher<Session: SessionOf<S>> + ?Sized, S>() {}
 
-/// That a field has the session `S`. All that needs it takes it from [`joined`], so that rustc reports its lack once.
+/// One field of a composed dispatcher.
+///
+/// The expansion takes a field through this, and lookup decides: inherent for a dispatcher, its calls for one whose
+/// session is `S`; of [`Unfit`] for anything else, which [`fits`] reports, and which then is no second error here.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Joined<T, S> {
-    context: for<'a> fn(Context<'a, S>) -> Context<'a, T>,
-    session: fn(T) -> S,
+pub struct Part<'a, T: ?Sized, S> {
+    field: &'a T,
+    session: PhantomData<fn() -> S>,
 }
 
-/// See [`Joined`].
+/// See [`Part`].
 #[doc(hidden)]
-pub fn joined<T: SessionOf<S>, S>() -> Joined<T, S> {
-    Joined { context: T::context, session: T::session }
+pub fn part<T: ?Sized, S>(field: &T) -> Part<'_, T, S> {
+    Part { field, session: PhantomData }
 }
 
-impl<T, S> Joined<T, S> {
-    /// The context of a field with so many routes before its own.
-    pub fn context(self, context: Context<'_, S>, routes: usize) -> Context<'_, T> {
-        (self.context)(context.shifted(routes))
-    }
+impl<T: Dispatcher + ?Sized, S> Part<'_, T, S> {
+    pub const SYNTAX: Syntax = T::SYNTAX;
+    pub const ROUTES: &'static [Route] = T::ROUTES;
+    pub const HOOKS: Hooks = T::HOOKS;
+}
 
-    /// What the field decided that has the `#[accept]`.
-    ///
-    /// # Errors
-    ///
-    /// The refusal that it decided for.
-    pub fn accepted(self, accepted: Result<T, Refusal>) -> Result<S, Refusal> {
-        accepted.map(self.session)
+impl<'a, T: Dispatcher<Session = S> + ?Sized, S> Part<'a, T, S> {
+    pub fn dispatcher(self) -> &'a T {
+        self.field
     }
 }
 
-/// What happens where no field has an `#[accept]`.
+/// See [`Part`].
+#[doc(hidden)]
+pub trait Unfit<S: 'static>: Sized {
+    const SYNTAX: Syntax = Syntax::UNKNOWN;
+    const ROUTES: &'static [Route] = &[];
+    const HOOKS: Hooks = Hooks::NONE;
+
+    fn dispatcher(self) -> &'static Absent<S> {
+        &Absent(PhantomData)
+    }
+}
+
+impl<T: ?Sized, S: 'static> Unfit<S> for Part<'_, T, S> {}
+
+/// What stands in for a field that is no dispatcher.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Absent<S>(PhantomData<fn() -> S>);
+
+#[diagnostic::do_not_recommend]
+impl<S: Session> Dispatcher for Absent<S> {
+    type Session = S;
+}
+
+/// The context of a field with so many routes before its own.
+#[doc(hidden)]
+pub fn shifted<S>(context: Context<'_, S>, routes: usize) -> Context<'_, S> {
+    context.shifted(routes)
+}
+
+/// What happens without an `#[accept]`.
 ///
 /// # Errors
 ///
 /// That a session cannot be had without.
-#[doc(hidden)]
-pub fn anonymous<S: Session>() -> Result<S, Refusal> {
+pub(crate) fn anonymous<S: Session>() -> Result<S, Refusal> {
     let none = || Refusal::internal("the dispatcher has no `#[accept]`, so nobody has a session");
     S::anonymous().ok_or_else(none)
-}
-
-/// What happens where no field has a `#[fallback]`.
-///
-/// # Errors
-///
-/// `unknown_method`.
-#[doc(hidden)]
-pub fn unknown<S>(context: Context<'_, S>) -> Result<()> {
-    Err(unknown_method(context))
 }
 
 /// That none of a field's routes is also one of the fields before it.
@@ -179,6 +197,9 @@ pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
 #[doc(hidden)]
 #[track_caller]
 pub const fn check_syntax(syntax: Syntax, first: &str, expected: Syntax) {
+    if syntax.key().is_empty() || expected.key().is_empty() {
+        return;
+    }
     if !equal(syntax.key(), expected.key()) {
         let text = Text::new("the key is `").and(syntax.key()).and("`, but `").and(expected.key());
         panic!("{}", text.and("` in `").and(first).and("`").as_str());

@@ -67,19 +67,21 @@ impl<'a, S> Borrowed<'a, S> for Connection<S> {
     }
 }
 
-impl<'a, S> Borrowed<'a, S> for Hub {
+impl<'a, S: Session> Borrowed<'a, S> for Hub {
     fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         Ok(context.connection().hub())
     }
 }
 
-impl<'a, S: Session> Borrowed<'a, S> for S {
+// Whether it is a `Session` or not: that is one error already, elsewhere. The bound that keeps the implementations
+// apart is on the others, which are no sessions.
+impl<'a, S> Borrowed<'a, S> for S {
     fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         Ok(context.session())
     }
 }
 
-impl<'a, S> Borrowed<'a, S> for Envelope<'a> {
+impl<'a, S: Session> Borrowed<'a, S> for Envelope<'a> {
     fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         context.envelope().ok_or_else(|| Error::internal("no request caused this hook: it has no envelope"))
     }

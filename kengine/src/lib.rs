@@ -171,16 +171,17 @@ pub mod __private {
     pub use std::result::Result::Ok;
 
     pub use crate::{
-        composition::{Table, anonymous, check_hook, check_routes, check_syntax, hooks, joined, unknown},
+        composition::{Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted},
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
         push::{Encoded, key},
-        reply::{Admission, Returned, admitted, enter, position, sent},
+        reply::{Admission, Returned, enter, position, sent},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
         pub use crate::{
+            composition::Unfit as _,
             extract::{Beside as _, Decoded as _, Reference as _, Unknown as _},
             reply::Plain as _,
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{Syntax, outbox, socket::encoder};
 
-/// A message that the server starts, sent as `{"method": NAME, "message": {…}}`.
+/// A message that the server starts, sent as `{"method": NAME, "message": {…}}`: a type that implements [`Serialize`].
 ///
 /// It has a [derive](macro@crate::Push), which is all that most need:
 ///
@@ -26,7 +26,7 @@ use crate::{Syntax, outbox, socket::encoder};
 ///     let _ = connection.send(&Joined { player: 7 });
 /// }
 /// ```
-pub trait Push: Serialize {
+pub trait Push: Encoded {
     /// What stands under the route key.
     const NAME: &'static str;
 
@@ -80,12 +80,29 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> Option<outbox::Key> {
     }
 }
 
-/// What the derive asks of a generic type: [`Serialize`], under a path that errors about it do not show.
+/// [`Serialize`], with our words: every such type has it. It stands in its place, not upon it, because rustc reports a
+/// supertrait's own supertraits first.
 #[doc(hidden)]
-pub trait Encoded: Serialize {}
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a push",
+    label = "expected a type that implements `serde::Serialize`",
+    note = "add `#[derive(serde::Serialize)]` to `{Self}`"
+)]
+pub trait Encoded {
+    /// Appends the JSON.
+    ///
+    /// # Errors
+    ///
+    /// What the type's own `Serialize` fails with.
+    fn encode(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + ?Sized> Encoded for T {}
+impl<T: Serialize + ?Sized> Encoded for T {
+    fn encode(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, self)
+    }
+}
 
 /// Feeds one field of a key.
 #[doc(hidden)]
@@ -136,7 +153,7 @@ fn encode_with<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> s
             Some(payload) => {
                 serde_json::to_writer(&mut *out, payload)?;
                 out.push(b':');
-                serde_json::to_writer(&mut *out, push)?;
+                push.encode(out)?;
                 out.push(b'}');
             }
             None => flatten(push, out)?,
@@ -149,7 +166,7 @@ fn encode_with<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> s
 /// Appends the members of `push`, which must be an object, and the brace that ends the whole.
 fn flatten<P: Push + ?Sized>(push: &P, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let start = out.len();
-    serde_json::to_writer(&mut *out, push)?;
+    push.encode(out)?;
     match &out[start..] {
         b"{}" | b"null" => out.truncate(start - 1),
         [b'{', ..] => {

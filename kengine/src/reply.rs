@@ -1,7 +1,5 @@
 //! What a handler returns, and what becomes of it.
 
-use std::convert::Infallible;
-
 use serde::Serialize;
 
 use crate::{Answer, Context, Dispatcher, Error, Liveness, Refusal, Result, Session, composition::equal};
@@ -43,6 +41,22 @@ pub fn sent<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Se
 pub struct Returned<T>(pub T);
 
 impl<T, E> Returned<Result<T, E>> {
+    /// See [`Admission`].
+    pub const FORM: u8 = RESULT;
+
+    /// The session that `#[accept]` decided for.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that it decided for.
+    pub fn admitted<S>(self) -> Result<S, Refusal>
+    where
+        T: Admitted<S>,
+        E: Rejection,
+    {
+        self.0.map(Admitted::session).map_err(Rejection::refusal)
+    }
+
     /// The value of the `Result`.
     ///
     /// # Errors
@@ -58,7 +72,19 @@ impl<T, E> Returned<Result<T, E>> {
 
 /// See [`Returned`].
 #[doc(hidden)]
-pub trait Plain: Sized {
+pub trait Plain<T>: Sized {
+    /// See [`Admission`].
+    const FORM: u8 = SESSION;
+
+    /// The session that `#[accept]` returned.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    fn admitted<S>(self) -> Result<S, Refusal>
+    where
+        T: Admitted<S>;
+
     /// The value itself.
     ///
     /// # Errors
@@ -67,7 +93,14 @@ pub trait Plain: Sized {
     fn outcome(self) -> Result<Self>;
 }
 
-impl<T> Plain for Returned<T> {
+impl<T> Plain<T> for Returned<T> {
+    fn admitted<S>(self) -> Result<S, Refusal>
+    where
+        T: Admitted<S>,
+    {
+        Ok(self.0.session())
+    }
+
     fn outcome(self) -> Result<Self> {
         Ok(self)
     }
@@ -151,53 +184,49 @@ pub trait Nothing {}
 impl Nothing for () {}
 
 /// What `#[accept]` returns: a session, or a `Result` of one. The session's type is read off it.
+///
+/// The expansion says which of the two by `Returned::<T>::FORM`. So every type has a session, and one that is none is
+/// one error, of [`Dispatcher::Session`], instead of one wherever it is named.
+#[doc(hidden)]
+pub trait Admission<const FORM: u8> {
+    type Session;
+}
+
+const RESULT: u8 = 0;
+const SESSION: u8 = 1;
+/// What a type parameter decides, on which a `FORM` cannot depend.
+const EITHER: u8 = 2;
+
+impl<S, E> Admission<RESULT> for Result<S, E> {
+    type Session = S;
+}
+
+impl<S> Admission<SESSION> for S {
+    type Session = S;
+}
+
+impl<S, E> Admission<EITHER> for Result<S, E> {
+    type Session = S;
+}
+
+impl<S: Session> Admission<EITHER> for S {
+    type Session = S;
+}
+
+/// The session that `#[accept]` makes, where it is named besides.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a session",
-    label = "expected a type that implements `kengine::Session`, or a `Result` of one",
-    note = "add `impl kengine::Session for {Self} {{}}`"
+    message = "the session is `{S}`, not `{Self}`",
+    label = "expected `{S}`, or a `Result` of it"
 )]
-pub trait Admission {
-    type Session;
-    type Error;
-
-    /// The session, or why there is none.
-    ///
-    /// # Errors
-    ///
-    /// That of the `Result`.
-    fn admit(self) -> Result<Self::Session, Self::Error>;
+pub trait Admitted<S> {
+    fn session(self) -> S;
 }
 
-impl<S: Session> Admission for S {
-    type Session = S;
-    type Error = Infallible;
-
-    fn admit(self) -> Result<S, Infallible> {
-        Ok(self)
-    }
-}
-
-impl<S, E> Admission for Result<S, E> {
-    type Session = S;
-    type Error = E;
-
-    fn admit(self) -> Self {
+impl<S> Admitted<S> for S {
+    fn session(self) -> S {
         self
     }
-}
-
-/// The session that `#[accept]` decided for.
-///
-/// # Errors
-///
-/// The refusal that it decided for.
-#[doc(hidden)]
-pub fn admitted<A: Admission>(admission: A) -> Result<A::Session, Refusal>
-where
-    A::Error: Rejection,
-{
-    admission.admit().map_err(Rejection::refusal)
 }
 
 /// The error of `#[accept]`. [`Into<Refusal>`], with our words.

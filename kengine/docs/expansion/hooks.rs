@@ -17,7 +17,15 @@ impl Game {
 
 #[automatically_derived]
 impl ::kengine::Dispatcher for Game {
-    type Session = <Result<Player, Refusal> as ::kengine::__private::Admission>::Session;
+    type Session = <Result<
+        Player,
+        Refusal,
+    > as ::kengine::__private::Admission<
+        {
+            use ::kengine::__private::lookup::*;
+            ::kengine::__private::Returned::<Result<Player, Refusal>>::FORM
+        },
+    >>::Session;
     const ROUTES: &'static [::kengine::Route] = &[
         ::kengine::Route::new("move")
             .rate(30, ::core::time::Duration::from_secs(1), 30)
@@ -64,7 +72,7 @@ impl ::kengine::Dispatcher for Game {
                 Self::enter(self, __private::handshake::<&Handshake>(handshake)),
             )
             .await;
-        __private::admitted(returned)
+        __private::Returned(returned).admitted::<Self::Session>()
     }
     async fn before<'call>(
         &'call self,

@@ -1,3 +1,5 @@
+#![allow(dead_code)]
+
 mod net {
     pub use kengine as engine;
 }
@@ -24,6 +26,52 @@ impl Other {
     async fn alive(&self) -> kengine::Liveness {
         kengine::Liveness::Alive
     }
+}
+
+struct Player;
+
+impl net::engine::Session for Player {}
+
+struct Life;
+
+#[kengine::dispatcher(crate = net::engine)]
+impl Life {
+    #[net::engine::accept]
+    async fn enter(&self, _: &kengine::Handshake) -> Result<Player, kengine::Refusal> {
+        Ok(Player)
+    }
+
+    #[net::engine::open]
+    async fn greet(&self, _: &Player) {}
+
+    #[net::engine::close]
+    async fn leave(&self, _: &kengine::DisconnectReason, _: &Player) -> Result<(), kengine::Error> {
+        Ok(())
+    }
+
+    #[net::engine::before]
+    async fn guard(&self, _: &kengine::Call, _: &kengine::Connection<Player>) {}
+
+    #[net::engine::fallback]
+    async fn rest(&self, _: &kengine::Envelope<'_>) {}
+
+    #[net::engine::route("move", rate = "30/s", burst = 60, max = "512B", timeout = "50ms")]
+    async fn step(&self, _: &Player, _: u8) {}
+}
+
+struct Trade;
+
+#[kengine::dispatcher(session = Player, crate = crate::net::engine)]
+impl Trade {
+    #[route]
+    async fn offer(&self, _: &Player) {}
+}
+
+#[derive(net::engine::Dispatcher)]
+#[kengine(session = Player, crate = crate::net::engine)]
+struct App {
+    life: Life,
+    trade: Trade,
 }
 
 #[derive(serde::Serialize, net::engine::Push)]

@@ -14,7 +14,7 @@ impl Game {
     #[route("move", rate = "fast")]
     async fn step(&self) {}
 
-    #[route("move")]
+    #[route("run")]
     #[before]
     async fn other(&self) {}
 }

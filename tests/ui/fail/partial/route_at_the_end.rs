@@ -1,0 +1,16 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn enter(&self) {}
+
+    #[route]
+    async fn leave(&self) {}
+
+    #[route("chat")]
+}
+
+fn main() {
+    let _ = (kengine::Server::new(Game), Game.enter(), Game.leave());
+}

@@ -1,0 +1,16 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn enter(&self) {}
+
+    cha
+
+    #[route]
+    async fn leave(&self) {}
+}
+
+fn main() {
+    let _ = (kengine::Server::new(Game), Game.enter(), Game.leave());
+}
