@@ -198,13 +198,13 @@ pub(crate) fn upgrade<D: Dispatcher>(
                 let connection =
                     Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
                 // Boxed: what the opening needs is not kept by the life that follows.
-                let opening = Box::pin(open(endpoint, connection, upgraded, seat));
+                let opening = wakes::put_off(Box::pin(open(endpoint, connection, upgraded, seat)));
                 let life = async move {
                     if let Some(life) = opening.await {
                         life.live().await;
                     }
                 };
-                tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
+                tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
                 response
             }
             Err(refusal) => {

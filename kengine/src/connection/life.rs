@@ -21,6 +21,7 @@ use crate::{
     endpoint::Endpoint,
     node::Seat,
     outbox::BATCH,
+    wakes,
 };
 
 /// How long `#[close]` may still take when everyone is cut off.
@@ -64,14 +65,14 @@ impl<D: Dispatcher> Life<D> {
         while let Some((mut workspace, read)) = poll_fn(|cx| self.poll_woken(cx)).await {
             let Workspace { read: bytes, answer, .. } = &mut *workspace;
             // Boxed, so that a player who says nothing pays for no handler's future: one allocation a wake.
-            Box::pin(self.handle(&mut bytes[..read], answer)).await;
+            wakes::put_off(Box::pin(self.handle(&mut bytes[..read], answer))).await;
             workspace::give_back(workspace);
             if read == READ {
                 // There is more: let the others have their turn first.
                 tokio::task::yield_now().await;
             }
         }
-        Box::pin(self.see_off()).await;
+        wakes::put_off(Box::pin(self.see_off())).await;
     }
 
     /// Runs `#[open]`. A connection that it cannot greet is closed with 1011.

@@ -70,6 +70,14 @@ struct Entered {
     ended: bool,
 }
 
+impl Entered {
+    fn add(&mut self, room: Arc<Room>) {
+        // Most players are in one room: the first growth of a list would be to four.
+        self.rooms.reserve_exact(1);
+        self.rooms.push(room);
+    }
+}
+
 impl Memberships {
     /// The names of the rooms.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
@@ -176,7 +184,7 @@ impl Registry {
             }
             drop((inside, families));
             room.announce_abroad(abroad, Presence::Joined, member, node);
-            entered.rooms.push(room);
+            entered.add(room);
             return Ok(());
         }
     }
@@ -208,7 +216,7 @@ impl Registry {
         room.moved(&mut families, inside.members.len() - 1, inside.members.len());
         drop((inside, families));
         room.announce_abroad(abroad, Presence::Joined, member, node);
-        entered.rooms.push(room);
+        entered.add(room);
         Ok(name)
     }
 

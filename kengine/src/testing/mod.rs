@@ -307,12 +307,12 @@ async fn begin<D: Dispatcher>(
     let opening = Life::open(Arc::clone(endpoint), connection, Stream::Memory(theirs), seat, Vec::new());
     let (greeted, was_greeted) = oneshot::channel();
     let life = async move {
-        let life = Box::pin(opening).await;
+        let life = wakes::put_off(Box::pin(opening)).await;
         // The test may have stopped waiting; its client is gone then, and the connection soon.
         let _ = greeted.send(());
         life.live().await;
     };
-    tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
+    tokio::spawn(life.instrument(tracing::debug_span!("connection", ?peer)));
     // Fails only when the runtime ends.
     let _ = was_greeted.await;
     Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone(), subprotocol)
