@@ -281,9 +281,9 @@ impl Link {
         }
     }
 
-    /// Whether the client has said its last.
-    pub(super) fn input_has_ended(&self) -> bool {
-        self.input_end.is_some()
+    /// Whether nothing that the client may still say is heard: it has said its last, or is not listened to any more.
+    pub(super) fn hears_no_more(&self) -> bool {
+        self.input_end.is_some() || self.orders != Orders::Serve
     }
 
     /// Whether the client would be heard: else its silence is ours, as long as it reads.
