@@ -17,14 +17,19 @@ pub(crate) fn poll_contained<F: Future>(
     future: std::pin::Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<F::Output, Words>> {
-    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+    match call_contained(|| future.poll(cx)) {
         Ok(polled) => polled.map(Ok),
-        Err(panic) => {
-            let words = words(&*panic);
-            tracing::error!(panic = words, "a handler panicked");
-            Poll::Ready(Err(words.to_owned()))
-        }
+        Err(words) => Poll::Ready(Err(words)),
     }
+}
+
+/// Calls a function of the user's; a panic in it is an error.
+pub(crate) fn call_contained<T>(call: impl FnOnce() -> T) -> Result<T, Words> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let words = words(&*panic);
+        tracing::error!(panic = words, "a handler panicked");
+        words.to_owned()
+    })
 }
 
 /// Runs a future of the user's as [`poll_contained`] does.

@@ -148,11 +148,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops what waits and ends the connection with 4002.
+    /// Drops what waits and ends the connection with 4002, unless it is ending already.
     pub(crate) fn overflow(&self, backlog: &Backlog) {
         let mut state = self.state();
+        self.drop_queue(&mut state, backlog);
         if state.takes_pushes() {
-            self.drop_queue(&mut state, backlog);
             self.order(state, Ending::Overflow);
         }
     }

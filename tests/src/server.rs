@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kengine::{Dispatcher, Server};
+use kengine::{Dispatcher, Hub, Server};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::within;
@@ -11,6 +11,7 @@ use crate::within;
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
+    hub: Hub,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<kengine::Result<()>>,
 }
@@ -19,18 +20,23 @@ impl TestServer {
     /// Binds and serves.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
-        let address = bound.local_addr();
+        let (address, hub) = (bound.local_addr(), bound.hub());
         let (shutdown, told) = oneshot::channel::<()>();
         let serving = tokio::spawn(bound.serve_until(async {
             // Dropped by a test that failed, it ends the server as well.
             let _ = told.await;
         }));
-        Self { address, shutdown: Some(shutdown), serving }
+        Self { address, hub, shutdown: Some(shutdown), serving }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its handle, as the program has it that serves.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Begins its shutdown.

@@ -18,7 +18,7 @@ use std::{
     pin::Pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -39,8 +39,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// The questions of one connection. Nothing is kept by one that is never asked.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
-    /// How many wait for an answer: asked for every message, without the lock.
-    open: AtomicUsize,
+    /// Whether there ever was one: asked for every message, without the lock.
+    asked: AtomicBool,
     state: Mutex<Option<Box<Asked>>>,
 }
 
@@ -63,18 +63,16 @@ impl Questions {
     /// Whether this message is the answer to a question; then it goes to whoever has asked. One that comes too late
     /// goes nowhere.
     pub(super) fn take_answer(&self, frame: Frame<'_>, syntax: Syntax) -> bool {
-        if self.open.load(Ordering::Acquire) == 0 {
+        if !self.asked.load(Ordering::Acquire) {
             return false;
         }
-        let Some((id, answered)) =
-            std::str::from_utf8(frame.as_bytes()).ok().and_then(|text| read(text, syntax))
-        else {
-            return false;
-        };
+        // Most requests have no such text: they are not parsed here and once more where they are handled.
+        let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
+        let text = std::str::from_utf8(frame.as_bytes()).ok().filter(may_answer);
+        let Some((id, answered)) = text.and_then(|text| read(text, syntax)) else { return false };
         let mut state = self.state();
         let Some(asked) = state.as_mut().filter(|asked| (1..=asked.last).contains(&id)) else { return false };
         if let Some(waiting) = asked.open.remove(&id) {
-            self.open.store(asked.open.len(), Ordering::Release);
             // Whoever asked may have stopped waiting.
             let _ = waiting.send(answered);
         }
@@ -83,11 +81,10 @@ impl Questions {
 
     /// No answer comes any more: whoever waits for one is told.
     pub(crate) fn close(&self) {
-        if self.open.load(Ordering::Acquire) > 0
+        if self.asked.load(Ordering::Acquire)
             && let Some(asked) = &mut *self.state()
         {
             asked.open.clear();
-            self.open.store(0, Ordering::Release);
         }
     }
 
@@ -100,14 +97,13 @@ impl Questions {
         asked.last += 1;
         let (answer, answered) = oneshot::channel();
         asked.open.insert(asked.last, answer);
-        self.open.store(asked.open.len(), Ordering::Release);
+        self.asked.store(true, Ordering::Release);
         Some((asked.last, answered))
     }
 
     fn forget(&self, id: u64) {
         if let Some(asked) = &mut *self.state() {
             asked.open.remove(&id);
-            self.open.store(asked.open.len(), Ordering::Release);
         }
     }
 

@@ -105,6 +105,9 @@ impl<D: Dispatcher> Life<D> {
             return;
         }
         let node = &endpoint.node;
+        // Nobody is there to take a push or to answer.
+        connection.outbox().close(&node.backlog);
+        connection.questions().close();
         let cut = async {
             node.abandoned().await;
             sleep(LAST_WORDS).await;
@@ -208,7 +211,7 @@ async fn beside<S, F: Future>(
         }
         let answers = |frame: Frame<'_>| connection.questions().take_answer(frame, connection.syntax());
         link.poll_busy(cx, connection.outbox(), &answers, rest);
-        if link.input_has_ended() {
+        if link.hears_no_more() {
             // A handler that waits for its client's answer waits in vain.
             connection.questions().close();
         }

@@ -160,7 +160,7 @@ impl Link {
         loop {
             self.take_orders(cx, outbox);
             if self.phase == Phase::Open {
-                self.end_as_ordered();
+                self.end_as_ordered(outbox);
             }
             if self.poll_output(cx, outbox) {
                 continue;
@@ -281,9 +281,9 @@ impl Link {
         }
     }
 
-    /// Whether the client has said its last.
-    pub(super) fn input_has_ended(&self) -> bool {
-        self.input_end.is_some()
+    /// Whether nothing that the client may still say is heard: it has said its last, or is not listened to any more.
+    pub(super) fn hears_no_more(&self) -> bool {
+        self.input_end.is_some() || self.orders != Orders::Serve
     }
 
     /// Whether the client would be heard: else its silence is ours, as long as it reads.
@@ -341,8 +341,9 @@ impl Link {
     /// Takes pushes, and orders to end the connection.
     pub(super) fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (open, blocked) = (self.phase == Phase::Open, self.blocked);
-        // While the socket is blocked pushes stay where they are bounded, unless the end waits behind them.
-        let wanted = |ending: Option<&Ending>| open && (!blocked || ending.is_some());
+        // While the socket is blocked pushes stay where they are bounded, unless the end waits behind them and nothing
+        // can follow.
+        let wanted = |ending: Option<&Ending>| open && (!blocked || matches!(ending, Some(Ending::Close(_))));
         let ending = outbox.take(cx, &mut self.out, &self.node.backlog, wanted);
         let Some(ending) = ending else { return };
         match ending {
@@ -365,7 +366,7 @@ impl Link {
     }
 
     /// Ends the connection when nothing is left to handle and one side wants to.
-    fn end_as_ordered(&mut self) {
+    fn end_as_ordered(&mut self, outbox: &Outbox) {
         let (close, reason) = match &self.input_end {
             Some(InputEnd::Closed(close)) => {
                 let close = close.as_deref().cloned();
@@ -379,6 +380,7 @@ impl Link {
                 return self.enter(Phase::Last);
             }
             None if self.orders == Orders::Drain => {
+                outbox.take_pushes(&mut self.out, &self.node.backlog);
                 (Some(Close::new(CloseCode::DRAINING, "draining")), DisconnectReason::Draining)
             }
             None => return,

@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use crate::{
     Close, Frame, Hub, Push, Session, Syntax, Uid,
+    contained::call_contained,
     hub::{Memberships, Recipient},
     node::Node,
     outbox::{Ending, Key, Outbox, Queued, SendError},
@@ -121,9 +122,12 @@ impl<S: Session> Recipient for Shared<S> {
     }
 
     fn public(&self) -> Value {
-        serde_json::to_value(self.session.public()).unwrap_or_else(|error| {
-            tracing::error!(%error, "what a session shows to others cannot be written as JSON");
-            Value::Null
+        // Asked for whenever somebody leaves, a connection that has ended too: a panic would keep it in its rooms.
+        call_contained(|| serde_json::to_value(self.session.public())).map_or(Value::Null, |shown| {
+            shown.unwrap_or_else(|error| {
+                tracing::error!(%error, "what a session shows to others cannot be written as JSON");
+                Value::Null
+            })
         })
     }
 }

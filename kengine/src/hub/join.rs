@@ -14,13 +14,13 @@ use crate::{
 /// A connection's wish to be in a room, granted or not when it is awaited: made by [`Room::join`].
 #[must_use = "a join happens when it is awaited"]
 pub struct Join<'j, S = ()> {
-    room: &'j Room<'j>,
+    room: Room<'j>,
     connection: &'j Connection<S>,
     wish: Wish<'j>,
 }
 
 impl<'j, S: Session> Join<'j, S> {
-    pub(super) fn new(room: &'j Room<'j>, connection: &'j Connection<S>) -> Self {
+    pub(super) fn new(room: Room<'j>, connection: &'j Connection<S>) -> Self {
         Self { room, connection, wish: Wish { is_told: false, guard: Box::new(|_| Ok(())) } }
     }
 
@@ -66,10 +66,10 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Room { hub, name, .. } = self.room;
-            let joined = hub.node.registry.join(name, &self.connection.to_recipient(), self.wish, &hub.node);
+            let joined = hub.node.registry.join(&name, &self.connection.to_recipient(), self.wish, &hub.node);
             hub.node.relieve();
             joined?;
-            hub.node.cluster.subscribed(name).await.map_err(|Unavailable| JoinError::Unavailable)
+            hub.node.cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)
         })
     }
 }
@@ -77,14 +77,14 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
 /// A connection's wish to be in a room with a free seat, granted when it is awaited: made by [`Rooms::fill`].
 #[must_use = "a seat is taken when it is awaited"]
 pub struct Fill<'f, S = ()> {
-    rooms: &'f Rooms<'f>,
+    rooms: Rooms<'f>,
     seats: usize,
     connection: &'f Connection<S>,
     is_told: bool,
 }
 
 impl<'f, S: Session> Fill<'f, S> {
-    pub(super) fn new(rooms: &'f Rooms<'f>, seats: usize, connection: &'f Connection<S>) -> Self {
+    pub(super) fn new(rooms: Rooms<'f>, seats: usize, connection: &'f Connection<S>) -> Self {
         Self { rooms, seats: seats.max(1), connection, is_told: false }
     }
 
@@ -112,7 +112,7 @@ impl<'f, S: Session> IntoFuture for Fill<'f, S> {
         Box::pin(async move {
             let Rooms { hub, prefix } = self.rooms;
             let one = self.connection.to_recipient();
-            let name = hub.node.registry.fill(prefix, self.seats, &one, self.is_told, &hub.node)?;
+            let name = hub.node.registry.fill(&prefix, self.seats, &one, self.is_told, &hub.node)?;
             hub.node.relieve();
             hub.node.cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)?;
             Ok(hub.room(String::from(&*name)))

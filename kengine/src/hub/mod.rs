@@ -182,7 +182,7 @@ pub struct Room<'a> {
     reach: Reach,
 }
 
-impl Room<'_> {
+impl<'a> Room<'a> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -196,8 +196,11 @@ impl Room<'_> {
     }
 
     /// Lets a connection in, when it is awaited. It leaves by [`leave`](Self::leave), or by ending.
-    pub fn join<'j, S: Session>(&'j self, connection: &'j Connection<S>) -> Join<'j, S> {
-        Join::new(self, connection)
+    pub fn join<'j, S: Session>(&self, connection: &'j Connection<S>) -> Join<'j, S>
+    where
+        'a: 'j,
+    {
+        Join::new(self.clone(), connection)
     }
 
     /// Lets a connection out; whether it was in the room.
@@ -260,7 +263,7 @@ pub struct Rooms<'a> {
     prefix: Cow<'a, str>,
 }
 
-impl Rooms<'_> {
+impl<'a> Rooms<'a> {
     /// Seats a connection in the fullest room that has fewer than `seats` members, and in a new one only when all are
     /// full: what a match of nine players is filled by. The rooms are those that this has made, with this beginning;
     /// each has a name that no other node uses. A connection that sits in one of them stays there.
@@ -277,8 +280,11 @@ impl Rooms<'_> {
     /// # Errors
     ///
     /// Those of a join.
-    pub fn fill<'f, S: Session>(&'f self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S> {
-        Fill::new(self, seats, connection)
+    pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
+    where
+        'a: 'f,
+    {
+        Fill::new(self.clone(), seats, connection)
     }
 
     /// The rooms, by name, and how many connections of this node are in each.

@@ -208,9 +208,17 @@ impl Registry {
         }
         may_enter(&entered, &node.limits)?;
         let with_a_seat = |rooms: &Family| rooms.range(..seats).next_back()?.1.first().cloned();
-        let name = families.get(family).and_then(with_a_seat).map_or_else(|| self.new_name(family), Ok)?;
+        let mut name =
+            families.get(family).and_then(with_a_seat).map_or_else(|| self.new_name(family), Ok)?;
         // Whoever empties a room of a family holds the families: it has not ended.
-        let room = self.find_or_make(&name, Some(family));
+        let room = loop {
+            let room = self.find_or_make(&name, Some(family));
+            if room.family.is_some() {
+                break room;
+            }
+            // Somebody has guessed the name, and joined by it.
+            name = self.new_name(family)?;
+        };
         let mut inside = room.write();
         let abroad = room.enter(&mut inside, one, is_told, &member, node);
         room.moved(&mut families, inside.members.len() - 1, inside.members.len());
