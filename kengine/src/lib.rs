@@ -184,7 +184,7 @@ pub mod __private {
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
         push::{Encoded, key},
-        reply::{Admission, Returned, enter, position, sent},
+        reply::{Admission, Returned, enter, position, sent, session},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
