@@ -123,9 +123,11 @@ async fn a_late_tick_makes_the_steps_that_are_due_and_pushes_once() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     assert_eq!(ada.push::<Position>().await.step, 1);
-    advance(TICK * 3).await;
+    advance(TICK * 7 / 2).await;
+    let late = Instant::now();
     assert_eq!(ada.push::<Position>().await.step, 4);
     assert_eq!(ada.push::<Position>().await.step, 5);
+    assert_eq!(late.elapsed(), TICK / 2, "the next tick is where it would have been");
     // Over the most that one tick makes up for the game stands still, and goes on at its own rate.
     advance(TICK * 20).await;
     assert_eq!(ada.push::<Position>().await.step, 10);
@@ -307,9 +309,12 @@ async fn a_command_too_many_is_answered_with_an_error() {
             client.notify("steer", &heading).await;
         }
     }
-    drop(crowd);
-    game.emptied().await;
-    assert_nothing_is_left(&game).await;
+    let [ada, bob, mut cy] = crowd;
+    drop((ada, bob));
+    cy.push::<Left>().await;
+    cy.push::<Left>().await;
+    positions(&mut cy, TICK / 2).await;
+    assert_eq!(players(&positions(&mut cy, TICK * 20).await), BTreeSet::from(["cy"]));
 }
 
 #[tokio::test(start_paused = true)]
