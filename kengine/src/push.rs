@@ -16,16 +16,23 @@ use crate::{Syntax, outbox, socket::encoder};
 /// use kengine::{Connection, Push};
 ///
 /// #[derive(serde::Serialize, Push)]
-/// struct Joined {
+/// struct Welcome {
 ///     player: u32,
 /// }
 ///
-/// assert_eq!(Joined::NAME, "joined");
+/// assert_eq!(Welcome::NAME, "welcome");
 ///
 /// fn greet(connection: &Connection) {
-///     let _ = connection.send(&Joined { player: 7 });
+///     let _ = connection.send(&Welcome { player: 7 });
 /// }
 /// ```
+///
+/// Two names are taken: [`joined`](crate::Joined) and [`left`](crate::Left) are pushes of the rooms.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a push",
+    label = "expected a type that implements `kengine::Push`",
+    note = "add `#[derive(kengine::Push)]` to `{Self}`"
+)]
 pub trait Push: Encoded {
     /// What stands under the route key.
     const NAME: &'static str;
