@@ -150,7 +150,8 @@ impl<T: Serialize> Reply for T {}
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot become an error reply; implement `From<{Self}> for kengine::Error`",
-    label = "expected an error that is `Into<kengine::Error>`"
+    label = "expected an error that is `Into<kengine::Error>`",
+    note = "or say `.map_err(kengine::Error::internal)`, or `.map_err(|_| kengine::Error::new(\"code\", \"message\"))`"
 )]
 pub trait Failure: Into<Error> {}
 
@@ -237,7 +238,8 @@ pub fn session<S, T: Admitted<S>>(admitted: Result<T, Refusal>) -> Result<S, Ref
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot refuse a connection; implement `From<{Self}> for kengine::Refusal`",
-    label = "expected an error that is `Into<kengine::Refusal>`"
+    label = "expected an error that is `Into<kengine::Refusal>`",
+    note = "or say `.map_err(kengine::Refusal::internal)`, or `.map_err(|_| kengine::Refusal::unauthorized(\"message\"))`"
 )]
 pub trait Rejection {
     fn refusal(self) -> Refusal;

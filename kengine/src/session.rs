@@ -44,7 +44,8 @@ use crate::{Error, Refusal};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a session",
     label = "expected a type that implements `kengine::Session`",
-    note = "add `impl kengine::Session for {Self} {{}}`"
+    note = "add `impl kengine::Session for {Self} {{}}`",
+    note = "an `#[accept]` that may refuse returns a `Result` such as `Result<Player, kengine::Refusal>`"
 )]
 pub trait Session: Sized + Send + Sync + 'static {
     /// Who the player is; `None`, the default, for a guest, whose connection gets a random uid.
