@@ -184,7 +184,10 @@ fn options(kind: Kind, meta: &Meta, errors: &mut Errors) -> syn::Result<(Name, P
             list.parse_args_with(|input: ParseStream<'_>| given(input, errors))
         }
         Meta::NameValue(pair) if kind == Kind::Route => Err(syn::Error::new_spanned(&pair.value, NO_NAME)),
-        _ => Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options"))),
+        _ => {
+            let instead = if kind == Kind::Before { "; match on `call.route`" } else { "" };
+            Err(syn::Error::new_spanned(meta, format!("`#[{kind}]` takes no options{instead}")))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{Close, CloseCode, Envelope};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
-    /// The name of the route.
+    /// The name of the route as the client writes it, behind the `prefix` of its block: `"combat.attack"`.
     pub route: &'static str,
     /// The size of the whole message, in bytes.
     pub size: usize,
