@@ -302,27 +302,26 @@ impl Expansion<'_> {
     ///
     /// ```text
     /// &Connection         →   __private::context::<&Connection, ()>(context)?
-    /// Player              →   __private::leading::<Player, ()>(context)?
-    /// Chat<'a>            →   __private::last::<Chat<'_>, ()>(context).argument()?
-    /// &DisconnectReason   →   __private::told::<&DisconnectReason, (), _>(context, reason).argument()?
+    /// Chat<'a>            →   __private::Argument::<(), Chat<'_>, _>::placed(context, __private::Last).argument()?
+    /// &DisconnectReason   →   __private::Argument::<(), &DisconnectReason, _>::placed(context, …Hook(reason)).argument()?
     /// &Handshake          →   __private::handshake::<&Handshake>(handshake)
     /// ```
-    ///
-    /// The first two differ in the words of their errors alone.
     fn argument(&self, kind: Kind, handler: &Handler<'_>, ty: &Type, last: bool) -> TokenStream {
         let session = &self.session;
         let elided = elided(handler, ty);
-        let argument = quote_spanned!(at(ty.span())=> argument);
-        match kind {
-            Kind::Accept => quote!(__private::handshake::<#elided>(handshake)),
-            Kind::Before => quote!(__private::told::<#elided, #session, _>(context, call).#argument()?),
-            Kind::Close => quote!(__private::told::<#elided, #session, _>(context, reason).#argument()?),
-            Kind::Route if last => quote!(__private::last::<#elided, #session>(context).#argument()?),
-            Kind::Route if !matches!(plain(ty), Type::Reference(_)) => {
-                quote!(__private::leading::<#elided, #session>(context)?)
+        let place = match kind {
+            Kind::Accept => return quote!(__private::handshake::<#elided>(handshake)),
+            Kind::Before => quote!(Hook(call)),
+            Kind::Close => quote!(Hook(reason)),
+            Kind::Route if last => quote!(Last),
+            _ if matches!(plain(ty), Type::Reference(_)) => {
+                return quote!(__private::context::<#elided, #session>(context)?);
             }
-            _ => quote!(__private::context::<#elided, #session>(context)?),
-        }
+            Kind::Route => quote!(Ahead),
+            Kind::Open | Kind::Heartbeat | Kind::Fallback => quote!(Hook(&())),
+        };
+        let argument = quote_spanned!(at(ty.span())=> argument);
+        quote!(__private::Argument::<#session, #elided, _>::placed(context, __private::#place).#argument()?)
     }
 }
 

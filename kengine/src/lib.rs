@@ -181,7 +181,7 @@ pub mod __private {
 
     pub use crate::{
         composition::{Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted},
-        extract::{context, handshake, last, leading, no_message, route, told},
+        extract::{Ahead, Argument, Hook, Last, context, handshake, no_message, route},
         policy::{call, limit},
         push::{Encoded, key},
         reply::{Admission, Returned, enter, position, sent, session},
@@ -191,7 +191,10 @@ pub mod __private {
     pub mod lookup {
         pub use crate::{
             composition::Unfit as _,
-            extract::{Beside as _, Decoded as _, Reference as _, Unknown as _},
+            extract::{
+                Apart as _, Decoded as _, Foreign as _, Lending as _, Misplaced as _, Owned as _,
+                Reference as _, Telling as _, Unknown as _,
+            },
             reply::Plain as _,
         };
     }

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 /// What a player may do, as the query says.
+#[derive(Clone, Deserialize)]
 struct Guest {
     name: String,
     muted: bool,
@@ -30,6 +31,13 @@ struct Guest {
 impl Session for Guest {
     fn uid(&self) -> Option<Uid> {
         (self.name != "nobody").then(|| Uid::new(&self.name).ok()).flatten()
+    }
+}
+
+/// Could be decoded as well: that would make whoever sends it whoever it says.
+impl FromContext<'_, Self> for Guest {
+    fn from_context(context: Context<'_, Self>) -> kengine::Result<Self> {
+        Ok(context.session().clone())
     }
 }
 
@@ -168,6 +176,11 @@ impl Hall {
     #[route]
     async fn both_and(&self, both: Both, message: u32) -> u32 {
         both.0 + message
+    }
+
+    #[route]
+    async fn me(&self, guest: Guest) -> String {
+        guest.name
     }
 
     #[route]
@@ -311,6 +324,17 @@ async fn a_type_that_could_be_either_is_context() {
     client.send_frames([request("both", "1"), request("both_and", "1")]).await;
     assert_eq!(client.frame().await, "1: 7");
     assert_eq!(client.frame().await, "1: 8");
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_taken_by_value_is_not_what_the_client_sent() {
+    let (hall, _notes) = hall();
+    let server = TestServer::start(Server::new(hall)).await;
+    let mut client = named(&server, "/ws?name=ada", "ada").await;
+    client.send_frames([request("me", r#"{"name":"eve","muted":false}"#)]).await;
+    assert_eq!(client.frame().await, "1: \"ada\"");
     drop(client);
     server.stop().await;
 }

@@ -52,7 +52,12 @@ impl ::kengine::Dispatcher for Game {
                         Self::step(
                             self,
                             __private::context::<&Player, Self::Session>(context)?,
-                            __private::last::<Step, Self::Session>(context).argument()?,
+                            __private::Argument::<
+                                Self::Session,
+                                Step,
+                                _,
+                            >::placed(context, __private::Last)
+                                .argument()?,
                         ),
                     )
                     .await;
@@ -84,9 +89,17 @@ impl ::kengine::Dispatcher for Game {
         let returned = __private::sent(
                 Self::guard(
                     self,
-                    __private::told::<&Call, Self::Session, _>(context, call)
+                    __private::Argument::<
+                        Self::Session,
+                        &Call,
+                        _,
+                    >::placed(context, __private::Hook(call))
                         .argument()?,
-                    __private::told::<&Player, Self::Session, _>(context, call)
+                    __private::Argument::<
+                        Self::Session,
+                        &Player,
+                        _,
+                    >::placed(context, __private::Hook(call))
                         .argument()?,
                 ),
             )

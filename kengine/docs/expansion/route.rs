@@ -22,7 +22,12 @@ impl ::kengine::Dispatcher for Game {
                 let returned = __private::sent(
                         Self::chat(
                             self,
-                            __private::last::<Chat, ()>(context).argument()?,
+                            __private::Argument::<
+                                (),
+                                Chat,
+                                _,
+                            >::placed(context, __private::Last)
+                                .argument()?,
                         ),
                     )
                     .await;

@@ -1,0 +1,79 @@
+//! What may be taken by value although it looks like the session, or is it.
+
+use kengine::{Context, FromContext, Handshake, Refusal, Session, Uid};
+use serde::{Deserialize, de::DeserializeOwned};
+
+struct Silent;
+
+/// There is but one `()`, so it does no harm that the client sends it.
+#[kengine::dispatcher]
+impl Silent {
+    #[route]
+    async fn nothing(&self, (): ()) {}
+
+    #[route]
+    async fn uid(&self, _: Uid) {}
+}
+
+/// A session that says itself how it is had by value.
+#[derive(Clone, Deserialize)]
+struct Player;
+
+impl Session for Player {}
+
+impl FromContext<'_, Self> for Player {
+    fn from_context(context: Context<'_, Self>) -> kengine::Result<Self> {
+        Ok(context.session().clone())
+    }
+}
+
+struct Game;
+
+#[kengine::dispatcher(session = Player)]
+impl Game {
+    #[route]
+    async fn last(&self, _: Player) {}
+
+    #[route]
+    async fn ahead(&self, _: Player, _: String) {}
+
+    #[open]
+    async fn greet(&self, _: Player) {}
+
+    #[before]
+    async fn guard(&self, _: Player) {}
+}
+
+/// Of a message and a session that are parameters each.
+struct Typed<P, M>(std::marker::PhantomData<fn() -> (P, M)>);
+
+#[kengine::dispatcher(session = P)]
+impl<P: Session + DeserializeOwned, M: DeserializeOwned + Send + 'static> Typed<P, M> {
+    #[route]
+    async fn take(&self, _: &P, _: M) {}
+}
+
+trait Gate: Send + Sync + 'static {
+    type Player: Session + DeserializeOwned;
+    type Message: DeserializeOwned + Send;
+    fn enter(&self) -> Self::Player;
+}
+
+/// Of a session that is read off `#[accept]` and is a parameter's.
+struct Gated<G>(G);
+
+#[kengine::dispatcher]
+impl<G: Gate> Gated<G> {
+    #[accept]
+    async fn enter(&self, _: &Handshake) -> Result<G::Player, Refusal> {
+        Ok(self.0.enter())
+    }
+
+    #[route]
+    async fn take(&self, _: &G::Player, _: G::Message) {}
+
+    #[route]
+    async fn name(&self, _: Uid) {}
+}
+
+fn main() {}
