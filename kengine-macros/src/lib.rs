@@ -1,11 +1,12 @@
 //! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
 //! The way of a block: `args` and `attr` read what the user wrote in attributes, `model` and `item` the block around them,
-//! `validate` turns it into what can be expanded or into errors, `expand` writes the code; after errors `fallback`
+//! `validate` turns it into what can be expanded or into errors, `expand` and `call` write the code; after errors `fallback`
 //! writes as little as keeps the rest of the user's program quiet.
 
 mod args;
 mod attr;
+mod call;
 mod compose;
 mod errors;
 mod expand;

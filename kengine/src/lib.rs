@@ -72,6 +72,7 @@
 extern crate self as kengine;
 
 mod answer;
+mod argument;
 mod close;
 mod cluster;
 mod composition;
@@ -180,21 +181,22 @@ pub mod __private {
     pub use std::result::Result::Ok;
 
     pub use crate::{
+        argument::{Ahead, Argument, Hook, Last},
         composition::{Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted},
-        extract::{Ahead, Argument, Hook, Last, context, handshake, no_message, route},
+        extract::{context, handshake, no_message, route},
         policy::{call, limit},
         push::{Encoded, key},
-        reply::{Admission, Returned, enter, position, sent, session},
+        reply::{Admission, EITHER, Returned, enter, position, sent, session},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
         pub use crate::{
-            composition::Unfit as _,
-            extract::{
+            argument::{
                 Apart as _, Decoded as _, Foreign as _, Lending as _, Misplaced as _, Owned as _,
                 Reference as _, Telling as _, Unknown as _,
             },
+            composition::Unfit as _,
             reply::Plain as _,
         };
     }

@@ -189,8 +189,9 @@ pub trait Admission<const FORM: u8> {
 
 const RESULT: u8 = 0;
 const SESSION: u8 = 1;
-/// What a type parameter decides, on which a `FORM` cannot depend.
-const EITHER: u8 = 2;
+/// The form that a type parameter decides, on which a `FORM` cannot depend.
+#[doc(hidden)]
+pub const EITHER: u8 = 2;
 
 impl<S, E> Admission<RESULT> for Result<S, E> {
     type Session = S;
