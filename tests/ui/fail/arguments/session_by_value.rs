@@ -65,7 +65,41 @@ struct Generic<P>(P);
 #[kengine::dispatcher(session = P)]
 impl<P: Session + for<'de> Deserialize<'de>> Generic<P> {
     #[route]
-    async fn me(&self, player: P) {}
+    async fn me(&self, _: P) {}
+}
+
+trait Gate: Send + Sync + 'static {
+    type Player: Session + for<'de> Deserialize<'de>;
+    fn enter(&self) -> Self::Player;
+}
+
+struct Gated<G>(G);
+
+#[kengine::dispatcher]
+impl<G: Gate> Gated<G> {
+    #[accept]
+    async fn enter(&self) -> Result<G::Player, Refusal> {
+        Ok(self.0.enter())
+    }
+
+    #[route]
+    async fn me(&self, _: G::Player) {}
+}
+
+#[derive(Deserialize)]
+struct Named<'a>(std::borrow::Cow<'a, str>);
+
+impl Session for Named<'static> {}
+
+struct Borrowing;
+
+#[kengine::dispatcher(session = Named<'static>)]
+impl Borrowing {
+    #[route]
+    async fn me(&self, _: Named<'_>) {}
+
+    #[route]
+    async fn again(&self, _: <Self as kengine::Dispatcher>::Session) {}
 }
 
 fn main() {}
