@@ -235,7 +235,8 @@ impl Client {
         self.send(OpCode::Text, text.as_bytes()).await;
     }
 
-    /// Waits for the next push of this type. All else that comes before it is kept.
+    /// Waits for the next push of this type, which owns what it holds: of `struct Said<'a>(&'a str)` a test receives a
+    /// twin, `#[derive(Deserialize, Push)] #[push("said")] struct Heard(String)`. All else that comes before it is kept.
     ///
     /// # Panics
     ///
