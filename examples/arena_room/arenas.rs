@@ -37,9 +37,8 @@ struct Running {
 impl Arenas {
     /// Takes a seat for a player in the arena of a room; the first of a room starts it.
     ///
-    /// A player gives the seat back, then leaves the room. Whoever comes into the room between these two, when the seat
-    /// was the last, finds an arena that is about to end, and starts a new one: it has no player left to push, and a seat
-    /// in it cannot be had.
+    /// A player gives the seat back, then leaves the room. Whoever comes into the room between the two, when that seat was
+    /// the last, starts a new arena: the old one takes nobody any more, and ends at its next tick without another push.
     ///
     /// # Errors
     ///
