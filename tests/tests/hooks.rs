@@ -477,6 +477,21 @@ async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
     notes.end().await;
 }
 
+#[tokio::test]
+async fn the_first_reason_stands_though_the_end_itself_is_another() {
+    let (hall, mut notes) = hall();
+    let server = Server::new(hall).close_within(Duration::MAX).drain_within(Duration::from_millis(100));
+    let server = TestServer::start(server).await;
+    let mut client = named(&server, "/ws?name=kicked", "kicked").await;
+    client.send_frames([request("kick", "null")]).await;
+    assert_eq!(client.frames(2).await, ["1: null", "close 4501"]);
+    // The close is never answered: at the deadline of the drain the connection is cut off.
+    server.stop().await;
+    assert_eq!(notes.next().await, "open kicked");
+    assert_eq!(notes.next().await, "close kicked closed by the server: 4501 \"kicked\"");
+    notes.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
     let (hall, mut notes) = hall();
