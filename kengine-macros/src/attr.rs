@@ -45,28 +45,19 @@ impl Kind {
     }
 
     /// The method in a sentence: a block has any number of routes and one of each other kind.
-    fn noun(self) -> &'static str {
+    fn noun(self) -> String {
         match self {
-            Self::Route => "a route",
-            Self::Heartbeat => "the heartbeat",
-            Self::Accept => "the `#[accept]` hook",
-            Self::Open => "the `#[open]` hook",
-            Self::Close => "the `#[close]` hook",
-            Self::Before => "the `#[before]` hook",
-            Self::Fallback => "the fallback",
+            Self::Route => "a route".into(),
+            Self::Heartbeat | Self::Fallback => format!("the {self}"),
+            hook => format!("the `#[{hook}]` hook"),
         }
     }
 
     /// Several of the kind.
-    pub(crate) fn plural(self) -> &'static str {
+    pub(crate) fn plural(self) -> String {
         match self {
-            Self::Route => "routes",
-            Self::Heartbeat => "heartbeats",
-            Self::Accept => "`#[accept]` hooks",
-            Self::Open => "`#[open]` hooks",
-            Self::Close => "`#[close]` hooks",
-            Self::Before => "`#[before]` hooks",
-            Self::Fallback => "fallbacks",
+            Self::Route | Self::Heartbeat | Self::Fallback => format!("{self}s"),
+            hook => format!("`#[{hook}]` hooks"),
         }
     }
 

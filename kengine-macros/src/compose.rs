@@ -7,7 +7,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::{attr::Kind, errors::Errors, model::plain, options};
+use crate::{attr::Kind, errors::Errors, expand::Method, model::plain, options};
 
 /// The hooks that an endpoint can have but one of.
 const HOOKS: [Kind; 5] = [Kind::Accept, Kind::Open, Kind::Close, Kind::Heartbeat, Kind::Fallback];
@@ -299,29 +299,13 @@ impl Composition<'_> {
     fn hook(&self, kind: Kind) -> TokenStream {
         let krate = self.krate;
         let name = Ident::new(kind.name(), Span::call_site());
-        let context = quote!(context: #krate::Context<'call, Self::Session>);
-        let nothing = quote!(#krate::Result<()>);
-        let (arguments, more, returns) = match kind {
-            Kind::Accept => (
-                quote!(handshake: &'call #krate::Handshake),
-                None,
-                quote!(#krate::Result<Self::Session, #krate::Refusal>),
-            ),
-            Kind::Close => {
-                (quote!(#context, reason: &'call #krate::DisconnectReason), Some(quote!(, reason)), nothing)
-            }
-            Kind::Heartbeat => (context, None, quote!(#krate::Result<#krate::Liveness>)),
-            Kind::Fallback => {
-                (quote!(#context, answer: &'call mut #krate::Answer), Some(quote!(, answer)), nothing)
-            }
-            Kind::Open | Kind::Before | Kind::Route => (context, None, nothing),
-        };
+        let Method { arguments, passed, returns } = Method::of(kind, krate, &quote!(Self::Session));
         let call = |index: usize, part| {
             let dispatcher = dispatcher(part);
             let told = if kind == Kind::Accept { quote!(handshake) } else { self.context(index) };
-            quote!(#krate::Dispatcher::#name(#dispatcher, #told #more).await)
+            quote!(#krate::Dispatcher::#name(#dispatcher, #told #passed).await)
         };
-        let passed = self.parts.iter().enumerate().skip(1).map(|(index, part)| {
+        let others = self.parts.iter().enumerate().skip(1).map(|(index, part)| {
             let (hooks, call) = (of(part, "HOOKS"), call(index, part));
             quote! {
                 if #hooks.#name {
@@ -333,7 +317,7 @@ impl Composition<'_> {
         quote! {
             async fn #name<'call>(&'call self, #arguments) -> #returns {
                 use #krate::__private::{self, lookup::*};
-                #(#passed)*
+                #(#others)*
                 #first
             }
         }

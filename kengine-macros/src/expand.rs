@@ -61,6 +61,36 @@ struct Expansion<'a> {
     session: TokenStream,
 }
 
+/// How the trait declares the method of a hook.
+pub(crate) struct Method {
+    /// Those behind `&self`.
+    pub(crate) arguments: TokenStream,
+    /// The same, behind the first, to pass them on.
+    pub(crate) passed: Option<TokenStream>,
+    pub(crate) returns: TokenStream,
+}
+
+impl Method {
+    pub(crate) fn of(kind: Kind, krate: &Path, session: &TokenStream) -> Self {
+        let context = quote!(context: #krate::Context<'call, #session>);
+        let (arguments, passed) = match kind {
+            Kind::Accept => (quote!(handshake: &'call #krate::Handshake), None),
+            Kind::Close => {
+                (quote!(#context, reason: &'call #krate::DisconnectReason), Some(quote!(, reason)))
+            }
+            Kind::Before => (quote!(#context, call: &'call #krate::Call), Some(quote!(, call))),
+            Kind::Fallback => (quote!(#context, answer: &'call mut #krate::Answer), Some(quote!(, answer))),
+            Kind::Open | Kind::Heartbeat | Kind::Route => (context, None),
+        };
+        let returns = match kind {
+            Kind::Accept => quote!(#krate::Result<Self::Session, #krate::Refusal>),
+            Kind::Heartbeat => quote!(#krate::Result<#krate::Liveness>),
+            _ => quote!(#krate::Result<()>),
+        };
+        Self { arguments, passed, returns }
+    }
+}
+
 /// The session as the methods name it: as short as can be.
 fn session(dispatcher: &Dispatcher<'_>) -> TokenStream {
     let named = dispatcher.args.session.is_some() || dispatcher.hooks(Kind::Accept).next().is_some();
@@ -212,43 +242,38 @@ impl Expansion<'_> {
         let Self { krate, session } = self;
         let cfgs = &handler.cfgs;
         let name = Ident::new(kind.name(), Span::call_site());
-        let context = quote!(context: #krate::Context<'call, #session>);
-        let call = self.call(kind, handler);
+        let method = Method::of(kind, krate, session);
+        let (arguments, returns, call) = (method.arguments, method.returns, self.call(kind, handler));
         let output = output(handler);
         let outcome = quote_spanned!(at(output.error)=> __private::Returned(returned).outcome()?);
-        let nothing = quote_spanned!(at(output.value)=> outcome.nothing());
-        let nothing = quote! {
-            let outcome = #outcome;
-            #nothing
-        };
-        let (arguments, returns, body) = match kind {
+        let body = match kind {
             Kind::Accept => {
-                let admitted = quote_spanned!(at(output.error)=> __private::Returned(returned).admitted::<Self::Session>());
-                let returns = quote!(#krate::Result<Self::Session, #krate::Refusal>);
-                (quote!(handshake: &'call #krate::Handshake), returns, admitted)
-            }
-            Kind::Close => (
-                quote!(#context, reason: &'call #krate::DisconnectReason),
-                quote!(#krate::Result<()>),
-                nothing,
-            ),
-            Kind::Before => {
-                (quote!(#context, call: &'call #krate::Call), quote!(#krate::Result<()>), nothing)
+                let admitted = quote_spanned!(at(output.error)=> __private::Returned(returned).admitted());
+                let session =
+                    quote_spanned!(at(output.value)=> __private::session::<Self::Session, _>(admitted));
+                quote! {
+                    let admitted = #admitted;
+                    #session
+                }
             }
             Kind::Heartbeat => {
-                let liveness = quote_spanned!(at(output.value)=> __private::Returned(returned).liveness());
-                (context, quote!(#krate::Result<#krate::Liveness>), liveness)
+                quote_spanned!(at(output.value)=> __private::Returned(returned).liveness())
             }
             Kind::Fallback => {
                 let write = quote_spanned!(at(output.value)=> reply.write(answer));
-                let body = quote! {
+                quote! {
                     let reply = #outcome;
                     #write;
                     __private::Ok(())
-                };
-                (quote!(#context, answer: &'call mut #krate::Answer), quote!(#krate::Result<()>), body)
+                }
             }
-            Kind::Open | Kind::Route => (context, quote!(#krate::Result<()>), nothing),
+            Kind::Open | Kind::Close | Kind::Before | Kind::Route => {
+                let nothing = quote_spanned!(at(output.value)=> outcome.nothing());
+                quote! {
+                    let outcome = #outcome;
+                    #nothing
+                }
+            }
         };
         let check = (kind == Kind::Fallback).then(|| quote!(__private::no_message(context)?;));
         quote! {

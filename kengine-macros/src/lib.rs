@@ -28,46 +28,25 @@ pub fn dispatcher(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
     dispatcher_tokens(args.into(), &item.into()).into()
 }
 
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn route(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Route, &item.into()).into()
+/// What `#[dispatcher]` takes out of its block: where it does not, it is an error.
+macro_rules! marks {
+    ($($name:ident $kind:ident)*) => {$(
+        #[proc_macro_attribute]
+        #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
+        pub fn $name(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+            fallback::misplaced(Kind::$kind, &item.into()).into()
+        }
+    )*};
 }
 
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn heartbeat(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Heartbeat, &item.into()).into()
-}
-
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn fallback(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Fallback, &item.into()).into()
-}
-
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn accept(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Accept, &item.into()).into()
-}
-
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn before(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Before, &item.into()).into()
-}
-
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn close(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Close, &item.into()).into()
-}
-
-#[proc_macro_attribute]
-#[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
-pub fn open(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    fallback::misplaced(Kind::Open, &item.into()).into()
+marks! {
+    route Route
+    heartbeat Heartbeat
+    accept Accept
+    open Open
+    close Close
+    before Before
+    fallback Fallback
 }
 
 #[proc_macro_derive(Push, attributes(push))]

@@ -47,11 +47,11 @@ pub(crate) fn value<T>(
     parse: fn(ParseStream<'_>) -> syn::Result<T>,
     expected: &str,
 ) -> syn::Result<T> {
-    let read = |input: ParseStream<'_>| input.parse::<Token![=]>().and_then(|_| parse(input));
-    read(input).map_err(|error| {
-        let span = if input.is_empty() { name.span() } else { error.span() };
-        syn::Error::new(span, expected)
-    })
+    let equals = input.parse::<Token![=]>();
+    let missing = ends(input);
+    equals
+        .and_then(|_| parse(input))
+        .map_err(|error| syn::Error::new(if missing { name.span() } else { error.span() }, expected))
 }
 
 /// An error on the one token that comes next.

@@ -136,7 +136,8 @@ impl Options {
             } else if !name.suffix().is_empty() {
                 errors.at(&name, r#"a push's name is a string literal: `#[push("position")]`"#);
             }
-            self.name = Some(name);
+            // Without a suffix, which would be a second error.
+            self.name = Some(LitStr::new(&name.value(), name.span()));
             Ok(None)
         } else if input.peek(Ident::peek_any) {
             let option = input.call(Ident::parse_any)?;

@@ -140,9 +140,6 @@ fn check(kind: Kind, signature: &Signature, errors: &mut Errors) {
     if signature.asyncness.is_none() {
         refuse(&signature.fn_token, "must be an `async fn`");
     }
-    if let Some(token) = &signature.constness {
-        refuse(token, "must not be `const`");
-    }
     if let Safety::Unsafe(token) = &signature.safety {
         refuse(token, "must not be `unsafe`");
     }

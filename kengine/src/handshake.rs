@@ -198,13 +198,15 @@ pub(crate) fn upgrade<D: Dispatcher>(
                 let connection =
                     Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
                 // Boxed: what the opening needs is not kept by the life that follows.
-                let opening = Box::pin(open(endpoint, connection, upgraded, seat));
+                let span = connection.span();
+                let opening = Box::pin(open(endpoint, connection, upgraded, seat).instrument(span));
                 let life = async move {
-                    if let Some(life) = opening.await {
+                    if let Some(life) = wakes::put_off(opening).await {
                         life.live().await;
                     }
                 };
-                tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
+                // Boxed once more: a task's storage comes in steps of 128 bytes, and a pointer fits the first.
+                tokio::spawn(Box::pin(life));
                 response
             }
             Err(refusal) => {

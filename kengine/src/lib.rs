@@ -26,7 +26,8 @@
 //! }
 //! ```
 //!
-//! [`dispatcher`] says what a block can say, [`Server`] what can be configured.
+//! [`dispatcher`] says what a block can say, [`Server`] what can be configured, [`guide::rooms`] who can be reached and
+//! how.
 //!
 //! # What a client sees
 //!
@@ -36,6 +37,10 @@
 //! `{"id": 7, "result": …}` or `{"id": 7, "error": {"code": "…", "message": "…"}}`; without one by the bare value,
 //! or `{"error": …}`, and not at all when the value is `null`. A push is `{"method": "joined", "message": {…}}`. The
 //! text `p` is a heartbeat, answered with `q`.
+//!
+//! A push with an `id` is a [question](Connection::ask), which the client answers as the server does:
+//! `{"id": 1, "result": …}`, or `{"id": 1, "error": {"code": "…", "message": "…"}}`. The server counts its own ids, apart
+//! from the client's; an answer that comes too late is dropped.
 //!
 //! Per connection, messages are handled one at a time in the order in which they came, and answered in it. While a
 //! handler runs, 16 KiB more are read, and the rest of a message that has begun; control frames among them are
@@ -56,7 +61,8 @@
 //! | 4000 `draining` | the node goes: reconnect now |
 //! | 4001 `heartbeat timeout` | nothing was heard for [`Server::idle_time`]: reconnect |
 //! | 4002 `too slow` | the outbox ran over ([`Server::outbox`]): reconnect |
-//! | 4500–4999 | stay away |
+//! | 4500 `replaced by a newer connection`, 4503 `already connected` | the uid has another connection ([`Server::duplicates`]): stay away |
+//! | 4501 `kicked`, and any other from 4500 on | stay away |
 //!
 //! A message that cannot be understood never ends a connection; a breach of RFC 6455 does.
 #![forbid(unsafe_code)]
@@ -163,6 +169,9 @@ pub mod guide {
     #[doc = include_str!("../docs/expansion/hooks.rs")]
     #[doc = "```"]
     pub mod expansion {}
+
+    #[doc = include_str!("../docs/rooms.md")]
+    pub mod rooms {}
 }
 
 /// What the macros' expansion stands on. Not public: it changes without notice.
@@ -175,7 +184,7 @@ pub mod __private {
         extract::{context, handshake, last, leading, no_message, route, told},
         policy::{call, limit},
         push::{Encoded, key},
-        reply::{Admission, Returned, enter, position, sent},
+        reply::{Admission, Returned, enter, position, sent, session},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.

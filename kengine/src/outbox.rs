@@ -107,7 +107,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    queue: Queue,
+    /// Boxed, and there only while something waits: an idle player pays for no queue.
+    queue: Option<Box<Queue>>,
     /// Boxed: an order that most connections never get shall not cost them its size.
     ending: Option<Box<Ending>>,
     /// Nothing is taken any more.
@@ -135,12 +136,13 @@ impl Outbox {
         if !state.takes_pushes() {
             return Err(SendError::Closed);
         }
-        if !state.queue.put(frame, key, bounds) {
+        let queue = state.queue.get_or_insert_default();
+        if !queue.put(frame, key, bounds) {
             self.drop_queue(&mut state, backlog);
             self.order(state, Ending::Overflow);
             return Err(SendError::TooSlow);
         }
-        state.queue.report(backlog);
+        queue.report(backlog);
         self.waits.store(true, Ordering::Release);
         wake(state);
         Ok(())
@@ -176,7 +178,10 @@ impl Outbox {
     /// How much waits.
     pub(crate) fn queued(&self) -> Queued {
         let state = self.state();
-        Queued { pushes: state.queue.frames.len(), bytes: state.queue.bytes }
+        state
+            .queue
+            .as_ref()
+            .map_or_else(Queued::default, |queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes })
     }
 
     /// Appends all pushes that wait to `out`, however the connection is to end.
@@ -196,7 +201,7 @@ impl Outbox {
         wanted: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
         let mut state = self.state();
-        if !state.queue.frames.is_empty() && wanted(state.ending.as_deref()) {
+        if state.queue.is_some() && wanted(state.ending.as_deref()) {
             let most = if state.ending.is_some() { usize::MAX } else { BATCH };
             self.empty(&mut state, out, most, backlog);
         }
@@ -215,14 +220,20 @@ impl Outbox {
     }
 
     fn empty(&self, state: &mut State, out: &mut Vec<u8>, most: usize, backlog: &Backlog) {
-        state.queue.take(out, most);
-        state.queue.report(backlog);
-        self.waits.store(!state.queue.frames.is_empty(), Ordering::Release);
+        let Some(queue) = &mut state.queue else { return };
+        queue.take(out, most);
+        queue.report(backlog);
+        if queue.frames.is_empty() {
+            state.queue = None;
+            self.waits.store(false, Ordering::Release);
+        }
     }
 
     fn drop_queue(&self, state: &mut State, backlog: &Backlog) {
-        state.queue.clear();
-        state.queue.report(backlog);
+        if let Some(mut queue) = state.queue.take() {
+            queue.bytes = 0;
+            queue.report(backlog);
+        }
         self.waits.store(false, Ordering::Release);
     }
 
@@ -257,8 +268,7 @@ struct Queue {
     /// How many frames have left at the front: turns a place in the index into one in `frames`.
     left: u64,
     /// Where each key waits; only while many frames do.
-    #[expect(clippy::box_collection, reason = "a pointer in the outbox of those who keep up: nearly all")]
-    index: Option<Box<HashMap<Key, u64>>>,
+    index: Option<HashMap<Key, u64>>,
 }
 
 #[derive(Debug)]
@@ -296,7 +306,7 @@ impl Queue {
             }
             let keys = self.frames.iter().map(|waiting| waiting.key.clone());
             let places = (self.left..).zip(keys).filter_map(|(place, key)| Some((key?, place)));
-            self.index = Some(Box::new(places.collect()));
+            self.index = Some(places.collect());
         }
         let place = self.index.as_ref()?.get(key)? - self.left;
         // A place among the frames, which are counted by a `usize`.
@@ -316,14 +326,6 @@ impl Queue {
                 index.remove(&key);
             }
         }
-        if self.frames.is_empty() {
-            // An idle player pays for no queue.
-            self.clear();
-        }
-    }
-
-    fn clear(&mut self) {
-        *self = Self { reported: self.reported, ..Self::default() };
     }
 
     fn report(&mut self, backlog: &Backlog) {
@@ -379,7 +381,7 @@ mod tests {
         }
         assert_eq!(queue.bytes, 4 + 2 + 3);
         assert_eq!(text(&mut queue, usize::MAX), "A22 x B1 ");
-        assert_eq!((queue.bytes, queue.frames.capacity()), (0, 0));
+        assert_eq!(queue.bytes, 0);
     }
 
     #[test]

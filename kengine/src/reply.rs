@@ -49,12 +49,11 @@ impl<T, E> Returned<Result<T, E>> {
     /// # Errors
     ///
     /// The refusal that it decided for.
-    pub fn admitted<S>(self) -> Result<S, Refusal>
+    pub fn admitted(self) -> Result<T, Refusal>
     where
-        T: Admitted<S>,
         E: Rejection,
     {
-        self.0.map(Admitted::session).map_err(Rejection::refusal)
+        self.0.map_err(Rejection::refusal)
     }
 
     /// The value of the `Result`.
@@ -81,9 +80,7 @@ pub trait Plain<T>: Sized {
     /// # Errors
     ///
     /// None.
-    fn admitted<S>(self) -> Result<S, Refusal>
-    where
-        T: Admitted<S>;
+    fn admitted(self) -> Result<T, Refusal>;
 
     /// The value itself.
     ///
@@ -94,11 +91,8 @@ pub trait Plain<T>: Sized {
 }
 
 impl<T> Plain<T> for Returned<T> {
-    fn admitted<S>(self) -> Result<S, Refusal>
-    where
-        T: Admitted<S>,
-    {
-        Ok(self.0.session())
+    fn admitted(self) -> Result<T, Refusal> {
+        Ok(self.0)
     }
 
     fn outcome(self) -> Result<Self> {
@@ -227,6 +221,16 @@ impl<S> Admitted<S> for S {
     fn session(self) -> S {
         self
     }
+}
+
+/// What `#[accept]` decided, by the name of the session.
+///
+/// # Errors
+///
+/// The refusal that it decided for.
+#[doc(hidden)]
+pub fn session<S, T: Admitted<S>>(admitted: Result<T, Refusal>) -> Result<S, Refusal> {
+    admitted.map(Admitted::session)
 }
 
 /// The error of `#[accept]`. [`Into<Refusal>`], with our words.

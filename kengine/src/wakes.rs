@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     mem,
-    pin::pin,
+    pin::Pin,
     task::{Context, Poll, Waker},
 };
 
@@ -37,10 +37,10 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-/// Runs a connection's task, whose wakes are put off while it runs.
-pub(crate) async fn put_off<F: Future>(task: F) -> F::Output {
-    let mut task = pin!(task);
-    poll_fn(|cx| put_off_while(cx, |cx| task.as_mut().poll(cx))).await
+/// Runs a part of a connection's task, whose wakes are put off while it runs. Boxed, as it has to be, it takes no more
+/// of the task than a pointer.
+pub(crate) fn put_off<F: Future + Unpin>(mut part: F) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| put_off_while(cx, |cx| Pin::new(&mut part).poll(cx)))
 }
 
 fn put_off_while<T>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {

@@ -12,11 +12,14 @@ use std::{
 
 use kengine::{
     Call, Close, CloseCode, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Push,
-    Refusal, Server, Session, Uid,
+    Refusal, Server, Session, Uid, testing,
 };
 use kengine_tests::{ClientFrame, Gate, RawClient, TestServer, Upgrade, every_row, segment, within};
 use serde::Deserialize;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 /// What a player may do, as the query says.
 struct Guest {
@@ -131,8 +134,10 @@ impl Hall {
     #[close]
     async fn leave(&self, reason: &DisconnectReason, guest: &Guest) {
         self.note(format!("close {} {reason}", guest.name));
-        if guest.name == "clinging" {
-            pending::<()>().await;
+        match guest.name.as_str() {
+            "clinging" => pending().await,
+            "falling" => panic!("on the stairs"),
+            _ => {}
         }
     }
 
@@ -281,7 +286,12 @@ async fn a_guard_is_told_of_each_call_and_may_refuse_it() {
     // It is asked before the message is decoded: that this one does not fit is not found out.
     for message in [r#""hello""#, "17"] {
         client.send_frames([request("say", message), request("whoami", "null")]).await;
-        assert_eq!(client.frame().await, "1: error muted");
+        let refusal = client.next().await.expect("an answer");
+        assert_eq!(refusal.to_string(), "1: error muted");
+        // That of the whole message.
+        let size = r#"{"method":"say","message":,"id":1}"#.len() + message.len();
+        let words = format!("`say` of {size} bytes");
+        assert!(String::from_utf8_lossy(&refusal.payload).contains(&words), "{refusal:?}");
         assert_eq!(client.frame().await, "1: \"ada\"");
     }
     drop(client);
@@ -465,4 +475,38 @@ async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
     assert_eq!(notes.next().await, "close clinging lost");
     server.stop().await;
     notes.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
+    let (hall, mut notes) = hall();
+    let hall = testing::serve(Server::new(hall).handle_within(Duration::from_secs(7)));
+    for (path, name, seconds) in [("/ws?name=clinging", "clinging", 7), ("/ws?name=falling", "falling", 0)] {
+        drop(hall.connect(path).await.expect("a place"));
+        let begun = Instant::now();
+        within("an empty hall", hall.emptied()).await;
+        assert_eq!(begun.elapsed().as_secs(), seconds, "{name}");
+        assert_eq!(notes.next().await, format!("open {name}"));
+        assert_eq!(notes.next().await, format!("close {name} lost"));
+    }
+}
+
+#[test]
+fn a_reason_says_the_code_of_the_close_frame() {
+    use DisconnectReason as Reason;
+    let close = || Close::new(CloseCode::KICKED, "out");
+    let rows = [
+        (Reason::Client(Some(close())), Some(4501), "closed by the client: 4501 \"out\""),
+        (Reason::Client(None), None, "closed by the client"),
+        (Reason::Lost, None, "lost"),
+        (Reason::Violation(close()), Some(4501), "protocol violation: 4501 \"out\""),
+        (Reason::HeartbeatTimeout, Some(4001), "heartbeat timeout"),
+        (Reason::TooSlow, Some(4002), "too slow"),
+        (Reason::Draining, Some(4000), "draining"),
+        (Reason::Server(close()), Some(4501), "closed by the server: 4501 \"out\""),
+        (Reason::CutOff, None, "cut off"),
+    ];
+    for (reason, code, words) in rows {
+        assert_eq!((reason.code().map(CloseCode::get), reason.to_string().as_str()), (code, words));
+    }
 }

@@ -1,6 +1,7 @@
 //! `kengine::testing`: what a user's own tests stand on.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Mutex,
         atomic::{AtomicU32, Ordering},
@@ -70,6 +71,7 @@ impl Game {
             .or_else(|| handshake.subprotocols().find(|offer| *offer != "kengine.v1.json").map(Into::into));
         match token.as_deref() {
             Some("slow") => std::future::pending().await,
+            Some("peer") => Ok(Player { name: format!("{:?}", handshake.peer()) }),
             Some(name) => Ok(Player { name: name.to_owned() }),
             None => Err(Refusal::unauthorized("who are you?")),
         }
@@ -89,6 +91,11 @@ impl Game {
     #[route]
     async fn name<'a>(&self, player: &'a Player) -> &'a str {
         &player.name
+    }
+
+    #[route]
+    async fn peer(&self, connection: &Connection<Player>) -> Option<SocketAddr> {
+        connection.peer()
     }
 
     #[route]
@@ -151,6 +158,32 @@ async fn a_token_comes_by_query_header_or_subprotocol() {
     assert_eq!(eve.request::<String>("name", &()).await.unwrap(), "eve");
     let mut max = game.connect_as(Player { name: "max".to_owned() }).await.unwrap();
     assert_eq!(max.push::<Welcome>().await, Welcome { name: "max".to_owned() });
+}
+
+#[tokio::test]
+async fn a_client_comes_from_where_it_says() {
+    let game = serve();
+    let peer = SocketAddr::from(([10, 0, 0, 7], 4711));
+    let mut ada = game.connect("/ws?uid=peer").peer(peer).await.unwrap();
+    assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "Some(10.0.0.7:4711)");
+    assert_eq!(ada.request::<Option<SocketAddr>>("peer", &()).await.unwrap(), Some(peer));
+    let mut bob = game.connect("/ws?uid=peer").await.unwrap();
+    assert_eq!(bob.request::<String>("name", &()).await.unwrap(), "None");
+    assert_eq!(bob.request::<Option<SocketAddr>>("peer", &()).await.unwrap(), None);
+    // A host of its own takes the place of the usual one.
+    let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
+    assert_eq!(eve.await.unwrap_err().status(), 403);
+    let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
+    assert!(eve.header("host", "game.example").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_the_server_s() {
+    let game = testing::serve(Server::new(Game::default()).heartbeat("alive?", "yes"));
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    ada.push::<Welcome>().await;
+    ada.heartbeat().await;
+    assert_eq!(ada.next_text().await.as_deref(), Some("yes"));
 }
 
 #[tokio::test(start_paused = true)]

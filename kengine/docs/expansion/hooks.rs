@@ -72,7 +72,8 @@ impl ::kengine::Dispatcher for Game {
                 Self::enter(self, __private::handshake::<&Handshake>(handshake)),
             )
             .await;
-        __private::Returned(returned).admitted::<Self::Session>()
+        let admitted = __private::Returned(returned).admitted();
+        __private::session::<Self::Session, _>(admitted)
     }
     async fn before<'call>(
         &'call self,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::time::{Sleep, sleep};
+use tracing::Instrument;
 
 use super::{
     Connection, Stream,
@@ -21,6 +22,7 @@ use crate::{
     endpoint::Endpoint,
     node::Seat,
     outbox::BATCH,
+    wakes,
 };
 
 /// How long `#[close]` may still take when everyone is cut off.
@@ -64,14 +66,16 @@ impl<D: Dispatcher> Life<D> {
         while let Some((mut workspace, read)) = poll_fn(|cx| self.poll_woken(cx)).await {
             let Workspace { read: bytes, answer, .. } = &mut *workspace;
             // Boxed, so that a player who says nothing pays for no handler's future: one allocation a wake.
-            Box::pin(self.handle(&mut bytes[..read], answer)).await;
+            let span = self.connection.span();
+            wakes::put_off(Box::pin(self.handle(&mut bytes[..read], answer).instrument(span))).await;
             workspace::give_back(workspace);
             if read == READ {
                 // There is more: let the others have their turn first.
                 tokio::task::yield_now().await;
             }
         }
-        Box::pin(self.see_off()).await;
+        let span = self.connection.span();
+        wakes::put_off(Box::pin(self.see_off().instrument(span))).await;
     }
 
     /// Runs `#[open]`. A connection that it cannot greet is closed with 1011.

@@ -283,6 +283,12 @@ impl<S> Connection<S> {
         self.shared.handler_limit.store(0, Ordering::Relaxed);
     }
 
+    /// In which events about this connection stand: made when something happens, since kept it would cost every idle
+    /// player its size.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::debug_span!("connection", id = %self.id(), peer = ?self.peer())
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.shared.outbox
     }

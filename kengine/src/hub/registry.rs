@@ -70,10 +70,22 @@ struct Entered {
     ended: bool,
 }
 
+impl Entered {
+    fn add(&mut self, room: Arc<Room>) {
+        // Most players are in one room: the first growth of a list would be to four.
+        self.rooms.reserve_exact(1);
+        self.rooms.push(room);
+    }
+}
+
 impl Memberships {
     /// The names of the rooms.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.entered().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.entered().rooms.iter().any(|room| &*room.name == name)
     }
 
     fn entered(&self) -> MutexGuard<'_, Entered> {
@@ -176,7 +188,7 @@ impl Registry {
             }
             drop((inside, families));
             room.announce_abroad(abroad, Presence::Joined, member, node);
-            entered.rooms.push(room);
+            entered.add(room);
             return Ok(());
         }
     }
@@ -216,7 +228,7 @@ impl Registry {
         room.moved(&mut families, inside.members.len() - 1, inside.members.len());
         drop((inside, families));
         room.announce_abroad(abroad, Presence::Joined, member, node);
-        entered.rooms.push(room);
+        entered.add(room);
         Ok(name)
     }
 

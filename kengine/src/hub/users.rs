@@ -1,37 +1,56 @@
 //! Who is connected to this node, by uid.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::RandomState,
+    borrow::Borrow,
+    collections::HashSet,
+    hash::{Hash, Hasher, RandomState},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::{
-    Uid,
-    hub::{Duplicates, Recipient, SHARDS},
-};
+use crate::hub::{Duplicates, Recipient, SHARDS};
 
-/// Every connection of this node, under its uid. Spread over shards, so that players who come and go rarely wait for
-/// each other.
+/// Every connection of this node, by uid. Spread over shards, so that players who come and go rarely wait for each
+/// other.
 pub(crate) struct Users {
     shards: [RwLock<Shard>; SHARDS],
     hasher: RandomState,
 }
 
-type Shard = HashMap<Uid, Holders>;
-
-/// The connections of one uid, the latest last. Most have one.
-enum Holders {
-    One(Arc<dyn Recipient>),
-    More(Vec<Arc<dyn Recipient>>),
+#[derive(Default)]
+struct Shard {
+    /// The latest connection of each uid: all of them, nearly always.
+    latest: HashSet<ByUid>,
+    /// Those whose uid has a later one, until they are gone.
+    earlier: Vec<Arc<dyn Recipient>>,
 }
 
-impl Holders {
-    fn all(&self) -> &[Arc<dyn Recipient>] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::More(more) => more,
-        }
+/// A connection, found by its uid.
+struct ByUid(Arc<dyn Recipient>);
+
+impl Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        self.0.uid().as_str()
+    }
+}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid().as_str().hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid() == other.0.uid()
+    }
+}
+
+impl Eq for ByUid {}
+
+impl Shard {
+    fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
+        let earlier = self.earlier.iter().filter(move |one| one.uid().as_str() == uid);
+        earlier.chain(self.latest.get(uid).map(|latest| &latest.0))
     }
 }
 
@@ -41,58 +60,55 @@ impl Users {
     }
 
     /// Makes a connection known. What another one of the same uid means is for the caller to act on: `Claim` says
-    /// which of them are to end. Both stay known until they are gone.
+    /// which of them are to end. All stay known until they are gone.
     pub(crate) fn claim(&self, one: Arc<dyn Recipient>, duplicates: Duplicates) -> Claim {
         let mut shard = self.write(one.uid().as_str());
-        match shard.entry(one.uid().clone()) {
-            Entry::Vacant(place) => {
-                place.insert(Holders::One(one));
-                Claim::Granted { replaced: Vec::new() }
-            }
-            Entry::Occupied(mut place) => {
-                let holders = place.get_mut();
-                let present = holders.all().iter().filter(|holder| !holder.outbox().ends()).cloned();
-                let present: Vec<_> = present.collect();
-                *holders = Holders::More(holders.all().iter().cloned().chain([one]).collect());
-                match duplicates {
-                    Duplicates::Refuse if !present.is_empty() => Claim::Refused,
-                    Duplicates::Replace => Claim::Granted { replaced: present },
-                    Duplicates::Refuse | Duplicates::Allow => Claim::Granted { replaced: Vec::new() },
-                }
-            }
+        let present: Vec<_> =
+            shard.of(one.uid().as_str()).filter(|holder| !holder.outbox().ends()).cloned().collect();
+        if duplicates == Duplicates::Refuse && !present.is_empty() {
+            shard.earlier.push(one);
+            return Claim::Refused;
         }
+        if let Some(before) = shard.latest.replace(ByUid(one)) {
+            shard.earlier.push(before.0);
+        }
+        let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
+        Claim::Granted { replaced }
     }
 
     /// Forgets a connection; others of its uid stay.
     pub(crate) fn release(&self, one: &dyn Recipient) {
-        let mut shard = self.write(one.uid().as_str());
-        let Some(holders) = shard.get_mut(one.uid().as_str()) else { return };
-        let mut left: Vec<_> =
-            holders.all().iter().filter(|holder| holder.id() != one.id()).cloned().collect();
-        match left.len() {
-            0 => _ = shard.remove(one.uid().as_str()),
-            1 => *holders = Holders::One(left.remove(0)),
-            _ => *holders = Holders::More(left),
+        let uid = one.uid().as_str();
+        let mut shard = self.write(uid);
+        if let Some(at) = shard.earlier.iter().position(|earlier| earlier.id() == one.id()) {
+            shard.earlier.remove(at);
+            return;
         }
-        if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
+        if shard.latest.get(uid).is_none_or(|latest| latest.0.id() != one.id()) {
+            return;
+        }
+        shard.latest.remove(uid);
+        if let Some(at) = shard.earlier.iter().rposition(|earlier| earlier.uid().as_str() == uid) {
+            let latest = shard.earlier.remove(at);
+            shard.latest.insert(ByUid(latest));
+        }
+        if shard.latest.capacity() > 64 && shard.latest.len() < shard.latest.capacity() / 8 {
             // A crowd that has left leaves no space behind.
-            let kept = shard.len() * 2;
-            shard.shrink_to(kept);
+            let kept = shard.latest.len() * 2;
+            shard.latest.shrink_to(kept);
         }
     }
 
     /// Calls `each` with every connection of this uid.
     pub(crate) fn each_of(&self, uid: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
-        if let Some(holders) = self.read(uid).get(uid) {
-            holders.all().iter().for_each(each);
-        }
+        self.read(uid).of(uid).for_each(each);
     }
 
     /// Calls `each` with every connection.
     pub(crate) fn each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.values().flat_map(Holders::all).for_each(&mut each);
+            shard.earlier.iter().chain(shard.latest.iter().map(|latest| &latest.0)).for_each(&mut each);
         }
     }
 

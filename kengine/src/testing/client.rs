@@ -235,7 +235,8 @@ impl Client {
         self.send(OpCode::Text, text.as_bytes()).await;
     }
 
-    /// Waits for the next push of this type. All else that comes before it is kept.
+    /// Waits for the next push of this type, which owns what it holds: of `struct Said<'a>(&'a str)` a test receives a
+    /// twin, `#[derive(Deserialize, Push)] #[push("said")] struct Heard(String)`. All else that comes before it is kept.
     ///
     /// # Panics
     ///
@@ -243,7 +244,9 @@ impl Client {
     pub async fn push<P: Push + DeserializeOwned>(&mut self) -> P {
         let what = format!("a push `{}`", P::NAME);
         let syntax = self.syntax;
-        let push = self.find(&what, |text| payload(syntax, P::NAME, text)).await;
+        let is_no_question = |text: &str| question_id(text).is_none();
+        let push =
+            self.find(&what, |text| payload(syntax, P::NAME, text).filter(|_| is_no_question(text))).await;
         let payload = push.unwrap_or_else(|end| panic!("{}", ended(&what, &end)));
         if syntax.payload().is_none() && payload.as_object().is_some_and(Map::is_empty) {
             // A push without fields looks the same whether it is `struct Tick;` or `struct Tick {}`.
@@ -252,6 +255,38 @@ impl Client {
             }
         }
         decode(&payload, &what)
+    }
+
+    /// Waits for the next question of this type ([`Connection::ask`](crate::Connection::ask)): what is asked, and under
+    /// which id. All else that comes before it is kept.
+    ///
+    /// # Panics
+    ///
+    /// When what is asked does not fit the type, the connection ends, or no question comes for too long.
+    pub async fn question<P: Push + DeserializeOwned>(&mut self) -> (P, u64) {
+        let what = format!("a question `{}`", P::NAME);
+        let syntax = self.syntax;
+        let question =
+            self.find(&what, |text| Some((payload(syntax, P::NAME, text)?, question_id(text)?))).await;
+        let (payload, id) = question.unwrap_or_else(|end| panic!("{}", ended(&what, &end)));
+        (decode(&payload, &what), id)
+    }
+
+    /// Answers a question.
+    ///
+    /// # Panics
+    ///
+    /// When the answer cannot be written as JSON.
+    pub async fn answer(&mut self, id: u64, answer: &(impl Serialize + ?Sized)) {
+        let answer = serde_json::to_value(answer)
+            .unwrap_or_else(|error| panic!("the answer cannot be written as JSON: {error}"));
+        self.send_text(&serde_json::json!({ "id": id, "result": answer }).to_string()).await;
+    }
+
+    /// Answers a question with an error.
+    pub async fn refuse(&mut self, id: u64, code: &str, message: &str) {
+        let error = serde_json::json!({ "code": code, "message": message });
+        self.send_text(&serde_json::json!({ "id": id, "error": error }).to_string()).await;
     }
 
     /// Sends a text message as it is.
@@ -574,6 +609,15 @@ fn compose(syntax: Syntax, route: &str, message: &(impl Serialize + ?Sized), id:
     let message = serde_json::to_string(message).unwrap_or_else(|error| unwritable(&error));
     let id = id.map_or_else(String::new, |id| format!(r#","id":{id}"#));
     format!("{{{}:{},{}:{message}{id}}}", quoted(syntax.key()), quoted(route), quoted(member))
+}
+
+/// The id of a question; a push has none.
+fn question_id(text: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Question {
+        id: u64,
+    }
+    serde_json::from_str::<Question>(text).ok().map(|question| question.id)
 }
 
 /// The payload of a push of this name.

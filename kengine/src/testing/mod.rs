@@ -304,15 +304,16 @@ async fn begin<D: Dispatcher>(
 ) -> Client {
     let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+    let span = connection.span();
     let opening = Life::open(Arc::clone(endpoint), connection, Stream::Memory(theirs), seat, Vec::new());
     let (greeted, was_greeted) = oneshot::channel();
     let life = async move {
-        let life = Box::pin(opening).await;
+        let life = wakes::put_off(Box::pin(opening.instrument(span))).await;
         // The test may have stopped waiting; its client is gone then, and the connection soon.
         let _ = greeted.send(());
         life.live().await;
     };
-    tokio::spawn(wakes::put_off(life).instrument(tracing::debug_span!("connection", ?peer)));
+    tokio::spawn(life);
     // Fails only when the runtime ends.
     let _ = was_greeted.await;
     Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone(), subprotocol)

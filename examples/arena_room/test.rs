@@ -1,0 +1,431 @@
+//! Arenas as their players see them: over memory, under a clock that the test moves; then the program itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{SinkExt, StreamExt};
+use kengine::{
+    CloseCode, Left, Member, Server, Uid,
+    testing::{self, Client, Served},
+};
+use kengine_examples::Program;
+use serde::Deserialize;
+use tokio::{
+    sync::Barrier,
+    task::JoinSet,
+    time::{Instant, advance, sleep, timeout},
+};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, protocol::frame::coding},
+};
+
+use crate::{
+    arena::{FIELD, Heading, Over, Position, SPEED, TICK},
+    game::Game,
+};
+
+mod arena;
+mod arenas;
+mod game;
+
+/// How long what must happen may take; where the clock is paused, that is no time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `play` is answered with.
+#[derive(Deserialize)]
+struct Seated {
+    arena: String,
+    you: Uid,
+    players: Vec<Member>,
+}
+
+fn serve() -> Served<Game> {
+    testing::serve(Server::new(Game::default()))
+}
+
+async fn play(client: &mut Client) -> Seated {
+    client.request("play", &()).await.unwrap()
+}
+
+/// A player who plays.
+async fn player(game: &Served<Game>, uid: &str) -> Client {
+    let mut client = game.connect(format!("/ws?uid={uid}")).await.unwrap();
+    assert_eq!(play(&mut client).await.you.as_str(), uid);
+    client
+}
+
+/// The positions that come within so long, and those that have come before.
+async fn positions(client: &mut Client, time: Duration) -> Vec<Position> {
+    client.stay(time).await;
+    let mut positions = Vec::new();
+    while let Ok(position) = timeout(Duration::ZERO, client.push::<Position>()).await {
+        positions.push(position);
+    }
+    positions
+}
+
+fn players(positions: &[Position]) -> BTreeSet<&str> {
+    positions.iter().map(|position| position.player.as_str()).collect()
+}
+
+/// Every arena has ended, and every room.
+async fn assert_nothing_is_left(game: &Served<Game>) {
+    timeout(PATIENCE, game.dispatcher().arenas.ended()).await.expect("the arenas end");
+    assert_eq!(game.dispatcher().arenas.running(), 0);
+    assert_eq!(game.hub().rooms("").list(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_players_make_two_arenas() {
+    let game = serve();
+    let mut arenas = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let uid = format!("player-{number}");
+        let mut client = game.connect(format!("/ws?uid={uid}")).await.unwrap();
+        let seated = play(&mut client).await;
+        let inside = arenas.entry(seated.arena.clone()).or_default();
+        inside.insert(uid);
+        let told: Vec<_> = seated.players.iter().map(|member| member.uid.as_str()).collect();
+        assert_eq!(told, inside.iter().collect::<Vec<_>>(), "everyone is told who is there");
+        clients.push((seated.arena, client));
+    }
+    assert_eq!(arenas.values().map(BTreeSet::len).collect::<Vec<_>>(), [9, 1]);
+    assert_eq!(game.dispatcher().arenas.running(), 2);
+    for (arena, client) in &mut clients {
+        let seen = positions(client, TICK * 3 / 2).await;
+        assert!(players(&seen).into_iter().eq(&arenas[arena]), "everyone sees those of the own arena");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_arena_ticks_twenty_times_a_second() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let begun = Instant::now();
+    for step in 1..=100 {
+        assert_eq!(ada.push::<Position>().await.step, step);
+        assert_eq!(begun.elapsed(), TICK * u32::try_from(step).unwrap());
+    }
+    assert_eq!(TICK * 20, Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_tick_makes_the_steps_that_are_due_and_pushes_once() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    assert_eq!(ada.push::<Position>().await.step, 1);
+    advance(TICK * 7 / 2).await;
+    let late = Instant::now();
+    assert_eq!(ada.push::<Position>().await.step, 4);
+    assert_eq!(ada.push::<Position>().await.step, 5);
+    assert_eq!(late.elapsed(), TICK / 2, "the next tick is where it would have been");
+    // Over the most that one tick makes up for the game stands still, and goes on at its own rate.
+    advance(TICK * 20).await;
+    assert_eq!(ada.push::<Position>().await.step, 10);
+    let late = Instant::now();
+    assert_eq!(ada.push::<Position>().await.step, 11);
+    assert_eq!(late.elapsed(), TICK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn steering_moves_a_player_for_everyone_to_see() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    let second = Duration::from_secs(1);
+    let last_of_ada = |seen: Vec<Position>| {
+        let last = seen.into_iter().rfind(|position| position.player.as_str() == "ada").unwrap();
+        (last.x, last.y)
+    };
+    let close = |(x, y): (f32, f32), to: (f32, f32)| (x - to.0).abs() < 0.01 && (y - to.1).abs() < 0.01;
+    let middle = FIELD / 2.0;
+    let rows = [
+        // A heading, and where it leads in a second.
+        ((0.0, 0.0), (middle, middle)),
+        ((1.0, 0.0), (middle + SPEED, middle)),
+        ((-0.5, 0.0), (middle + SPEED / 2.0, middle)),
+        ((-300.0, 400.0), (middle + SPEED / 2.0 - 0.6 * SPEED, middle + 0.8 * SPEED)),
+        // More than a number holds is no heading.
+        ((1e39, 0.0), (middle + SPEED / 2.0 - 0.6 * SPEED, middle + 0.8 * SPEED)),
+    ];
+    bob.stay(TICK / 2).await;
+    for ((x, y), expected) in rows {
+        let heading = serde_json::json!({ "x": x, "y": y });
+        ada.request::<()>("steer", &heading).await.unwrap();
+        let seen = last_of_ada(positions(&mut bob, second).await);
+        assert!(close(seen, expected), "heading {x}, {y} led to {seen:?}, not to {expected:?}");
+        assert_eq!(last_of_ada(positions(&mut ada, Duration::ZERO).await), seen);
+    }
+    ada.request::<()>("steer", &Heading { x: -1.0, y: 1.0 }).await.unwrap();
+    assert_eq!(last_of_ada(positions(&mut bob, 10 * second).await), (0.0, FIELD), "there are walls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_or_is_lost_is_pushed_no_more() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    let cy = player(&game, "cy").await;
+    // Half-way between two ticks.
+    let seen = positions(&mut ada, TICK * 3 / 2).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob", "cy"]));
+
+    bob.request::<()>("leave", &()).await.unwrap();
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "cy"]));
+    assert_eq!(
+        bob.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code,
+        "not_playing"
+    );
+
+    drop(cy);
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "cy");
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada"]));
+
+    play(&mut bob).await;
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob"]));
+    assert_eq!(bob.request::<()>("play", &()).await.unwrap_err().code, "already_playing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_wakes_rarely_sees_the_newest_position_of_each_player() {
+    let minute = Duration::from_secs(60);
+    let game = testing::serve(Server::new(Game::default()).idle_time(minute * 60));
+    let mut ada = player(&game, "ada").await;
+    let begun = Instant::now();
+    let _others = [player(&game, "bob").await, player(&game, "cy").await];
+    let mut steps = BTreeMap::<_, Vec<_>>::new();
+    for wakes in 1..=3 {
+        sleep(minute * 3 + TICK / 2).await;
+        for position in positions(&mut ada, TICK / 4).await {
+            steps.entry(position.player.to_string()).or_default().push(position.step);
+        }
+        let newest = begun.elapsed().as_millis() / TICK.as_millis();
+        assert_eq!(steps.len(), 3);
+        for (player, steps) in &steps {
+            assert_eq!(u128::from(*steps.last().unwrap()), newest, "{player}");
+            assert!(steps.is_sorted_by(|one, next| one < next), "none of {player} is older than one before");
+            // What was on its way when she fell asleep, then at once the newest.
+            let gaps = steps.windows(2).filter(|two| two[1] > two[0] + 1).count();
+            assert_eq!(gaps, wakes, "of {player} only the newest has waited");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_arena_ends_with_its_last_player() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    ada.request::<()>("leave", &()).await.unwrap();
+    assert!(
+        timeout(TICK * 100, game.dispatcher().arenas.ended()).await.is_err(),
+        "it does not end before its last player has left"
+    );
+    assert_eq!(game.dispatcher().arenas.running(), 1);
+    bob.request::<()>("leave", &()).await.unwrap();
+    assert_nothing_is_left(&game).await;
+
+    // The next one is new, and ends when the socket of its player is lost.
+    positions(&mut ada, Duration::ZERO).await;
+    play(&mut ada).await;
+    assert_eq!(ada.push::<Position>().await.step, 1);
+    drop(ada);
+    drop(bob);
+    game.emptied().await;
+    assert_nothing_is_left(&game).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn arenas_end_when_the_server_drains() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    let ((), ada, bob) = tokio::join!(game.drain(), ada.closed(), bob.closed());
+    assert_eq!(ada.unwrap().code(), CloseCode::DRAINING);
+    assert_eq!(bob.unwrap().code(), CloseCode::DRAINING);
+    assert_nothing_is_left(&game).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_who_reconnects_takes_over_the_own_ship() {
+    let game = serve();
+    let mut gone = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
+    bob.stay(TICK * 21 / 2).await;
+    // The old connection hangs: nobody answers its close frame, and it stays for the seconds that this may take.
+    let mut ada = player(&game, "ada").await;
+    assert_eq!(game.hub().rooms("arena-").list()[0].members, 3);
+    let seen = positions(&mut ada, TICK).await;
+    let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
+    assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
+    let seen = positions(&mut ada, Duration::from_secs(20)).await;
+    assert_eq!(game.hub().rooms("arena-").list()[0].members, 2);
+    assert_eq!(gone.closed().await.unwrap().code(), CloseCode::REPLACED);
+    let own = seen.iter().filter(|position| position.player.as_str() == "ada");
+    assert_eq!(own.count(), 400, "one ship, which stays when the old connection has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_too_many_is_answered_with_an_error() {
+    let game = serve();
+    let mut crowd = [player(&game, "ada").await, player(&game, "bob").await, player(&game, "cy").await];
+    let heading = Heading { x: 1.0, y: 0.0 };
+    for _ in 0..2 {
+        // All of it between two ticks.
+        for client in &mut crowd {
+            for _ in 0..60 {
+                client.notify("steer", &heading).await;
+            }
+        }
+        let answer = crowd[2].next_text().await.unwrap();
+        let busy =
+            r#"{"error":{"code":"arena_busy","message":"the arena is behind; steer again in a moment"}}"#;
+        assert_eq!(answer, busy);
+        // What could be queued counts, and then there is room again.
+        crowd[0].stay(Duration::from_secs(1)).await;
+        crowd[2].request::<()>("steer", &heading).await.unwrap();
+        let seen = positions(&mut crowd[2], TICK * 3 / 2).await;
+        assert_eq!(players(&seen).len(), 3);
+        assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "{seen:?}");
+        crowd[0].stay(Duration::from_secs(1)).await;
+    }
+    // However full it is, whoever leaves has left.
+    for client in &mut crowd {
+        for _ in 0..60 {
+            client.notify("steer", &heading).await;
+        }
+    }
+    let [ada, bob, mut cy] = crowd;
+    drop((ada, bob));
+    cy.push::<Left>().await;
+    cy.push::<Left>().await;
+    positions(&mut cy, TICK / 2).await;
+    assert_eq!(players(&positions(&mut cy, TICK * 20).await), BTreeSet::from(["cy"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_one_arena_and_its_players_may_play_again() {
+    // A log that cannot be written stands for any fault: the arena warns when it is behind.
+    let fails = Arc::new(AtomicBool::new(false));
+    let log = {
+        let fails = Arc::clone(&fails);
+        move || {
+            assert!(!fails.swap(false, Ordering::Relaxed), "no log can be written");
+            io::sink()
+        }
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log).finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+
+    let game = serve();
+    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+    let arena = play(&mut ada).await.arena;
+    let mut bob = player(&game, "bob").await;
+    fails.store(true, Ordering::Relaxed);
+    advance(Duration::from_secs(1)).await;
+    ada.push::<Over>().await;
+    bob.push::<Over>().await;
+    assert!(!fails.load(Ordering::Relaxed), "the panic came from the log");
+    assert_eq!(game.dispatcher().arenas.running(), 0);
+    assert_eq!(ada.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code, "arena_over");
+
+    positions(&mut ada, Duration::ZERO).await;
+    for client in [&mut ada, &mut bob] {
+        assert_eq!(play(client).await.arena, arena, "those who were together stay together");
+    }
+    assert_eq!(game.dispatcher().arenas.running(), 1);
+    assert_eq!(players(&positions(&mut ada, TICK * 2).await), BTreeSet::from(["ada", "bob"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_first_players_one_starts_the_arena() {
+    let game = Arc::new(serve());
+    let together = Arc::new(Barrier::new(200));
+    let mut joins = JoinSet::new();
+    for _ in 0..200 {
+        let (game, together) = (Arc::clone(&game), Arc::clone(&together));
+        joins.spawn(async move {
+            let mut client = game.connect("/ws").await.unwrap();
+            together.wait().await;
+            let seated = play(&mut client).await;
+            (seated.arena, client)
+        });
+    }
+    let seated = joins.join_all().await;
+    let arenas: BTreeSet<_> = seated.iter().map(|(arena, _)| arena).collect();
+    assert_eq!(arenas.len(), 23);
+    assert_eq!(game.dispatcher().arenas.running(), 23);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_that_comes_and_goes_leaves_nothing_behind() {
+    let game = Arc::new(serve());
+    let mut crowd = JoinSet::new();
+    for number in 0..200_u32 {
+        let game = Arc::clone(&game);
+        crowd.spawn(async move {
+            let mut client = game.connect("/ws").await.unwrap();
+            for round in 0..6 {
+                let you = play(&mut client).await.you;
+                // So many at once may be too many for an arena, which says so.
+                if let Err(failure) = client.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await {
+                    assert_eq!(failure.code, "arena_busy");
+                }
+                // Some stay until they are seen to fly: nobody is seated in an arena that ends.
+                if (number + round) % 3 == 0 {
+                    while client.push::<Position>().await.player != you {}
+                }
+                if number % 2 == 0 {
+                    client.request::<()>("leave", &()).await.unwrap();
+                } else {
+                    client = game.connect("/ws").await.unwrap();
+                }
+            }
+        });
+    }
+    crowd.join_all().await;
+    game.emptied().await;
+    assert_nothing_is_left(&game).await;
+}
+
+#[tokio::test]
+async fn the_program_plays_and_ends_well() {
+    let program = Program::start("arena_room").await;
+    let (mut ada, _) = connect_async(program.url()).await.unwrap();
+    let (mut bob, _) = connect_async(program.url().replace("ada", "bob")).await.unwrap();
+    for client in [&mut ada, &mut bob] {
+        client.send(Message::text(r#"{"method":"play","id":1}"#)).await.unwrap();
+    }
+    for client in [&mut ada, &mut bob] {
+        for awaited in [r#"{"id":1,"result":{"arena":"arena-"#, r#"{"player":"ada","#, r#"{"player":"bob","#]
+        {
+            while !client.next().await.unwrap().unwrap().into_text().unwrap().contains(awaited) {}
+        }
+    }
+    program.terminate();
+    for client in [&mut ada, &mut bob] {
+        let close = loop {
+            if let Message::Close(close) = client.next().await.unwrap().unwrap() {
+                break close.unwrap();
+            }
+        };
+        assert_eq!(close.code, coding::CloseCode::Library(4000));
+        // The close handshake is completed by reading on.
+        assert!(client.next().await.is_none_or(|last| last.is_err()));
+    }
+    assert_eq!(program.ended().await.code(), Some(0));
+}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[accept]
+    async fn enter(&self, _: &impl Send) {}
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route("move", rate = "30/s", burst = 99999999999)]
+    async fn step(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route("move", rate = "30/s" burst = 60)]
+    async fn step(&self) {}
+}
+
+fn main() {}

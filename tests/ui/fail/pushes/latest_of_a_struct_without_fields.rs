@@ -1,0 +1,5 @@
+#[derive(serde::Serialize, kengine::Push)]
+#[push(latest(player))]
+struct Position;
+
+fn main() {}

@@ -1,0 +1,9 @@
+struct Game;
+
+#[kengine::dispatcher]
+impl Game {
+    #[route]
+    async fn chat(self: &mut Self) {}
+}
+
+fn main() {}
