@@ -237,8 +237,8 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
     for sending in sending {
         within("a sender", sending).await.expect("no panic");
     }
-    let sent: u32 = sends.done().iter().sum();
-    println!("{moves} joins and leaves, {sent} sends, {got} got by those who came and went");
+    let total: u32 = sends.done().iter().sum();
+    println!("{moves} joins and leaves, {total} sends, {got} got by those who came and went");
     assert!(moves > 0 && got > 0);
 
     within("the end of everyone", async {
