@@ -110,7 +110,11 @@ impl Member {
         struct Frame {
             message: Option<Move>,
         }
-        let frame = self.client.next().await.expect("a connection that lasts");
+        let mut frame = self.client.next().await.expect("a connection that lasts");
+        while frame.opcode == 0x9 {
+            self.client.send_frames([ClientFrame::pong(frame.payload)]).await;
+            frame = self.client.next().await.expect("a connection that lasts");
+        }
         let text = std::str::from_utf8(&frame.payload).expect("a text");
         let frame: Frame = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         let Some(Move { sender, number }) = frame.message else {
