@@ -87,3 +87,10 @@ impl Close {
         &self.reason
     }
 }
+
+impl From<CloseCode> for Close {
+    /// A close without a reason.
+    fn from(code: CloseCode) -> Self {
+        Self::new(code, "")
+    }
+}

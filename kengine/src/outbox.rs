@@ -358,8 +358,16 @@ pub enum SendError {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        task::Wake,
+        thread,
+        time::{Duration, Instant},
+    };
+
     use super::*;
 
+    /// How long a wake may take before it counts as lost.
+    const LIMIT: Duration = Duration::from_secs(30);
     const BOUNDS: Bounds = Bounds { frames: 100, bytes: 1000 };
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
@@ -431,5 +439,61 @@ mod tests {
         outbox.overflow(&backlog);
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
         assert!(matches!(push(1), Err(SendError::Closed)));
+    }
+
+    /// Wakes a thread in place of a task.
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    #[test]
+    fn no_push_and_no_wake_is_lost_between_threads() {
+        const PUSHERS: u8 = 3;
+        const PUSHES: u32 = 20_000;
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let bounds = Bounds { frames: usize::MAX, bytes: usize::MAX };
+        let push = |pusher: u8| {
+            for number in 0..PUSHES {
+                let frame = [&[pusher][..], &number.to_be_bytes()].concat();
+                outbox.push(frame.into(), None, bounds, &backlog).unwrap();
+                if number % 7 == u32::from(pusher) {
+                    // The other side finds nothing, now and then.
+                    thread::yield_now();
+                }
+            }
+        };
+        let mut taken = vec![0; PUSHERS.into()];
+        thread::scope(|scope| {
+            let pushing: Vec<_> = (0..PUSHERS).map(|pusher| scope.spawn(move || push(pusher))).collect();
+            scope.spawn(|| {
+                let pushed = pushing.into_iter().all(|pushing| pushing.join().is_ok());
+                outbox.end(if pushed { Ending::Drain } else { Ending::Abandon });
+            });
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut out = Vec::new();
+            loop {
+                let ending = outbox.take(&mut Context::from_waker(&waker), &mut out, &backlog, |_| true);
+                for frame in out.chunks_exact(5) {
+                    let next = &mut taken[usize::from(frame[0])];
+                    assert_eq!(frame[1..], u32::to_be_bytes(*next), "from {}", frame[0]);
+                    *next += 1;
+                }
+                out.clear();
+                if let Some(ending) = ending {
+                    return assert!(matches!(ending, Ending::Drain), "{ending:?}");
+                }
+                if !outbox.waits() {
+                    let parked = Instant::now();
+                    thread::park_timeout(LIMIT);
+                    assert!(parked.elapsed() < LIMIT, "a wake was lost");
+                }
+            }
+        });
+        assert_eq!(taken, [PUSHES; PUSHERS as usize]);
+        assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
     }
 }

@@ -1,6 +1,10 @@
 //! Who a player is: the session, made when a connection is accepted, and the uid in it.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -145,7 +149,7 @@ fn serialize<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::
 
 impl<'de> Deserialize<'de> for Uid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         Self::new(text).map_err(de::Error::custom)
     }
 }
@@ -176,6 +180,18 @@ impl TryFrom<String> for Uid {
 
     fn try_from(text: String) -> Result<Self, InvalidUid> {
         Self::new(text)
+    }
+}
+
+impl<'a> From<&'a Uid> for Cow<'a, str> {
+    fn from(uid: &'a Uid) -> Self {
+        Cow::Borrowed(uid.as_str())
+    }
+}
+
+impl From<Uid> for Cow<'_, str> {
+    fn from(uid: Uid) -> Self {
+        Cow::Owned(uid.as_str().to_owned())
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, mpsc};
 
 use kengine::{Close, CloseCode, Connection, Push, SendError, Server};
-use kengine_tests::{ClientFrame, Gate, LIMIT, RawClient, TestServer, Upgrade, within};
+use kengine_tests::{ClientFrame, Gate, LIMIT, RawClient, ServerFrame, TestServer, Upgrade, within};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 /// So many bytes and a number.
 #[derive(Serialize, Push)]
@@ -16,6 +17,13 @@ struct Move {
 impl Move {
     fn new(number: usize, bytes: usize) -> Self {
         Self { number, ballast: "x".repeat(bytes) }
+    }
+
+    /// How many bytes it has on the wire, if they are more than 125 and less than 64 KiB.
+    fn frame(&self) -> usize {
+        4 + r#"{"method":"move","message":{"number":,"ballast":""}}"#.len()
+            + self.number.to_string().len()
+            + self.ballast.len()
     }
 }
 
@@ -47,6 +55,140 @@ impl Arena {
     async fn wait(&self) {
         self.gate.pass().await;
     }
+}
+
+/// The last push.
+#[derive(Serialize, Push)]
+struct Over {}
+
+/// Reads moves, all of them and in order, until it is over.
+async fn read_along(mut client: RawClient, read: Arc<Semaphore>) -> RawClient {
+    for number in 0.. {
+        let frame = client.next().await.expect("a connection that lasts");
+        if frame.payload.starts_with(br#"{"method":"over","#) {
+            break;
+        }
+        expect_move(&frame, number);
+        read.add_permits(1);
+    }
+    client
+}
+
+fn expect_move(frame: &ServerFrame, number: usize) {
+    let start = format!(r#"{{"method":"move","message":{{"number":{number},"#);
+    assert!(
+        frame.payload.starts_with(start.as_bytes()),
+        "instead of move {number}: {:.60}",
+        frame.to_string()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lose_nothing() {
+    const MEMBERS: usize = 1000;
+    /// Nobody is behind by more than this: who reads is never too slow.
+    const BURST: usize = 16;
+    let arena = Arena::default();
+    let server = TestServer::start(Server::new(arena.clone()).outbox(64, 64 * 1024)).await;
+    let room = server.hub().room("arena");
+    let (mut slow, its_connection) = arena.guest(&server).await;
+    room.join(&its_connection).await.expect("a room to join");
+    let read = Arc::new(Semaphore::new(0));
+    let mut reading = Vec::new();
+    for _ in 1..MEMBERS {
+        let (client, connection) = arena.guest(&server).await;
+        room.join(&connection).await.expect("a room to join");
+        reading.push(tokio::spawn(read_along(client, Arc::clone(&read))));
+    }
+
+    // Until one is too slow, and then a hundred more.
+    let (mut number, mut most) = (0, 20_000);
+    let mut ended_at = None;
+    while number < most {
+        for _ in 0..BURST {
+            let reached = room.send(&Move::new(number, 1000)).expect("a push that can be written");
+            number += 1;
+            if reached < MEMBERS && ended_at.is_none() {
+                (ended_at, most) = (Some(number), number + 100);
+            }
+            assert_eq!(reached, MEMBERS - usize::from(ended_at.is_some()), "at move {number}");
+        }
+        let by_all = u32::try_from(BURST * (MEMBERS - 1)).expect("a few thousand");
+        within("the others", read.acquire_many(by_all)).await.expect("never closed").forget();
+    }
+    assert!(ended_at.is_some(), "20 MB were taken from a server whose client does not read");
+
+    // What the slow one finds when it reads at last: everything from the first on, then the close frame.
+    for expected in 0.. {
+        let frame = slow.next().await.expect("a close frame");
+        if let Some(close) = frame.close() {
+            assert_eq!(close, (4002, "too slow"));
+            assert!(Some(expected) < ended_at, "nothing was dropped");
+            break;
+        }
+        expect_move(&frame, expected);
+    }
+    slow.answer_close(4002).await;
+    within("the end of the slow one", async {
+        while server.hub().rooms("").list()[0].members == MEMBERS {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Nobody else has ended.
+    assert_eq!(room.send(&Over {}).expect("a push that can be written"), MEMBERS - 1);
+    for reading in reading {
+        within("a member", reading).await.expect("everything, in order");
+    }
+    drop(slow);
+    server.stop().await;
+}
+
+/// Each is sent to on its own, on the one thread of this test: what waits is known to the byte.
+#[tokio::test]
+async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
+    const MOST: usize = 256 * 1024;
+    let arena = Arena::default();
+    let server = TestServer::start(Server::new(arena.clone()).outbox(1000, 1 << 30).outboxes(MOST)).await;
+    let mut guests = Vec::new();
+    for _ in 0..10 {
+        guests.push(arena.guest(&server).await);
+    }
+    // What should wait for each; nothing any more for those that have ended.
+    let mut waiting = [0; 10];
+    let mut ended = Vec::new();
+    let told = |bytes: usize| bytes / 4096 * 4096;
+    for number in 0..10 {
+        // The later ones get more, and no two the same.
+        for (at, (_, connection)) in guests.iter().enumerate().skip(number) {
+            let before = connection.queued().bytes;
+            let sent = connection.send(&Move::new(number, 8 * 1024 + 16 * at));
+            assert_eq!(sent.is_err(), ended.contains(&at), "move {number} to {at}");
+            if sent.is_ok() {
+                waiting[at] = before + Move::new(number, 8 * 1024 + 16 * at).frame();
+            }
+            while waiting.iter().copied().map(told).sum::<usize>() > MOST {
+                let largest = (0..10).max_by_key(|at| waiting[*at]).expect("ten of them");
+                waiting[largest] = 0;
+                ended.push(largest);
+            }
+            let queued: Vec<_> = guests.iter().map(|(_, connection)| connection.queued().bytes).collect();
+            assert_eq!(queued, waiting, "after move {number} to {at}");
+            assert_eq!(server.hub().queued_bytes(), queued.into_iter().map(told).sum::<usize>());
+        }
+    }
+    assert!((2..8).contains(&ended.len()), "{ended:?}");
+    for (at, (client, connection)) in guests.iter_mut().enumerate() {
+        for number in 0..connection.queued().pushes {
+            expect_move(&client.next().await.expect("a connection that lasts"), number);
+        }
+        if ended.contains(&at) {
+            assert_eq!(client.frame().await, "close 4002");
+            client.answer_close(4002).await;
+        }
+    }
+    drop(guests);
+    server.stop().await;
 }
 
 /// What waits for a client that has been told to go is dropped when all outboxes are full, though it is the largest: on

@@ -57,6 +57,13 @@ impl From<&Uid> for Who {
     }
 }
 
+impl From<&str> for Who {
+    /// The user with this uid; nobody, if it is none.
+    fn from(uid: &str) -> Self {
+        Self { users: Uid::new(uid).into_iter().collect(), ..Self::default() }
+    }
+}
+
 impl From<Vec<Uid>> for Who {
     fn from(users: Vec<Uid>) -> Self {
         Self { users, ..Self::default() }

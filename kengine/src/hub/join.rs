@@ -65,11 +65,11 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Room { hub, name, .. } = self.room;
-            let joined = hub.node.registry.join(&name, &self.connection.to_recipient(), self.wish, &hub.node);
+            let Room { hub, name, .. } = &self.room;
+            let joined = hub.node.registry.join(name, &self.connection.to_recipient(), self.wish, &hub.node);
             hub.node.relieve();
             joined?;
-            hub.node.cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)
+            hub.node.cluster.subscribed(name).await.map_err(|Unavailable| JoinError::Unavailable)
         })
     }
 }
@@ -110,9 +110,9 @@ impl<'f, S: Session> IntoFuture for Fill<'f, S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Rooms { hub, prefix } = self.rooms;
+            let Rooms { hub, prefix } = &self.rooms;
             let one = self.connection.to_recipient();
-            let name = hub.node.registry.fill(&prefix, self.seats, &one, self.is_told, &hub.node)?;
+            let name = hub.node.registry.fill(prefix, self.seats, &one, self.is_told, &hub.node)?;
             hub.node.relieve();
             hub.node.cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)?;
             Ok(hub.room(String::from(&*name)))

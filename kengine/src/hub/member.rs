@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Error, Push, Result, Uid, hub::Recipient};
 
-/// A user in a room.
+/// A user in a room; as JSON `{"uid": "1001", "public": …}`, without `public` if the session shows nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Member {
@@ -33,8 +33,8 @@ impl Member {
     }
 }
 
-/// The users in a room; as JSON the list of them.
-#[derive(Clone, Debug, Serialize)]
+/// The users in a room; as JSON the list of them: `[{"uid": "1001"}, {"uid": "1002", "public": {"level": 3}}]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Members {
     members: Vec<Member>,
@@ -74,6 +74,9 @@ impl IntoIterator for Members {
 
 /// A user has come: sent as `joined` to the members of a room that [asked for it](crate::Join::with_presence). A user
 /// with a second connection comes with the first, and goes with the last.
+///
+/// A client gets `{"method": "joined", "message": {"room": "lobby", "uid": "1001", "public": …}}`, without `public` if the
+/// session shows nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Joined {

@@ -137,7 +137,7 @@ impl Hub {
         Rooms { hub: self, prefix: prefix.into() }
     }
 
-    /// The user with this uid.
+    /// The user with this uid, a [`Uid`] or the text of one.
     pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
         User { hub: self, uid: uid.into(), reach: Reach::default() }
     }
@@ -201,6 +201,11 @@ impl<'a> Room<'a> {
         'a: 'j,
     {
         Join::new(self.clone(), connection)
+    }
+
+    /// Whether a connection is in the room.
+    pub fn contains<S: Session>(&self, connection: &Connection<S>) -> bool {
+        connection.as_recipient().memberships().contains(&self.name)
     }
 
     /// Lets a connection out; whether it was in the room.
@@ -267,6 +272,9 @@ impl<'a> Rooms<'a> {
     /// Seats a connection in the fullest room that has fewer than `seats` members, and in a new one only when all are
     /// full: what a match of nine players is filled by. The rooms are those that this has made, with this beginning;
     /// each has a name that no other node uses. A connection that sits in one of them stays there.
+    ///
+    /// Seats bind this alone: whoever may [join](Room::join) a room of any name walks past them. Keep the names that
+    /// clients choose under another beginning.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};

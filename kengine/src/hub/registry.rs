@@ -84,6 +84,10 @@ impl Memberships {
         self.entered().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
     }
 
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.entered().rooms.iter().any(|room| &*room.name == name)
+    }
+
     fn entered(&self) -> MutexGuard<'_, Entered> {
         // What may panic between lock and unlock, a guard of the user's, does so before anything has changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

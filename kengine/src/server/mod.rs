@@ -92,7 +92,9 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Another dispatcher at another path, with a session of its own: of the same server, so the limits and origins, the
-    /// rooms and the users are the same.
+    /// rooms and the users are the same. A player and an admin of the same uid are one user, of whom the older
+    /// connection is closed unless [`duplicates`](Self::duplicates) says otherwise: give them uids of their own, as
+    /// `admin:1001`.
     ///
     /// ```
     /// # struct Game;

@@ -235,7 +235,8 @@ impl Client {
         self.send(OpCode::Text, text.as_bytes()).await;
     }
 
-    /// Waits for the next push of this type. All else that comes before it is kept.
+    /// Waits for the next push of this type, which owns what it holds: of `struct Said<'a>(&'a str)` a test receives a
+    /// twin, `#[derive(Deserialize, Push)] #[push("said")] struct Heard(String)`. All else that comes before it is kept.
     ///
     /// # Panics
     ///
@@ -552,10 +553,6 @@ impl Client {
                 self.ponged = u64::from_be_bytes(number);
             }
             CLOSE => {
-                if !self.closing {
-                    self.closing = true;
-                    wire::put(&mut self.out, OpCode::Close, &payload[..payload.len().min(2)]);
-                }
                 let code = payload.first_chunk().and_then(|code| CloseCode::new(u16::from_be_bytes(*code)));
                 let close =
                     code.map(|code| Close::new(code, String::from_utf8_lossy(&payload[2..]).into_owned()));

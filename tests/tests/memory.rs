@@ -1,0 +1,103 @@
+//! What a process takes for clients that do not read. Alone in its file, and so in its process.
+#![cfg(target_os = "linux")]
+
+use std::sync::{Arc, Mutex};
+
+use kengine::{Connection, Push, SendError, Server};
+use kengine_tests::{ClientFrame, RawClient, TestServer, within};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::task::yield_now;
+
+/// Eight thousand bytes, written already: what is measured is not the time that JSON takes.
+#[derive(Serialize, Push)]
+struct Move<'a>(&'a RawValue);
+
+/// Leaves its connections to the test.
+#[derive(Clone, Default)]
+struct Arena(Arc<Mutex<Vec<Connection>>>);
+
+#[kengine::dispatcher]
+impl Arena {
+    #[route]
+    async fn seat(&self, connection: &Connection) {
+        self.0.lock().unwrap().push(connection.clone());
+    }
+}
+
+/// What this process has in memory, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
+    let kilobytes: usize =
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    kilobytes * 1024
+}
+
+const CLIENTS: usize = 1000;
+const OUTBOX: usize = 64 * 1024;
+/// As `Server::outbox` says: on the way to the socket.
+const BESIDE: usize = 64 * 1024;
+
+/// Sends until the outbox is as full as it may be, and takes no more.
+async fn fill(connection: Connection, ballast: Arc<RawValue>) {
+    while connection.queued().bytes < OUTBOX - 8100 {
+        connection.send(&Move(&ballast)).expect("room in the outbox");
+        yield_now().await;
+    }
+}
+
+/// Each gets pushes of its own: nothing that waits is shared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_who_do_not_read_take_what_the_server_says() {
+    let arena = Arena::default();
+    let server = TestServer::start(Server::new(arena.clone()).outbox(1024, OUTBOX)).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = RawClient::connect(server.address()).await;
+        client.send_frames([ClientFrame::text(r#"{"method":"seat","id":1}"#)]).await;
+        assert_eq!(client.frame().await, "1: null");
+        clients.push(client);
+    }
+    let connections = arena.0.lock().unwrap().clone();
+    let ballast = format!("\"{}\"", "x".repeat(8000));
+    let ballast: Arc<RawValue> = RawValue::from_string(ballast).expect("JSON").into();
+    let before = resident();
+
+    let filling: Vec<_> = connections
+        .iter()
+        .cloned()
+        .map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast))))
+        .collect();
+    for filling in filling {
+        within("a full outbox", filling).await.expect("no panic");
+    }
+    let waiting: usize = connections.iter().map(|connection| connection.queued().bytes).sum();
+    let taken = resident() - before;
+    println!(
+        "{} KiB for each of {CLIENTS}, {} KiB of it in the outbox",
+        taken / CLIENTS / 1024,
+        waiting / CLIENTS / 1024
+    );
+    assert!(waiting > CLIENTS * (OUTBOX - 16_200), "{waiting} bytes wait");
+    assert!(waiting - server.hub().queued_bytes() <= CLIENTS * 4096, "as the hub counts");
+    // The queue itself, and what an allocator keeps, come on top.
+    assert!(taken <= CLIENTS * (OUTBOX + BESIDE) * 5 / 4, "{} bytes for each", taken / CLIENTS);
+
+    // One push more for each: all that waited is given back.
+    for connection in &connections {
+        while connection.send(&Move(&ballast)).is_ok() {}
+        assert!(matches!(connection.send(&Move(&ballast)), Err(SendError::Closed)));
+    }
+    assert_eq!(server.hub().queued_bytes(), 0);
+    for client in clients {
+        client.reset();
+    }
+    within("the end of everyone", async {
+        while server.hub().connections() > 0 {
+            yield_now().await;
+        }
+    })
+    .await;
+    server.stop().await;
+}
