@@ -359,6 +359,7 @@ pub enum SendError {
 #[cfg(test)]
 mod tests {
     use std::{
+        sync::atomic::AtomicU32,
         task::Wake,
         thread,
         time::{Duration, Instant},
@@ -453,20 +454,22 @@ mod tests {
     #[test]
     fn no_push_and_no_wake_is_lost_between_threads() {
         const PUSHERS: u8 = 3;
-        const PUSHES: u32 = 20_000;
+        const PUSHES: u32 = 7_000;
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
         let bounds = Bounds { frames: usize::MAX, bytes: usize::MAX };
+        let taken = [const { AtomicU32::new(0) }; PUSHERS as usize];
         let push = |pusher: u8| {
             for number in 0..PUSHES {
                 let frame = [&[pusher][..], &number.to_be_bytes()].concat();
                 outbox.push(frame.into(), None, bounds, &backlog).unwrap();
-                if number % 7 == u32::from(pusher) {
-                    // The other side finds nothing, now and then.
+                // Now and then nothing more comes until this is taken: no later wake makes up for one that is lost.
+                let pushed = Instant::now();
+                while number % 7 == 0 && taken[usize::from(pusher)].load(Ordering::Relaxed) <= number {
+                    assert!(pushed.elapsed() < LIMIT, "a wake was lost, or a push");
                     thread::yield_now();
                 }
             }
         };
-        let mut taken = vec![0; PUSHERS.into()];
         thread::scope(|scope| {
             let pushing: Vec<_> = (0..PUSHERS).map(|pusher| scope.spawn(move || push(pusher))).collect();
             scope.spawn(|| {
@@ -478,9 +481,8 @@ mod tests {
             loop {
                 let ending = outbox.take(&mut Context::from_waker(&waker), &mut out, &backlog, |_| true);
                 for frame in out.chunks_exact(5) {
-                    let next = &mut taken[usize::from(frame[0])];
-                    assert_eq!(frame[1..], u32::to_be_bytes(*next), "from {}", frame[0]);
-                    *next += 1;
+                    let next = taken[usize::from(frame[0])].fetch_add(1, Ordering::Relaxed);
+                    assert_eq!(frame[1..], next.to_be_bytes(), "from {}", frame[0]);
                 }
                 out.clear();
                 if let Some(ending) = ending {
@@ -493,7 +495,7 @@ mod tests {
                 }
             }
         });
-        assert_eq!(taken, [PUSHES; PUSHERS as usize]);
+        assert_eq!(taken.map(AtomicU32::into_inner), [PUSHES; PUSHERS as usize]);
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
     }
 }

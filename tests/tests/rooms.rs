@@ -62,6 +62,9 @@ struct Wish {
     #[serde(default)]
     presence: bool,
     seats: Option<usize>,
+    /// The guard is one with a mistake in it.
+    #[serde(default)]
+    panics: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +105,7 @@ impl Town {
         }
         if let Some(seats) = wish.seats {
             join = join.guard(move |inside| {
-                assert!(seats > 0, "as the test wants it");
+                assert!(!wish.panics, "as the test wants it");
                 if inside.len() < seats { Ok(()) } else { Err(Error::new("full", "no seat is left")) }
             });
         }
@@ -305,11 +308,44 @@ async fn a_guard_is_not_asked_about_members_and_leaves_no_room_behind() {
     assert_eq!(bob.request::<()>("join", &seats(1)).await.unwrap_err().code, "full");
     assert_eq!(bob.request::<Vec<String>>("rooms", &()).await.unwrap(), [""; 0]);
     leave(&mut ada, "table").await;
-    assert_eq!(bob.request::<()>("join", &seats(0)).await.unwrap_err().code, "internal", "it panics");
-    assert_eq!(rooms(&town.hub()), []);
+    let panics = serde_json::json!({ "room": "table", "seats": 1, "panics": true });
+    for wish in [&seats(0), &panics] {
+        let refused = bob.request::<()>("join", wish).await.unwrap_err();
+        assert_eq!(refused.code, if *wish == panics { "internal" } else { "full" });
+        assert_eq!(rooms(&town.hub()), []);
+    }
     bob.request::<()>("join", &seats(1)).await.expect("a seat");
-    assert_eq!(ada.request::<()>("join", &seats(0)).await.unwrap_err().code, "internal", "it panics");
+    assert_eq!(ada.request::<()>("join", &panics).await.unwrap_err().code, "internal");
     assert_eq!(rooms(&town.hub()), [("table".to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_a_room_ends_is_in_one_that_lasts() {
+    let town = serve();
+    let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
+    let (room, refused) =
+        (serde_json::json!({ "room": "inn" }), serde_json::json!({ "room": "inn", "seats": 0 }));
+    for round in 0..600 {
+        if round % 2 == 0 {
+            // The room ends with the one who leaves it last,
+            join(&mut ada, "inn").await;
+            let joining = bob.request::<()>("join", &room);
+            let (left, joined) = tokio::join!(ada.request::<bool>("leave", "inn"), joining);
+            assert!(left.unwrap(), "round {round}");
+            joined.expect("a room to join");
+        } else {
+            // or with the one for whom it would have begun.
+            let (ada, bob) =
+                tokio::join!(ada.request::<()>("join", &refused), bob.request::<()>("join", &room));
+            assert_eq!(ada.unwrap_err().code, "full", "round {round}");
+            bob.expect("a room to join");
+        }
+        assert_eq!(rooms(&town.hub()), [("inn".to_owned(), 1)], "round {round}");
+        assert_eq!(town.hub().room("inn").send(&Said { text: "hi" }).unwrap(), 1, "round {round}");
+        assert_eq!(bob.next_text().await.unwrap(), said("hi"), "round {round}");
+        assert!(leave(&mut bob, "inn").await, "round {round}");
+        assert_eq!(rooms(&town.hub()), [], "round {round}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
