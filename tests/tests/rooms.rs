@@ -319,33 +319,37 @@ async fn a_guard_is_not_asked_about_members_and_leaves_no_room_behind() {
     assert_eq!(rooms(&town.hub()), [("table".to_owned(), 1)]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_comes_while_a_room_ends_is_in_one_that_lasts() {
+    const ROUNDS: usize = 5000;
     let town = serve();
-    let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
-    let (room, refused) =
-        (serde_json::json!({ "room": "inn" }), serde_json::json!({ "room": "inn", "seats": 0 }));
-    for round in 0..600 {
-        if round % 2 == 0 {
-            // The room ends with the one who leaves it last,
-            join(&mut ada, "inn").await;
-            let joining = bob.request::<()>("join", &room);
-            let (left, joined) = tokio::join!(ada.request::<bool>("leave", "inn"), joining);
-            assert!(left.unwrap(), "round {round}");
-            joined.expect("a room to join");
-        } else {
-            // or with the one for whom it would have begun.
-            let (ada, bob) =
-                tokio::join!(ada.request::<()>("join", &refused), bob.request::<()>("join", &room));
-            assert_eq!(ada.unwrap_err().code, "full", "round {round}");
-            bob.expect("a room to join");
-        }
-        assert_eq!(rooms(&town.hub()), [("inn".to_owned(), 1)], "round {round}");
-        assert_eq!(town.hub().room("inn").send(&Said { text: "hi" }).unwrap(), 1, "round {round}");
-        assert_eq!(bob.next_text().await.unwrap(), said("hi"), "round {round}");
-        assert!(leave(&mut bob, "inn").await, "round {round}");
-        assert_eq!(rooms(&town.hub()), [], "round {round}");
+    let (_ada, _bob, _eve) =
+        (enter(&town, "ada").await, enter(&town, "bob").await, enter(&town, "eve").await);
+    let guests = town.dispatcher().guests.lock().unwrap().clone();
+    let coming = guests.into_iter().map(|guest| {
+        let hub = town.hub();
+        tokio::spawn(async move {
+            let is_there =
+                async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
+            for round in 0..ROUNDS {
+                // The room ends with the one who leaves it last, or who does not get in and for whom it would have begun.
+                let refused = hub.room("inn").join(&guest).guard(|_| {
+                    std::thread::yield_now();
+                    Err(Error::new("full", "no seat is left"))
+                });
+                assert!(matches!(refused.await, Err(JoinError::Refused(_))), "round {round}");
+                assert!(!is_there().await, "round {round}");
+                hub.room("inn").join(&guest).await.expect("a room to join");
+                assert!(is_there().await, "round {round}");
+                assert!(hub.room("inn").leave(&guest), "round {round}");
+                assert!(!is_there().await, "round {round}");
+            }
+        })
+    });
+    for coming in join_all(coming).await {
+        coming.expect("no panic");
     }
+    assert_eq!(rooms(&town.hub()), []);
 }
 
 #[tokio::test(start_paused = true)]
