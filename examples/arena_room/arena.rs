@@ -83,8 +83,8 @@ impl Arena {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // The rates of the routes are a bound on what comes meanwhile.
-            loop {
+            // No more than have waited, however fast others come.
+            for _ in 0..commands.max_capacity() {
                 match commands.try_recv() {
                     Ok(command) => self.obey(command),
                     Err(TryRecvError::Empty) => break,
@@ -115,8 +115,8 @@ impl Arena {
         }
     }
 
-    /// Makes every step that is due. All are of one length, so that a game goes the same way on a busy machine; one that
-    /// cannot keep up gets slower, instead of falling behind by what it does to catch up.
+    /// Makes every step that is due. All are of one length, so that a game goes the same way on a busy machine; one
+    /// that cannot keep up gets slower, instead of falling behind by what it does to catch up.
     fn advance(&mut self) {
         let now = Instant::now();
         let mut due = 0;

@@ -37,9 +37,9 @@ struct Running {
 impl Arenas {
     /// Takes a seat for a player in the arena of a room; the first of a room starts it.
     ///
-    /// A player gives the seat back, then leaves the room. Whoever comes into the room between these two, when the seat
-    /// was the last, finds an arena that is about to end, and starts a new one: it has no player left to push, and a seat
-    /// in it cannot be had.
+    /// A player gives the seat back, then leaves the room. Whoever comes into the room between the two, when that seat
+    /// was the last, starts a new arena: the old one takes nobody any more, and ends at its next tick without another
+    /// push.
     ///
     /// # Errors
     ///
@@ -77,8 +77,8 @@ impl Arenas {
         .await;
     }
 
-    /// The way to a room's arena, which is started if there is none. Under one lock, so that of several first players one
-    /// starts it.
+    /// The way to a room's arena, which is started if there is none. Under one lock, so that of several first players
+    /// one starts it.
     fn way_to(&self, hub: &Hub, room: &str) -> Sender<Command> {
         let mut running = self.lock();
         let known = running.ways.get(room).and_then(WeakSender::upgrade);

@@ -4,9 +4,9 @@
 //! cargo run --example arena_room
 //! ```
 //!
-//! It prints what to try. Look at `arena.rs` first, the loop and its rules; then at `game.rs`, how players reach it; then
-//! at `arenas.rs`, who owns the loops. To make a game of it, write its rules into `Arena::simulate`, and what players can
-//! do into `Command`.
+//! It prints what to try. Look at `arena.rs` first, the loop and its rules; then at `game.rs`, how players reach it;
+//! then at `arenas.rs`, who owns the loops. To make a game of it, write its rules into `Arena::simulate`, and what
+//! players can do into `Command`.
 //!
 //! `KENGINE_LISTEN` is the address it listens on (`127.0.0.1:8000`), `RUST_LOG` what it logs (`info`; `kengine=debug`
 //! shows every connection).

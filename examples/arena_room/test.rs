@@ -119,7 +119,7 @@ async fn an_arena_ticks_twenty_times_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_tick_makes_the_steps_that_are_due_and_pushes_once() {
+async fn a_late_tick_makes_up_for_the_steps_that_are_due() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     assert_eq!(ada.push::<Position>().await.step, 1);
@@ -265,8 +265,9 @@ async fn a_player_who_reconnects_takes_over_the_own_ship() {
     let mut gone = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    bob.stay(TICK * 21 / 2).await;
-    // The old connection hangs: nobody answers its close frame, and it stays for the seconds that this may take.
+    // Nobody reads what the old connection is sent, so its close frame waits behind that, and it stays for the seconds
+    // that a close may take.
+    bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 3);
     let seen = positions(&mut ada, TICK).await;
@@ -274,7 +275,6 @@ async fn a_player_who_reconnects_takes_over_the_own_ship() {
     assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
     let seen = positions(&mut ada, Duration::from_secs(20)).await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 2);
-    assert_eq!(gone.closed().await.unwrap().code(), CloseCode::REPLACED);
     let own = seen.iter().filter(|position| position.player.as_str() == "ada");
     assert_eq!(own.count(), 400, "one ship, which stays when the old connection has ended");
 }
@@ -282,39 +282,29 @@ async fn a_player_who_reconnects_takes_over_the_own_ship() {
 #[tokio::test(start_paused = true)]
 async fn a_command_too_many_is_answered_with_an_error() {
     let game = serve();
-    let mut crowd = [player(&game, "ada").await, player(&game, "bob").await, player(&game, "cy").await];
+    let mut ada = player(&game, "ada").await;
+    let mut crowd = [player(&game, "bob").await, player(&game, "cy").await];
     let heading = Heading { x: 1.0, y: 0.0 };
-    for _ in 0..2 {
-        // All of it between two ticks.
-        for client in &mut crowd {
-            for _ in 0..60 {
-                client.notify("steer", &heading).await;
-            }
-        }
-        let answer = crowd[2].next_text().await.unwrap();
-        let busy =
-            r#"{"error":{"code":"arena_busy","message":"the arena is behind; steer again in a moment"}}"#;
-        assert_eq!(answer, busy);
-        // What could be queued counts, and then there is room again.
-        crowd[0].stay(Duration::from_secs(1)).await;
-        crowd[2].request::<()>("steer", &heading).await.unwrap();
-        let seen = positions(&mut crowd[2], TICK * 3 / 2).await;
-        assert_eq!(players(&seen).len(), 3);
-        assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "{seen:?}");
-        crowd[0].stay(Duration::from_secs(1)).await;
-    }
-    // However full it is, whoever leaves has left.
+    // All of it between two ticks.
     for client in &mut crowd {
         for _ in 0..60 {
             client.notify("steer", &heading).await;
         }
     }
-    let [ada, bob, mut cy] = crowd;
-    drop((ada, bob));
-    cy.push::<Left>().await;
-    cy.push::<Left>().await;
-    positions(&mut cy, TICK / 2).await;
-    assert_eq!(players(&positions(&mut cy, TICK * 20).await), BTreeSet::from(["cy"]));
+    let failure = loop {
+        if let Err(failure) = ada.request::<()>("steer", &heading).await {
+            break failure;
+        }
+    };
+    assert_eq!(failure.code, "arena_busy");
+    // However full it is, whoever leaves has left; and with the next tick there is room again.
+    ada.request::<()>("leave", &()).await.unwrap();
+    let [mut bob, mut cy] = crowd;
+    let seen = positions(&mut bob, TICK * 3 / 2).await;
+    assert_eq!(players(&seen), BTreeSet::from(["bob", "cy"]));
+    assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "what could be queued counts: {seen:?}");
+    cy.stay(Duration::from_secs(1)).await;
+    cy.request::<()>("steer", &heading).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,6 +172,19 @@ pub mod guide {
 
     #[doc = include_str!("../docs/rooms.md")]
     pub mod rooms {}
+
+    #[doc = include_str!("../docs/game_loop.md")]
+    #[doc = "```standalone_crate"]
+    #[doc = "mod arena {"]
+    #[doc = include_str!("../../examples/arena_room/arena.rs")]
+    #[doc = "}\n\nmod arenas {"]
+    #[doc = include_str!("../../examples/arena_room/arenas.rs")]
+    #[doc = "}\n\nmod game {"]
+    #[doc = include_str!("../../examples/arena_room/game.rs")]
+    #[doc = "}"]
+    #[doc = "# fn main() {}"]
+    #[doc = "```"]
+    pub mod game_loop {}
 }
 
 /// What the macros' expansion stands on. Not public: it changes without notice.

@@ -113,6 +113,13 @@ struct Nested {
     rest: Rest,
 }
 
+/// Its inner ones have every hook.
+#[derive(Dispatcher)]
+struct Deep {
+    lobby: Lobby,
+    inner: Inner<Door, Inner<Chat, Rest>>,
+}
+
 #[derive(Dispatcher)]
 struct Inner<D, C>(D, C);
 
@@ -183,6 +190,9 @@ async fn so_do_fields_that_are_composed_themselves() {
     let door = Door::default();
     let nested = Nested { lobby: Lobby, inner: Inner(door.clone(), Chat), rest: Rest };
     serves_all_of_its_fields(nested, door).await;
+    let door = Door::default();
+    let deep = Deep { lobby: Lobby, inner: Inner(door.clone(), Inner(Chat, Rest)) };
+    serves_all_of_its_fields(deep, door).await;
 }
 
 #[tokio::test]

@@ -275,6 +275,18 @@ async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
 }
 
 #[tokio::test]
+async fn who_is_never_accepted_is_refused_at_the_deadline() {
+    let door = Door::default();
+    let server = Server::new(door.clone()).handshake_within(Duration::MAX);
+    let mut server = TestServer::start(server.drain_within(Duration::from_millis(100))).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    http.send(&Upgrade::new(server.address()).bytes()).await;
+    door.gate.arrived(1).await;
+    server.shut_down();
+    server.ended().await;
+}
+
+#[tokio::test]
 async fn a_handler_may_push_while_the_node_drains() {
     let workshop = Workshop::default();
     let mut server = TestServer::start(Server::new(workshop.clone())).await;

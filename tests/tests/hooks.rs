@@ -11,8 +11,8 @@ use std::{
 };
 
 use kengine::{
-    Call, Close, CloseCode, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Push,
-    Refusal, Server, Session, Uid, testing,
+    Call, Close, CloseCode, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness,
+    Push, Refusal, Server, Session, Uid, testing,
 };
 use kengine_tests::{ClientFrame, Gate, RawClient, TestServer, Upgrade, every_row, segment, within};
 use serde::Deserialize;
@@ -477,6 +477,21 @@ async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
     notes.end().await;
 }
 
+#[tokio::test]
+async fn the_first_reason_stands_though_the_end_itself_is_another() {
+    let (hall, mut notes) = hall();
+    let server = Server::new(hall).close_within(Duration::MAX).drain_within(Duration::from_millis(100));
+    let server = TestServer::start(server).await;
+    let mut client = named(&server, "/ws?name=kicked", "kicked").await;
+    client.send_frames([request("kick", "null")]).await;
+    assert_eq!(client.frames(2).await, ["1: null", "close 4501"]);
+    // The close is never answered: at the deadline of the drain the connection is cut off.
+    server.stop().await;
+    assert_eq!(notes.next().await, "open kicked");
+    assert_eq!(notes.next().await, "close kicked closed by the server: 4501 \"kicked\"");
+    notes.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
     let (hall, mut notes) = hall();
@@ -489,6 +504,38 @@ async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
         assert_eq!(notes.next().await, format!("open {name}"));
         assert_eq!(notes.next().await, format!("close {name} lost"));
     }
+}
+
+/// Never to be had.
+struct Pulse;
+
+impl<S> FromContext<'_, S> for Pulse {
+    fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
+        Err(Error::new("no_pulse", "there is none"))
+    }
+}
+
+struct Patient;
+
+#[kengine::dispatcher]
+impl Patient {
+    #[heartbeat]
+    async fn alive(&self, _pulse: Pulse) -> Liveness {
+        Liveness::Alive
+    }
+
+    #[route]
+    async fn ask(&self) {}
+}
+
+#[tokio::test]
+async fn a_heartbeat_whose_hook_lacks_an_argument_is_answered_with_its_error() {
+    let patient = testing::serve(Patient);
+    let mut nurse = patient.connect("/ws").await.expect("a place");
+    nurse.heartbeat().await;
+    let answer = r#"{"error":{"code":"no_pulse","message":"there is none"}}"#;
+    assert_eq!(nurse.next_text().await.as_deref(), Some(answer));
+    nurse.request::<()>("ask", &()).await.expect("the connection goes on");
 }
 
 #[test]

@@ -71,7 +71,9 @@ async fn a_route_s_rate_holds_per_connection_and_route() {
     }
     // Not even decoded; but what is no JSON at all is told so, without the id.
     assert_eq!(client.ask(request("rare", r#""no number""#)).await, "1: error rate_limited");
-    assert_eq!(client.ask(request("rare", "{")).await, "error bad_request");
+    for malformed in ["{", "tru", r#"{"a":}"#] {
+        assert_eq!(client.ask(request("rare", malformed)).await, "error bad_request", "{malformed}");
+    }
     // Another route has a rate of its own, without a burst it is the count.
     for expected in ["1: null", "1: null", "1: error rate_limited"] {
         assert_eq!(client.ask(request("seldom", "null")).await, expected);

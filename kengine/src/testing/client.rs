@@ -553,10 +553,6 @@ impl Client {
                 self.ponged = u64::from_be_bytes(number);
             }
             CLOSE => {
-                if !self.closing {
-                    self.closing = true;
-                    wire::put(&mut self.out, OpCode::Close, &payload[..payload.len().min(2)]);
-                }
                 let code = payload.first_chunk().and_then(|code| CloseCode::new(u16::from_be_bytes(*code)));
                 let close =
                     code.map(|code| Close::new(code, String::from_utf8_lossy(&payload[2..]).into_owned()));
