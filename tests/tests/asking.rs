@@ -300,8 +300,14 @@ async fn a_client_has_at_most_32_questions_to_answer() {
     }
     let answers = [r#""true""#; 32].join(",");
     assert_eq!(next(&mut client).await, format!(r#"{{"id":0,"result":[{answers},"too many"]}}"#));
-    // All have been answered: there is room for another.
-    asked(&mut client, "ask", 33).await;
+    // All have been answered: there is room for as many more, and when none of those is answered in time, too.
+    client.send_text(r#"{"method":"ask_often","message":32,"id":0}"#).await;
+    for id in 33..=64 {
+        assert_eq!(next(&mut client).await, question(id));
+    }
+    let answers = [r#""timed out""#; 32].join(",");
+    assert_eq!(next(&mut client).await, format!(r#"{{"id":0,"result":[{answers}]}}"#));
+    asked(&mut client, "ask", 65).await;
 }
 
 /// Lets something happen to a connection whose handler waits for an answer: the handler is told at once, and whoever
@@ -320,6 +326,11 @@ async fn told_at_once(what: &str, happens: impl AsyncFnOnce(&Served<Game>, Clien
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_an_answer_that_cannot_come_is_told() {
     told_at_once("the client is lost", async |_, client| drop(client)).await;
+    told_at_once("the client is lost while it is written to", async |game, client| {
+        drop(client);
+        game.dispatcher().guest().send(&Trade { offers: 1 }).expect("room in the outbox");
+    })
+    .await;
     told_at_once("the client closes", async |_, mut client| client.close(CloseCode::NORMAL, "").await).await;
     told_at_once("the client is kicked", async |game, mut client| {
         game.dispatcher().guest().close(Close::new(CloseCode::KICKED, "kicked"));

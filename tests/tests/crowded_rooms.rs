@@ -289,7 +289,7 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
     let arena = testing::serve(Server::new(Arena::default()).connections(PLAYERS));
     let (clients, connections) = players(&arena, PLAYERS).await;
     let start = Arc::new(Semaphore::new(0));
-    let seating: Vec<_> = connections
+    let sitting: Vec<_> = connections
         .iter()
         .map(|connection| {
             let (connection, hub, start) = (connection.clone(), arena.hub(), Arc::clone(&start));
@@ -301,8 +301,8 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
         .collect();
     start.add_permits(PLAYERS);
     let mut seated = BTreeMap::<_, usize>::new();
-    for seating in seating {
-        *seated.entry(seating.await.expect("no panic")).or_default() += 1;
+    for sitting in sitting {
+        *seated.entry(sitting.await.expect("no panic")).or_default() += 1;
     }
     // Nobody left: at the end at most one room has a free seat, and so it was at any time before.
     let hub = arena.hub();

@@ -142,7 +142,9 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
     const SENDERS: u32 = 4;
     const BURSTS: u32 = 60;
     /// Of each player in a burst.
-    const STEPS: u32 = 30;
+    const STEPS: u32 = 10;
+    /// So much that not all who wait fit what is taken at once, 64 KiB.
+    const BALLAST: usize = 500;
     let arena = Arena::default();
     let server = TestServer::start(Server::new(arena.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -159,7 +161,8 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
                 tokio::spawn(async move {
                     for step in burst * STEPS + 1..=(burst + 1) * STEPS {
                         for player in (sender..PLAYERS).step_by(SENDERS as usize) {
-                            connection.send(&Position::new(player, step)).expect("one of each player waits");
+                            let position = Position { player, step, ballast: "x".repeat(BALLAST) };
+                            connection.send(&position).expect("one of each player waits");
                         }
                         yield_now().await;
                     }

@@ -62,6 +62,9 @@ struct Wish {
     #[serde(default)]
     presence: bool,
     seats: Option<usize>,
+    /// The guard is one with a mistake in it.
+    #[serde(default)]
+    panics: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +105,7 @@ impl Town {
         }
         if let Some(seats) = wish.seats {
             join = join.guard(move |inside| {
-                assert!(seats > 0, "as the test wants it");
+                assert!(!wish.panics, "as the test wants it");
                 if inside.len() < seats { Ok(()) } else { Err(Error::new("full", "no seat is left")) }
             });
         }
@@ -305,11 +308,48 @@ async fn a_guard_is_not_asked_about_members_and_leaves_no_room_behind() {
     assert_eq!(bob.request::<()>("join", &seats(1)).await.unwrap_err().code, "full");
     assert_eq!(bob.request::<Vec<String>>("rooms", &()).await.unwrap(), [""; 0]);
     leave(&mut ada, "table").await;
-    assert_eq!(bob.request::<()>("join", &seats(0)).await.unwrap_err().code, "internal", "it panics");
-    assert_eq!(rooms(&town.hub()), []);
+    let panics = serde_json::json!({ "room": "table", "seats": 1, "panics": true });
+    for wish in [&seats(0), &panics] {
+        let refused = bob.request::<()>("join", wish).await.unwrap_err();
+        assert_eq!(refused.code, if *wish == panics { "internal" } else { "full" });
+        assert_eq!(rooms(&town.hub()), []);
+    }
     bob.request::<()>("join", &seats(1)).await.expect("a seat");
-    assert_eq!(ada.request::<()>("join", &seats(0)).await.unwrap_err().code, "internal", "it panics");
+    assert_eq!(ada.request::<()>("join", &panics).await.unwrap_err().code, "internal");
     assert_eq!(rooms(&town.hub()), [("table".to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_comes_while_a_room_ends_is_in_one_that_lasts() {
+    const ROUNDS: usize = 5000;
+    let town = serve();
+    let (_ada, _bob, _eve) =
+        (enter(&town, "ada").await, enter(&town, "bob").await, enter(&town, "eve").await);
+    let guests = town.dispatcher().guests.lock().unwrap().clone();
+    let coming = guests.into_iter().map(|guest| {
+        let hub = town.hub();
+        tokio::spawn(async move {
+            let is_there =
+                async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
+            for round in 0..ROUNDS {
+                // The room ends with the one who leaves it last, or who does not get in and for whom it would have begun.
+                let refused = hub.room("inn").join(&guest).guard(|_| {
+                    std::thread::yield_now();
+                    Err(Error::new("full", "no seat is left"))
+                });
+                assert!(matches!(refused.await, Err(JoinError::Refused(_))), "round {round}");
+                assert!(!is_there().await, "round {round}");
+                hub.room("inn").join(&guest).await.expect("a room to join");
+                assert!(is_there().await, "round {round}");
+                assert!(hub.room("inn").leave(&guest), "round {round}");
+                assert!(!is_there().await, "round {round}");
+            }
+        })
+    });
+    for coming in join_all(coming).await {
+        coming.expect("no panic");
+    }
+    assert_eq!(rooms(&town.hub()), []);
 }
 
 #[tokio::test(start_paused = true)]

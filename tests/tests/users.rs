@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::future::join_all;
 use kengine::{
-    Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server, Uid,
+    Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server,
+    Session, Uid, testing,
 };
 use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, within};
 use serde::Serialize;
@@ -286,4 +288,69 @@ async fn everybody_is_reached_but_those_who_are_left_out() {
     }
     drop(clients);
     server.stop().await;
+}
+
+/// A session that tells whether it is kept.
+#[derive(Clone)]
+struct Kept {
+    uid: u32,
+    _token: Arc<()>,
+}
+
+impl Session for Kept {
+    fn uid(&self) -> Option<Uid> {
+        Some(self.uid.into())
+    }
+
+    fn anonymous() -> Option<Self> {
+        Some(Self { uid: 0, _token: Arc::default() })
+    }
+}
+
+struct Rooms;
+
+#[kengine::dispatcher(session = Kept)]
+impl Rooms {
+    #[open]
+    async fn greet(&self, hub: &Hub, connection: &Connection<Kept>) -> kengine::Result<()> {
+        hub.room("inn").join(connection).with_presence().await?;
+        hub.rooms("arena-").fill(9, connection).await?;
+        connection.send(&Note(1))?;
+        Ok(())
+    }
+
+    /// Waits for an answer that never comes.
+    #[route]
+    async fn ask(&self, connection: &Connection<Kept>) {
+        let _ = connection.ask::<()>(&Note(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_of_those_who_have_gone() {
+    for duplicates in [Duplicates::Replace, Duplicates::Refuse, Duplicates::Allow] {
+        let rooms = testing::serve(Server::new(Rooms).duplicates(duplicates));
+        let token = Arc::new(());
+        let coming = (0..120).map(async |number| {
+            let session = Kept { uid: number % 40, _token: Arc::clone(&token) };
+            let mut client = rooms.connect_as(session).await.expect("a place");
+            if number % 3 == 0 {
+                client.notify("ask", &()).await;
+            }
+            client
+        });
+        let clients = join_all(coming).await;
+        assert!(Arc::strong_count(&token) > 40, "{duplicates:?}");
+        drop(clients);
+        within("the end of everyone", rooms.emptied()).await;
+        // The last seat is given back inside the last task, which drops what it has of the connection then.
+        within("the end of every session", async {
+            while Arc::strong_count(&token) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(rooms.hub().rooms("").list(), [], "{duplicates:?}");
+        assert_eq!(rooms.hub().queued_bytes(), 0, "{duplicates:?}");
+    }
 }

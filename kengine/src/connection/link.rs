@@ -283,7 +283,7 @@ impl Link {
 
     /// Whether nothing that the client may still say is heard: it has said its last, or is not listened to any more.
     pub(super) fn hears_no_more(&self) -> bool {
-        self.input_end.is_some() || self.orders != Orders::Serve
+        self.input_end.is_some() || self.orders != Orders::Serve || self.phase != Phase::Open
     }
 
     /// Whether the client would be heard: else its silence is ours, as long as it reads.
