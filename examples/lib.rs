@@ -34,9 +34,18 @@ impl Program {
     ///
     /// When it does not come up.
     pub async fn start(example: &str) -> Self {
+        Self::start_at(example, 0).await
+    }
+
+    /// The same on this port.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn start_at(example: &str, port: u16) -> Self {
         build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--example", example]);
         let mut command = Command::new(examples().join(example));
-        command.env("KENGINE_LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).kill_on_drop(true);
+        command.env("KENGINE_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let told = async {
@@ -86,6 +95,15 @@ impl Program {
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let sent = rustix::process::kill_process(id.expect("it runs"), rustix::process::Signal::TERM);
         sent.expect("it can be signalled");
+    }
+
+    /// Kills it, as `kill -9` does, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be waited for.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed, and waited for");
     }
 
     /// Waits for its end.

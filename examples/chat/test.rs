@@ -1,11 +1,100 @@
-//! The chat as its players see it: the program itself, run, talked to, and told to end.
+//! The chat as its players see it: over memory; then the program itself, run, talked to, and told to end.
 
 use futures_util::{SinkExt, StreamExt};
+use kengine::{
+    CloseCode as Code, Joined, Left, Push,
+    testing::{self, Client, Served},
+};
 use kengine_examples::Program;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
+
+use crate::lobby::Lobby;
+
+mod lobby;
+
+/// What is heard of what others say.
+#[derive(Debug, PartialEq, Serialize, Deserialize, Push)]
+#[push("chat")]
+struct Heard {
+    room: String,
+    from: String,
+    greeting: String,
+}
+
+async fn enter(chat: &Served<Lobby>, name: &str, room: &str) -> Client {
+    let mut player = chat.connect(format!("/ws?uid={name}")).await.unwrap();
+    player.request::<Value>("join", &json!({ "room": room })).await.unwrap();
+    player
+}
+
+#[tokio::test]
+async fn what_is_said_is_heard_by_the_others_in_the_room() {
+    let chat = testing::serve(Lobby);
+    let mut ada = enter(&chat, "ada", "lobby").await;
+    let mut bob = enter(&chat, "bob", "lobby").await;
+    let mut cy = enter(&chat, "cy", "attic").await;
+    assert_eq!(ada.push::<Joined>().await.member.uid.as_str(), "bob");
+
+    let said = ada.request::<String>("chat", &json!({ "greeting": "hello" })).await.unwrap();
+    assert_eq!(said, "hey, you said: hello");
+    let heard = Heard { room: "lobby".into(), from: "ada".into(), greeting: "hello".into() };
+    assert_eq!(bob.push::<Heard>().await, heard);
+
+    // In both rooms, unless one is named.
+    ada.request::<Value>("join", &json!({ "room": "attic" })).await.unwrap();
+    ada.request::<String>("chat", &json!({ "greeting": "up here", "room": "attic" })).await.unwrap();
+    ada.request::<String>("chat", &json!({ "greeting": "everyone" })).await.unwrap();
+    assert_eq!(cy.push::<Heard>().await.greeting, "up here");
+    assert_eq!(cy.push::<Heard>().await.room, "attic");
+    assert_eq!(bob.push::<Heard>().await.greeting, "everyone");
+
+    let refused = bob.request::<String>("chat", &json!({ "greeting": "hey", "room": "attic" })).await;
+    assert_eq!(refused.unwrap_err().code, "not_a_member");
+}
+
+#[tokio::test]
+async fn players_know_who_is_where() {
+    let chat = testing::serve(Lobby);
+    let mut ada = enter(&chat, "ada", "lobby").await;
+    let mut bob = chat.connect("/ws?uid=bob").await.unwrap();
+    let both = json!([{ "uid": "ada" }, { "uid": "bob" }]);
+    assert_eq!(bob.request::<Value>("join", &json!({ "room": "lobby" })).await.unwrap(), both);
+    assert_eq!(ada.request::<Value>("who", &json!({ "room": "lobby" })).await.unwrap(), both);
+    let rooms = json!([{ "name": "lobby", "members": 2 }]);
+    assert_eq!(ada.request::<Value>("rooms", &()).await.unwrap(), rooms);
+
+    assert!(bob.request::<bool>("leave", &json!({ "room": "lobby" })).await.unwrap());
+    assert!(!bob.request::<bool>("leave", &json!({ "room": "lobby" })).await.unwrap());
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
+    drop(ada);
+    drop(bob);
+    chat.emptied().await;
+    assert!(chat.hub().rooms("").list().is_empty());
+}
+
+#[tokio::test]
+async fn a_player_who_comes_in_again_takes_the_place_of_the_first() {
+    let chat = testing::serve(Lobby);
+    let mut older = enter(&chat, "ada", "lobby").await;
+    let mut newer = enter(&chat, "ada", "lobby").await;
+    assert_eq!(older.closed().await.unwrap().code(), Code::REPLACED);
+    let alone = json!([{ "uid": "ada" }]);
+    assert_eq!(newer.request::<Value>("who", &json!({ "room": "lobby" })).await.unwrap(), alone);
+    // Who says no name is a guest, and two guests are two.
+    let [mut one, mut other] = [chat.connect("/ws").await.unwrap(), chat.connect("/ws").await.unwrap()];
+    one.heartbeat().await;
+    other.heartbeat().await;
+    assert_eq!(
+        (one.next_text().await.as_deref(), other.next_text().await.as_deref()),
+        (Some("q"), Some("q"))
+    );
+    assert_eq!(chat.connect("/ws?uid=").await.unwrap_err().status(), 400);
+}
 
 #[tokio::test]
 async fn players_are_answered_however_they_write() {

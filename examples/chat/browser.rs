@@ -1,0 +1,175 @@
+//! A real browser under test: Chromium without a window, driven over the protocol of its developer tools.
+
+use std::{
+    process::Stdio,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+    process::{Child, ChildStderr, Command},
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+/// How long anything may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What it is called by whom.
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+
+/// A browser that ends with its test.
+pub(crate) struct Browser {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    last_id: u64,
+    _child: Child,
+    /// Kept open: a program whose output nobody takes would die of it.
+    _output: BufReader<ChildStderr>,
+    _profile: Profile,
+}
+
+/// One of its tabs.
+#[derive(Debug)]
+pub(crate) struct Tab {
+    target: Value,
+    session: String,
+}
+
+/// A folder for what the browser keeps, removed with it.
+struct Profile(std::path::PathBuf);
+
+impl Profile {
+    fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("kengine-browser-{}-{number}", std::process::id())))
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        // What is left is the system's to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Browser {
+    /// Starts one, and waits until it can be driven.
+    pub(crate) async fn start() -> Self {
+        let profile = Profile::new();
+        let mut child = Command::new(find())
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--disable-dev-shm-usage", "--remote-debugging-port=0"])
+            .arg(format!("--user-data-dir={}", profile.0.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the browser starts");
+        let mut output = BufReader::new(child.stderr.take().expect("it is piped"));
+        let told = async {
+            let mut line = String::new();
+            loop {
+                line.clear();
+                let read = output.read_line(&mut line).await.expect("it is text");
+                assert!(read > 0, "the browser ended instead of listening");
+                if let Some(url) = line.trim().strip_prefix("DevTools listening on ") {
+                    return url.to_owned();
+                }
+            }
+        };
+        let url = timeout(PATIENCE, told).await.expect("it says where it listens");
+        let (socket, _) = connect_async(url).await.expect("it listens");
+        Self { socket, last_id: 0, _child: child, _output: output, _profile: profile }
+    }
+
+    /// Opens a page in a tab of its own.
+    pub(crate) async fn open(&mut self, url: &str) -> Tab {
+        let target = self.call(None, "Target.createTarget", json!({ "url": url })).await;
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = self.call(None, "Target.attachToTarget", attach).await;
+        let session = session["sessionId"].as_str().expect("a session").to_owned();
+        Tab { target: target["targetId"].clone(), session }
+    }
+
+    /// Closes a tab, as a player does.
+    pub(crate) async fn close(&mut self, tab: Tab) {
+        self.call(None, "Target.closeTarget", json!({ "targetId": tab.target })).await;
+    }
+
+    /// What an expression in a tab's page is, as JSON; awaited if it is a promise.
+    pub(crate) async fn look(&mut self, tab: &Tab, expression: &str) -> Value {
+        let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let looked = self.call(Some(tab), "Runtime.evaluate", parameters).await;
+        assert!(looked.get("exceptionDetails").is_none(), "{expression}: {looked}");
+        looked["result"]["value"].clone()
+    }
+
+    /// Waits until an expression in a tab's page is true.
+    pub(crate) async fn until(&mut self, tab: &Tab, expression: &str) {
+        let begun = Instant::now();
+        // A page that is not there yet has nothing of what is looked for.
+        let guarded =
+            format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+        while self.look(tab, &guarded).await != json!(true) {
+            if begun.elapsed() > PATIENCE {
+                let page = self.look(tab, "document.body.innerText").await;
+                panic!("waited in vain for {expression}; the page shows {page}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Calls a method of the browser, or of a tab, and waits for its result.
+    async fn call(&mut self, tab: Option<&Tab>, method: &str, parameters: Value) -> Value {
+        self.last_id += 1;
+        let mut call = json!({ "id": self.last_id, "method": method, "params": parameters });
+        if let Some(tab) = tab {
+            call["sessionId"] = json!(tab.session);
+        }
+        self.socket.send(Message::text(call.to_string())).await.expect("the browser runs");
+        let answered = async {
+            loop {
+                let message =
+                    self.socket.next().await.expect("the browser runs").expect("it speaks WebSocket");
+                let Message::Text(text) = message else { continue };
+                let mut answer: Value = serde_json::from_str(&text).expect("it speaks JSON");
+                if answer["id"] == json!(self.last_id) {
+                    assert!(answer.get("error").is_none(), "{method}: {answer}");
+                    return answer["result"].take();
+                }
+            }
+        };
+        timeout(PATIENCE, answered).await.expect("an answer of the browser")
+    }
+}
+
+/// The browser of this machine, installed where it is missing and can be: once a process.
+fn find() -> &'static str {
+    static FOUND: OnceLock<String> = OnceLock::new();
+    let is_there = |name: &str| {
+        let asked = std::process::Command::new(name).arg("--version").stdout(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    let look = || {
+        let given = std::env::var("CHROMIUM").ok();
+        given.into_iter().chain(NAMES.map(str::to_owned)).find(|name| is_there(name))
+    };
+    FOUND.get_or_init(|| {
+        look().or_else(|| {
+            let install = "apt-get update -qq && apt-get install -y -qq chromium";
+            let _ = std::process::Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
+            look()
+        })
+        .expect("this test needs a browser: install Chromium, as by `apt-get install chromium`, or name one by `CHROMIUM`")
+    })
+}

@@ -1,0 +1,109 @@
+//! The page in a real browser: two tabs that talk, see each other come and go, and outlive their server.
+
+use kengine_examples::{Program, free_port};
+use serde_json::json;
+
+use crate::browser::{Browser, Tab};
+
+mod browser;
+
+impl Browser {
+    /// Opens the chat as this player, and waits until it is in the lobby.
+    async fn enter(&mut self, port: u16, name: &str) -> Tab {
+        let tab = self.open(&format!("http://127.0.0.1:{port}/?uid={name}")).await;
+        self.until(&tab, "!document.getElementById('send').disabled").await;
+        tab
+    }
+
+    /// Writes as a player does: into the field, then Enter.
+    async fn say(&mut self, tab: &Tab, text: &str) {
+        let text = json!(text);
+        let write = format!(
+            "(() => {{ const field = document.getElementById('text'); field.value = {text}; \
+             field.dispatchEvent(new Event('input')); document.getElementById('say').requestSubmit(); }})()"
+        );
+        self.look(tab, &write).await;
+    }
+
+    /// Waits until the last that was said in the room is this, of this player.
+    async fn hears(&mut self, tab: &Tab, name: &str, text: &str) {
+        let (name, text) = (json!(name), json!(text));
+        let last = "[...document.querySelectorAll('.log:not([hidden]) .said')].at(-1)";
+        self.until(
+            tab,
+            &format!(
+                "{last}.querySelector('.text').textContent === {text} && {last}.textContent.includes({name})"
+            ),
+        )
+        .await;
+    }
+
+    /// Waits until these, and nobody else, are shown to be here.
+    async fn sees(&mut self, tab: &Tab, names: &[&str]) {
+        let here = "[...document.querySelectorAll('#people bdi')].map((name) => name.textContent).sort()";
+        self.until(tab, &format!("JSON.stringify({here}) === {}", json!(json!(names).to_string()))).await;
+    }
+}
+
+#[tokio::test]
+async fn two_tabs_talk_see_each_other_and_outlive_their_server() {
+    let port = free_port();
+    let mut server = Program::start_at("chat", port).await;
+    let mut browser = Browser::start().await;
+    let ada = browser.enter(port, "ada").await;
+    browser.sees(&ada, &["ada"]).await;
+    let bob = browser.enter(port, "bob").await;
+    for tab in [&ada, &bob] {
+        browser.sees(tab, &["ada", "bob"]).await;
+    }
+    browser.until(&ada, "document.getElementById('latency').textContent.endsWith(' ms')").await;
+
+    browser.say(&ada, "hello <b>bob</b>").await;
+    browser.hears(&bob, "ada", "hello <b>bob</b>").await;
+    browser.say(&bob, "hello ada").await;
+    browser.hears(&ada, "bob", "hello ada").await;
+
+    // Told to go, then killed: the same page comes back on its own, with what was being written.
+    browser.look(&ada, "document.getElementById('text').value = 'half a sent'").await;
+    for round in 0..2 {
+        if round == 0 {
+            server.terminate();
+            assert_eq!(server.ended().await.code(), Some(0));
+        } else {
+            server.kill().await;
+        }
+        for tab in [&ada, &bob] {
+            browser.until(tab, "document.body.dataset.state !== 'open'").await;
+        }
+        server = Program::start_at("chat", port).await;
+        for tab in [&ada, &bob] {
+            browser.sees(tab, &["ada", "bob"]).await;
+        }
+        browser.say(&bob, &format!("back again, {round}")).await;
+        browser.hears(&ada, "bob", &format!("back again, {round}")).await;
+        assert_eq!(browser.look(&ada, "document.getElementById('text').value").await, "half a sent");
+    }
+
+    browser.close(bob).await;
+    browser.sees(&ada, &["ada"]).await;
+    browser
+        .until(&ada, "document.querySelector('.log:not([hidden])').lastChild.textContent === 'bob left'")
+        .await;
+}
+
+#[tokio::test]
+async fn the_older_of_two_tabs_of_one_player_stays_away() {
+    let port = free_port();
+    let _server = Program::start_at("chat", port).await;
+    let mut browser = Browser::start().await;
+    let older = browser.enter(port, "ada").await;
+    let newer = browser.enter(port, "ada").await;
+    browser.until(&older, "document.body.dataset.state === 'away'").await;
+    browser.until(&older, "document.getElementById('what').textContent.includes('as ada elsewhere')").await;
+    browser.sees(&newer, &["ada"]).await;
+
+    // Until it is told otherwise.
+    browser.look(&older, "document.getElementById('again').click()").await;
+    browser.sees(&older, &["ada"]).await;
+    browser.until(&newer, "document.body.dataset.state === 'away'").await;
+}
