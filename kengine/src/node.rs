@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Close, CloseCode, Connection, ConnectionId, Duplicates, Push, SendError, Session, Syntax, Uid,
+    Close, Connection, ConnectionId, Duplicates, Push, SendError, Session, Syntax, Uid,
     cluster::{Address, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
     hub::{Broadcast, Claim, Recipient, Registry, Users},
@@ -240,7 +240,7 @@ impl Node {
 
     /// A connection of this node does not get the uid, or has it no more: another node's has.
     pub(crate) fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
-        let close = duplicate(duplicates);
+        let close = duplicates.close();
         self.users.each_of(uid.as_str(), |one| {
             if one.id() == connection {
                 one.outbox().end(Ending::Close(close.clone()));
@@ -298,26 +298,15 @@ impl Seat {
         match claim {
             Claim::Granted { replaced } => {
                 for older in replaced {
-                    older.outbox().end(Ending::Close(duplicate(Duplicates::Replace)));
+                    older.outbox().end(Ending::Close(Duplicates::Replace.close()));
                 }
                 if duplicates != Duplicates::Allow {
                     self.node.cluster.claim(one.uid(), one.id(), duplicates);
                 }
                 true
             }
-            Claim::Refused => {
-                one.outbox().end(Ending::Close(duplicate(Duplicates::Refuse)));
-                false
-            }
+            Claim::Refused => false,
         }
-    }
-}
-
-/// How a connection ends whose uid is another one's.
-fn duplicate(duplicates: Duplicates) -> Close {
-    match duplicates {
-        Duplicates::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),
-        _ => Close::new(CloseCode::REPLACED, "replaced by a newer connection"),
     }
 }
 

@@ -98,7 +98,7 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set for good with `State::ending`: asked between any two messages, without the lock.
+    /// Set for good with `State::ending` or `State::closed`: asked between any two messages, without the lock.
     ends: AtomicBool,
     /// Whether pushes wait: asked for every message, without the lock.
     waits: AtomicBool,
@@ -165,7 +165,7 @@ impl Outbox {
         }
     }
 
-    /// Whether the connection is to end.
+    /// Whether the connection is to end, or has ended.
     pub(crate) fn ends(&self) -> bool {
         self.ends.load(Ordering::Acquire)
     }
@@ -217,6 +217,7 @@ impl Outbox {
         let mut state = self.state();
         self.drop_queue(&mut state, backlog);
         *state = State { closed: true, ..State::default() };
+        self.ends.store(true, Ordering::Release);
     }
 
     fn empty(&self, state: &mut State, out: &mut Vec<u8>, most: usize, backlog: &Backlog) {

@@ -45,7 +45,7 @@ impl<'j, S: Session> Join<'j, S> {
     /// # }
     /// ```
     ///
-    /// It runs while the room is locked: it must not use the hub, and should be quick.
+    /// It runs while the room is locked: it must use neither the hub nor the connection, and should be quick.
     pub fn guard(mut self, guard: impl FnOnce(Occupants<'_>) -> Result<(), Error> + Send + 'j) -> Self {
         let guard: Guard<'j> = Box::new(guard);
         self.wish.guard = guard;

@@ -31,7 +31,7 @@ pub use self::{
     registry::Occupants,
 };
 use crate::{
-    Close, Connection, ConnectionId, Push, SendError, Session, Syntax, Uid,
+    Close, CloseCode, Connection, ConnectionId, Push, SendError, Session, Syntax, Uid,
     cluster::{Address, Parcel},
     connection::Questions,
     node::Node,
@@ -81,6 +81,16 @@ pub enum Duplicates {
     Allow,
 }
 
+impl Duplicates {
+    /// How the connection ends that does not have the uid.
+    pub(crate) fn close(self) -> Close {
+        match self {
+            Self::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),
+            Self::Replace | Self::Allow => Close::new(CloseCode::REPLACED, "replaced by a newer connection"),
+        }
+    }
+}
+
 /// The server's handle: who is connected and in which rooms, and how to reach them. From inside a handler or a hook, as
 /// the argument `&Hub`; from anywhere else by [`Bound::hub`](crate::Bound::hub). Cheap to clone, and usable from any
 /// task.
@@ -111,7 +121,8 @@ pub enum Duplicates {
 /// ```
 ///
 /// No send waits: what cannot be queued is not sent, and the connection that is too slow for it ends. From one sender,
-/// all members of a room see the same order.
+/// all members of a room see the same order. What a handler sends to others goes out when it ends or awaits: one that
+/// blocks its thread keeps it back.
 #[derive(Clone)]
 pub struct Hub {
     node: Arc<Node>,

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use crate::hub::{Duplicates, Recipient, SHARDS};
+use crate::{
+    hub::{Duplicates, Recipient, SHARDS},
+    outbox::Ending,
+};
 
 /// Every connection of this node, by uid. Spread over shards, so that players who come and go rarely wait for each
 /// other.
@@ -66,6 +69,8 @@ impl Users {
         let present: Vec<_> =
             shard.of(one.uid().as_str()).filter(|holder| !holder.outbox().ends()).cloned().collect();
         if duplicates == Duplicates::Refuse && !present.is_empty() {
+            // At once: it is no rival of whoever comes next.
+            one.outbox().end(Ending::Close(Duplicates::Refuse.close()));
             shard.earlier.push(one);
             return Claim::Refused;
         }
@@ -130,6 +135,6 @@ impl Users {
 pub(crate) enum Claim {
     /// It is the uid's; these, which were, are to be closed.
     Granted { replaced: Vec<Arc<dyn Recipient>> },
-    /// Another one holds the uid.
+    /// Another one holds the uid: this one was told to end.
     Refused,
 }
