@@ -354,3 +354,41 @@ async fn nothing_is_kept_of_those_who_have_gone() {
         assert_eq!(rooms.hub().queued_bytes(), 0, "{duplicates:?}");
     }
 }
+
+/// Takes its time to see players off.
+struct Reluctant {
+    begun: Arc<Semaphore>,
+    may_end: Arc<Semaphore>,
+}
+
+impl Reluctant {
+    fn new() -> Self {
+        let [begun, may_end] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        Self { begun, may_end }
+    }
+}
+
+#[kengine::dispatcher(session = Uid)]
+impl Reluctant {
+    #[close]
+    async fn see_off(&self) {
+        self.begun.add_permits(1);
+        self.may_end.acquire().await.expect("never closed").forget();
+    }
+
+    #[route]
+    async fn who(&self, uid: &Uid) -> String {
+        uid.to_string()
+    }
+}
+
+#[tokio::test]
+async fn who_is_lost_keeps_no_uid_while_being_seen_off() {
+    let club = testing::serve(Server::new(Reluctant::new()).duplicates(Duplicates::Refuse));
+    let lost = club.connect_as(Uid::from(7)).await.unwrap();
+    drop(lost);
+    happened(&club.dispatcher().begun, 1).await;
+    let mut back = club.connect_as(Uid::from(7)).await.unwrap();
+    assert_eq!(back.request::<String>("who", &()).await.unwrap(), "7");
+    club.dispatcher().may_end.add_permits(2);
+}
