@@ -1,16 +1,12 @@
 //! Tokens, who they let in, and what for.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind,
     get_current_timestamp,
 };
-use kengine::{Call, Close, CloseCode, Connection, ConnectionId, Error, Handshake, Refusal, Session, Uid};
+use kengine::{Call, Close, CloseCode, Error, Handshake, Hub, Refusal, Session, Uid};
 use serde::{Deserialize, Serialize};
 
 /// What a player may do.
@@ -63,8 +59,6 @@ struct Kick {
 pub(crate) struct Game {
     key: DecodingKey,
     validation: Validation,
-    /// Who is here: a player may be here twice.
-    connections: Mutex<HashMap<ConnectionId, Connection<Player>>>,
 }
 
 impl Game {
@@ -75,7 +69,6 @@ impl Game {
             // One algorithm, whatever a token says of itself; `exp` must be there, and may be past by the minute that
             // clocks differ by.
             validation: Validation::new(Algorithm::HS256),
-            connections: Mutex::default(),
         }
     }
 
@@ -88,11 +81,6 @@ impl Game {
             })?;
         let Claims { sub: id, role, .. } = claims.claims;
         Ok(Player { id, role })
-    }
-
-    fn connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Connection<Player>>> {
-        // Nothing between lock and unlock can panic half-way through a change.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,16 +115,6 @@ impl Game {
         self.check(&find_token(handshake)?)
     }
 
-    #[open]
-    async fn arrive(&self, connection: &Connection<Player>) {
-        self.connections().insert(connection.id(), connection.clone());
-    }
-
-    #[close]
-    async fn leave(&self, connection: &Connection<Player>) {
-        self.connections().remove(&connection.id());
-    }
-
     /// Keeps what is an admin's from everybody else: also routes that nobody has written yet.
     #[before]
     async fn guard(&self, call: &Call, player: &Player) -> Result<(), Error> {
@@ -152,15 +130,9 @@ impl Game {
         Shown { id: &player.id, role: player.role }
     }
 
-    /// Sends a player away, from wherever they are connected; tells from how many places.
+    /// Sends a player away, wherever they are connected; tells whether they were on this node.
     #[route("admin/kick")]
-    async fn kick(&self, player: &Player, kick: Kick) -> usize {
-        let connections = self.connections();
-        let kicked: Vec<_> =
-            connections.values().filter(|connection| *connection.uid() == kick.player).collect();
-        for connection in &kicked {
-            connection.close(Close::new(CloseCode::KICKED, format!("kicked by {}", player.id)));
-        }
-        kicked.len()
+    async fn kick(&self, hub: &Hub, player: &Player, kick: Kick) -> bool {
+        hub.user(&kick.player).kick(Close::new(CloseCode::KICKED, format!("kicked by {}", player.id))) > 0
     }
 }

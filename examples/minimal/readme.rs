@@ -60,16 +60,27 @@ async fn the_readmes_program_runs_in_a_crate_of_its_own() {
 #[tokio::test]
 async fn the_readmes_conversation_is_true() {
     let program = Program::start("chat").await;
-    let (mut player, _) = connect_async(program.url()).await.unwrap();
+    let (url, _) = program.url().split_once('?').unwrap();
+    let (mut ada, _) = connect_async(format!("{url}?uid=ada")).await.unwrap();
+    let (mut bob, _) = connect_async(format!("{url}?uid=bob")).await.unwrap();
     let mut answers = 0;
     for line in snippet("text").lines() {
-        match line.split_once(' ').unwrap() {
-            (">", sent) => player.send(Message::text(sent)).await.unwrap(),
-            (_, answer) => {
-                assert_eq!(player.next().await.unwrap().unwrap(), Message::text(answer));
-                answers += 1;
+        let (direction, text) = line.split_once(' ').unwrap();
+        if direction == ">" {
+            ada.send(Message::text(text)).await.unwrap();
+            continue;
+        }
+        if text.contains("joined") {
+            // What the other player does meanwhile.
+            for message in [
+                r#"{"method":"join","message":{"room":"lobby"}}"#,
+                r#"{"method":"chat","message":{"greeting":"hello"}}"#,
+            ] {
+                bob.send(Message::text(message)).await.unwrap();
             }
         }
+        assert_eq!(ada.next().await.unwrap().unwrap(), Message::text(text));
+        answers += 1;
     }
     assert!(answers > 0);
 }
