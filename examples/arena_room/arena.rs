@@ -144,11 +144,14 @@ impl Arena {
 
     fn push(&self) {
         let room = self.hub.room(&self.room);
-        for (player, Ship { at: [x, y], .. }) in &self.ships {
-            let position = Position { player: player.clone(), step: self.step, x: *x, y: *y };
-            // Fails only for what is no JSON.
-            let _ = room.send(&position);
-        }
+        // All of a tick in one write to each player.
+        self.hub.batch(|| {
+            for (player, Ship { at: [x, y], .. }) in &self.ships {
+                let position = Position { player: player.clone(), step: self.step, x: *x, y: *y };
+                // Fails only for what is no JSON.
+                let _ = room.send(&position);
+            }
+        });
     }
 }
 

@@ -17,8 +17,9 @@ use crate::arena::{Arena, Command, Heading};
 
 /// The most players of an arena.
 pub(crate) const SEATS: usize = 9;
-/// The most commands that wait for an arena's next tick, the farewells of its players among them. All nine steering as
-/// fast as they may send 27 from one tick to the next.
+/// The most commands that wait for an arena's next tick, the farewells of its players among them. All nine steering
+/// steadily, as fast as they may, send 27 from one tick to the next; a burst of several may be more than there is room
+/// for, and is answered with `arena_busy`.
 const QUEUE: usize = 128;
 
 /// All arenas of this node. Dropped, it cuts off those that still run.

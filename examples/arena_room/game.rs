@@ -78,11 +78,11 @@ impl Game {
 
     /// Gives the seat back; the player may look for another arena.
     #[route]
-    async fn leave(&self, hub: &Hub, connection: &Connection<Pilot>, pilot: &Pilot) {
+    async fn leave(&self, connection: &Connection<Pilot>, pilot: &Pilot) {
         // The seat first: whoever has one is a member, so that no more than nine are taken.
         drop(pilot.seat().take());
         for room in connection.rooms() {
-            hub.room(&*room).leave(connection);
+            room.leave(connection);
         }
     }
 

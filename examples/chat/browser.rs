@@ -166,6 +166,7 @@ fn find() -> &'static str {
     };
     FOUND.get_or_init(|| {
         look().or_else(|| {
+            eprintln!("installing Chromium, which is missing and needed for this test");
             let install = "apt-get update -qq && apt-get install -y -qq chromium";
             let _ = std::process::Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
             look()

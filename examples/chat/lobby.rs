@@ -54,22 +54,22 @@ impl Lobby {
 
     /// Answers the player, and tells the others in the room.
     #[route("chat")]
-    async fn chat(&self, hub: &Hub, connection: &Connection<Player>, chat: Chat) -> Result<String, Error> {
+    async fn chat(&self, connection: &Connection<Player>, chat: Chat) -> Result<String, Error> {
         let mut rooms = connection.rooms();
         if let Some(room) = &chat.room {
-            rooms.retain(|joined| **joined == **room);
+            rooms.retain(|joined| joined.name() == room);
             if rooms.is_empty() {
                 return Err(Error::new("not_a_member", "join the room before you talk in it"));
             }
         }
-        for room in &rooms {
+        for room in rooms {
             let heard = Heard {
-                room,
+                room: room.name(),
                 from: connection.uid(),
                 greeting: &chat.greeting,
                 context: chat.context.as_ref(),
             };
-            hub.room(&**room).except(connection).send(&heard)?;
+            room.clone().except(connection).send(&heard)?;
         }
         Ok(format!("hey, you said: {}", chat.greeting))
     }

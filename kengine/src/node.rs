@@ -12,10 +12,10 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Close, Connection, ConnectionId, Duplicates, Push, SendError, Session, Syntax, Uid,
+    Close, Connection, ConnectionId, Duplicates, Session, Syntax, Uid,
     cluster::{Address, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
-    hub::{Broadcast, Claim, Recipient, Registry, Users},
+    hub::{Claim, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
     session::random,
 };
@@ -186,19 +186,6 @@ impl Node {
         }
     }
 
-    /// Queues a push for one receiver.
-    ///
-    /// # Errors
-    ///
-    /// `Encode` concerns the push; the others this receiver alone.
-    pub(crate) fn send<P: Push + ?Sized>(
-        &self,
-        broadcast: &mut Broadcast<'_, P>,
-        to: &dyn Recipient,
-    ) -> Result<(), SendError> {
-        broadcast.send(to, self.limits.outbox, &self.backlog)
-    }
-
     /// Closes every connection of the user that is not ending already; how many they are.
     pub(crate) fn kick(&self, uid: &str, close: &Close) -> usize {
         let mut kicked = 0;
@@ -250,7 +237,7 @@ impl Node {
 
     /// Closes the connections with the largest outboxes until all of them hold no more than they may.
     pub(crate) fn relieve(&self) {
-        while self.backlog.is_over() && !self.relieving.swap(true, Ordering::Acquire) {
+        while self.backlog.is_over() && !self.relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.each(|one| {
                 let bytes = one.outbox().queued().bytes;
@@ -258,7 +245,8 @@ impl Node {
                     largest = (bytes, Some(Arc::clone(one)));
                 }
             });
-            self.relieving.store(false, Ordering::Release);
+            // A swap, so that whoever has added to it meanwhile and left it to us is seen by the next look.
+            self.relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(one)) = largest else { return };
             tracing::warn!(connection = %one.id(), bytes, "all outboxes together are full: closed the largest");
             one.outbox().overflow(&self.backlog);

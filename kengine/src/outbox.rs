@@ -132,6 +132,9 @@ impl Outbox {
         bounds: Bounds,
         backlog: &Backlog,
     ) -> Result<(), SendError> {
+        if frame.len() > bounds.bytes {
+            return Err(SendError::TooLarge(frame.len()));
+        }
         let mut state = self.state();
         if !state.takes_pushes() {
             return Err(SendError::Closed);
@@ -336,9 +339,13 @@ impl Queue {
 }
 
 impl From<SendError> for Error {
-    /// The client whose request fails for it sees `internal`.
+    /// The client whose request fails for it sees `internal`; where it is a client that has gone or is too slow, that is
+    /// nothing an operator has to look into.
     fn from(error: SendError) -> Self {
-        Self::internal(error)
+        match error {
+            SendError::Closed | SendError::TooSlow => Self::new("internal", "internal error"),
+            SendError::TooLarge(_) | SendError::Encode(_) => Self::internal(error),
+        }
     }
 }
 
@@ -352,6 +359,10 @@ pub enum SendError {
     /// The outbox is full: the connection is closed with 4002.
     #[error("the client reads too slowly, its outbox is full; the connection is closed with 4002")]
     TooSlow,
+    /// The push alone has so many bytes, more than an outbox may hold ([`Server::outbox`](crate::Server::outbox)): it is
+    /// sent to nobody.
+    #[error("the push has {0} bytes, more than an outbox may hold")]
+    TooLarge(usize),
     /// The push cannot be written as JSON.
     #[error("the push cannot be written as JSON")]
     Encode(#[from] serde_json::Error),

@@ -311,7 +311,7 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
         hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
     assert_eq!(listed, seated, "who was told to sit elsewhere");
     // Who sits stays there.
-    assert_eq!(sit_down(&hub, &connections[0]).await, *connections[0].rooms()[0]);
+    assert_eq!(sit_down(&hub, &connections[0]).await, connections[0].rooms()[0].name());
     assert_eq!(sizes(&hub).values().sum::<usize>(), PLAYERS / SEATS + 1);
 
     drop(clients);
@@ -354,7 +354,7 @@ async fn seats_that_are_left_are_taken_before_another_room_is_opened() {
 
     // Everybody sits. When some get up, whoever sits down next takes their seats: the fullest room's first.
     for connection in &connections[..PLAYERS / 2] {
-        hub.room(&*connection.rooms()[0]).leave(connection);
+        connection.rooms()[0].leave(connection);
     }
     let free = |room: RoomCount| (room.name, SEATS - room.members);
     let mut free: BTreeMap<_, _> =

@@ -222,12 +222,17 @@ pub enum AskError {
 }
 
 impl From<AskError> for Error {
-    /// `timeout` when the client took too long, `invalid_message` when its answer does not fit; `internal` otherwise.
+    /// `timeout` when the client took too long, `not_answered` when it refused or its answer does not fit; `internal`
+    /// otherwise. Who is told may be another client than the one that was asked, whose words are not passed on.
     fn from(error: AskError) -> Self {
         match error {
             AskError::TimedOut => Self::new("timeout", error.to_string()),
-            AskError::Invalid(_) => Self::new("invalid_message", error.to_string()).with_source(error),
-            _ => Self::internal(error),
+            AskError::Refused { .. } | AskError::Invalid(_) => {
+                Self::new("not_answered", "the client that was asked gave no answer")
+            }
+            AskError::Send(error) => error.into(),
+            AskError::Closed => SendError::Closed.into(),
+            AskError::TooMany => Self::internal(error),
         }
     }
 }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Close, Frame, Hub, Push, Session, Syntax, Uid,
+    Close, Frame, Hub, Push, Room, Session, Syntax, Uid,
     contained::call_contained,
     hub::{Memberships, Recipient},
     node::Node,
@@ -191,9 +191,20 @@ impl<S> Connection<S> {
         &self.shared.hub
     }
 
-    /// The names of the rooms that the connection is in.
-    pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.shared.memberships.names()
+    /// The rooms that the connection is in.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Push};
+    /// # fn tell<P: Push>(connection: &Connection, push: &P) -> Result<(), Error> {
+    /// for room in connection.rooms() {
+    ///     room.except(connection).send(push)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rooms(&self) -> Vec<Room<'_>> {
+        let names = self.shared.memberships.names();
+        names.iter().map(|name| self.hub().room(String::from(&**name))).collect()
     }
 
     /// What waits in the connection's outbox, because the client has not taken it yet.
@@ -252,8 +263,8 @@ impl<S> Connection<S> {
     /// Closes the connection: what is queued is sent first, then the close frame. No further message is
     /// handled, and a handler that still waits when the close frame is sent is heard no more: its request gets no
     /// answer. The first close stands.
-    pub fn close(&self, close: Close) {
-        self.shared.outbox.end(Ending::Close(close));
+    pub fn close(&self, close: impl Into<Close>) {
+        self.shared.outbox.end(Ending::Close(close.into()));
     }
 
     pub(crate) fn is_heartbeat(&self, frame: Frame<'_>) -> bool {

@@ -6,60 +6,61 @@ use crate::{
     Push, SendError, Syntax,
     cluster::Parcel,
     hub::{Audience, Recipient},
-    outbox::{Backlog, Bounds, Key},
+    node::Node,
+    outbox::Key,
     push,
 };
 
-/// One push on its way to many.
-pub(crate) struct Broadcast<'p, P: ?Sized> {
-    push: &'p P,
+/// One push on its way to many, encoded before anybody is looked for: the user's `Serialize` runs under no lock of ours.
+pub(crate) struct Broadcast {
     key: Option<Key>,
     /// By what the receivers' endpoint speaks: one, unless a server's endpoints differ.
     frames: Vec<(&'static Syntax, Bytes)>,
+    /// Why there is none for some: a push that is no struct cannot stand flat.
+    failure: Option<SendError>,
 }
 
-impl<'p, P: Push + ?Sized> Broadcast<'p, P> {
-    pub(crate) fn new(push: &'p P) -> Self {
-        Self { push, key: push::key_of(push), frames: Vec::with_capacity(1) }
-    }
-
-    /// Queues the push for one receiver.
+impl Broadcast {
+    /// Encodes a push for every endpoint.
     ///
     /// # Errors
     ///
-    /// `Encode` concerns the push; the others this receiver alone.
-    pub(crate) fn send(
-        &mut self,
-        to: &dyn Recipient,
-        bounds: Bounds,
-        backlog: &Backlog,
-    ) -> Result<(), SendError> {
-        let frame = self.frame(to.syntax())?;
-        to.outbox().push(frame, self.key.as_ref(), bounds, backlog)
+    /// `Encode` when it can be encoded for none, `TooLarge` when no outbox would take it.
+    pub(crate) fn new<P: Push + ?Sized>(push: &P, node: &Node) -> Result<Self, SendError> {
+        let mut broadcast =
+            Self { key: push::key_of(push), frames: Vec::with_capacity(node.syntaxes.len()), failure: None };
+        for syntax in &node.syntaxes {
+            match push::encode(push, **syntax) {
+                Ok(frame) if frame.len() > node.limits.outbox.bytes => {
+                    return Err(SendError::TooLarge(frame.len()));
+                }
+                Ok(frame) => broadcast.frames.push((syntax, frame)),
+                Err(error) => broadcast.failure = Some(error.into()),
+            }
+        }
+        match broadcast.failure.take() {
+            Some(failure) if broadcast.frames.is_empty() => Err(failure),
+            failure => Ok(Self { failure, ..broadcast }),
+        }
+    }
+
+    /// Queues it for one receiver; whether that worked, or `None` if it cannot be encoded for this one.
+    pub(crate) fn send(&self, to: &dyn Recipient, node: &Node) -> Option<bool> {
+        let syntax = to.syntax();
+        let same = |known: &'static Syntax| std::ptr::eq(known, syntax) || known == syntax;
+        let (_, frame) = self.frames.iter().find(|(known, _)| same(known))?;
+        // One who cannot take it ends, or has ended: nothing that concerns the others.
+        Some(to.outbox().push(frame.clone(), self.key.as_ref(), node.limits.outbox, &node.backlog).is_ok())
     }
 
     /// The push as it goes to other nodes.
-    ///
-    /// # Errors
-    ///
-    /// `Encode`.
-    pub(super) fn parcel(
-        &mut self,
-        audience: Audience,
-        syntaxes: &[&'static Syntax],
-    ) -> Result<Parcel, SendError> {
-        let frames = syntaxes.iter().map(|syntax| Ok((**syntax, self.frame(syntax)?)));
-        let frames = frames.collect::<Result<_, SendError>>()?;
-        Ok(Parcel::Push { frames, key: self.key.clone(), audience })
+    pub(super) fn parcel(&self, audience: Audience) -> Parcel {
+        let frames = self.frames.iter().map(|(syntax, frame)| (**syntax, frame.clone()));
+        Parcel::Push { frames: frames.collect(), key: self.key.clone(), audience }
     }
 
-    fn frame(&mut self, syntax: &'static Syntax) -> Result<Bytes, SendError> {
-        let same = |known: &'static Syntax| std::ptr::eq(known, syntax) || known == syntax;
-        if let Some((_, frame)) = self.frames.iter().find(|(known, _)| same(known)) {
-            return Ok(frame.clone());
-        }
-        let frame = push::encode(self.push, *syntax)?;
-        self.frames.push((syntax, frame.clone()));
-        Ok(frame)
+    /// Why it could not be encoded for some.
+    pub(super) fn into_failure(self) -> Option<SendError> {
+        self.failure
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     Connection, Error, Occupants, Room, Rooms, Session,
     cluster::Unavailable,
     hub::{
-        LONGEST_NAME,
+        LONGEST_NAME, LONGEST_PREFIX,
         registry::{Guard, Wish},
     },
 };
@@ -127,6 +127,9 @@ pub enum JoinError {
     /// The room cannot have this name.
     #[error("the name of a room has 1 to {LONGEST_NAME} bytes and no control characters")]
     InvalidName,
+    /// Rooms that are to be filled cannot have this beginning: no room is left for what tells them apart.
+    #[error("rooms to be filled begin with 1 to {LONGEST_PREFIX} bytes without control characters")]
+    InvalidPrefix,
     /// The connection is in as many rooms as it may be.
     #[error("a connection is in at most {0} rooms; leave one first")]
     TooManyRooms(usize),
@@ -152,7 +155,8 @@ impl From<JoinError> for Error {
                 Self::new("bad_request", error.to_string())
             }
             JoinError::Unavailable => Self::new("unavailable", error.to_string()),
-            JoinError::Closed => Self::internal(error),
+            JoinError::InvalidPrefix => Self::internal(error),
+            JoinError::Closed => crate::SendError::Closed.into(),
         }
     }
 }

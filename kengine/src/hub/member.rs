@@ -73,7 +73,7 @@ impl IntoIterator for Members {
 }
 
 /// A user has come: sent as `joined` to the members of a room that [asked for it](crate::Join::with_presence). A user
-/// with a second connection comes with the first, and goes with the last.
+/// with a second connection of the same node comes with the first, and goes with the last.
 ///
 /// A client gets `{"method": "joined", "message": {"room": "lobby", "uid": "1001", "public": …}}`, without `public` if the
 /// session shows nothing.

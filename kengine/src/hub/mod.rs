@@ -12,6 +12,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::Arc,
+    task::Waker,
 };
 
 use serde::Serialize;
@@ -36,15 +37,19 @@ use crate::{
     connection::Questions,
     node::Node,
     outbox::Outbox,
+    wakes,
 };
 
 /// The longest name of a room, in bytes.
 const LONGEST_NAME: usize = 64;
+/// The longest beginning of rooms that are to be filled, in bytes: behind it come 16 digits, a dash, and up to 20 digits.
+const LONGEST_PREFIX: usize = LONGEST_NAME - 37;
 /// Over how many locks users, and rooms, are spread.
 const SHARDS: usize = 16;
 
 fn shard_of(hasher: &RandomState, name: &str) -> usize {
     // The upper bits: a map's own hasher may be keyed alike, and uses the lower ones.
+    const { assert!(SHARDS <= 16, "four bits tell shards apart") };
     usize::from((hasher.hash_one(name) >> 60) as u8) % SHARDS
 }
 
@@ -75,7 +80,7 @@ pub enum Duplicates {
     /// The older one is closed with 4500: the player came back before the loss of the old connection was noticed.
     #[default]
     Replace,
-    /// The newer one is closed with 4503, before `#[open]`.
+    /// The newer one is closed with 4503: before `#[open]` if the older one is of this node, else when the cluster says so.
     Refuse,
     /// Both stay; what is sent to the user goes to both.
     Allow,
@@ -163,6 +168,26 @@ impl Hub {
         self.node.connections()
     }
 
+    /// Has what is sent meanwhile reach each client in one write, as what a handler sends does: for a task of your own
+    /// that sends several pushes at once, as a game's tick does.
+    ///
+    /// ```
+    /// # use kengine::{Hub, Push};
+    /// # #[derive(serde::Serialize, Push)]
+    /// # struct Position(u32);
+    /// # fn tick(hub: &Hub) {
+    /// hub.batch(|| {
+    ///     for ship in 0..9 {
+    ///         let _ = hub.room("arena").send(&Position(ship));
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn batch<T>(&self, sends: impl FnOnce() -> T) -> T {
+        let _ = self;
+        wakes::put_off_while(Waker::noop(), sends)
+    }
+
     /// What waits in all outboxes of this node, in bytes: counted in steps of 4 KiB of each connection.
     pub fn queued_bytes(&self) -> usize {
         self.node.backlog.bytes()
@@ -173,6 +198,7 @@ impl Hub {
         one.outbox().close(&self.node.backlog);
         one.questions().close();
         self.node.registry.leave_all(one, &self.node);
+        self.node.relieve();
         self.node.users.release(one);
         self.node.cluster.release(one.uid(), one.id());
     }
@@ -221,7 +247,9 @@ impl<'a> Room<'a> {
 
     /// Lets a connection out; whether it was in the room.
     pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
-        self.hub.node.registry.leave(&self.name, connection.as_recipient(), &self.hub.node)
+        let left = self.hub.node.registry.leave(&self.name, connection.as_recipient(), &self.hub.node);
+        self.hub.node.relieve();
+        left
     }
 
     /// Who is in the room, by uid, with what each session shows to others.
@@ -256,10 +284,15 @@ impl<'a> Room<'a> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Encode`] when the push cannot be written as JSON. That a member is too slow, or gone, is no error
-    /// of the others.
+    /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
+    /// it. That a member is too slow, or gone, is no error of the others.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
-        let mut sends = Sends::new(self.hub, push);
+        let node = &self.hub.node;
+        let is_for_others = self.reach == Reach::Cluster && node.cluster.reaches(Address::Room(&self.name));
+        if !is_for_others && !node.registry.contains(&self.name) {
+            return Ok(0);
+        }
+        let mut sends = Sends::new(self.hub, push)?;
         self.hub.node.registry.each(&self.name, |one| {
             if self.audience.includes(&**one) {
                 sends.send(&**one);
@@ -274,6 +307,7 @@ impl<'a> Room<'a> {
 
 /// Rooms with the same beginning of their names: made by [`Hub::rooms`].
 #[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is told to"]
 pub struct Rooms<'a> {
     hub: &'a Hub,
     prefix: Cow<'a, str>,
@@ -298,7 +332,7 @@ impl<'a> Rooms<'a> {
     ///
     /// # Errors
     ///
-    /// Those of a join.
+    /// Those of a join, and [`JoinError::InvalidPrefix`] when the beginning has more than 27 bytes.
     pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
     where
         'a: 'f,
@@ -324,6 +358,7 @@ pub struct RoomCount {
 
 /// A user, by uid: made by [`Hub::user`].
 #[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is told to"]
 pub struct User<'a> {
     hub: &'a Hub,
     uid: Cow<'a, str>,
@@ -342,9 +377,10 @@ impl User<'_> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Encode`] when the push cannot be written as JSON.
+    /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
+    /// it.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
-        let mut sends = Sends::new(self.hub, push);
+        let mut sends = Sends::new(self.hub, push)?;
         self.hub.node.users.each_of(&self.uid, |one| sends.send(&**one));
         if self.may_be_elsewhere() {
             sends.publish(Address::User(&self.uid), &Audience::default());
@@ -388,6 +424,7 @@ impl User<'_> {
 
 /// Everybody who is connected: made by [`Hub::all`].
 #[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is told to"]
 pub struct Everybody<'a> {
     hub: &'a Hub,
     audience: Audience,
@@ -420,9 +457,10 @@ impl Everybody<'_> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Encode`] when the push cannot be written as JSON.
+    /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
+    /// it.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
-        let mut sends = Sends::new(self.hub, push);
+        let mut sends = Sends::new(self.hub, push)?;
         self.hub.node.users.each(|one| {
             if self.audience.includes(&**one) {
                 sends.send(&**one);
@@ -436,45 +474,39 @@ impl Everybody<'_> {
 }
 
 /// One push, queued for one receiver after another.
-struct Sends<'s, P: ?Sized> {
+struct Sends<'s> {
     hub: &'s Hub,
-    broadcast: Broadcast<'s, P>,
+    broadcast: Broadcast,
     reached: usize,
-    failure: Option<SendError>,
+    /// Somebody cannot get it as it is.
+    missed: bool,
 }
 
-impl<'s, P: Push + ?Sized> Sends<'s, P> {
-    fn new(hub: &'s Hub, push: &'s P) -> Self {
-        Self { hub, broadcast: Broadcast::new(push), reached: 0, failure: None }
+impl<'s> Sends<'s> {
+    fn new<P: Push + ?Sized>(hub: &'s Hub, push: &P) -> Result<Self, SendError> {
+        Ok(Self { hub, broadcast: Broadcast::new(push, &hub.node)?, reached: 0, missed: false })
     }
 
     fn send(&mut self, to: &dyn Recipient) {
-        if self.failure.is_some() {
-            return;
-        }
-        match self.hub.node.send(&mut self.broadcast, to) {
-            Ok(()) => self.reached += 1,
-            Err(error @ SendError::Encode(_)) => self.failure = Some(error),
-            // That one ends, or has ended: nothing that concerns the others.
-            Err(_) => {}
+        match self.broadcast.send(to, &self.hub.node) {
+            Some(queued) => self.reached += usize::from(queued),
+            None => self.missed = true,
         }
     }
 
     /// Sends it to other nodes, too: theirs come after ours.
     fn publish(&mut self, to: Address<'_>, audience: &Audience) {
         let node = &self.hub.node;
-        if self.failure.is_some() || !node.cluster.reaches(to) {
-            return;
-        }
-        let Some(audience) = audience.abroad() else { return };
-        match self.broadcast.parcel(audience, &node.syntaxes) {
-            Ok(parcel) => node.cluster.publish(to, parcel),
-            Err(error) => self.failure = Some(error),
+        if node.cluster.reaches(to)
+            && let Some(audience) = audience.abroad()
+        {
+            node.cluster.publish(to, self.broadcast.parcel(audience));
         }
     }
 
     fn finish(self) -> Result<usize, SendError> {
         self.hub.node.relieve();
-        self.failure.map_or(Ok(self.reached), Err)
+        let failure = self.broadcast.into_failure().filter(|_| self.missed);
+        failure.map_or(Ok(self.reached), Err)
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     ConnectionId, Error, Push, Uid,
     cluster::{Address, Parcel},
     hub::{
-        Broadcast, JoinError, Joined, LONGEST_NAME, Left, Member, Presence, Recipient, RoomCount, SHARDS,
-        shard_of,
+        Broadcast, JoinError, Joined, LONGEST_NAME, LONGEST_PREFIX, Left, Member, Presence, Recipient,
+        RoomCount, SHARDS, shard_of,
     },
     node::{Limits, Node},
 };
@@ -82,6 +82,13 @@ impl Memberships {
     /// The names of the rooms.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.entered().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
+    }
+
+    /// Enters no more, and tells which rooms are to be left.
+    fn end(&self) -> Vec<Arc<Room>> {
+        let mut entered = self.entered();
+        entered.ended = true;
+        std::mem::take(&mut entered.rooms)
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
@@ -152,8 +159,9 @@ impl Registry {
         node: &Node,
     ) -> Result<(), JoinError> {
         check_name(name)?;
-        let mut entered = one.memberships().entered();
+        // The session's own code, under no lock of ours.
         let member = Member::new(&**one);
+        let mut entered = one.memberships().entered();
         let mut guard = Some(wish.guard);
         loop {
             let room = self.find_or_make(name, None);
@@ -203,11 +211,15 @@ impl Registry {
         is_told: bool,
         node: &Node,
     ) -> Result<Arc<str>, JoinError> {
-        let mut entered = one.memberships().entered();
+        if check_name(family).is_err() || family.len() > LONGEST_PREFIX {
+            return Err(JoinError::InvalidPrefix);
+        }
         let member = Member::new(&**one);
+        let mut entered = one.memberships().entered();
         let mut families = self.families();
         let is_of_family = |room: &&Arc<Room>| room.family.as_deref() == Some(family);
         if let Some(room) = entered.rooms.iter().find(is_of_family) {
+            room.write().tell(one.id(), is_told);
             return Ok(Arc::clone(&room.name));
         }
         may_enter(&entered, &node.limits)?;
@@ -234,27 +246,32 @@ impl Registry {
 
     /// Lets a connection out of a room; whether it was in it.
     pub(super) fn leave(&self, name: &str, one: &dyn Recipient, node: &Node) -> bool {
+        if !one.memberships().contains(name) {
+            return false;
+        }
+        let member = Member::new(one);
         let mut entered = one.memberships().entered();
         let Some(at) = entered.rooms.iter().position(|room| &*room.name == name) else { return false };
         let room = entered.rooms.swap_remove(at);
         if entered.rooms.is_empty() {
             entered.rooms = Vec::new();
         }
-        self.let_out(&room, one, node);
+        self.let_out(&room, one, member, node);
         true
     }
 
     /// Lets a connection out of every room, for good: it has ended.
     pub(super) fn leave_all(&self, one: &dyn Recipient, node: &Node) {
-        let mut entered = one.memberships().entered();
-        entered.ended = true;
-        for room in std::mem::take(&mut entered.rooms) {
-            self.let_out(&room, one, node);
+        let rooms = one.memberships().end();
+        if !rooms.is_empty() {
+            let member = Member::new(one);
+            for room in rooms {
+                self.let_out(&room, one, member.clone(), node);
+            }
         }
     }
 
-    fn let_out(&self, room: &Arc<Room>, one: &dyn Recipient, node: &Node) {
-        let member = Member::new(one);
+    fn let_out(&self, room: &Arc<Room>, one: &dyn Recipient, member: Member, node: &Node) {
         let mut families = room.family.is_some().then(|| self.families());
         let mut inside = room.write();
         let abroad = room.exit(&mut inside, one, &member, node);
@@ -279,6 +296,11 @@ impl Registry {
                 inside.announce(name, presence, member, node);
             }
         }
+    }
+
+    /// Whether somebody is in the room.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
     }
 
     /// Calls `each` with every member of a room, which nobody joins or leaves meanwhile.
@@ -336,7 +358,9 @@ impl Registry {
         }
         let name: Arc<str> = name.into();
         let room = Room { name: Arc::clone(&name), family: family.map(Arc::from), inside: RwLock::default() };
-        Arc::clone(shard.entry(name).or_insert(Arc::new(room)))
+        let room = Arc::new(room);
+        shard.insert(name, Arc::clone(&room));
+        room
     }
 
     /// Forgets a room that has ended, unless another one has its name already.
@@ -464,10 +488,12 @@ impl Inside {
     }
 
     fn tell_all<P: Push>(&self, push: &P, node: &Node) {
-        let mut broadcast = Broadcast::new(push);
+        let broadcast = match Broadcast::new(push, node) {
+            Ok(broadcast) => broadcast,
+            Err(error) => return tracing::error!(%error, "nobody can be told who comes and goes"),
+        };
         for seat in self.members.values().filter(|seat| seat.is_told) {
-            // One who cannot be told is on the way out.
-            let _ = node.send(&mut broadcast, &*seat.member);
+            broadcast.send(&*seat.member, node);
         }
     }
 }

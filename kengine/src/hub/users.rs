@@ -2,12 +2,13 @@
 
 use std::{
     borrow::Borrow,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     hash::{Hash, Hasher, RandomState},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use crate::{
+    Uid,
     hub::{Duplicates, Recipient, SHARDS},
     outbox::Ending,
 };
@@ -23,8 +24,8 @@ pub(crate) struct Users {
 struct Shard {
     /// The latest connection of each uid: all of them, nearly always.
     latest: HashSet<ByUid>,
-    /// Those whose uid has a later one, until they are gone.
-    earlier: Vec<Arc<dyn Recipient>>,
+    /// Those whose uid has a later one, in the order in which they came, until they are gone.
+    earlier: HashMap<Uid, Vec<Arc<dyn Recipient>>>,
 }
 
 /// A connection, found by its uid.
@@ -52,8 +53,7 @@ impl Eq for ByUid {}
 
 impl Shard {
     fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
-        let earlier = self.earlier.iter().filter(move |one| one.uid().as_str() == uid);
-        earlier.chain(self.latest.get(uid).map(|latest| &latest.0))
+        self.earlier.get(uid).into_iter().flatten().chain(self.latest.get(uid).map(|latest| &latest.0))
     }
 }
 
@@ -71,11 +71,11 @@ impl Users {
         if duplicates == Duplicates::Refuse && !present.is_empty() {
             // At once: it is no rival of whoever comes next.
             one.outbox().end(Ending::Close(Duplicates::Refuse.close()));
-            shard.earlier.push(one);
+            shard.earlier.entry(one.uid().clone()).or_default().push(one);
             return Claim::Refused;
         }
         if let Some(before) = shard.latest.replace(ByUid(one)) {
-            shard.earlier.push(before.0);
+            shard.earlier.entry(before.0.uid().clone()).or_default().push(before.0);
         }
         let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
         Claim::Granted { replaced }
@@ -85,22 +85,20 @@ impl Users {
     pub(crate) fn release(&self, one: &dyn Recipient) {
         let uid = one.uid().as_str();
         let mut shard = self.write(uid);
-        if let Some(at) = shard.earlier.iter().position(|earlier| earlier.id() == one.id()) {
-            shard.earlier.remove(at);
-            return;
+        let Shard { latest, earlier } = &mut *shard;
+        let mut others = earlier.remove(uid).unwrap_or_default();
+        others.retain(|other| other.id() != one.id());
+        if latest.get(uid).is_some_and(|latest| latest.0.id() == one.id()) {
+            latest.remove(uid);
+            latest.extend(others.pop().map(ByUid));
         }
-        if shard.latest.get(uid).is_none_or(|latest| latest.0.id() != one.id()) {
-            return;
+        if !others.is_empty() {
+            earlier.insert(one.uid().clone(), others);
         }
-        shard.latest.remove(uid);
-        if let Some(at) = shard.earlier.iter().rposition(|earlier| earlier.uid().as_str() == uid) {
-            let latest = shard.earlier.remove(at);
-            shard.latest.insert(ByUid(latest));
-        }
-        if shard.latest.capacity() > 64 && shard.latest.len() < shard.latest.capacity() / 8 {
+        if latest.capacity() > 64 && latest.len() < latest.capacity() / 8 {
             // A crowd that has left leaves no space behind.
-            let kept = shard.latest.len() * 2;
-            shard.latest.shrink_to(kept);
+            let kept = latest.len() * 2;
+            latest.shrink_to(kept);
         }
     }
 
@@ -113,7 +111,12 @@ impl Users {
     pub(crate) fn each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.earlier.iter().chain(shard.latest.iter().map(|latest| &latest.0)).for_each(&mut each);
+            shard
+                .earlier
+                .values()
+                .flatten()
+                .chain(shard.latest.iter().map(|latest| &latest.0))
+                .for_each(&mut each);
         }
     }
 

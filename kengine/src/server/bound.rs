@@ -61,7 +61,7 @@ impl Bound {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains: new connections are refused with 503, what was read is answered,
-    /// every connection is closed with 4000. A second signal ends it at once.
+    /// every connection is closed with 4000. A second signal cuts everyone off: only `#[close]` has a second left.
     ///
     /// # Errors
     ///

@@ -152,14 +152,15 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// What may wait in a connection's outbox: 1,024 pushes and 256 KiB by default. Past either the connection is
-    /// closed with 4002. Beside it, up to 64 KiB are on their way to the socket.
+    /// closed with 4002. Beside it, up to 64 KiB are on their way to the socket, or what one handler has pushed.
     pub fn outbox(mut self, pushes: usize, bytes: usize) -> Self {
         self.limits.outbox.frames = pushes;
         self.limits.outbox.bytes = bytes;
         self
     }
 
-    /// What may wait in all outboxes together, in bytes: 1 GiB by default, counted in steps of 4 KiB of each connection.
+    /// What may wait in all outboxes together, in bytes: 1 GiB by default, counted in steps of 4 KiB of each connection,
+    /// without what is on its way to the sockets.
     /// Past it the connection with the largest is closed with 4002.
     pub fn outboxes(mut self, bytes: usize) -> Self {
         self.limits.outboxes = bytes;

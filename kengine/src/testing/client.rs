@@ -276,7 +276,7 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// When the answer cannot be written as JSON.
+    /// When the answer cannot be written as JSON, or the connection has ended.
     pub async fn answer(&mut self, id: u64, answer: &(impl Serialize + ?Sized)) {
         let answer = serde_json::to_value(answer)
             .unwrap_or_else(|error| panic!("the answer cannot be written as JSON: {error}"));
@@ -284,6 +284,10 @@ impl Client {
     }
 
     /// Answers a question with an error.
+    ///
+    /// # Panics
+    ///
+    /// When the connection has ended.
     pub async fn refuse(&mut self, id: u64, code: &str, message: &str) {
         let error = serde_json::json!({ "code": code, "message": message });
         self.send_text(&serde_json::json!({ "id": id, "error": error }).to_string()).await;
