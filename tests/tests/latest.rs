@@ -227,8 +227,9 @@ async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
     assert!(matches!(connection.send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     assert!(matches!(game.hub().all().send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     client.ping().await;
-    connection.send(&Hit { number: 1 }).unwrap();
-    assert!(matches!(connection.send(&grown(1000 + rest)), Err(SendError::TooSlow)));
+    connection.send(&Position { player: 2, step: 2, ballast: "x".repeat(BYTES / 2) }).unwrap();
+    connection.send(&grown(1)).unwrap();
+    assert!(matches!(connection.send(&grown(BYTES / 2)), Err(SendError::TooSlow)));
     assert_eq!(client.closed().await.expect("a code").code().get(), 4002);
 }
 
