@@ -101,6 +101,8 @@ mod socket;
 pub mod testing;
 mod wakes;
 
+#[cfg(feature = "redis")]
+pub use crate::cluster::Redis;
 pub use crate::{
     answer::Answer,
     close::{Close, CloseCode},

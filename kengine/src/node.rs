@@ -2,9 +2,10 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,8 +13,8 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Close, CloseCode, Connection, ConnectionId, Duplicates, Push, SendError, Session, Syntax, Uid,
-    cluster::{Address, Cluster, Enter, Parcel},
+    Close, CloseCode, Connection, ConnectionId, Duplicates, Push, Result, SendError, Session, Syntax, Uid,
+    cluster::{Address, Alone, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
     hub::{Broadcast, Claim, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
@@ -78,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the endpoints speak, each once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
+    /// Connections that are known, without handshakes on their way.
+    connected: AtomicUsize,
     ids: AtomicU64,
     presence: Mutex<Presence>,
     /// Somebody is at it already, to bring the backlog under its bound.
@@ -104,20 +107,32 @@ pub(crate) enum Refused {
 }
 
 impl Node {
-    pub(crate) fn new(limits: Limits, syntaxes: Vec<&'static Syntax>, cluster: &dyn Enter) -> Arc<Self> {
-        Arc::new_cyclic(|node| Self {
+    pub(crate) fn new(
+        limits: Limits,
+        syntaxes: Vec<&'static Syntax>,
+        cluster: &dyn Enter,
+        listens: Option<SocketAddr>,
+    ) -> Result<Arc<Self>> {
+        let boot = random();
+        let mut failure = None;
+        let node = Arc::new_cyclic(|node| Self {
             users: Users::new(),
-            registry: Registry::new(random()),
+            registry: Registry::new(boot),
             backlog: Backlog::new(limits.outboxes),
-            cluster: cluster.enter(node.clone()),
+            cluster: cluster.enter(node, boot, listens).unwrap_or_else(|error| {
+                failure = Some(error);
+                Arc::new(Alone)
+            }),
             syntaxes,
+            connected: AtomicUsize::new(0),
             limits,
             ids: AtomicU64::new(1),
             presence: Mutex::default(),
             relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
-        })
+        });
+        failure.map_or(Ok(node), Err)
     }
 
     pub(crate) fn next_id(&self) -> ConnectionId {
@@ -146,15 +161,23 @@ impl Node {
         self.presence().seats
     }
 
+    /// How many connections are known: those of players, as others count them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
     /// Takes no more connections, lets each answer what it read, closes it with 4000, and returns when all are
     /// gone: at the latest at the deadline, when handlers that still run are cancelled.
     pub(crate) async fn drain(&self) {
+        self.cluster.drain();
         self.end_all(&Ending::Drain);
         if tokio::time::timeout(self.limits.drain, self.emptied()).await.is_err() {
             tracing::warn!(connections = self.connections(), "the drain's deadline passed: cut off the rest");
             self.abandon();
             self.emptied().await;
         }
+        self.cluster.leave().await;
     }
 
     /// Cuts every connection off, its handler too.
@@ -289,6 +312,8 @@ impl Seat {
     pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) -> bool {
         let one = connection.to_recipient();
         self.one = Some(Arc::clone(&one));
+        self.node.connected.fetch_add(1, Ordering::Relaxed);
+        self.node.cluster.changed();
         let claim = self.node.users.claim(Arc::clone(&one), self.node.limits.duplicates);
         let ending = self.node.presence().ending.clone();
         if let Some(ending) = ending {
@@ -327,6 +352,8 @@ impl Drop for Seat {
         if let Some(one) = &self.one {
             let hub = crate::Hub::new(Arc::clone(&self.node));
             hub.forget(&**one);
+            self.node.connected.fetch_sub(1, Ordering::Relaxed);
+            self.node.cluster.changed();
         }
         let mut presence = self.node.presence();
         presence.seats -= 1;

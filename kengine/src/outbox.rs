@@ -335,9 +335,12 @@ impl Queue {
 }
 
 impl From<SendError> for Error {
-    /// The client whose request fails for it sees `internal`.
+    /// The client whose request fails for it sees `internal`, or `unavailable`.
     fn from(error: SendError) -> Self {
-        Self::internal(error)
+        match error {
+            SendError::Unavailable => Self::new("unavailable", error.to_string()),
+            _ => Self::internal(error),
+        }
     }
 }
 
@@ -351,6 +354,10 @@ pub enum SendError {
     /// The outbox is full: the connection is closed with 4002.
     #[error("the client reads too slowly, its outbox is full; the connection is closed with 4002")]
     TooSlow,
+    /// The other nodes of the cluster cannot be reached, or too much waits for them already. Those of this node got the
+    /// push.
+    #[error("other nodes cannot be reached; those of this node got the push")]
+    Unavailable,
     /// The push cannot be written as JSON.
     #[error("the push cannot be written as JSON")]
     Encode(#[from] serde_json::Error),

@@ -24,10 +24,15 @@ pub struct Client {
 impl Client {
     /// Connects to `/ws`.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_to(address, "/ws").await
+    }
+
+    /// Connects to another path, or with a query.
+    pub async fn connect_to(address: SocketAddr, path: &str) -> Self {
         let stream =
             within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        let handshake = within("a handshake", client_async(format!("ws://{address}/ws"), stream)).await;
+        let handshake = within("a handshake", client_async(format!("ws://{address}{path}"), stream)).await;
         Self { socket: handshake.expect("a connection").0 }
     }
 

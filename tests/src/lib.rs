@@ -6,6 +6,7 @@ mod frames;
 mod games;
 mod http;
 mod raw;
+mod redis;
 mod server;
 mod summary;
 mod table;
@@ -16,6 +17,7 @@ pub use crate::{
     games::{Chat, Gate, Lobby, Watched},
     http::{HttpClient, HttpResponse, Upgrade},
     raw::{End, RawClient, ServerFrame},
+    redis::RedisServer,
     server::TestServer,
     summary::summary,
     table::{LIMIT, every_row, within},

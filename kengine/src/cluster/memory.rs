@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     future::ready,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Unavailable};
-use crate::{ConnectionId, Duplicates, Uid, node::Node};
+use crate::{ConnectionId, Duplicates, Result, Uid, node::Node};
 
 /// A cluster whose directory and bus are memory: several servers of one process that reach each other's rooms and users.
 /// What spans nodes can be tested with it, without Redis.
@@ -62,10 +63,10 @@ impl fmt::Debug for Memory {
 }
 
 impl Enter for Memory {
-    fn enter(&self, node: Weak<Node>) -> Arc<dyn Cluster> {
+    fn enter(&self, node: &Weak<Node>, _: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        self.shared.nodes_mut().insert(number, node);
-        Arc::new(Entered { shared: Arc::clone(&self.shared), number })
+        self.shared.nodes_mut().insert(number, node.clone());
+        Ok(Arc::new(Entered { shared: Arc::clone(&self.shared), number }))
     }
 }
 
@@ -129,10 +130,11 @@ impl Cluster for Entered {
         }
     }
 
-    fn publish(&self, to: Address<'_>, parcel: Parcel) {
+    fn publish(&self, to: Address<'_>, parcel: Parcel) -> Result<(), Unavailable> {
         for node in self.others(to) {
             node.receive(to, &parcel);
         }
+        Ok(())
     }
 
     fn subscribe(&self, room: &str) {

@@ -32,7 +32,7 @@ pub use self::{
 };
 use crate::{
     Close, Connection, ConnectionId, Push, SendError, Session, Syntax, Uid,
-    cluster::{Address, Parcel},
+    cluster::{Address, Parcel, Unavailable},
     connection::Questions,
     node::Node,
     outbox::Outbox,
@@ -245,8 +245,8 @@ impl<'a> Room<'a> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Encode`] when the push cannot be written as JSON. That a member is too slow, or gone, is no error
-    /// of the others.
+    /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::Unavailable`] when members of other
+    /// nodes cannot be reached: those of this one were. That a member is too slow, or gone, is no error of the others.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         let mut sends = Sends::new(self.hub, push);
         self.hub.node.registry.each(&self.name, |one| {
@@ -355,7 +355,13 @@ impl User<'_> {
         let elsewhere = self.may_be_elsewhere() && self.hub.node.cluster.reaches(Address::User(&self.uid));
         let kicked = self.hub.node.kick(&self.uid, &close);
         if elsewhere {
-            self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
+            let published = self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
+            if published.is_err() {
+                tracing::warn!(
+                    uid = &*self.uid,
+                    "other nodes cannot be reached: a user is kicked from this one alone"
+                );
+            }
         }
         kicked
     }
@@ -457,7 +463,10 @@ impl<'s, P: Push + ?Sized> Sends<'s, P> {
         }
         let Some(audience) = audience.abroad() else { return };
         match self.broadcast.parcel(audience, &node.syntaxes) {
-            Ok(parcel) => node.cluster.publish(to, parcel),
+            Ok(parcel) => {
+                let published = node.cluster.publish(to, parcel);
+                self.failure = published.err().map(|Unavailable| SendError::Unavailable);
+            }
             Err(error) => self.failure = Some(error),
         }
     }
