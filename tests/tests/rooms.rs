@@ -492,7 +492,7 @@ async fn who_has_ended_is_a_member_until_close_has_run() {
         let late = hub.room("new").join(&connection).await;
         assert!(matches!(late, Err(JoinError::Closed)), "{how}: {late:?}");
         assert_eq!(rooms(&hub), [("inn".to_owned(), 1), ("mill".to_owned(), 1)], "{how}");
-        assert_eq!(connection.rooms(), [], "{how}");
+        assert!(connection.rooms().is_empty(), "{how}");
     }
 }
 

@@ -282,6 +282,7 @@ impl Registry {
     }
 
     /// How many rooms there are.
+    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }

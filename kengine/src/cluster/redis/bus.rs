@@ -320,9 +320,11 @@ impl Hearing<'_> {
     /// Subscribes to the rooms that are wanted and not heard yet, and says hello there.
     async fn enter(&mut self) -> RedisResult<()> {
         let Place { prefix, boot, bus, .. } = self.place;
-        let wanted =
-            |(room, link): (&Box<str>, &Link)| (link.is_wanted && !link.is_standing).then(|| room.clone());
-        let new: Vec<_> = bus.rooms().iter().filter_map(wanted).collect();
+        let new: Vec<_> = {
+            let links = bus.rooms();
+            let wanted = links.iter().filter(|(_, link)| link.is_wanted && !link.is_standing);
+            wanted.map(|(room, _)| room.clone()).collect()
+        };
         for rooms in new.chunks(BATCH) {
             let channels: Vec<_> = rooms.iter().map(|room| channel::room(prefix, room)).collect();
             self.sink.subscribe(&channels).await?;
