@@ -170,7 +170,8 @@ impl Node {
     /// Takes no more connections, lets each answer what it read, closes it with 4000, and returns when all are
     /// gone: at the latest at the deadline, when handlers that still run are cancelled.
     pub(crate) async fn drain(&self) {
-        self.cluster.drain();
+        self.presence().ending = Some(Ending::Drain);
+        self.cluster.drain().await;
         self.end_all(&Ending::Drain);
         if tokio::time::timeout(self.limits.drain, self.emptied()).await.is_err() {
             tracing::warn!(connections = self.connections(), "the drain's deadline passed: cut off the rest");
@@ -321,12 +322,12 @@ impl Seat {
         }
         let duplicates = self.node.limits.duplicates;
         match claim {
-            Claim::Granted { replaced } => {
+            Claim::Granted { replaced, order } => {
                 for older in replaced {
                     older.outbox().end(Ending::Close(duplicate(Duplicates::Replace)));
                 }
                 if duplicates != Duplicates::Allow {
-                    self.node.cluster.claim(one.uid(), one.id(), duplicates);
+                    self.node.cluster.claim(one.uid(), one.id(), order, duplicates);
                 }
                 true
             }

@@ -36,7 +36,7 @@ impl Cluster for Alone {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, _: &Uid, _: ConnectionId, _: Duplicates) {}
+    fn claim(&self, _: &Uid, _: ConnectionId, _: u64, _: Duplicates) {}
 
     fn release(&self, _: &Uid, _: ConnectionId) {}
 

@@ -43,10 +43,11 @@ struct Shared {
 }
 
 /// Whose a uid is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Claim {
     node: u64,
     connection: ConnectionId,
+    order: u64,
 }
 
 impl Memory {
@@ -159,10 +160,14 @@ impl Cluster for Entered {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
-        let claim = Claim { node: self.number, connection };
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, duplicates: Duplicates) {
+        let claim = Claim { node: self.number, connection, order };
         let mut claims = self.shared.claims();
-        let earlier = claims.get(uid).copied().filter(|earlier| earlier.node != self.number);
+        let earlier = claims.get(uid).copied();
+        if earlier.is_some_and(|earlier| earlier.node == self.number && earlier.order > order) {
+            return;
+        }
+        let earlier = earlier.filter(|earlier| earlier.node != self.number);
         let is_refused = earlier.is_some() && duplicates == Duplicates::Refuse;
         if !is_refused {
             claims.insert(uid.clone(), claim);
@@ -177,9 +182,9 @@ impl Cluster for Entered {
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
-        let claim = Claim { node: self.number, connection };
         let mut claims = self.shared.claims();
-        if claims.get(uid) == Some(&claim) {
+        let is_own = |claim: &Claim| claim.node == self.number && claim.connection == connection;
+        if claims.get(uid).is_some_and(is_own) {
             claims.remove(uid);
         }
     }

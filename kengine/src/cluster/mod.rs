@@ -36,8 +36,11 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// It has more or fewer connections than before.
     fn changed(&self) {}
 
-    /// It takes no more players.
-    fn drain(&self) {}
+    /// It takes no more players: waits until none are sent to it, though not for long. Whether there may be other nodes,
+    /// over which its players are to spread.
+    fn drain(&self) -> Later<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
 
     /// It is gone: waits until nobody is told of it any more.
     fn leave(&self) -> Later<'_, ()> {
@@ -68,9 +71,9 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// Waits until what is sent to the room reaches this node.
     fn subscribed<'a>(&'a self, room: &'a str) -> Later<'a, Result<(), Unavailable>>;
 
-    /// A connection of this node claims the uid. Whoever is not to have it, here or on another node, is told by
-    /// [`Node::lose`].
-    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates);
+    /// A connection of this node claims the uid; of several of this node, that with the highest `order` does. Whoever
+    /// is not to have it, here or on another node, is told by [`Node::lose`].
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, duplicates: Duplicates);
 
     /// That connection has ended; a claim that is newer stays.
     fn release(&self, uid: &Uid, connection: ConnectionId);
@@ -123,13 +126,15 @@ pub(crate) enum Status {
     Here,
     /// It cannot be reached at present.
     Away,
+    /// Nor could it for longer than the node's lease: others take this node for dead.
+    Expired,
     /// Another process has the node's address.
     Fenced,
 }
 
 impl From<u8> for Status {
     fn from(number: u8) -> Self {
-        [Self::Joining, Self::Here, Self::Away]
+        [Self::Joining, Self::Here, Self::Away, Self::Expired]
             .into_iter()
             .find(|status| *status as u8 == number)
             .unwrap_or(Self::Fenced)

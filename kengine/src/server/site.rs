@@ -68,6 +68,9 @@ impl Site {
                 Status::Here => (PLAIN, Bytes::from_static(b"ready\n")),
                 // Taken out by every orchestrator at once, all nodes would be gone with Redis.
                 Status::Away => (JSON, Bytes::from_static(b"{\"directory\":\"away\"}\n")),
+                Status::Expired => {
+                    (JSON, Bytes::from_static(b"{\"directory\":\"away\",\"lease\":\"expired\"}\n"))
+                }
                 Status::Joining => return Err(Refusal::unavailable("this node is not in the directory yet")),
                 Status::Fenced => {
                     return Err(Refusal::unavailable("another process has this node's address"));

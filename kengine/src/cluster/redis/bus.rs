@@ -6,8 +6,8 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     ConnectionId, Duplicates, Member,
     cluster::{Address, Gathered, Parcel, Unavailable},
+    contained::call_contained,
 };
 
 /// How many messages may wait for the bus, and how many bytes they may have; past either, sends fail.
@@ -43,6 +44,8 @@ const BATCH: usize = 256;
 const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// How long other nodes may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
+/// How many answers may wait for the one who has asked.
+const ANSWERS: usize = 256;
 /// How late the bus may be: then what has gathered is dropped with the connection.
 const LATE: Duration = Duration::from_secs(5);
 /// The first pause before another try, and the longest.
@@ -54,16 +57,28 @@ pub(super) struct Bus {
     letters: mpsc::Sender<Letter>,
     /// What the letters that wait have, in bytes.
     waiting: AtomicUsize,
-    rooms: Mutex<HashMap<Box<str>, Link>>,
+    /// Read for every send to a room, written when one begins or ends here.
+    rooms: RwLock<HashMap<Box<str>, Link>>,
     /// A room is wanted that was not.
     wanted: Notify,
     /// Something about a room has settled.
     settled: watch::Sender<()>,
-    /// A connection for commands, while the bus works.
+    state: AtomicU8,
+    /// A connection for questions, while the bus works.
     commands: Mutex<Option<MultiplexedConnection>>,
     /// Who waits for answers, by number.
     asked: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
     numbers: AtomicU64,
+}
+
+/// Whether anything can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// Not yet: who waits for it does not wait in vain.
+    Beginning,
+    Up,
+    Away,
 }
 
 /// Something that is to go out.
@@ -94,9 +109,15 @@ struct Link {
 }
 
 impl Link {
+    /// Whether nodes may have somebody there that this one does not know of.
+    fn is_unsure(&self) -> bool {
+        !self.is_standing || self.missing > 0
+    }
+
+    /// Whether nobody is waited for any more.
     fn is_settled(&self) -> bool {
-        let answered = self.missing == 0 || self.said.is_some_and(|said| said.elapsed() >= ANSWERED_WITHIN);
-        self.is_standing && answered
+        self.is_standing
+            && (self.missing == 0 || self.said.is_some_and(|said| said.elapsed() >= ANSWERED_WITHIN))
     }
 }
 
@@ -106,9 +127,10 @@ impl Bus {
         let bus = Self {
             letters,
             waiting: AtomicUsize::new(0),
-            rooms: Mutex::default(),
+            rooms: RwLock::default(),
             wanted: Notify::new(),
             settled: watch::Sender::new(()),
+            state: AtomicU8::new(State::Beginning as u8),
             commands: Mutex::default(),
             asked: Mutex::default(),
             numbers: AtomicU64::new(1),
@@ -118,14 +140,17 @@ impl Bus {
 
     pub(super) fn reaches(&self, to: Address<'_>) -> bool {
         let Address::Room(room) = to else { return true };
-        self.rooms().get(room).is_none_or(|link| !link.is_settled() || !link.peers.is_empty())
+        self.rooms().get(room).is_none_or(|link| link.is_unsure() || !link.peers.is_empty())
     }
 
     pub(super) fn publish(&self, place: &Place, to: Address<'_>, parcel: &Parcel) -> Result<(), Unavailable> {
+        if !self.is(State::Up) {
+            return Err(Unavailable);
+        }
         let prefix = &place.prefix;
         let target = match to {
             Address::Room(room) => Target::Channel(channel::room(prefix, room)),
-            Address::User(uid) if place.users_are_single() => Target::User(user(prefix, uid)),
+            Address::User(uid) if place.duplicates() != Duplicates::Allow => Target::User(user(prefix, uid)),
             Address::User(_) | Address::Everybody => Target::Channel(channel::everybody(prefix)),
         };
         self.post(target, message::encode(&place.boot, to, parcel))
@@ -134,7 +159,7 @@ impl Bus {
     fn post(&self, to: Target, bytes: Bytes) -> Result<(), Unavailable> {
         let size = bytes.len();
         let fits = self.waiting.load(Ordering::Relaxed) + size <= LETTER_BYTES;
-        if !fits || lock(&self.commands).is_none() {
+        if !fits || !self.is(State::Up) {
             return Err(Unavailable);
         }
         self.waiting.fetch_add(size, Ordering::Relaxed);
@@ -145,7 +170,7 @@ impl Bus {
     }
 
     pub(super) fn subscribe(&self, room: &str) {
-        let mut rooms = self.rooms();
+        let mut rooms = self.rooms_mut();
         match rooms.get_mut(room) {
             Some(link) => link.is_wanted = true,
             None => _ = rooms.insert(room.into(), Link { is_wanted: true, ..Link::default() }),
@@ -156,8 +181,13 @@ impl Bus {
 
     /// The channel is left at the next beat: who hops from room to room costs no command a hop.
     pub(super) fn unsubscribe(&self, room: &str) {
-        if let Some(link) = self.rooms().get_mut(room) {
+        let mut rooms = self.rooms_mut();
+        if let Some(link) = rooms.get_mut(room) {
             link.is_wanted = false;
+            if !link.is_standing {
+                // There may be no next beat for long.
+                rooms.remove(room);
+            }
         }
     }
 
@@ -165,38 +195,55 @@ impl Bus {
         let settled = async {
             let mut changes = self.settled.subscribe();
             while self.rooms().get(room).is_some_and(|link| !link.is_settled()) {
+                if self.is(State::Away) {
+                    return Err(Unavailable);
+                }
                 // Also when nothing changes: who does not answer is waited for no longer than that.
                 let _ = timeout(ANSWERED_WITHIN, changes.changed()).await;
             }
+            Ok(())
         };
-        timeout(SETTLED_WITHIN, settled).await.map_err(|_| Unavailable)
+        timeout(SETTLED_WITHIN, settled).await.map_err(|_| Unavailable)?
     }
 
     pub(super) async fn members(&self, place: &Place, room: &str) -> Gathered {
-        let partial = || Gathered { members: Vec::new(), is_partial: true };
-        let Some(mut commands) = lock(&self.commands).clone() else { return partial() };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (answer, mut answers) = mpsc::channel(64);
-        lock(&self.asked).insert(number, answer);
-        let asked = Asked { bus: self, number };
-        let question = Message::Who { room: room.to_owned(), number }.encode(&place.boot);
-        let mut call = redis::cmd("PUBLISH");
-        call.arg(channel::room(&place.prefix, room)).arg(&question[..]);
-        let Ok(listeners) = call.query_async::<usize>(&mut commands).await else { return partial() };
-        let own = usize::from(self.rooms().get(room).is_some_and(|link| link.is_standing));
+        let (answer, mut answers) = mpsc::channel(ANSWERS);
+        let _asked = Asked::new(self, number, answer);
         let mut gathered = Gathered::default();
         let gathering = async {
+            let mut commands = lock(&self.commands).clone()?;
+            let question = Message::Who { room: room.to_owned(), number }.encode(&place.boot);
+            let mut call = redis::cmd("PUBLISH");
+            call.arg(channel::room(&place.prefix, room)).arg(&question[..]);
+            let listeners: usize = call.query_async(&mut commands).await.ok()?;
+            let own = usize::from(self.rooms().get(room).is_some_and(|link| link.is_standing));
             for _ in 0..listeners.saturating_sub(own) {
-                gathered.members.extend(answers.recv().await.into_iter().flatten());
+                gathered.members.extend(answers.recv().await?);
             }
+            Some(())
         };
-        let is_partial = timeout(ANSWERED_WITHIN, gathering).await.is_err();
-        drop(asked);
+        let is_partial = !matches!(timeout(ANSWERED_WITHIN, gathering).await, Ok(Some(())));
         Gathered { is_partial, ..gathered }
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<Box<str>, Link>> {
-        lock(&self.rooms)
+    fn is(&self, state: State) -> bool {
+        self.state.load(Ordering::Acquire) == state as u8
+    }
+
+    fn set(&self, state: State, commands: Option<MultiplexedConnection>) {
+        *lock(&self.commands) = commands;
+        self.state.store(state as u8, Ordering::Release);
+        self.settled.send_replace(());
+    }
+
+    // Nothing between lock and unlock can panic half-way through a change.
+    fn rooms(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Link>> {
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rooms_mut(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Link>> {
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,6 +251,13 @@ impl Bus {
 struct Asked<'b> {
     bus: &'b Bus,
     number: u64,
+}
+
+impl<'b> Asked<'b> {
+    fn new(bus: &'b Bus, number: u64, answer: mpsc::Sender<Vec<Member>>) -> Self {
+        lock(&bus.asked).insert(number, answer);
+        Self { bus, number }
+    }
 }
 
 impl Drop for Asked<'_> {
@@ -222,14 +276,11 @@ pub(super) async fn run(place: &Place, mut outgoing: mpsc::Receiver<Letter>) {
     let mut pause = PAUSES.0;
     loop {
         let Err(error) = work(place, &mut outgoing, &mut pause).await;
-        *lock(&place.bus.commands) = None;
-        for link in place.bus.rooms().values_mut() {
+        place.bus.set(State::Away, None);
+        for link in place.bus.rooms_mut().values_mut() {
             *link = Link { is_wanted: link.is_wanted, ..Link::default() };
         }
-        // What was to be said to those who do not hear it is not said later: each at most once.
-        while let Ok(letter) = outgoing.try_recv() {
-            place.bus.waiting.fetch_sub(letter.bytes.len(), Ordering::Relaxed);
-        }
+        place.bus.rooms_mut().retain(|_, link| link.is_wanted);
         tracing::debug!(%error, "the bus is away");
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
@@ -248,7 +299,11 @@ async fn work(
     let mut hearing = Hearing { place, commands: commands.clone(), sink, echoed: Instant::now() };
     hearing.begin().await?;
     *pause = PAUSES.0;
-    *lock(&place.bus.commands) = Some(commands.clone());
+    // What was to be said to those who did not hear it is not said later: each at most once.
+    while let Ok(letter) = outgoing.try_recv() {
+        place.bus.waiting.fetch_sub(letter.bytes.len(), Ordering::Relaxed);
+    }
+    place.bus.set(State::Up, Some(commands.clone()));
     tokio::select! {
         ended = hearing.hear(stream) => ended,
         ended = speak(place, outgoing, commands, &scripts) => ended,
@@ -296,7 +351,7 @@ impl Hearing<'_> {
     async fn begin(&mut self) -> RedisResult<()> {
         let Place { prefix, boot, .. } = self.place;
         let own = [channel::node(prefix, boot), channel::everybody(prefix)];
-        self.sink.subscribe(&own[..]).await?;
+        in_time(self.sink.subscribe(&own[..])).await?;
         self.enter().await
     }
 
@@ -308,7 +363,8 @@ impl Hearing<'_> {
                 message = stream.next() => {
                     let Some(message) = message else { return Err(gone("the bus was closed")) };
                     if let Some(received) = message.get_payload::<Vec<u8>>().ok().and_then(|bytes| Received::read(bytes.into())) {
-                        self.take(received);
+                        // It asks sessions what they show of themselves, which is code of the user's.
+                        let _ = call_contained(|| self.take(received));
                     }
                 }
                 () = self.place.bus.wanted.notified() => self.enter().await?,
@@ -327,20 +383,20 @@ impl Hearing<'_> {
         };
         for rooms in new.chunks(BATCH) {
             let channels: Vec<_> = rooms.iter().map(|room| channel::room(prefix, room)).collect();
-            self.sink.subscribe(&channels).await?;
+            in_time(self.sink.subscribe(&channels)).await?;
             let mut hellos = Pipeline::with_capacity(rooms.len());
             for (room, channel) in rooms.iter().zip(&channels) {
                 hellos.publish(channel, &Message::Hello { room: room.to_string() }.encode(boot)[..]);
             }
             let listeners: Vec<usize> = hellos.query_async(&mut self.commands).await?;
-            let mut links = bus.rooms();
+            let mut links = bus.rooms_mut();
             for (room, listeners) in rooms.iter().zip(listeners) {
-                if let Some(link) = links.get_mut(room) {
-                    // We are one of them.
-                    link.missing = listeners.saturating_sub(1);
-                    link.said = Some(Instant::now());
-                    link.is_standing = true;
-                }
+                // Where it is wanted no more, the next beat leaves it.
+                let link = links.entry(room.clone()).or_default();
+                // We are one of them.
+                link.missing = listeners.saturating_sub(1);
+                link.said = Some(Instant::now());
+                link.is_standing = true;
             }
             drop(links);
             bus.settled.send_replace(());
@@ -358,7 +414,7 @@ impl Hearing<'_> {
         let echo = Message::Echo { number: 0 }.encode(boot);
         pipeline.publish(channel::node(prefix, boot), &echo[..]).ignore();
         let (mut left, mut peers) = (Vec::new(), HashSet::new());
-        bus.rooms().retain(|room, link| {
+        bus.rooms_mut().retain(|room, link| {
             peers.extend(link.peers.iter().cloned());
             if !link.is_wanted && link.is_standing {
                 left.push(room.clone());
@@ -379,11 +435,11 @@ impl Hearing<'_> {
         let gone =
             peers.iter().zip(counts.into_iter().flatten()).filter(|(_, (_, listeners))| *listeners == 0);
         for (peer, _) in gone {
-            bus.rooms().values_mut().for_each(|link| _ = link.peers.remove(peer));
+            bus.rooms_mut().values_mut().for_each(|link| _ = link.peers.remove(peer));
         }
         if !left.is_empty() {
             let channels: Vec<_> = left.iter().map(|room| channel::room(prefix, room)).collect();
-            self.sink.unsubscribe(&channels).await?;
+            in_time(self.sink.unsubscribe(&channels)).await?;
             // Somebody may have come meanwhile: the channel is subscribed anew then.
             bus.wanted.notify_one();
         }
@@ -400,6 +456,7 @@ impl Hearing<'_> {
         }
         let Some(node) = self.place.node.upgrade() else { return };
         let parcel = received.parcel(&node.syntaxes);
+        let number = received.number();
         let from = received.from;
         match received.message {
             Message::Parcel { to, .. } => {
@@ -407,12 +464,13 @@ impl Hearing<'_> {
                     node.receive(to.address(), &parcel);
                 }
             }
-            Message::Lose { uid, connection, refused } => {
-                let duplicates = if refused { Duplicates::Refuse } else { Duplicates::Replace };
-                node.lose(&uid, ConnectionId::new(connection), duplicates);
+            Message::Lose { uid } => {
+                if let Some(number) = number {
+                    self.place.lose(&uid, ConnectionId::new(number), Duplicates::Replace);
+                }
             }
             Message::Hello { room } => {
-                let mut rooms = bus.rooms();
+                let mut rooms = bus.rooms_mut();
                 let link = rooms.get_mut(&*room).filter(|link| link.is_standing);
                 let is_member = link.is_some();
                 if let Some(link) = link {
@@ -422,7 +480,7 @@ impl Hearing<'_> {
                 self.answer(&from, &Message::Seen { room, is_member });
             }
             Message::Seen { room, is_member } => {
-                if let Some(link) = bus.rooms().get_mut(&*room) {
+                if let Some(link) = bus.rooms_mut().get_mut(&*room) {
                     link.missing = link.missing.saturating_sub(1);
                     if is_member {
                         link.peers.insert(from);
@@ -431,7 +489,7 @@ impl Hearing<'_> {
                 bus.settled.send_replace(());
             }
             Message::Bye { room } => {
-                if let Some(link) = bus.rooms().get_mut(&*room) {
+                if let Some(link) = bus.rooms_mut().get_mut(&*room) {
                     link.peers.remove(&from);
                 }
             }
@@ -454,6 +512,13 @@ impl Hearing<'_> {
         // Where the bus is full, whoever waits for it goes on without.
         let _ = bus.post(Target::Channel(channel::node(prefix, to)), message.encode(boot));
     }
+}
+
+/// A subscription has no limit of its own.
+async fn in_time(subscribing: impl Future<Output = RedisResult<()>>) -> RedisResult<()> {
+    timeout(super::ANSWERED_WITHIN, subscribing)
+        .await
+        .unwrap_or_else(|_| Err(gone("the bus does not answer")))
 }
 
 fn gone(why: &'static str) -> RedisError {

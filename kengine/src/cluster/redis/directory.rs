@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    Change, Place,
+    Place,
+    claims::{Change, Claimed},
     keys::{self, Keys, NODES},
     message::{Message, channel},
     scripts::{Script, Scripts},
@@ -24,27 +25,60 @@ const FAREWELL: Duration = Duration::from_millis(250);
 
 /// Keeps the node in the directory, until it has left.
 pub(super) async fn keep(place: Arc<Place>) {
-    let mut pause = PAUSES.0;
+    let mut contact = Contact { pause: PAUSES.0, heard: None, is_told: false };
     loop {
-        let error = match stay(&place, &mut pause).await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        place.is_away(&error);
-        if place.is_leaving() {
+        let Err(error) = stay(&place, &mut contact).await else { return };
+        let was_here = place.status() == Status::Here;
+        contact.lost(&place, &error);
+        if !place.is_leaving() {
+            sleep(contact.pause).await;
+            contact.pause = (contact.pause * 2).min(PAUSES.1);
+        } else if !was_here {
             // Nobody to tell: the lease will run out.
             return;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// How it has gone with the directory lately.
+struct Contact {
+    pause: Duration,
+    /// When it last answered a beat.
+    heard: Option<Instant>,
+    /// That it cannot be reached has been said.
+    is_told: bool,
+}
+
+impl Contact {
+    fn made(&mut self) {
+        *self = Self { pause: PAUSES.0, heard: Some(Instant::now()), is_told: false };
+    }
+
+    /// Notes that the directory is away, and says so once.
+    fn lost(&mut self, place: &Place, error: &RedisError) {
+        let status = place.status();
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!(%error, "the directory is away: this node serves its players on its own");
+        }
+        if status == Status::Here {
+            place.set(Status::Away);
+        } else if status == Status::Away && self.heard.is_some_and(|heard| heard.elapsed() > place.lease) {
+            place.set(Status::Expired);
+            tracing::warn!("the directory is away for longer than the lease: others take this node for dead");
+        }
     }
 }
 
 /// One connection's time.
-async fn stay(place: &Place, pause: &mut Duration) -> RedisResult<()> {
+async fn stay(place: &Place, contact: &mut Contact) -> RedisResult<()> {
     let mut link = Link::connect(place).await?;
+    if place.is_leaving() {
+        return link.leave().await;
+    }
+    // Before it joins: when it was the directory that was away, nobody is taken for dead.
+    link.beat().await?;
     link.join().await?;
-    *pause = PAUSES.0;
+    contact.made();
     let third = place.lease / 3;
     let mut beat = interval_at(Instant::now() + third, third);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,10 +87,16 @@ async fn stay(place: &Place, pause: &mut Duration) -> RedisResult<()> {
             biased;
             () = place.leave.notified() => return link.leave().await,
             () = place.drain.notified() => link.drain().await?,
-            _ = beat.tick() => link.beat().await?,
+            _ = beat.tick() => {
+                if !link.beat().await? {
+                    tracing::warn!("the directory has forgotten this node: joining again");
+                    link.join().await?;
+                }
+                contact.made();
+            }
             () = place.changed.notified() => {
                 sleep(GATHERED).await;
-                link.flush().await?;
+                link.tell().await?;
             }
         }
     }
@@ -67,39 +107,48 @@ struct Link<'p> {
     place: &'p Place,
     connection: MultiplexedConnection,
     scripts: Scripts,
+    since: Instant,
 }
 
 impl<'p> Link<'p> {
     async fn connect(place: &'p Place) -> RedisResult<Self> {
         let mut connection = place.connect().await?;
         let scripts = Scripts::load(&mut connection).await?;
-        Ok(Self { place, connection, scripts })
+        Ok(Self { place, connection, scripts, since: Instant::now() })
     }
 
-    /// Makes the node known, and whose uids its connections have.
+    /// Makes the node known; whose uids its connections have is to be told then.
     async fn join(&mut self) -> RedisResult<()> {
         let Place { keys, boot, lease, .. } = self.place;
+        if self.place.status() == Status::Fenced {
+            return Ok(());
+        }
         let all = [NODES, &keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
+        let is_draining = self.place.is_draining();
         let mut call = self.scripts.call(Script::Join, &all);
         call.arg(&keys.address)
             .arg(boot)
             .arg(self.place.connections())
             .arg(millis(*lease))
-            .arg(if self.place.is_draining() { "draining" } else { "ready" })
+            .arg(if is_draining { "draining" } else { "ready" })
             .arg(self.place.capacity())
             .arg(env!("CARGO_PKG_VERSION"));
-        call.exec_async(&mut self.connection).await?;
-        self.place.claim_again();
-        self.flush().await?;
+        let now = call.query_async(&mut self.connection).await?;
+        self.place.set_clock(now);
+        self.place.claims().untell();
+        self.place.changed.notify_one();
         self.place.set(Status::Here);
+        if is_draining {
+            self.place.unlisted.send_replace(true);
+        }
         Ok(())
     }
 
-    /// Renews the lease, and takes out nodes whose own ran out.
-    async fn beat(&mut self) -> RedisResult<()> {
+    /// Renews the lease, and takes out nodes whose own ran out. Whether the node is known.
+    async fn beat(&mut self) -> RedisResult<bool> {
         let Place { keys, boot, lease, .. } = self.place;
         if self.place.status() == Status::Fenced {
-            return Ok(());
+            return Ok(true);
         }
         let own = [&*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Beat, &own);
@@ -112,34 +161,32 @@ impl<'p> Link<'p> {
         let mut beaten = beaten.into_iter();
         match beaten.next() {
             Some(Value::Int(1)) => {}
-            Some(Value::Int(0)) => {
-                tracing::warn!(
-                    address = keys.address,
-                    "the directory has forgotten this node: joining again"
-                );
-                return self.join().await;
-            }
-            _ => {
+            Some(Value::Int(-1)) if self.place.status() != Status::Joining => {
                 tracing::error!(
                     address = keys.address,
                     "another process has this node's address: this one is out of the directory until it is restarted"
                 );
                 self.place.set(Status::Fenced);
-                return Ok(());
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        }
+        // One that could not reach the directory itself does not know who else could not: all get a lease to come back.
+        if self.since.elapsed() >= *lease {
+            for expired in beaten {
+                let address: String = redis::from_redis_value(expired)?;
+                self.reap(&address).await?;
             }
         }
-        for expired in beaten.skip(1) {
-            let address: String = redis::from_redis_value(expired)?;
-            self.reap(&address).await?;
-        }
-        Ok(())
+        Ok(true)
     }
 
     async fn reap(&mut self, address: &str) -> RedisResult<()> {
         let keys = Keys::new(&self.place.prefix, address);
         let all = [NODES, &*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Reap, &all);
-        let reaped: u8 = call.arg(address).arg(millis(FAREWELL)).query_async(&mut self.connection).await?;
+        call.arg(address).arg(millis(FAREWELL));
+        let reaped: u8 = call.query_async(&mut self.connection).await?;
         if reaped == 1 {
             tracing::warn!(
                 address,
@@ -149,87 +196,75 @@ impl<'p> Link<'p> {
         Ok(())
     }
 
-    /// Tells the load, and what became of claims, in as few round trips as can be.
-    async fn flush(&mut self) -> RedisResult<()> {
-        if self.place.status() == Status::Fenced {
-            return Ok(());
+    /// Tells the load, and what became of claims, in one round trip; the rest, where they are many, has its turn later.
+    async fn tell(&mut self) -> RedisResult<()> {
+        let changes = self.place.claims().take(BATCH);
+        let sent = self.send(&changes).await;
+        if sent.is_err() {
+            self.place.claims().put_back(changes);
+        } else if changes.len() == BATCH {
+            self.place.changed.notify_one();
         }
-        loop {
-            let changes = self.place.take_changes(BATCH);
-            let sent = self.send(&changes).await;
-            if sent.is_err() {
-                self.place.put_back(changes);
-                return sent;
-            }
-            if changes.len() < BATCH {
-                return Ok(());
-            }
-        }
+        sent
     }
 
     async fn send(&mut self, changes: &[Change]) -> RedisResult<()> {
         let Place { keys, boot, prefix, .. } = self.place;
-        let mut pipeline = Pipeline::new();
+        let duplicates = self.place.duplicates();
+        let mut pipeline = Pipeline::with_capacity(changes.len() + 1);
         let own = [&*keys.address, &keys.load, &keys.node, &keys.reserved];
         let mut load = self.scripts.call(Script::Load, &own);
         load.arg(&keys.address).arg(boot).arg(self.place.connections());
         pipeline.add_command(load);
-        for change in changes {
-            let (script, uid) = match change {
-                Change::Claim { uid, .. } => (Script::Claim, uid),
-                Change::Release { uid, .. } => (Script::Release, uid),
-            };
-            let mut call = self.scripts.call(script, &[&keys::user(prefix, uid.as_str())]);
-            match change {
-                Change::Claim { connection, at, again, duplicates, .. } => {
-                    call.arg(&keys.address)
-                        .arg(boot)
-                        .arg(connection.number())
-                        .arg(at)
-                        .arg(u8::from(*again))
-                        .arg(u8::from(*duplicates == Duplicates::Refuse))
-                        .arg(channel::node(prefix, ""));
-                }
-                Change::Release { connection, .. } => {
-                    call.arg(boot).arg(connection.number());
-                }
+        for Change { uid, claim } in changes {
+            let key = keys::user(prefix, uid.as_str());
+            let mut call;
+            if let Some(Claimed { connection, at, is_again }) = claim {
+                let lost = Message::Lose { uid: uid.clone() }.encode(boot);
+                call = self.scripts.call(Script::Claim, &[&key]);
+                call.arg(&keys.address)
+                    .arg(boot)
+                    .arg(connection.number())
+                    .arg(at)
+                    .arg(u8::from(*is_again))
+                    .arg(u8::from(duplicates == Duplicates::Refuse))
+                    .arg(channel::node(prefix, ""))
+                    .arg(&lost[..]);
+            } else {
+                call = self.scripts.call(Script::Release, &[&key]);
+                call.arg(boot);
             }
             pipeline.add_command(call);
         }
-        let outcomes: Vec<Value> = pipeline.query_async(&mut self.connection).await?;
-        let mut losers = Pipeline::new();
-        for (change, outcome) in changes.iter().zip(outcomes.into_iter().skip(1)) {
-            let Change::Claim { uid, connection, duplicates, .. } = change else { continue };
-            let (granted, holder, held): (bool, String, String) = redis::from_redis_value(outcome)?;
-            if !granted {
-                self.place.lose(uid, *connection, *duplicates);
-            } else if !holder.is_empty() && holder != *boot {
-                let connection = held.parse().unwrap_or_default();
-                let told = Message::Lose { uid: uid.clone(), connection, refused: false };
-                losers.publish(channel::node(prefix, &holder), &told.encode(boot)[..]).ignore();
+        let done: Vec<bool> = pipeline.query_async(&mut self.connection).await?;
+        for (Change { uid, claim }, done) in changes.iter().zip(done.into_iter().skip(1)) {
+            if let Some(Claimed { connection, .. }) = claim.as_ref().filter(|_| !done) {
+                self.place.lose(uid, *connection, duplicates);
             }
         }
-        if losers.is_empty() { Ok(()) } else { losers.exec_async(&mut self.connection).await }
+        Ok(())
     }
 
     async fn drain(&mut self) -> RedisResult<()> {
         let Place { keys, boot, .. } = self.place;
         let mut call = self.scripts.call(Script::Drain, &[NODES, &keys.node]);
-        call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await
+        call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;
+        self.place.unlisted.send_replace(true);
+        Ok(())
     }
 
+    /// Takes the node out; said again, where nobody knows whether it was heard, it does no harm.
     async fn leave(&mut self) -> RedisResult<()> {
         let Place { keys, boot, .. } = self.place;
-        self.flush().await?;
         let all = [NODES, &*keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Leave, &all);
-        let left: bool = call.arg(&keys.address).arg(boot).query_async(&mut self.connection).await?;
-        if left {
-            sleep(FAREWELL).await;
-            let call = self.scripts.call(Script::Forget, &[&keys.address, &keys.node]);
-            call.exec_async(&mut self.connection).await?;
+        call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;
+        let left = Instant::now();
+        while !self.place.claims().are_told() {
+            self.tell().await?;
         }
-        Ok(())
+        sleep(FAREWELL.saturating_sub(left.elapsed())).await;
+        self.reap(&keys.address).await
     }
 }
 

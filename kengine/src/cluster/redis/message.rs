@@ -35,8 +35,9 @@ pub(super) mod channel {
 pub(super) enum Message {
     /// A push, or what else the hub takes, for somebody.
     Parcel { to: To, parcel: Header },
-    /// A connection has lost its uid to a newer one.
-    Lose { uid: Uid, connection: u64, refused: bool },
+    /// A connection has lost its uid to a newer one; the number of the connection stands behind the header, where the
+    /// script that knows it puts it.
+    Lose { uid: Uid },
     /// The sender has somebody in the room from now on, and waits for everyone's `Seen`.
     Hello { room: String },
     /// The answer: whether the sender has somebody there, too.
@@ -161,6 +162,11 @@ impl Received {
         let header = bytes.split_to(length);
         let (from, message) = serde_json::from_slice(&header).ok()?;
         Some(Self { from, message, rest: bytes })
+    }
+
+    /// The number that stands behind the header.
+    pub(super) fn number(&self) -> Option<u64> {
+        std::str::from_utf8(&self.rest).ok()?.parse().ok()
     }
 
     /// The parcel of this header, with frames for those of our endpoints that were encoded for.

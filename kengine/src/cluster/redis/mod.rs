@@ -1,34 +1,35 @@
 //! A cluster whose directory and bus are Redis, or Valkey.
 
 mod bus;
+mod claims;
 mod directory;
 mod keys;
 mod message;
 mod scripts;
 
 use std::{
-    collections::HashMap,
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, RedisError, RedisResult,
+    AsyncConnectionConfig, Client, RedisResult,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
 
 use self::{
     bus::{Bus, Letter},
+    claims::Claims,
     keys::Keys,
 };
 use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Status, Unavailable};
@@ -38,6 +39,8 @@ use crate::{ConnectionId, Duplicates, Error, Result, Uid, node::Node};
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a node waits to be taken out of the directory when it goes.
 const LEFT_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node that drains waits until gateways choose it no more.
+const UNLISTED_WITHIN: Duration = Duration::from_millis(250);
 /// How long a node is believed to live after its last beat.
 const LEASE: Duration = Duration::from_secs(6);
 /// What the names of keys begin with.
@@ -77,7 +80,8 @@ impl Redis {
     }
 
     /// What the names of the cluster's keys begin with, so that several share one Redis: `kengine` unless it is said
-    /// here.
+    /// here. The two keys of the first kengine, `NODE_HOST_LIST` and each node's counter under its address, have no
+    /// prefix: clusters whose gateways read those need a database each as well.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
@@ -122,12 +126,11 @@ impl Redis {
     /// The address that others are told.
     fn address(&self, listens: Option<SocketAddr>) -> Result<String> {
         let why = match (&self.advertise, listens) {
-            (Some(address), _) => match address.rsplit_once(':') {
-                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
-                    return Ok(address.clone());
-                }
-                _ => format!("`{address}` cannot be advertised: write a host and a port, as `10.0.0.7:8000`"),
-            },
+            (Some(address), _) if reachable(address) => return Ok(address.clone()),
+            (Some(address), _) => format!(
+                "`{address}` cannot be advertised: write the host and the port at which others reach this node, as \
+                 `10.0.0.7:8000`"
+            ),
             (None, Some(listens)) if !listens.ip().is_unspecified() => return Ok(listens.to_string()),
             (None, Some(listens)) => format!(
                 "nobody can reach `{listens}`: say under which address others reach this node, by `Redis::advertise`"
@@ -138,6 +141,14 @@ impl Redis {
         };
         Err(Error::new("redis", why))
     }
+}
+
+/// Whether others may find something at an address: a host, which is no wildcard, and a port.
+fn reachable(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let is_name = !host.is_empty() && host.chars().all(|char| char.is_ascii_graphic());
+    is_name && !ip.is_some_and(|ip| ip.is_unspecified()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 impl Enter for Redis {
@@ -152,8 +163,10 @@ impl Enter for Redis {
             node: node.clone(),
             status: AtomicU8::new(Status::Joining as u8),
             claims: Mutex::default(),
+            clock: AtomicU64::new(0),
             changed: Notify::new(),
             drain: Notify::new(),
+            unlisted: watch::Sender::new(false),
             leave: Notify::new(),
             leaving: AtomicBool::new(false),
             bus,
@@ -164,6 +177,12 @@ impl Enter for Redis {
             tasks: Mutex::new(JoinSet::new()),
         }))
     }
+}
+
+/// This machine's time, in milliseconds.
+fn own_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One node's place in the cluster, shared by the tasks that keep it.
@@ -177,26 +196,16 @@ struct Place {
     node: Weak<Node>,
     status: AtomicU8,
     claims: Mutex<Claims>,
+    /// By how much the directory's clock is ahead of ours, in milliseconds, modulo 2^64.
+    clock: AtomicU64,
     /// The load has changed, or a claim.
     changed: Notify,
     drain: Notify,
+    /// Whether gateways choose this node no more.
+    unlisted: watch::Sender<bool>,
     leave: Notify,
     leaving: AtomicBool,
     bus: Bus,
-}
-
-/// Whose uids this node's connections have, and what the directory has not been told of that.
-#[derive(Default)]
-struct Claims {
-    own: HashMap<Uid, (ConnectionId, u64)>,
-    untold: Vec<Change>,
-}
-
-/// Something about a uid that the directory is to know.
-#[derive(Clone, Debug)]
-enum Change {
-    Claim { uid: Uid, connection: ConnectionId, at: u64, again: bool, duplicates: Duplicates },
-    Release { uid: Uid, connection: ConnectionId },
 }
 
 impl Place {
@@ -230,8 +239,8 @@ impl Place {
         self.node.upgrade().is_none_or(|node| node.is_draining())
     }
 
-    fn users_are_single(&self) -> bool {
-        self.node.upgrade().is_some_and(|node| node.limits.duplicates != Duplicates::Allow)
+    fn duplicates(&self) -> Duplicates {
+        self.node.upgrade().map_or(Duplicates::default(), |node| node.limits.duplicates)
     }
 
     fn is_leaving(&self) -> bool {
@@ -250,52 +259,24 @@ impl Place {
         }
     }
 
-    fn is_away(&self, error: &RedisError) {
-        match self.status() {
-            Status::Here => {
-                self.set(Status::Away);
-                tracing::warn!(%error, "the directory is away: this node serves its players on its own");
-            }
-            Status::Joining => tracing::debug!(%error, "the directory cannot be reached yet"),
-            Status::Away | Status::Fenced => {}
-        }
-    }
-
     fn claims(&self) -> MutexGuard<'_, Claims> {
         // Nothing between lock and unlock can panic half-way through a change.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything is told anew: the directory may have forgotten all of it.
-    fn claim_again(&self) {
-        let duplicates = self.node.upgrade().map_or(Duplicates::Replace, |node| node.limits.duplicates);
-        let mut claims = self.claims();
-        let Claims { own, untold } = &mut *claims;
-        let again = own.iter().map(|(uid, &(connection, at))| Change::Claim {
-            uid: uid.clone(),
-            connection,
-            at,
-            again: true,
-            duplicates,
-        });
-        let mut all: Vec<_> = again.collect();
-        // A claim that was never told is new; what was to be released is released.
-        all.append(untold);
-        *untold = all;
+    /// Notes what the directory's clock says, by which claims of different nodes are compared.
+    fn set_clock(&self, now: u64) {
+        self.clock.store(now.wrapping_sub(own_clock()), Ordering::Relaxed);
     }
 
-    fn take_changes(&self, most: usize) -> Vec<Change> {
-        let mut claims = self.claims();
-        let most = most.min(claims.untold.len());
-        claims.untold.drain(..most).collect()
+    /// The directory's time, in milliseconds.
+    fn now(&self) -> u64 {
+        own_clock().wrapping_add(self.clock.load(Ordering::Relaxed))
     }
 
-    fn put_back(&self, changes: Vec<Change>) {
-        let mut claims = self.claims();
-        claims.untold.splice(..0, changes);
-    }
-
+    /// A connection does not get its uid, or has it no more: another node's has.
     fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
+        self.claims().lose(uid, connection);
         if let Some(node) = self.node.upgrade() {
             node.lose(uid, connection, duplicates);
         }
@@ -330,18 +311,27 @@ impl Cluster for Entered {
         self.place.changed.notify_one();
     }
 
-    fn drain(&self) {
-        self.place.drain.notify_one();
+    fn drain(&self) -> Later<'_, bool> {
+        Box::pin(async {
+            self.place.drain.notify_one();
+            if self.place.status() == Status::Here {
+                let mut unlisted = self.place.unlisted.subscribe();
+                // Where it takes longer, the directory is about to be away.
+                let _ = timeout(UNLISTED_WITHIN, unlisted.wait_for(|unlisted| *unlisted)).await;
+            }
+            true
+        })
     }
 
     fn leave(&self) -> Later<'_, ()> {
         Box::pin(async {
             self.place.leaving.store(true, Ordering::Release);
             self.place.leave.notify_one();
-            let mut tasks = std::mem::take(&mut *self.tasks());
+            let is_here = matches!(self.status(), Status::Here | Status::Fenced);
+            let patience = if is_here { LEFT_WITHIN } else { ANSWERED_WITHIN };
             // The directory's ends when it has told, or tried to; the bus goes with it.
-            let told = timeout(LEFT_WITHIN, tasks.join_next()).await;
-            if told.is_err() {
+            let mut tasks = std::mem::take(&mut *self.tasks());
+            if !tasks.is_empty() && timeout(patience, tasks.join_next()).await.is_err() {
                 tracing::warn!("the directory did not answer: this node's lease will run out there");
             }
         })
@@ -371,23 +361,14 @@ impl Cluster for Entered {
         Box::pin(self.place.bus.subscribed(room))
     }
 
-    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let at = u64::try_from(at).unwrap_or(u64::MAX);
-        let mut claims = self.place.claims();
-        claims.own.insert(uid.clone(), (connection, at));
-        claims.untold.push(Change::Claim { uid: uid.clone(), connection, at, again: false, duplicates });
-        drop(claims);
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, _: Duplicates) {
+        let at = self.place.now();
+        self.place.claims().claim(uid, connection, order, at);
         self.changed();
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
-        let mut claims = self.place.claims();
-        if claims.own.get(uid).is_some_and(|(own, _)| *own == connection) {
-            claims.own.remove(uid);
-        }
-        claims.untold.push(Change::Release { uid: uid.clone(), connection });
-        drop(claims);
+        self.place.claims().release(uid, connection);
         self.changed();
     }
 

@@ -10,7 +10,6 @@ pub(super) enum Script {
     Load,
     Drain,
     Leave,
-    Forget,
     Reap,
     Claim,
     Release,
@@ -18,13 +17,12 @@ pub(super) enum Script {
 }
 
 /// The code of each, in the order of [`Script`].
-const CODE: [&str; 10] = [
+const CODE: [&str; 9] = [
     include_str!("scripts/join.lua"),
     include_str!("scripts/beat.lua"),
     include_str!("scripts/load.lua"),
     include_str!("scripts/drain.lua"),
     include_str!("scripts/leave.lua"),
-    include_str!("scripts/forget.lua"),
     include_str!("scripts/reap.lua"),
     include_str!("scripts/claim.lua"),
     include_str!("scripts/release.lua"),

@@ -1,5 +1,5 @@
--- A node whose lease ran out: at first off the list and out of all but its counter, which those may still read who have
--- read the list before; the counter at a later beat.
+-- A node whose lease ran out: at first off the list and out of all but its counter (1), which those may still read who
+-- have read the list before; then, as with a node that has left, the counter too (2).
 local list, counter, load, lease, node, reserved = unpack(KEYS)
 local address, pause_ms = unpack(ARGV)
 local time = redis.call('TIME')

@@ -1,8 +1,7 @@
--- A connection that had a uid has ended. A claim that is newer stays.
+-- No connection of a node has a uid any more. A claim of another node stays.
 local user = KEYS[1]
-local boot, connection = unpack(ARGV)
-local holder = redis.call('HMGET', user, 'boot', 'connection')
-if holder[1] == boot and holder[2] == connection then
+local boot = ARGV[1]
+if redis.call('HGET', user, 'boot') == boot then
   return redis.call('DEL', user)
 end
 return 0
