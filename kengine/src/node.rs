@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::interval,
+};
 
 use crate::{
     Close, CloseCode, Connection, ConnectionId, Duplicates, Push, Result, SendError, Session, Syntax, Uid,
@@ -25,6 +28,10 @@ use crate::{
 const RESERVED_FILES: u64 = 256;
 /// The most connections of a node, unless it is told otherwise or may not open so many files.
 const MOST_CONNECTIONS: usize = 100_000;
+
+/// How many players a drain sends away at once, where others are to take them, and how long it waits then: 2,000 a second.
+const AT_ONCE: usize = 20;
+const TURN: Duration = Duration::from_millis(10);
 
 /// The bounds of everything that a connection can make grow, and of every wait.
 #[derive(Clone, Debug)]
@@ -168,12 +175,18 @@ impl Node {
     }
 
     /// Takes no more connections, lets each answer what it read, closes it with 4000, and returns when all are
-    /// gone: at the latest at the deadline, when handlers that still run are cancelled.
+    /// gone: at the latest at the deadline, when handlers that still run are cancelled. Where there are other nodes, the
+    /// players come to them one after another.
     pub(crate) async fn drain(&self) {
         self.presence().ending = Some(Ending::Drain);
-        self.cluster.drain().await;
-        self.end_all(&Ending::Drain);
-        if tokio::time::timeout(self.limits.drain, self.emptied()).await.is_err() {
+        let drained = async {
+            if self.cluster.drain().await {
+                self.end_in_turn().await;
+            }
+            self.end_all(&Ending::Drain);
+            self.emptied().await;
+        };
+        if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
             tracing::warn!(connections = self.connections(), "the drain's deadline passed: cut off the rest");
             self.abandon();
             self.emptied().await;
@@ -184,6 +197,7 @@ impl Node {
     /// Cuts every connection off, its handler too.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
+        self.presence().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 
@@ -195,8 +209,29 @@ impl Node {
 
     /// Whoever is known is told here; whoever becomes known later looks for the ending itself.
     fn end_all(&self, ending: &Ending) {
-        self.presence().ending = Some(ending.clone());
         self.users.each(|one| one.outbox().end(ending.clone()));
+    }
+
+    /// Tells everybody to drain, a few at a time; the last at half of the drain's time.
+    async fn end_in_turn(&self) {
+        let mut all = Vec::new();
+        self.users.each(|one| all.push(Arc::clone(one)));
+        let turns = (self.limits.drain / 2).as_millis() / TURN.as_millis();
+        let at_once = all.len().div_ceil(usize::try_from(turns).unwrap_or(usize::MAX).max(1)).max(AT_ONCE);
+        let in_turn = async {
+            let mut turn = interval(TURN);
+            for some in all.chunks(at_once) {
+                turn.tick().await;
+                for one in some {
+                    one.outbox().end(Ending::Drain);
+                }
+            }
+        };
+        tokio::select! {
+            () = in_turn => {}
+            () = self.abandoned() => {}
+            () = self.emptied() => {}
+        }
     }
 
     /// Waits until nobody is here.

@@ -71,7 +71,7 @@ impl Contact {
 
 /// One connection's time.
 async fn stay(place: &Place, contact: &mut Contact) -> RedisResult<()> {
-    let mut link = Link::connect(place).await?;
+    let mut link = Link::connect(place, contact).await?;
     if place.is_leaving() {
         return link.leave().await;
     }
@@ -107,14 +107,18 @@ struct Link<'p> {
     place: &'p Place,
     connection: MultiplexedConnection,
     scripts: Scripts,
-    since: Instant,
+    /// Nobody is taken for dead before.
+    lenient_until: Instant,
 }
 
 impl<'p> Link<'p> {
-    async fn connect(place: &'p Place) -> RedisResult<Self> {
+    async fn connect(place: &'p Place, contact: &Contact) -> RedisResult<Self> {
         let mut connection = place.connect().await?;
         let scripts = Scripts::load(&mut connection).await?;
-        Ok(Self { place, connection, scripts, since: Instant::now() })
+        // A node that was away itself does not know who else was: all get a lease to come back.
+        let was_away = contact.heard.is_some();
+        let lenient_until = Instant::now() + if was_away { place.lease } else { Duration::ZERO };
+        Ok(Self { place, connection, scripts, lenient_until })
     }
 
     /// Makes the node known; whose uids its connections have is to be told then.
@@ -171,8 +175,7 @@ impl<'p> Link<'p> {
             }
             _ => return Ok(false),
         }
-        // One that could not reach the directory itself does not know who else could not: all get a lease to come back.
-        if self.since.elapsed() >= *lease {
+        if Instant::now() >= self.lenient_until {
             for expired in beaten {
                 let address: String = redis::from_redis_value(expired)?;
                 self.reap(&address).await?;
