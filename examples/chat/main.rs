@@ -5,11 +5,17 @@
 //! ```
 //!
 //! It prints what to try. `KENGINE_LISTEN` changes the address it listens on (`127.0.0.1:8000`), `KENGINE_ADVERTISE`
-//! the one it tells others to use, `RUST_LOG` what it logs (`info`; `kengine=debug` shows every connection).
+//! the one it tells others to use, `RUST_LOG` what it logs (`info`; `kengine=debug` shows every connection). With
+//! `REDIS_URL`, several of them are one chat:
+//!
+//! ```sh
+//! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8000 cargo run --example chat
+//! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8001 cargo run --example chat
+//! ```
 
 use std::env;
 
-use kengine::Server;
+use kengine::{Redis, Server};
 use tracing_subscriber::EnvFilter;
 
 use crate::lobby::Lobby;
@@ -22,8 +28,17 @@ async fn main() -> kengine::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
-    let server = Server::new(Lobby).bind(listen).await?;
-    let address = env::var("KENGINE_ADVERTISE").unwrap_or_else(|_| server.local_addr().to_string());
+    let advertise = env::var("KENGINE_ADVERTISE").ok();
+    let mut server = Server::new(Lobby);
+    if let Ok(url) = env::var("REDIS_URL") {
+        let redis = Redis::new(url);
+        server = server.redis(match &advertise {
+            Some(address) => redis.advertise(address),
+            None => redis,
+        });
+    }
+    let server = server.bind(listen).await?;
+    let address = advertise.unwrap_or_else(|| server.local_addr().to_string());
     println!("chat is at ws://{address}/ws?uid=1001; with any WebSocket client, try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}}}}"#);
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
