@@ -1,17 +1,16 @@
 //! A Redis of its own for each test: the real server, on a free port, with nothing on disk.
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::OnceLock,
     time::Duration,
 };
 
-use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use crate::within;
+use crate::{LIMIT, free_address, within};
 
 /// A `redis-server` that ends with its test.
 #[derive(Debug)]
@@ -23,14 +22,13 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts one, and waits until it answers.
     pub async fn start() -> Self {
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        Self::start_at(port).await
+        Self::start_with(&[]).await
     }
 
-    /// Starts one at this port.
-    pub async fn start_at(port: u16) -> Self {
-        let server = Self { port, child: spawn(port) };
+    /// Starts one with these arguments.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let port = free_address().port();
+        let server = Self { port, child: spawn(port, arguments) };
         server.answers().await;
         server
     }
@@ -48,7 +46,14 @@ impl RedisServer {
     /// A connection to look into it.
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
-        within("a connection to Redis", client.get_multiplexed_async_connection()).await.expect("it listens")
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        within("a connection to Redis", connecting).await.expect("it listens")
+    }
+
+    /// What the directory says.
+    pub async fn directory(&self) -> Directory {
+        Directory { redis: self.connection().await }
     }
 
     /// Kills it, as `kill -9` does, and waits until it is gone.
@@ -60,7 +65,7 @@ impl RedisServer {
     /// Starts it again, at the same port and empty.
     pub async fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port);
+        self.child = spawn(self.port, &[]);
         self.answers().await;
     }
 
@@ -95,17 +100,76 @@ impl RedisServer {
     }
 }
 
+/// What the directory says of nodes and users, to whoever looks.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// For any other command.
+    pub redis: MultiplexedConnection,
+}
+
+impl Directory {
+    /// The nodes that gateways choose from.
+    pub async fn listed(&mut self) -> Vec<String> {
+        self.redis.lrange("NODE_HOST_LIST", 0, -1).await.expect("a list")
+    }
+
+    /// The counter of a node.
+    pub async fn count(&mut self, address: impl ToString) -> Option<usize> {
+        self.redis.get(address.to_string()).await.expect("a counter")
+    }
+
+    /// Waits until the counter of a node says so.
+    pub async fn count_is(&mut self, address: impl ToString, count: Option<usize>) {
+        until("a count", async || (self.count(address.to_string()).await == count).then_some(())).await;
+    }
+
+    /// A field of a node's hash.
+    pub async fn node(&mut self, address: impl ToString, field: &str) -> Option<String> {
+        let key = format!("{{kengine}}:node:{}", address.to_string());
+        self.redis.hget(key, field).await.expect("a hash")
+    }
+
+    /// Where a user is.
+    pub async fn user(&mut self, uid: &str) -> Option<String> {
+        self.redis.hget(format!("kengine:user:{uid}"), "address").await.expect("a hash")
+    }
+
+    /// Waits until a user is there, or nowhere.
+    pub async fn user_is(&mut self, uid: &str, address: Option<String>) {
+        until("a claim", async || (self.user(uid).await == address).then_some(())).await;
+    }
+
+    /// Every key there is.
+    pub async fn keys(&mut self) -> Vec<String> {
+        self.redis.keys("*").await.expect("keys")
+    }
+}
+
+/// Waits until something can be seen, by looking again and again.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(what, seen).await
+}
+
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn spawn(port: u16) -> Child {
+fn spawn(port: u16, arguments: &[&str]) -> Child {
     install();
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--dir", &std::env::temp_dir().to_string_lossy(), "--loglevel", "warning"])
+        .args(arguments)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server starts")
