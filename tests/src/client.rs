@@ -81,6 +81,11 @@ impl Client {
     /// The same with another fence: any request with the id `"fence"` that is answered.
     pub async fn answers_before(&mut self, message: impl Into<Message>, fence: &str) -> Vec<String> {
         self.send(message).await;
+        self.answers_until(fence).await
+    }
+
+    /// Sends such a fence alone, and tells everything that has come.
+    pub async fn answers_until(&mut self, fence: &str) -> Vec<String> {
         self.send(fence).await;
         let mut answers = Vec::new();
         loop {

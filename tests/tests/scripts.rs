@@ -60,9 +60,10 @@ impl Fixture {
         self.run(script, &keys, &arguments).await
     }
 
-    async fn join(&mut self, address: &str, boot: &str, count: &str, lease: &str, state: &str) -> u64 {
+    async fn join(&mut self, address: &str, boot: &str, count: &str, lease: &str, state: &str) {
         let keys = "list counter load lease node reserved";
-        self.node(JOIN, keys, address, &[boot, count, lease, state, "100", "0.1.0"]).await
+        let arguments = [boot, count, lease, state, "100", "0.1.0"];
+        assert_eq!(self.node::<i64>(JOIN, keys, address, &arguments).await, 1);
     }
 
     async fn beat(&mut self, address: &str, boot: &str, count: &str) -> (i64, Vec<String>) {
@@ -70,6 +71,8 @@ impl Fixture {
         let beaten: Vec<redis::Value> = self.node(BEAT, keys, address, &[boot, count, "60000", "3"]).await;
         let mut beaten = beaten.into_iter();
         let known = redis::from_redis_value(beaten.next().unwrap()).unwrap();
+        let now: i64 = redis::from_redis_value(beaten.next().unwrap()).unwrap();
+        assert!(now > 1_000_000_000_000, "{now} is no time");
         (known, beaten.map(|address| redis::from_redis_value(address).unwrap()).collect())
     }
 
@@ -121,7 +124,7 @@ impl Fixture {
 async fn a_node_joins_once_however_often_it_is_said() {
     let mut redis = Fixture::new().await;
     for _ in 0..2 {
-        assert!(redis.join("a:1", "one", "7", "60000", "ready").await > 1_000_000_000_000, "no time");
+        redis.join("a:1", "one", "7", "60000", "ready").await;
     }
     assert_eq!(redis.listed().await, ["a:1"]);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(7), Some(7)));
@@ -240,9 +243,12 @@ async fn a_node_drains_and_leaves_off_the_list_first() {
 #[tokio::test]
 async fn a_uid_is_the_newer_connections() {
     let mut redis = Fixture::new().await;
-    assert_eq!(redis.claim("one", "1", "100", "0", "0").await, 1);
-    assert_eq!(redis.claim("one", "2", "90", "0", "0").await, 1, "of one node the node knows the newer");
-    assert_eq!(redis.claim("two", "1", "50", "0", "0").await, 1, "whatever its clock says");
+    assert_eq!(redis.claim("one", "1", "2000", "0", "0").await, 1);
+    assert_eq!(redis.claim("one", "2", "1990", "0", "0").await, 1, "of one node the node knows the newer");
+    assert_eq!(redis.claim("two", "9", "1980", "0", "0").await, 0, "it was made before, and comes later");
+    assert_eq!(redis.claim("two", "1", "1990", "0", "0").await, 1, "at the same time");
+    assert_eq!(redis.claim("one", "2", "1991", "0", "0").await, 1);
+    assert_eq!(redis.claim("two", "1", "50", "0", "0").await, 1, "another clock");
     assert_eq!(redis.holder().await.unwrap(), ("two".into(), "1".into()));
     let ttl: i64 = redis.redis.ttl("user").await.unwrap();
     assert!((86_000..=86_400).contains(&ttl), "{ttl}");

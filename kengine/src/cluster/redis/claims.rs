@@ -20,7 +20,7 @@ struct Own {
     /// Among the connections of this node.
     order: u64,
     /// Since when, in milliseconds of the directory's clock.
-    at: u64,
+    at: i64,
     /// The directory may have been told, with or without an answer: then a later claim of another node stands.
     is_told: bool,
     /// The directory may have heard of the uid from this node, be it for an earlier connection.
@@ -38,13 +38,13 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) connection: ConnectionId,
-    pub(super) at: u64,
+    pub(super) at: i64,
     /// It may have been told before.
     pub(super) is_again: bool,
 }
 
 impl Claims {
-    pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: u64) {
+    pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: i64) {
         let before = self.own.get(uid);
         if before.is_some_and(|own| own.order > order) {
             return;

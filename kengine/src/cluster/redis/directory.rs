@@ -10,6 +10,7 @@ use super::{
     claims::{Change, Claimed},
     keys::{self, Keys, NODES},
     message::{Message, channel},
+    millis,
     scripts::{Script, Scripts},
 };
 use crate::{Duplicates, cluster::Status};
@@ -137,8 +138,7 @@ impl<'p> Link<'p> {
             .arg(if is_draining { "draining" } else { "ready" })
             .arg(self.place.capacity())
             .arg(env!("CARGO_PKG_VERSION"));
-        let now = call.query_async(&mut self.connection).await?;
-        self.place.set_clock(now);
+        call.exec_async(&mut self.connection).await?;
         self.place.claims().untell();
         self.place.changed.notify_one();
         self.place.set(Status::Here);
@@ -161,9 +161,14 @@ impl<'p> Link<'p> {
             .arg(self.place.connections())
             .arg(millis(*lease))
             .arg(self.place.rooms());
+        let sent = Instant::now();
         let beaten: Vec<Value> = call.query_async(&mut self.connection).await?;
         let mut beaten = beaten.into_iter();
-        match beaten.next() {
+        let (known, now) = (beaten.next(), beaten.next());
+        if let Some(Value::Int(now)) = now {
+            self.place.set_clock(now, sent.elapsed());
+        }
+        match known {
             Some(Value::Int(1)) => {}
             Some(Value::Int(-1)) if self.place.status() != Status::Joining => {
                 tracing::error!(
@@ -269,8 +274,4 @@ impl<'p> Link<'p> {
         sleep(FAREWELL.saturating_sub(left.elapsed())).await;
         self.reap(&keys.address).await
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

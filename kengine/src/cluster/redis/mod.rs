@@ -12,9 +12,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use redis::{
@@ -41,6 +41,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 const LEFT_WITHIN: Duration = Duration::from_secs(3);
 /// How long a node that drains waits until gateways choose it no more.
 const UNLISTED_WITHIN: Duration = Duration::from_millis(250);
+/// How long an answer may take that tells what time it is.
+const CLOCK_WITHIN: Duration = Duration::from_millis(100);
 /// How long a node is believed to live after its last beat.
 const LEASE: Duration = Duration::from_secs(6);
 /// What the names of keys begin with.
@@ -163,7 +165,8 @@ impl Enter for Redis {
             node: node.clone(),
             status: AtomicU8::new(Status::Joining as u8),
             claims: Mutex::default(),
-            clock: AtomicU64::new(0),
+            begun: Instant::now(),
+            clock: AtomicI64::new(0),
             changed: Notify::new(),
             drain: Notify::new(),
             unlisted: watch::Sender::new(false),
@@ -179,10 +182,8 @@ impl Enter for Redis {
     }
 }
 
-/// This machine's time, in milliseconds.
-fn own_clock() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// One node's place in the cluster, shared by the tasks that keep it.
@@ -196,8 +197,9 @@ struct Place {
     node: Weak<Node>,
     status: AtomicU8,
     claims: Mutex<Claims>,
-    /// By how much the directory's clock is ahead of ours, in milliseconds, modulo 2^64.
-    clock: AtomicU64,
+    begun: Instant,
+    /// What the directory's clock said then, in milliseconds.
+    clock: AtomicI64,
     /// The load has changed, or a claim.
     changed: Notify,
     drain: Notify,
@@ -264,14 +266,18 @@ impl Place {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what the directory's clock says, by which claims of different nodes are compared.
-    fn set_clock(&self, now: u64) {
-        self.clock.store(now.wrapping_sub(own_clock()), Ordering::Relaxed);
+    /// Notes what the directory's clock said when it answered, after so long: by it claims of different nodes are
+    /// compared. An answer that took long tells little, and the first is better than none.
+    fn set_clock(&self, now: i64, took: Duration) {
+        if took < CLOCK_WITHIN || self.status() != Status::Here {
+            let then = self.begun.elapsed().saturating_sub(took / 2);
+            self.clock.store(now.saturating_sub(millis(then)), Ordering::Relaxed);
+        }
     }
 
     /// The directory's time, in milliseconds.
-    fn now(&self) -> u64 {
-        own_clock().wrapping_add(self.clock.load(Ordering::Relaxed))
+    fn now(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed).saturating_add(millis(self.begun.elapsed()))
     }
 
     /// A connection does not get its uid, or has it no more: another node's has.

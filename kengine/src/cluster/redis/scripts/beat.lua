@@ -1,5 +1,5 @@
 -- A node lives: its load in full, its lease anew. Tells whether it may go on (1), is unknown and has to join (0), or
--- another process has its address (-1); then the addresses that are to be reaped.
+-- another process has its address (-1); the time, in milliseconds; and the addresses that are to be reaped.
 local counter, load, lease, node, reserved = unpack(KEYS)
 local address, boot, connections, lease_ms, rooms = unpack(ARGV)
 local time = redis.call('TIME')
@@ -22,11 +22,11 @@ for i = 1, #leases, 2 do
 end
 local holder = redis.call('HGET', node, 'boot')
 if holder ~= boot then
-  return {holder and -1 or 0}
+  return {holder and -1 or 0, now}
 end
 redis.call('HSET', lease, address, now + lease_ms)
 redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
 redis.call('SET', counter, connections)
 redis.call('ZADD', load, connections + redis.call('ZCARD', reserved), address)
 redis.call('HSET', node, 'rooms', rooms)
-return {1, unpack(expired)}
+return {1, now, unpack(expired)}
