@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::join_all;
 use kengine::{Duplicates, Hub};
-use kengine_tests::{Client, Network, Proxy, RedisServer, Said, TestServer, Town, until};
+use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, until};
 use tokio::join;
 
 const NODES: usize = 3;
@@ -45,16 +45,17 @@ async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) 
 /// older was closed.
 async fn compete(
     uid: String,
+    mut directory: Directory,
     addresses: [SocketAddr; NODES],
     hubs: Vec<Hub>,
-    rounds: usize,
 ) -> Vec<Duration> {
     let mut took = Vec::new();
-    for round in 0..rounds {
+    for round in 0..rounds() / USERS {
         let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
         let (mut older, mut newer);
         if round % 2 == 0 {
             older = connect(one, &uid).await;
+            directory.user_is(&uid, Some(one.to_string())).await;
             newer = connect(other, &uid).await;
             let connected = Instant::now();
             assert_eq!(older.next().await, "close 4500", "of {uid}, in round {round}");
@@ -91,12 +92,9 @@ async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
     }
     let addresses = [0, 1, 2].map(|at: usize| servers[at].address());
     let hubs: Vec<_> = servers.iter().map(|server| server.hub().clone()).collect();
-    let users = (0..USERS)
-        .map(|user| tokio::spawn(compete(format!("user{user}"), addresses, hubs.clone(), rounds() / USERS)));
-    let mut took: Vec<Duration> = Vec::new();
-    for user in join_all(users).await {
-        took.extend(user.expect("a user who is reached"));
-    }
+    let users =
+        (0..USERS).map(|user| compete(format!("user{user}"), directory.clone(), addresses, hubs.clone()));
+    let mut took = join_all(users).await.concat();
     took.sort();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     eprintln!("{} rounds, 4500 after: p50 {:?}, p99 {:?}, most {:?}", rounds(), at(50), at(99), at(100));
