@@ -94,7 +94,7 @@ async fn main() -> kengine::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let world = Arc::new(World::default());
-    let game = Server::new(Game { world: Arc::clone(&world) }).into_service();
+    let game = Server::new(Game { world: Arc::clone(&world) }).into_service()?;
     let router = Router::new()
         .route_service("/ws", game.clone())
         .route("/", get(index))

@@ -6,11 +6,16 @@
 //!
 //! It prints what to try: the page to open in two tabs, and what any WebSocket client may send. `KENGINE_LISTEN` changes
 //! the address it listens on (`127.0.0.1:8000`), `KENGINE_ADVERTISE` the one it tells others to use, `RUST_LOG` what it
-//! logs (`info`; `kengine=debug` shows every connection).
+//! logs (`info`; `kengine=debug` shows every connection). With `REDIS_URL`, several of them are one chat:
+//!
+//! ```sh
+//! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8000 cargo run --example chat
+//! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8001 cargo run --example chat
+//! ```
 
 use std::env;
 
-use kengine::Server;
+use kengine::{Redis, Server};
 use tracing_subscriber::EnvFilter;
 
 use crate::lobby::Lobby;
@@ -23,9 +28,17 @@ async fn main() -> kengine::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
-    let page = include_str!("page.html");
-    let server = Server::new(Lobby).page("/", "text/html; charset=utf-8", page).bind(listen).await?;
-    let address = env::var("KENGINE_ADVERTISE").unwrap_or_else(|_| server.local_addr().to_string());
+    let advertise = env::var("KENGINE_ADVERTISE").ok();
+    let mut server = Server::new(Lobby).page("/", "text/html; charset=utf-8", include_str!("page.html"));
+    if let Ok(url) = env::var("REDIS_URL") {
+        let redis = Redis::new(url);
+        server = server.redis(match &advertise {
+            Some(address) => redis.advertise(address),
+            None => redis,
+        });
+    }
+    let server = server.bind(listen).await?;
+    let address = advertise.unwrap_or_else(|| server.local_addr().to_string());
     println!("open http://{address}/ in two tabs of a browser, and talk");
     println!("chat is at ws://{address}/ws?uid=1001; with any WebSocket client, try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}}}}"#);

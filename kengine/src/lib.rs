@@ -102,6 +102,8 @@ mod socket;
 pub mod testing;
 mod wakes;
 
+#[cfg(feature = "redis")]
+pub use crate::cluster::Redis;
 pub use crate::{
     answer::Answer,
     close::{Close, CloseCode},
@@ -173,6 +175,10 @@ pub mod guide {
 
     #[doc = include_str!("../docs/rooms.md")]
     pub mod rooms {}
+
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/nodes.md")]
+    pub mod nodes {}
 
     #[doc = include_str!("../docs/game_loop.md")]
     #[doc = "```standalone_crate"]

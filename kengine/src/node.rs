@@ -2,18 +2,22 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::interval,
+};
 
 use crate::{
-    Close, Connection, ConnectionId, Duplicates, Session, Syntax, Uid,
-    cluster::{Address, Cluster, Enter, Parcel},
+    Close, Connection, ConnectionId, Duplicates, Result, Session, Syntax, Uid,
+    cluster::{Address, Alone, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
     hub::{Claim, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
@@ -24,6 +28,10 @@ use crate::{
 const RESERVED_FILES: u64 = 256;
 /// The most connections of a node, unless it is told otherwise or may not open so many files.
 const MOST_CONNECTIONS: usize = 100_000;
+
+/// How many players a drain sends away at once, where others are to take them, and how long it waits then: 2,000 a second.
+const AT_ONCE: usize = 20;
+const TURN: Duration = Duration::from_millis(10);
 
 /// The bounds of everything that a connection can make grow, and of every wait.
 #[derive(Clone, Debug)]
@@ -78,6 +86,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the endpoints speak, each once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
+    /// Connections that are known, without handshakes on their way.
+    connected: AtomicUsize,
     ids: AtomicU64,
     presence: Mutex<Presence>,
     /// Somebody is at it already, to bring the backlog under its bound.
@@ -104,20 +114,32 @@ pub(crate) enum Refused {
 }
 
 impl Node {
-    pub(crate) fn new(limits: Limits, syntaxes: Vec<&'static Syntax>, cluster: &dyn Enter) -> Arc<Self> {
-        Arc::new_cyclic(|node| Self {
+    pub(crate) fn new(
+        limits: Limits,
+        syntaxes: Vec<&'static Syntax>,
+        cluster: &dyn Enter,
+        listens: Option<SocketAddr>,
+    ) -> Result<Arc<Self>> {
+        let boot = random();
+        let mut failure = None;
+        let node = Arc::new_cyclic(|node| Self {
             users: Users::new(),
-            registry: Registry::new(random()),
+            registry: Registry::new(boot),
             backlog: Backlog::new(limits.outboxes),
-            cluster: cluster.enter(node.clone()),
+            cluster: cluster.enter(node, boot, listens).unwrap_or_else(|error| {
+                failure = Some(error);
+                Arc::new(Alone)
+            }),
             syntaxes,
+            connected: AtomicUsize::new(0),
             limits,
             ids: AtomicU64::new(1),
             presence: Mutex::default(),
             relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
-        })
+        });
+        failure.map_or(Ok(node), Err)
     }
 
     pub(crate) fn next_id(&self) -> ConnectionId {
@@ -146,20 +168,36 @@ impl Node {
         self.presence().seats
     }
 
+    /// How many connections are known: those of players, as others count them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
     /// Takes no more connections, lets each answer what it read, closes it with 4000, and returns when all are
-    /// gone: at the latest at the deadline, when handlers that still run are cancelled.
+    /// gone: at the latest at the deadline, when handlers that still run are cancelled. Where there are other nodes, the
+    /// players come to them one after another.
     pub(crate) async fn drain(&self) {
-        self.end_all(&Ending::Drain);
-        if tokio::time::timeout(self.limits.drain, self.emptied()).await.is_err() {
+        self.presence().ending = Some(Ending::Drain);
+        let drained = async {
+            if self.cluster.drain().await {
+                self.end_in_turn().await;
+            }
+            self.end_all(&Ending::Drain);
+            self.emptied().await;
+        };
+        if tokio::time::timeout(self.limits.drain, drained).await.is_err() {
             tracing::warn!(connections = self.connections(), "the drain's deadline passed: cut off the rest");
             self.abandon();
             self.emptied().await;
         }
+        self.cluster.leave().await;
     }
 
     /// Cuts every connection off, its handler too.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
+        self.presence().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 
@@ -171,8 +209,29 @@ impl Node {
 
     /// Whoever is known is told here; whoever becomes known later looks for the ending itself.
     fn end_all(&self, ending: &Ending) {
-        self.presence().ending = Some(ending.clone());
         self.users.each(|one| one.outbox().end(ending.clone()));
+    }
+
+    /// Tells everybody to drain, a few at a time; the last at half of the drain's time.
+    async fn end_in_turn(&self) {
+        let mut all = Vec::new();
+        self.users.each(|one| all.push(Arc::clone(one)));
+        let turns = (self.limits.drain / 2).as_millis() / TURN.as_millis();
+        let at_once = all.len().div_ceil(usize::try_from(turns).unwrap_or(usize::MAX).max(1)).max(AT_ONCE);
+        let in_turn = async {
+            let mut turn = interval(TURN);
+            for some in all.chunks(at_once) {
+                turn.tick().await;
+                for one in some {
+                    one.outbox().end(Ending::Drain);
+                }
+            }
+        };
+        tokio::select! {
+            () = in_turn => {}
+            () = self.abandoned() => {}
+            () = self.emptied() => {}
+        }
     }
 
     /// Waits until nobody is here.
@@ -277,6 +336,8 @@ impl Seat {
     pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) -> bool {
         let one = connection.to_recipient();
         self.one = Some(Arc::clone(&one));
+        self.node.connected.fetch_add(1, Ordering::Relaxed);
+        self.node.cluster.changed();
         let claim = self.node.users.claim(Arc::clone(&one), self.node.limits.duplicates);
         let ending = self.node.presence().ending.clone();
         if let Some(ending) = ending {
@@ -284,12 +345,12 @@ impl Seat {
         }
         let duplicates = self.node.limits.duplicates;
         match claim {
-            Claim::Granted { replaced } => {
+            Claim::Granted { replaced, order } => {
                 for older in replaced {
                     older.outbox().end(Ending::Close(Duplicates::Replace.close()));
                 }
                 if duplicates != Duplicates::Allow {
-                    self.node.cluster.claim(one.uid(), one.id(), duplicates);
+                    self.node.cluster.claim(one.uid(), one.id(), order, duplicates);
                 }
                 true
             }
@@ -304,6 +365,8 @@ impl Drop for Seat {
         if let Some(one) = &self.one {
             let hub = crate::Hub::new(Arc::clone(&self.node));
             hub.forget(&**one);
+            self.node.connected.fetch_sub(1, Ordering::Relaxed);
+            self.node.cluster.changed();
         }
         let mut presence = self.node.presence();
         presence.seats -= 1;

@@ -339,10 +339,11 @@ impl Queue {
 }
 
 impl From<SendError> for Error {
-    /// The client whose request fails for it sees `internal`; where it is a client that has gone or is too slow, that is
-    /// nothing an operator has to look into.
+    /// The client whose request fails for it sees `unavailable` if other nodes cannot be reached, and `internal`
+    /// otherwise; where it is a client that has gone or is too slow, that is nothing an operator has to look into.
     fn from(error: SendError) -> Self {
         match error {
+            SendError::Unavailable => Self::new("unavailable", error.to_string()),
             SendError::Closed | SendError::TooSlow => Self::new("internal", "internal error"),
             SendError::TooLarge(_) | SendError::Encode(_) => Self::internal(error),
         }
@@ -363,6 +364,10 @@ pub enum SendError {
     /// sent to nobody.
     #[error("the push has {0} bytes, more than an outbox may hold")]
     TooLarge(usize),
+    /// The other nodes of the cluster cannot be reached, or too much waits for them already. Those of this node got the
+    /// push.
+    #[error("other nodes cannot be reached; those of this node got the push")]
+    Unavailable,
     /// The push cannot be written as JSON.
     #[error("the push cannot be written as JSON")]
     Encode(#[from] serde_json::Error),

@@ -27,10 +27,13 @@ use crate::{
 /// # impl Game { #[route] async fn ping(&self) {} }
 /// use kengine::Server;
 ///
-/// let game = Server::new(Game).into_service();
+/// # fn mount() -> kengine::Result<()> {
+/// let game = Server::new(Game).into_service()?;
 /// let router = axum::Router::<()>::new().route_service("/ws", game.clone());
 /// # let _ = router;
 /// // … serve the router; when it is time to go: game.drain().await
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Service<D> {
@@ -40,6 +43,7 @@ pub struct Service<D> {
 
 impl<D> Service<D> {
     pub(crate) fn new(first: Arc<Endpoint<D>>, site: Site) -> Self {
+        site.node.cluster.begin();
         Self { first, site: Arc::new(site) }
     }
 

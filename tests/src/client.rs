@@ -24,10 +24,15 @@ pub struct Client {
 impl Client {
     /// Connects to `/ws`.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_to(address, "/ws").await
+    }
+
+    /// Connects to another path, or with a query.
+    pub async fn connect_to(address: SocketAddr, path: &str) -> Self {
         let stream =
             within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        let handshake = within("a handshake", client_async(format!("ws://{address}/ws"), stream)).await;
+        let handshake = within("a handshake", client_async(format!("ws://{address}{path}"), stream)).await;
         Self { socket: handshake.expect("a connection").0 }
     }
 
@@ -76,6 +81,11 @@ impl Client {
     /// The same with another fence: any request with the id `"fence"` that is answered.
     pub async fn answers_before(&mut self, message: impl Into<Message>, fence: &str) -> Vec<String> {
         self.send(message).await;
+        self.answers_until(fence).await
+    }
+
+    /// Sends such a fence alone, and tells everything that has come.
+    pub async fn answers_until(&mut self, fence: &str) -> Vec<String> {
         self.send(fence).await;
         let mut answers = Vec::new();
         loop {

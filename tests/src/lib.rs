@@ -5,18 +5,24 @@ mod client;
 mod frames;
 mod games;
 mod http;
+mod proxy;
 mod raw;
+mod redis;
 mod server;
 mod summary;
 mod table;
+mod town;
 
 pub use crate::{
     client::Client,
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},
     http::{HttpClient, HttpResponse, Upgrade},
+    proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
+    redis::{Directory, RedisServer, until},
     server::TestServer,
     summary::summary,
     table::{LIMIT, every_row, within},
+    town::{NodeProcess, Said, Town, free_address},
 };

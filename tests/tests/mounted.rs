@@ -81,7 +81,7 @@ fn router(service: &Service<impl kengine::Dispatcher<Session = ()>>) -> Router {
 
 #[tokio::test]
 async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
-    let service = Server::new(Guests::default()).into_service();
+    let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut client = Client::connect(address).await;
     let mut other = Client::connect(address).await;
@@ -106,7 +106,7 @@ async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
 
 #[tokio::test]
 async fn a_drain_closes_everybody_with_4000_and_returns() {
-    let service = Server::new(Guests::default()).into_service();
+    let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut clients = [Client::connect(address).await, Client::connect(address).await];
     for client in &mut clients {
@@ -125,7 +125,7 @@ async fn a_drain_closes_everybody_with_4000_and_returns() {
 
 #[tokio::test]
 async fn what_comes_right_behind_the_handshake_is_not_lost() {
-    let service = Server::new(Guests::default()).into_service();
+    let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut http = HttpClient::connect(address).await;
     let chats = (0..1000).map(|id| ClientFrame::text(Lobby::request(id, "x")));
@@ -141,7 +141,7 @@ async fn what_comes_right_behind_the_handshake_is_not_lost() {
 
 #[tokio::test]
 async fn the_wire_is_the_same() {
-    let service = Server::new(Guests::default()).into_service();
+    let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let rows: Vec<(_, (_, &[&str]))> = vec![
         ("a close", (ClientFrame::close(4321, ""), &["close 4321", "end of TCP"])),
@@ -173,7 +173,7 @@ async fn a_server_of_ours_knows_its_peers() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_kernel_hides_no_slow_reader_of_a_router() {
-    let service = Server::new(Guests::default()).outbox(64, 64 * 1024).into_service();
+    let service = Server::new(Guests::default()).outbox(64, 64 * 1024).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut slow = RawClient::connect(address).await;
     slow.send_frames([ClientFrame::text(r#"{"method":"flood"}"#)]).await;
@@ -197,7 +197,7 @@ async fn the_kernel_hides_no_slow_reader_of_a_router() {
 /// Accepted, but no connection yet, when the drain looks who is here.
 #[tokio::test]
 async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
-    let service = Server::new(Guests::default()).into_service();
+    let service = Server::new(Guests::default()).into_service().unwrap();
     let gate = Gate::default();
     let held = gate.clone();
     let late = from_fn(move |request: Request, next: Next| {
@@ -233,7 +233,7 @@ async fn a_router_that_answers_otherwise_does_not_hold_the_drain_up() {
     every_row(rows, async |(handshake_within, drain_within)| {
         let server =
             Server::new(Guests::default()).handshake_within(handshake_within).drain_within(drain_within);
-        let service = server.into_service();
+        let service = server.into_service().unwrap();
         let gate = Gate::default();
         let held = gate.clone();
         let never = from_fn(move |request: Request, next: Next| {

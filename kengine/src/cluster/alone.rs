@@ -2,19 +2,20 @@
 
 use std::{
     future::ready,
+    net::SocketAddr,
     sync::{Arc, Weak},
 };
 
 use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Unavailable};
-use crate::{ConnectionId, Duplicates, Uid, node::Node};
+use crate::{ConnectionId, Duplicates, Result, Uid, node::Node};
 
 /// No cluster: what is here is all there is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alone;
 
 impl Enter for Alone {
-    fn enter(&self, _: Weak<Node>) -> Arc<dyn Cluster> {
-        Arc::new(Self)
+    fn enter(&self, _: &Weak<Node>, _: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
+        Ok(Arc::new(Self))
     }
 }
 
@@ -23,7 +24,9 @@ impl Cluster for Alone {
         false
     }
 
-    fn publish(&self, _: Address<'_>, _: Parcel) {}
+    fn publish(&self, _: Address<'_>, _: Parcel) -> Result<(), Unavailable> {
+        Ok(())
+    }
 
     fn subscribe(&self, _: &str) {}
 
@@ -33,7 +36,7 @@ impl Cluster for Alone {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, _: &Uid, _: ConnectionId, _: Duplicates) {}
+    fn claim(&self, _: &Uid, _: ConnectionId, _: u64, _: Duplicates) {}
 
     fn release(&self, _: &Uid, _: ConnectionId) {}
 

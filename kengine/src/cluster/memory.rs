@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     future::ready,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Unavailable};
-use crate::{ConnectionId, Duplicates, Uid, node::Node};
+use crate::{ConnectionId, Duplicates, Result, Uid, node::Node};
 
 /// A cluster whose directory and bus are memory: several servers of one process that reach each other's rooms and users.
 /// What spans nodes can be tested with it, without Redis.
@@ -42,10 +43,11 @@ struct Shared {
 }
 
 /// Whose a uid is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Claim {
     node: u64,
     connection: ConnectionId,
+    order: u64,
 }
 
 impl Memory {
@@ -62,10 +64,10 @@ impl fmt::Debug for Memory {
 }
 
 impl Enter for Memory {
-    fn enter(&self, node: Weak<Node>) -> Arc<dyn Cluster> {
+    fn enter(&self, node: &Weak<Node>, _: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        self.shared.nodes_mut().insert(number, node);
-        Arc::new(Entered { shared: Arc::clone(&self.shared), number })
+        self.shared.nodes_mut().insert(number, node.clone());
+        Ok(Arc::new(Entered { shared: Arc::clone(&self.shared), number }))
     }
 }
 
@@ -129,10 +131,11 @@ impl Cluster for Entered {
         }
     }
 
-    fn publish(&self, to: Address<'_>, parcel: Parcel) {
+    fn publish(&self, to: Address<'_>, parcel: Parcel) -> Result<(), Unavailable> {
         for node in self.others(to) {
             node.receive(to, &parcel);
         }
+        Ok(())
     }
 
     fn subscribe(&self, room: &str) {
@@ -157,10 +160,14 @@ impl Cluster for Entered {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
-        let claim = Claim { node: self.number, connection };
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, duplicates: Duplicates) {
+        let claim = Claim { node: self.number, connection, order };
         let mut claims = self.shared.claims();
-        let earlier = claims.get(uid).copied().filter(|earlier| earlier.node != self.number);
+        let earlier = claims.get(uid).copied();
+        if earlier.is_some_and(|earlier| earlier.node == self.number && earlier.order > order) {
+            return;
+        }
+        let earlier = earlier.filter(|earlier| earlier.node != self.number);
         let is_refused = earlier.is_some() && duplicates == Duplicates::Refuse;
         if !is_refused {
             claims.insert(uid.clone(), claim);
@@ -175,9 +182,9 @@ impl Cluster for Entered {
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
-        let claim = Claim { node: self.number, connection };
         let mut claims = self.shared.claims();
-        if claims.get(uid) == Some(&claim) {
+        let is_own = |claim: &Claim| claim.node == self.number && claim.connection == connection;
+        if claims.get(uid).is_some_and(is_own) {
             claims.remove(uid);
         }
     }

@@ -5,15 +5,24 @@
 
 mod alone;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
 
 pub(crate) use self::alone::Alone;
 pub use self::memory::Memory;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 use crate::{
-    Close, ConnectionId, Duplicates, Member, Syntax, Uid,
+    Close, ConnectionId, Duplicates, Member, Result, Syntax, Uid,
     hub::{Audience, Presence},
     node::Node,
     outbox::Key,
@@ -21,11 +30,37 @@ use crate::{
 
 /// A node's handle on its cluster: directory and bus in one.
 pub(crate) trait Cluster: fmt::Debug + Send + Sync {
+    /// The node serves from now on.
+    fn begin(&self) {}
+
+    /// It has more or fewer connections than before.
+    fn changed(&self) {}
+
+    /// It takes no more players: waits until none are sent to it, though not for long. Whether there may be other nodes,
+    /// over which its players are to spread.
+    fn drain(&self) -> Later<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    /// It is gone: waits until nobody is told of it any more.
+    fn leave(&self) -> Later<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// How it is with the directory.
+    fn status(&self) -> Status {
+        Status::Here
+    }
+
     /// Whether some other node may have somebody at this address: without one nothing is encoded for the bus.
     fn reaches(&self, to: Address<'_>) -> bool;
 
     /// Puts a parcel on the bus, for the other nodes; in order per sender and address, each at most once.
-    fn publish(&self, to: Address<'_>, parcel: Parcel);
+    ///
+    /// # Errors
+    ///
+    /// That the bus cannot be reached, or is full.
+    fn publish(&self, to: Address<'_>, parcel: Parcel) -> Result<(), Unavailable>;
 
     /// This node has somebody in the room from now on.
     fn subscribe(&self, room: &str);
@@ -36,9 +71,9 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// Waits until what is sent to the room reaches this node.
     fn subscribed<'a>(&'a self, room: &'a str) -> Later<'a, Result<(), Unavailable>>;
 
-    /// A connection of this node claims the uid. Whoever is not to have it, here or on another node, is told by
-    /// [`Node::lose`].
-    fn claim(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates);
+    /// A connection of this node claims the uid; of several of this node, that with the highest `order` does. Whoever
+    /// is not to have it, here or on another node, is told by [`Node::lose`].
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, duplicates: Duplicates);
 
     /// That connection has ended; a claim that is newer stays.
     fn release(&self, uid: &Uid, connection: ConnectionId);
@@ -81,8 +116,38 @@ pub(crate) struct Gathered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
+/// How it is with a node's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    /// It has not been reached yet.
+    Joining,
+    /// The node is in it.
+    Here,
+    /// It cannot be reached at present.
+    Away,
+    /// Nor could it for longer than the node's lease: others take this node for dead.
+    Expired,
+    /// Another process has the node's address.
+    Fenced,
+}
+
+impl From<u8> for Status {
+    fn from(number: u8) -> Self {
+        [Self::Joining, Self::Here, Self::Away, Self::Expired]
+            .into_iter()
+            .find(|status| *status as u8 == number)
+            .unwrap_or(Self::Fenced)
+    }
+}
+
 /// A cluster that a node can be part of.
 pub(crate) trait Enter: fmt::Debug + Send + Sync {
-    /// Makes a node part of it. The node is not complete yet, and is looked at only when something is sent to it.
-    fn enter(&self, node: std::sync::Weak<Node>) -> Arc<dyn Cluster>;
+    /// Makes a node part of it, which tells itself from others by `boot` and listens there, if it listens itself. The
+    /// node is not complete yet, and is looked at only when something is sent to it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with how the cluster is configured.
+    fn enter(&self, node: &Weak<Node>, boot: u64, listens: Option<SocketAddr>) -> Result<Arc<dyn Cluster>>;
 }

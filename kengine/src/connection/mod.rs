@@ -40,6 +40,11 @@ impl ConnectionId {
     pub(crate) fn new(number: u64) -> Self {
         Self(number)
     }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for ConnectionId {

@@ -17,7 +17,10 @@ use crate::{Connection, ConnectionId, Uid, hub::Recipient};
 /// }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
 pub struct Who {
+    /// Of this node alone.
+    #[cfg_attr(feature = "redis", serde(skip))]
     connections: Vec<ConnectionId>,
     users: Vec<Uid>,
 }
@@ -86,6 +89,7 @@ impl<T: Into<Self>> FromIterator<T> for Who {
 
 /// All of them, all but some, or some alone.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Audience {
     except: Who,
     only: Option<Who>,

@@ -108,6 +108,7 @@ impl Push for Left {
 
 /// Whether a user has come or gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "redis", derive(Serialize, Deserialize))]
 pub(crate) enum Presence {
     Joined,
     Left,

@@ -285,7 +285,8 @@ impl<'a> Room<'a> {
     /// # Errors
     ///
     /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
-    /// it. That a member is too slow, or gone, is no error of the others.
+    /// it, [`SendError::Unavailable`] when members of other nodes cannot be reached: those of this one were. That a
+    /// member is too slow, or gone, is no error of the others.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         let node = &self.hub.node;
         let is_for_others = self.reach == Reach::Cluster && node.cluster.reaches(Address::Room(&self.name));
@@ -378,7 +379,7 @@ impl User<'_> {
     /// # Errors
     ///
     /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
-    /// it.
+    /// it, [`SendError::Unavailable`] when other nodes cannot be reached.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         let mut sends = Sends::new(self.hub, push)?;
         self.hub.node.users.each_of(&self.uid, |one| sends.send(&**one));
@@ -402,7 +403,13 @@ impl User<'_> {
         let elsewhere = self.may_be_elsewhere() && self.hub.node.cluster.reaches(Address::User(&self.uid));
         let kicked = self.hub.node.kick(&self.uid, &close);
         if elsewhere {
-            self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
+            let published = self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
+            if published.is_err() {
+                tracing::warn!(
+                    uid = &*self.uid,
+                    "other nodes cannot be reached: a user is kicked from this one alone"
+                );
+            }
         }
         kicked
     }
@@ -458,7 +465,7 @@ impl Everybody<'_> {
     /// # Errors
     ///
     /// [`SendError::Encode`] when the push cannot be written as JSON, [`SendError::TooLarge`] when no outbox would take
-    /// it.
+    /// it, [`SendError::Unavailable`] when other nodes cannot be reached.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         let mut sends = Sends::new(self.hub, push)?;
         self.hub.node.users.each(|one| {
@@ -480,11 +487,19 @@ struct Sends<'s> {
     reached: usize,
     /// Somebody cannot get it as it is.
     missed: bool,
+    /// Other nodes cannot get it.
+    unpublished: bool,
 }
 
 impl<'s> Sends<'s> {
     fn new<P: Push + ?Sized>(hub: &'s Hub, push: &P) -> Result<Self, SendError> {
-        Ok(Self { hub, broadcast: Broadcast::new(push, &hub.node)?, reached: 0, missed: false })
+        Ok(Self {
+            hub,
+            broadcast: Broadcast::new(push, &hub.node)?,
+            reached: 0,
+            missed: false,
+            unpublished: false,
+        })
     }
 
     fn send(&mut self, to: &dyn Recipient) {
@@ -500,13 +515,14 @@ impl<'s> Sends<'s> {
         if node.cluster.reaches(to)
             && let Some(audience) = audience.abroad()
         {
-            node.cluster.publish(to, self.broadcast.parcel(audience));
+            self.unpublished = node.cluster.publish(to, self.broadcast.parcel(audience)).is_err();
         }
     }
 
     fn finish(self) -> Result<usize, SendError> {
         self.hub.node.relieve();
         let failure = self.broadcast.into_failure().filter(|_| self.missed);
+        let failure = failure.or(self.unpublished.then_some(SendError::Unavailable));
         failure.map_or(Ok(self.reached), Err)
     }
 }

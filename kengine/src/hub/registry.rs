@@ -303,6 +303,12 @@ impl Registry {
         self.find(name).is_some()
     }
 
+    /// How many rooms there are.
+    #[cfg(feature = "redis")]
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     /// Calls `each` with every member of a room, which nobody joins or leaves meanwhile.
     pub(crate) fn each(&self, name: &str, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         if let Some(room) = self.find(name) {
@@ -430,7 +436,8 @@ impl Room {
     /// Has the other nodes tell theirs. No lock of a room is held meanwhile: theirs are taken.
     fn announce_abroad(&self, abroad: bool, presence: Presence, member: Member, node: &Node) {
         if abroad {
-            node.cluster.publish(Address::Room(&self.name), Parcel::Presence { presence, member });
+            // Where the bus is away, others learn of it when they ask who is here.
+            let _ = node.cluster.publish(Address::Room(&self.name), Parcel::Presence { presence, member });
         }
     }
 

@@ -4,7 +4,10 @@ use std::{
     borrow::Borrow,
     collections::{HashMap, HashSet},
     hash::{Hash, Hasher, RandomState},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -18,6 +21,8 @@ use crate::{
 pub(crate) struct Users {
     shards: [RwLock<Shard>; SHARDS],
     hasher: RandomState,
+    /// How many claims were granted.
+    granted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -59,7 +64,11 @@ impl Shard {
 
 impl Users {
     pub(crate) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| RwLock::default()), hasher: RandomState::new() }
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+            granted: AtomicU64::new(0),
+        }
     }
 
     /// Makes a connection known. What another one of the same uid means is for the caller to act on: `Claim` says
@@ -78,7 +87,7 @@ impl Users {
             shard.earlier.entry(before.0.uid().clone()).or_default().push(before.0);
         }
         let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
-        Claim::Granted { replaced }
+        Claim::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Forgets a connection; others of its uid stay.
@@ -136,8 +145,8 @@ impl Users {
 
 /// What became of a connection that was made known.
 pub(crate) enum Claim {
-    /// It is the uid's; these, which were, are to be closed.
-    Granted { replaced: Vec<Arc<dyn Recipient>> },
+    /// It is the uid's; these, which were, are to be closed. Of two of one uid the later has the higher `order`.
+    Granted { replaced: Vec<Arc<dyn Recipient>>, order: u64 },
     /// Another one holds the uid: this one was told to end.
     Refused,
 }

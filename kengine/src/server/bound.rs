@@ -35,18 +35,9 @@ pub struct Bound {
 }
 
 impl Bound {
-    pub(super) async fn bind(address: impl ToSocketAddrs + fmt::Debug, site: Site) -> Result<Self> {
-        let shown = format!("{address:?}");
-        let listener = listen(address).await.map_err(|error| {
-            let hint =
-                if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" };
-            Error::new("bind", format!("cannot listen on {shown}{hint}")).with_source(error)
-        })?;
-        let address = listener.local_addr().map_err(|error| {
-            Error::new("bind", format!("cannot tell the address of {shown}")).with_source(error)
-        })?;
+    pub(super) fn new(listener: TcpListener, address: SocketAddr, site: Site) -> Self {
         let hub = Hub::new(Arc::clone(&site.node));
-        Ok(Self { listener, address, hub, site: Arc::new(site) })
+        Self { listener, address, hub, site: Arc::new(site) }
     }
 
     /// The server's handle: who is connected, in which rooms, and how to reach them. Usable from any task, before and
@@ -94,6 +85,7 @@ impl Bound {
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let node = Arc::clone(&self.site.node);
         let _owner = Owner(Arc::clone(&node));
+        node.cluster.begin();
         tracing::info!(address = %self.address, connections = node.limits.connections, "listening");
         let drained = async {
             shutdown.await;
@@ -167,8 +159,22 @@ impl Bound {
     }
 }
 
+/// Listens, and tells where.
+pub(super) async fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<(TcpListener, SocketAddr)> {
+    let shown = format!("{address:?}");
+    let listener = listen_on_first(address).await.map_err(|error| {
+        let hint =
+            if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" };
+        Error::new("bind", format!("cannot listen on {shown}{hint}")).with_source(error)
+    })?;
+    let address = listener.local_addr().map_err(|error| {
+        Error::new("bind", format!("cannot tell the address of {shown}")).with_source(error)
+    })?;
+    Ok((listener, address))
+}
+
 /// Listens on the first of the addresses that works.
-async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+async fn listen_on_first(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
     for address in lookup_host(address).await? {
         match listen_on(address) {

@@ -4,7 +4,7 @@ mod bound;
 mod signals;
 mod site;
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
@@ -13,6 +13,8 @@ use tokio::net::ToSocketAddrs;
 pub use self::bound::Bound;
 use self::site::Page;
 pub(crate) use self::site::Site;
+#[cfg(feature = "redis")]
+use crate::Redis;
 use crate::{
     Dispatcher, Duplicates, Error, Memory, Result, Service, Syntax,
     cluster::{Alone, Enter},
@@ -186,6 +188,15 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Makes this server a node of a cluster that is kept in Redis or Valkey, at this URL or as [`Redis`] says: rooms,
+    /// users and everybody are then those of all its nodes, and gateways find it. The node serves its players whether
+    /// Redis can be reached or not.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, redis: impl Into<Redis>) -> Self {
+        self.cluster = Arc::new(redis.into());
+        self
+    }
+
     /// How long the header of a request may take: 10 s by default.
     pub fn handshake_within(mut self, limit: Duration) -> Self {
         self.limits.handshake = limit.min(LONGEST);
@@ -242,19 +253,24 @@ impl<D: Dispatcher> Server<D> {
         if !mistakes.is_empty() {
             return Err(Error::new("bind", mistakes.join("; ")));
         }
-        let (_, site) = self.into_parts();
-        Bound::bind(address, site).await
+        let (listener, address) = bound::listen(address).await?;
+        let (_, site) = self.into_parts(Some(address))?;
+        Ok(Bound::new(listener, address, site))
     }
 
-    /// The endpoint of the first dispatcher, and all that is served.
-    pub(crate) fn into_parts(self) -> (Arc<Endpoint<D>>, Site) {
+    /// The endpoint of the first dispatcher, and all that is served; from there, if it listens itself.
+    ///
+    /// # Errors
+    ///
+    /// That of the cluster's configuration.
+    pub(crate) fn into_parts(self, listens: Option<SocketAddr>) -> Result<(Arc<Endpoint<D>>, Site)> {
         let mut syntaxes = vec![const { &D::SYNTAX }];
         for Other { syntax, .. } in &self.others {
             if !syntaxes.contains(syntax) {
                 syntaxes.push(syntax);
             }
         }
-        let node = Node::new(self.limits, syntaxes, &*self.cluster);
+        let node = Node::new(self.limits, syntaxes, &*self.cluster, listens)?;
         let mut doors: HashMap<_, _> = self
             .others
             .into_iter()
@@ -262,7 +278,7 @@ impl<D: Dispatcher> Server<D> {
             .collect();
         let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins));
         doors.insert(self.path, Arc::clone(&first) as _);
-        (first, Site { node, doors, pages: self.pages })
+        Ok((first, Site { node, doors, pages: self.pages }))
     }
 
     /// What is configured and could never be found, each in words.
@@ -289,13 +305,16 @@ impl<D: Dispatcher> Server<D> {
     /// The dispatcher as a tower service, to be mounted in a router of your own; path and pages are the router's.
     /// A request for the path of [another endpoint](Self::endpoint) goes to that one.
     ///
-    /// An [origin](Self::origins) that is none allows nobody, and is logged as an error.
-    pub fn into_service(self) -> Service<D> {
-        for mistake in self.origins.mistakes() {
-            tracing::error!("{mistake}");
+    /// # Errors
+    ///
+    /// `bind` when something was configured that no request could ever find, as for [`bind`](Self::bind).
+    pub fn into_service(self) -> Result<Service<D>> {
+        let mistakes = self.mistakes();
+        if !mistakes.is_empty() {
+            return Err(Error::new("bind", mistakes.join("; ")));
         }
-        let (first, site) = self.into_parts();
-        Service::new(first, site)
+        let (first, site) = self.into_parts(None)?;
+        Ok(Service::new(first, site))
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 
-use crate::{Refusal, Result, endpoint::Door, handshake, node::Node, refusal::Body};
+use crate::{Refusal, Result, cluster::Status, endpoint::Door, handshake, node::Node, refusal::Body};
 
 /// What a server serves.
 #[derive(Debug)]
@@ -64,7 +64,18 @@ impl Site {
             None if path == "/readyz" && self.node.is_draining() => {
                 return Err(Refusal::unavailable("this node is draining"));
             }
-            None if path == "/readyz" => (PLAIN, Bytes::from_static(b"ready\n")),
+            None if path == "/readyz" => match self.node.cluster.status() {
+                Status::Here => (PLAIN, Bytes::from_static(b"ready\n")),
+                // Taken out by every orchestrator at once, all nodes would be gone with Redis.
+                Status::Away => (JSON, Bytes::from_static(b"{\"directory\":\"away\"}\n")),
+                Status::Expired => {
+                    (JSON, Bytes::from_static(b"{\"directory\":\"away\",\"lease\":\"expired\"}\n"))
+                }
+                Status::Joining => return Err(Refusal::unavailable("this node is not in the directory yet")),
+                Status::Fenced => {
+                    return Err(Refusal::unavailable("another process has this node's address"));
+                }
+            },
             None => {
                 let mut paths: Vec<_> = self.doors.keys().map(|path| format!("`{path}`")).collect();
                 paths.sort_unstable();
@@ -82,5 +93,6 @@ impl Site {
     }
 }
 
-/// The content type of our own pages.
+/// The content types of our own pages.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

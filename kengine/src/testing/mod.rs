@@ -129,7 +129,7 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     let server = server.into();
     let mistakes = server.mistakes();
     assert!(mistakes.is_empty(), "{}", mistakes.join("; "));
-    let (first, site) = server.into_parts();
+    let (first, site) = server.into_parts(None).unwrap_or_else(|error| panic!("{error}"));
     Served { first, site }
 }
 

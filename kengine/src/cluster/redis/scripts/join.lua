@@ -1,0 +1,21 @@
+-- A node comes, or comes back. The counter is there before the address is listed: readers list first, and a listed
+-- node without a counter stops them all.
+local list, counter, load, lease, node, reserved = unpack(KEYS)
+local address, boot, connections, lease_ms, state, capacity, version = unpack(ARGV)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('HGET', node, 'boot') ~= boot then
+  -- Of a process that is gone: nobody comes to redeem these with us.
+  redis.call('DEL', node, reserved)
+  redis.call('HSET', node, 'started', now)
+end
+redis.call('SET', counter, connections)
+redis.call('HSET', node, 'boot', boot, 'state', state, 'capacity', capacity, 'version', version)
+redis.call('HSET', lease, address, now + lease_ms)
+redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
+redis.call('ZADD', load, connections + redis.call('ZCARD', reserved), address)
+redis.call('LREM', list, 0, address)
+if state == 'ready' then
+  redis.call('RPUSH', list, address)
+end
+return 1

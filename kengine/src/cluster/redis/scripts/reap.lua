@@ -1,0 +1,23 @@
+-- A node whose lease ran out: at first off the list and out of all but its counter (1), which those may still read who
+-- have read the list before; then, as with a node that has left, the counter too (2).
+local list, counter, load, lease, node, reserved = unpack(KEYS)
+local address, pause_ms = unpack(ARGV)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local expiry = tonumber(redis.call('HGET', lease, address))
+if not expiry or expiry > now then
+  return 0
+end
+if expiry > 0 then
+  redis.call('LREM', list, 0, address)
+  redis.call('ZREM', load, address)
+  redis.call('DEL', node, reserved)
+  redis.call('HSET', lease, address, -now)
+  return 1
+end
+if now + expiry >= tonumber(pause_ms) then
+  redis.call('HDEL', lease, address)
+  redis.call('DEL', counter)
+  return 2
+end
+return 0

@@ -1,0 +1,7 @@
+-- No connection of a node has a uid any more. A claim of another node stays.
+local user = KEYS[1]
+local boot = ARGV[1]
+if redis.call('HGET', user, 'boot') == boot then
+  return redis.call('DEL', user)
+end
+return 0

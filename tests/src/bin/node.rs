@@ -1,0 +1,13 @@
+//! A node that tests may kill: `node <address> <redis> <lease in milliseconds>`.
+
+use std::{env, time::Duration};
+
+use kengine_tests::Town;
+
+#[tokio::main]
+async fn main() -> kengine::Result<()> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [address, redis, lease] = &arguments[..] else { panic!("node <address> <redis> <lease>") };
+    let lease = Duration::from_millis(lease.parse().expect("milliseconds"));
+    Town::node(redis, lease).bind(address.clone()).await?.serve().await
+}

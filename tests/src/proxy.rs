@@ -1,0 +1,201 @@
+//! A TCP proxy between a node and Redis, which does to their connection whatever a network may.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// It arrives.
+    #[default]
+    Good,
+    /// Each piece arrives so much later.
+    Slow(Duration),
+    /// Nothing arrives, either way, and nobody is told; new connections are made, and as silent.
+    Stalled,
+    /// Connections are reset, and new ones, too.
+    Refused,
+}
+
+/// What clients have asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    trips: AtomicUsize,
+    commands: AtomicUsize,
+}
+
+/// A proxy; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    /// How it is, and how many times all connections were reset.
+    network: watch::Sender<(Network, u64)>,
+    asked: Arc<Asked>,
+    serving: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts one in front of a port of this machine.
+    pub async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let network = watch::Sender::new((Network::Good, 0));
+        let asked = Arc::new(Asked::default());
+        let serving = tokio::spawn(serve(listener, port, network.subscribe(), Arc::clone(&asked)));
+        Self { address, network, asked, serving }
+    }
+
+    /// Where it listens, as a URL of Redis.
+    pub fn url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
+    /// Changes the network, for connections that are open as well.
+    pub fn set(&self, network: Network) {
+        self.network.send_modify(|(now, _)| *now = network);
+    }
+
+    /// Resets every connection that is open.
+    pub fn reset(&self) {
+        self.network.send_modify(|(_, resets)| *resets += 1);
+    }
+
+    /// How many times something was asked of the server, however much at once: the round trips of its clients.
+    pub fn trips(&self) -> usize {
+        self.asked.trips.load(Ordering::SeqCst)
+    }
+
+    /// How many commands the server was sent.
+    pub fn commands(&self) -> usize {
+        self.asked.commands.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    port: u16,
+    network: watch::Receiver<(Network, u64)>,
+    asked: Arc<Asked>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((client, _)) = accepted else { continue };
+                connections.spawn(connection(client, port, network.clone(), Arc::clone(&asked)));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection, until it is reset or either side closes it.
+async fn connection(
+    client: TcpStream,
+    port: u16,
+    network: watch::Receiver<(Network, u64)>,
+    asked: Arc<Asked>,
+) {
+    // Dropped, it is reset and not closed.
+    let _ = client.set_zero_linger();
+    let begun = network.borrow().1;
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true), server.set_zero_linger());
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    // Of one piece after another of a client without an answer in between, the first is a round trip's.
+    let answered = AtomicUsize::new(1);
+    let mut commands = Commands::default();
+    let count = |bytes: &[u8]| {
+        asked.trips.fetch_add(answered.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+        asked.commands.fetch_add(commands.count(bytes), Ordering::SeqCst);
+    };
+    let answer = |_: &[u8]| answered.store(1, Ordering::SeqCst);
+    let mut ended = network.clone();
+    tokio::select! {
+        () = carry(from_client, to_server, network.clone(), count) => {}
+        () = carry(from_server, to_client, network, answer) => {}
+        _ = ended.wait_for(|(network, resets)| *network == Network::Refused || *resets > begun) => {}
+    }
+}
+
+/// Carries what comes one way.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut network: watch::Receiver<(Network, u64)>,
+    mut passed: impl FnMut(&[u8]),
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+        if network.wait_for(|(network, _)| *network != Network::Stalled).await.is_err() {
+            return;
+        }
+        let now = network.borrow().0;
+        if let Network::Slow(by) = now {
+            sleep(by).await;
+        }
+        passed(&buffer[..read]);
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Finds the commands in what a client sends: arrays of bulk strings, in any pieces.
+#[derive(Debug, Default)]
+struct Commands {
+    line: Vec<u8>,
+    /// What is left of a string, with its line break.
+    string: usize,
+}
+
+impl Commands {
+    fn count(&mut self, mut bytes: &[u8]) -> usize {
+        let mut commands = 0;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.string > 0 {
+                let skipped = self.string.min(bytes.len());
+                self.string -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            bytes = rest;
+            self.line.push(byte);
+            if byte == b'\n' {
+                let line = String::from_utf8_lossy(&self.line).into_owned();
+                self.line.clear();
+                match line.as_bytes()[0] {
+                    b'*' => commands += 1,
+                    b'$' => self.string = line[1..].trim().parse::<usize>().expect("a length") + 2,
+                    other => panic!("no command begins with {other}"),
+                }
+            }
+        }
+        commands
+    }
+}

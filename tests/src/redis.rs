@@ -1,0 +1,192 @@
+//! A Redis of its own for each test: the real server, on a free port, with nothing on disk.
+
+use std::{
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
+
+use crate::{LIMIT, free_address, within};
+
+/// A `redis-server` that ends with its test.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Starts one, and waits until it answers.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with these arguments.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let port = free_address().port();
+        let server = Self { port, child: spawn(port, arguments) };
+        server.answers().await;
+        server
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection to look into it.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        within("a connection to Redis", connecting).await.expect("it listens")
+    }
+
+    /// What the directory says.
+    pub async fn directory(&self) -> Directory {
+        Directory { redis: self.connection().await }
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, at the same port and empty.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.port, &[]);
+        self.answers().await;
+    }
+
+    /// Stops it where it is; it holds its sockets and answers nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    async fn answers(&self) {
+        let answers = async {
+            let client = redis::Client::open(self.url()).expect("a URL");
+            loop {
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                    && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
+                {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within("an answer of Redis", answers).await;
+    }
+}
+
+/// What the directory says of nodes and users, to whoever looks.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// For any other command.
+    pub redis: MultiplexedConnection,
+}
+
+impl Directory {
+    /// The nodes that gateways choose from.
+    pub async fn listed(&mut self) -> Vec<String> {
+        self.redis.lrange("NODE_HOST_LIST", 0, -1).await.expect("a list")
+    }
+
+    /// The counter of a node.
+    pub async fn count(&mut self, address: impl ToString) -> Option<usize> {
+        self.redis.get(address.to_string()).await.expect("a counter")
+    }
+
+    /// Waits until the counter of a node says so.
+    pub async fn count_is(&mut self, address: impl ToString, count: Option<usize>) {
+        until("a count", async || (self.count(address.to_string()).await == count).then_some(())).await;
+    }
+
+    /// A field of a node's hash.
+    pub async fn node(&mut self, address: impl ToString, field: &str) -> Option<String> {
+        let key = format!("{{kengine}}:node:{}", address.to_string());
+        self.redis.hget(key, field).await.expect("a hash")
+    }
+
+    /// Where a user is.
+    pub async fn user(&mut self, uid: &str) -> Option<String> {
+        self.redis.hget(format!("kengine:user:{uid}"), "address").await.expect("a hash")
+    }
+
+    /// Waits until a user is there, or nowhere.
+    pub async fn user_is(&mut self, uid: &str, address: Option<String>) {
+        until("a claim", async || (self.user(uid).await == address).then_some(())).await;
+    }
+
+    /// Every key there is.
+    pub async fn keys(&mut self) -> Vec<String> {
+        self.redis.keys("*").await.expect("keys")
+    }
+}
+
+/// Waits until something can be seen, by looking again and again.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(what, seen).await
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, arguments: &[&str]) -> Child {
+    install();
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--dir", &std::env::temp_dir().to_string_lossy(), "--loglevel", "warning"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server starts")
+}
+
+/// Installs it where it is missing and can be: once a process.
+fn install() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    let is_there = || Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    INSTALLED.get_or_init(|| {
+        if !is_there() {
+            let install = "apt-get update -qq && apt-get install -y -qq redis-server";
+            let _ = Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
+        }
+        assert!(
+            is_there(),
+            "these tests need redis-server: install Redis, as by `apt-get install redis-server`"
+        );
+    });
+}

@@ -1,0 +1,156 @@
+//! A game whose players meet across nodes, and the nodes that serve it.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use kengine::{Connection, Error, Handshake, Hub, Push, Redis, Refusal, Server, Session, Uid};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpStream, time::sleep};
+
+use crate::within;
+
+/// What a player hears.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
+pub struct Said(pub String);
+
+/// Whoever they say they are, or a guest.
+#[derive(Debug)]
+pub struct Player(Option<Uid>);
+
+impl Session for Player {
+    fn uid(&self) -> Option<Uid> {
+        self.0.clone()
+    }
+}
+
+/// Players have the uid that the query says; they meet in rooms.
+#[derive(Clone, Copy, Debug)]
+pub struct Town;
+
+impl Town {
+    /// A node of a cluster in Redis.
+    pub fn node(redis: &str, lease: Duration) -> Server<Self> {
+        Server::new(Self).redis(Redis::new(redis).lease(lease))
+    }
+}
+
+#[kengine::dispatcher]
+impl Town {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+        Ok(Player(handshake.query("uid").map(Uid::new).transpose()?))
+    }
+
+    #[route]
+    async fn join(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
+        Ok(hub.room(room).join(connection).await?)
+    }
+
+    #[route]
+    async fn leave(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> bool {
+        hub.room(room).leave(connection)
+    }
+
+    /// Tells how many heard it on this node.
+    #[route]
+    async fn say(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (room, text): (String, String),
+    ) -> Result<usize, Error> {
+        Ok(hub.room(room).except(connection).send(&Said(text))?)
+    }
+
+    #[route]
+    async fn tell(&self, hub: &Hub, (uid, text): (String, String)) -> Result<usize, Error> {
+        Ok(hub.user(uid).send(&Said(text))?)
+    }
+
+    #[route]
+    async fn who(&self, hub: &Hub, room: String) -> Vec<String> {
+        hub.room(room).members().await.iter().map(|member| member.uid.to_string()).collect()
+    }
+}
+
+/// A node in a process of its own, which may be killed; it ends with its test.
+#[derive(Debug)]
+pub struct NodeProcess {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl NodeProcess {
+    /// Starts the program `node` of these tests (`env!("CARGO_BIN_EXE_node")`), and waits until it listens.
+    pub async fn start(program: &str, address: SocketAddr, redis: &str, lease: Duration) -> Self {
+        let mut command = Command::new(Path::new(program));
+        command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
+        let child = command.stdout(Stdio::null()).spawn().expect("it starts");
+        let mut node = Self { address, child };
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                assert!(node.child.try_wait().expect("a process of ours").is_none(), "it ended");
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("a node that listens", listens).await;
+        node
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stops it where it is.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Tells it to drain.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) {
+        let ended = async {
+            while self.child.try_wait().expect("a process of ours").is_none() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("the end of a node", ended).await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, signal).expect("it runs");
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An address of this machine at which nothing listens.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}

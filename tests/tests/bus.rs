@@ -1,0 +1,325 @@
+//! Rooms across nodes: who is in them gets every send once and in order, whichever node it comes from.
+//!
+//! How long they are tried, in seconds, `KENGINE_STRESS_SECONDS` tells: `.ci/long` gives them more than here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::join_all};
+use kengine::{Hub, Push};
+use kengine_tests::{Client, ClientFrame, RawClient, RedisServer, TestServer, Town, until, within};
+use redis::AsyncCommands;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Semaphore, time::interval};
+
+const NODES: usize = 3;
+/// Of each node.
+const MEMBERS: usize = 100;
+/// Of each node's members, those who come and go.
+const MOVERS: usize = 10;
+const SENDERS: usize = 30;
+/// Sends a second, of all senders.
+const RATE: u64 = 500;
+
+/// What a sender sends: its number, and how many it has sent before.
+#[derive(Serialize, Deserialize, Push)]
+struct Move {
+    sender: usize,
+    number: u32,
+}
+
+fn stress() -> Duration {
+    let seconds = std::env::var("KENGINE_STRESS_SECONDS");
+    Duration::from_secs(seconds.map_or(3, |seconds| seconds.parse().expect("seconds")))
+}
+
+async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
+    let mut directory = redis.directory().await;
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        let node = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
+        directory.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    nodes
+}
+
+/// How far each sender is.
+#[derive(Default)]
+struct Sends {
+    /// Counted before a send.
+    begun: [AtomicU32; SENDERS],
+    /// Counted after it.
+    done: [AtomicU32; SENDERS],
+}
+
+impl Sends {
+    fn begun(&self) -> [u32; SENDERS] {
+        self.begun.each_ref().map(|begun| begun.load(Ordering::SeqCst))
+    }
+
+    fn done(&self) -> [u32; SENDERS] {
+        self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
+    }
+
+    async fn send(self: Arc<Self>, sender: usize, hub: Hub, stop: Arc<AtomicBool>) {
+        let mut turns = interval(Duration::from_millis(1000 * SENDERS as u64 / RATE));
+        while !stop.load(Ordering::SeqCst) {
+            turns.tick().await;
+            let number = self.begun[sender].fetch_add(1, Ordering::SeqCst);
+            hub.room("arena").send(&Move { sender, number }).expect("a bus that works");
+            self.done[sender].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A player in the arena, and what they have to get.
+struct Member {
+    client: RawClient,
+    sends: Arc<Sends>,
+    /// The least number that may come next from each sender: each comes once, and in order.
+    next: [u32; SENDERS],
+    /// From these numbers on they have to get each, until they leave.
+    from: [u32; SENDERS],
+    got: usize,
+}
+
+impl Member {
+    async fn connect(server: &TestServer, sends: &Arc<Sends>) -> Self {
+        let client = RawClient::connect(server.address()).await;
+        let sends = Arc::clone(sends);
+        Self { client, sends, next: [0; SENDERS], from: [u32::MAX; SENDERS], got: 0 }
+    }
+
+    /// Reads one frame; whether it is the answer to a request.
+    async fn read(&mut self) -> bool {
+        #[derive(Deserialize)]
+        struct Frame {
+            message: Option<Move>,
+        }
+        let mut frame = self.client.next().await.expect("a connection that lasts");
+        while frame.opcode == 0x9 {
+            self.client.send_frames([ClientFrame::pong(frame.payload)]).await;
+            frame = self.client.next().await.expect("a connection that lasts");
+        }
+        let text = std::str::from_utf8(&frame.payload).expect("a text");
+        let frame: Frame = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let Some(Move { sender, number }) = frame.message else {
+            assert!(text.starts_with(r#"{"id":1,"result""#), "{text}");
+            return true;
+        };
+        let (next, from) = (self.next[sender], self.from[sender]);
+        if number >= from {
+            assert_eq!(number, next.max(from), "of sender {sender}: one is missing, or came twice");
+        } else {
+            assert!(number >= next, "of sender {sender}: {number} came twice, or to one who had left");
+        }
+        self.next[sender] = number + 1;
+        self.got += 1;
+        false
+    }
+
+    async fn request(&mut self, route: &str) {
+        let request = format!(r#"{{"method":"{route}","message":"arena","id":1}}"#);
+        self.client.send_frames([ClientFrame::text(request)]).await;
+        while !self.read().await {}
+    }
+
+    async fn join(&mut self) {
+        // What was sent, and has arrived, before the wish to join is not for them,
+        self.from = [u32::MAX; SENDERS];
+        self.request("join").await;
+        // what is sent when they have joined is, and what is sent in between may be.
+        self.from = self.sends.begun();
+    }
+
+    /// Reads all that was sent so far.
+    async fn catch_up(&mut self) {
+        let until = self.sends.done();
+        let is_behind = |next: &[u32; SENDERS], from: &[u32; SENDERS]| {
+            (0..SENDERS).any(|sender| next[sender].max(from[sender]) < until[sender])
+        };
+        while is_behind(&self.next, &self.from) {
+            assert!(!self.read().await, "an answer to nothing");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_gets_every_send_once_and_in_order() {
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, NODES).await;
+    let sends = Arc::new(Sends::default());
+    let [stop_moving, stop_sending] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let here = Arc::new(Semaphore::new(0));
+    let done = Arc::new(Semaphore::new(0));
+    let mut members = Vec::new();
+    for number in 0..NODES * MEMBERS {
+        let mut member = Member::connect(&servers[number % NODES], &sends).await;
+        let is_mover = number / NODES < MOVERS;
+        let (moving, here, done) = (Arc::clone(&stop_moving), Arc::clone(&here), Arc::clone(&done));
+        members.push(tokio::spawn(async move {
+            member.join().await;
+            here.add_permits(1);
+            while is_mover && !moving.load(Ordering::SeqCst) {
+                member.catch_up().await;
+                member.request("leave").await;
+                member.join().await;
+            }
+            // Reads until all senders have stopped, and to the last of what they sent.
+            while done.available_permits() == 0 {
+                member.catch_up().await;
+                tokio::task::yield_now().await;
+                let (began, ended) = (member.sends.begun(), member.sends.done());
+                if began == ended {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            member.catch_up().await;
+            member.got
+        }));
+    }
+    within("all members", here.acquire_many(u32::try_from(NODES * MEMBERS).unwrap())).await.unwrap().forget();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let hub = servers[sender % NODES].hub().clone();
+            tokio::spawn(Arc::clone(&sends).send(sender, hub, Arc::clone(&stop_sending)))
+        })
+        .collect();
+    tokio::time::sleep(stress()).await;
+    stop_moving.store(true, Ordering::SeqCst);
+    stop_sending.store(true, Ordering::SeqCst);
+    for sender in senders {
+        sender.await.expect("a sender whose sends are taken");
+    }
+    done.add_permits(1);
+    let got: usize = within("what was sent", join_all(members))
+        .await
+        .into_iter()
+        .map(|member| member.expect("a member that gets what it has to"))
+        .sum();
+    let sent: u32 = sends.done().iter().sum();
+    eprintln!("{sent} sends, {got} receipts");
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, 2).await;
+    let mut ada = Client::connect_to(servers[0].address(), "/ws?uid=ada").await;
+    let mut bob = Client::connect_to(servers[0].address(), "/ws?uid=bob").await;
+    for player in [&mut ada, &mut bob] {
+        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    }
+    let client = redis::Client::open(redis.url()).unwrap();
+    let (mut sink, mut stream) = client.get_async_pubsub().await.unwrap().split();
+    sink.psubscribe("kengine:bus:room:*").await.unwrap();
+    let mut view = redis.connection().await;
+    let mut on_the_bus = async || {
+        // What was published before this is seen before it.
+        view.publish::<_, _, ()>("kengine:bus:room:fence", "fence").await.unwrap();
+        let mut messages = 0;
+        while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
+            messages += 1;
+        }
+        messages
+    };
+    for number in 0..1000 {
+        ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
+        assert_eq!(bob.next().await, format!(r#"{{"method":"said","message":"{number}"}}"#));
+    }
+    assert_eq!(on_the_bus().await, 0, "of 1,000 sends in a room of one node");
+
+    // With a member on another node every send goes there, and when that one has left, none does again.
+    let mut eve = Client::connect_to(servers[1].address(), "/ws?uid=eve").await;
+    assert_eq!(eve.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    on_the_bus().await;
+    for number in 0..10 {
+        ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
+        for other in [&mut bob, &mut eve] {
+            assert_eq!(other.next().await, format!(r#"{{"method":"said","message":"{number}"}}"#));
+        }
+    }
+    assert_eq!(on_the_bus().await, 10);
+    assert_eq!(eve.ask(r#"{"method":"leave","message":"lobby","id":1}"#).await, "1: true");
+    until("a room of one node", async || {
+        ada.send(r#"{"method":"say","message":["lobby","alone?"]}"#).await;
+        assert_eq!(bob.next().await, r#"{"method":"said","message":"alone?"}"#);
+        (on_the_bus().await == 0).then_some(())
+    })
+    .await;
+    drop((ada, bob, eve));
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn players_who_hop_from_room_to_room_leave_no_channel_behind() {
+    let redis = RedisServer::start().await;
+    let server = TestServer::start(Town::node(&redis.url(), Duration::from_millis(900))).await;
+    redis.directory().await.count_is(server.address(), Some(0)).await;
+    let mut ada = Client::connect_to(server.address(), "/ws?uid=ada").await;
+    for number in 0..200 {
+        let room = |route| format!(r#"{{"method":"{route}","message":"room{number}","id":1}}"#);
+        assert_eq!(ada.ask(room("join")).await, "1: null");
+        assert_eq!(ada.ask(room("leave")).await, "1: true");
+    }
+    let mut view = redis.connection().await;
+    until("no channel of a room", async || {
+        let mut channels = redis::cmd("PUBSUB");
+        channels.arg("CHANNELS").arg("kengine:bus:room:*");
+        let channels: Vec<String> = channels.query_async(&mut view).await.unwrap();
+        channels.is_empty().then_some(())
+    })
+    .await;
+    drop(ada);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, 2).await;
+    let stopped = kengine_tests::NodeProcess::start(
+        env!("CARGO_BIN_EXE_node"),
+        kengine_tests::free_address(),
+        &redis.url(),
+        Duration::from_secs(6),
+    )
+    .await;
+    redis.directory().await.count_is(stopped.address(), Some(0)).await;
+    let mut players = Vec::new();
+    let addresses = [servers[0].address(), servers[1].address(), stopped.address()];
+    for (address, uid) in addresses.into_iter().zip(["ada", "bob", "eve"]) {
+        let mut player = Client::connect_to(address, &format!("/ws?uid={uid}")).await;
+        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+        players.push(player);
+    }
+    let members = async || {
+        let members = servers[0].hub().room("lobby").members().await;
+        let uids: Vec<_> = members.iter().map(|member| member.uid.to_string()).collect();
+        (uids, members.is_partial())
+    };
+    assert_eq!(members().await, (["ada", "bob", "eve"].map(String::from).to_vec(), false));
+    stopped.freeze();
+    assert_eq!(members().await, (["ada", "bob"].map(String::from).to_vec(), true));
+    redis.freeze();
+    let asked = std::time::Instant::now();
+    assert_eq!(members().await, (["ada"].map(String::from).to_vec(), true));
+    eprintln!("members without an answer of Redis: {:?}", asked.elapsed());
+    redis.thaw();
+    stopped.thaw();
+    drop(players);
+    for server in servers {
+        server.stop().await;
+    }
+}
