@@ -18,7 +18,7 @@ const USERS: usize = 8;
 const LEASE: Duration = Duration::from_millis(1500);
 
 fn rounds() -> usize {
-    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(200, |rounds| rounds.parse().expect("a number"))
+    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
 }
 
 async fn connect(address: SocketAddr, uid: &str) -> Client {
