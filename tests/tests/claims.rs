@@ -18,7 +18,7 @@ const USERS: usize = 8;
 const LEASE: Duration = Duration::from_millis(1500);
 
 fn rounds() -> usize {
-    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(200, |rounds| rounds.parse().expect("a number"))
+    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
 }
 
 async fn connect(address: SocketAddr, uid: &str) -> Client {
@@ -44,13 +44,15 @@ async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) 
 /// One user's rounds: two connections to two nodes, one after the other or at the same time; how long it took until the
 /// older was closed.
 async fn compete(
-    uid: String,
+    user: usize,
     mut directory: Directory,
     addresses: [SocketAddr; NODES],
     hubs: Vec<Hub>,
 ) -> Vec<Duration> {
     let mut took = Vec::new();
     for round in 0..rounds() / USERS {
+        // A uid of its own: the claim that is waited for is not one of the round before.
+        let uid = format!("user{user}-{round}");
         let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
         let (mut older, mut newer);
         if round % 2 == 0 {
@@ -92,8 +94,7 @@ async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
     }
     let addresses = [0, 1, 2].map(|at: usize| servers[at].address());
     let hubs: Vec<_> = servers.iter().map(|server| server.hub().clone()).collect();
-    let users =
-        (0..USERS).map(|user| compete(format!("user{user}"), directory.clone(), addresses, hubs.clone()));
+    let users = (0..USERS).map(|user| compete(user, directory.clone(), addresses, hubs.clone()));
     let mut took = join_all(users).await.concat();
     took.sort();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
