@@ -11,8 +11,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use kengine::{Hub, Push};
-use kengine_tests::{Client, ClientFrame, RawClient, RedisServer, TestServer, Town, until, within};
+use kengine::{CloseCode, Hub, Push};
+use kengine_tests::{Client, ClientFrame, RawClient, RedisServer, Said, TestServer, Town, until, within};
 use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::interval};
@@ -322,4 +322,30 @@ async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
     for server in servers {
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_node_sends_to_rooms_users_and_everybody() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let server = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
+    directory.count_is(server.address(), Some(0)).await;
+    let mut ada = Client::connect_to(server.address(), "/ws?uid=ada").await;
+    assert_eq!(ada.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+
+    let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
+    hub.room("lobby").send(&Said("to the room".into())).unwrap();
+    hub.user("ada").send(&Said("to the user".into())).unwrap();
+    hub.all().send(&Said("to everybody".into())).unwrap();
+    for text in ["to the room", "to the user", "to everybody"] {
+        assert_eq!(ada.next().await, format!(r#"{{"method":"said","message":"{text}"}}"#));
+    }
+    assert_eq!(hub.room("lobby").members().await.len(), 1);
+    hub.user("ada").kick(CloseCode::KICKED);
+    assert_eq!(ada.next().await, "close 4501");
+    drop(ada);
+    // It is no node, and never was.
+    assert_eq!(directory.listed().await, [server.address().to_string()]);
+    server.stop().await;
+    assert_eq!(Hub::connect("redis://127.0.0.1:1/").await.unwrap_err().code(), "unavailable");
 }

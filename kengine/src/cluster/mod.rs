@@ -20,6 +20,8 @@ use bytes::Bytes;
 pub(crate) use self::alone::Alone;
 pub use self::memory::Memory;
 #[cfg(feature = "redis")]
+pub(crate) use self::redis::Outside;
+#[cfg(feature = "redis")]
 pub use self::redis::Redis;
 use crate::{
     Close, ConnectionId, Duplicates, Member, Result, Syntax, Uid,
@@ -50,6 +52,11 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// How it is with the directory.
     fn status(&self) -> Status {
         Status::Here
+    }
+
+    /// Waits until it is known whether the other nodes can be reached.
+    fn reached(&self) -> Later<'_, bool> {
+        Box::pin(std::future::ready(true))
     }
 
     /// Whether some other node may have somebody at this address: without one nothing is encoded for the bus.

@@ -39,6 +39,8 @@ use crate::{
     outbox::Outbox,
     wakes,
 };
+#[cfg(feature = "redis")]
+use crate::{cluster::Outside, node::Limits};
 
 /// The longest name of a room, in bytes.
 const LONGEST_NAME: usize = 64;
@@ -136,6 +138,39 @@ pub struct Hub {
 impl Hub {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         Self { node }
+    }
+
+    /// The hub of a program that is no node: it sends to the rooms, the users and everybody of a cluster in Redis, for as
+    /// long as it is kept. Its pushes reach endpoints with the default [`Syntax`].
+    ///
+    /// ```no_run
+    /// # use kengine::{Hub, Push};
+    /// #[derive(serde::Serialize, Push)]
+    /// struct Maintenance {
+    ///     minutes: u32,
+    /// }
+    ///
+    /// # async fn announce() -> kengine::Result<()> {
+    /// let hub = Hub::connect("redis://10.0.0.2/").await?;
+    /// hub.all().send(&Maintenance { minutes: 5 })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `redis` when the URL is none, `unavailable` when Redis cannot be reached. Once connected, the hub connects again
+    /// by itself; meanwhile sends fail with [`SendError::Unavailable`].
+    #[cfg(feature = "redis")]
+    pub async fn connect(redis: impl Into<crate::Redis>) -> crate::Result<Self> {
+        // Where users are is for the nodes to know: what is for one is told to all.
+        let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], &Outside(redis.into()), None)?;
+        node.cluster.begin();
+        if !node.cluster.reached().await {
+            return Err(crate::Error::new("unavailable", "Redis cannot be reached"));
+        }
+        Ok(Self::new(node))
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {

@@ -138,6 +138,14 @@ impl Bus {
         (bus, outgoing)
     }
 
+    /// Waits until it is known whether the bus can be reached.
+    pub(super) async fn begun(&self) -> bool {
+        let mut changes = self.settled.subscribe();
+        // Fails only when the sender is gone, which is this bus's.
+        while self.is(State::Beginning) && changes.changed().await.is_ok() {}
+        self.is(State::Up)
+    }
+
     pub(super) fn reaches(&self, to: Address<'_>) -> bool {
         let Address::Room(room) = to else { return true };
         self.rooms().get(room).is_none_or(|link| link.is_unsure() || !link.peers.is_empty())

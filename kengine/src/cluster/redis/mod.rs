@@ -155,10 +155,27 @@ fn reachable(address: &str) -> bool {
 
 impl Enter for Redis {
     fn enter(&self, node: &Weak<Node>, boot: u64, listens: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
+        Ok(Arc::new(self.place(node, boot, &self.address(listens)?)?))
+    }
+}
+
+/// The cluster, as a program that is no node of it enters it: on the bus, and not in the directory.
+#[derive(Debug)]
+pub(crate) struct Outside(pub(crate) Redis);
+
+impl Enter for Outside {
+    fn enter(&self, node: &Weak<Node>, boot: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
+        let entered = self.0.place(node, boot, "")?;
+        Ok(Arc::new(Entered { is_node: false, ..entered }))
+    }
+}
+
+impl Redis {
+    fn place(&self, node: &Weak<Node>, boot: u64, address: &str) -> Result<Entered> {
         let (bus, outgoing) = Bus::new();
         let place = Place {
             client: self.client()?,
-            keys: Keys::new(&self.prefix, &self.address(listens)?),
+            keys: Keys::new(&self.prefix, address),
             prefix: self.prefix.clone(),
             boot: format!("{boot:016x}"),
             lease: self.lease,
@@ -174,11 +191,12 @@ impl Enter for Redis {
             leaving: AtomicBool::new(false),
             bus,
         };
-        Ok(Arc::new(Entered {
+        Ok(Entered {
             place: Arc::new(place),
+            is_node: true,
             outgoing: Mutex::new(Some(outgoing)),
             tasks: Mutex::new(JoinSet::new()),
-        }))
+        })
     }
 }
 
@@ -292,6 +310,8 @@ impl Place {
 /// A node's handle on it.
 struct Entered {
     place: Arc<Place>,
+    /// Whether it is in the directory.
+    is_node: bool,
     outgoing: Mutex<Option<mpsc::Receiver<Letter>>>,
     /// What keeps the place; ended when this is dropped.
     tasks: Mutex<JoinSet<()>>,
@@ -308,7 +328,9 @@ impl Cluster for Entered {
         let outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(outgoing) = outgoing else { return };
         let mut tasks = self.tasks();
-        tasks.spawn(directory::keep(Arc::clone(&self.place)));
+        if self.is_node {
+            tasks.spawn(directory::keep(Arc::clone(&self.place)));
+        }
         let place = Arc::clone(&self.place);
         tasks.spawn(async move { bus::run(&place, outgoing).await });
     }
@@ -345,6 +367,10 @@ impl Cluster for Entered {
 
     fn status(&self) -> Status {
         self.place.status()
+    }
+
+    fn reached(&self) -> Later<'_, bool> {
+        Box::pin(self.place.bus.begun())
     }
 
     fn reaches(&self, to: Address<'_>) -> bool {
