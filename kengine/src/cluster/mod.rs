@@ -55,6 +55,7 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     }
 
     /// Waits until it is known whether the other nodes can be reached.
+    #[cfg(feature = "redis")]
     fn reached(&self) -> Later<'_, bool> {
         Box::pin(std::future::ready(true))
     }
