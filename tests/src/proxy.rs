@@ -30,6 +30,8 @@ pub enum Network {
     Slow(Duration),
     /// Nothing arrives, either way, and nobody is told; new connections are made, and as silent.
     Stalled,
+    /// What is asked arrives, the answers do not.
+    Mute,
     /// Connections are reset, and new ones, too.
     Refused,
 }
@@ -136,23 +138,24 @@ async fn connection(
     let answer = |_: &[u8]| answered.store(1, Ordering::SeqCst);
     let mut ended = network.clone();
     tokio::select! {
-        () = carry(from_client, to_server, network.clone(), count) => {}
-        () = carry(from_server, to_client, network, answer) => {}
+        () = carry(from_client, to_server, network.clone(), &[Network::Stalled], count) => {}
+        () = carry(from_server, to_client, network, &[Network::Stalled, Network::Mute], answer) => {}
         _ = ended.wait_for(|(network, resets)| *network == Network::Refused || *resets > begun) => {}
     }
 }
 
-/// Carries what comes one way.
+/// Carries what comes one way, but in a network that holds it up.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut network: watch::Receiver<(Network, u64)>,
+    held_up_by: &[Network],
     mut passed: impl FnMut(&[u8]),
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
-        if network.wait_for(|(network, _)| *network != Network::Stalled).await.is_err() {
+        if network.wait_for(|(network, _)| !held_up_by.contains(network)).await.is_err() {
             return;
         }
         let now = network.borrow().0;

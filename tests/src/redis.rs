@@ -129,6 +129,19 @@ impl Directory {
         self.redis.hget(key, field).await.expect("a hash")
     }
 
+    /// Waits until a node has been heard of so many times more.
+    pub async fn heard_of(&mut self, address: impl ToString, times: usize) {
+        let address = address.to_string();
+        for _ in 0..=times {
+            let before = self.lease(&address).await;
+            until("a beat", async || (self.lease(&address).await != before).then_some(())).await;
+        }
+    }
+
+    async fn lease(&mut self, address: &str) -> Option<i64> {
+        self.redis.hget("{kengine}:lease", address).await.expect("a hash")
+    }
+
     /// Where a user is.
     pub async fn user(&mut self, uid: &str) -> Option<String> {
         self.redis.hget(format!("kengine:user:{uid}"), "address").await.expect("a hash")

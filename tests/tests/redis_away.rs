@@ -226,6 +226,30 @@ async fn nobody_is_taken_for_dead_because_redis_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_later_than_another_is_not_taken_for_dead() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let proxies = [Proxy::start(redis.port()).await, Proxy::start(redis.port()).await];
+    let mut servers = Vec::new();
+    for proxy in &proxies {
+        let server = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
+        directory.count_is(server.address(), Some(0)).await;
+        servers.push(server);
+    }
+    let started = directory.node(servers[1].address(), "started").await;
+    proxies.iter().for_each(|proxy| proxy.set(Network::Stalled));
+    sleep(2 * LEASE).await;
+    proxies[0].set(Network::Good);
+    directory.heard_of(servers[0].address(), 1).await;
+    proxies[1].set(Network::Good);
+    directory.heard_of(servers[1].address(), 3).await;
+    assert_eq!(directory.node(servers[1].address(), "started").await, started, "it was reaped");
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_emptied_again_and_again_while_players_come_and_go() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
