@@ -88,7 +88,11 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Starts the program `node` of these tests (`env!("CARGO_BIN_EXE_node")`), and waits until it listens.
     pub async fn start(program: &str, address: SocketAddr, redis: &str, lease: Duration) -> Self {
-        let mut command = Command::new(Path::new(program));
+        Self::start_from(Command::new(Path::new(program)), address, redis, lease).await
+    }
+
+    /// The same from a command that is set up already.
+    pub async fn start_from(mut command: Command, address: SocketAddr, redis: &str, lease: Duration) -> Self {
         command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
         let child = command.stdout(Stdio::null()).spawn().expect("it starts");
         let mut node = Self { address, child };

@@ -70,7 +70,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A server at this URL: `redis://user:password@host:port/database`.
+    /// A server at this URL: `redis://user:password@host:port/database`, or `rediss://…` under TLS (feature `tls`), by
+    /// the certificates that the system trusts (`SSL_CERT_FILE` names others).
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), advertise: None, prefix: PREFIX.to_owned(), lease: LEASE }
     }
@@ -119,8 +120,15 @@ impl fmt::Debug for Redis {
 
 impl Redis {
     fn client(&self) -> Result<Client> {
+        #[cfg(feature = "tls")]
+        // Fails if the program has chosen a provider itself, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Client::open(&*self.url).map_err(|error| {
-            let words = "the URL of Redis is none: write `redis://host:port/`, or `rediss://` for TLS";
+            let words = if self.url.starts_with("rediss://") && !cfg!(feature = "tls") {
+                "`rediss://`, Redis under TLS, takes the feature `tls` of kengine"
+            } else {
+                "the URL of Redis is none: write `redis://host:port/`, or `rediss://` for TLS"
+            };
             Error::new("redis", words).with_source(error)
         })
     }
