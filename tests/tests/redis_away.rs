@@ -237,7 +237,9 @@ async fn a_node_that_comes_back_later_than_another_is_not_taken_for_dead() {
         servers.push(server);
     }
     let started = directory.node(servers[1].address(), "started").await;
-    proxies.iter().for_each(|proxy| proxy.set(Network::Stalled));
+    for proxy in &proxies {
+        proxy.set(Network::Stalled);
+    }
     sleep(2 * LEASE).await;
     proxies[0].set(Network::Good);
     directory.heard_of(servers[0].address(), 1).await;
