@@ -19,7 +19,7 @@ use crate::{
     Close, Connection, ConnectionId, Duplicates, Result, Session, Syntax, Uid,
     cluster::{Address, Alone, Cluster, Enter, Parcel},
     heartbeat::Heartbeat,
-    hub::{Claim, Recipient, Registry, Users},
+    hub::{Claim, Presence, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
     session::random,
 };
@@ -86,10 +86,13 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the endpoints speak, each once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
+    /// Tells how many messages its endpoints have handled, once they are there.
+    #[cfg(feature = "redis")]
+    pub(crate) messages: std::sync::OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     /// Connections that are known, without handshakes on their way.
     connected: AtomicUsize,
     ids: AtomicU64,
-    presence: Mutex<Presence>,
+    occupancy: Mutex<Occupancy>,
     /// Somebody is at it already, to bring the backlog under its bound.
     relieving: AtomicBool,
     /// Told whenever the last seat is given back.
@@ -99,7 +102,7 @@ pub(crate) struct Node {
 }
 
 #[derive(Default)]
-struct Presence {
+struct Occupancy {
     /// Seats given away: connections, and handshakes on their way to be one.
     seats: usize,
     /// Set for good when the node drains: how every connection is to end, also one that comes late.
@@ -131,10 +134,12 @@ impl Node {
                 Arc::new(Alone)
             }),
             syntaxes,
+            #[cfg(feature = "redis")]
+            messages: std::sync::OnceLock::new(),
             connected: AtomicUsize::new(0),
             limits,
             ids: AtomicU64::new(1),
-            presence: Mutex::default(),
+            occupancy: Mutex::default(),
             relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
@@ -148,24 +153,30 @@ impl Node {
 
     /// A seat for a connection that is about to be, so that the node is never fuller than it may be.
     pub(crate) fn seat(self: &Arc<Self>) -> Result<Seat, Refused> {
-        let mut presence = self.presence();
-        if presence.ending.is_some() {
+        let mut occupancy = self.occupancy();
+        if occupancy.ending.is_some() {
             return Err(Refused::Draining);
         }
-        if presence.seats >= self.limits.connections {
+        if occupancy.seats >= self.limits.connections {
             return Err(Refused::Full);
         }
-        presence.seats += 1;
+        occupancy.seats += 1;
         Ok(Seat { node: Arc::clone(self), one: None })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.presence().ending.is_some()
+        self.occupancy().ending.is_some()
     }
 
     /// How many connections there are, handshakes on their way included.
     pub(crate) fn connections(&self) -> usize {
-        self.presence().seats
+        self.occupancy().seats
+    }
+
+    /// How many messages it has handled.
+    #[cfg(feature = "redis")]
+    pub(crate) fn handled(&self) -> u64 {
+        self.messages.get().map_or(0, |messages| messages())
     }
 
     /// How many connections are known: those of players, as others count them.
@@ -178,7 +189,7 @@ impl Node {
     /// gone: at the latest at the deadline, when handlers that still run are cancelled. Where there are other nodes, the
     /// players come to them one after another.
     pub(crate) async fn drain(&self) {
-        self.presence().ending = Some(Ending::Drain);
+        self.occupancy().ending = Some(Ending::Drain);
         let drained = async {
             if self.cluster.drain().await {
                 self.end_in_turn().await;
@@ -197,7 +208,7 @@ impl Node {
     /// Cuts every connection off, its handler too.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
-        self.presence().ending = Some(Ending::Abandon);
+        self.occupancy().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 
@@ -276,7 +287,12 @@ impl Node {
                 }
             }
             (Parcel::Presence { presence, member }, Address::Room(room)) => {
-                self.registry.announce(room, *presence, member, self);
+                let is_here = !self.registry.announce(room, *presence, member, self);
+                if is_here && *presence == Presence::Left {
+                    // Who has moved from that node to this one has not left: the others are told so.
+                    let joined = Parcel::Presence { presence: Presence::Joined, member: member.clone() };
+                    let _ = self.cluster.publish(to, joined);
+                }
             }
             (Parcel::Kick(close), Address::User(uid)) => _ = self.kick(uid, close),
             (Parcel::Presence { .. } | Parcel::Kick(_), _) => {}
@@ -312,9 +328,9 @@ impl Node {
         }
     }
 
-    fn presence(&self) -> MutexGuard<'_, Presence> {
+    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
         // Nothing between lock and unlock can panic half-way through a change.
-        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -339,7 +355,7 @@ impl Seat {
         self.node.connected.fetch_add(1, Ordering::Relaxed);
         self.node.cluster.changed();
         let claim = self.node.users.claim(Arc::clone(&one), self.node.limits.duplicates);
-        let ending = self.node.presence().ending.clone();
+        let ending = self.node.occupancy().ending.clone();
         if let Some(ending) = ending {
             one.outbox().end(ending);
         }
@@ -368,9 +384,9 @@ impl Drop for Seat {
             self.node.connected.fetch_sub(1, Ordering::Relaxed);
             self.node.cluster.changed();
         }
-        let mut presence = self.node.presence();
-        presence.seats -= 1;
-        if presence.seats == 0 {
+        let mut occupancy = self.node.occupancy();
+        occupancy.seats -= 1;
+        if occupancy.seats == 0 {
             self.node.emptied.notify_waiters();
         }
     }

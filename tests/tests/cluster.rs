@@ -112,6 +112,24 @@ async fn one_connections_number_means_nothing_on_another_node() {
 }
 
 #[tokio::test]
+async fn who_moves_from_node_to_node_is_still_there() {
+    let cluster = Memory::new();
+    let [one, other, third] = [(); 3].map(|()| testing::serve(Server::new(Game).cluster(&cluster)));
+    let mut cy = member(&third, "cy").await;
+    let mut older = member(&one, "ada").await;
+    let _newer = member(&other, "ada").await;
+    assert_eq!(older.closed().await.unwrap().code(), CloseCode::REPLACED);
+    one.emptied().await;
+    // However often it is said who came and went, the last word is that she is here.
+    let mut here = false;
+    for text in heard(&mut cy).await {
+        here = text.starts_with(r#"{"method":"joined""#);
+    }
+    assert!(here);
+    assert_eq!(third.hub().room("lobby").members().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_user_is_reached_wherever_they_are() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut ada = connect(&one, "ada").await;

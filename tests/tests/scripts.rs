@@ -68,7 +68,8 @@ impl Fixture {
 
     async fn beat(&mut self, address: &str, boot: &str, count: &str) -> (i64, Vec<String>) {
         let keys = "counter load lease node reserved";
-        let beaten: Vec<redis::Value> = self.node(BEAT, keys, address, &[boot, count, "60000", "3"]).await;
+        let beaten: Vec<redis::Value> =
+            self.node(BEAT, keys, address, &[boot, count, "60000", "3", "17"]).await;
         let mut beaten = beaten.into_iter();
         let known = redis::from_redis_value(beaten.next().unwrap()).unwrap();
         let now: i64 = redis::from_redis_value(beaten.next().unwrap()).unwrap();
@@ -154,7 +155,8 @@ async fn a_beat_knows_the_own_the_unknown_and_the_taken_over() {
     redis.redis.zadd::<_, _, _, ()>("{k}:reserved:a:1", "live", "+inf").await.unwrap();
     assert_eq!(redis.beat("a:1", "one", "5").await, (1, vec![]));
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), Some(6)));
-    assert_eq!(redis.redis.hget::<_, _, i64>("{k}:node:a:1", "rooms").await.unwrap(), 3);
+    let known: (i64, i64) = redis.redis.hmget("{k}:node:a:1", &["rooms", "messages"]).await.unwrap();
+    assert_eq!(known, (3, 17));
     assert_eq!(redis.beat("a:1", "two", "9").await, (-1, vec![]));
     assert_eq!(redis.count("a:1").await, Some(5), "nor does one that was taken over");
 }

@@ -287,15 +287,16 @@ impl Registry {
         room.announce_abroad(abroad, Presence::Left, member, node);
     }
 
-    /// Tells those who wish to be told of what another node has seen.
-    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member, node: &Node) {
-        if let Some(room) = self.find(name) {
-            let inside = room.read();
-            // One who is here as well neither comes nor goes.
-            if !inside.contains_user(&member.uid) {
-                inside.announce(name, presence, member, node);
-            }
+    /// Tells those who wish to be told of what another node has seen; not of one who is here as well, and neither comes
+    /// nor goes: then it is `false`.
+    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member, node: &Node) -> bool {
+        let Some(room) = self.find(name) else { return true };
+        let inside = room.read();
+        if inside.contains_user(&member.uid) {
+            return false;
         }
+        inside.announce(name, presence, member, node);
+        true
     }
 
     /// Whether somebody is in the room.

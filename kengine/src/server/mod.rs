@@ -4,6 +4,8 @@ mod bound;
 mod signals;
 mod site;
 
+#[cfg(feature = "redis")]
+use std::sync::Weak;
 use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -278,6 +280,18 @@ impl<D: Dispatcher> Server<D> {
             .collect();
         let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins));
         doors.insert(self.path, Arc::clone(&first) as _);
+        #[cfg(feature = "redis")]
+        {
+            // Weak: the endpoints have the node.
+            let doors: Vec<_> = doors.values().map(Arc::downgrade).collect();
+            let handled = move || {
+                let counts =
+                    doors.iter().filter_map(Weak::upgrade).flat_map(|door: Arc<dyn Door>| door.counts());
+                counts.map(|(count, _)| count.requests).sum()
+            };
+            // Only here, and once.
+            let _ = node.messages.set(Box::new(handled));
+        }
         Ok((first, Site { node, doors, pages: self.pages }))
     }
 

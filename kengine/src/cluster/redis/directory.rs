@@ -1,6 +1,6 @@
 //! This node's place in the directory: joined, renewed at every beat, and left.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -110,6 +110,8 @@ struct Link<'p> {
     scripts: Scripts,
     /// Nobody is taken for dead before.
     lenient_until: Instant,
+    /// How many messages had been handled, and when.
+    handled: (Instant, u64),
 }
 
 impl<'p> Link<'p> {
@@ -119,7 +121,8 @@ impl<'p> Link<'p> {
         // A node that was away itself does not know who else was: all get a lease to come back.
         let was_away = contact.heard.is_some();
         let lenient_until = Instant::now() + if was_away { place.lease } else { Duration::ZERO };
-        Ok(Self { place, connection, scripts, lenient_until })
+        let handled = (Instant::now(), place.handled());
+        Ok(Self { place, connection, scripts, lenient_until, handled })
     }
 
     /// Makes the node known; whose uids its connections have is to be told then.
@@ -160,7 +163,8 @@ impl<'p> Link<'p> {
             .arg(boot)
             .arg(self.place.connections())
             .arg(millis(*lease))
-            .arg(self.place.rooms());
+            .arg(self.place.rooms())
+            .arg(self.messages_a_second());
         let sent = Instant::now();
         let beaten: Vec<Value> = call.query_async(&mut self.connection).await?;
         let mut beaten = beaten.into_iter();
@@ -187,6 +191,14 @@ impl<'p> Link<'p> {
             }
         }
         Ok(true)
+    }
+
+    /// How many messages a second have been handled since this was last asked.
+    fn messages_a_second(&mut self) -> u64 {
+        let (now, handled) = (Instant::now(), self.place.handled());
+        let (before, handled_before) = mem::replace(&mut self.handled, (now, handled));
+        let elapsed = u64::try_from((now - before).as_millis()).unwrap_or(u64::MAX).max(1);
+        handled.saturating_sub(handled_before).saturating_mul(1000) / elapsed
     }
 
     async fn reap(&mut self, address: &str) -> RedisResult<()> {

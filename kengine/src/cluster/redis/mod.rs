@@ -259,6 +259,10 @@ impl Place {
         self.node.upgrade().map_or(0, |node| node.registry.len())
     }
 
+    fn handled(&self) -> u64 {
+        self.node.upgrade().map_or(0, |node| node.handled())
+    }
+
     fn capacity(&self) -> usize {
         self.node.upgrade().map_or(0, |node| node.limits.connections)
     }

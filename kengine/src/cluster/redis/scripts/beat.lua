@@ -1,7 +1,7 @@
 -- A node lives: its load in full, its lease anew. Tells whether it may go on (1), is unknown and has to join (0), or
 -- another process has its address (-1); the time, in milliseconds; and the addresses that are to be reaped.
 local counter, load, lease, node, reserved = unpack(KEYS)
-local address, boot, connections, lease_ms, rooms = unpack(ARGV)
+local address, boot, connections, lease_ms, rooms, messages = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases = redis.call('HGETALL', lease)
@@ -28,5 +28,5 @@ redis.call('HSET', lease, address, now + lease_ms)
 redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
 redis.call('SET', counter, connections)
 redis.call('ZADD', load, connections + redis.call('ZCARD', reserved), address)
-redis.call('HSET', node, 'rooms', rooms)
+redis.call('HSET', node, 'rooms', rooms, 'messages', messages)
 return {1, now, unpack(expired)}
