@@ -86,6 +86,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the endpoints speak, each once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
+    /// Sends that the other nodes did not get.
+    pub(crate) unpublished: AtomicU64,
     /// Tells how many messages its endpoints have handled, once they are there.
     #[cfg(feature = "redis")]
     pub(crate) messages: std::sync::OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -134,6 +136,7 @@ impl Node {
                 Arc::new(Alone)
             }),
             syntaxes,
+            unpublished: AtomicU64::new(0),
             #[cfg(feature = "redis")]
             messages: std::sync::OnceLock::new(),
             connected: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use kengine::{CloseCode, Hub, Push};
+use kengine::{CloseCode, Hub, Push, SendError};
 use kengine_tests::{Client, ClientFrame, RawClient, RedisServer, Said, TestServer, Town, until, within};
 use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
@@ -331,7 +331,7 @@ async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
 
 #[tokio::test]
 async fn a_program_that_is_no_node_sends_to_rooms_users_and_everybody() {
-    let redis = RedisServer::start().await;
+    let mut redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let server = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
     directory.count_is(server.address(), Some(0)).await;
@@ -352,5 +352,13 @@ async fn a_program_that_is_no_node_sends_to_rooms_users_and_everybody() {
     // It is no node, and never was.
     assert_eq!(directory.listed().await, [server.address().to_string()]);
     server.stop().await;
+
+    // What others do not get is told to the sender, and counted.
+    assert_eq!(hub.unpublished(), 0);
+    redis.kill();
+    let send = async || hub.all().send(&Said("to nobody".into())).err();
+    let error = until("an outage", send).await;
+    assert!(matches!(error, SendError::Unavailable), "{error}");
+    assert_eq!(hub.unpublished(), 1);
     assert_eq!(Hub::connect("redis://127.0.0.1:1/").await.unwrap_err().code(), "unavailable");
 }

@@ -11,7 +11,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Waker,
 };
 
@@ -228,6 +228,21 @@ impl Hub {
         self.node.backlog.bytes()
     }
 
+    /// How many sends, and kicks, other nodes did not get, because they could not be reached or too much waited for them
+    /// already.
+    pub fn unpublished(&self) -> u64 {
+        self.node.unpublished.load(Ordering::Relaxed)
+    }
+
+    /// Puts something on the bus; whether that worked.
+    fn publish(&self, to: Address<'_>, parcel: Parcel) -> bool {
+        let published = self.node.cluster.publish(to, parcel).is_ok();
+        if !published {
+            self.node.unpublished.fetch_add(1, Ordering::Relaxed);
+        }
+        published
+    }
+
     /// Lets a connection that has ended out of everything.
     pub(crate) fn forget(&self, one: &dyn Recipient) {
         one.outbox().close(&self.node.backlog);
@@ -438,8 +453,8 @@ impl User<'_> {
         let elsewhere = self.may_be_elsewhere() && self.hub.node.cluster.reaches(Address::User(&self.uid));
         let kicked = self.hub.node.kick(&self.uid, &close);
         if elsewhere {
-            let published = self.hub.node.cluster.publish(Address::User(&self.uid), Parcel::Kick(close));
-            if published.is_err() {
+            let published = self.hub.publish(Address::User(&self.uid), Parcel::Kick(close));
+            if !published {
                 tracing::warn!(
                     uid = &*self.uid,
                     "other nodes cannot be reached: a user is kicked from this one alone"
@@ -550,7 +565,7 @@ impl<'s> Sends<'s> {
         if node.cluster.reaches(to)
             && let Some(audience) = audience.abroad()
         {
-            self.unpublished = node.cluster.publish(to, self.broadcast.parcel(audience)).is_err();
+            self.unpublished = !self.hub.publish(to, self.broadcast.parcel(audience));
         }
     }
 
