@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
     process::{Child, ChildStderr, Command},
+    sync::{Mutex, MutexGuard},
     time::{sleep, timeout},
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What it is called by whom.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
+/// One browser at a time: each takes all that a small machine has.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// A browser that ends with its test.
 pub(crate) struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -33,6 +37,7 @@ pub(crate) struct Browser {
     /// Kept open: a program whose output nobody takes would die of it.
     _output: BufReader<ChildStderr>,
     _profile: Profile,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// One of its tabs.
@@ -63,11 +68,18 @@ impl Drop for Profile {
 impl Browser {
     /// Starts one, and waits until it can be driven.
     pub(crate) async fn start() -> Self {
+        let turn = TURN.lock().await;
         let profile = Profile::new();
         let mut child = Command::new(find())
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--disable-dev-shm-usage", "--remote-debugging-port=0"])
+            // A tab that is not in front works on as if it were.
+            .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
+            .args([
+                "--disable-renderer-backgrounding",
+                "--disable-dev-shm-usage",
+                "--remote-debugging-port=0",
+            ])
             .arg(format!("--user-data-dir={}", profile.0.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -89,7 +101,7 @@ impl Browser {
         };
         let url = timeout(PATIENCE, told).await.expect("it says where it listens");
         let (socket, _) = connect_async(url).await.expect("it listens");
-        Self { socket, last_id: 0, _child: child, _output: output, _profile: profile }
+        Self { socket, last_id: 0, _child: child, _output: output, _profile: profile, _turn: turn }
     }
 
     /// Opens a page in a tab of its own.
