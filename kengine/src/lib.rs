@@ -83,6 +83,8 @@ mod endpoint;
 mod envelope;
 mod error;
 mod extract;
+#[cfg(feature = "redis")]
+pub mod gateway;
 mod handshake;
 mod heartbeat;
 mod hooks;

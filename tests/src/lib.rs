@@ -4,7 +4,9 @@
 mod client;
 mod frames;
 mod games;
+mod gateway;
 mod http;
+mod install;
 mod proxy;
 mod raw;
 mod redis;
@@ -17,6 +19,7 @@ pub use crate::{
     client::Client,
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},
+    gateway::{TestGateway, command, new_folder},
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},

@@ -2,7 +2,6 @@
 
 use std::{
     process::{Child, Command, Stdio},
-    sync::OnceLock,
     time::Duration,
 };
 
@@ -10,7 +9,7 @@ use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use crate::{LIMIT, free_address, within};
+use crate::{LIMIT, free_address, install::install, within};
 
 /// A `redis-server` that ends with its test.
 #[derive(Debug)]
@@ -178,7 +177,7 @@ impl Drop for RedisServer {
 }
 
 fn spawn(port: u16, arguments: &[&str]) -> Child {
-    install();
+    install("redis-server", "--version", "redis-server");
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--dir", &std::env::temp_dir().to_string_lossy(), "--loglevel", "warning"])
@@ -186,20 +185,4 @@ fn spawn(port: u16, arguments: &[&str]) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server starts")
-}
-
-/// Installs it where it is missing and can be: once a process.
-fn install() {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    let is_there = || Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
-    INSTALLED.get_or_init(|| {
-        if !is_there() {
-            let install = "apt-get update -qq && apt-get install -y -qq redis-server";
-            let _ = Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
-        }
-        assert!(
-            is_there(),
-            "these tests need redis-server: install Redis, as by `apt-get install redis-server`"
-        );
-    });
 }

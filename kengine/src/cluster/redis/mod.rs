@@ -119,7 +119,12 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    fn client(&self) -> Result<Client> {
+    /// What [`prefix`](Self::prefix) said.
+    pub(crate) fn prefix_of_keys(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(crate) fn client(&self) -> Result<Client> {
         #[cfg(feature = "tls")]
         // Fails if the program has chosen a provider itself, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();

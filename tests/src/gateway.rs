@@ -1,0 +1,95 @@
+//! A gateway of its own for each test: the real nginx, on a free port, with all it writes in a folder that goes with it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use kengine::gateway::Gateway;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{net::TcpStream, time::sleep};
+
+use crate::{free_address, install::install, within};
+
+/// An nginx that ends with its test.
+#[derive(Debug)]
+pub struct TestGateway {
+    address: SocketAddr,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl TestGateway {
+    /// Starts one before the nodes in this Redis, and waits until it listens.
+    pub async fn start(redis: &str) -> Self {
+        Self::start_from(Gateway::new(redis)).await
+    }
+
+    /// Starts one that is set up already, but for where it is.
+    pub async fn start_from(gateway: Gateway) -> Self {
+        let address = free_address();
+        let folder = new_folder();
+        let conf = gateway.listen(address.to_string()).standalone().write(&folder).expect("a folder of ours");
+        let child = command(&conf).args(["-g", "daemon off;"]).spawn().expect("nginx starts");
+        let mut started = Self { address, folder, child };
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                let ended = started.child.try_wait().expect("a process of ours").is_some();
+                assert!(!ended, "nginx ended: {}", started.errors());
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("a gateway that listens", listens).await;
+        started
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process, whose children are the workers.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it noted of requests.
+    pub fn accesses(&self) -> String {
+        fs::read_to_string(self.folder.join("access.log")).expect("a log")
+    }
+
+    /// What it noted of errors.
+    pub fn errors(&self) -> String {
+        fs::read_to_string(self.folder.join("error.log")).expect("a log")
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        // Not killed: its workers would stay.
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A folder of a test's own, which is the test's to remove.
+pub fn new_folder() -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("kengine-gateway-{}-{number}", std::process::id()))
+}
+
+/// nginx with this configuration, installed where it is missing.
+pub fn command(conf: &std::path::Path) -> Command {
+    install("nginx", "-v", "nginx libnginx-mod-http-lua lua-nginx-redis");
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(conf).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
