@@ -171,7 +171,7 @@ impl Gateway {
         }
         let mut conf = Conf(NGINX_CONF.to_owned());
         if let Some((certificate, key)) = &self.tls {
-            conf.put("        listen 80 backlog=4096;\n", "");
+            conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
             conf.put("# Under TLS, instead of the line above; without", "# Without");
             conf.put("# listen 443", "listen 443");
             conf.put(
@@ -274,6 +274,9 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
+    #[cfg(unix)]
+    // One that was there before may be anybody's to read.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     io::Write::write_all(&mut file, text.as_bytes())
 }
 
