@@ -75,7 +75,7 @@ local function connect()
     return redis
   end
   if at.tls then
-    connected, err = redis._sock:sslhandshake(nil, at.host, at.tls ~= "insecure")
+    connected, err = redis._sock:sslhandshake(nil, at.tls, at.verify)
   end
   if connected and at.user then
     connected, err = redis:auth(at.user, at.password)
@@ -92,6 +92,29 @@ local function connect()
   return redis
 end
 
+-- An answer of Redis, or an error.
+local function answered(answer, err)
+  if not answer then
+    error(err or "no answer", 0)
+  end
+  return answer
+end
+
+-- Whether `ask` did it with a connection to Redis, and what it returned, or why not.
+local function with_connection(ask)
+  local redis
+  local done, result = pcall(function()
+    redis = answered(connect())
+    return ask(redis)
+  end)
+  if done then
+    redis:set_keepalive(60000, 1)
+  elseif redis then
+    redis:close()
+  end
+  return done, result
+end
+
 -- Tries Redis while it is away, which is told once. In a timer, where nobody waits for it, and whose lines in the log
 -- hold no request.
 local function watch(premature)
@@ -100,9 +123,10 @@ local function watch(premature)
     if shared:add("told", true) then
       ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): players are spread over the nodes as last seen")
     end
-    local redis = connect()
-    if redis and redis:ping() then
-      redis:set_keepalive(60000, 1)
+    local is_back = with_connection(function(redis)
+      return answered(redis:ping())
+    end)
+    if is_back then
       shared:delete("away")
       shared:delete("told")
       ngx.log(ngx.WARN, "kengine: the directory is back")
@@ -137,30 +161,12 @@ local function with_redis(ask)
     return nil
   end
   began = ngx.now()
-  local redis, err = connect()
-  local done, result
-  if redis then
-    done, result = pcall(ask, redis)
-    if done then
-      redis:set_keepalive(60000, 1)
-    else
-      redis:close()
-      err = result
-    end
-  end
+  local done, result = with_connection(ask)
   if not done then
-    shared:add("away", err or "it failed")
+    shared:add("away", result)
   end
   turn:post()
   return done and result or nil
-end
-
--- What Redis answered, or the end of `ask`.
-local function answered(answer, err)
-  if not answer then
-    error(err, 0)
-  end
-  return answer
 end
 
 local function run(redis, script, ...)

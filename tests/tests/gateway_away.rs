@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::future::join_all;
+use kengine::gateway::Gateway;
 use kengine_tests::{
-    Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade, free_address,
-    until,
+    Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
+    free_address, until,
 };
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -201,4 +202,28 @@ async fn a_user_of_redis_a_password_and_a_database_are_given_from_the_url() {
     let gateway = TestGateway::start(&url).await;
     until("a connection", async || (ask(gateway.address()).await.status == 101).then_some(())).await;
     drop(node);
+}
+
+#[tokio::test]
+async fn redis_may_be_at_a_socket_of_its_machine_or_under_tls() {
+    let certificate = Certificate::new();
+    let [key, cert] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));
+    let (port, socket) = (free_address().port().to_string(), certificate.path("redis.sock"));
+    let mut arguments = vec!["--unixsocket", &socket, "--unixsocketperm", "777"];
+    arguments.extend(["--tls-port", &port, "--tls-key-file", &key, "--tls-cert-file", &cert]);
+    arguments.extend(["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]);
+    let redis = RedisServer::start_with(&arguments).await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let tls = format!("rediss://localhost:{port}/");
+    for (gateway, status) in [
+        (Gateway::new(format!("redis+unix://{socket}")), 101),
+        (Gateway::new(&*tls).authorities(&cert), 101),
+        // One whose certificate is not believed is as good as away.
+        (Gateway::new(&*tls), 503),
+        (Gateway::new(format!("{tls}#insecure")), 101),
+    ] {
+        let gateway = TestGateway::start_from(gateway).await;
+        assert_eq!(ask(gateway.address()).await.status, status, "{gateway:?}: {}", gateway.errors());
+    }
 }

@@ -48,6 +48,7 @@ fn what_nginx_cannot_take_is_told() {
             Gateway::new("redis://db/"),
             "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
         ),
+        (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
         (Gateway::new("nonsense"), "the URL of Redis is none"),
     ] {
         let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
