@@ -93,6 +93,7 @@ mod metrics;
 mod node;
 mod outbox;
 mod policy;
+mod proxies;
 mod push;
 mod refusal;
 mod reply;
