@@ -214,7 +214,7 @@ async fn a_rolling_restart_of_all_nodes_leaves_nobody_and_nothing_behind() {
         node.ended().await;
     }
     assert_eq!(directory.keys().await, [""; 0]);
-    let (came, answered) = (crowd.came.load(Ordering::Relaxed), crowd.answered.load(Ordering::Relaxed));
+    let (visits, answered) = (crowd.came.load(Ordering::Relaxed), crowd.answered.load(Ordering::Relaxed));
     let looks = audit.passed().await;
-    eprintln!("{came} came, {sent_away} were sent away, {answered} requests; {loads:?}; {looks} looks");
+    eprintln!("{visits} came, {sent_away} were sent away, {answered} requests; {loads:?}; {looks} looks");
 }
