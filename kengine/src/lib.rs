@@ -184,6 +184,10 @@ pub mod guide {
     #[doc = include_str!("../docs/nodes.md")]
     pub mod nodes {}
 
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/deploying.md")]
+    pub mod deploying {}
+
     #[doc = include_str!("../docs/game_loop.md")]
     #[doc = "```standalone_crate"]
     #[doc = "mod arena {"]
