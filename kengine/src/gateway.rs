@@ -114,7 +114,7 @@ impl Gateway {
         Self { room_lifetime: lifetime, ..self }
     }
 
-    /// Who resolves names, as nginx writes it (`127.0.0.11`): needed where Redis or the nodes are known by names, since
+    /// Who resolves names, as nginx writes it (`127.0.0.11`, or `10.0.0.1 ipv6=off`): needed where Redis or the nodes are known by names, since
     /// nginx does not ask the system.
     pub fn resolver(self, address: impl Into<String>) -> Self {
         Self { resolver: Some(address.into()), ..self }
@@ -172,8 +172,9 @@ impl Gateway {
     fn conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String> {
         let listen = self.listen.as_deref();
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        let given = [listen, self.resolver.as_deref()].into_iter().flatten();
-        let given = given.chain(tls).chain([folder, &self.authorities]);
+        // More than one word is the resolver's alone.
+        let words = self.resolver.iter().flat_map(|resolver| resolver.split(' '));
+        let given = words.chain(listen).chain(tls).chain([folder, &self.authorities]);
         for value in given {
             if value.contains(|char: char| char.is_control() || " \"'\\;{}$#?".contains(char)) {
                 return Err(Error::new(
