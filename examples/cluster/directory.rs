@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection, pipe};
 
 /// How long Redis may take to answer; then it is away.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(200);
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
 pub(crate) struct Directory {
     client: Client,

@@ -26,12 +26,17 @@ const WIDE: u16 = 110;
 const EVENTS: u16 = 3;
 
 pub(crate) fn draw(frame: &mut Frame<'_>, cluster: &Cluster, marked: &mut TableState) {
-    // The nodes, the names of the columns, a line, and the totals.
+    // The names of the columns, an empty line, and the totals belong to the table, too.
     let lines = u16::try_from(cluster.nodes.len()).unwrap_or(u16::MAX).saturating_add(3);
     let most = frame.area().height.saturating_sub(EVENTS + 4);
-    let rows = [1, 1, lines.min(most), 1].map(Constraint::Length);
-    let [title, warning, nodes, events, keys] =
-        Layout::vertical([rows[0], rows[1], rows[2], Constraint::Fill(1), rows[3]]).areas(frame.area());
+    let [title, warning, table, events, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Length(lines.min(most)),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
 
     let url = format!("http://{}/", cluster.servers.reachable());
     let name = [" kengine ".bold().reversed(), "  ".into(), url.bold()];
@@ -42,11 +47,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, cluster: &Cluster, marked: &mut TableS
     } else if cluster.is_away {
         frame.render_widget(Line::from(" Redis is away: this is as last seen".red()), warning);
     }
-    frame.render_stateful_widget(self::nodes(cluster, nodes.width), nodes, marked);
-    frame.render_widget(self::events(cluster, events.height), events);
-    let keys_of = [("↑↓", "mark"), ("k", "kill"), ("d", "drain"), ("a", "add"), ("q", "drain all, and quit")];
-    let shown = keys_of.map(|(key, does)| [" ".into(), key.bold(), " ".into(), does.dim(), " ".into()]);
-    frame.render_widget(Line::from(shown.concat()), keys);
+    frame.render_stateful_widget(nodes(cluster, table.width), table, marked);
+    frame.render_widget(last_events(cluster, events.height), events);
+    let keys = [("↑↓", "mark"), ("k", "kill"), ("d", "drain"), ("a", "add"), ("q", "drain all, and quit")];
+    let keys = keys.map(|(key, does)| [" ".into(), key.bold(), " ".into(), does.dim(), " ".into()]);
+    frame.render_widget(Line::from(keys.concat()), foot);
 }
 
 fn nodes(cluster: &Cluster, width: u16) -> Table<'_> {
@@ -104,8 +109,8 @@ fn load(node: &Node, width: u16) -> String {
     parts.collect()
 }
 
-/// The last events, as many as there is room for.
-fn events(cluster: &Cluster, height: u16) -> Paragraph<'_> {
+/// As many as there is room for.
+fn last_events(cluster: &Cluster, height: u16) -> Paragraph<'_> {
     let room = usize::from(height).saturating_sub(1);
     let last = cluster.events.len().saturating_sub(room);
     let lines = cluster.events[last..].iter().map(|(at, what)| {

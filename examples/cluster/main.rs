@@ -88,7 +88,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cluster: {error:#}");
+            // Not by `eprintln`, which panics where nobody can read it.
+            let _ = writeln!(std::io::stderr(), "cluster: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,7 @@
 //! In a terminal: a table that is drawn anew, and keys.
 
+use std::thread;
+
 use anyhow::{Context, Result};
 use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use futures_util::StreamExt;
@@ -67,6 +69,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        // After a panic it is so already, and what the panic said stands there.
+        if !thread::panicking() {
+            // Where the terminal is gone, there is nothing to restore.
+            let _ = ratatui::try_restore();
+        }
     }
 }
