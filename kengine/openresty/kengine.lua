@@ -1,7 +1,8 @@
 -- The gateway of a kengine cluster: sends each player to the node that has most room, by the directory in Redis.
 --
 -- For OpenResty, and for nginx with ngx_lua; nginx.conf beside shows all that belongs to it. `setup` is called by
--- `init_by_lua`, `pick` where a request comes in, `again` where the node that was picked did not take it.
+-- `init_by_lua`, `start` by `init_worker_by_lua`, `pick` where a request comes in, `again` where the node that was
+-- picked did not take it.
 local semaphore = require "ngx.semaphore"
 
 local function find_client()
@@ -37,8 +38,8 @@ local LONGEST_UID, LONGEST_ROOM = 128, 64
 local kengine = {}
 local settings
 local scripts = {}
--- What all workers know: the `nodes` that take players, as of when they were `noted`; which of them `failed`; whether
--- Redis is `away`; whose `turns` it is then.
+-- What all workers know: the `nodes` that take players, as of when they were `noted`; which of them `failed`; why Redis
+-- is `away`, and whether that was `told`; whose `turns` it is then.
 local shared = ngx.shared.kengine
 
 -- Reads the settings, and the scripts for Redis.
@@ -74,7 +75,7 @@ local function connect()
     return redis
   end
   if at.tls then
-    connected, err = redis._sock:sslhandshake(nil, at.host, at.tls ~= "insecure")
+    connected, err = redis._sock:sslhandshake(nil, at.tls, at.verify)
   end
   if connected and at.user then
     connected, err = redis:auth(at.user, at.password)
@@ -91,37 +92,63 @@ local function connect()
   return redis
 end
 
--- Tries Redis until it answers. In a timer, where nobody waits for it, and whose lines in the log hold no request.
-local function watch(premature, why)
-  if premature then
-    return
+-- An answer of Redis, or an error.
+local function answered(answer, err)
+  if not answer then
+    error(err or "no answer", 0)
   end
-  ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): players are spread over the nodes as last seen")
-  while not ngx.worker.exiting() do
-    ngx.sleep(TRIED_EVERY)
-    -- A worker that ends here leaves it to the others.
-    shared:set("away", true, 10 * TRIED_EVERY)
-    local redis = connect()
-    if redis and redis:ping() then
-      redis:set_keepalive(60000, 1)
-      shared:delete("away")
-      ngx.log(ngx.WARN, "kengine: the directory is back")
-      return
+  return answer
+end
+
+-- Whether `ask` did it with a connection to Redis, and what it returned, or why not.
+local function with_connection(ask)
+  local redis
+  local done, result = pcall(function()
+    redis = answered(connect())
+    return ask(redis)
+  end)
+  if done then
+    redis:set_keepalive(60000, 1)
+  elseif redis then
+    redis:close()
+  end
+  return done, result
+end
+
+-- Tries Redis while it is away, which is told once. In a timer, where nobody waits for it, and whose lines in the log
+-- hold no request.
+local function watch(premature)
+  local why = shared:get("away")
+  if why and not premature then
+    if shared:add("told", true) then
+      ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): players are spread over the nodes as last seen")
     end
+    local is_back = with_connection(function(redis)
+      return answered(redis:ping())
+    end)
+    if is_back then
+      shared:delete("away")
+      shared:delete("told")
+      ngx.log(ngx.WARN, "kengine: the directory is back")
+    end
+  end
+  if not premature then
+    ngx.timer.at(TRIED_EVERY, watch)
   end
 end
 
-local function is_away(why)
-  if shared:add("away", true, 10 * TRIED_EVERY) then
-    ngx.timer.at(0, watch, why)
+-- Begins a worker's work; one of them watches over Redis for all.
+function kengine.start()
+  if ngx.worker.id() == 0 then
+    ngx.timer.at(0, watch)
   end
 end
 
 -- Whose turn it is to ask Redis, over the one connection that a worker has; and when the one who asks began.
 local turn, began
 
--- Calls `ask` with a connection to Redis, and returns its first two results, or nothing when Redis is away. While one
--- request waits for a Redis that hangs, the others do not.
+-- Calls `ask` with a connection to Redis, and returns its result, or nothing when Redis is away. While one request
+-- waits for a Redis that hangs, the others do not.
 local function with_redis(ask)
   turn = turn or assert(semaphore.new(1))
   while not turn:wait(STALLED_AFTER) do
@@ -134,32 +161,12 @@ local function with_redis(ask)
     return nil
   end
   began = ngx.now()
-  local redis, err = connect()
-  local done, first, second
-  if redis then
-    done, first, second = pcall(ask, redis)
-    if done then
-      redis:set_keepalive(60000, 1)
-    else
-      redis:close()
-      err = first
-    end
-  end
+  local done, result = with_connection(ask)
   if not done then
-    is_away(err)
+    shared:add("away", result)
   end
   turn:post()
-  if done then
-    return first, second
-  end
-end
-
--- What Redis answered, or the end of `ask`.
-local function answered(answer, err)
-  if not answer then
-    error(err, 0)
-  end
-  return answer
+  return done and result or nil
 end
 
 local function run(redis, script, ...)
@@ -215,7 +222,7 @@ local function known()
   return nodes, failed
 end
 
--- Asks the directory for a node.
+-- Asks the directory for a node; nothing when it has none at all.
 local function ask_directory(redis, reservation, tried)
   local keys = "{" .. settings.prefix .. "}:"
   local before = tried[#tried] or ""
@@ -228,7 +235,7 @@ local function ask_directory(redis, reservation, tried)
     local listing = shared:add("noted", true, NOTED_EVERY) and "1" or "0"
     local answer = run(redis, scripts.pick, 2, keys .. "load", keys .. "lease", reservation, RESERVED_FOR, before, user,
       boot, at, listing, unpack(failed))
-    if listing == "1" or answer[1] == "" then
+    if answer[1] and (listing == "1" or answer[1] == "") then
       shared:set("nodes", table.concat(answer, " ", 2))
     end
     before = answer[1]
@@ -239,6 +246,9 @@ local function ask_directory(redis, reservation, tried)
     failed[#failed + 1] = node
   end
   local node = pick(failed)
+  if not node then
+    return nil
+  end
   if node == "" and #failed > #tried then
     -- Better one that failed a moment ago than none.
     node = pick(tried)
@@ -257,25 +267,23 @@ end
 -- The next of the nodes as they were last seen.
 local function next_known(tried)
   local nodes, failed = known()
-  local excluded = {}
-  for _, node in ipairs(failed) do
-    excluded[node] = "failed"
+  local function next_but(excluded)
+    local out, left = {}, {}
+    for _, node in ipairs(excluded) do
+      out[node] = true
+    end
+    for _, node in ipairs(nodes) do
+      if not out[node] then
+        left[#left + 1] = node
+      end
+    end
+    return #left > 0 and left[shared:incr("turns", 1, 0) % #left + 1] or nil
   end
   for _, node in ipairs(tried) do
-    excluded[node] = "tried"
-  end
-  local turns = shared:incr("turns", 1, 0)
-  local last
-  for i = 1, #nodes do
-    local node = nodes[(turns + i) % #nodes + 1]
-    if not excluded[node] then
-      return node
-    elseif excluded[node] == "failed" then
-      last = node
-    end
+    failed[#failed + 1] = node
   end
   -- Better one that failed a moment ago than none.
-  return last or ""
+  return next_but(failed) or next_but(tried) or ""
 end
 
 -- Requests --
@@ -286,7 +294,9 @@ local function answer(status, code, message)
   if status == 503 then
     ngx.header["Retry-After"] = "1"
   end
-  ngx.print('{"error":{"code":"', code, '","message":"', message, '"}}')
+  local body = ('{"error":{"code":"%s","message":"%s"}}'):format(code, message)
+  ngx.header["Content-Length"] = #body
+  ngx.print(body)
   return ngx.exit(ngx.HTTP_OK)
 end
 
@@ -295,9 +305,8 @@ local function is_upgrade()
   local var = ngx.var
   return settings.sockets[var.uri]
     and var.request_method == "GET"
-    and ngx.req.http_version() == 1.1
+    and var.kengine_connection == "upgrade"
     and (var.http_upgrade or ""):lower():find("websocket", 1, true)
-    and (var.http_connection or ""):lower():find("upgrade", 1, true)
     and var.http_sec_websocket_version == "13"
     and #(var.http_sec_websocket_key or "") == 24
 end

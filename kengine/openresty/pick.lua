@@ -5,7 +5,8 @@
 -- KEYS: `{prefix}:load` and `{prefix}:lease`; the keys of single nodes begin alike.
 -- ARGV: the reservation, or nothing where none is to be made, and for how many milliseconds it is; the node where it
 -- was before; the user's node and that node's boot id; the room's node; whether to list the nodes; nodes that failed.
--- Returns the address of the node, or nothing, and behind it those of all that take players.
+-- Returns the address of the node, or nothing, and behind it those of all that take players; and nothing at all when
+-- the directory is empty, as after a loss of Redis' data, until the nodes are back in it.
 local load, lease = unpack(KEYS)
 local reservation, lifetime, before, user, boot, room, listing = unpack(ARGV)
 local prefix = load:sub(1, -#'load' - 1)
@@ -46,6 +47,9 @@ local alive = {}
 if not picked or listing == '1' then
   local least, best = 1, {}
   local leases = redis.call('HGETALL', lease)
+  if #leases == 0 then
+    return {}
+  end
   for i = 1, #leases, 2 do
     local address = leases[i]
     local full = fullness(address, leases[i + 1])

@@ -1,7 +1,8 @@
 -- What the gateway has to know; `kengine::gateway` writes this file for a cluster of yours. Times are in milliseconds.
 return {
   -- The Redis of the cluster: `host` and `port`, or `host = "unix:/run/redis/redis.sock"`; a host's name takes a
-  -- `resolver` in nginx.conf. With `user`, `password`, `database` and `tls = true` where it needs them.
+  -- `resolver` in nginx.conf. With `user`, `password` and `database` where it needs them; under TLS with `tls`, the
+  -- name in its certificate, and `verify = true`.
   redis = { host = "127.0.0.1", port = 6379 },
   -- What the names of the cluster's keys begin with.
   prefix = "kengine",

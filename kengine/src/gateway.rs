@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redis::ConnectionAddr;
+use redis::{ConnectionAddr, ConnectionInfo};
 
 use crate::{Error, Redis, Result};
 
@@ -23,6 +23,8 @@ const CODE: [(&str, &str); 3] = [
 ];
 /// Where the configuration stands, as it is written in [`NGINX_CONF`].
 const FOLDER: &str = "/etc/nginx/kengine";
+/// Where Debian has the certificates that it trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The configuration of a gateway, and its code: written into a folder, from which nginx is run.
 ///
@@ -51,6 +53,7 @@ pub struct Gateway {
     room: String,
     room_lifetime: Duration,
     resolver: Option<String>,
+    authorities: String,
     idle: Duration,
     connections: u32,
     is_standalone: bool,
@@ -70,6 +73,7 @@ impl Gateway {
             room: "room".to_owned(),
             room_lifetime: Duration::from_secs(60 * 60),
             resolver: None,
+            authorities: AUTHORITIES.to_owned(),
             idle: Duration::from_secs(60),
             connections: 8192,
             is_standalone: false,
@@ -116,6 +120,12 @@ impl Gateway {
         Self { resolver: Some(address.into()), ..self }
     }
 
+    /// A file in PEM of the authorities by which Redis under TLS (`rediss://`) is believed: those that Debian trusts unless
+    /// it is said here.
+    pub fn authorities(self, path: impl Into<String>) -> Self {
+        Self { authorities: path.into(), ..self }
+    }
+
     /// The nodes' [idle time](crate::Server::idle_time), 60 s unless it is said here: a tunnel in which nothing moves for
     /// three quarters of it is closed, and so is a node's that does not answer a handshake; nodes ping after a third.
     pub fn idle_time(self, idle: Duration) -> Self {
@@ -144,8 +154,10 @@ impl Gateway {
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
         let made = fs::create_dir_all(&folder).and_then(|()| folder.as_ref().canonicalize());
         let folder = made.map_err(|error| unwritten(folder.as_ref(), error))?;
-        let conf = self.conf(&folder.to_string_lossy())?;
-        let settings = self.settings()?;
+        let client = self.redis.client()?;
+        let redis = client.get_connection_info();
+        let conf = self.conf(&folder.to_string_lossy(), redis)?;
+        let settings = self.settings(redis)?;
         let path = folder.join("nginx.conf");
         for (name, text) in CODE.into_iter().chain([("nginx.conf", &*conf)]) {
             let path = folder.join(name);
@@ -157,10 +169,11 @@ impl Gateway {
     }
 
     /// `nginx.conf`, as it stands in the repository but for what is this gateway's own.
-    fn conf(&self, folder: &str) -> Result<String> {
+    fn conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String> {
         let listen = self.listen.as_deref();
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        let given = [listen, self.resolver.as_deref()].into_iter().flatten().chain(tls).chain([folder]);
+        let given = [listen, self.resolver.as_deref()].into_iter().flatten();
+        let given = given.chain(tls).chain([folder, &self.authorities]);
         for value in given {
             if value.contains(|char: char| char.is_control() || " \"'\\;{}$#?".contains(char)) {
                 return Err(Error::new(
@@ -171,7 +184,7 @@ impl Gateway {
         }
         let mut conf = Conf(NGINX_CONF.to_owned());
         if let Some((certificate, key)) = &self.tls {
-            conf.put("        listen 80 backlog=4096;\n", "");
+            conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
             conf.put("# Under TLS, instead of the line above; without", "# Without");
             conf.put("# listen 443", "listen 443");
             conf.put(
@@ -192,6 +205,10 @@ impl Gateway {
         }
         if let Some(resolver) = &self.resolver {
             conf.put("# resolver 127.0.0.53", &format!("resolver {resolver}"));
+        }
+        if matches!(redis.addr(), ConnectionAddr::TcpTls { .. }) {
+            conf.put("# lua_ssl", "lua_ssl");
+            conf.put(AUTHORITIES, &self.authorities);
         }
         let tunnel = self.idle.as_millis() * 3 / 4;
         conf.put("proxy_read_timeout 45s", &format!("proxy_read_timeout {tunnel}ms"));
@@ -214,16 +231,18 @@ impl Gateway {
     }
 
     /// `settings.lua`, with the comments that it has in the repository.
-    fn settings(&self) -> Result<String> {
-        let client = self.redis.client()?;
-        let redis = client.get_connection_info();
+    fn settings(&self, redis: &ConnectionInfo) -> Result<String> {
         let mut at = match redis.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 format!("host = {}, port = {port}", Lua(self.host(host)?))
             }
+            ConnectionAddr::TcpTls { host, insecure: false, .. } if host.parse::<IpAddr>().is_ok() => {
+                let why = "nginx compares a certificate with a name, not with an address: write `rediss://` with a name";
+                return Err(Error::new("gateway", why));
+            }
             ConnectionAddr::TcpTls { host, port, insecure, .. } => {
-                let tls = if *insecure { "\"insecure\"" } else { "true" };
-                format!("host = {}, port = {port}, tls = {tls}", Lua(self.host(host)?))
+                let (at, name) = (Lua(self.host(host)?), Lua(host));
+                format!("host = {at}, port = {port}, tls = {name}, verify = {}", !insecure)
             }
             ConnectionAddr::Unix(path) => format!("host = {}", Lua(&format!("unix:{}", path.display()))),
             _ => return Err(Error::new("gateway", "nginx cannot reach Redis by such a URL")),
@@ -274,6 +293,9 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
+    #[cfg(unix)]
+    // One that was there before may be anybody's to read.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     io::Write::write_all(&mut file, text.as_bytes())
 }
 
@@ -317,18 +339,26 @@ fn set(paths: &[String]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use redis::IntoConnectionInfo;
+
     use super::*;
+
+    /// Both files of a gateway whose Redis is at this URL.
+    fn files(gateway: &Gateway, folder: &str, redis: &str) -> [String; 2] {
+        let redis = redis.into_connection_info().expect("a URL");
+        [gateway.conf(folder, &redis), gateway.settings(&redis)].map(|file| file.expect("no mistakes"))
+    }
 
     #[test]
     fn everything_that_is_replaced_stands_there() {
-        let gateway = Gateway::new("redis://ada:pa%22ss@db/3")
+        let gateway = Gateway::new("")
             .listen("8443")
             .tls("/tls/chain.pem", "/tls/key.pem")
             .resolver("10.0.0.1")
             .idle_time(Duration::from_secs(8))
             .connections(100)
             .standalone();
-        let conf = gateway.conf("/srv/gate").expect("a configuration");
+        let [conf, settings] = files(&gateway, "/srv/gate", "redis://ada:pa%22ss@db/3");
         assert!(
             !conf.contains(FOLDER) && !conf.contains("/var/log") && !conf.contains("listen 80"),
             "{conf}"
@@ -336,7 +366,6 @@ mod tests {
         for line in ["listen 8443 ssl", "ssl_certificate_key /tls/key.pem", "proxy_read_timeout 6000ms"] {
             assert!(conf.lines().any(|given| given.trim().starts_with(line)), "{line} in {conf}");
         }
-        let settings = gateway.settings().expect("settings");
         let redis =
             r#"redis = { host = "db", port = 6379, user = "ada", password = "pa\"ss", database = 3 },"#;
         assert!(settings.contains(redis), "{settings}");
@@ -344,9 +373,8 @@ mod tests {
 
     #[test]
     fn the_files_as_they_stand_are_those_of_the_defaults() {
-        let gateway = Gateway::new("redis://127.0.0.1/");
-        let conf = gateway.conf(FOLDER).expect("a configuration");
+        let [conf, settings] = files(&Gateway::new(""), FOLDER, "redis://127.0.0.1/");
         assert_eq!(conf.replace("45000ms", "45s"), NGINX_CONF);
-        assert_eq!(gateway.settings().expect("settings"), SETTINGS);
+        assert_eq!(settings, SETTINGS);
     }
 }

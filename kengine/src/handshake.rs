@@ -20,6 +20,7 @@ use crate::{
     endpoint::Endpoint,
     node::{Refused, Seat},
     refusal::Body,
+    reservation::Reservation,
     wakes,
 };
 
@@ -226,13 +227,14 @@ struct Admitted {
 }
 
 fn admit<D>(endpoint: &Endpoint<D>, request: &mut Request<()>) -> Result<Admitted, Refusal> {
+    let reservation = Reservation::of(request.headers(), &endpoint.node);
     check_size(request.headers())?;
     check_upgrade(request)?;
     if !endpoint.origins.admit(request.headers()) {
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;
-    let seat = seat(endpoint)?;
+    let seat = seat(endpoint)?.reserved(reservation);
     // Taken before fastwebsockets would: its own future wraps the socket with a read buffer that is not ours.
     let upgraded = hyper::upgrade::on(&mut *request);
     let (response, _) =

@@ -96,6 +96,7 @@ mod policy;
 mod push;
 mod refusal;
 mod reply;
+mod reservation;
 mod route;
 mod server;
 mod service;

@@ -21,6 +21,7 @@ use crate::{
     heartbeat::Heartbeat,
     hub::{Claim, Presence, Recipient, Registry, Users},
     outbox::{Backlog, Bounds, Ending},
+    reservation::Reservation,
     session::random,
 };
 
@@ -164,7 +165,7 @@ impl Node {
             return Err(Refused::Full);
         }
         occupancy.seats += 1;
-        Ok(Seat { node: Arc::clone(self), one: None })
+        Ok(Seat { place: Place { node: Arc::clone(self), one: None }, reservation: None })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -343,42 +344,59 @@ impl fmt::Debug for Node {
     }
 }
 
-/// A connection's place in its node; given back when dropped.
+/// A place in the node for a connection that is about to be.
 pub(crate) struct Seat {
-    node: Arc<Node>,
-    one: Option<Arc<dyn Recipient>>,
+    place: Place,
+    /// What a gateway has reserved for it; not the place's own, since an idle player has no more use for it.
+    reservation: Option<Reservation>,
 }
 
 impl Seat {
+    /// The same for somebody whom a gateway may have sent here.
+    pub(crate) fn reserved(self, reservation: Option<Reservation>) -> Self {
+        Self { reservation, ..self }
+    }
+
     /// Makes the connection known to the node, under its uid; whether that is its own to have. One that comes while
     /// the node drains is told so at once.
-    pub(crate) fn take<S: Session>(&mut self, connection: &Connection<S>) -> bool {
+    pub(crate) fn take<S: Session>(self, connection: &Connection<S>) -> (Place, bool) {
+        let Self { mut place, reservation } = self;
         let one = connection.to_recipient();
-        self.one = Some(Arc::clone(&one));
-        self.node.connected.fetch_add(1, Ordering::Relaxed);
-        self.node.cluster.changed();
-        let claim = self.node.users.claim(Arc::clone(&one), self.node.limits.duplicates);
-        let ending = self.node.occupancy().ending.clone();
+        place.one = Some(Arc::clone(&one));
+        let node = &place.node;
+        node.connected.fetch_add(1, Ordering::Relaxed);
+        node.cluster.changed();
+        // Not before: who is neither reserved nor counted would have others sent to the same place.
+        drop(reservation);
+        let claim = node.users.claim(Arc::clone(&one), node.limits.duplicates);
+        let ending = node.occupancy().ending.clone();
         if let Some(ending) = ending {
             one.outbox().end(ending);
         }
-        let duplicates = self.node.limits.duplicates;
-        match claim {
+        let duplicates = node.limits.duplicates;
+        let is_own = match claim {
             Claim::Granted { replaced, order } => {
                 for older in replaced {
                     older.outbox().end(Ending::Close(Duplicates::Replace.close()));
                 }
                 if duplicates != Duplicates::Allow {
-                    self.node.cluster.claim(one.uid(), one.id(), order, duplicates);
+                    node.cluster.claim(one.uid(), one.id(), order, duplicates);
                 }
                 true
             }
             Claim::Refused => false,
-        }
+        };
+        (place, is_own)
     }
 }
 
-impl Drop for Seat {
+/// A connection's place in its node; given back when dropped.
+pub(crate) struct Place {
+    node: Arc<Node>,
+    one: Option<Arc<dyn Recipient>>,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         // However the connection's task ended, a panic of ours included, nothing is queued for it any more.
         if let Some(one) = &self.one {

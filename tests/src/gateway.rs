@@ -3,9 +3,8 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -13,7 +12,7 @@ use kengine::gateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{free_address, install::install, within};
+use crate::{free_address, install::install, new_folder, within};
 
 /// An nginx that ends with its test.
 #[derive(Debug)]
@@ -34,7 +33,12 @@ impl TestGateway {
         let address = free_address();
         let folder = new_folder();
         let conf = gateway.listen(address.to_string()).standalone().write(&folder).expect("a folder of ours");
-        let child = command(&conf).args(["-g", "daemon off;"]).spawn().expect("nginx starts");
+        let child = nginx(&conf)
+            .args(["-g", "daemon off;"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx starts");
         let mut started = Self { address, folder, child };
         let listens = async {
             while TcpStream::connect(address).await.is_err() {
@@ -79,17 +83,18 @@ impl Drop for TestGateway {
     }
 }
 
-/// A folder of a test's own, which is the test's to remove.
-pub fn new_folder() -> PathBuf {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("kengine-gateway-{}-{number}", std::process::id()))
-}
-
 /// nginx with this configuration, installed where it is missing.
-pub fn command(conf: &std::path::Path) -> Command {
+pub fn nginx(conf: &Path) -> Command {
     install("nginx", "-v", "nginx libnginx-mod-http-lua lua-nginx-redis");
     let mut command = Command::new("nginx");
-    command.arg("-c").arg(conf).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg("-c").arg(conf);
+    command
+}
+
+/// The lint of Lua, likewise.
+pub fn luacheck() -> Command {
+    install("luacheck", "--version", "lua-check");
+    let mut command = Command::new("luacheck");
+    command.arg("--no-config");
     command
 }

@@ -134,7 +134,7 @@ impl HttpClient {
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     method: &'static str,
-    path: &'static str,
+    path: String,
     version: &'static str,
     fields: Vec<(String, String)>,
 }
@@ -155,7 +155,7 @@ impl Upgrade {
             ("Sec-WebSocket-Version", "13"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { method: "GET", path: "/ws", version: "HTTP/1.1", fields: fields.into() }
+        Self { method: "GET", path: "/ws".to_owned(), version: "HTTP/1.1", fields: fields.into() }
     }
 
     /// With another method.
@@ -167,8 +167,8 @@ impl Upgrade {
 
     /// With another path.
     #[must_use]
-    pub fn path(mut self, path: &'static str) -> Self {
-        self.path = path;
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
         self
     }
 

@@ -1,7 +1,9 @@
 //! What the tests share: a server to test, clients that are not ours, and tables of cases.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it stands on")]
 
+mod certificate;
 mod client;
+mod folder;
 mod frames;
 mod games;
 mod gateway;
@@ -16,10 +18,12 @@ mod table;
 mod town;
 
 pub use crate::{
+    certificate::Certificate,
     client::Client,
+    folder::new_folder,
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},
-    gateway::{TestGateway, command, new_folder},
+    gateway::{TestGateway, luacheck, nginx},
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},

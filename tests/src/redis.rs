@@ -122,6 +122,11 @@ impl Directory {
         until("a count", async || (self.count(address.to_string()).await == count).then_some(())).await;
     }
 
+    /// The load of a node: its connections, and the seats that are reserved.
+    pub async fn load(&mut self, address: impl ToString) -> Option<usize> {
+        self.redis.zscore("{kengine}:load", address.to_string()).await.expect("a sorted set")
+    }
+
     /// A field of a node's hash.
     pub async fn node(&mut self, address: impl ToString, field: &str) -> Option<String> {
         let key = format!("{{kengine}}:node:{}", address.to_string());
@@ -135,6 +140,19 @@ impl Directory {
             let before = self.lease(&address).await;
             until("a beat", async || (self.lease(&address).await != before).then_some(())).await;
         }
+    }
+
+    /// Waits until the lease of a node runs, or has run out.
+    pub async fn lives(&mut self, address: impl ToString, lives: bool) {
+        let address = address.to_string();
+        until("a lease", async || {
+            let time = redis::cmd("TIME").query_async(&mut self.redis).await;
+            let (seconds, micros): (i64, i64) = time.expect("a clock");
+            let now = seconds * 1000 + micros / 1000;
+            let expiry = self.lease(&address).await;
+            (expiry.is_some_and(|expiry| expiry > now) == lives).then_some(())
+        })
+        .await;
     }
 
     async fn lease(&mut self, address: &str) -> Option<i64> {

@@ -1,10 +1,119 @@
 //! Players come through the gateway, nginx, to the node that has most room.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use kengine_tests::{Client, RedisServer, TestGateway, TestServer, Town};
+use kengine_tests::{Client, RawClient, RedisServer, Said, TestGateway, TestServer, Town, Upgrade, until};
+use tokio::{task::JoinSet, time::interval};
 
 const LEASE: Duration = Duration::from_secs(6);
+/// In which connects of a given rate are begun together.
+const TURN: Duration = Duration::from_millis(5);
+
+/// Nodes that take so many players each.
+async fn nodes(redis: &RedisServer, capacities: &[usize]) -> Vec<TestServer> {
+    let mut nodes = Vec::new();
+    for capacity in capacities {
+        let node = TestServer::start(Town::node(&redis.url(), LEASE).connections(*capacity)).await;
+        redis.directory().await.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    nodes
+}
+
+/// Connects so many players, so many a second or all at once.
+async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<RawClient> {
+    let mut connecting = JoinSet::new();
+    let mut turn = interval(TURN);
+    for number in 0..count {
+        if rate.is_some_and(|rate| number % (rate * TURN.as_millis() as usize / 1000) == 0) {
+            turn.tick().await;
+        }
+        connecting.spawn(async move { Upgrade::new(address).open(address).await });
+    }
+    connecting.join_all().await
+}
+
+/// How many players each node has, once all are counted.
+async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<usize> {
+    let mut directory = redis.directory().await;
+    until("everybody to be counted", async || {
+        let mut counts = Vec::new();
+        for node in nodes {
+            counts.push(directory.count(node.address()).await?);
+        }
+        (counts.iter().sum::<usize>() == all).then_some(counts)
+    })
+    .await
+}
+
+/// Whether no node has more than a twentieth more than another, for its share.
+fn is_even(counts: &[usize], shares: &[usize]) -> bool {
+    let each = || counts.iter().zip(shares).map(|(count, share)| (count * 1000).div_ceil(*share));
+    let (least, most) = (each().min().unwrap_or(0), each().max().unwrap_or(0));
+    least > 0 && most * 100 <= least * 105
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_filled_evenly_at_a_thousand_connects_a_second() {
+    let redis = RedisServer::start().await;
+    let nodes = nodes(&redis, &[10_000; 4]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let players = connect(gateway.address(), 2000, Some(1000)).await;
+    let counts = counts(&redis, &nodes, players.len()).await;
+    assert!(is_even(&counts, &[1; 4]), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_filled_evenly_by_a_burst() {
+    let redis = RedisServer::start().await;
+    let nodes = nodes(&redis, &[10_000; 4]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let players = connect(gateway.address(), 800, None).await;
+    let counts = counts(&redis, &nodes, players.len()).await;
+    assert!(is_even(&counts, &[1; 4]), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_filled_by_their_capacity() {
+    let redis = RedisServer::start().await;
+    let nodes = nodes(&redis, &[500, 1000, 500, 1000]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let players = connect(gateway.address(), 1200, Some(1000)).await;
+    let counts = counts(&redis, &nodes, players.len()).await;
+    assert!(is_even(&counts, &[1, 2, 1, 2]), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_filled_to_the_last_seat_and_no_further() {
+    let redis = RedisServer::start().await;
+    let nodes = nodes(&redis, &[30, 60]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let players = connect(gateway.address(), 90, None).await;
+    assert_eq!(counts(&redis, &nodes, players.len()).await, [30, 60]);
+    let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_node"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_worker_has_one_connection_to_redis() {
+    let redis = RedisServer::start().await;
+    let _nodes = nodes(&redis, &[10_000; 2]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let mut watcher = redis.connection().await;
+    let mut made = async || {
+        let stats: String =
+            redis::cmd("INFO").arg("stats").query_async(&mut watcher).await.expect("statistics");
+        let made = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        made.and_then(|made| made.trim().parse::<usize>().ok()).expect("a number")
+    };
+    let before = made().await;
+    for _ in 0..8 {
+        drop(connect(gateway.address(), 500, None).await);
+    }
+    let workers = std::thread::available_parallelism().expect("cores").get();
+    let connections = made().await - before;
+    assert!((1..=workers).contains(&connections), "{connections} connections of {workers} workers");
+}
 
 #[tokio::test]
 async fn a_player_comes_through_to_a_node() {
@@ -16,4 +125,23 @@ async fn a_player_comes_through_to_a_node() {
     assert_eq!(client.ask(r#"{"method":"who","message":"nowhere","id":1}"#).await, "1: []");
     assert_eq!(node.hub().connections(), 1);
     assert_eq!(gateway.errors(), "");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_noticed_behind_the_gateway() {
+    let redis = RedisServer::start().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let idle = Upgrade::new(gateway.address()).path("/ws?uid=ada").open(gateway.address()).await;
+    until("a connection", async || (node.hub().connections() == 1).then_some(())).await;
+    let said = Said("x".repeat(4096));
+    let mut sent = 0;
+    while matches!(node.hub().user("ada").send(&said), Ok(1)) {
+        sent += said.0.len();
+        // The node's other tasks have their turn: what can be written, is.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(sent < 2 * 1024 * 1024, "{sent} bytes were hidden from the node");
+    drop(idle);
 }

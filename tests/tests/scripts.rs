@@ -157,8 +157,11 @@ async fn a_beat_knows_the_own_the_unknown_and_the_taken_over() {
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), Some(6)));
     let known: (i64, i64) = redis.redis.hmget("{k}:node:a:1", &["rooms", "messages"]).await.unwrap();
     assert_eq!(known, (3, 17));
+    let redeeming = ["one", "6", "60000", "3", "17", "live", "unknown"];
+    let _: Vec<redis::Value> = redis.node(BEAT, "counter load lease node reserved", "a:1", &redeeming).await;
+    assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(6), Some(6)));
     assert_eq!(redis.beat("a:1", "two", "9").await, (-1, vec![]));
-    assert_eq!(redis.count("a:1").await, Some(5), "nor does one that was taken over");
+    assert_eq!(redis.count("a:1").await, Some(6), "nor does one that was taken over");
 }
 
 #[tokio::test]
@@ -216,6 +219,7 @@ async fn a_load_is_told_by_the_process_that_has_the_address() {
     redis.redis.zadd::<_, _, _, ()>("{k}:reserved:a:1", "other", "+inf").await.unwrap();
     assert_eq!(redis.node::<i64>(LOAD, keys, "a:1", &["one", "4"]).await, 1);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(4), Some(6)));
+    redis.redis.zadd::<_, _, _, ()>("{k}:reserved:a:1", "expired", 1).await.unwrap();
     assert_eq!(redis.node::<i64>(LOAD, keys, "a:1", &["one", "5", "seat"]).await, 1);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), Some(6)));
     assert_eq!(redis.node::<i64>(LOAD, keys, "a:1", &["two", "9"]).await, 0);

@@ -28,6 +28,7 @@ use crate::{
     hub::{Audience, Presence},
     node::Node,
     outbox::Key,
+    reservation::ReservationId,
 };
 
 /// A node's handle on its cluster: directory and bus in one.
@@ -37,6 +38,10 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
 
     /// It has more or fewer connections than before.
     fn changed(&self) {}
+
+    /// A handshake is over for which a gateway had reserved a seat: that counts no more. Its connection is known by now,
+    /// if it became one.
+    fn redeem(&self, _: ReservationId) {}
 
     /// It takes no more players: waits until none are sent to it, though not for long. Whether there may be other nodes,
     /// over which its players are to spread.

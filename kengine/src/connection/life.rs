@@ -20,7 +20,7 @@ use crate::{
     Answer, Close, CloseCode, Dispatcher, Error, Frame,
     contained::{contained, poll_contained},
     endpoint::Endpoint,
-    node::Seat,
+    node::{Place, Seat},
     outbox::BATCH,
     wakes,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Life<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     link: Link,
-    seat: Seat,
+    place: Place,
     /// Whether `#[open]` was run, which `#[close]` answers: not for one whose uid another connection keeps.
     is_greeted: bool,
 }
@@ -44,13 +44,13 @@ impl<D: Dispatcher> Life<D> {
         endpoint: Arc<Endpoint<D>>,
         connection: Connection<D::Session>,
         stream: Stream,
-        mut seat: Seat,
+        seat: Seat,
         mut first: Vec<u8>,
     ) -> Box<Self> {
         tracing::debug!(connection = %connection.id(), "open");
-        let is_greeted = seat.take(&connection);
+        let (place, is_greeted) = seat.take(&connection);
         let link = Link::new(stream, Arc::clone(&endpoint.node));
-        let mut life = Box::new(Self { endpoint, connection, link, seat, is_greeted });
+        let mut life = Box::new(Self { endpoint, connection, link, place, is_greeted });
         let mut first = &mut first[..];
         if is_greeted {
             life.greet(&mut first).await;
@@ -102,7 +102,7 @@ impl<D: Dispatcher> Life<D> {
 
     /// Runs `#[close]`, when the socket is closed.
     async fn see_off(self: Box<Self>) {
-        let Self { endpoint, connection, link, seat, is_greeted } = *self;
+        let Self { endpoint, connection, link, place, is_greeted } = *self;
         let reason = link.into_reason();
         if !is_greeted {
             return;
@@ -130,7 +130,7 @@ impl<D: Dispatcher> Life<D> {
             failure.trace("a connection was not seen off");
         }
         tracing::debug!(connection = %connection.id(), %reason, "closed");
-        drop(seat);
+        drop(place);
     }
 
     /// Waits for bytes to handle: a workspace that holds them, and how many they are. `None` at the end.

@@ -17,7 +17,7 @@ use crate::{Duplicates, cluster::Status};
 
 /// How long changes of the load are gathered: at most 40 round trips a second, and seen well within 100 ms.
 const GATHERED: Duration = Duration::from_millis(25);
-/// How many claims go in one round trip.
+/// How many claims go in one round trip, and how many reservations; Lua unpacks no more than 8,000 arguments.
 const BATCH: usize = 1000;
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
@@ -159,12 +159,14 @@ impl<'p> Link<'p> {
         }
         let own = [&*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Beat, &own);
+        let (connections, redeemed) = self.load();
         call.arg(&keys.address)
             .arg(boot)
-            .arg(self.place.connections())
+            .arg(connections)
             .arg(millis(*lease))
             .arg(self.place.rooms())
-            .arg(self.messages_a_second());
+            .arg(self.messages_a_second())
+            .arg(redeemed);
         let sent = Instant::now();
         let beaten: Vec<Value> = call.query_async(&mut self.connection).await?;
         let mut beaten = beaten.into_iter();
@@ -216,7 +218,20 @@ impl<'p> Link<'p> {
         Ok(())
     }
 
-    /// Tells the load, and what became of claims, in one round trip; the rest, where they are many, has its turn later.
+    /// How many connections there are, and the reservations by which they came: told together, so that nobody counts
+    /// twice, but for one who is counted between the two, until the next time. The other way round, and that one would
+    /// not count at all.
+    fn load(&self) -> (usize, Vec<String>) {
+        let mut redeemed = self.place.redeemed();
+        let told = redeemed.take(BATCH);
+        if !redeemed.is_empty() {
+            self.place.changed.notify_one();
+        }
+        (self.place.connections(), told)
+    }
+
+    /// Tells the load, and what became of reservations and claims, in one round trip; the rest, where they are many, has
+    /// its turn later.
     async fn tell(&mut self) -> RedisResult<()> {
         let changes = self.place.claims().take(BATCH);
         let sent = self.send(&changes).await;
@@ -234,7 +249,8 @@ impl<'p> Link<'p> {
         let mut pipeline = Pipeline::with_capacity(changes.len() + 1);
         let own = [&*keys.address, &keys.load, &keys.node, &keys.reserved];
         let mut load = self.scripts.call(Script::Load, &own);
-        load.arg(&keys.address).arg(boot).arg(self.place.connections());
+        let (connections, redeemed) = self.load();
+        load.arg(&keys.address).arg(boot).arg(connections).arg(redeemed);
         pipeline.add_command(load);
         for Change { uid, claim } in changes {
             let key = keys::user(prefix, uid.as_str());

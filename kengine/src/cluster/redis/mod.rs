@@ -5,6 +5,7 @@ mod claims;
 mod directory;
 mod keys;
 mod message;
+mod redeemed;
 mod scripts;
 
 use std::{
@@ -31,9 +32,10 @@ use self::{
     bus::{Bus, Letter},
     claims::Claims,
     keys::Keys,
+    redeemed::Redeemed,
 };
 use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Status, Unavailable};
-use crate::{ConnectionId, Duplicates, Error, Result, Uid, node::Node};
+use crate::{ConnectionId, Duplicates, Error, Result, Uid, node::Node, reservation::ReservationId};
 
 /// How long a connection may take to be made, and a command to be answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
@@ -195,6 +197,7 @@ impl Redis {
             node: node.clone(),
             status: AtomicU8::new(Status::Joining as u8),
             claims: Mutex::default(),
+            redeemed: Mutex::default(),
             begun: Instant::now(),
             clock: AtomicI64::new(0),
             changed: Notify::new(),
@@ -228,10 +231,11 @@ struct Place {
     node: Weak<Node>,
     status: AtomicU8,
     claims: Mutex<Claims>,
+    redeemed: Mutex<Redeemed>,
     begun: Instant,
     /// What the directory's clock said then, in milliseconds.
     clock: AtomicI64,
-    /// The load has changed, or a claim.
+    /// The load has changed, or a claim, or a reservation was redeemed.
     changed: Notify,
     drain: Notify,
     /// Whether gateways choose this node no more.
@@ -301,6 +305,11 @@ impl Place {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn redeemed(&self) -> MutexGuard<'_, Redeemed> {
+        // Likewise.
+        self.redeemed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes what the directory's clock said when it answered, after so long: by it claims of different nodes are
     /// compared. An answer that took long tells little, and the first is better than none.
     fn set_clock(&self, now: i64, took: Duration) {
@@ -354,6 +363,11 @@ impl Cluster for Entered {
 
     fn changed(&self) {
         self.place.changed.notify_one();
+    }
+
+    fn redeem(&self, reservation: ReservationId) {
+        self.place.redeemed().add(reservation);
+        self.changed();
     }
 
     fn drain(&self) -> Later<'_, bool> {

@@ -1,5 +1,6 @@
--- A node lives: its load in full, its lease anew. Tells whether it may go on (1), is unknown and has to join (0), or
--- another process has its address (-1); the time, in milliseconds; and the addresses that are to be reaped.
+-- A node lives: its load in full, its lease anew. What follows the messages are reservations that were redeemed. Tells
+-- whether it may go on (1), is unknown and has to join (0), or another process has its address (-1); the time, in
+-- milliseconds; and the addresses that are to be reaped.
 local counter, load, lease, node, reserved = unpack(KEYS)
 local address, boot, connections, lease_ms, rooms, messages = unpack(ARGV)
 local time = redis.call('TIME')
@@ -26,6 +27,9 @@ if holder ~= boot then
 end
 redis.call('HSET', lease, address, now + lease_ms)
 redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
+if #ARGV > 6 then
+  redis.call('ZREM', reserved, unpack(ARGV, 7))
+end
 redis.call('SET', counter, connections)
 redis.call('ZADD', load, connections + redis.call('ZCARD', reserved), address)
 redis.call('HSET', node, 'rooms', rooms, 'messages', messages)

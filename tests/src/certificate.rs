@@ -1,0 +1,41 @@
+//! Certificates for TLS.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::new_folder;
+
+/// A certificate of this machine's own, made by openssl, in a folder that is removed with it.
+#[derive(Debug)]
+pub struct Certificate(PathBuf);
+
+#[allow(clippy::new_without_default, reason = "it is not empty")]
+impl Certificate {
+    /// Makes one.
+    pub fn new() -> Self {
+        let folder = new_folder();
+        std::fs::create_dir_all(&folder).expect("a folder of ours");
+        let certificate = Self(folder);
+        let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost";
+        let made = Command::new("openssl")
+            .args(arguments.split(' '))
+            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout", &certificate.path("key.pem"), "-out", &certificate.path("cert.pem")])
+            .output()
+            .expect("these tests need openssl: install it, as by `apt-get install openssl`");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        certificate
+    }
+
+    /// Its file `cert.pem`, or `key.pem`.
+    pub fn path(&self, file: &str) -> String {
+        self.0.join(file).display().to_string()
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        // What is left is the system's to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

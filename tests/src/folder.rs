@@ -1,0 +1,14 @@
+//! Folders for what tests write.
+
+use std::{
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// A path of a test's own, at which there is nothing yet.
+pub fn new_folder() -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("kengine-test-{}-{number}", process::id()))
+}

@@ -1,0 +1,229 @@
+//! No node is alive, or Redis is killed, hangs or loses its data: what the gateway makes of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::future::join_all;
+use kengine::gateway::Gateway;
+use kengine_tests::{
+    Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
+    free_address, until,
+};
+
+const LEASE: Duration = Duration::from_secs(6);
+/// Within which every answer has to be there.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Nodes, and the gateway before them, which has seen them.
+struct Cluster {
+    redis: RedisServer,
+    nodes: Vec<TestServer>,
+    gateway: TestGateway,
+}
+
+impl Cluster {
+    async fn start(nodes: usize) -> Self {
+        let redis = RedisServer::start().await;
+        let mut directory = redis.directory().await;
+        let mut cluster = Self { nodes: Vec::new(), gateway: TestGateway::start(&redis.url()).await, redis };
+        for _ in 0..nodes {
+            let node = TestServer::start(Town::node(&cluster.redis.url(), LEASE)).await;
+            directory.count_is(node.address(), Some(0)).await;
+            cluster.nodes.push(node);
+        }
+        drop(Client::connect(cluster.gateway.address()).await);
+        cluster.has(0).await;
+        cluster
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.hub().connections()).collect()
+    }
+
+    async fn has(&self, connections: usize) {
+        let all = async || (self.connections().iter().sum::<usize>() == connections).then_some(());
+        until("the connections", all).await;
+    }
+}
+
+/// What the gateway answers to a request for a WebSocket, which it does soon.
+async fn ask(address: SocketAddr) -> HttpResponse {
+    let upgrade = Upgrade::new(address);
+    tokio::time::timeout(SOON, upgrade.ask(address)).await.expect("an answer within a second")
+}
+
+fn is_refused(answer: &HttpResponse) {
+    assert_eq!((answer.status, answer.error_code().as_str()), (503, "no_node"));
+    assert_eq!(answer.field("retry-after"), Some("1"));
+}
+
+/// How many times Redis was asked to pick.
+async fn picks(redis: &RedisServer) -> u64 {
+    let mut connection = redis.connection().await;
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.expect("statistics");
+    let calls = |command: &str| -> u64 {
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    };
+    // Those of nodes are not among them: they have not changed, and beat every other second.
+    calls("zincrby")
+}
+
+#[tokio::test]
+async fn nobody_comes_where_no_node_ever_was() {
+    let redis = RedisServer::start().await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    is_refused(&ask(gateway.address()).await);
+}
+
+#[tokio::test]
+async fn nobody_comes_where_every_node_was_killed() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), free_address(), &redis.url(), SOON).await;
+        directory.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    let gateway = TestGateway::start(&redis.url()).await;
+    drop(Client::connect(gateway.address()).await);
+    nodes.iter_mut().for_each(NodeProcess::kill);
+    // While their leases run, and when they have run out.
+    is_refused(&ask(gateway.address()).await);
+    directory.lives(nodes[0].address(), false).await;
+    directory.lives(nodes[1].address(), false).await;
+    is_refused(&ask(gateway.address()).await);
+    // One that comes back at the same address is found at once, whatever was noted of it.
+    let address = nodes.remove(0).address();
+    let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), address, &redis.url(), LEASE).await;
+    directory.lives(node.address(), true).await;
+    assert_eq!(ask(gateway.address()).await.status, 101);
+}
+
+#[tokio::test]
+async fn nobody_comes_while_redis_was_never_seen() {
+    let gateway = TestGateway::start(&format!("redis://{}/", free_address())).await;
+    is_refused(&ask(gateway.address()).await);
+}
+
+#[tokio::test]
+async fn players_are_spread_over_the_nodes_as_last_seen_while_redis_is_killed() {
+    let mut cluster = Cluster::start(3).await;
+    let address = cluster.gateway.address();
+    cluster.redis.kill();
+    let mut players = Vec::new();
+    for _ in 0..30 {
+        let connected = tokio::time::timeout(SOON, Client::connect(address)).await;
+        players.push(connected.expect("a connection within a second"));
+    }
+    cluster.has(30).await;
+    assert_eq!(cluster.connections(), [10, 10, 10], "in turn");
+    // A node that is gone meanwhile is left out.
+    cluster.nodes.remove(0).stop().await;
+    for _ in 0..10 {
+        players.push(Client::connect(address).await);
+    }
+    cluster.has(30).await;
+    // Whoever was sent to it first, and then to another, has had two turns.
+    assert!(
+        cluster.connections().iter().all(|count| (13..=17).contains(count)),
+        "{:?}",
+        cluster.connections()
+    );
+
+    cluster.redis.restart().await;
+    until("picks by the directory", async || {
+        drop(Client::connect(address).await);
+        (picks(&cluster.redis).await > 0).then_some(())
+    })
+    .await;
+    let errors = cluster.gateway.errors();
+    assert_eq!(errors.matches("the directory is away (").count(), 1, "{errors}");
+    assert_eq!(errors.matches("the directory is back").count(), 1, "{errors}");
+}
+
+#[tokio::test]
+async fn one_request_alone_waits_for_a_redis_that_hangs() {
+    let cluster = Cluster::start(2).await;
+    let address = cluster.gateway.address();
+    let before = picks(&cluster.redis).await;
+    cluster.redis.freeze();
+    let mut players = Vec::new();
+    for _ in 0..20 {
+        let connected = tokio::time::timeout(SOON, Client::connect(address)).await;
+        players.push(connected.expect("a connection within a second"));
+    }
+    let crowd = join_all((0..100).map(|_| tokio::time::timeout(SOON, Client::connect(address)))).await;
+    assert!(crowd.iter().all(Result::is_ok), "each within a second");
+    cluster.redis.thaw();
+    // Redis now does what it was asked to meanwhile: the answer to this came behind it.
+    assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
+    until("picks by the directory", async || {
+        drop(Client::connect(address).await);
+        (picks(&cluster.redis).await > before + 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_a_worker_asks_it() {
+    let cluster = Cluster::start(2).await;
+    let address = cluster.gateway.address();
+    let before = picks(&cluster.redis).await;
+    cluster.redis.freeze();
+    let crowd = join_all((0..200).map(|_| tokio::time::timeout(SOON, Client::connect(address)))).await;
+    assert!(crowd.iter().all(Result::is_ok), "each within a second");
+    cluster.redis.thaw();
+    let workers = std::thread::available_parallelism().expect("cores").get() as u64;
+    assert!(picks(&cluster.redis).await <= before + workers, "one of each worker has asked Redis");
+}
+
+#[tokio::test]
+async fn players_come_in_while_redis_has_lost_its_data() {
+    let cluster = Cluster::start(2).await;
+    let mut redis = cluster.redis.connection().await;
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a command");
+    // Its scripts are gone, too.
+    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("a command");
+    let players = join_all((0..20).map(|_| Client::connect(cluster.gateway.address()))).await;
+    cluster.has(players.len()).await;
+}
+
+#[tokio::test]
+async fn a_user_of_redis_a_password_and_a_database_are_given_from_the_url() {
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection().await;
+    for user in [&["game", "on", ">pa \"\\ss", "~*", "&*", "+@all"][..], &["default", "off"]] {
+        redis::cmd("ACL").arg("SETUSER").arg(user).exec_async(&mut connection).await.expect("a user");
+    }
+    let url = format!("redis://game:pa%20%22%5Css@127.0.0.1:{}/3", redis.port());
+    let node = TestServer::start(Town::node(&url, LEASE)).await;
+    let gateway = TestGateway::start(&url).await;
+    until("a connection", async || (ask(gateway.address()).await.status == 101).then_some(())).await;
+    drop(node);
+}
+
+#[tokio::test]
+async fn redis_may_be_at_a_socket_of_its_machine_or_under_tls() {
+    let certificate = Certificate::new();
+    let [key, cert] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));
+    let (port, socket) = (free_address().port().to_string(), certificate.path("redis.sock"));
+    let mut arguments = vec!["--unixsocket", &socket, "--unixsocketperm", "777"];
+    arguments.extend(["--tls-port", &port, "--tls-key-file", &key, "--tls-cert-file", &cert]);
+    arguments.extend(["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]);
+    let redis = RedisServer::start_with(&arguments).await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let tls = format!("rediss://localhost:{port}/");
+    for (gateway, status) in [
+        (Gateway::new(format!("redis+unix://{socket}")), 101),
+        (Gateway::new(&*tls).authorities(&cert), 101),
+        // One whose certificate is not believed is as good as away.
+        (Gateway::new(&*tls), 503),
+        (Gateway::new(format!("{tls}#insecure")), 101),
+    ] {
+        let gateway = TestGateway::start_from(gateway).await;
+        assert_eq!(ask(gateway.address()).await.status, status, "{gateway:?}: {}", gateway.errors());
+    }
+}
