@@ -1,6 +1,6 @@
 //! In a terminal: a table that is drawn anew, and keys.
 
-use std::thread;
+use std::{mem::ManuallyDrop, thread};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -10,7 +10,8 @@ use ratatui::{DefaultTerminal, widgets::TableState};
 use crate::{Wish, cluster::Cluster, drawing::draw, node::Node};
 
 pub(crate) struct Screen {
-    terminal: DefaultTerminal,
+    /// Never dropped: where the terminal is gone, it would panic over a cursor that it cannot show.
+    terminal: ManuallyDrop<DefaultTerminal>,
     keys: EventStream,
     /// Which line of the table is marked; the node in it is told what is pressed.
     marked: TableState,
@@ -22,6 +23,7 @@ impl Screen {
     pub(crate) fn new() -> Result<Self> {
         let terminal = ratatui::try_init().context("cannot draw in this terminal")?;
         let marked = TableState::new().with_selected(0);
+        let terminal = ManuallyDrop::new(terminal);
         Ok(Self { terminal, keys: EventStream::new(), marked, numbers: Vec::new() })
     }
 
@@ -69,9 +71,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // After a panic it is so already, and what the panic said stands there.
+        // Where it is gone, there is nothing to restore.
+        let _ = self.terminal.show_cursor();
+        // After a panic the rest is so already, and what the panic said stands there.
         if !thread::panicking() {
-            // Where the terminal is gone, there is nothing to restore.
             let _ = ratatui::try_restore();
         }
     }

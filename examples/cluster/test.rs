@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Stdio},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -242,14 +242,7 @@ fn it_is_a_table_in_a_terminal() {
     let folder = empty_folder("terminal");
     let mut terminal = Terminal::open(80, 24);
     assert!(terminal.is_cooked());
-    let mut child = process::Command::new(cluster())
-        .args(["--nodes", "1", "--listen", "127.0.0.1:0"])
-        .env("TMPDIR", &folder)
-        .stdin(terminal.stdio())
-        .stdout(terminal.stdio())
-        .stderr(terminal.stdio())
-        .spawn()
-        .unwrap();
+    let mut child = start_in(&terminal, &folder);
     terminal.until(&["▸ 1 127.0.0.1:", "ready", " s"]);
     terminal.until(&[" k kill "]);
     assert!(terminal.is_taken && !terminal.is_cooked());
@@ -275,8 +268,20 @@ fn it_is_a_table_in_a_terminal() {
     // Ctrl-C.
     terminal.press("\x03");
     terminal.until(&["nothing is left running"]);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(exit_code(&mut child), Some(0));
     assert!(!terminal.is_taken && terminal.is_cooked());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
+}
+
+#[test]
+fn it_ends_well_when_its_terminal_goes() {
+    let folder = empty_folder("hangup");
+    let mut terminal = Terminal::open(80, 24);
+    let mut child = start_in(&terminal, &folder);
+    terminal.until(&["1 takes players"]);
+    drop(terminal);
+    // Not by a signal, nor a panic.
+    assert_eq!(exit_code(&mut child), Some(1));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
 }
 
@@ -316,6 +321,28 @@ fn what_is_missing_is_said_in_one_line() {
         assert_eq!(said, format!("cluster: {missing}: {install}"));
     }
     assert_eq!(run(programs.display().to_string()), format!("cluster: `redis-server` is missing: {install}"));
+}
+
+/// A cluster of one node, whose operator has a terminal.
+fn start_in(terminal: &Terminal, folder: &Path) -> process::Child {
+    let mut command = process::Command::new(cluster());
+    command.args(["--nodes", "1", "--listen", "127.0.0.1:0"]).env("TMPDIR", folder);
+    command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap()
+}
+
+/// Waits for its end.
+fn exit_code(child: &mut process::Child) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// An empty folder for a test.
