@@ -13,7 +13,10 @@
 //! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8001 cargo run --example chat
 //! ```
 
-use std::env;
+use std::{
+    env,
+    io::{IsTerminal, stderr},
+};
 
 use kengine::{Redis, Server};
 use tracing_subscriber::EnvFilter;
@@ -25,7 +28,12 @@ mod lobby;
 #[tokio::main]
 async fn main() -> kengine::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours for who looks, and none for a journal.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
     let advertise = env::var("KENGINE_ADVERTISE").ok();

@@ -23,7 +23,7 @@ local RESERVED_FOR = 5000
 -- How long Redis may take for anything, in milliseconds; then it is away.
 local ANSWERED_WITHIN = 250
 -- How long requests wait in line while nothing comes from Redis, in seconds.
-local STALLED_AFTER = 0.05
+local STALLED_AFTER = 0.1
 -- How often Redis is tried while it is away, in seconds.
 local TRIED_EVERY = 0.25
 -- For how long a node is not picked after it failed, in seconds.
@@ -92,11 +92,21 @@ local function connect()
   return redis
 end
 
+-- Whose turn it is to ask Redis, over the one connection that a worker has; and since when Redis owes an answer.
+local turn, waiting_since
+
+-- Not as of when the worker last looked: where a crowd comes at once, that is a while ago.
+local function now()
+  ngx.update_time()
+  return ngx.now()
+end
+
 -- An answer of Redis, or an error.
 local function answered(answer, err)
   if not answer then
     error(err or "no answer", 0)
   end
+  waiting_since = now()
   return answer
 end
 
@@ -144,15 +154,12 @@ function kengine.start()
   end
 end
 
--- Whose turn it is to ask Redis, over the one connection that a worker has; and when the one who asks began.
-local turn, began
-
 -- Calls `ask` with a connection to Redis, and returns its result, or nothing when Redis is away. While one request
 -- waits for a Redis that hangs, the others do not.
 local function with_redis(ask)
   turn = turn or assert(semaphore.new(1))
   while not turn:wait(STALLED_AFTER) do
-    if shared:get("away") or ngx.now() - began >= STALLED_AFTER then
+    if shared:get("away") or waiting_since and ngx.now() - waiting_since >= STALLED_AFTER then
       return nil
     end
   end
@@ -160,8 +167,9 @@ local function with_redis(ask)
     turn:post()
     return nil
   end
-  began = ngx.now()
+  waiting_since = now()
   local done, result = with_connection(ask)
+  waiting_since = nil
   if not done then
     shared:add("away", result)
   end
@@ -314,7 +322,11 @@ end
 -- Sends the request to a node that it was not sent to yet.
 local function send(tried)
   local var = ngx.var
-  local reservation = is_upgrade() and var.request_id or ""
+  local reservation = var.kengine_reservation
+  if reservation == "" and is_upgrade() then
+    -- Another one each time it is asked for: where this does not get it, it is kept for the next node.
+    reservation = var.request_id
+  end
   local node = with_redis(function(redis)
     return ask_directory(redis, reservation, tried)
   end)

@@ -9,6 +9,7 @@ use crate::{
     handshake::{self, Origins},
     metrics::{Count, Counters},
     node::Node,
+    proxies::Proxies,
     refusal::Body,
     testing::{self, Client},
 };
@@ -18,11 +19,12 @@ pub(crate) struct Endpoint<D> {
     pub(crate) node: Arc<Node>,
     pub(crate) counters: Counters,
     pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
 }
 
 impl<D: Dispatcher> Endpoint<D> {
-    pub(crate) fn new(dispatcher: D, node: Arc<Node>, origins: Origins) -> Self {
-        Self { dispatcher, node, counters: Counters::new(D::ROUTES.len()), origins }
+    pub(crate) fn new(dispatcher: D, node: Arc<Node>, origins: Origins, proxies: Proxies) -> Self {
+        Self { dispatcher, node, counters: Counters::new(D::ROUTES.len()), origins, proxies }
     }
 
     /// The name of a route by its index; what no route took has none.

@@ -1,6 +1,10 @@
 //! HTTP/1.1 → WebSocket (RFC 6455, section 4.2), or a refusal.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -19,6 +23,7 @@ use crate::{
     contained::contained,
     endpoint::Endpoint,
     node::{Refused, Seat},
+    proxies::Proxies,
     refusal::Body,
     reservation::Reservation,
     wakes,
@@ -131,11 +136,14 @@ pub struct Handshake {
     uri: Uri,
     headers: HeaderMap,
     peer: Option<SocketAddr>,
+    client_ip: Option<IpAddr>,
 }
 
 impl Handshake {
-    pub(crate) fn new(uri: Uri, headers: HeaderMap, peer: Option<SocketAddr>) -> Self {
-        Self { uri, headers, peer }
+    fn new(request: Request<()>, peer: Option<SocketAddr>, proxies: &Proxies) -> Self {
+        let (parts, ()) = request.into_parts();
+        let client_ip = proxies.client_ip(&parts.headers, peer);
+        Self { uri: parts.uri, headers: parts.headers, peer, client_ip }
     }
 
     /// The path, `/ws`.
@@ -176,6 +184,42 @@ impl Handshake {
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
+    /// Where the player is: the address at the other end of the socket, or, if that is one of
+    /// [`Server::trusted_proxies`](crate::Server::trusted_proxies), what it wrote last into `X-Forwarded-For`. Nothing
+    /// else that stands there is believed, and what is no address neither: then it is the proxy's own. An IPv4 address
+    /// is given as such also where IPv6 carries it (`::ffff:10.0.0.2`). `None` where [`peer`](Self::peer) is.
+    ///
+    /// A connection does not keep it, so that it costs no idle player anything: put it into your session.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    ///
+    /// use kengine::{Handshake, Session};
+    ///
+    /// struct Player {
+    ///     ip: Option<IpAddr>,
+    /// }
+    /// impl Session for Player {}
+    ///
+    /// struct Game;
+    ///
+    /// #[kengine::dispatcher]
+    /// impl Game {
+    ///     #[accept]
+    ///     async fn enter(&self, handshake: &Handshake) -> Player {
+    ///         Player { ip: handshake.client_ip() }
+    ///     }
+    ///
+    ///     #[route]
+    ///     async fn whereabouts(&self, player: &Player) -> String {
+    ///         player.ip.map_or_else(|| "nowhere".to_owned(), |ip| ip.to_string())
+    ///     }
+    /// }
+    /// ```
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.client_ip
+    }
 }
 
 /// Answers a request to open a connection: with `101`, behind which the connection lives in a task of its own, or
@@ -186,8 +230,7 @@ pub(crate) fn upgrade<D: Dispatcher>(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = Response<Body>> + Send + use<D> {
     let admitted = admit(endpoint, &mut request);
-    let (parts, ()) = request.into_parts();
-    let handshake = Handshake::new(parts.uri, parts.headers, peer);
+    let handshake = Handshake::new(request, peer, &endpoint.proxies);
     let endpoint = Arc::clone(endpoint);
     async move {
         let accepted = match admitted {
@@ -211,7 +254,14 @@ pub(crate) fn upgrade<D: Dispatcher>(
                 response
             }
             Err(refusal) => {
-                tracing::debug!(?peer, status = refusal.status(), message = refusal.message(), "refused");
+                let client = handshake.client_ip();
+                tracing::debug!(
+                    ?peer,
+                    ?client,
+                    status = refusal.status(),
+                    message = refusal.message(),
+                    "refused"
+                );
                 refusal.into_response()
             }
         }
@@ -263,8 +313,7 @@ pub(crate) async fn enter<D: Dispatcher>(
     peer: Option<SocketAddr>,
 ) -> Result<(D::Session, Seat, Option<&'static str>), Refusal> {
     let Admitted { seat, subprotocol, .. } = admit(endpoint, &mut request)?;
-    let (parts, ()) = request.into_parts();
-    let session = accept(endpoint, &Handshake::new(parts.uri, parts.headers, peer)).await?;
+    let session = accept(endpoint, &Handshake::new(request, peer, &endpoint.proxies)).await?;
     Ok((session, seat, subprotocol))
 }
 

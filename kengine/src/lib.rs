@@ -93,6 +93,7 @@ mod metrics;
 mod node;
 mod outbox;
 mod policy;
+mod proxies;
 mod push;
 mod refusal;
 mod reply;
@@ -182,6 +183,10 @@ pub mod guide {
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/nodes.md")]
     pub mod nodes {}
+
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/deploying.md")]
+    pub mod deploying {}
 
     #[doc = include_str!("../docs/game_loop.md")]
     #[doc = "```standalone_crate"]

@@ -12,7 +12,7 @@ use kengine::gateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{free_address, install::install, new_folder, within};
+use crate::{free_address, install::install, new_folder, until, within};
 
 /// An nginx that ends with its test.
 #[derive(Debug)]
@@ -64,6 +64,18 @@ impl TestGateway {
     /// What it noted of requests.
     pub fn accesses(&self) -> String {
         fs::read_to_string(self.folder.join("access.log")).expect("a log")
+    }
+
+    /// Waits until it has noted so many requests, as it does at the end of each, and tells to which nodes they were
+    /// sent: `10.0.0.1:80`, or `10.0.0.1:80, 10.0.0.2:80` where the first did not take it.
+    pub async fn sent_to(&self, requests: usize) -> Vec<String> {
+        until("the end of requests", async || {
+            let accesses = self.accesses();
+            let nodes = accesses.lines().filter_map(|line| line.split_once("node=\"")?.1.split_once('"'));
+            let nodes: Vec<_> = nodes.map(|(nodes, _)| nodes.to_owned()).collect();
+            (nodes.len() >= requests).then_some(nodes)
+        })
+        .await
     }
 
     /// What it noted of errors.

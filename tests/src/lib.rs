@@ -1,8 +1,10 @@
 //! What the tests share: a server to test, clients that are not ours, and tables of cases.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it stands on")]
 
+mod audit;
 mod certificate;
 mod client;
+mod comer;
 mod folder;
 mod frames;
 mod games;
@@ -18,8 +20,10 @@ mod table;
 mod town;
 
 pub use crate::{
+    audit::Audit,
     certificate::Certificate,
     client::Client,
+    comer::Comer,
     folder::new_folder,
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},

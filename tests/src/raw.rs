@@ -159,6 +159,17 @@ impl RawClient {
         }
     }
 
+    /// Writes bytes at once, to a server that may have ended the connection: what it said before is still to be read.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = within("a write", self.stream.write_all(bytes.as_ref())).await;
+    }
+
+    /// Writes a text and tells what comes next in short: the end, where that came before.
+    pub async fn ask(&mut self, text: impl AsRef<[u8]>) -> String {
+        self.try_send(ClientFrame::text(text).bytes()).await;
+        self.frame().await
+    }
+
     /// So many frames in short.
     pub async fn frames(&mut self, count: usize) -> Vec<String> {
         let mut frames = Vec::new();

@@ -76,6 +76,12 @@ impl Town {
     async fn who(&self, hub: &Hub, room: String) -> Vec<String> {
         hub.room(room).members().await.iter().map(|member| member.uid.to_string()).collect()
     }
+
+    /// Tells which process it is that serves the player.
+    #[route]
+    async fn process(&self) -> u32 {
+        std::process::id()
+    }
 }
 
 /// A node in a process of its own, which may be killed; it ends with its test.
@@ -109,6 +115,11 @@ impl NodeProcess {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process, as [`Town`] tells it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it, as `kill -9` does, and waits until it is gone.

@@ -3,8 +3,12 @@
 //! After a change of the words: `TRYBUILD=overwrite cargo test -p kengine-tests --test ui`, then read the diff.
 
 #[test]
-fn macros() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("ui/pass/*.rs");
-    cases.compile_fail("ui/fail/*/*.rs");
+fn each_form_of_the_language_compiles() {
+    trybuild::TestCases::new().pass("ui/pass/*.rs");
+}
+
+/// Apart from those that compile: mistakes alone are checked all at once.
+#[test]
+fn each_mistake_is_told() {
+    trybuild::TestCases::new().compile_fail("ui/fail/*/*.rs");
 }

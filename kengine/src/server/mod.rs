@@ -23,6 +23,7 @@ use crate::{
     endpoint::{Door, Endpoint},
     handshake::Origins,
     node::{Limits, Node},
+    proxies::Proxies,
 };
 
 /// Where the WebSocket is unless the server is told otherwise.
@@ -56,6 +57,7 @@ pub struct Server<D> {
     dispatcher: D,
     limits: Limits,
     origins: Origins,
+    proxies: Proxies,
     path: Cow<'static, str>,
     others: Vec<Other>,
     cluster: Arc<dyn Enter>,
@@ -66,8 +68,10 @@ pub struct Server<D> {
 struct Other {
     path: Cow<'static, str>,
     syntax: &'static Syntax,
-    open: Box<dyn FnOnce(Arc<Node>, Origins) -> Arc<dyn Door> + Send + Sync>,
+    open: Open,
 }
+
+type Open = Box<dyn FnOnce(Arc<Node>, Origins, Proxies) -> Arc<dyn Door> + Send + Sync>;
 
 impl fmt::Debug for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,6 +86,7 @@ impl<D: Dispatcher> Server<D> {
             dispatcher,
             limits: Limits::default(),
             origins: Origins::default(),
+            proxies: Proxies::default(),
             path: Cow::Borrowed(PATH),
             others: Vec::new(),
             cluster: Arc::new(Alone),
@@ -113,7 +118,9 @@ impl<D: Dispatcher> Server<D> {
     /// ```
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
         let syntax = const { &O::SYNTAX };
-        let open = Box::new(|node, origins| Arc::new(Endpoint::new(dispatcher, node, origins)) as _);
+        let open = Box::new(|node, origins, proxies| {
+            Arc::new(Endpoint::new(dispatcher, node, origins, proxies)) as _
+        });
         self.others.push(Other { path: path.into(), syntax, open });
         self
     }
@@ -138,6 +145,26 @@ impl<D: Dispatcher> Server<D> {
     /// What no browser sends, such as an origin with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         origins.into_iter().for_each(|origin| self.origins.allow(&origin.into()));
+        self
+    }
+
+    /// The proxies in front of the server, by their addresses or networks: one of them tells by `X-Forwarded-For` where a
+    /// player is, who spoke to it, and [`Handshake::client_ip`](crate::Handshake::client_ip) believes it. Without it
+    /// nobody is believed, since a client may write into that field what it likes.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// let server = Server::new(Game).trusted_proxies(["10.0.0.2", "10.0.1.0/24", "::1"]);
+    /// # let _ = server;
+    /// ```
+    ///
+    /// What is neither an address nor a network, such as a name, is an error of [`bind`](Self::bind). A [`Service`] is
+    /// not told who speaks to it: it trusts nobody.
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        proxies.into_iter().for_each(|proxy| self.proxies.trust(&proxy.into()));
         self
     }
 
@@ -249,7 +276,8 @@ impl<D: Dispatcher> Server<D> {
     /// # Errors
     ///
     /// `bind` when the address cannot be resolved or listened on, or something was configured that no request could
-    /// ever find: a path that does not begin with a slash, a page where the WebSocket is, an origin that is none.
+    /// ever find: a path that does not begin with a slash, a page where the WebSocket is, an origin that is none; or a
+    /// proxy whose address is none.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound> {
         let mistakes = self.mistakes();
         if !mistakes.is_empty() {
@@ -276,9 +304,11 @@ impl<D: Dispatcher> Server<D> {
         let mut doors: HashMap<_, _> = self
             .others
             .into_iter()
-            .map(|Other { path, open, .. }| (path, open(Arc::clone(&node), self.origins.clone())))
+            .map(|Other { path, open, .. }| {
+                (path, open(Arc::clone(&node), self.origins.clone(), self.proxies.clone()))
+            })
             .collect();
-        let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins));
+        let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins, self.proxies));
         doors.insert(self.path, Arc::clone(&first) as _);
         #[cfg(feature = "redis")]
         {
@@ -313,6 +343,7 @@ impl<D: Dispatcher> Server<D> {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
         mistakes.extend_from_slice(self.origins.mistakes());
+        mistakes.extend_from_slice(self.proxies.mistakes());
         mistakes
     }
 
