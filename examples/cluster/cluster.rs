@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tokio::time::sleep;
 
 use crate::{
     arguments::Size,
@@ -12,6 +13,8 @@ use crate::{
     servers::Servers,
 };
 
+/// How often the nodes are looked at.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many nodes run at most.
 const MOST: usize = 16;
 /// How long nodes may take to drain: a little longer than they give themselves.
@@ -162,12 +165,12 @@ impl Cluster {
     /// Waits until the nodes have drained; then ends the servers.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.drain_all();
-        let mut drained = true;
-        for node in &mut self.nodes {
-            drained &= node.end(DRAINED_WITHIN).await?;
+        while !self.has_ended() {
+            self.look().await?;
+            sleep(LOOK_EVERY).await;
         }
         self.servers.end().await?;
-        if !drained {
+        if self.nodes.iter().any(Node::is_cut_off) {
             bail!("nodes ended before all of their players had been sent away");
         }
         Ok(())

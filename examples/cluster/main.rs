@@ -20,7 +20,6 @@
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::Result;
@@ -32,7 +31,7 @@ use tokio::{
 
 use crate::{
     arguments::{Arguments, Role, Size},
-    cluster::Cluster,
+    cluster::{Cluster, LOOK_EVERY},
     plain::Plain,
     screen::Screen,
 };
@@ -51,9 +50,6 @@ mod screen;
 mod serve;
 mod servers;
 mod table;
-
-/// How often the table is read and shown.
-const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
 /// What an operator wants.
 enum Wish {
@@ -113,7 +109,7 @@ async fn run(size: &Size) -> Result<()> {
 
 /// Until all nodes have drained.
 async fn operate(cluster: &mut Cluster, operator: &mut Operator, signals: &mut Signals) -> Result<()> {
-    let mut tick = interval(SHOWN_EVERY);
+    let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !cluster.has_ended() {
         tokio::select! {

@@ -2,7 +2,6 @@
 
 use std::{
     mem,
-    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Command, ExitStatus},
     time::{Duration, Instant},
@@ -24,7 +23,8 @@ pub(crate) struct Node {
     pub(crate) entry: Option<Entry>,
     pub(crate) state: State,
     process: Process,
-    /// It was told to drain: told twice, it would cut its players off.
+    /// It has been in the directory.
+    has_joined: bool,
     is_draining: bool,
     is_killed: bool,
     /// Since when it is in this state.
@@ -60,6 +60,7 @@ impl Node {
             entry: None,
             state: State::Starting,
             process,
+            has_joined: false,
             is_draining: false,
             is_killed: false,
             since: Instant::now(),
@@ -70,10 +71,14 @@ impl Node {
         !matches!(self.state, State::Ended(_))
     }
 
+    /// Tells it once: told twice, it would cut its players off. And not before it is in the directory: a signal that
+    /// comes while it begins to listen for signals can be lost.
     pub(crate) fn drain(&mut self) {
         if self.runs() && !self.is_killed && !mem::replace(&mut self.is_draining, true) {
-            self.process.signal(Signal::TERM);
             self.enter(State::Draining);
+            if self.has_joined {
+                self.process.signal(Signal::TERM);
+            }
         }
     }
 
@@ -87,10 +92,9 @@ impl Node {
         !self.runs() && self.entry.is_none() && self.since.elapsed() > time
     }
 
-    /// Waits until it has ended; past the limit it is killed. Tells whether it has drained, if it was told to.
-    pub(crate) async fn end(&mut self, limit: Duration) -> Result<bool> {
-        let status = self.process.ended_within(limit).await?;
-        Ok(self.has_drained(status) || !self.is_draining)
+    /// It was to drain, but ended otherwise.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_draining && !matches!(self.state, State::Ended(status) if status.success())
     }
 
     /// Takes in what the directory says, unless it is away, and what became of the process; tells what is new.
@@ -99,6 +103,9 @@ impl Node {
         let was_known = self.entry.is_some();
         if let Some(entries) = entries {
             self.entry = entries.remove(&self.address);
+            if self.entry.is_some() && !mem::replace(&mut self.has_joined, true) && self.is_draining {
+                self.process.signal(Signal::TERM);
+            }
         }
         let before = self.state;
         let state = match (self.process.ended()?, &self.entry) {
@@ -107,7 +114,7 @@ impl Node {
             (None, Some(entry)) if entry.lease <= 0 => State::Lost,
             (None, Some(entry)) if entry.state == "draining" => State::Draining,
             (None, Some(_)) => State::Ready,
-            (None, None) if before == State::Starting => State::Starting,
+            (None, None) if !self.has_joined => State::Starting,
             // Told by somebody else, it has left the directory and is about to end.
             (None, None) if before == State::Draining => State::Draining,
             (None, None) => State::Lost,
@@ -129,11 +136,6 @@ impl Node {
         }
     }
 
-    /// What became of it is what it was told; one that had only begun to start ends by the signal itself.
-    fn has_drained(&self, status: ExitStatus) -> bool {
-        status.success() || self.is_draining && status.signal() == Some(Signal::TERM.as_raw())
-    }
-
     fn what_is_new(&self, before: State) -> String {
         match self.state {
             State::Starting => "starts".to_owned(),
@@ -147,7 +149,7 @@ impl Node {
                 }
                 _ => "is killed".to_owned(),
             },
-            State::Ended(status) if self.has_drained(status) => "is gone".to_owned(),
+            State::Ended(status) if status.success() => "is gone".to_owned(),
             State::Ended(status) => format!("ended by itself ({})", self.process.why(status)),
         }
     }
