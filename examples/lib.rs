@@ -43,8 +43,7 @@ impl Program {
     ///
     /// When it does not come up.
     pub async fn start_at(example: &str, port: u16) -> Self {
-        build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--example", example]);
-        let mut command = Command::new(examples().join(example));
+        let mut command = Command::new(program(example));
         command.env("KENGINE_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
@@ -124,6 +123,16 @@ impl Program {
 pub fn free_port() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     free.expect("a free port").port()
+}
+
+/// Builds an example, and tells where it is.
+///
+/// # Panics
+///
+/// When the build fails.
+pub fn program(example: &str) -> PathBuf {
+    build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--example", example]);
+    examples().join(example)
 }
 
 /// Runs `cargo build` in a folder: a test on its own does not build the programs it runs.

@@ -1,0 +1,23 @@
+//! What a node's process does: it serves the example `chat`.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use kengine::{Redis, Server};
+use tracing_subscriber::EnvFilter;
+
+use crate::lobby::Lobby;
+
+/// Serves until it is told to end, then drains.
+pub(crate) async fn serve(listen: SocketAddr, redis: String, capacity: usize) -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Into a file.
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+
+    let server = Server::new(Lobby)
+        .page("/", "text/html; charset=utf-8", include_str!("../chat/page.html"))
+        .connections(capacity)
+        .redis(Redis::new(redis));
+    server.bind(listen).await?.serve().await?;
+    Ok(())
+}
