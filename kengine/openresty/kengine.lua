@@ -324,7 +324,7 @@ local function send(tried)
   local var = ngx.var
   local reservation = var.kengine_reservation
   if reservation == "" and is_upgrade() then
-    -- Another one each time it is asked for: where this does not get it, it is kept for the next node.
+    -- Another id each time it is read: by the same one the next pick gives back the seat at the node before.
     reservation = var.request_id
   end
   local node = with_redis(function(redis)

@@ -9,8 +9,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::gateway::Gateway;
 use kengine_tests::{
-    Audit, Client, Comer, LIMIT, NodeProcess, RawClient, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    free_address, until,
+    Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway,
+    TestServer, Town, Upgrade, free_address, until,
 };
 use redis::AsyncCommands;
 
@@ -93,16 +93,26 @@ async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
     eprintln!("{moved} players were at the node that was killed; {} looks", audit.passed().await);
 }
 
-/// Three nodes in this process, of which the first has room for so many connections.
-async fn three(redis: &RedisServer, room: usize) -> [TestServer; 3] {
-    let capacities = [room, 1000, 1000];
-    let nodes = capacities.map(async |capacity| {
-        let node = TestServer::start(Town::node(&redis.url(), LEASE).connections(capacity)).await;
-        redis.directory().await.count_is(node.address(), Some(0)).await;
-        node
-    });
-    let [one, two, three] = nodes;
-    [one.await, two.await, three.await]
+#[tokio::test]
+async fn of_those_who_are_first_in_a_room_at_the_same_time_all_come_to_one_node() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
+        directory.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    // So far away that all have asked where the room is before anybody has said.
+    let proxy = Proxy::start(redis.port()).await;
+    proxy.set(Network::Slow(Duration::from_millis(10)));
+    let gateway = TestGateway::start(&proxy.url()).await;
+    for room in 0..20 {
+        let query = format!("?room={room}");
+        let comers = (0..4).map(|_| Comer::come(gateway.address(), &query));
+        let comers: Vec<_> = join_all(comers).await.into_iter().map(|comer| (room, 0, comer)).collect();
+        places(&comers);
+    }
 }
 
 /// Comes by this query to a node, and stays there.
@@ -115,7 +125,11 @@ async fn comes(gateway: &TestGateway, query: &str) -> RawClient {
 async fn a_user_comes_to_the_node_of_the_other_connection_before_all() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let nodes = three(&redis, 1000).await;
+    let nodes = [(); 3].map(|()| TestServer::start(Town::node(&redis.url(), LEASE)));
+    let nodes = join_all(nodes).await;
+    for node in &nodes {
+        directory.count_is(node.address(), Some(0)).await;
+    }
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
     // The first has the most load, and the room is on the second.
@@ -133,7 +147,8 @@ async fn a_user_comes_to_the_node_of_the_other_connection_before_all() {
     assert_eq!(ada.next().await, "close 4500");
     drop(ada);
     let bob = comes(&gateway, "?uid=bob&room=lobby").await;
-    assert_eq!(nodes.each_ref().map(|node| node.hub().connections()), [11, 1, 0]);
+    let connections = || nodes.iter().map(|node| node.hub().connections()).collect::<Vec<_>>();
+    until("the end of the older", async || (connections() == [11, 1, 0]).then_some(())).await;
     let at: String = directory.redis.get("kengine:room:lobby").await.unwrap();
     assert_eq!(at, nodes[1].address().to_string(), "one player's other connection moves no room");
     drop(bob);
@@ -147,6 +162,7 @@ async fn who_is_on_a_node_is_of_no_use_once_another_process_has_its_address() {
     let address = free_address();
     let mut node = NodeProcess::start(NODE, address, &redis.url(), LEASE).await;
     directory.count_is(address, Some(0)).await;
+    let audit = Audit::start(&redis);
     let _ada = Client::connect_to(address, "/ws?uid=ada").await;
     directory.user_is("ada", Some(address.to_string())).await;
     let boot = directory.node(address, "boot").await;
@@ -160,6 +176,7 @@ async fn who_is_on_a_node_is_of_no_use_once_another_process_has_its_address() {
     let gateway = TestGateway::start(&redis.url()).await;
     let comer = Comer::come(gateway.address(), "?uid=ada").await;
     assert_ne!(comer.process, Some(node.pid()), "it comes to the node with the least load");
+    audit.passed().await;
 }
 
 /// Three users have connections at a node, and a room is there, but it cannot be had. They do not answer its close.
