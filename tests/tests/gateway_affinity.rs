@@ -19,6 +19,18 @@ const LEASE: Duration = Duration::from_millis(1500);
 const ROOMS: usize = 50;
 const PLAYERS: usize = 20;
 
+/// So many nodes in processes of their own, which are in the directory.
+async fn start(redis: &RedisServer, count: usize) -> Vec<NodeProcess> {
+    let mut directory = redis.directory().await;
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
+        directory.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    nodes
+}
+
 /// Players, each with the number of the room, come at the same time.
 async fn come(gateway: SocketAddr, players: Vec<(usize, usize)>) -> Vec<(usize, usize, Comer)> {
     let coming = players.into_iter().map(|(room, player)| {
@@ -45,12 +57,7 @@ fn places(comers: &[(usize, usize, Comer)]) -> HashMap<usize, u32> {
 async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let mut nodes = Vec::new();
-    for _ in 0..4 {
-        let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
-        directory.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
-    }
+    let mut nodes = start(&redis, 4).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
     // A room's first players come at once, and the room is nowhere yet.
@@ -96,13 +103,7 @@ async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
 #[tokio::test]
 async fn of_those_who_are_first_in_a_room_at_the_same_time_all_come_to_one_node() {
     let redis = RedisServer::start().await;
-    let mut directory = redis.directory().await;
-    let mut nodes = Vec::new();
-    for _ in 0..3 {
-        let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
-        directory.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
-    }
+    let _nodes = start(&redis, 3).await;
     // So far away that all have asked where the room is before anybody has said.
     let proxy = Proxy::start(redis.port()).await;
     proxy.set(Network::Slow(Duration::from_millis(10)));
@@ -278,9 +279,8 @@ async fn a_node_that_was_killed_keeps_nobody_whoever_was_there() {
 
 #[tokio::test]
 async fn names_mean_nothing_but_themselves() {
-    let longest = "a".repeat(64);
-    let (escaped, too_long) = ("%41".repeat(64), "a".repeat(65));
-    let (key_of_longest, key_of_escaped) = (format!("{longest}"), "A".repeat(64));
+    let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
+    let (escaped, key_of_escaped) = ("%41".repeat(64), "A".repeat(64));
     // As it stands in the query, and the end of its key.
     let rooms: [(&str, Option<&str>); 14] = [
         ("{kengine}:load", Some("%7Bkengine%7D%3Aload")),
@@ -293,32 +293,26 @@ async fn names_mean_nothing_but_themselves() {
         ("%00%0D%0A%1b%7F", Some("%00%0D%0A%1B%7F")),
         ("%c3%a4%ff", Some("%C3%A4%FF")),
         ("*?[a]", Some("%2A%3F%5Ba%5D")),
-        (&longest, Some(&key_of_longest)),
+        (&longest, Some(&longest)),
         (&escaped, Some(&key_of_escaped)),
         (&too_long, None),
         ("", None),
     ];
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let nodes = [NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await, {
-        NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await
-    }];
-    for node in &nodes {
-        directory.count_is(node.address(), Some(0)).await;
-    }
+    let _nodes = start(&redis, 2).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
     let mut comers = Vec::new();
     for (room, key) in rooms {
-        let mut comes = async || {
-            comers.push(Comer::come(gateway.address(), &format!("?room={room}")).await);
-            comers.last().expect("one").process
-        };
-        let (first, second) = (comes().await, comes().await);
+        let query = format!("?room={room}");
+        let first = Comer::come(gateway.address(), &query).await;
+        let second = Comer::come(gateway.address(), &query).await;
         let keys: Vec<String> = directory.redis.keys("kengine:room:*").await.unwrap();
         let expected: Vec<_> = key.iter().map(|key| format!("kengine:room:{key}")).collect();
         assert_eq!(keys, expected, "room {room:?}");
-        assert!(first == second || key.is_none(), "room {room:?}");
+        assert!(first.process == second.process || key.is_none(), "room {room:?}");
+        comers.extend([first, second]);
         let _: () = directory.redis.del(("kengine:room:", keys)).await.unwrap();
     }
 
