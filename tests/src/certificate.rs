@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use crate::new_folder;
+use crate::{install::install, new_folder};
 
 /// A certificate of this machine's own, made by openssl, in a folder that is removed with it.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Certificate(PathBuf);
 impl Certificate {
     /// Makes one.
     pub fn new() -> Self {
+        install("openssl", "openssl version", "openssl");
         let folder = new_folder();
         std::fs::create_dir_all(&folder).expect("a folder of ours");
         let certificate = Self(folder);
@@ -22,7 +23,7 @@ impl Certificate {
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .args(["-keyout", &certificate.path("key.pem"), "-out", &certificate.path("cert.pem")])
             .output()
-            .expect("these tests need openssl: install it, as by `apt-get install openssl`");
+            .expect("openssl starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         certificate
     }

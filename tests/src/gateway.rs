@@ -14,6 +14,10 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{free_address, install::install, new_folder, until, within};
 
+/// Succeeds where nginx is, with Lua and with its client of Redis.
+const PROBE: &str =
+    "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
+
 /// An nginx that ends with its test.
 #[derive(Debug)]
 pub struct TestGateway {
@@ -97,7 +101,7 @@ impl Drop for TestGateway {
 
 /// nginx with this configuration, installed where it is missing.
 pub fn nginx(conf: &Path) -> Command {
-    install("nginx", "-v", "nginx libnginx-mod-http-lua lua-nginx-redis");
+    install("nginx", PROBE, "nginx libnginx-mod-http-lua lua-nginx-redis");
     let mut command = Command::new("nginx");
     command.arg("-c").arg(conf);
     command
@@ -105,7 +109,7 @@ pub fn nginx(conf: &Path) -> Command {
 
 /// The lint of Lua, likewise.
 pub fn luacheck() -> Command {
-    install("luacheck", "--version", "lua-check");
+    install("luacheck", "luacheck --version", "lua-check");
     let mut command = Command::new("luacheck");
     command.arg("--no-config");
     command

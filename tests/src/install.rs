@@ -6,24 +6,24 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Sees that a program is there, by asking for its version, and installs its packages where it is not and they can be.
+/// Sees that a program is there, by a command that fails where it is not, and installs its packages where they can be.
 ///
 /// # Panics
 ///
 /// When it cannot be had: with what to install.
-pub(crate) fn install(program: &'static str, version: &str, packages: &str) {
+pub(crate) fn install(program: &'static str, probe: &str, packages: &str) {
     static FOUND: Mutex<Option<HashSet<&str>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     if !found.get_or_insert_default().insert(program) {
         return;
     }
-    let is_there = || {
-        let asked = Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        asked.is_ok()
+    let succeeds = |command: &str| {
+        let mut shell = Command::new("sh");
+        let ran = shell.args(["-c", command]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        ran.is_ok_and(|status| status.success())
     };
-    if !is_there() {
-        let install = format!("apt-get update -qq && apt-get install -y -qq {packages}");
-        let _ = Command::new("sh").args(["-c", &install]).stdout(Stdio::null()).status();
+    if !succeeds(probe) {
+        succeeds(&format!("apt-get update -qq && apt-get install -y -qq {packages}"));
     }
-    assert!(is_there(), "these tests need {program}: install it, as by `apt-get install {packages}`");
+    assert!(succeeds(probe), "these tests need {program}: install it, as by `apt-get install {packages}`");
 }

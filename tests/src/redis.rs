@@ -195,7 +195,7 @@ impl Drop for RedisServer {
 }
 
 fn spawn(port: u16, arguments: &[&str]) -> Child {
-    install("redis-server", "--version", "redis-server");
+    install("redis-server", "redis-server --version", "redis-server");
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--dir", &std::env::temp_dir().to_string_lossy(), "--loglevel", "warning"])
