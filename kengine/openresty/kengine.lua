@@ -22,10 +22,12 @@ local client = find_client()
 local RESERVED_FOR = 5000
 -- How long Redis may take for anything, in milliseconds; then it is away.
 local ANSWERED_WITHIN = 250
--- How long requests wait in line while nothing comes from Redis, in seconds.
-local STALLED_AFTER = 0.1
--- How often Redis is tried while it is away, in seconds.
-local TRIED_EVERY = 0.25
+-- How long requests wait while nothing comes from Redis, in seconds; and while it is slow.
+local STALLED_AFTER, FOUND_WITHIN = 0.1, 0.5
+-- How many requests are asked for together.
+local BATCH = 64
+-- How often Redis is tried while it is away, in seconds; and how long nodes may take to come back when it is.
+local TRIED_EVERY, RETURNED_WITHIN = 0.25, 5
 -- For how long a node is not picked after it failed, in seconds.
 local FAILED_FOR = 2
 -- How often the nodes are noted that are turned to while Redis is away, in seconds.
@@ -39,7 +41,8 @@ local kengine = {}
 local settings
 local scripts = {}
 -- What all workers know: the `nodes` that take players, as of when they were `noted`; which of them `failed`; why Redis
--- is `away`, and whether that was `told`; whose `turns` it is then.
+-- is `away`, and whether that was `told`; that it has `returned` a moment ago; whose `turns` it is while it is away; an
+-- `error` of ours.
 local shared = ngx.shared.kengine
 
 -- Reads the settings, and the scripts for Redis.
@@ -92,8 +95,8 @@ local function connect()
   return redis
 end
 
--- Whose turn it is to ask Redis, over the one connection that a worker has; and since when Redis owes an answer.
-local turn, waiting_since
+-- When Redis began to owe the answer that is waited for, if one is.
+local owed_since
 
 -- Not as of when the worker last looked: where a crowd comes at once, that is a while ago.
 local function now()
@@ -106,45 +109,76 @@ local function answered(answer, err)
   if not answer then
     error(err or "no answer", 0)
   end
-  waiting_since = now()
+  owed_since = now()
   return answer
 end
 
--- Whether `ask` did it with a connection to Redis, and what it returned, or why not.
+-- Whether `ask` did it with a connection to Redis, and why not.
 local function with_connection(ask)
   local redis
-  local done, result = pcall(function()
+  local done, why = pcall(function()
     redis = answered(connect())
-    return ask(redis)
+    ask(redis)
   end)
   if done then
     redis:set_keepalive(60000, 1)
   elseif redis then
     redis:close()
   end
-  return done, result
+  return done, why
 end
 
--- Tries Redis while it is away, which is told once. In a timer, where nobody waits for it, and whose lines in the log
--- hold no request.
+-- Runs a script for each of some requests, all in one round trip: `arguments` gives it keys and arguments, and `take`
+-- gets what it returns.
+local function run(redis, script, requests, arguments, take)
+  if #requests == 0 then
+    return
+  end
+  redis:init_pipeline()
+  for _, request in ipairs(requests) do
+    redis:evalsha(script.hash, arguments(request))
+  end
+  local answers = answered(redis:commit_pipeline())
+  for i, request in ipairs(requests) do
+    local answer = answers[i]
+    if type(answer) == "table" and answer[1] == false then
+      if not answer[2]:find("NOSCRIPT", 1, true) then
+        error(answer[2], 0)
+      end
+      answer = answered(redis:eval(script.code, arguments(request)))
+    end
+    take(request, answer)
+  end
+end
+
+-- Tries Redis while it is away, by what it would refuse when it is full or a replica, and tells of it once. In a timer,
+-- whose lines in the log hold no request.
 local function watch(premature)
+  if premature then
+    return
+  end
+  local err = shared:get("error")
+  if err then
+    shared:delete("error")
+    ngx.log(ngx.ERR, "kengine: ", err)
+  end
   local why = shared:get("away")
-  if why and not premature then
+  if why then
     if shared:add("told", true) then
       ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): players are spread over the nodes as last seen")
     end
     local is_back = with_connection(function(redis)
-      return answered(redis:ping())
+      -- The room without a name, which nobody can ask for.
+      answered(redis:set(settings.prefix .. ":room:", "", "PX", 1))
     end)
     if is_back then
+      shared:set("returned", true, RETURNED_WITHIN)
       shared:delete("away")
       shared:delete("told")
       ngx.log(ngx.WARN, "kengine: the directory is back")
     end
   end
-  if not premature then
-    ngx.timer.at(TRIED_EVERY, watch)
-  end
+  ngx.timer.at(TRIED_EVERY, watch)
 end
 
 -- Begins a worker's work; one of them watches over Redis for all.
@@ -152,37 +186,6 @@ function kengine.start()
   if ngx.worker.id() == 0 then
     ngx.timer.at(0, watch)
   end
-end
-
--- Calls `ask` with a connection to Redis, and returns its result, or nothing when Redis is away. While one request
--- waits for a Redis that hangs, the others do not.
-local function with_redis(ask)
-  turn = turn or assert(semaphore.new(1))
-  while not turn:wait(STALLED_AFTER) do
-    if shared:get("away") or waiting_since and ngx.now() - waiting_since >= STALLED_AFTER then
-      return nil
-    end
-  end
-  if shared:get("away") then
-    turn:post()
-    return nil
-  end
-  waiting_since = now()
-  local done, result = with_connection(ask)
-  waiting_since = nil
-  if not done then
-    shared:add("away", result)
-  end
-  turn:post()
-  return done and result or nil
-end
-
-local function run(redis, script, ...)
-  local answer, err = redis:evalsha(script.hash, ...)
-  if not answer and err and err:find("NOSCRIPT", 1, true) then
-    answer, err = redis:eval(script.code, ...)
-  end
-  return answered(answer, err)
 end
 
 -- Nodes --
@@ -203,21 +206,6 @@ local function named(parameter, longest)
   end
 end
 
--- Where the user is, as which process; and where the room is.
-local function affinity(redis, uid, room)
-  local prefix = settings.prefix
-  redis:init_pipeline()
-  redis:hmget(prefix .. ":user:" .. (uid or ""), "address", "boot")
-  redis:get(prefix .. ":room:" .. (room or ""))
-  redis:pexpire(prefix .. ":room:" .. (room or ""), settings.room_lifetime)
-  local found = answered(redis:commit_pipeline())
-  local function text(value)
-    return type(value) == "string" and value or ""
-  end
-  local user = type(found[1]) == "table" and found[1] or {}
-  return text(user[1]), text(user[2]), text(found[2])
-end
-
 -- The nodes that took players when last seen, and which of them failed since.
 local function known()
   local nodes, failed = {}, {}
@@ -228,48 +216,6 @@ local function known()
     end
   end
   return nodes, failed
-end
-
--- Asks the directory for a node; nothing when it has none at all.
-local function ask_directory(redis, reservation, tried)
-  local keys = "{" .. settings.prefix .. "}:"
-  local before = tried[#tried] or ""
-  local uid, room = named(settings.uid, LONGEST_UID), named(settings.room, LONGEST_ROOM)
-  local user, boot, at = "", "", ""
-  if uid or room then
-    user, boot, at = affinity(redis, uid, room)
-  end
-  local function pick(failed)
-    local listing = shared:add("noted", true, NOTED_EVERY) and "1" or "0"
-    local answer = run(redis, scripts.pick, 2, keys .. "load", keys .. "lease", reservation, RESERVED_FOR, before, user,
-      boot, at, listing, unpack(failed))
-    if answer[1] and (listing == "1" or answer[1] == "") then
-      shared:set("nodes", table.concat(answer, " ", 2))
-    end
-    before = answer[1]
-    return answer[1]
-  end
-  local _, failed = known()
-  for _, node in ipairs(tried) do
-    failed[#failed + 1] = node
-  end
-  local node = pick(failed)
-  if not node then
-    return nil
-  end
-  if node == "" and #failed > #tried then
-    -- Better one that failed a moment ago than none.
-    node = pick(tried)
-  end
-  if node ~= "" and room and node ~= at and (at == "" or node ~= user) then
-    local moved = run(redis, scripts.room, 1, settings.prefix .. ":room:" .. room, at, node, settings.room_lifetime)
-    if moved ~= node then
-      -- Others of the room were faster: to them.
-      at = moved
-      node = pick(failed)
-    end
-  end
-  return node
 end
 
 -- The next of the nodes as they were last seen.
@@ -294,6 +240,155 @@ local function next_known(tried)
   return next_but(failed) or next_but(tried) or ""
 end
 
+local function filtered(requests, is_wanted)
+  local wanted = {}
+  for _, request in ipairs(requests) do
+    if is_wanted(request) then
+      wanted[#wanted + 1] = request
+    end
+  end
+  return wanted
+end
+
+local function room_key(request)
+  return settings.prefix .. ":room:" .. (request.room or "")
+end
+
+-- Learns where users are, as which process, and where rooms are.
+local function locate(redis, requests)
+  local some = filtered(requests, function(request)
+    return request.uid or request.room
+  end)
+  if #some == 0 then
+    return
+  end
+  redis:init_pipeline()
+  for _, request in ipairs(some) do
+    redis:hmget(settings.prefix .. ":user:" .. (request.uid or ""), "address", "boot")
+    redis:get(room_key(request))
+    redis:pexpire(room_key(request), settings.room_lifetime)
+  end
+  local found = answered(redis:commit_pipeline())
+  local function text(value)
+    return type(value) == "string" and value or ""
+  end
+  for i, request in ipairs(some) do
+    local user, room = found[3 * i - 2], found[3 * i - 1]
+    user = type(user) == "table" and user or {}
+    request.user, request.boot, request.at = text(user[1]), text(user[2]), text(room)
+  end
+end
+
+-- Has Redis pick the `node` of each request: `""` where none takes players, nothing where the directory is not to be
+-- believed, since nodes come back to it.
+local function pick(redis, requests)
+  local keys = "{" .. settings.prefix .. "}:"
+  run(redis, scripts.pick, requests, function(request)
+    request.listing = shared:add("noted", true, NOTED_EVERY) and "1" or request.listing
+    return 2, keys .. "load", keys .. "lease", request.reservation, RESERVED_FOR, request.before, request.user,
+      request.boot, request.at, request.listing, unpack(request.failed)
+  end, function(request, picked)
+    if request.listing == "1" and #picked > 1 then
+      shared:set("nodes", table.concat(picked, " ", 2))
+    end
+    request.node = picked[1]
+    request.before = picked[1] or ""
+    if #picked == 1 and picked[1] == "" and shared:get("returned") then
+      request.node = nil
+    end
+  end)
+end
+
+-- Finds the nodes of some requests: in two round trips, one more for rooms that are new, and one for who was late
+-- there.
+local function find(redis, requests)
+  locate(redis, requests)
+  pick(redis, requests)
+  local left = filtered(requests, function(request)
+    return request.node == "" and #request.failed > #request.tried
+  end)
+  for _, request in ipairs(left) do
+    -- Better one that failed a moment ago than none.
+    request.failed = request.tried
+  end
+  pick(redis, left)
+  local movers = filtered(requests, function(request)
+    local node, at = request.node, request.at
+    return request.room and node and node ~= "" and node ~= at and (at == "" or node ~= request.user)
+  end)
+  local late = {}
+  run(redis, scripts.room, movers, function(request)
+    return 1, room_key(request), request.at, request.node, settings.room_lifetime
+  end, function(request, at)
+    if at ~= request.node then
+      -- Others of the room were faster: to them.
+      request.at = at
+      late[#late + 1] = request
+    end
+  end)
+  pick(redis, late)
+end
+
+-- Requests that wait for a node, and whether somebody asks for them.
+local waiting, is_asking = {}, false
+
+-- Asks for those that wait, over the one connection that a worker has. In a timer, which no request takes along when it
+-- ends.
+local function ask()
+  local batch, rest = {}, {}
+  for _, request in ipairs(waiting) do
+    if #batch == BATCH then
+      rest[#rest + 1] = request
+    elseif not request.is_gone then
+      request.is_asked = true
+      batch[#batch + 1] = request
+    end
+  end
+  waiting = rest
+  owed_since = now()
+  local done, why = with_connection(function(redis)
+    find(redis, batch)
+  end)
+  owed_since = nil
+  if not done then
+    shared:add("away", why)
+  end
+  for _, request in ipairs(batch) do
+    request.is_answered = done
+    request.found:post()
+  end
+  is_asking = #waiting > 0 and ngx.timer.at(0, ask)
+end
+
+-- The node that the directory has for a request, or nothing when Redis is away or slow. For a Redis that hangs, only
+-- those wait that it was asked for.
+local function find_in_directory(reservation, tried)
+  local function is_stalled()
+    return shared:get("away") or owed_since and now() - owed_since >= STALLED_AFTER
+  end
+  if is_stalled() then
+    return nil
+  end
+  local _, failed = known()
+  for _, node in ipairs(tried) do
+    failed[#failed + 1] = node
+  end
+  local request = { reservation = reservation, tried = tried, failed = failed, before = tried[#tried] or "",
+    user = "", boot = "", at = "", listing = "0", found = assert(semaphore.new()) }
+  if reservation ~= "" then
+    -- For who asks for no seat, nobody needs to be found.
+    request.uid, request.room = named(settings.uid, LONGEST_UID), named(settings.room, LONGEST_ROOM)
+  end
+  waiting[#waiting + 1] = request
+  is_asking = is_asking or ngx.timer.at(0, ask)
+  local until_then = now() + FOUND_WITHIN
+  repeat
+    local found, err = request.found:wait(STALLED_AFTER)
+  until found or err ~= "timeout" or now() >= until_then or not request.is_asked and is_stalled()
+  request.is_gone = true
+  return request.is_answered and request.node or nil
+end
+
 -- Requests --
 
 local function answer(status, code, message)
@@ -314,7 +409,7 @@ local function is_upgrade()
   return settings.sockets[var.uri]
     and var.request_method == "GET"
     and var.kengine_connection == "upgrade"
-    and (var.http_upgrade or ""):lower():find("websocket", 1, true)
+    and (var.http_upgrade or ""):lower() == "websocket"
     and var.http_sec_websocket_version == "13"
     and #(var.http_sec_websocket_key or "") == 24
 end
@@ -327,9 +422,7 @@ local function send(tried)
     -- Another id each time it is read: by the same one the next pick gives back the seat at the node before.
     reservation = var.request_id
   end
-  local node = with_redis(function(redis)
-    return ask_directory(redis, reservation, tried)
-  end)
+  local node = find_in_directory(reservation, tried)
   if not node then
     node = next_known(tried)
     reservation = ""
@@ -343,26 +436,43 @@ local function send(tried)
   var.kengine_reservation = reservation
 end
 
+-- Handles a request. An error of ours is told by `watch`: beside one that is told here, the whole request would stand.
+local function handled(handle)
+  local done, err = pcall(handle)
+  if not done then
+    shared:set("error", err)
+    return answer(500, "internal", "the gateway failed")
+  end
+end
+
 -- Picks a node for the request, as `$kengine_node`.
 function kengine.pick()
-  local uri = ngx.var.uri
-  if not settings.sockets[uri] and not settings.pages[uri] then
-    return answer(404, "not_found", "there is nothing here")
-  end
-  return send {}
+  return handled(function()
+    local uri = ngx.var.uri
+    if not settings.sockets[uri] and not settings.pages[uri] then
+      return answer(404, "not_found", "there is nothing here")
+    end
+    return send {}
+  end)
 end
 
 -- Picks another, when that one refused the request or could not be reached.
 function kengine.again()
-  local tried = {}
-  for node in ngx.var.kengine_tried:gmatch("%S+") do
-    tried[#tried + 1] = node
-  end
-  shared:set("failed " .. tried[#tried], true, FAILED_FOR)
-  if #tried > TRIES then
-    return answer(503, "no_node", "no node took this request")
-  end
-  return send(tried)
+  return handled(function()
+    local tried = {}
+    for node in ngx.var.kengine_tried:gmatch("%S+") do
+      tried[#tried + 1] = node
+    end
+    if #tried == 0 then
+      -- It was nginx itself that refused it, as `limit_req` does.
+      return answer(503, "unavailable", "the gateway does not take this request at present")
+    end
+    shared:set("failed " .. tried[#tried], true, FAILED_FOR)
+    if #tried > TRIES then
+      return answer(503, "no_node", "no node took this request")
+    end
+    return send(tried)
+  end)
 end
 
 return kengine

@@ -13,5 +13,5 @@ return {
   uid = "uid",
   room = "room",
   -- For how long a room stays with its node after somebody was last sent there.
-  room_lifetime = 3600000,
+  room_lifetime = 600000,
 }

@@ -61,7 +61,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway to the cluster in this Redis: its URL and its prefix are taken. It listens on port 80 of every
-    /// address, and lets players through to `/ws` and the page at `/`.
+    /// IPv4 address, and lets players through to `/ws` and the page at `/`.
     pub fn new(redis: impl Into<Redis>) -> Self {
         Self {
             redis: redis.into(),
@@ -71,7 +71,7 @@ impl Gateway {
             pages: vec!["/".to_owned()],
             uid: "uid".to_owned(),
             room: "room".to_owned(),
-            room_lifetime: Duration::from_secs(60 * 60),
+            room_lifetime: Duration::from_secs(10 * 60),
             resolver: None,
             authorities: AUTHORITIES.to_owned(),
             idle: Duration::from_secs(60),
@@ -80,8 +80,8 @@ impl Gateway {
         }
     }
 
-    /// Where it listens, as nginx writes it: `8080`, `10.0.0.1:80`, `[::]:80`; port 80 unless it is said here, 443
-    /// under TLS.
+    /// Where it listens, as nginx writes it: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 beside IPv4; port
+    /// 80 unless it is said here, 443 under TLS.
     pub fn listen(self, address: impl Into<String>) -> Self {
         Self { listen: Some(address.into()), ..self }
     }
@@ -109,7 +109,8 @@ impl Gateway {
         Self { uid: uid.into(), room: room.into(), ..self }
     }
 
-    /// How long a room stays with its node after somebody was last sent there: an hour unless it is said here.
+    /// How long a room stays with its node after somebody was last sent there: ten minutes unless it is said here. A
+    /// name takes 0.1 KB of Redis for so long, whoever made it up.
     pub fn room_lifetime(self, lifetime: Duration) -> Self {
         Self { room_lifetime: lifetime, ..self }
     }
@@ -172,9 +173,10 @@ impl Gateway {
     fn conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String> {
         let listen = self.listen.as_deref();
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        // More than one word is the resolver's alone.
-        let words = self.resolver.iter().flat_map(|resolver| resolver.split(' '));
-        let given = words.chain(listen).chain(tls).chain([folder, &self.authorities]);
+        // A path is one word.
+        let words =
+            [listen, self.resolver.as_deref()].into_iter().flatten().flat_map(|words| words.split(' '));
+        let given = words.chain(tls).chain([folder, &self.authorities]);
         for value in given {
             if value.contains(|char: char| char.is_control() || " \"'\\;{}$#?".contains(char)) {
                 return Err(Error::new(
@@ -184,6 +186,18 @@ impl Gateway {
             }
         }
         let mut conf = Conf(NGINX_CONF.to_owned());
+        // Before anything of the user's, in which it is not to be replaced.
+        if self.is_standalone {
+            conf.put("pid /run/nginx.pid", &format!("pid {folder}/nginx.pid"));
+            conf.put("/var/log/nginx/", &format!("{folder}/"));
+            let mut folders = "http {\n".to_owned();
+            for of in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+                // Writing to a string cannot fail.
+                let _ = writeln!(folders, "    {of}_temp_path {folder}/{of};");
+            }
+            conf.put("http {\n", &folders);
+        }
+        conf.put(FOLDER, folder);
         if let Some((certificate, key)) = &self.tls {
             conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
             conf.put("# Under TLS, instead of the line above; without", "# Without");
@@ -217,17 +231,6 @@ impl Gateway {
         let files = u64::from(self.connections) * 2;
         conf.put("worker_connections 16384", &format!("worker_connections {files}"));
         conf.put("worker_rlimit_nofile 16640", &format!("worker_rlimit_nofile {}", files + 256));
-        if self.is_standalone {
-            conf.put("pid /run/nginx.pid", &format!("pid {folder}/nginx.pid"));
-            conf.put("/var/log/nginx/", &format!("{folder}/"));
-            let mut folders = "http {\n".to_owned();
-            for of in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-                // Writing to a string cannot fail.
-                let _ = writeln!(folders, "    {of}_temp_path {folder}/{of};");
-            }
-            conf.put("http {\n", &folders);
-        }
-        conf.put(FOLDER, folder);
         Ok(conf.0)
     }
 
@@ -265,7 +268,7 @@ impl Gateway {
         settings.put(r#"uid = "uid""#, &format!("uid = {}", Lua(&self.uid)));
         settings.put(r#"room = "room""#, &format!("room = {}", Lua(&self.room)));
         let lifetime = self.room_lifetime.as_millis().max(1);
-        settings.put("room_lifetime = 3600000", &format!("room_lifetime = {lifetime}"));
+        settings.put("room_lifetime = 600000", &format!("room_lifetime = {lifetime}"));
         Ok(settings.0)
     }
 
@@ -329,9 +332,11 @@ impl std::fmt::Display for Lua<'_> {
 
 /// Paths, as a set in Lua.
 fn set(paths: &[String]) -> Result<String> {
-    if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || path.contains(['?', '#', '%'])) {
+    // nginx sends it to the node as it stands here.
+    let is_sent = |char: char| char.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(char);
+    if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || !path.chars().all(is_sent)) {
         let why =
-            format!("`{path}` is no path: write it from its `/` on, without a query and nothing escaped");
+            format!("`{path}` is no path: write it from its `/` on, without a query or what a URL escapes");
         return Err(Error::new("gateway", why));
     }
     let entries: Vec<_> = paths.iter().map(|path| format!("[{}] = true", Lua(path))).collect();

@@ -19,8 +19,9 @@ fn nginx_takes_every_configuration_without_a_word() {
         plain(),
         plain().tls(chain, key),
         Gateway::new("redis://redis.example/").resolver("127.0.0.53 ipv6=off").standalone(),
+        Gateway::new("redis://127.0.0.1/").listen("[::1]:8080 ipv6only=off").standalone(),
         plain().idle_time(Duration::from_millis(900)).connections(100),
-        plain().sockets(["/ws", "/admin"]).pages(["/", "/a page's \"name\"", "/{};"]),
+        plain().sockets(["/ws", "/admin"]).pages(["/", "/a-page's(name);"]),
         plain().affinity("player", "world\\\"\n").room_lifetime(Duration::from_millis(1)),
     ] {
         let folder = new_folder();
@@ -40,10 +41,11 @@ fn nginx_takes_every_configuration_without_a_word() {
 fn what_nginx_cannot_take_is_told() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
-        (plain().listen("80; }"), "`80; }` cannot stand in a configuration of nginx"),
+        (plain().listen("80; }"), "`80;` cannot stand in a configuration of nginx"),
         (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot stand"),
         (plain().tls("a b", "c"), "`a b` cannot stand"),
         (plain().pages(["page"]), "`page` is no path: write it from its `/` on"),
+        (plain().pages(["/a b"]), "`/a b` is no path"),
         (plain().sockets(["/ws?x"]), "`/ws?x` is no path"),
         (
             Gateway::new("redis://db/"),
