@@ -60,9 +60,21 @@ impl TestGateway {
         self.address
     }
 
-    /// Its process, whose children are the workers.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// The processes of its workers.
+    pub fn workers(&self) -> Vec<u32> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.expect("it runs").split_whitespace().map(|pid| pid.parse().expect("a process")).collect()
+    }
+
+    /// Has it read its files again, in new workers; the old ones go with their last tunnels.
+    pub fn reload(&self) {
+        signal(self.child.id(), Signal::HUP);
+    }
+
+    /// Kills a worker.
+    pub fn kill(&self, worker: u32) {
+        signal(worker, Signal::KILL);
     }
 
     /// What it noted of requests.
@@ -91,11 +103,16 @@ impl TestGateway {
 impl Drop for TestGateway {
     fn drop(&mut self) {
         // Not killed: its workers would stay.
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        signal(self.child.id(), Signal::TERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // One that has ended needs none.
+        let _ = kill_process(pid, signal);
     }
 }
 

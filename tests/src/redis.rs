@@ -55,6 +55,19 @@ impl RedisServer {
         Directory { redis: self.connection().await }
     }
 
+    /// What it tells of itself.
+    pub async fn info(&self, section: &str) -> String {
+        let info = redis::cmd("INFO").arg(section).query_async(&mut self.connection().await).await;
+        info.expect("an answer")
+    }
+
+    /// How many times a command was run.
+    pub async fn calls(&self, command: &str) -> usize {
+        let stats = self.info("commandstats").await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        calls.and_then(|calls| calls.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
     /// Kills it, as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -1,6 +1,9 @@
 //! No node is alive, or Redis is killed, hangs or loses its data: what the gateway makes of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use kengine::gateway::Gateway;
@@ -56,17 +59,9 @@ fn is_refused(answer: &HttpResponse) {
     assert_eq!(answer.field("retry-after"), Some("1"));
 }
 
-/// How many times Redis was asked to pick.
-async fn picks(redis: &RedisServer) -> u64 {
-    let mut connection = redis.connection().await;
-    let stats: String =
-        redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.expect("statistics");
-    let calls = |command: &str| -> u64 {
-        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-        line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
-    };
-    // Those of nodes are not among them: they have not changed, and beat every other second.
-    calls("zincrby")
+/// How many times Redis has picked: nodes do not run this command.
+async fn picks(redis: &RedisServer) -> usize {
+    redis.calls("zincrby").await
 }
 
 #[tokio::test]
@@ -175,8 +170,35 @@ async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_a_worker_asks_it() {
     let crowd = join_all((0..200).map(|_| tokio::time::timeout(SOON, Client::connect(address)))).await;
     assert!(crowd.iter().all(Result::is_ok), "each within a second");
     cluster.redis.thaw();
-    let workers = std::thread::available_parallelism().expect("cores").get() as u64;
+    let workers = std::thread::available_parallelism().expect("cores").get();
     assert!(picks(&cluster.redis).await <= before + workers, "one of each worker has asked Redis");
+}
+
+#[tokio::test]
+async fn players_come_in_when_redis_was_away_for_longer_than_a_lease() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let lease = Duration::from_millis(600);
+    let node = TestServer::start(Town::node(&redis.url(), lease)).await;
+    directory.count_is(node.address(), Some(0)).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let come = async || assert_eq!(ask(gateway.address()).await.status, 101);
+    come().await;
+    redis.freeze();
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * lease {
+        come().await;
+    }
+    redis.thaw();
+    // The gateway has Redis back, with a lease that has ended, before the node does.
+    until("picks by the directory", async || {
+        come().await;
+        gateway.errors().contains("the directory is back").then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        come().await;
+    }
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ async fn only_a_valid_request_for_a_websocket_reserves_a_seat() {
         (upgrade().version("HTTP/1.0"), 426),
         (upgrade().without("Upgrade"), 426),
         (upgrade().without("Connection"), 426),
-        (upgrade().with("Sec-WebSocket-Version", "12"), 426),
+        (upgrade().with("Sec-WebSocket-Version", "12").path("/ws?room=r"), 426),
         (upgrade().without("Sec-WebSocket-Version"), 400),
         (upgrade().with("Sec-WebSocket-Key", "short"), 400),
     ] {
@@ -172,6 +172,8 @@ async fn only_a_valid_request_for_a_websocket_reserves_a_seat() {
         let reserved = directory.load(node.address()).await;
         assert_eq!((answer.status, reserved), (status, Some(0)), "{request:?}: {answer:?}");
     }
+    let keys = directory.keys().await;
+    assert!(!keys.iter().any(|key| key.starts_with("kengine:room:")), "they have a room: {keys:?}");
     // One for whom a node finds another reason to refuse.
     assert_eq!(upgrade().and("Origin", "https://elsewhere.example").ask(address).await.status, 403);
 }
