@@ -97,11 +97,11 @@ fn colour(state: State) -> Color {
     }
 }
 
-/// How full a node is, to an eighth of a character.
+/// How full a node is, to an eighth of a character; one who is alone there is seen, too.
 fn load(node: &Node, width: u16) -> String {
     let Some(entry) = &node.entry else { return String::new() };
     let full = u64::from(width) * 8;
-    let eighths = ((entry.players + entry.reserved) * full / entry.capacity.max(1)).min(full);
+    let eighths = ((entry.players + entry.reserved) * full).div_ceil(entry.capacity.max(1)).min(full);
     let parts = (0..u64::from(width)).map(|at| match eighths.saturating_sub(at * 8) {
         0 => '·',
         part => ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'][usize::try_from(part.min(8) - 1).unwrap_or(0)],
