@@ -1,6 +1,6 @@
 //! What the macros say about each mistake, and that each form of the language compiles.
 //!
-//! After a change of the words: `TRYBUILD=overwrite cargo test -p kengine-tests --test ui`, then read the diff.
+//! After a change of the words: `TRYBUILD=overwrite cargo test -p kengine-language-tests`, then read the diff.
 
 #[test]
 fn each_form_of_the_language_compiles() {

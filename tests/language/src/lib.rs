@@ -1,0 +1,1 @@
+//! What the macros say is tested in `tests/`; here is nothing.
