@@ -116,10 +116,12 @@ end
 -- Whether `ask` did it with a connection to Redis, and why not.
 local function with_connection(ask)
   local redis
+  owed_since = now()
   local done, why = pcall(function()
     redis = answered(connect())
     ask(redis)
   end)
+  owed_since = nil
   if done then
     redis:set_keepalive(60000, 1)
   elseif redis then
@@ -345,11 +347,9 @@ local function ask()
     end
   end
   waiting = rest
-  owed_since = now()
   local done, why = with_connection(function(redis)
     find(redis, batch)
   end)
-  owed_since = nil
   if not done then
     shared:add("away", why)
   end
