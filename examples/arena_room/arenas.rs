@@ -7,7 +7,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use kengine::{Connection, ConnectionId, Error, Hub, Room, Session, Uid};
+use kengine::{Connection, ConnectionId, Error, Hub, Session, Uid, room::Room};
 use tokio::{
     sync::mpsc::{self, OwnedPermit, Sender, WeakSender, error::TrySendError},
     task::JoinSet,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kengine::{Connection, Error, Handshake, Hub, Members, Refusal, Session, Uid};
+use kengine::{Connection, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
 use serde::Serialize;
 
 use crate::{

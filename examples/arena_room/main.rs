@@ -27,7 +27,7 @@ mod game;
 const END_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> Result<(), kengine::StartError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 

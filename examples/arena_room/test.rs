@@ -12,7 +12,8 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use kengine::{
-    CloseCode, Left, Member, Server, Uid,
+    CloseCode, Server, Uid,
+    room::{Left, Member},
     testing::{self, Client, Served},
 };
 use kengine_examples::Program;
@@ -202,7 +203,7 @@ async fn whoever_leaves_or_is_lost_is_pushed_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_wakes_rarely_sees_the_newest_position_of_each_player() {
     let minute = Duration::from_secs(60);
-    let game = testing::serve(Server::new(Game::default()).idle_time(minute * 60));
+    let game = testing::serve(Server::new(Game::default()).idle_timeout(minute * 60));
     let mut ada = player(&game, "ada").await;
     let begun = Instant::now();
     let _others = [player(&game, "bob").await, player(&game, "cy").await];

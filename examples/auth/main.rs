@@ -18,7 +18,7 @@ use crate::game::{Game, Role, token};
 mod game;
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> Result<(), kengine::StartError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 

@@ -17,6 +17,7 @@ use std::{
     },
 };
 
+use anyhow::Context;
 use axum::{
     Router,
     extract::State,
@@ -25,7 +26,7 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use kengine::{Error, Server};
+use kengine::Server;
 use serde::Deserialize;
 use tokio::{
     net::TcpListener,
@@ -89,7 +90,7 @@ fn stopped() -> io::Result<impl Future<Output = ()>> {
 }
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
@@ -102,11 +103,9 @@ async fn main() -> kengine::Result<()> {
         .with_state(world);
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
-    let listener = TcpListener::bind(&listen)
-        .await
-        .map_err(|error| Error::new("bind", format!("cannot listen on {listen}")).with_source(error))?;
-    let address = listener.local_addr().map_err(Error::internal)?;
-    let stopped = stopped().map_err(Error::internal)?;
+    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    let stopped = stopped()?;
     println!("axum_mount is at ws://{address}/ws; with any WebSocket client, try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
     println!("and meanwhile, of the same port,");
@@ -126,6 +125,6 @@ async fn main() -> kengine::Result<()> {
             tracing::info!("draining");
             game.drain().await;
         })
-        .await
-        .map_err(Error::internal)
+        .await?;
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! The chat itself: who may come in, what they may say, and who hears it.
 
-use kengine::{Connection, Error, Handshake, Hub, Liveness, Members, Push, Refusal, RoomCount, Session, Uid};
+use kengine::{
+    Connection, Error, Handshake, Hub, Liveness, Push, Refusal, Session, Uid,
+    room::{Members, RoomCount},
+};
 use serde::{Deserialize, Serialize};
 
 /// Who talks: whoever they say they are, or a guest.

@@ -18,7 +18,7 @@ use std::{
     io::{IsTerminal, stderr},
 };
 
-use kengine::{Redis, Server};
+use kengine::{Server, cluster::Redis};
 use tracing_subscriber::EnvFilter;
 
 use crate::lobby::Lobby;
@@ -26,7 +26,7 @@ use crate::lobby::Lobby;
 mod lobby;
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> Result<(), kengine::StartError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Colours for who looks, and none for a journal.
     tracing_subscriber::fmt()
@@ -40,7 +40,7 @@ async fn main() -> kengine::Result<()> {
     let mut server = Server::new(Lobby).page("/", "text/html; charset=utf-8", include_str!("page.html"));
     if let Ok(url) = env::var("REDIS_URL") {
         let redis = Redis::new(url);
-        server = server.redis(match &advertise {
+        server = server.cluster(match &advertise {
             Some(address) => redis.advertise(address),
             None => redis,
         });

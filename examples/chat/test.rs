@@ -2,7 +2,8 @@
 
 use futures_util::{SinkExt, StreamExt};
 use kengine::{
-    CloseCode as Code, Joined, Left, Push,
+    CloseCode as Code, Push,
+    room::{Joined, Left},
     testing::{self, Client, Served},
 };
 use kengine_examples::Program;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use kengine::{Redis, Server};
+use kengine::{Server, cluster::Redis};
 use tracing_subscriber::EnvFilter;
 
 use crate::lobby::Lobby;
@@ -16,8 +16,8 @@ pub(crate) async fn serve(listen: SocketAddr, redis: String, capacity: usize) ->
 
     let server = Server::new(Lobby)
         .page("/", "text/html; charset=utf-8", include_str!("../chat/page.html"))
-        .connections(capacity)
-        .redis(Redis::new(redis));
+        .max_connections(capacity)
+        .cluster(Redis::new(redis));
     server.bind(listen).await?.serve().await?;
     Ok(())
 }

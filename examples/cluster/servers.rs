@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use kengine::{Redis, gateway::Gateway};
+use kengine::{cluster::Redis, cluster::gateway::Gateway};
 use rustix::process::Signal;
 use tokio::{net::TcpStream, time::sleep};
 

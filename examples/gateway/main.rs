@@ -10,7 +10,7 @@
 use std::{env, path::PathBuf};
 
 use clap::Parser;
-use kengine::gateway::Gateway;
+use kengine::cluster::gateway::Gateway;
 
 /// Writes the configuration of a gateway to a kengine cluster, to be run by nginx.
 #[derive(Parser)]
@@ -37,7 +37,7 @@ struct Arguments {
     standalone: bool,
 }
 
-fn main() -> kengine::Result<()> {
+fn main() -> Result<(), kengine::StartError> {
     let arguments = Arguments::parse();
     let folder = arguments.folder.display().to_string();
     let conf = write(arguments)?;
@@ -46,7 +46,7 @@ fn main() -> kengine::Result<()> {
     Ok(())
 }
 
-fn write(arguments: Arguments) -> kengine::Result<PathBuf> {
+fn write(arguments: Arguments) -> Result<PathBuf, kengine::StartError> {
     let Arguments { folder, redis, listen, certificate, key, resolver, standalone } = arguments;
     let redis = redis.or_else(|| env::var("REDIS_URL").ok());
     let mut gateway = Gateway::new(redis.unwrap_or_else(|| "redis://127.0.0.1/".to_owned()));

@@ -26,7 +26,7 @@ impl Game {
 }
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> Result<(), kengine::StartError> {
     Server::new(Game).bind("127.0.0.1:8000").await?.serve().await
 }
 

@@ -59,7 +59,7 @@ fn inert(options: &Options, input: &DeriveInput, errors: Errors) -> TokenStream 
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ident #arguments #clause {
             type Session = #session;
-            const SYNTAX: #krate::Syntax = #krate::Syntax::UNKNOWN;
+            const SYNTAX: #krate::wire::Syntax = #krate::wire::Syntax::UNKNOWN;
         }
     }
 }
@@ -182,16 +182,16 @@ impl Composition<'_> {
             #[allow(trivial_bounds)]
             impl #generics #krate::Dispatcher for #ident #arguments #clause {
                 type Session = #session;
-                const SYNTAX: #krate::Syntax = {
+                const SYNTAX: #krate::wire::Syntax = {
                     use #krate::__private::{self, lookup::*};
                     #syntax
                 };
-                const ROUTES: &'static [#krate::Route] = {
+                const ROUTES: &'static [#krate::wire::Route] = {
                     use #krate::__private::{self, lookup::*};
                     #(#fit)*
                     const { #(#later)* &__private::Table::new(&[#(#routes),*]) }.routes()
                 };
-                const HOOKS: #krate::Hooks = {
+                const HOOKS: #krate::wire::Hooks = {
                     use #krate::__private::{self, lookup::*};
                     __private::hooks(&[#(#hooks),*])
                 };
@@ -199,7 +199,7 @@ impl Composition<'_> {
                 async fn dispatch<'call>(
                     &'call self,
                     context: #krate::Context<'call, Self::Session>,
-                    answer: &'call mut #krate::Answer,
+                    answer: &'call mut #krate::wire::Answer,
                 ) -> #krate::Result<bool> {
                     use #krate::__private::{self, lookup::*};
                     #(#dispatch)*

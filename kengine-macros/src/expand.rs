@@ -31,7 +31,7 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
     let syntax = syntax(dispatcher);
     let table = routes.iter().map(|Route { name, handler }| {
         let (cfgs, policy) = (&handler.cfgs, handler.policy().builder());
-        quote!(#(#cfgs)* #krate::Route::new(#name)#policy)
+        quote!(#(#cfgs)* #krate::wire::Route::new(#name)#policy)
     });
     let known = known(dispatcher);
     let dispatch = (!routes.is_empty()).then(|| expansion.dispatch(dispatcher));
@@ -46,7 +46,7 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
         impl #generics #krate::Dispatcher for #ty #clause {
             #session
             #syntax
-            const ROUTES: &'static [#krate::Route] = &[#(#table),*];
+            const ROUTES: &'static [#krate::wire::Route] = &[#(#table),*];
             #known
             #dispatch
             #(#hooks)*
@@ -78,7 +78,9 @@ impl Method {
                 (quote!(#context, reason: &'call #krate::DisconnectReason), Some(quote!(, reason)))
             }
             Kind::Before => (quote!(#context, call: &'call #krate::Call), Some(quote!(, call))),
-            Kind::Fallback => (quote!(#context, answer: &'call mut #krate::Answer), Some(quote!(, answer))),
+            Kind::Fallback => {
+                (quote!(#context, answer: &'call mut #krate::wire::Answer), Some(quote!(, answer)))
+            }
             Kind::Open | Kind::Heartbeat | Kind::Route => (context, None),
         };
         let returns = match kind {
@@ -126,11 +128,18 @@ fn known(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
             let name = Ident::new(kind.name(), Span::call_site());
             let value = conditions(dispatcher.hooks(kind))
                 .map_or_else(|| quote!(true), |conditions| quote!(::core::cfg!(#conditions)));
-            quote!(#name: #value)
+            quote!(hooks.#name = #value;)
         })
         .collect();
-    let others = (fields.len() < kinds.len()).then(|| quote!(..#krate::Hooks::NONE));
-    (!fields.is_empty()).then(|| quote!(const HOOKS: #krate::Hooks = #krate::Hooks { #(#fields,)* #others };))
+    (!fields.is_empty()).then(|| {
+        quote! {
+            const HOOKS: #krate::wire::Hooks = {
+                let mut hooks = #krate::wire::Hooks::NONE;
+                #(#fields)*
+                hooks
+            };
+        }
+    })
 }
 
 /// `const SYNTAX`, if it is not the default.
@@ -144,7 +153,7 @@ fn syntax(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
         (None, None, None) => return None,
         _ => quote!(new(#key, #payload)),
     };
-    Some(quote!(const SYNTAX: #krate::Syntax = #krate::Syntax::#value;))
+    Some(quote!(const SYNTAX: #krate::wire::Syntax = #krate::wire::Syntax::#value;))
 }
 
 impl Expansion<'_> {
@@ -214,7 +223,7 @@ impl Expansion<'_> {
             async fn dispatch<'call>(
                 &'call self,
                 context: #krate::Context<'call, #session>,
-                answer: &'call mut #krate::Answer,
+                answer: &'call mut #krate::wire::Answer,
             ) -> #krate::Result<bool> {
                 use #krate::__private::{self, lookup::*};
                 #[deny(unreachable_patterns)]

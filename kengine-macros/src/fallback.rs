@@ -37,7 +37,7 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: Errors) -> TokenStream {
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ty #clause {
             type Session = #session;
-            const SYNTAX: #krate::Syntax = #krate::Syntax::UNKNOWN;
+            const SYNTAX: #krate::wire::Syntax = #krate::wire::Syntax::UNKNOWN;
         }
     }
 }

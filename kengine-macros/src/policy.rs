@@ -102,7 +102,7 @@ impl Policy {
             let [count, burst, seconds] = [count.into(), burst.into(), seconds].map(number);
             quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
         });
-        let max = self.max.map(|bytes| quote!(.max(#bytes as usize)));
+        let max = self.max.map(|bytes| quote!(.max_size(#bytes as usize)));
         let timeout = self.timeout.map(|limit| quote!(.timeout(::core::time::Duration::from_millis(#limit))));
         quote!(#rate #max #timeout)
     }

@@ -53,15 +53,16 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         return quote!(#errors);
     }
     let latest = (!failed && found.latest.is_some())
-        .then(|| quote!(const DELIVERY: #krate::Delivery = #krate::Delivery::Latest;));
+        .then(|| quote!(const DELIVERY: #krate::push::Delivery = #krate::push::Delivery::Latest;));
     let key = (!failed && !fields.is_empty()).then(|| {
-        let hashed = fields.iter().map(|(member, _)| {
+        // Nested pairs, since serde implements `Serialize` for tuples of at most 16.
+        let key = fields.iter().rev().fold(quote!(()), |rest, (member, _)| {
             let at = Span::call_site().located_at(member.span());
-            quote_spanned!(at=> #krate::__private::key(&self.#member, state);)
+            quote_spanned!(at=> (#krate::__private::key_field(&self.#member), #rest))
         });
         quote! {
-            fn key<__H: ::core::hash::Hasher>(&self, state: &mut __H) {
-                #(#hashed)*
+            fn key(&self) -> impl #krate::__private::Serialize {
+                #key
             }
         }
     });
@@ -72,9 +73,9 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
     if input.generics.type_params().next().is_some() {
         let (_, arguments, _) = input.generics.split_for_impl();
         let clause = bounded.make_where_clause();
-        clause.predicates.push(parse_quote!(#ident #arguments: #krate::__private::Encoded));
+        clause.predicates.push(parse_quote!(#ident #arguments: #krate::__private::IsSerialize));
         for (_, ty) in fields.iter().filter(|(_, ty)| mentions_parameter(&input.generics, ty)) {
-            clause.predicates.push(parse_quote!(#ty: ::core::hash::Hash));
+            clause.predicates.push(parse_quote!(#ty: #krate::__private::Serialize));
         }
     }
     let (_, arguments, _) = input.generics.split_for_impl();

@@ -21,7 +21,7 @@
 //! }
 //!
 //! #[tokio::main]
-//! async fn main() -> kengine::Result<()> {
+//! async fn main() -> Result<(), kengine::StartError> {
 //!     Server::new(Game).bind("127.0.0.1:8000").await?.serve().await
 //! }
 //! ```
@@ -52,15 +52,15 @@
 //! | `unknown_method` | no route has that name |
 //! | `invalid_message` | the payload does not fit the route's message: where, and why |
 //! | `too_large`, `rate_limited` | the message is over its route's own limit ([`route`](macro@route)) |
-//! | `timeout` | the handler took longer than [`Server::handle_within`], or its route's own `timeout` |
+//! | `timeout` | the handler took longer than [`Server::handler_timeout`], or its route's own `timeout` |
 //! | `internal` | the handler panicked, or failed for a cause that is not the client's to know |
 //!
 //! | close code | when |
 //! |---|---|
-//! | 1002, 1007, 1009 | the client broke RFC 6455, sent a text that is not UTF-8, or more than [`Server::largest_message`] |
+//! | 1002, 1007, 1009 | the client broke RFC 6455, sent a text that is not UTF-8, or more than [`Server::max_message_size`] |
 //! | 4000 `draining` | the node goes: reconnect now |
-//! | 4001 `heartbeat timeout` | nothing was heard for [`Server::idle_time`]: reconnect |
-//! | 4002 `too slow` | the outbox ran over ([`Server::outbox`]): reconnect |
+//! | 4001 `heartbeat timeout` | nothing was heard for [`Server::idle_timeout`]: reconnect |
+//! | 4002 `too slow` | the outbox ran over ([`Server::max_outbox_size`]): reconnect |
 //! | 4500 `replaced by a newer connection`, 4503 `already connected` | the uid has another connection ([`Server::duplicates`]): stay away |
 //! | 4501 `kicked`, and any other from 4500 on | stay away |
 //!
@@ -71,67 +71,77 @@
 #[allow(unused_extern_crates)]
 extern crate self as kengine;
 
-mod answer;
-mod argument;
-mod close;
-mod cluster;
-mod composition;
+pub mod cluster;
 mod connection;
-mod contained;
 mod dispatch;
-mod endpoint;
-mod envelope;
-mod error;
-mod extract;
-#[cfg(feature = "redis")]
-pub mod gateway;
-mod handshake;
-mod heartbeat;
-mod hooks;
-mod hub;
-mod metrics;
+mod handles;
+mod http;
+mod language;
+mod local;
 mod node;
-mod outbox;
-mod policy;
-mod proxies;
-mod push;
-mod refusal;
-mod reply;
-mod reservation;
-mod route;
 mod server;
-mod service;
-mod session;
-mod socket;
 pub mod testing;
-mod wakes;
+mod websocket;
 
-#[cfg(feature = "redis")]
-pub use crate::cluster::Redis;
 pub use crate::{
-    answer::Answer,
-    close::{Close, CloseCode},
-    cluster::Memory,
-    connection::{Ask, AskError, Connection, ConnectionId},
-    dispatch::{Context, Dispatcher, Frame, Hooks},
-    envelope::{Envelope, Syntax},
-    error::{Error, Result},
-    extract::FromContext,
-    handshake::Handshake,
-    heartbeat::Liveness,
-    hooks::{Call, DisconnectReason},
-    hub::{
-        Duplicates, Everybody, Fill, Hub, Join, JoinError, Joined, Left, Member, Members, Occupants, Room,
-        RoomCount, Rooms, User, Who,
+    dispatch::{context::Context, dispatcher::Dispatcher, from_context::FromContext},
+    handles::{connection::Connection, hub::Hub},
+    http::{handshake::Handshake, refusal::Refusal},
+    language::{
+        call::Call,
+        disconnect_reason::DisconnectReason,
+        error::{Error, Result},
+        liveness::Liveness,
+        push::Push,
+        session::Session,
+        start_error::StartError,
+        uid::{InvalidUid, Uid},
     },
-    outbox::{Queued, SendError},
-    push::{Delivery, Push},
-    refusal::Refusal,
-    route::{Rate, Route},
-    server::{Bound, Server},
-    service::Service,
-    session::{InvalidUid, Session, Uid},
+    local::{connection_id::ConnectionId, limits::Duplicates},
+    server::{Bound, Server, Service},
+    websocket::close::{Close, CloseCode, InvalidCloseCode},
 };
+
+/// Rooms and users: what a [`Hub`] reaches, and who is there.
+pub mod room {
+    pub use crate::{
+        handles::{
+            everybody::Everybody,
+            join::{Fill, Join},
+            room::{Room, RoomCount, Rooms},
+            user::User,
+        },
+        local::{
+            audience::Who,
+            join_error::JoinError,
+            member::{Joined, Left, Member, Members},
+            room::Occupants,
+        },
+    };
+}
+
+/// Pushes and questions: how they are delivered, and why they may fail.
+pub mod push {
+    pub use crate::{
+        handles::ask::{Ask, AskError},
+        language::push::Delivery,
+        local::{outbox::Queued, send_error::SendError},
+    };
+}
+
+/// What a client sends and gets, and what a dispatcher says about it.
+pub mod wire {
+    pub use crate::{
+        dispatch::dispatcher::Hooks,
+        language::{
+            answer::Answer,
+            envelope::Envelope,
+            route::{Rate, Route},
+            syntax::Syntax,
+        },
+        websocket::message::Message,
+    };
+}
 
 #[doc = include_str!("../docs/composition.md")]
 pub use kengine_macros::Dispatcher;
@@ -202,23 +212,31 @@ pub mod guide {
     pub mod game_loop {}
 }
 
-/// What the macros' expansion stands on. Not public: it changes without notice.
+/// What the macros' expansion calls. Not public: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use std::result::Result::Ok;
 
+    pub use serde::Serialize;
+
     pub use crate::{
-        argument::{Ahead, Argument, Hook, Last},
-        composition::{Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted},
-        extract::{context, handshake, no_message, route},
-        policy::{call, limit},
-        push::{Encoded, key},
-        reply::{Admission, EITHER, Returned, enter, position, sent, session},
+        dispatch::{
+            expansion::{
+                argument::{Ahead, Argument, Hook, Last},
+                composition::{
+                    Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted,
+                },
+                reply::{Admission, EITHER, Returned, enter, position, sent, session},
+                request::{call, limit},
+            },
+            from_context::{context, handshake, no_message, route},
+        },
+        language::push::{IsSerialize, key_field},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
-        pub use crate::{
+        pub use crate::dispatch::expansion::{
             argument::{
                 Apart as _, Decoded as _, Foreign as _, Lending as _, Misplaced as _, Owned as _,
                 Reference as _, Telling as _, Unknown as _,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kengine::gateway::Gateway;
+use kengine::cluster::gateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 

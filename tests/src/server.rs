@@ -13,7 +13,7 @@ pub struct TestServer {
     address: SocketAddr,
     hub: Hub,
     shutdown: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<kengine::Result<()>>,
+    serving: JoinHandle<Result<(), kengine::StartError>>,
 }
 
 impl TestServer {

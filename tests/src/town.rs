@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kengine::{Connection, Error, Handshake, Hub, Push, Redis, Refusal, Server, Session, Uid};
+use kengine::{Connection, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid, cluster::Redis};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::sleep};
@@ -35,7 +35,7 @@ pub struct Town;
 impl Town {
     /// A node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
-        Server::new(Self).redis(Redis::new(redis).lease(lease))
+        Server::new(Self).cluster(Redis::new(redis).lease(lease))
     }
 }
 

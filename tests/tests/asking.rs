@@ -4,7 +4,8 @@ use std::{sync::Mutex, time::Duration};
 
 use futures_util::future::join_all;
 use kengine::{
-    Ask, AskError, Close, CloseCode, Connection, Error, Push, Server,
+    Close, CloseCode, Connection, Error, Push, Server,
+    push::{Ask, AskError},
     testing::{self, Client, Served},
 };
 use kengine_tests::{ClientFrame, RawClient, TestServer};
@@ -74,7 +75,7 @@ impl Game {
 
     #[route]
     async fn ask_briefly(&self, connection: &Connection) -> String {
-        outcome(connection.ask(&Trade { offers: 7 }).within(Duration::from_millis(5))).await
+        outcome(connection.ask(&Trade { offers: 7 }).timeout(Duration::from_millis(5))).await
     }
 
     #[route]
@@ -103,7 +104,7 @@ impl Game {
 fn serve(asks_at_once: bool) -> (Served<Game>, UnboundedReceiver<String>) {
     let (outcomes, told) = unbounded_channel();
     let game = Game { outcomes, guest: Mutex::default(), asks_at_once };
-    (testing::serve(Server::new(game).outbox(64, 32 * 1024)), told)
+    (testing::serve(Server::new(game).max_outbox_pushes(64).max_outbox_size(32 * 1024)), told)
 }
 
 async fn join(game: &Served<Game>) -> Client {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kengine::{Connection, Push, SendError, Server};
+use kengine::{Connection, Push, Server, push::SendError};
 use kengine_tests::{Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, Upgrade, within};
 
 /// Leaves its connections to the test, and counts.
@@ -107,7 +107,8 @@ async fn overflow(connection: &Connection) -> usize {
 #[tokio::test]
 async fn who_does_not_read_pushes_is_closed_with_4002() {
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(64, 32 * 1024)).await;
+    let server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
     let (mut client, connection) = arena.guest(&server).await;
     let taken = overflow(&connection).await;
     for _ in 0..3 {
@@ -138,7 +139,9 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
     let arena = Arena::default();
     let frame = Move::text(0).len() + 4;
     for (pushes, bytes, taken) in [(10, usize::MAX, 10), (usize::MAX, 10 * frame, 10), (0, usize::MAX, 0)] {
-        let server = TestServer::start(Server::new(arena.clone()).outbox(pushes, bytes)).await;
+        let server =
+            TestServer::start(Server::new(arena.clone()).max_outbox_pushes(pushes).max_outbox_size(bytes))
+                .await;
         let (mut client, connection) = arena.guest(&server).await;
         // Without an await, on the one thread of this test, the connection's task takes none.
         for _ in 0..taken {
@@ -159,7 +162,8 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
 #[tokio::test]
 async fn an_outbox_overflows_while_a_handler_runs_and_the_handler_goes_on() {
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(10, usize::MAX)).await;
+    let server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(10).max_outbox_size(usize::MAX)).await;
     let mut client = RawClient::connect(server.address()).await;
     let wait = ClientFrame::text(r#"{"method":"wait","id":1}"#);
     client.send_frames([wait, ClientFrame::text(Lobby::request(2, "x"))]).await;
@@ -181,7 +185,8 @@ async fn an_outbox_overflows_while_a_handler_runs_and_the_handler_goes_on() {
 #[tokio::test]
 async fn who_reads_gets_more_than_the_outbox_holds() {
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(4, 8 * 1024)).await;
+    let server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(4).max_outbox_size(8 * 1024)).await;
     let (mut client, connection) = arena.guest(&server).await;
     for turn in 0..1000 {
         for number in [2 * turn, 2 * turn + 1] {
@@ -199,9 +204,10 @@ async fn who_reads_gets_more_than_the_outbox_holds() {
 async fn who_never_reads_is_cut_off_and_gives_the_place_back() {
     let arena = Arena::default();
     let server = Server::new(arena.clone())
-        .outbox(64, 32 * 1024)
-        .close_within(Duration::from_millis(100))
-        .connections(1);
+        .max_outbox_pushes(64)
+        .max_outbox_size(32 * 1024)
+        .close_timeout(Duration::from_millis(100))
+        .max_connections(1);
     let server = TestServer::start(server).await;
     let (mut client, connection) = arena.guest(&server).await;
     let taken = overflow(&connection).await;
@@ -309,8 +315,8 @@ async fn who_reads_again_gets_what_waited_at_once() {
     const PUSHES: usize = 20_000;
     let arena = Arena::default();
     // Nothing but reading wakes the connection: no ping comes in an hour.
-    let server = Server::new(arena.clone()).outbox(100_000, 256 * 1024 * 1024);
-    let server = TestServer::start(server.idle_time(Duration::from_secs(3 * 3600))).await;
+    let server = Server::new(arena.clone()).max_outbox_pushes(100_000).max_outbox_size(256 * 1024 * 1024);
+    let server = TestServer::start(server.idle_timeout(Duration::from_secs(3 * 3600))).await;
     let (mut client, connection) = arena.guest(&server).await;
     for number in 0..PUSHES {
         connection.send(&Move::new(number)).expect("a large outbox");

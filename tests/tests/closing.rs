@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kengine::{Close, CloseCode, Connection, SendError, Server};
+use kengine::{Close, CloseCode, Connection, Server, push::SendError};
 use kengine_tests::{
     Chat, Client, ClientFrame, End, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row,
     within,
@@ -239,7 +239,7 @@ impl kengine::Push for Note {
 
 #[tokio::test]
 async fn who_never_answers_a_close_is_cut_off() {
-    let server = Server::new(Bouncer::default()).close_within(Duration::from_millis(100));
+    let server = Server::new(Bouncer::default()).close_timeout(Duration::from_millis(100));
     let server = TestServer::start(server).await;
     let rows = [("silent", false), ("talkative", true)];
     every_row(rows, async |talkative| {
@@ -270,7 +270,7 @@ async fn who_vanishes_gives_the_place_back() {
         ("with a reset", Leaves::Resets),
     ];
     every_row(rows, async |leaves| {
-        let server = TestServer::start(Server::new(Lobby).connections(1)).await;
+        let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
         let mut client = RawClient::connect(server.address()).await;
         client.send_frames([ClientFrame::text("p")]).await;
         assert_eq!(client.frame().await, "q");
@@ -304,7 +304,7 @@ async fn a_close_that_came_before_ours_is_the_answer_to_it() {
     ];
     every_row(rows, async |(route, waits)| {
         let bouncer = Bouncer::default();
-        let server = Server::new(bouncer.clone()).close_within(Duration::MAX);
+        let server = Server::new(bouncer.clone()).close_timeout(Duration::MAX);
         let server = TestServer::start(server).await;
         let mut client = RawClient::connect(server.address()).await;
         let leave = ClientFrame::text(format!(r#"{{"method":"{route}"}}"#));

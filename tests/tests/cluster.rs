@@ -1,8 +1,9 @@
 //! Several nodes as one: rooms, users and everybody across them.
 
 use kengine::{
-    Close, CloseCode, Connection, Duplicates, Error, Handshake, Hub, Joined, Left, Memory, Push, Refusal,
-    Server, Uid,
+    Close, CloseCode, Connection, Duplicates, Error, Handshake, Hub, Push, Refusal, Server, Uid,
+    cluster::Memory,
+    room::{Joined, Left},
     testing::{self, Client, Served},
 };
 use serde::{Deserialize, Serialize};

@@ -6,8 +6,8 @@ use std::{
 };
 
 use kengine::{
-    Connection, DisconnectReason, Dispatcher, Envelope, Error, Handshake, Liveness, Push, Refusal, Server,
-    Session,
+    Connection, DisconnectReason, Dispatcher, Error, Handshake, Liveness, Push, Refusal, Server, Session,
+    wire::Envelope,
 };
 use kengine_tests::{Client, Gate, Lobby, TestServer, Upgrade, within};
 

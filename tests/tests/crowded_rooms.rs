@@ -13,7 +13,8 @@ use std::{
 
 use futures_util::future::join_all;
 use kengine::{
-    Connection, Error, Hub, Push, RoomCount, Server,
+    Connection, Error, Hub, Push, Server,
+    room::RoomCount,
     testing::{self, Client, Served},
 };
 use kengine_tests::{ClientFrame, RawClient, TestServer, within};
@@ -286,7 +287,7 @@ fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
     const PLAYERS: usize = 10_000;
-    let arena = testing::serve(Server::new(Arena::default()).connections(PLAYERS));
+    let arena = testing::serve(Server::new(Arena::default()).max_connections(PLAYERS));
     let (clients, connections) = players(&arena, PLAYERS).await;
     let start = Arc::new(Semaphore::new(0));
     let sitting: Vec<_> = connections

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use kengine::{Server, gateway::Gateway};
+use kengine::{Server, cluster::gateway::Gateway};
 use kengine_tests::{
     Certificate, Client, Lobby, TestServer, Upgrade, free_address, new_folder, nginx, until,
 };

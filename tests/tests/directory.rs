@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine::{Redis, Server};
+use kengine::{Server, StartError, cluster::Redis};
 use kengine_tests::{
     Client, Directory, Lobby, Network, NodeProcess, Proxy, RedisServer, TestServer, Town, Upgrade, every_row,
     free_address, until,
@@ -250,7 +250,7 @@ async fn of_two_processes_with_one_address_the_later_has_it() {
     let proxy = Proxy::start(redis.port()).await;
     let node = |url: String| {
         let redis = Redis::new(url).lease(LEASE).advertise(ADDRESS);
-        TestServer::start(Server::new(Town).redis(redis))
+        TestServer::start(Server::new(Town).cluster(redis))
     };
     let earlier = node(proxy.url()).await;
     is_ready(&earlier, 200, "ready").await;
@@ -298,18 +298,19 @@ async fn an_address_that_nobody_could_reach_is_an_error_at_start() {
                 Some(address) => redis.advertise(address),
                 None => redis,
             };
-            let error = Server::new(Lobby).redis(redis).bind(listen).await.expect_err("an error");
-            assert_eq!(error.code(), "redis");
+            let error = Server::new(Lobby).cluster(redis).bind(listen).await.expect_err("an error");
+            assert!(matches!(error, StartError::Redis { .. }), "{error}");
+            let message = error.to_string();
             let hint = if advertise.is_some() { "10.0.0.7:8000" } else { "Redis::advertise" };
-            assert!(error.message().contains(hint), "{}", error.message());
+            assert!(message.contains(hint), "{message}");
         },
     )
     .await;
     let redis = Redis::new("redis://127.0.0.1/").advertise("10.0.0.7:8000");
-    let bound = Server::new(Lobby).redis(redis).bind("0.0.0.0:0").await;
+    let bound = Server::new(Lobby).cluster(redis).bind("0.0.0.0:0").await;
     assert!(bound.is_ok(), "{bound:?}");
-    let no_url = Server::new(Lobby).redis("127.0.0.1:6379").bind("127.0.0.1:0").await;
-    assert_eq!(no_url.expect_err("no URL").code(), "redis");
+    let no_url = Server::new(Lobby).cluster(Redis::new("127.0.0.1:6379")).bind("127.0.0.1:0").await;
+    assert!(matches!(no_url.expect_err("no URL"), StartError::Redis { .. }));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::{Connection, Handshake, Push, Refusal, SendError, Server};
+use kengine::{Connection, Handshake, Push, Refusal, Server, push::SendError};
 use kengine_tests::{
     Chat, Client, ClientFrame, End, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade, Watched,
     every_row, within,
@@ -163,7 +163,7 @@ async fn half_a_message_is_not_waited_for() {
 #[tokio::test]
 async fn a_handler_that_never_ends_is_cancelled_at_the_deadline() {
     let workshop = Workshop::default();
-    let server = Server::new(workshop.clone()).drain_within(Duration::from_millis(100));
+    let server = Server::new(workshop.clone()).drain_timeout(Duration::from_millis(100));
     let mut server = TestServer::start(server).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames([request("forever", 1), ClientFrame::ping("read?")]).await;
@@ -180,8 +180,8 @@ async fn who_does_not_answer_the_close_does_not_hold_the_drain_up() {
         ("the time for a close handshake", (Duration::from_millis(100), Duration::from_secs(600))),
         ("the deadline of the drain", (Duration::from_secs(600), Duration::from_millis(100))),
     ];
-    every_row(rows, async |(close_within, drain_within)| {
-        let server = Server::new(Lobby).close_within(close_within).drain_within(drain_within);
+    every_row(rows, async |(close_timeout, drain_timeout)| {
+        let server = Server::new(Lobby).close_timeout(close_timeout).drain_timeout(drain_timeout);
         let mut server = TestServer::start(server).await;
         let mut client = RawClient::connect(server.address()).await;
         client.send_frames([ClientFrame::text("p")]).await;
@@ -277,8 +277,8 @@ async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
 #[tokio::test]
 async fn who_is_never_accepted_is_refused_at_the_deadline() {
     let door = Door::default();
-    let server = Server::new(door.clone()).handshake_within(Duration::MAX);
-    let mut server = TestServer::start(server.drain_within(Duration::from_millis(100))).await;
+    let server = Server::new(door.clone()).handshake_timeout(Duration::MAX);
+    let mut server = TestServer::start(server.drain_timeout(Duration::from_millis(100))).await;
     let mut http = HttpClient::connect(server.address()).await;
     http.send(&Upgrade::new(server.address()).bytes()).await;
     door.gate.arrived(1).await;
@@ -318,8 +318,9 @@ async fn a_server_that_is_dropped_takes_its_players_along() {
 
 #[tokio::test]
 async fn limits_of_time_may_be_as_long_as_can_be_said() {
-    let server = Server::new(Lobby).handshake_within(Duration::MAX).close_within(Duration::MAX);
-    let server = server.idle_time(Duration::MAX).handle_within(Duration::MAX).drain_within(Duration::MAX);
+    let server = Server::new(Lobby).handshake_timeout(Duration::MAX).close_timeout(Duration::MAX);
+    let server =
+        server.idle_timeout(Duration::MAX).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX);
     let mut server = TestServer::start(server).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames([ClientFrame::text("p")]).await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kengine::gateway::Gateway;
+use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
     Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway,
     TestServer, Town, Upgrade, free_address, until,
@@ -232,7 +232,7 @@ impl Unfit {
 #[tokio::test]
 async fn nobody_is_sent_to_a_node_that_is_full_whoever_is_there() {
     let redis = RedisServer::start().await;
-    let node = TestServer::start(Town::node(&redis.url(), LEASE).connections(3)).await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE).max_connections(3)).await;
     let audit = Audit::start(&redis);
     let full = Unfit::settle(redis, node.address()).await;
     assert!(!full.is_tried().await, "a full node was tried");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kengine::gateway::Gateway;
+use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
     Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
     free_address, until,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
-use kengine::{Handshake, Refusal, Server, Session, gateway::Gateway};
+use kengine::{Handshake, Refusal, Server, Session, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
     Certificate, Client, ClientFrame, HttpClient, NodeProcess, RedisServer, TestGateway, TestServer, Town,
     Upgrade, free_address, luacheck, new_folder, nginx, segment,
@@ -20,7 +20,7 @@ fn nginx_takes_every_configuration_without_a_word() {
         plain().tls(chain, key),
         Gateway::new("redis://redis.example/").resolver("127.0.0.53 ipv6=off").standalone(),
         Gateway::new("redis://127.0.0.1/").listen("[::1]:8080 ipv6only=off").standalone(),
-        plain().idle_time(Duration::from_millis(900)).connections(100),
+        plain().idle_timeout(Duration::from_millis(900)).max_connections(100),
         plain().sockets(["/ws", "/admin"]).pages(["/", "/a-page's(name);"]),
         plain().affinity("player", "world\\\"\n").room_lifetime(Duration::from_millis(1)),
     ] {
@@ -210,7 +210,7 @@ async fn fields_of(upgrade: Upgrade, gateway: &TestGateway) -> BTreeMap<String, 
 #[tokio::test]
 async fn a_client_cannot_say_what_the_gateway_says() {
     let redis = RedisServer::start().await;
-    let node = TestServer::start(Server::new(Mirror).redis(redis.url())).await;
+    let node = TestServer::start(Server::new(Mirror).cluster(Redis::new(redis.url()))).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let address = gateway.address();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kengine::{Handshake, Refusal, Server, gateway::Gateway};
+use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
     Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
     every_row, free_address, within,
@@ -168,7 +168,7 @@ impl Closed {
 async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let dispatcher = Closed { status, asked: Arc::clone(&asked) };
-    let server = TestServer::start(Server::new(dispatcher).redis(redis.url())).await;
+    let server = TestServer::start(Server::new(dispatcher).cluster(Redis::new(redis.url()))).await;
     redis.directory().await.count_is(server.address(), Some(0)).await;
     (server, asked)
 }
@@ -291,7 +291,7 @@ async fn a_node_that_stands_still_is_not_picked_once_its_lease_has_ended() {
 async fn who_was_sent_to_a_node_that_then_stood_still_comes_to_another() {
     let redis = RedisServer::start().await;
     let nodes = start(&redis, &[LIMIT * 4, LIMIT * 4]).await;
-    let gateway = Gateway::new(&*redis.url()).idle_time(Duration::from_secs(2));
+    let gateway = Gateway::new(&*redis.url()).idle_timeout(Duration::from_secs(2));
     let gateway = TestGateway::start_from(gateway).await;
     let audit = Audit::start(&redis);
     nodes[0].freeze();

@@ -181,7 +181,7 @@ async fn a_handler_that_panics_fails_alone() {
 #[tokio::test]
 async fn a_handler_that_never_ends_is_answered_with_timeout() {
     let workshop = Workshop::default();
-    let server = Server::new(workshop.clone()).handle_within(Duration::from_millis(50));
+    let server = Server::new(workshop.clone()).handler_timeout(Duration::from_millis(50));
     let server = TestServer::start(server).await;
     let mut client = Client::connect(server.address()).await;
     assert_eq!(client.answers_to(request("forever", 1)).await, ["1: error timeout"]);
@@ -286,7 +286,7 @@ async fn a_connection_that_is_kept_tells_when_it_has_ended() {
         }
     })
     .await;
-    assert!(matches!(guest.send(&Tick { number: 0 }), Err(kengine::SendError::Closed)));
+    assert!(matches!(guest.send(&Tick { number: 0 }), Err(kengine::push::SendError::Closed)));
     server.stop().await;
 }
 

@@ -267,7 +267,7 @@ async fn a_page_may_connect_from_this_host_and_from_the_origins_that_are_named()
 
 #[tokio::test]
 async fn a_full_node_refuses_with_503_until_a_place_is_free() {
-    let server = TestServer::start(Server::new(Lobby).connections(2)).await;
+    let server = TestServer::start(Server::new(Lobby).max_connections(2)).await;
     let mut first = RawClient::connect(server.address()).await;
     let second = RawClient::connect(server.address()).await;
     let upgrade = Upgrade::new(server.address());
@@ -294,7 +294,7 @@ async fn a_full_node_refuses_with_503_until_a_place_is_free() {
 
 #[tokio::test]
 async fn a_refusal_takes_no_place() {
-    let server = TestServer::start(Server::new(Lobby).connections(1)).await;
+    let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
     let upgrade = Upgrade::new(server.address());
     for _ in 0..3 {
         let refused = upgrade.clone().with("Origin", "https://evil.example").ask(server.address()).await;

@@ -220,7 +220,7 @@ async fn who_may_not_connect_gets_a_status_and_a_reason() {
         ("no decision in time", ("/ws?as=slow", 503, "unavailable")),
     ];
     let (hall, notes) = hall();
-    let server = TestServer::start(Server::new(hall).handshake_within(Duration::from_millis(200))).await;
+    let server = TestServer::start(Server::new(hall).handshake_timeout(Duration::from_millis(200))).await;
     every_row(rows, async |(path, status, code)| {
         let response = Upgrade::new(server.address()).path(path).ask(server.address()).await;
         assert_eq!((response.status, response.error_code().as_str()), (status, code), "{response:?}");
@@ -237,7 +237,7 @@ async fn who_may_not_connect_gets_a_status_and_a_reason() {
 async fn nobody_is_asked_about_a_request_that_is_refused_anyway() {
     let (hall, _notes) = hall();
     let asked = Arc::clone(&hall.asked);
-    let server = TestServer::start(Server::new(hall).connections(1)).await;
+    let server = TestServer::start(Server::new(hall).max_connections(1)).await;
     let upgrade = || Upgrade::new(server.address());
     assert_eq!(upgrade().without("Host").ask(server.address()).await.status, 400);
     assert_eq!(upgrade().and("Origin", "https://evil.example").ask(server.address()).await.status, 403);
@@ -371,7 +371,7 @@ async fn who_cannot_be_greeted_is_closed_with_1011_and_seen_off() {
         ("no end in time", ("/ws?name=stuck", "stuck", "the handler took too long")),
     ];
     let (hall, mut notes) = hall();
-    let server = TestServer::start(Server::new(hall).handle_within(Duration::from_millis(200))).await;
+    let server = TestServer::start(Server::new(hall).handler_timeout(Duration::from_millis(200))).await;
     for (row, (path, name, reason)) in rows {
         let mut client = Upgrade::new(server.address()).path(path).open(server.address()).await;
         client.send_frames([request("say", r#""never handled""#)]).await;
@@ -399,8 +399,11 @@ async fn every_end_is_noted_once_with_its_reason() {
     let (hall, mut notes) = hall();
     let gate = hall.gate.clone();
     let kept = Arc::clone(&hall.kept);
-    let server = Server::new(hall).outbox(4, 1024).drain_within(Duration::from_millis(300));
-    let server = server.close_within(Duration::from_millis(300));
+    let server = Server::new(hall)
+        .max_outbox_pushes(4)
+        .max_outbox_size(1024)
+        .drain_timeout(Duration::from_millis(300));
+    let server = server.close_timeout(Duration::from_millis(300));
     let mut server = TestServer::start(server).await;
 
     let mut client = named(&server, "/ws?name=client", "client").await;
@@ -473,7 +476,7 @@ async fn every_end_is_noted_once_with_its_reason() {
 #[tokio::test]
 async fn who_is_heard_no_more_is_seen_off() {
     let (hall, mut notes) = hall();
-    let server = TestServer::start(Server::new(hall).idle_time(Duration::from_millis(150))).await;
+    let server = TestServer::start(Server::new(hall).idle_timeout(Duration::from_millis(150))).await;
     let mut client = named(&server, "/ws?name=mute", "mute").await;
     let end = loop {
         let frame = client.frame().await;
@@ -492,7 +495,7 @@ async fn who_is_heard_no_more_is_seen_off() {
 #[tokio::test]
 async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
     let (hall, mut notes) = hall();
-    let server = TestServer::start(Server::new(hall).drain_within(Duration::from_millis(100))).await;
+    let server = TestServer::start(Server::new(hall).drain_timeout(Duration::from_millis(100))).await;
     let client = named(&server, "/ws?name=clinging", "clinging").await;
     drop(client);
     assert_eq!(notes.next().await, "open clinging");
@@ -504,7 +507,7 @@ async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
 #[tokio::test]
 async fn the_first_reason_stands_though_the_end_itself_is_another() {
     let (hall, mut notes) = hall();
-    let server = Server::new(hall).close_within(Duration::MAX).drain_within(Duration::from_millis(100));
+    let server = Server::new(hall).close_timeout(Duration::MAX).drain_timeout(Duration::from_millis(100));
     let server = TestServer::start(server).await;
     let mut client = named(&server, "/ws?name=kicked", "kicked").await;
     client.send_frames([request("kick", "null")]).await;
@@ -519,7 +522,7 @@ async fn the_first_reason_stands_though_the_end_itself_is_another() {
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
     let (hall, mut notes) = hall();
-    let hall = testing::serve(Server::new(hall).handle_within(Duration::from_secs(7)));
+    let hall = testing::serve(Server::new(hall).handler_timeout(Duration::from_secs(7)));
     for (path, name, seconds) in [("/ws?name=clinging", "clinging", 7), ("/ws?name=falling", "falling", 0)] {
         drop(hall.connect(path).await.expect("a place"));
         let begun = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kengine::{Connection, Push, SendError, Server, testing};
+use kengine::{Connection, Push, Server, push::SendError, testing};
 use kengine_tests::{ClientFrame, RawClient, TestServer, within};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
@@ -197,7 +197,7 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
 #[tokio::test(start_paused = true)]
 async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
     const BYTES: usize = 4000;
-    let game = testing::serve(Server::new(Arena::default()).outbox(3, BYTES));
+    let game = testing::serve(Server::new(Arena::default()).max_outbox_pushes(3).max_outbox_size(BYTES));
     let mut client = game.connect("/ws").await.unwrap();
     let connection = game.dispatcher().guest();
     connection.send(&Position::new(1, 0)).unwrap();

@@ -27,7 +27,7 @@ async fn after_pings(client: &mut RawClient) -> (usize, String) {
 
 #[tokio::test]
 async fn who_is_silent_is_pinged_then_closed_with_4001() {
-    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let server = TestServer::start(Server::new(Lobby).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     let begun = Instant::now();
     let (pings, end) = after_pings(&mut client).await;
@@ -41,7 +41,7 @@ async fn who_is_silent_is_pinged_then_closed_with_4001() {
 
 #[tokio::test]
 async fn the_reason_is_a_timeout() {
-    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let server = TestServer::start(Server::new(Lobby).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     loop {
         let frame = client.next().await.expect("a close frame");
@@ -56,7 +56,7 @@ async fn the_reason_is_a_timeout() {
 
 #[tokio::test]
 async fn who_answers_pings_stays() {
-    let server = TestServer::start(Server::new(Lobby).idle_time(IN_A_WHILE)).await;
+    let server = TestServer::start(Server::new(Lobby).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
     // A ping comes after a third of the idle time at the earliest: five take longer than all of it.
     for _ in 0..5 {
@@ -76,7 +76,7 @@ async fn who_says_anything_stays() {
         ("pings", ClientFrame::ping("")),
         ("pongs", ClientFrame::pong("")),
     ];
-    let server = TestServer::start(Server::new(Lobby).idle_time(IN_A_WHILE)).await;
+    let server = TestServer::start(Server::new(Lobby).idle_timeout(IN_A_WHILE)).await;
     kengine_tests::every_row(rows, async |frame| {
         let mut client = RawClient::connect(server.address()).await;
         let mut pings = 0;
@@ -96,7 +96,7 @@ async fn who_says_anything_stays() {
 
 #[tokio::test]
 async fn bytes_that_never_become_a_message_are_no_life() {
-    let server = TestServer::start(Server::new(Lobby).idle_time(SOON)).await;
+    let server = TestServer::start(Server::new(Lobby).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     let endless = ClientFrame::text("x".repeat(1000)).bytes();
     let mut pieces = endless.chunks(2);
@@ -134,7 +134,7 @@ impl Workshop {
 #[tokio::test]
 async fn a_running_handler_is_no_life() {
     let workshop = Workshop::default();
-    let server = TestServer::start(Server::new(workshop.clone()).idle_time(SOON)).await;
+    let server = TestServer::start(Server::new(workshop.clone()).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":1}"#)]).await;
     workshop.gate.arrived(1).await;
@@ -150,7 +150,7 @@ async fn a_running_handler_is_no_life() {
 #[tokio::test]
 async fn who_answers_pings_stays_while_a_handler_runs() {
     let workshop = Workshop::default();
-    let server = TestServer::start(Server::new(workshop.clone()).idle_time(IN_A_WHILE)).await;
+    let server = TestServer::start(Server::new(workshop.clone()).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
     client.send(r#"{"method":"wait","id":1}"#).await;
     workshop.gate.arrived(1).await;
@@ -165,7 +165,7 @@ async fn who_answers_pings_stays_while_a_handler_runs() {
 
 #[tokio::test]
 async fn who_never_ends_the_handshake_is_cut_off() {
-    let server = TestServer::start(Server::new(Lobby).handshake_within(SOON)).await;
+    let server = TestServer::start(Server::new(Lobby).handshake_timeout(SOON)).await;
     let request = Upgrade::new(server.address()).bytes();
     let mut http = HttpClient::connect(server.address()).await;
     http.send(&request[..request.len() - 2]).await;
@@ -196,7 +196,7 @@ impl Library {
 
 /// A library whose only limit is the idle time, a minute.
 fn library() -> Served<Library> {
-    testing::serve(Server::new(Library).handle_within(Duration::MAX).drain_within(Duration::MAX))
+    testing::serve(Server::new(Library).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX))
 }
 
 /// A reader who has asked for so many books, behind a search of a second, and reads nothing.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kengine::{Connection, Push, SendError, Server};
+use kengine::{Connection, Push, Server, push::SendError};
 use kengine_tests::{ClientFrame, RawClient, TestServer, within};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -36,7 +36,7 @@ fn resident() -> usize {
 
 const CLIENTS: usize = 1000;
 const OUTBOX: usize = 64 * 1024;
-/// As `Server::outbox` says: on the way to the socket.
+/// As `Server::max_outbox_size` says: on the way to the socket.
 const BESIDE: usize = 64 * 1024;
 
 /// Sends until the outbox is as full as it may be, and takes no more.
@@ -51,7 +51,8 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_who_do_not_read_take_what_the_server_says() {
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(1024, OUTBOX)).await;
+    let server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX)).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = RawClient::connect(server.address()).await;

@@ -173,7 +173,11 @@ async fn a_server_of_ours_knows_its_peers() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_kernel_hides_no_slow_reader_of_a_router() {
-    let service = Server::new(Guests::default()).outbox(64, 64 * 1024).into_service().unwrap();
+    let service = Server::new(Guests::default())
+        .max_outbox_pushes(64)
+        .max_outbox_size(64 * 1024)
+        .into_service()
+        .unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut slow = RawClient::connect(address).await;
     slow.send_frames([ClientFrame::text(r#"{"method":"flood"}"#)]).await;
@@ -230,9 +234,9 @@ async fn a_router_that_answers_otherwise_does_not_hold_the_drain_up() {
         ("the time for a handshake", (Duration::from_secs(10), Duration::MAX)),
         ("the deadline of the drain", (Duration::MAX, Duration::from_secs(10))),
     ];
-    every_row(rows, async |(handshake_within, drain_within)| {
+    every_row(rows, async |(handshake_timeout, drain_timeout)| {
         let server =
-            Server::new(Guests::default()).handshake_within(handshake_within).drain_within(drain_within);
+            Server::new(Guests::default()).handshake_timeout(handshake_timeout).drain_timeout(drain_timeout);
         let service = server.into_service().unwrap();
         let gate = Gate::default();
         let held = gate.clone();

@@ -1,6 +1,9 @@
 //! A dispatcher written by hand, for what is not JSON with a route key.
 
-use kengine::{Answer, Connection, Dispatcher, Frame, Server};
+use kengine::{
+    Context, Dispatcher, Server,
+    wire::{self, Answer},
+};
 use kengine_tests::{Client, ClientFrame, RawClient, TestServer, every_row, segment};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -10,10 +13,10 @@ struct Echo;
 impl Dispatcher for Echo {
     type Session = ();
 
-    async fn message(&self, _: &Connection, frame: Frame<'_>, answer: &mut Answer) {
-        match frame {
-            Frame::Text(text) => answer.text(text),
-            Frame::Binary(bytes) => answer.binary(bytes),
+    async fn message(&self, _: Context<'_, ()>, message: wire::Message<'_>, answer: &mut Answer) {
+        match message {
+            wire::Message::Text(text) => answer.text(text),
+            wire::Message::Binary(bytes) => answer.binary(bytes),
         }
     }
 }
@@ -111,8 +114,8 @@ struct Repeat;
 impl Dispatcher for Repeat {
     type Session = ();
 
-    async fn message(&self, _: &Connection, frame: Frame<'_>, answer: &mut Answer) {
-        for (index, byte) in frame.as_bytes().iter().enumerate() {
+    async fn message(&self, _: Context<'_, ()>, message: wire::Message<'_>, answer: &mut Answer) {
+        for (index, byte) in message.as_bytes().iter().enumerate() {
             if index % 2 == 0 {
                 answer.text(&char::from(*byte).to_string());
             } else {

@@ -105,7 +105,7 @@ async fn a_route_s_largest_message_counts_with_its_envelope() {
 
 #[tokio::test]
 async fn a_route_s_time_is_its_own_and_for_that_call_alone() {
-    let server = TestServer::start(Server::new(Arena).handle_within(Duration::from_millis(200))).await;
+    let server = TestServer::start(Server::new(Arena).handler_timeout(Duration::from_millis(200))).await;
     let rows = [
         ("shorter than the server's", ("brief", "1: error timeout")),
         ("longer than the server's", ("patient", "1: \"done\"")),

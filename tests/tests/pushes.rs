@@ -1,6 +1,6 @@
 //! Messages that the server starts: their form under each syntax.
 
-use kengine::{Connection, Push, SendError, Server};
+use kengine::{Connection, Push, Server, push::SendError};
 use kengine_tests::{ClientFrame, RawClient, TestServer, every_row};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};

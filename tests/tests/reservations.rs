@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use kengine::{Dispatcher, Handshake, Redis, Refusal, Server};
+use kengine::{Dispatcher, Handshake, Refusal, Server, cluster::Redis};
 use kengine_tests::{
     Client, ClientFrame, Directory, Gate, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer,
     TestServer, Town, Upgrade, until,
@@ -169,7 +169,7 @@ async fn whoever_is_refused_gives_the_seat_back() {
 #[tokio::test]
 async fn whoever_finds_no_room_gives_the_seat_back() {
     let (_redis, mut directory, mut server) =
-        node_of(|url, lease| Town::node(url, lease).connections(1), LEASE).await;
+        node_of(|url, lease| Town::node(url, lease).max_connections(1), LEASE).await;
     let address = server.address();
     let mut player = open(address, id(0)).await;
     reserve(&mut directory, address, &ids(1), LONG).await;
@@ -207,7 +207,7 @@ async fn a_seat_is_reserved_for_as_long_as_the_handshake_takes() {
     let gate = Gate::default();
     let keeper = Doorkeeper(gate.clone());
     let (_redis, mut directory, server) =
-        node_of(|url, lease| Server::new(keeper).redis(Redis::new(url).lease(lease)), LEASE).await;
+        node_of(|url, lease| Server::new(keeper).cluster(Redis::new(url).lease(lease)), LEASE).await;
     let address = server.address();
     let request = Upgrade::new(address).and(FIELD, id(0));
 
@@ -355,7 +355,7 @@ async fn a_mounted_dispatcher_gives_seats_back_as_well() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let place = Redis::new(redis.url()).lease(LEASE).advertise(address.to_string());
-    let game = Server::new(Lobby).redis(place).into_service().unwrap();
+    let game = Server::new(Lobby).cluster(place).into_service().unwrap();
     let router = axum::Router::new().route_service("/ws", game.clone());
     let serving = tokio::spawn(axum::serve(listener, router).into_future());
     directory.count_is(address, Some(0)).await;

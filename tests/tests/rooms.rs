@@ -7,7 +7,8 @@ use std::sync::{
 
 use futures_util::future::join_all;
 use kengine::{
-    CloseCode, Connection, Duplicates, Error, Hub, JoinError, Members, Push, RoomCount, Server, Session, Uid,
+    CloseCode, Connection, Duplicates, Error, Hub, Push, Server, Session, Uid,
+    room::{JoinError, Members, RoomCount},
     testing::{self, Client, Served},
 };
 use kengine_tests::{every_row, within};
@@ -418,8 +419,8 @@ async fn a_room_is_reached_from_anywhere() {
 async fn a_connection_is_in_so_many_rooms() {
     for (server, most) in [
         (Server::new(Town::default()), 32),
-        (Server::new(Town::default()).rooms_per_connection(2), 2),
-        (Server::new(Town::default()).rooms_per_connection(0), 0),
+        (Server::new(Town::default()).max_rooms_per_connection(2), 2),
+        (Server::new(Town::default()).max_rooms_per_connection(0), 0),
     ] {
         let town = testing::serve(server);
         let mut ada = enter(&town, "ada").await;

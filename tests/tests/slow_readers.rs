@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, mpsc};
 
-use kengine::{Close, CloseCode, Connection, Push, SendError, Server};
+use kengine::{Close, CloseCode, Connection, Push, Server, push::SendError};
 use kengine_tests::{ClientFrame, Gate, LIMIT, RawClient, ServerFrame, TestServer, Upgrade, within};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -89,7 +89,8 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
     /// Nobody is behind by more than this: who reads is never too slow.
     const BURST: usize = 16;
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(64, 64 * 1024)).await;
+    let server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
     let room = server.hub().room("arena");
     let (mut slow, its_connection) = arena.guest(&server).await;
     room.join(&its_connection).await.expect("a room to join");
@@ -149,7 +150,13 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
 async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
     const MOST: usize = 256 * 1024;
     let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone()).outbox(1000, 1 << 30).outboxes(MOST)).await;
+    let server = TestServer::start(
+        Server::new(arena.clone())
+            .max_outbox_pushes(1000)
+            .max_outbox_size(1 << 30)
+            .max_total_outbox_size(MOST),
+    )
+    .await;
     let mut guests = Vec::new();
     for _ in 0..10 {
         guests.push(arena.guest(&server).await);
@@ -196,7 +203,10 @@ async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
 #[tokio::test]
 async fn the_largest_outbox_makes_room_though_it_is_closing() {
     let arena = Arena::default();
-    let server = Server::new(arena.clone()).outbox(1000, 1 << 30).outboxes(64 * 1024);
+    let server = Server::new(arena.clone())
+        .max_outbox_pushes(1000)
+        .max_outbox_size(1 << 30)
+        .max_total_outbox_size(64 * 1024);
     let server = TestServer::start(server).await;
     let (mut kicked, its_connection) = arena.guest(&server).await;
     let (mut other, other_connection) = arena.guest(&server).await;
@@ -221,7 +231,8 @@ async fn the_largest_outbox_makes_room_though_it_is_closing() {
 async fn an_outbox_is_bounded_while_its_node_drains() {
     const MOST: usize = 20_000;
     let arena = Arena::default();
-    let mut server = TestServer::start(Server::new(arena.clone()).outbox(64, 32 * 1024)).await;
+    let mut server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
     let (mut client, connection) = arena.guest(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     arena.gate.arrived(1).await;
@@ -256,7 +267,9 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
 async fn a_drain_sends_what_waits_to_a_client_that_reads_late() {
     const PUSHES: usize = 20;
     let arena = Arena::default();
-    let mut server = TestServer::start(Server::new(arena.clone()).outbox(1 << 20, 1 << 30)).await;
+    let mut server =
+        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30))
+            .await;
     let (mut client, connection) = arena.guest(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     arena.gate.arrived(1).await;

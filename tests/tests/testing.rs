@@ -205,7 +205,7 @@ async fn a_heartbeat_is_the_server_s() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_says_why() {
-    let game = testing::serve(Server::new(Game::default()).connections(1));
+    let game = testing::serve(Server::new(Game::default()).max_connections(1));
     let refused = game.connect("/ws").await.unwrap_err();
     assert_eq!((refused.status(), refused.code(), refused.message()), (401, "unauthorized", "who are you?"));
     // The server's own checks.
@@ -326,7 +326,7 @@ async fn a_heartbeat_keeps_a_client_that_reads_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_thinks_too_long_is_answered_for() {
-    let game = testing::serve(Server::new(Game::default()).handle_within(Duration::from_secs(5)));
+    let game = testing::serve(Server::new(Game::default()).handler_timeout(Duration::from_secs(5)));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     assert_eq!(ada.request::<u64>("think", &4).await.unwrap(), 4);
     let begun = Instant::now();
@@ -463,7 +463,8 @@ async fn a_client_closes_or_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_too_slow() {
-    let game = testing::serve(Server::new(Game::default()).outbox(100, 256 * 1024));
+    let game =
+        testing::serve(Server::new(Game::default()).max_outbox_pushes(100).max_outbox_size(256 * 1024));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("steps", &51).await;
     sleep(Duration::from_secs(1)).await;

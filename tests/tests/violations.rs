@@ -239,7 +239,7 @@ async fn a_message_of_exactly_the_limit_is_answered() {
 
 #[tokio::test]
 async fn the_limit_may_be_another() {
-    let server = TestServer::start(Server::new(Lobby).largest_message(100)).await;
+    let server = TestServer::start(Server::new(Lobby).max_message_size(100)).await;
     let rows = [
         (
             "exactly",

@@ -26,19 +26,20 @@ impl ::kengine::Dispatcher for Game {
             ::kengine::__private::Returned::<Result<Player, Refusal>>::FORM
         },
     >>::Session;
-    const ROUTES: &'static [::kengine::Route] = &[
-        ::kengine::Route::new("move")
+    const ROUTES: &'static [::kengine::wire::Route] = &[
+        ::kengine::wire::Route::new("move")
             .rate(30, ::core::time::Duration::from_secs(1), 30)
             .timeout(::core::time::Duration::from_millis(50u64)),
     ];
-    const HOOKS: ::kengine::Hooks = ::kengine::Hooks {
-        accept: true,
-        ..::kengine::Hooks::NONE
+    const HOOKS: ::kengine::wire::Hooks = {
+        let mut hooks = ::kengine::wire::Hooks::NONE;
+        hooks.accept = true;
+        hooks
     };
     async fn dispatch<'call>(
         &'call self,
         context: ::kengine::Context<'call, Self::Session>,
-        answer: &'call mut ::kengine::Answer,
+        answer: &'call mut ::kengine::wire::Answer,
     ) -> ::kengine::Result<bool> {
         use ::kengine::__private::{self, lookup::*};
         #[deny(unreachable_patterns)]

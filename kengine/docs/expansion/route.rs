@@ -8,11 +8,13 @@ impl Game {
 #[automatically_derived]
 impl ::kengine::Dispatcher for Game {
     type Session = ();
-    const ROUTES: &'static [::kengine::Route] = &[::kengine::Route::new("chat")];
+    const ROUTES: &'static [::kengine::wire::Route] = &[
+        ::kengine::wire::Route::new("chat"),
+    ];
     async fn dispatch<'call>(
         &'call self,
         context: ::kengine::Context<'call, ()>,
-        answer: &'call mut ::kengine::Answer,
+        answer: &'call mut ::kengine::wire::Answer,
     ) -> ::kengine::Result<bool> {
         use ::kengine::__private::{self, lookup::*};
         #[deny(unreachable_patterns)]

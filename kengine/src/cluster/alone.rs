@@ -1,30 +1,39 @@
-//! A node that knows of no other.
+//! A node without a cluster.
 
 use std::{
     future::ready,
-    net::SocketAddr,
     sync::{Arc, Weak},
 };
 
-use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Unavailable};
-use crate::{ConnectionId, Duplicates, Result, Uid, node::Node};
+use crate::{
+    language::{start_error::StartError, uid::Uid},
+    local::{
+        cluster_interface::{
+            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage,
+            Unavailable,
+        },
+        connection_id::ConnectionId,
+    },
+};
 
-/// No cluster: what is here is all there is.
+/// No cluster: there are no other nodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alone;
 
-impl Enter for Alone {
-    fn enter(&self, _: &Weak<Node>, _: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
+impl JoinCluster for Alone {
+    fn join(&self, _: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
         Ok(Arc::new(Self))
     }
 }
 
 impl Cluster for Alone {
-    fn reaches(&self, _: Address<'_>) -> bool {
+    fn attach(&self, _: Weak<dyn ClusterNode>) {}
+
+    fn reaches(&self, _: Address<&str>) -> bool {
         false
     }
 
-    fn publish(&self, _: Address<'_>, _: Parcel) -> Result<(), Unavailable> {
+    fn publish(&self, _: Address<&str>, _: NodeMessage) -> Result<(), Unavailable> {
         Ok(())
     }
 
@@ -32,15 +41,15 @@ impl Cluster for Alone {
 
     fn unsubscribe(&self, _: &str) {}
 
-    fn subscribed<'a>(&'a self, _: &'a str) -> Later<'a, Result<(), Unavailable>> {
+    fn subscribed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, _: &Uid, _: ConnectionId, _: u64, _: Duplicates) {}
+    fn claim(&self, _: &Uid, _: ConnectionId, _: u64) {}
 
     fn release(&self, _: &Uid, _: ConnectionId) {}
 
-    fn members<'a>(&'a self, _: &'a str) -> Later<'a, Gathered> {
+    fn members<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(ready(Gathered::default()))
     }
 }

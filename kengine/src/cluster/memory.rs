@@ -1,24 +1,32 @@
-//! A cluster in memory, of several nodes in one process.
+//! A cluster in memory, of several servers in one process.
 
 use std::{
     collections::HashMap,
     fmt,
     future::ready,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Unavailable};
-use crate::{ConnectionId, Duplicates, Result, Uid, node::Node};
+use crate::{
+    cluster::IntoJoinCluster,
+    language::{start_error::StartError, uid::Uid},
+    local::{
+        cluster_interface::{
+            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage,
+            Unavailable,
+        },
+        connection_id::ConnectionId,
+        limits::Duplicates,
+    },
+};
 
-/// A cluster whose directory and bus are memory: several servers of one process that reach each other's rooms and users.
-/// What spans nodes can be tested with it, without Redis.
+/// A cluster in memory: several servers of one process that share rooms and users. It tests what spans nodes without Redis.
 ///
 /// ```
-/// use kengine::{Memory, Server};
+/// use kengine::{Server, cluster::Memory};
 /// # struct Game;
 /// # #[kengine::dispatcher]
 /// # impl Game { #[route] async fn ping(&self) {} }
@@ -35,14 +43,14 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Shared {
-    numbers: AtomicU64,
-    members: RwLock<HashMap<u64, Weak<Node>>>,
-    /// Which nodes have somebody in a room.
+    next_number: AtomicU64,
+    nodes: RwLock<HashMap<u64, Weak<dyn ClusterNode>>>,
+    /// The nodes that have a member in each room.
     rooms: RwLock<HashMap<Box<str>, Vec<u64>>>,
     claims: Mutex<HashMap<Uid, Claim>>,
 }
 
-/// Whose a uid is.
+/// The connection that has a uid.
 #[derive(Clone, Copy)]
 struct Claim {
     node: u64,
@@ -51,7 +59,7 @@ struct Claim {
 }
 
 impl Memory {
-    /// A cluster without nodes.
+    /// Creates a cluster without nodes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,22 +71,33 @@ impl fmt::Debug for Memory {
     }
 }
 
-impl Enter for Memory {
-    fn enter(&self, node: &Weak<Node>, _: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
-        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        self.shared.nodes_mut().insert(number, node.clone());
-        Ok(Arc::new(Entered { shared: Arc::clone(&self.shared), number }))
+impl IntoJoinCluster for Memory {
+    fn into_join_cluster(self) -> Arc<dyn JoinCluster> {
+        Arc::new(self)
+    }
+}
+
+impl IntoJoinCluster for &Memory {
+    fn into_join_cluster(self) -> Arc<dyn JoinCluster> {
+        Arc::new(self.clone())
+    }
+}
+
+impl JoinCluster for Memory {
+    fn join(&self, node: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
+        let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(MemoryNode { shared: Arc::clone(&self.shared), number, duplicates: node.duplicates }))
     }
 }
 
 impl Shared {
-    // Nothing between lock and unlock can panic half-way through a change.
-    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<u64, Weak<Node>>> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner)
+    // Nothing between lock and unlock can panic with a change half done.
+    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<u64, Weak<dyn ClusterNode>>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn nodes_mut(&self) -> RwLockWriteGuard<'_, HashMap<u64, Weak<Node>>> {
-        self.members.write().unwrap_or_else(PoisonError::into_inner)
+    fn nodes_mut(&self) -> RwLockWriteGuard<'_, HashMap<u64, Weak<dyn ClusterNode>>> {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rooms(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Vec<u64>>> {
@@ -94,15 +113,16 @@ impl Shared {
     }
 }
 
-/// One node's place in the cluster; it leaves when this is dropped.
-struct Entered {
+/// One node's handle on the cluster. The node leaves when it is dropped.
+struct MemoryNode {
     shared: Arc<Shared>,
     number: u64,
+    duplicates: Duplicates,
 }
 
-impl Entered {
-    /// The other nodes that have somebody at this address, as far as that is known.
-    fn others(&self, to: Address<'_>) -> Vec<Arc<Node>> {
+impl MemoryNode {
+    /// Returns the other nodes that may have a connection at this address.
+    fn others(&self, to: Address<&str>) -> Vec<Arc<dyn ClusterNode>> {
         let nodes = self.shared.nodes();
         let node = |number: &u64| nodes.get(number).and_then(Weak::upgrade);
         let is_other = |number: &&u64| **number != self.number;
@@ -116,24 +136,23 @@ impl Entered {
     }
 }
 
-impl Cluster for Entered {
-    fn reaches(&self, to: Address<'_>) -> bool {
+impl Cluster for MemoryNode {
+    fn attach(&self, node: Weak<dyn ClusterNode>) {
+        self.shared.nodes_mut().insert(self.number, node);
+    }
+
+    fn reaches(&self, to: Address<&str>) -> bool {
         if self.shared.nodes().len() == 1 {
             return false;
         }
-        match to {
-            Address::Room(room) => self
-                .shared
-                .rooms()
-                .get(room)
-                .is_some_and(|nodes| nodes.iter().any(|node| *node != self.number)),
-            Address::User(_) | Address::Everybody => true,
-        }
+        let Address::Room(room) = to else { return true };
+        let rooms = self.shared.rooms();
+        rooms.get(room).is_some_and(|nodes| nodes.iter().any(|node| *node != self.number))
     }
 
-    fn publish(&self, to: Address<'_>, parcel: Parcel) -> Result<(), Unavailable> {
+    fn publish(&self, to: Address<&str>, message: NodeMessage) -> Result<(), Unavailable> {
         for node in self.others(to) {
-            node.receive(to, &parcel);
+            node.receive(to, &message);
         }
         Ok(())
     }
@@ -156,11 +175,11 @@ impl Cluster for Entered {
         }
     }
 
-    fn subscribed<'a>(&'a self, _: &'a str) -> Later<'a, Result<(), Unavailable>> {
+    fn subscribed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(ready(Ok(())))
     }
 
-    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, duplicates: Duplicates) {
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
         let claim = Claim { node: self.number, connection, order };
         let mut claims = self.shared.claims();
         let earlier = claims.get(uid).copied();
@@ -168,7 +187,7 @@ impl Cluster for Entered {
             return;
         }
         let earlier = earlier.filter(|earlier| earlier.node != self.number);
-        let is_refused = earlier.is_some() && duplicates == Duplicates::Refuse;
+        let is_refused = earlier.is_some() && self.duplicates == Duplicates::Refuse;
         if !is_refused {
             claims.insert(uid.clone(), claim);
         }
@@ -177,7 +196,7 @@ impl Cluster for Entered {
         let Some(loser) = loser else { return };
         let node = self.shared.nodes().get(&loser.node).and_then(Weak::upgrade);
         if let Some(node) = node {
-            node.lose(uid, loser.connection, duplicates);
+            node.lose_uid(uid, loser.connection, self.duplicates);
         }
     }
 
@@ -189,14 +208,14 @@ impl Cluster for Entered {
         }
     }
 
-    fn members<'a>(&'a self, room: &'a str) -> Later<'a, Gathered> {
+    fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {
         let nodes = self.others(Address::Room(room));
-        let members = nodes.iter().flat_map(|node| node.registry.members(room)).collect();
+        let members = nodes.iter().flat_map(|node| node.members(room)).collect();
         Box::pin(ready(Gathered { members, is_partial: false }))
     }
 }
 
-impl Drop for Entered {
+impl Drop for MemoryNode {
     fn drop(&mut self) {
         self.shared.nodes_mut().remove(&self.number);
         self.shared.rooms_mut().retain(|_, nodes| {
@@ -207,8 +226,8 @@ impl Drop for Entered {
     }
 }
 
-impl fmt::Debug for Entered {
+impl fmt::Debug for MemoryNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("node", &self.number).finish_non_exhaustive()
+        f.debug_struct("MemoryNode").field("number", &self.number).finish_non_exhaustive()
     }
 }

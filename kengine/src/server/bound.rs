@@ -1,20 +1,22 @@
 //! A server that listens: accepting sockets, serving HTTP on them, the drain.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host},
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
-use super::{signals::Signals, site::Site};
-use crate::{Error, Hub, Result, connection::stream, node::Node};
+use crate::{
+    handles::hub::Hub,
+    language::start_error::StartError,
+    node::Node,
+    server::{routes::Routes, signals::Signals},
+};
 
-/// Connections that the kernel completes before we accept them.
-const BACKLOG: u32 = 4096;
 /// How long a socket is served pages before it is a connection: one whose pages nobody reads shall not stay.
 const PAGES_WITHIN: Duration = Duration::from_secs(60);
 /// Sockets that are open besides the connections': handshakes, and pages being served.
@@ -31,13 +33,13 @@ pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     hub: Hub,
-    site: Arc<Site>,
+    routes: Arc<Routes>,
 }
 
 impl Bound {
-    pub(super) fn new(listener: TcpListener, address: SocketAddr, site: Site) -> Self {
-        let hub = Hub::new(Arc::clone(&site.node));
-        Self { listener, address, hub, site: Arc::new(site) }
+    pub(super) fn new(listener: TcpListener, address: SocketAddr, routes: Routes) -> Self {
+        let hub = Hub::new(Arc::clone(&routes.node));
+        Self { listener, address, hub, routes: Arc::new(routes) }
     }
 
     /// The server's handle: who is connected, in which rooms, and how to reach them. Usable from any task, before and
@@ -57,10 +59,9 @@ impl Bound {
     /// # Errors
     ///
     /// `signal` when the process cannot listen for signals.
-    pub async fn serve(self) -> Result<()> {
-        let mut signals = Signals::new()
-            .map_err(|error| Error::new("signal", "cannot listen for signals").with_source(error))?;
-        let node = Arc::clone(&self.site.node);
+    pub async fn serve(self) -> Result<(), StartError> {
+        let mut signals = Signals::new().map_err(StartError::Signals)?;
+        let node = Arc::clone(&self.routes.node);
         let (first, arrived) = tokio::sync::oneshot::channel();
         let impatience = async move {
             signals.next().await;
@@ -82,11 +83,11 @@ impl Bound {
     /// # Errors
     ///
     /// None at present: a listener that fails for a while is tried again.
-    pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let node = Arc::clone(&self.site.node);
+    pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let node = Arc::clone(&self.routes.node);
         let _owner = Owner(Arc::clone(&node));
-        node.cluster.begin();
-        tracing::info!(address = %self.address, connections = node.limits.connections, "listening");
+        node.cluster().start();
+        tracing::info!(address = %self.address, connections = node.limits().max_connections, "listening");
         let drained = async {
             shutdown.await;
             tracing::info!(connections = node.connections(), "draining");
@@ -96,7 +97,7 @@ impl Bound {
         // Sockets until they are connections. They are ours to await; dropped, they end.
         let mut sockets = JoinSet::new();
         loop {
-            let room = node.connections() + sockets.len() < node.limits.connections + SPARE_SOCKETS;
+            let room = node.connections() + sockets.len() < node.limits().max_connections + SPARE_SOCKETS;
             tokio::select! {
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, peer)) => {
@@ -112,7 +113,7 @@ impl Bound {
                 () = &mut drained => break,
             }
         }
-        for (count, route) in self.site.counts() {
+        for (count, route) in self.routes.counts() {
             tracing::debug!(route, requests = count.requests, errors = count.errors, "served");
         }
         tracing::info!("drained");
@@ -123,12 +124,12 @@ impl Bound {
     fn socket(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
         // Where it is not inherited. A socket that cannot be set so works all the same, later.
         #[cfg(not(target_os = "linux"))]
-        let _ = stream::tune(&stream);
-        let site = Arc::clone(&self.site);
-        let handshake = site.node.limits.handshake;
+        let _ = crate::connection::transport::tune(&stream);
+        let routes = Arc::clone(&self.routes);
+        let handshake = routes.node.limits().handshake_timeout;
         let service = service_fn(move |request| {
-            let site = Arc::clone(&site);
-            async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
+            let routes = Arc::clone(&routes);
+            async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
         });
         async move {
             // hyper buffers from the start: a socket that says nothing yet shall not cost that. Looked at, since
@@ -157,43 +158,6 @@ impl Bound {
             }
         }
     }
-}
-
-/// Listens, and tells where.
-pub(super) async fn listen(address: impl ToSocketAddrs + fmt::Debug) -> Result<(TcpListener, SocketAddr)> {
-    let shown = format!("{address:?}");
-    let listener = listen_on_first(address).await.map_err(|error| {
-        let hint =
-            if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" };
-        Error::new("bind", format!("cannot listen on {shown}{hint}")).with_source(error)
-    })?;
-    let address = listener.local_addr().map_err(|error| {
-        Error::new("bind", format!("cannot tell the address of {shown}")).with_source(error)
-    })?;
-    Ok((listener, address))
-}
-
-/// Listens on the first of the addresses that works.
-async fn listen_on_first(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
-    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
-    for address in lookup_host(address).await? {
-        match listen_on(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    // Set once here, sockets that are accepted inherit it: two system calls less per connection.
-    #[cfg(target_os = "linux")]
-    stream::tune(&socket)?;
-    socket.listen(BACKLOG)
 }
 
 /// Cuts the players off when the future that serves them ends or is dropped: no task outlives its owner.

@@ -1,38 +1,44 @@
-//! The server: what is configured, here; the listener with its drain, what is served at which path, and signals, beside.
+//! The server: its configuration, and what it serves.
 
+pub(crate) mod any_endpoint;
 mod bound;
+mod listener;
+pub(crate) mod routes;
+mod service;
 mod signals;
-mod site;
+pub(crate) mod upgrade;
 
-#[cfg(feature = "redis")]
-use std::sync::Weak;
 use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
-use tokio::net::ToSocketAddrs;
+use tokio::net::{TcpListener, ToSocketAddrs};
 
-pub use self::bound::Bound;
-use self::site::Page;
-pub(crate) use self::site::Site;
-#[cfg(feature = "redis")]
-use crate::Redis;
+use self::{
+    any_endpoint::{Access, AnyEndpoint, Guarded},
+    routes::{Page, Routes},
+};
+pub use self::{bound::Bound, service::Service};
 use crate::{
-    Dispatcher, Duplicates, Error, Memory, Result, Service, Syntax,
-    cluster::{Alone, Enter},
-    endpoint::{Door, Endpoint},
-    handshake::Origins,
-    node::{Limits, Node},
-    proxies::Proxies,
+    cluster::{ClusterConfig, alone::Alone},
+    connection::endpoint::Endpoint,
+    dispatch::dispatcher::Dispatcher,
+    language::{start_error::StartError, syntax::Syntax},
+    local::{
+        cluster_interface::JoinCluster,
+        counters::Counters,
+        limits::{Duplicates, Limits},
+    },
+    node::Node,
 };
 
-/// Where the WebSocket is unless the server is told otherwise.
-const PATH: &str = "/ws";
+/// The default path of the WebSocket.
+const DEFAULT_PATH: &str = "/ws";
 
-/// The longest of any limit in time: what a clock can be moved by. As good as never.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest timeout, since clocks cannot be moved arbitrarily far. A year is as good as no limit.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A server of a dispatcher: the WebSocket at `/ws`, and on the same port `/healthz`, `/readyz` and pages of yours.
+/// A server for a dispatcher. It serves the WebSocket at `/ws`, and `/healthz`, `/readyz` and your pages on the same port.
 ///
 /// ```no_run
 /// # struct Game;
@@ -40,7 +46,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// # impl Game { #[route] async fn ping(&self) {} }
 /// use kengine::Server;
 ///
-/// # async fn run() -> kengine::Result<()> {
+/// # async fn run() -> Result<(), kengine::StartError> {
 /// Server::new(Game)
 ///     .page("/", "text/html; charset=utf-8", "<h1>a game</h1>")
 ///     .origins(["https://game.example"])
@@ -50,60 +56,60 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///     .await
 /// # }
 /// ```
-/// Limits in time are at most a year, so [`Duration::MAX`] is as good as none.
+///
+/// Limits on sizes and counts are named `max_*`, limits on waits `*_timeout`. A timeout is at most a year, so
+/// [`Duration::MAX`] means no limit.
 #[derive(Debug)]
 #[must_use = "a server does nothing until it is bound and serves"]
 pub struct Server<D> {
     dispatcher: D,
     limits: Limits,
-    origins: Origins,
-    proxies: Proxies,
+    access: Access,
     path: Cow<'static, str>,
-    others: Vec<Other>,
-    cluster: Arc<dyn Enter>,
+    others: Vec<OtherEndpoint>,
+    cluster: Arc<dyn JoinCluster>,
     pages: HashMap<Cow<'static, str>, Page>,
 }
 
-/// An endpoint beside the first, which gets its node when all is configured.
-struct Other {
+/// An endpoint beside the first one. It gets its node when the configuration is complete.
+struct OtherEndpoint {
     path: Cow<'static, str>,
     syntax: &'static Syntax,
-    open: Open,
+    counters: Arc<Counters>,
+    create: CreateEndpoint,
 }
 
-type Open = Box<dyn FnOnce(Arc<Node>, Origins, Proxies) -> Arc<dyn Door> + Send + Sync>;
+type CreateEndpoint = Box<dyn FnOnce(Arc<Node>, Arc<Access>) -> Arc<dyn AnyEndpoint> + Send + Sync>;
 
-impl fmt::Debug for Other {
+impl fmt::Debug for OtherEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.fmt(f)
     }
 }
 
 impl<D: Dispatcher> Server<D> {
-    /// A server of this dispatcher, with every limit at its default.
+    /// Creates a server for this dispatcher, with every limit at its default.
     pub fn new(dispatcher: D) -> Self {
         Self {
             dispatcher,
             limits: Limits::default(),
-            origins: Origins::default(),
-            proxies: Proxies::default(),
-            path: Cow::Borrowed(PATH),
+            access: Access::default(),
+            path: Cow::Borrowed(DEFAULT_PATH),
             others: Vec::new(),
             cluster: Arc::new(Alone),
             pages: HashMap::new(),
         }
     }
 
-    /// Where the WebSocket is: `/ws` by default.
+    /// Sets the path of the WebSocket. The default is `/ws`.
     pub fn path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Another dispatcher at another path, with a session of its own: of the same server, so the limits and origins, the
-    /// rooms and the users are the same. A player and an admin of the same uid are one user, of whom the older
-    /// connection is closed unless [`duplicates`](Self::duplicates) says otherwise: give them uids of their own, as
-    /// `admin:1001`.
+    /// Adds another dispatcher at another path, with its own session type. The endpoints of a server share its limits, origins,
+    /// rooms and users. A player and an admin with the same uid are one user, so the older connection is closed unless
+    /// [`duplicates`](Self::duplicates) says otherwise. Give them different uids, such as `admin:1001`.
     ///
     /// ```
     /// # struct Game;
@@ -117,15 +123,17 @@ impl<D: Dispatcher> Server<D> {
     /// # let _ = server;
     /// ```
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
-        let syntax = const { &O::SYNTAX };
-        let open = Box::new(|node, origins, proxies| {
-            Arc::new(Endpoint::new(dispatcher, node, origins, proxies)) as _
+        let counters = Arc::new(Counters::new(O::ROUTES.len()));
+        let own_counters = Arc::clone(&counters);
+        let create = Box::new(|node, access| {
+            let endpoint = Arc::new(Endpoint { dispatcher, node, counters: own_counters });
+            Arc::new(Guarded { endpoint, access }) as _
         });
-        self.others.push(Other { path: path.into(), syntax, open });
+        self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
     }
 
-    /// A plain page, answered to GET and HEAD. A content type that cannot stand in a header field is replaced by
+    /// Adds a plain page, which is served to GET and HEAD. A content type that is not a valid header value is replaced by
     /// `application/octet-stream`.
     pub fn page(
         mut self,
@@ -139,18 +147,18 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Pages of these origins (`https://game.example`) may connect too; `*` allows every page. Without it only those
-    /// of the server's own host may, by the `Origin` that browsers send. Other clients send none, and may connect.
+    /// Allows pages of these origins (`https://game.example`) to connect; `*` allows all pages. Pages of the server's own host
+    /// may always connect. Clients that are not browsers send no `Origin` and may connect.
     ///
-    /// What no browser sends, such as an origin with a path, is an error of [`bind`](Self::bind).
+    /// An origin that no browser sends, for example one with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        origins.into_iter().for_each(|origin| self.origins.allow(&origin.into()));
+        origins.into_iter().for_each(|origin| self.access.origins.allow(&origin.into()));
         self
     }
 
-    /// The proxies in front of the server, by their addresses or networks: one of them tells by `X-Forwarded-For` where a
-    /// player is, who spoke to it, and [`Handshake::client_ip`](crate::Handshake::client_ip) believes it. Without it
-    /// nobody is believed, since a client may write into that field what it likes.
+    /// Trusts these proxies, given as addresses or networks, to report in `X-Forwarded-For` which address connected to them.
+    /// [`Handshake::client_ip`](crate::Handshake::client_ip) uses that report. By default no peer is trusted, since a client
+    /// can write anything into that field.
     ///
     /// ```
     /// # struct Game;
@@ -161,224 +169,228 @@ impl<D: Dispatcher> Server<D> {
     /// # let _ = server;
     /// ```
     ///
-    /// What is neither an address nor a network, such as a name, is an error of [`bind`](Self::bind). A [`Service`] is
-    /// not told who speaks to it: it trusts nobody.
+    /// An entry that is neither an address nor a network, such as a host name, is an error of [`bind`](Self::bind). A
+    /// [`Service`] does not know its peers and so trusts none.
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        proxies.into_iter().for_each(|proxy| self.proxies.trust(&proxy.into()));
+        proxies.into_iter().for_each(|proxy| self.access.proxies.trust(&proxy.into()));
         self
     }
 
-    /// The largest message, in bytes over all its fragments: 64 KiB by default. A larger one closes the connection
-    /// with 1009.
-    pub fn largest_message(mut self, bytes: usize) -> Self {
-        self.limits.message = bytes;
+    /// Limits the size of a message, in bytes over all its fragments. The default is 64 KiB. A larger message closes the
+    /// connection with 1009.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.limits.max_message_size = bytes;
         self
     }
 
-    /// The most connections at once: by default the smaller of 100,000 and the limit of open files less 256. More
-    /// are refused with 503.
-    pub fn connections(mut self, most: usize) -> Self {
-        self.limits.connections = most;
+    /// Limits the number of connections. The default is 100,000, or the limit of open files minus 256 if that is smaller. Further
+    /// connections are refused with 503.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.max_connections = connections;
         self
     }
 
-    /// What may wait in a connection's outbox: 1,024 pushes and 256 KiB by default. Past either the connection is
-    /// closed with 4002. Beside it, up to 64 KiB are on their way to the socket, or what one handler has pushed.
-    pub fn outbox(mut self, pushes: usize, bytes: usize) -> Self {
-        self.limits.outbox.frames = pushes;
-        self.limits.outbox.bytes = bytes;
+    /// Limits the number of pushes that wait in a connection's outbox. The default is 1,024. A connection that exceeds it is
+    /// closed with 4002.
+    pub fn max_outbox_pushes(mut self, pushes: usize) -> Self {
+        self.limits.outbox.max_pushes = pushes;
         self
     }
 
-    /// What may wait in all outboxes together, in bytes: 1 GiB by default, counted in steps of 4 KiB of each connection,
-    /// without what is on its way to the sockets.
-    /// Past it the connection with the largest is closed with 4002.
-    pub fn outboxes(mut self, bytes: usize) -> Self {
-        self.limits.outboxes = bytes;
+    /// Limits the size of a connection's outbox, in bytes. The default is 256 KiB. A connection that exceeds it is closed with
+    /// 4002. In addition, up to 64 KiB are on their way to the socket, or all pushes of one handler.
+    pub fn max_outbox_size(mut self, bytes: usize) -> Self {
+        self.limits.outbox.max_size = bytes;
         self
     }
 
-    /// The most rooms that one connection may be in: 32 by default. A join past it is refused.
-    pub fn rooms_per_connection(mut self, most: usize) -> Self {
-        self.limits.rooms = most;
+    /// Limits the total size of all outboxes, in bytes. The default is 1 GiB. It is counted in steps of 4 KiB per connection,
+    /// without what is on its way to the sockets. When it is exceeded, the connection with the largest outbox is closed with 4002.
+    pub fn max_total_outbox_size(mut self, bytes: usize) -> Self {
+        self.limits.max_total_outbox_size = bytes;
         self
     }
 
-    /// What to do about a second connection of a uid: the older one is closed with 4500 by default.
+    /// Limits the number of rooms that one connection may be in. The default is 32. Further joins are refused.
+    pub fn max_rooms_per_connection(mut self, rooms: usize) -> Self {
+        self.limits.max_rooms_per_connection = rooms;
+        self
+    }
+
+    /// Sets what happens when a uid gets a second connection. By default the older connection is closed with 4500.
     pub fn duplicates(mut self, policy: Duplicates) -> Self {
         self.limits.duplicates = policy;
         self
     }
 
-    /// Makes this server a node of a cluster: rooms, users and everybody are then those of all its nodes. Without it the
-    /// server is alone.
-    pub fn cluster(mut self, cluster: &Memory) -> Self {
-        self.cluster = Arc::new(cluster.clone());
+    /// Makes this server a node of a cluster, so that rooms and users span all its nodes. By default the server is alone.
+    ///
+    /// With [`Redis`](crate::cluster::Redis), gateways find the node too. The node serves its players whether Redis can be
+    /// reached or not. With [`Memory`](crate::cluster::Memory), the cluster consists of servers in one process, for tests.
+    pub fn cluster(mut self, cluster: impl ClusterConfig) -> Self {
+        self.cluster = cluster.into_join_cluster();
         self
     }
 
-    /// Makes this server a node of a cluster that is kept in Redis or Valkey, at this URL or as [`Redis`] says: rooms,
-    /// users and everybody are then those of all its nodes, and gateways find it. The node serves its players whether
-    /// Redis can be reached or not.
-    #[cfg(feature = "redis")]
-    pub fn redis(mut self, redis: impl Into<Redis>) -> Self {
-        self.cluster = Arc::new(redis.into());
+    /// Limits how long a client may take to send the header of a request. The default is 10 s.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.limits.handshake_timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long the header of a request may take: 10 s by default.
-    pub fn handshake_within(mut self, limit: Duration) -> Self {
-        self.limits.handshake = limit.min(LONGEST);
+    /// Limits how long a client may be silent. The default is 60 s, the minimum 3 ms. After a third of it the client is pinged; at
+    /// its end the connection is closed with 4001.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.idle_timeout = limit.clamp(Duration::from_millis(3), MAX_TIMEOUT);
         self
     }
 
-    /// How long a client may send nothing: 60 s by default, at least 3 ms. It is pinged at a third of it, and closed
-    /// with 4001 at its end.
-    pub fn idle_time(mut self, limit: Duration) -> Self {
-        self.limits.idle = limit.clamp(Duration::from_millis(3), LONGEST);
-        self
-    }
-
-    /// How long a handler may run: 30 s by default. Then it is cancelled at the await where it is, and the request
+    /// Limits how long a handler may run. The default is 30 s. Then it is cancelled at its current await, and the request is
     /// answered with `timeout`.
-    pub fn handle_within(mut self, limit: Duration) -> Self {
-        self.limits.handler = limit.min(LONGEST);
+    pub fn handler_timeout(mut self, limit: Duration) -> Self {
+        self.limits.handler_timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long the other side has to complete a close handshake: 5 s by default. Then the socket is reset.
-    pub fn close_within(mut self, limit: Duration) -> Self {
-        self.limits.close = limit.min(LONGEST);
+    /// Limits how long a client may take to complete the close handshake. The default is 5 s. Then the socket is reset.
+    pub fn close_timeout(mut self, limit: Duration) -> Self {
+        self.limits.close_timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long a drain may take: 25 s by default, under the 30 s after which most orchestrators kill. Then handlers
-    /// that still run are cancelled and their connections cut.
-    pub fn drain_within(mut self, limit: Duration) -> Self {
-        self.limits.drain = limit.min(LONGEST);
+    /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill after 30 s. Then running handlers
+    /// are cancelled and their connections cut off.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.limits.drain_timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// The heartbeat that a client sends, `p` by default, and its usual answer, `q` by default. A text or binary
-    /// message of exactly these bytes is a heartbeat and nothing else.
+    /// Sets the heartbeat that a client sends and its usual answer. The defaults are `p` and `q`. A text or binary message of
+    /// exactly these bytes is a heartbeat and nothing else.
     pub fn heartbeat(
         mut self,
-        asks: impl Into<Cow<'static, str>>,
-        answers: impl Into<Cow<'static, str>>,
+        request: impl Into<Cow<'static, str>>,
+        answer: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.limits.heartbeat.asks = asks.into();
-        self.limits.heartbeat.answers = answers.into();
+        self.limits.heartbeat.request = request.into();
+        self.limits.heartbeat.answer = answer.into();
         self
     }
 
-    /// Listens.
+    /// Listens on an address.
     ///
     /// # Errors
     ///
-    /// `bind` when the address cannot be resolved or listened on, or something was configured that no request could
-    /// ever find: a path that does not begin with a slash, a page where the WebSocket is, an origin that is none; or a
-    /// proxy whose address is none.
-    pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound> {
-        let mistakes = self.mistakes();
-        if !mistakes.is_empty() {
-            return Err(Error::new("bind", mistakes.join("; ")));
-        }
-        let (listener, address) = bound::listen(address).await?;
-        let (_, site) = self.into_parts(Some(address))?;
-        Ok(Bound::new(listener, address, site))
+    /// [`StartError::Bind`] if the address cannot be resolved or listened on, [`StartError::Config`] if the configuration
+    /// contains something that no request could ever match, [`StartError::Redis`] if that of Redis is invalid.
+    pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound, StartError> {
+        self.check()?;
+        let (listener, address) = listener::listen(address).await?;
+        self.bound(listener, address)
     }
 
-    /// The endpoint of the first dispatcher, and all that is served; from there, if it listens itself.
+    /// Uses a listener that exists already, for example one that systemd passed to the process.
     ///
     /// # Errors
     ///
-    /// That of the cluster's configuration.
-    pub(crate) fn into_parts(self, listens: Option<SocketAddr>) -> Result<(Arc<Endpoint<D>>, Site)> {
+    /// Those of [`bind`](Self::bind).
+    pub fn bind_to(self, listener: TcpListener) -> Result<Bound, StartError> {
+        self.check()?;
+        let address = listener.local_addr();
+        let address = address
+            .map_err(|source| StartError::Bind { address: "the given listener".to_owned(), source })?;
+        self.bound(listener, address)
+    }
+
+    fn bound(self, listener: TcpListener, address: SocketAddr) -> Result<Bound, StartError> {
+        let (_, routes) = self.into_parts(Some(address))?;
+        Ok(Bound::new(listener, address, routes))
+    }
+
+    /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages. A request
+    /// for the path of [another endpoint](Self::endpoint) goes to that endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](Self::bind), except [`StartError::Bind`].
+    pub fn into_service(self) -> Result<Service<D>, StartError> {
+        self.check()?;
+        let (first, routes) = self.into_parts(None)?;
+        Ok(Service::new(first, routes))
+    }
+
+    /// Returns the endpoint of the first dispatcher, and everything that is served. `listens` is `None` if the server does not
+    /// listen itself.
+    ///
+    /// # Errors
+    ///
+    /// The configuration of the cluster is invalid.
+    pub(crate) fn into_parts(self, listens: Option<SocketAddr>) -> Result<(Guarded<D>, Routes), StartError> {
         let mut syntaxes = vec![const { &D::SYNTAX }];
-        for Other { syntax, .. } in &self.others {
+        for OtherEndpoint { syntax, .. } in &self.others {
             if !syntaxes.contains(syntax) {
                 syntaxes.push(syntax);
             }
         }
-        let node = Node::new(self.limits, syntaxes, &*self.cluster, listens)?;
-        let mut doors: HashMap<_, _> = self
+        let counters = Arc::new(Counters::new(D::ROUTES.len()));
+        let mut all_counters = vec![Arc::clone(&counters)];
+        all_counters.extend(self.others.iter().map(|other| Arc::clone(&other.counters)));
+        let node = Node::new(self.limits, syntaxes, all_counters, &*self.cluster, listens)?;
+        let access = Arc::new(self.access);
+        let mut endpoints: HashMap<_, _> = self
             .others
             .into_iter()
-            .map(|Other { path, open, .. }| {
-                (path, open(Arc::clone(&node), self.origins.clone(), self.proxies.clone()))
-            })
+            .map(|OtherEndpoint { path, create, .. }| (path, create(Arc::clone(&node), Arc::clone(&access))))
             .collect();
-        let first = Arc::new(Endpoint::new(self.dispatcher, Arc::clone(&node), self.origins, self.proxies));
-        doors.insert(self.path, Arc::clone(&first) as _);
-        #[cfg(feature = "redis")]
-        {
-            // Weak: the endpoints have the node.
-            let doors: Vec<_> = doors.values().map(Arc::downgrade).collect();
-            let handled = move || {
-                let counts =
-                    doors.iter().filter_map(Weak::upgrade).flat_map(|door: Arc<dyn Door>| door.counts());
-                counts.map(|(count, _)| count.requests).sum()
-            };
-            // Only here, and once.
-            let _ = node.messages.set(Box::new(handled));
-        }
-        Ok((first, Site { node, doors, pages: self.pages }))
+        let endpoint = Arc::new(Endpoint { dispatcher: self.dispatcher, node: Arc::clone(&node), counters });
+        let first = Guarded { endpoint, access };
+        endpoints.insert(self.path, Arc::new(first.clone()) as _);
+        Ok((first, Routes { node, endpoints, pages: self.pages }))
     }
 
-    /// What is configured and could never be found, each in words.
-    pub(crate) fn mistakes(&self) -> Vec<String> {
+    /// Checks that requests can match everything that is configured.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Config`] with all mistakes.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
         let others = self.others.iter().map(|other| &other.path);
         let mut endpoints: Vec<_> = others.chain([&self.path]).map(|path| &**path).collect();
         endpoints.sort_unstable();
         let mut pages: Vec<_> = self.pages.keys().map(|path| &**path).collect();
         pages.sort_unstable();
         let mut mistakes: Vec<_> =
-            pages.iter().chain(&endpoints).filter_map(|path| mistaken_path(path)).collect();
+            pages.iter().chain(&endpoints).filter_map(|path| mistake_in_path(path)).collect();
         for path in pages.iter().filter(|path| endpoints.contains(path)) {
             mistakes.push(format!(
-                "the page at `{path}` stands where the WebSocket is; move one of them, as `Server::path` does"
+                "the page at `{path}` has the path of the WebSocket; move one of them, as `Server::path` does"
             ));
         }
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
-        mistakes.extend_from_slice(self.origins.mistakes());
-        mistakes.extend_from_slice(self.proxies.mistakes());
-        mistakes
-    }
-
-    /// The dispatcher as a tower service, to be mounted in a router of your own; path and pages are the router's.
-    /// A request for the path of [another endpoint](Self::endpoint) goes to that one.
-    ///
-    /// # Errors
-    ///
-    /// `bind` when something was configured that no request could ever find, as for [`bind`](Self::bind).
-    pub fn into_service(self) -> Result<Service<D>> {
-        let mistakes = self.mistakes();
-        if !mistakes.is_empty() {
-            return Err(Error::new("bind", mistakes.join("; ")));
-        }
-        let (first, site) = self.into_parts(None)?;
-        Ok(Service::new(first, site))
+        mistakes.extend_from_slice(self.access.origins.mistakes());
+        mistakes.extend_from_slice(self.access.proxies.mistakes());
+        if mistakes.is_empty() { Ok(()) } else { Err(StartError::Config(mistakes.join("; "))) }
     }
 }
 
 impl<D: Dispatcher> From<D> for Server<D> {
-    /// [`Server::new`].
+    /// Same as [`Server::new`].
     fn from(dispatcher: D) -> Self {
         Self::new(dispatcher)
     }
 }
 
-/// What is wrong with a path that no request has.
-fn mistaken_path(path: &str) -> Option<String> {
+/// Returns what is wrong with a path that no request can have.
+fn mistake_in_path(path: &str) -> Option<String> {
     if !path.starts_with('/') {
-        Some(format!("`{path}` is no path: write `/{path}`"))
+        Some(format!("`{path}` is not a path; write `/{path}`"))
     } else if path.parse::<Uri>().is_ok_and(|uri| uri.path() == path && path.is_ascii()) {
         None
     } else {
         Some(format!(
-            "no request has the path `{path}`: leave a query out, and write what a URL cannot hold as `%20`"
+            "no request can have the path `{path}`; leave out a query, and escape what a URL cannot contain, as `%20`"
         ))
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::wire;
-use crate::{Close, CloseCode, Push, Syntax};
+use crate::{
+    language::{push::Push, syntax::Syntax},
+    websocket::close::{Close, CloseCode},
+};
 
 /// How long a wait may take unless the test says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -399,7 +402,7 @@ impl Client {
     /// without a code. What comes before is kept.
     ///
     /// Meanwhile nothing is sent, pongs neither: it comes at the latest when the server's
-    /// [idle time](crate::Server::idle_time) is over.
+    /// [idle time](crate::Server::idle_timeout) is over.
     pub async fn closed(&mut self) -> Option<Close> {
         match poll_fn(|cx| self.poll_ended(cx, Pings::Ignored)).await {
             End::Closed(close) => close,

@@ -52,7 +52,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let game = testing::serve(Server::new(Game).idle_time(Duration::from_secs(20)));
+//! let game = testing::serve(Server::new(Game).idle_timeout(Duration::from_secs(20)));
 //! let mut ada = game.connect("/ws").await?;
 //! // Here and answering pings, though she has nothing to say:
 //! ada.stay(Duration::from_secs(3600)).await;
@@ -83,17 +83,19 @@ use hyper::{
         SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
-use tokio::sync::oneshot;
-use tracing::Instrument;
+use tokio::io::DuplexStream;
 
 use crate::{
-    Connection, Dispatcher, Hub, Refusal, Server,
-    connection::{Life, Stream},
-    endpoint::Endpoint,
-    handshake,
-    node::Seat,
-    server::Site,
-    wakes,
+    connection::transport::Transport,
+    dispatch::dispatcher::Dispatcher,
+    handles::hub::Hub,
+    http::refusal::Refusal,
+    server::{
+        Server,
+        any_endpoint::{AnyEndpoint, Connected, Guarded},
+        routes::Routes,
+        upgrade,
+    },
 };
 
 /// What memory holds of what one side wrote and the other has not read, in bytes, in place of the kernel.
@@ -119,7 +121,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
 /// # impl Game { #[route] async fn ping(&self) {} }
 ///
 /// let usual = testing::serve(Game);
-/// let brief = testing::serve(Server::new(Game).handle_within(Duration::from_millis(50)));
+/// let brief = testing::serve(Server::new(Game).handler_timeout(Duration::from_millis(50)));
 /// ```
 ///
 /// # Panics
@@ -127,18 +129,17 @@ const FIELDS: [(HeaderName, &str); 5] = [
 /// When [`Server::bind`] would not bind what is configured: a mistake is found here, too.
 pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     let server = server.into();
-    let mistakes = server.mistakes();
-    assert!(mistakes.is_empty(), "{}", mistakes.join("; "));
-    let (first, site) = server.into_parts(None).unwrap_or_else(|error| panic!("{error}"));
-    Served { first, site }
+    let (first, routes) =
+        server.check().and_then(|()| server.into_parts(None)).unwrap_or_else(|error| panic!("{error}"));
+    Served { first, routes }
 }
 
 /// A dispatcher that is served to the clients of a test: made by [`serve`]. When it is dropped every client is cut off.
 #[derive(Debug)]
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
-    first: Arc<Endpoint<D>>,
-    site: Site,
+    first: Guarded<D>,
+    routes: Routes,
 }
 
 impl<D: Dispatcher> Served<D> {
@@ -168,39 +169,47 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 when the server is full, or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
-        let seat = handshake::seat(&self.first)?;
-        Ok(begin(&self.first, session, seat, None, None).await)
+        let endpoint = &self.first.endpoint;
+        let slot = upgrade::take_slot(&endpoint.node, None)?;
+        let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
+        upgrade::start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
+        Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
+    }
+
+    fn client(&self, stream: DuplexStream, connected: Connected) -> Client {
+        let heartbeat = self.routes.node.limits().heartbeat.request.clone();
+        Client::new(stream, *connected.syntax, heartbeat, connected.subprotocol)
     }
 
     /// The dispatcher, to look at what its handlers have done.
     pub fn dispatcher(&self) -> &D {
-        &self.first.dispatcher
+        &self.first.endpoint.dispatcher
     }
 
     /// The server's handle: who is connected, in which rooms, and how to reach them.
     pub fn hub(&self) -> Hub {
-        Hub::new(Arc::clone(&self.site.node))
+        Hub::new(Arc::clone(&self.routes.node))
     }
 
     /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, what was read is
     /// answered, every connection is closed with 4000; returns when all are gone and `#[close]` has seen them off.
     ///
     /// Nobody has to await the clients meanwhile: what is sent to them is kept, the close frame last. Only one that
-    /// has left much unread (16 KiB) is waited for, for [`Server::close_within`].
+    /// has left much unread (16 KiB) is waited for, for [`Server::close_timeout`].
     pub async fn drain(&self) {
-        self.site.node.drain().await;
+        self.routes.node.drain().await;
     }
 
     /// Waits until nobody is connected, and `#[close]` has seen everyone off.
     pub async fn emptied(&self) {
-        self.site.node.emptied().await;
+        self.routes.node.emptied().await;
     }
 }
 
 impl<D> Drop for Served<D> {
     fn drop(&mut self) {
         // No task outlives its test.
-        self.site.node.abandon();
+        self.routes.node.abandon();
     }
 }
 
@@ -277,44 +286,12 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
     /// When the path or a header field is none.
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
-        let Served { first, site } = self.served;
-        let door = site.door(request.uri().path()).unwrap_or_else(|| Arc::clone(first) as _);
-        door.connect(request, self.peer)
+        let endpoint: &'a dyn AnyEndpoint = match self.served.routes.endpoint(request.uri().path()) {
+            Some(endpoint) => &**endpoint,
+            None => &self.served.first,
+        };
+        let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
+        let connecting = endpoint.connect(request, self.peer, Transport::Memory(theirs));
+        Box::pin(async { Ok(self.served.client(ours, connecting.await?)) })
     }
-}
-
-/// Decides on a request for a connection, and opens it.
-pub(crate) async fn connect<D: Dispatcher>(
-    endpoint: Arc<Endpoint<D>>,
-    request: Request<()>,
-    peer: Option<SocketAddr>,
-) -> Result<Client, Refusal> {
-    let (session, seat, subprotocol) = handshake::enter(&endpoint, request, peer).await?;
-    Ok(begin(&endpoint, session, seat, peer, subprotocol).await)
-}
-
-/// Lets a connection live in a task of its own, as behind a handshake. It is greeted when this returns: a test that
-/// goes on at once finds the same state on every run.
-async fn begin<D: Dispatcher>(
-    endpoint: &Arc<Endpoint<D>>,
-    session: D::Session,
-    seat: Seat,
-    peer: Option<SocketAddr>,
-    subprotocol: Option<&'static str>,
-) -> Client {
-    let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
-    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
-    let span = connection.span();
-    let opening = Life::open(Arc::clone(endpoint), connection, Stream::Memory(theirs), seat, Vec::new());
-    let (greeted, was_greeted) = oneshot::channel();
-    let life = async move {
-        let life = wakes::put_off(Box::pin(opening.instrument(span))).await;
-        // The test may have stopped waiting; its client is gone then, and the connection soon.
-        let _ = greeted.send(());
-        life.live().await;
-    };
-    tokio::spawn(life);
-    // Fails only when the runtime ends.
-    let _ = was_greeted.await;
-    Client::new(ours, D::SYNTAX, endpoint.node.limits.heartbeat.asks.clone(), subprotocol)
 }

@@ -2,7 +2,7 @@
 
 use fastwebsockets::OpCode;
 
-use crate::socket::encoder;
+use crate::websocket::encoder;
 
 /// What every frame is masked with. It hides nothing here, where no proxy could be confused; one that changes each
 /// byte shows a server that forgets it.
@@ -45,7 +45,7 @@ pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::deframer::{Deframer, Event};
+    use crate::websocket::deframer::{Deframer, Event};
 
     #[test]
     fn what_is_put_is_understood() {

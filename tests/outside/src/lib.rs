@@ -274,7 +274,7 @@ pub mod app {
     /// # Errors
     ///
     /// When the address is taken.
-    pub async fn serve() -> ::kengine::Result<()> {
+    pub async fn serve() -> ::core::result::Result<(), ::kengine::StartError> {
         let both = Both { one: App { combat: Combat, chat: Chat }, other: Combat };
         let _ = both.other;
         ::kengine::Server::new(both.one).bind("127.0.0.1:0").await?.serve().await

@@ -5,7 +5,7 @@ use std::{env, time::Duration};
 use kengine_tests::Town;
 
 #[tokio::main]
-async fn main() -> kengine::Result<()> {
+async fn main() -> Result<(), kengine::StartError> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [address, redis, lease] = &arguments[..] else { panic!("node <address> <redis> <lease>") };
     let lease = Duration::from_millis(lease.parse().expect("milliseconds"));

@@ -29,10 +29,12 @@ use super::{
     message::{self, Message, Received, channel},
     scripts::{Script, Scripts},
 };
-use crate::{
-    ConnectionId, Duplicates, Member,
-    cluster::{Address, Gathered, Parcel, Unavailable},
-    contained::call_contained,
+use crate::local::{
+    cluster_interface::{Address, Gathered, NodeMessage, Unavailable},
+    connection_id::ConnectionId,
+    limits::Duplicates,
+    member::Member,
+    panics::call_catching,
 };
 
 /// How many messages may wait for the bus, and how many bytes they may have; past either, sends fail.
@@ -146,19 +148,24 @@ impl Bus {
         self.is(State::Up)
     }
 
-    pub(super) fn reaches(&self, to: Address<'_>) -> bool {
+    pub(super) fn reaches(&self, to: Address<&str>) -> bool {
         let Address::Room(room) = to else { return true };
         self.rooms().get(room).is_none_or(|link| link.is_unsure() || !link.peers.is_empty())
     }
 
-    pub(super) fn publish(&self, place: &Place, to: Address<'_>, parcel: &Parcel) -> Result<(), Unavailable> {
+    pub(super) fn publish(
+        &self,
+        place: &Place,
+        to: Address<&str>,
+        parcel: &NodeMessage,
+    ) -> Result<(), Unavailable> {
         if !self.is(State::Up) {
             return Err(Unavailable);
         }
         let prefix = &place.prefix;
         let target = match to {
             Address::Room(room) => Target::Channel(channel::room(prefix, room)),
-            Address::User(uid) if place.duplicates() != Duplicates::Allow => Target::User(user(prefix, uid)),
+            Address::User(uid) if place.duplicates != Duplicates::Allow => Target::User(user(prefix, uid)),
             Address::User(_) | Address::Everybody => Target::Channel(channel::everybody(prefix)),
         };
         self.post(target, message::encode(&place.boot, to, parcel))
@@ -372,7 +379,7 @@ impl Hearing<'_> {
                     let Some(message) = message else { return Err(gone("the bus was closed")) };
                     if let Some(received) = message.get_payload::<Vec<u8>>().ok().and_then(|bytes| Received::read(bytes.into())) {
                         // It asks sessions what they show of themselves, which is code of the user's.
-                        let _ = call_contained(|| self.take(received));
+                        let _ = call_catching(|| self.take(received));
                     }
                 }
                 () = self.place.bus.wanted.notified() => self.enter().await?,
@@ -462,14 +469,14 @@ impl Hearing<'_> {
             }
             return;
         }
-        let Some(node) = self.place.node.upgrade() else { return };
-        let parcel = received.parcel(&node.syntaxes);
+        let Some(node) = self.place.node() else { return };
+        let parcel = received.parcel(node.syntaxes());
         let number = received.number();
         let from = received.from;
         match received.message {
             Message::Parcel { to, .. } => {
                 if let Some(parcel) = parcel {
-                    node.receive(to.address(), &parcel);
+                    node.receive(to.map(String::as_str), &parcel);
                 }
             }
             Message::Lose { uid } => {
@@ -502,7 +509,7 @@ impl Hearing<'_> {
                 }
             }
             Message::Who { room, number } => {
-                let members = node.registry.members(&room);
+                let members = node.members(&room);
                 self.answer(&from, &Message::Here { number, members });
             }
             Message::Here { number, members } => {

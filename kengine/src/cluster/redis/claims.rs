@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{ConnectionId, Uid};
+use crate::{language::uid::Uid, local::connection_id::ConnectionId};
 
 #[derive(Default)]
 pub(super) struct Claims {

@@ -13,7 +13,7 @@ use super::{
     millis,
     scripts::{Script, Scripts},
 };
-use crate::{Duplicates, cluster::Status};
+use crate::local::{cluster_interface::Status, limits::Duplicates};
 
 /// How long changes of the load are gathered: at most 40 round trips a second, and seen well within 100 ms.
 const GATHERED: Duration = Duration::from_millis(25);
@@ -121,7 +121,7 @@ impl<'p> Link<'p> {
         // A node that was away itself does not know who else was: all get a lease to come back.
         let was_away = contact.heard.is_some();
         let lenient_until = Instant::now() + if was_away { place.lease } else { Duration::ZERO };
-        let handled = (Instant::now(), place.handled());
+        let handled = (Instant::now(), place.load().messages);
         Ok(Self { place, connection, scripts, lenient_until, handled })
     }
 
@@ -136,10 +136,10 @@ impl<'p> Link<'p> {
         let mut call = self.scripts.call(Script::Join, &all);
         call.arg(&keys.address)
             .arg(boot)
-            .arg(self.place.connections())
+            .arg(self.place.load().connections)
             .arg(millis(*lease))
             .arg(if is_draining { "draining" } else { "ready" })
-            .arg(self.place.capacity())
+            .arg(self.place.capacity)
             .arg(env!("CARGO_PKG_VERSION"));
         call.exec_async(&mut self.connection).await?;
         self.place.claims().untell();
@@ -164,7 +164,7 @@ impl<'p> Link<'p> {
             .arg(boot)
             .arg(connections)
             .arg(millis(*lease))
-            .arg(self.place.rooms())
+            .arg(self.place.load().rooms)
             .arg(self.messages_a_second())
             .arg(redeemed);
         let sent = Instant::now();
@@ -197,7 +197,7 @@ impl<'p> Link<'p> {
 
     /// How many messages a second have been handled since this was last asked.
     fn messages_a_second(&mut self) -> u64 {
-        let (now, handled) = (Instant::now(), self.place.handled());
+        let (now, handled) = (Instant::now(), self.place.load().messages);
         let (before, handled_before) = mem::replace(&mut self.handled, (now, handled));
         let elapsed = u64::try_from((now - before).as_millis()).unwrap_or(u64::MAX).max(1);
         handled.saturating_sub(handled_before).saturating_mul(1000) / elapsed
@@ -227,7 +227,7 @@ impl<'p> Link<'p> {
         if !redeemed.is_empty() {
             self.place.changed.notify_one();
         }
-        (self.place.connections(), told)
+        (self.place.load().connections, told)
     }
 
     /// Tells the load, and what became of reservations and claims, in one round trip; the rest, where they are many, has
@@ -245,7 +245,7 @@ impl<'p> Link<'p> {
 
     async fn send(&mut self, changes: &[Change]) -> RedisResult<()> {
         let Place { keys, boot, prefix, .. } = self.place;
-        let duplicates = self.place.duplicates();
+        let duplicates = self.place.duplicates;
         let mut pipeline = Pipeline::with_capacity(changes.len() + 1);
         let own = [&*keys.address, &keys.load, &keys.node, &keys.reserved];
         let mut load = self.scripts.call(Script::Load, &own);

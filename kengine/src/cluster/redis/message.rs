@@ -4,10 +4,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Member, Syntax, Uid,
-    cluster::{Address, Parcel},
-    hub::{Audience, Presence},
-    outbox::Key,
+    language::{push::PushKey, syntax::Syntax, uid::Uid},
+    local::{
+        audience::Audience,
+        cluster_interface::{Address, NodeMessage},
+        delivery::EncodedPush,
+        member::{Member, Presence},
+    },
+    websocket::close::{Close, CloseCode},
 };
 
 /// The channels of the bus.
@@ -34,7 +38,7 @@ pub(super) mod channel {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     /// A push, or what else the hub takes, for somebody.
-    Parcel { to: To, parcel: Header },
+    Parcel { to: Address<String>, parcel: Header },
     /// A connection has lost its uid to a newer one; the number of the connection stands behind the header, where the
     /// script that knows it puts it.
     Lose { uid: Uid },
@@ -50,32 +54,6 @@ pub(super) enum Message {
     Here { number: u64, members: Vec<Member> },
     /// To itself: the bus works.
     Echo { number: u64 },
-}
-
-/// An [`Address`] that owns its name.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum To {
-    Room(String),
-    User(String),
-    Everybody,
-}
-
-impl To {
-    pub(super) fn new(address: Address<'_>) -> Self {
-        match address {
-            Address::Room(room) => Self::Room(room.to_owned()),
-            Address::User(uid) => Self::User(uid.to_owned()),
-            Address::Everybody => Self::Everybody,
-        }
-    }
-
-    pub(super) fn address(&self) -> Address<'_> {
-        match self {
-            Self::Room(room) => Address::Room(room),
-            Self::User(uid) => Address::User(uid),
-            Self::Everybody => Address::Everybody,
-        }
-    }
 }
 
 /// A [`Parcel`] but for its bytes.
@@ -124,10 +102,10 @@ impl Message {
 }
 
 /// The bytes of a parcel for somebody.
-pub(super) fn encode(from: &str, to: Address<'_>, parcel: &Parcel) -> Bytes {
-    let to = To::new(to);
-    match parcel {
-        Parcel::Push { frames, key, audience } => {
+pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> Bytes {
+    let to = to.map(|name| (*name).to_owned());
+    match message {
+        NodeMessage::Push { push: EncodedPush { frames, key }, audience } => {
             let shown = frames.iter().map(|(syntax, frame)| {
                 (syntax.key().to_owned(), syntax.payload().map(str::to_owned), frame.len())
             });
@@ -141,11 +119,11 @@ pub(super) fn encode(from: &str, to: Address<'_>, parcel: &Parcel) -> Bytes {
                 frames.iter().for_each(|(_, frame)| bytes.extend_from_slice(frame));
             })
         }
-        Parcel::Presence { presence, member } => {
+        NodeMessage::Presence { presence, member } => {
             let header = Header::Presence { presence: *presence, member: member.clone() };
             Message::Parcel { to, parcel: header }.encode(from)
         }
-        Parcel::Kick(close) => {
+        NodeMessage::Kick(close) => {
             let header = Header::Kick { code: close.code().get(), reason: close.reason().to_owned() };
             Message::Parcel { to, parcel: header }.encode(from)
         }
@@ -170,12 +148,12 @@ impl Received {
     }
 
     /// The parcel of this header, with frames for those of our endpoints that were encoded for.
-    pub(super) fn parcel(&mut self, syntaxes: &[&'static Syntax]) -> Option<Parcel> {
+    pub(super) fn parcel(&mut self, syntaxes: &[&'static Syntax]) -> Option<NodeMessage> {
         let Self { message: Message::Parcel { parcel, .. }, rest, .. } = self else { return None };
         Some(match parcel {
             Header::Push { key, frames, audience } => {
                 let key = match *key {
-                    Some(length) if length <= rest.len() => Some(Key::from(&rest.split_to(length)[..])),
+                    Some(length) if length <= rest.len() => Some(PushKey::from(&rest.split_to(length)[..])),
                     Some(_) => return None,
                     None => None,
                 };
@@ -188,15 +166,15 @@ impl Received {
                     let same = |syntax: &&&'static Syntax| {
                         syntax.key() == name && syntax.payload() == payload.as_deref()
                     };
-                    known.extend(syntaxes.iter().find(same).map(|syntax| (**syntax, frame)));
+                    known.extend(syntaxes.iter().find(same).map(|syntax| (*syntax, frame)));
                 }
-                Parcel::Push { frames: known.into(), key, audience: audience.clone() }
+                NodeMessage::Push { push: EncodedPush { frames: known, key }, audience: audience.clone() }
             }
             Header::Presence { presence, member } => {
-                Parcel::Presence { presence: *presence, member: member.clone() }
+                NodeMessage::Presence { presence: *presence, member: member.clone() }
             }
             Header::Kick { code, reason } => {
-                Parcel::Kick(crate::Close::new(crate::CloseCode::new(*code)?, reason.clone()))
+                NodeMessage::Kick(Close::new(CloseCode::new(*code)?, reason.clone()))
             }
         })
     }

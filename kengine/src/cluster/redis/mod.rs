@@ -12,7 +12,7 @@ use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
     time::{Duration, Instant},
@@ -34,8 +34,19 @@ use self::{
     keys::Keys,
     redeemed::Redeemed,
 };
-use super::{Address, Cluster, Enter, Gathered, Later, Parcel, Status, Unavailable};
-use crate::{ConnectionId, Duplicates, Error, Result, Uid, node::Node, reservation::ReservationId};
+use crate::{
+    cluster::IntoJoinCluster,
+    http::reservation::ReservationId,
+    language::{start_error::StartError, uid::Uid},
+    local::{
+        cluster_interface::{
+            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage,
+            Status, Unavailable,
+        },
+        connection_id::ConnectionId,
+        limits::Duplicates,
+    },
+};
 
 /// How long a connection may take to be made, and a command to be answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
@@ -50,20 +61,20 @@ const LEASE: Duration = Duration::from_secs(6);
 /// What the names of keys begin with.
 const PREFIX: &str = "kengine";
 
-/// A cluster that is kept in Redis or Valkey: for [`Server::redis`](crate::Server::redis).
+/// A cluster that is kept in Redis or Valkey: for [`Server::cluster`](crate::Server::cluster).
 ///
 /// ```
-/// use kengine::{Redis, Server};
+/// use kengine::{Server, cluster::Redis};
 /// # struct Game;
 /// # #[kengine::dispatcher]
 /// # impl Game { #[route] async fn ping(&self) {} }
 ///
 /// let redis = Redis::new("redis://10.0.0.2/").advertise("10.0.0.7:8000").prefix("staging");
-/// let server = Server::new(Game).redis(redis);
+/// let server = Server::new(Game).cluster(redis);
 /// # let _ = server;
 /// ```
 #[derive(Clone)]
-#[must_use = "it is for `Server::redis`"]
+#[must_use = "it is for `Server::cluster`"]
 pub struct Redis {
     url: String,
     advertise: Option<String>,
@@ -126,7 +137,7 @@ impl Redis {
         &self.prefix
     }
 
-    pub(crate) fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client, StartError> {
         #[cfg(feature = "tls")]
         // Fails if the program has chosen a provider itself, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -134,14 +145,14 @@ impl Redis {
             let words = if self.url.starts_with("rediss://") && !cfg!(feature = "tls") {
                 "`rediss://`, Redis under TLS, takes the feature `tls` of kengine"
             } else {
-                "the URL of Redis is none: write `redis://host:port/`, or `rediss://` for TLS"
+                "invalid Redis URL: write `redis://host:port/`, or `rediss://` for TLS"
             };
-            Error::new("redis", words).with_source(error)
+            StartError::Redis { reason: words.to_owned(), source: Some(error.into()) }
         })
     }
 
     /// The address that others are told.
-    fn address(&self, listens: Option<SocketAddr>) -> Result<String> {
+    fn address(&self, listens: Option<SocketAddr>) -> Result<String, StartError> {
         let why = match (&self.advertise, listens) {
             (Some(address), _) if reachable(address) => return Ok(address.clone()),
             (Some(address), _) => format!(
@@ -156,7 +167,7 @@ impl Redis {
                 "a mounted dispatcher does not know where it is: say it by `Redis::advertise`".to_owned()
             }
         };
-        Err(Error::new("redis", why))
+        Err(StartError::redis(why))
     }
 }
 
@@ -168,33 +179,41 @@ fn reachable(address: &str) -> bool {
     is_name && !ip.is_some_and(|ip| ip.is_unspecified()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-impl Enter for Redis {
-    fn enter(&self, node: &Weak<Node>, boot: u64, listens: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
-        Ok(Arc::new(self.place(node, boot, &self.address(listens)?)?))
+impl IntoJoinCluster for Redis {
+    fn into_join_cluster(self) -> Arc<dyn JoinCluster> {
+        Arc::new(self)
+    }
+}
+
+impl JoinCluster for Redis {
+    fn join(&self, node: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
+        Ok(Arc::new(self.place(node, &self.address(node.listens)?)?))
     }
 }
 
 /// The cluster, as a program that is no node of it enters it: on the bus, and not in the directory.
 #[derive(Debug)]
-pub(crate) struct Outside(pub(crate) Redis);
+pub(crate) struct Outsider(pub(crate) Redis);
 
-impl Enter for Outside {
-    fn enter(&self, node: &Weak<Node>, boot: u64, _: Option<SocketAddr>) -> Result<Arc<dyn Cluster>> {
-        let entered = self.0.place(node, boot, "")?;
+impl JoinCluster for Outsider {
+    fn join(&self, node: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
+        let entered = self.0.place(node, "")?;
         Ok(Arc::new(Entered { is_node: false, ..entered }))
     }
 }
 
 impl Redis {
-    fn place(&self, node: &Weak<Node>, boot: u64, address: &str) -> Result<Entered> {
+    fn place(&self, node: NodeInfo, address: &str) -> Result<Entered, StartError> {
         let (bus, outgoing) = Bus::new();
         let place = Place {
             client: self.client()?,
             keys: Keys::new(&self.prefix, address),
             prefix: self.prefix.clone(),
-            boot: format!("{boot:016x}"),
+            boot: format!("{:016x}", node.boot),
             lease: self.lease,
-            node: node.clone(),
+            node: OnceLock::new(),
+            capacity: node.max_connections,
+            duplicates: node.duplicates,
             status: AtomicU8::new(Status::Joining as u8),
             claims: Mutex::default(),
             redeemed: Mutex::default(),
@@ -204,6 +223,7 @@ impl Redis {
             drain: Notify::new(),
             unlisted: watch::Sender::new(false),
             leave: Notify::new(),
+            draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             bus,
         };
@@ -228,7 +248,9 @@ struct Place {
     /// Tells this process from any other at its address.
     boot: String,
     lease: Duration,
-    node: Weak<Node>,
+    node: OnceLock<Weak<dyn ClusterNode>>,
+    capacity: usize,
+    duplicates: Duplicates,
     status: AtomicU8,
     claims: Mutex<Claims>,
     redeemed: Mutex<Redeemed>,
@@ -241,6 +263,7 @@ struct Place {
     /// Whether gateways choose this node no more.
     unlisted: watch::Sender<bool>,
     leave: Notify,
+    draining: AtomicBool,
     leaving: AtomicBool,
     bus: Bus,
 }
@@ -260,28 +283,16 @@ impl Place {
         }
     }
 
-    fn connections(&self) -> usize {
-        self.node.upgrade().map_or(0, |node| node.connected())
+    fn node(&self) -> Option<Arc<dyn ClusterNode>> {
+        self.node.get().and_then(Weak::upgrade)
     }
 
-    fn rooms(&self) -> usize {
-        self.node.upgrade().map_or(0, |node| node.registry.len())
-    }
-
-    fn handled(&self) -> u64 {
-        self.node.upgrade().map_or(0, |node| node.handled())
-    }
-
-    fn capacity(&self) -> usize {
-        self.node.upgrade().map_or(0, |node| node.limits.connections)
+    fn load(&self) -> Load {
+        self.node().map_or_else(Load::default, |node| node.load())
     }
 
     fn is_draining(&self) -> bool {
-        self.node.upgrade().is_none_or(|node| node.is_draining())
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        self.node.upgrade().map_or(Duplicates::default(), |node| node.limits.duplicates)
+        self.draining.load(Ordering::Acquire)
     }
 
     fn is_leaving(&self) -> bool {
@@ -327,8 +338,8 @@ impl Place {
     /// A connection does not get its uid, or has it no more: another node's has.
     fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         self.claims().lose(uid, connection);
-        if let Some(node) = self.node.upgrade() {
-            node.lose(uid, connection, duplicates);
+        if let Some(node) = self.node() {
+            node.lose_uid(uid, connection, duplicates);
         }
     }
 }
@@ -350,7 +361,12 @@ impl Entered {
 }
 
 impl Cluster for Entered {
-    fn begin(&self) {
+    fn attach(&self, node: Weak<dyn ClusterNode>) {
+        // Called once.
+        let _ = self.place.node.set(node);
+    }
+
+    fn start(&self) {
         let outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(outgoing) = outgoing else { return };
         let mut tasks = self.tasks();
@@ -361,17 +377,18 @@ impl Cluster for Entered {
         tasks.spawn(async move { bus::run(&place, outgoing).await });
     }
 
-    fn changed(&self) {
+    fn load_changed(&self) {
         self.place.changed.notify_one();
     }
 
     fn redeem(&self, reservation: ReservationId) {
         self.place.redeemed().add(reservation);
-        self.changed();
+        self.load_changed();
     }
 
-    fn drain(&self) -> Later<'_, bool> {
+    fn drain(&self) -> BoxFuture<'_, bool> {
         Box::pin(async {
+            self.place.draining.store(true, Ordering::Release);
             self.place.drain.notify_one();
             if self.place.status() == Status::Here {
                 let mut unlisted = self.place.unlisted.subscribe();
@@ -382,7 +399,7 @@ impl Cluster for Entered {
         })
     }
 
-    fn leave(&self) -> Later<'_, ()> {
+    fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.place.leaving.store(true, Ordering::Release);
             self.place.leave.notify_one();
@@ -400,16 +417,16 @@ impl Cluster for Entered {
         self.place.status()
     }
 
-    fn reached(&self) -> Later<'_, bool> {
+    fn wait_until_known(&self) -> BoxFuture<'_, bool> {
         Box::pin(self.place.bus.begun())
     }
 
-    fn reaches(&self, to: Address<'_>) -> bool {
+    fn reaches(&self, to: Address<&str>) -> bool {
         self.place.bus.reaches(to)
     }
 
-    fn publish(&self, to: Address<'_>, parcel: Parcel) -> Result<(), Unavailable> {
-        self.place.bus.publish(&self.place, to, &parcel)
+    fn publish(&self, to: Address<&str>, message: NodeMessage) -> Result<(), Unavailable> {
+        self.place.bus.publish(&self.place, to, &message)
     }
 
     fn subscribe(&self, room: &str) {
@@ -420,22 +437,22 @@ impl Cluster for Entered {
         self.place.bus.unsubscribe(room);
     }
 
-    fn subscribed<'a>(&'a self, room: &'a str) -> Later<'a, Result<(), Unavailable>> {
+    fn subscribed<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(self.place.bus.subscribed(room))
     }
 
-    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64, _: Duplicates) {
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
         let at = self.place.now();
         self.place.claims().claim(uid, connection, order, at);
-        self.changed();
+        self.load_changed();
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
         self.place.claims().release(uid, connection);
-        self.changed();
+        self.load_changed();
     }
 
-    fn members<'a>(&'a self, room: &'a str) -> Later<'a, Gathered> {
+    fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(self.place.bus.members(&self.place, room))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem};
 
-use crate::reservation::ReservationId;
+use crate::http::reservation::ReservationId;
 
 /// How many may wait, 16 bytes each. A reservation expires 5 s after it was made: of so many, the oldest are about to.
 const MOST: usize = 8192;

@@ -1,7 +1,7 @@
 //! Every form of `#[derive(Dispatcher)]`.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 
-use kengine::{Dispatcher, Envelope, Handshake, Liveness, Session};
+use kengine::{Dispatcher, Handshake, Liveness, Session, wire::Envelope};
 
 struct Player;
 

@@ -1,6 +1,6 @@
 //! Context before the message, in its place, or instead of one.
 
-use kengine::{Connection, Context, Envelope, Error, FromContext, Result};
+use kengine::{Connection, Context, Error, FromContext, Result, wire::Envelope};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

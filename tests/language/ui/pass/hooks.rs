@@ -1,6 +1,6 @@
 //! Heartbeats and fallbacks.
 
-use kengine::{CloseCode, Connection, Envelope, Error, Liveness};
+use kengine::{CloseCode, Connection, Error, Liveness, wire::Envelope};
 use serde::Serialize;
 
 #[derive(Serialize)]

@@ -85,5 +85,5 @@ fn main() {
     session::<Players, Player>();
     let there = Players::HOOKS;
     assert!(there.accept && there.open && there.close);
-    assert_eq!(Guests::HOOKS, kengine::Hooks::NONE);
+    assert_eq!(Guests::HOOKS, kengine::wire::Hooks::NONE);
 }

@@ -1,6 +1,6 @@
 //! `key`, `payload` and `flat`.
 
-use kengine::{Dispatcher, Syntax};
+use kengine::{Dispatcher, wire::Syntax};
 
 macro_rules! dispatchers {
     ($($name:ident($($options:tt)*) => $syntax:expr;)*) => {

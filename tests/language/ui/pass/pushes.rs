@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use kengine::{Connection, Delivery, Push};
+use kengine::{Connection, Push, push::Delivery};
 use serde::Serialize;
 
 #[derive(Serialize, Push)]

@@ -53,7 +53,7 @@ impl Life {
     async fn guard(&self, _: &kengine::Call, _: &kengine::Connection<Player>) {}
 
     #[net::engine::fallback]
-    async fn rest(&self, _: &kengine::Envelope<'_>) {}
+    async fn rest(&self, _: &kengine::wire::Envelope<'_>) {}
 
     #[net::engine::route("move", rate = "30/s", burst = 60, max = "512B", timeout = "50ms")]
     async fn step(&self, _: &Player, _: u8) {}

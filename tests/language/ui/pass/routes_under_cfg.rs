@@ -1,6 +1,6 @@
 //! Routes, fallbacks and heartbeats that are there or not, and names that opposite `cfg`s share.
 
-use kengine::{Dispatcher, Envelope, Liveness};
+use kengine::{Dispatcher, Liveness, wire::Envelope};
 
 struct Game;
 

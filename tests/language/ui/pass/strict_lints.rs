@@ -21,7 +21,7 @@
 )]
 #![forbid(unsafe_code, unreachable_patterns, unused_imports, unused_variables)]
 
-use kengine::{Answer, Connection, Context, Dispatcher, Envelope, Liveness, Result, Route, dispatcher};
+use kengine::{Connection, Context, Dispatcher, Liveness, Result, dispatcher, wire::{Answer, Envelope, Route}};
 use serde::{Deserialize, Serialize};
 
 /// A message.

@@ -1,4 +1,4 @@
-use kengine::{Call, Connection, DisconnectReason, Envelope, Hub, Session};
+use kengine::{Call, Connection, DisconnectReason, Hub, Session, wire::Envelope};
 
 struct Player;
 

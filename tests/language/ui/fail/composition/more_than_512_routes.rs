@@ -1,4 +1,4 @@
-use kengine::{Dispatcher, Route};
+use kengine::{Dispatcher, wire::Route};
 
 struct Chat;
 

@@ -1,0 +1,26 @@
+//! What all connections of one path share.
+
+use std::{fmt, sync::Arc};
+
+use crate::{dispatch::dispatcher::Dispatcher, local::counters::Counters, node::Node};
+
+/// A dispatcher, its node, and the counters of its routes.
+pub(crate) struct Endpoint<D> {
+    pub(crate) dispatcher: D,
+    pub(crate) node: Arc<Node>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<D: Dispatcher> Endpoint<D> {
+    /// Returns the name of a route by its index, and `-` for a message without a route.
+    pub(crate) fn route_name(&self, route: Option<usize>) -> &'static str {
+        let _ = self;
+        route.and_then(|route| D::ROUTES.get(route)).map_or("-", |route| route.name)
+    }
+}
+
+impl<D> fmt::Debug for Endpoint<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("node", &self.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,263 @@
+//! The trait that `#[dispatcher]` implements.
+
+use std::future::{Future, ready};
+
+use crate::{
+    dispatch::context::Context,
+    http::{handshake::Handshake, refusal::Refusal},
+    language::{
+        answer::Answer,
+        call::Call,
+        disconnect_reason::DisconnectReason,
+        envelope::Envelope,
+        error::{Error, Result},
+        liveness::Liveness,
+        route::Route,
+        session::Session,
+        syntax::Syntax,
+    },
+    websocket::message::Message,
+};
+
+/// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl` block.
+///
+/// For messages that are not JSON with a route key, implement it by hand. Only [`message`](Self::message) is needed:
+///
+/// ```
+/// use kengine::{
+///     Context, Dispatcher,
+///     wire::{Answer, Message, Route},
+/// };
+///
+/// struct Echo;
+///
+/// impl Dispatcher for Echo {
+///     type Session = ();
+///     const ROUTES: &'static [Route] = &[Route::new("text"), Route::new("binary")];
+///
+///     async fn message(&self, context: Context<'_, ()>, message: Message<'_>, answer: &mut Answer) {
+///         match message {
+///             Message::Text(text) => {
+///                 context.set_route(0);
+///                 answer.text(text);
+///             }
+///             Message::Binary(bytes) => {
+///                 context.set_route(1);
+///                 answer.binary(bytes);
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a dispatcher",
+    label = "expected a type whose `impl` block is marked `#[kengine::dispatcher]`",
+    note = "put `#[kengine::dispatcher]` on `impl {Self} {{ … }}`"
+)]
+pub trait Dispatcher: Send + Sync + 'static {
+    /// What is known about the player of a connection.
+    type Session: Session;
+
+    /// Which members of a message hold the route key and the payload.
+    const SYNTAX: Syntax = Syntax::DEFAULT;
+
+    /// The routes, in source order.
+    const ROUTES: &'static [Route] = &[];
+
+    /// Which hooks this dispatcher has. A composed dispatcher delegates each hook to the part that has it.
+    const HOOKS: Hooks = Hooks::NONE;
+
+    /// Decides who may connect, and creates the session. Called before the request is answered with `101`.
+    ///
+    /// By default the session is [`Session::anonymous`].
+    ///
+    /// # Errors
+    ///
+    /// The refusal that answers the request.
+    fn accept<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> impl Future<Output = Result<Self::Session, Refusal>> + Send {
+        let _ = handshake;
+        ready(anonymous())
+    }
+
+    /// Called once per connection, before its first message.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be served. It is closed with 1011.
+    fn open<'a>(&'a self, context: Context<'a, Self::Session>) -> impl Future<Output = Result<()>> + Send {
+        let _ = context;
+        ready(Ok(()))
+    }
+
+    /// Called once per connection for which [`open`](Self::open) was called, after the connection has ended.
+    ///
+    /// # Errors
+    ///
+    /// The error goes to `tracing`, since there is no client any more.
+    fn close<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+        reason: &'a DisconnectReason,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = (context, reason);
+        ready(Ok(()))
+    }
+
+    /// Handles one message. What it writes to `answer` is sent when the future ends.
+    ///
+    /// By default it answers heartbeats, parses the envelope, and calls [`dispatch`](Self::dispatch), or
+    /// [`fallback`](Self::fallback) if no route has that name.
+    fn message<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+        message: Message<'a>,
+        answer: &'a mut Answer,
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            if message.as_bytes() == heartbeat_request(context) {
+                return match self.heartbeat(context).await {
+                    Ok(liveness) => answer_heartbeat(context, liveness, answer),
+                    Err(error) => answer.error(&error),
+                };
+            }
+            let parsed = match as_text(message) {
+                Ok(text) => Envelope::parse(text, Self::SYNTAX),
+                Err(error) => return answer.error(&error),
+            };
+            let envelope = match parsed {
+                Ok(envelope) => envelope,
+                Err(rejected) => {
+                    answer.set_id(rejected.id);
+                    return answer.error(&rejected.error);
+                }
+            };
+            answer.set_id(envelope.id());
+            let context = context.with_envelope(&envelope);
+            let handled = match self.dispatch(context, answer).await {
+                Ok(true) => Ok(()),
+                Ok(false) => self.fallback(context, answer).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = handled {
+                // The payload may not have been decoded yet, so it may not even be JSON.
+                match envelope.check() {
+                    Ok(()) => answer.error(&error),
+                    Err(malformed) => {
+                        answer.set_id(None);
+                        answer.error(&malformed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles one request: finds its route and writes the handler's reply to `answer`. Returns `false` if no route has that
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// Why the request failed. The caller writes it to `answer`.
+    fn dispatch<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+        answer: &'a mut Answer,
+    ) -> impl Future<Output = Result<bool>> + Send {
+        let _ = (context, answer);
+        ready(Ok(false))
+    }
+
+    /// Called before the handler of a route.
+    ///
+    /// # Errors
+    ///
+    /// Why the request is refused. The handler is not called.
+    fn before<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+        call: &'a Call,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = (context, call);
+        ready(Ok(()))
+    }
+
+    /// Handles a request that no route takes.
+    ///
+    /// # Errors
+    ///
+    /// Why the request failed. The caller writes it to `answer`. By default it is `unknown_method`.
+    fn fallback<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+        answer: &'a mut Answer,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = answer;
+        ready(Err(context.unknown_method()))
+    }
+
+    /// Decides how to react to a heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// An argument of the hook is not available. The client gets the error as a reply.
+    fn heartbeat<'a>(
+        &'a self,
+        context: Context<'a, Self::Session>,
+    ) -> impl Future<Output = Result<Liveness>> + Send {
+        let _ = context;
+        ready(Ok(Liveness::Alive))
+    }
+}
+
+/// Which hooks a dispatcher has, of those that an endpoint can have only once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each flag is one independent hook")]
+#[non_exhaustive]
+pub struct Hooks {
+    /// [`Dispatcher::accept`].
+    pub accept: bool,
+    /// [`Dispatcher::open`].
+    pub open: bool,
+    /// [`Dispatcher::close`].
+    pub close: bool,
+    /// [`Dispatcher::heartbeat`].
+    pub heartbeat: bool,
+    /// [`Dispatcher::fallback`].
+    pub fallback: bool,
+}
+
+impl Hooks {
+    /// No hooks.
+    pub const NONE: Self =
+        Self { accept: false, open: false, close: false, heartbeat: false, fallback: false };
+}
+
+/// Returns the session of a connection to a dispatcher without `#[accept]`.
+fn anonymous<S: Session>() -> Result<S, Refusal> {
+    let none = || Refusal::internal("the dispatcher has no `#[accept]`, so no connection has a session");
+    S::anonymous().ok_or_else(none)
+}
+
+fn heartbeat_request<S>(context: Context<'_, S>) -> &[u8] {
+    context.connection().node().limits().heartbeat.request.as_bytes()
+}
+
+fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut Answer) {
+    match liveness {
+        Liveness::Alive => answer.text(&context.connection().node().limits().heartbeat.answer),
+        Liveness::Answer(text) => answer.text(&text),
+        Liveness::Silent => {}
+        Liveness::Close(close) => context.connection().close(close),
+    }
+}
+
+/// Returns the text of either kind of message, since a binary message holds the same JSON.
+fn as_text(message: Message<'_>) -> Result<&str> {
+    match message {
+        Message::Text(text) => Ok(text),
+        Message::Binary(bytes) => std::str::from_utf8(bytes)
+            .map_err(|error| Error::new("bad_request", format!("not JSON: {error}"))),
+    }
+}

@@ -1,0 +1,244 @@
+//! Several dispatchers as one: what `#[derive(Dispatcher)]` stands on.
+
+use std::marker::PhantomData;
+
+use crate::{
+    dispatch::{
+        context::Context,
+        dispatcher::{Dispatcher, Hooks},
+    },
+    language::{
+        const_text::{ConstText, equal},
+        route::Route,
+        session::Session,
+        syntax::Syntax,
+    },
+};
+
+/// The most routes that a composed dispatcher may have. Fixed, because the length of an array cannot depend on a
+/// type parameter.
+const CAPACITY: usize = 512;
+
+/// The routes of all fields, one field's behind the other's.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Table {
+    routes: [Route; CAPACITY],
+    len: usize,
+}
+
+impl Table {
+    /// # Panics
+    ///
+    /// If there are more than [`CAPACITY`].
+    #[track_caller]
+    #[expect(clippy::large_stack_arrays, reason = "made by the compiler, and read where it lies")]
+    pub const fn new(parts: &[&[Route]]) -> Self {
+        let mut table = Self { routes: [Route::new(""); CAPACITY], len: 0 };
+        let mut part = 0;
+        while part < parts.len() {
+            let mut at = 0;
+            while at < parts[part].len() {
+                assert!(table.len < CAPACITY, "a composed dispatcher has at most 512 routes");
+                table.routes[table.len] = parts[part][at];
+                table.len += 1;
+                at += 1;
+            }
+            part += 1;
+        }
+        table
+    }
+
+    pub const fn routes(&self) -> &[Route] {
+        self.routes.split_at(self.len).0
+    }
+}
+
+/// The hooks of all fields.
+#[doc(hidden)]
+pub const fn hooks(parts: &[Hooks]) -> Hooks {
+    let mut all = Hooks::NONE;
+    let mut part = 0;
+    while part < parts.len() {
+        all.accept |= parts[part].accept;
+        all.open |= parts[part].open;
+        all.close |= parts[part].close;
+        all.heartbeat |= parts[part].heartbeat;
+        all.fallback |= parts[part].fallback;
+        part += 1;
+    }
+    all
+}
+
+/// The session of one field, which must be that of all.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the session is `{S}`, not `{Self}`",
+    label = "its session is `{Self}`, but that of the struct is `{S}`",
+    note = "a connection has one session; a block without `#[accept]` names it: `#[kengine::dispatcher(session = {S})]`"
+)]
+pub trait SessionOf<S> {}
+
+impl<S> SessionOf<S> for S {}
+
+/// That a field is a dispatcher whose session is `S`: the one place where rustc reports that it is not.
+#[doc(hidden)]
+pub const fn fits<T: Dispatcher<Session: SessionOf<S>> + ?Sized, S>() {}
+
+/// One field of a composed dispatcher.
+///
+/// The expansion takes a field through this, and lookup decides: inherent for a dispatcher, its calls for one whose
+/// session is `S`; of [`Unfit`] for anything else, which [`fits`] reports, and which then is no second error here.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Part<'a, T: ?Sized, S> {
+    field: &'a T,
+    session: PhantomData<fn() -> S>,
+}
+
+/// See [`Part`].
+#[doc(hidden)]
+pub fn part<T: ?Sized, S>(field: &T) -> Part<'_, T, S> {
+    Part { field, session: PhantomData }
+}
+
+impl<T: Dispatcher + ?Sized, S> Part<'_, T, S> {
+    pub const SYNTAX: Syntax = T::SYNTAX;
+    pub const ROUTES: &'static [Route] = T::ROUTES;
+    pub const HOOKS: Hooks = T::HOOKS;
+}
+
+impl<'a, T: Dispatcher<Session = S> + ?Sized, S> Part<'a, T, S> {
+    pub fn dispatcher(self) -> &'a T {
+        self.field
+    }
+}
+
+/// See [`Part`].
+#[doc(hidden)]
+pub trait Unfit<S: 'static>: Sized {
+    const SYNTAX: Syntax = Syntax::UNKNOWN;
+    const ROUTES: &'static [Route] = &[];
+    const HOOKS: Hooks = Hooks::NONE;
+
+    fn dispatcher(self) -> &'static Absent<S> {
+        &Absent(PhantomData)
+    }
+}
+
+impl<T: ?Sized, S: 'static> Unfit<S> for Part<'_, T, S> {}
+
+/// What stands in for a field that is no dispatcher.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Absent<S>(PhantomData<fn() -> S>);
+
+#[diagnostic::do_not_recommend]
+impl<S: Session> Dispatcher for Absent<S> {
+    type Session = S;
+}
+
+/// The context of a field with so many routes before its own.
+#[doc(hidden)]
+pub fn shifted<S>(context: Context<'_, S>, routes: usize) -> Context<'_, S> {
+    context.shifted(routes)
+}
+
+/// That none of a field's routes is also one of the fields before it.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
+    let mut at = 0;
+    while at < routes.len() {
+        let mut part = 0;
+        while part < before.len() {
+            if contains(before[part], routes[at].name) {
+                let text =
+                    ConstText::new("route `").and(routes[at].name).and("` is served by two dispatchers");
+                panic!("{}", text.as_str());
+            }
+            part += 1;
+        }
+        at += 1;
+    }
+}
+
+/// That a field does not have a hook which one of the fields before it has.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
+    let mut part = 0;
+    while has && part < before.len() {
+        if before[part].1 {
+            let text = ConstText::new("a second `#[").and(hook).and("]`: `").and(before[part].0);
+            panic!("{}", text.and("` has one already").as_str());
+        }
+        part += 1;
+    }
+}
+
+/// That a field's messages look like those of the first.
+///
+/// # Panics
+///
+/// At the caller, while it is compiled.
+#[doc(hidden)]
+#[track_caller]
+pub const fn check_syntax(syntax: Syntax, first: &str, expected: Syntax) {
+    if syntax.key().is_empty() || expected.key().is_empty() {
+        return;
+    }
+    if !equal(syntax.key(), expected.key()) {
+        let text = ConstText::new("the key is `").and(syntax.key()).and("`, but `").and(expected.key());
+        panic!("{}", text.and("` in `").and(first).and("`").as_str());
+    }
+    match (syntax.payload(), expected.payload()) {
+        (None, None) => {}
+        (Some(payload), Some(expected)) => {
+            if !equal(payload, expected) {
+                let text = ConstText::new("the payload is `").and(payload).and("`, but `").and(expected);
+                panic!("{}", text.and("` in `").and(first).and("`").as_str());
+            }
+        }
+        (Some(payload), None) => {
+            let text = ConstText::new("the payload is `").and(payload).and("`, but `").and(first);
+            panic!("{}", text.and("` is `flat`").as_str());
+        }
+        (None, Some(expected)) => {
+            let text = ConstText::new("the payload is `flat`, but `").and(expected).and("` in `").and(first);
+            panic!("{}", text.and("`").as_str());
+        }
+    }
+}
+
+const fn contains(routes: &[Route], name: &str) -> bool {
+    let mut at = 0;
+    while at < routes.len() {
+        if equal(routes[at].name, name) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_holds_its_capacity_and_no_more() {
+        let routes = vec![Route::new("x"); CAPACITY];
+        let full = Table::new(&[&routes[..100], &[], &routes[100..]]);
+        assert_eq!(full.routes(), routes);
+        assert!(std::panic::catch_unwind(|| Table::new(&[&routes, &routes[..1]])).is_err());
+    }
+}

@@ -1,0 +1,6 @@
+//! What the macros' expansion calls.
+
+pub(crate) mod argument;
+pub(crate) mod composition;
+pub(crate) mod reply;
+pub(crate) mod request;

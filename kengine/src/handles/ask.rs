@@ -1,0 +1,121 @@
+//! A question that the server puts to a client.
+
+use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::{
+    handles::connection::Connection,
+    language::{
+        error::Error,
+        push::{self, Push},
+    },
+    local::{
+        cluster_interface::BoxFuture,
+        questions::{ClientError, MAX_QUESTIONS},
+        send_error::SendError,
+    },
+};
+
+/// How long an answer may take by default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A question to a client, made by [`Connection::ask`]. It is sent when it is awaited.
+#[must_use = "a question is sent when it is awaited"]
+pub struct Ask<'a, R, S = ()> {
+    connection: &'a Connection<S>,
+    encode: Box<dyn FnOnce(u64) -> serde_json::Result<Bytes> + Send + 'a>,
+    timeout: Duration,
+    reply: PhantomData<fn() -> R>,
+}
+
+impl<'a, R, S> Ask<'a, R, S> {
+    pub(super) fn new(connection: &'a Connection<S>, push: &'a (impl Push + Sync + ?Sized)) -> Self {
+        let syntax = connection.syntax();
+        let encode = Box::new(move |id| push::encode(push, syntax, Some(id)));
+        Self { connection, encode, timeout: DEFAULT_TIMEOUT, reply: PhantomData }
+    }
+
+    /// Sets how long the answer may take. The default is 10 s. A handler also has its own
+    /// [limit](crate::Server::handler_timeout).
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { timeout: limit, ..self }
+    }
+}
+
+impl<R, S> fmt::Debug for Ask<'_, R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl<'a, R, S> IntoFuture for Ask<'a, R, S>
+where
+    R: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Output = Result<R, AskError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { connection, encode, timeout: limit, .. } = self;
+        Box::pin(async move {
+            let mut question = connection.questions().open().ok_or(AskError::TooMany)?;
+            let frame = encode(question.id).map_err(SendError::from)?;
+            connection.queue(frame, None)?;
+            let answer = timeout(limit, &mut question.answer).await.map_err(|_| AskError::TimedOut)?;
+            let result = answer
+                .map_err(|_| AskError::Closed)?
+                .map_err(|ClientError { code, message }| AskError::Refused { code, message })?;
+            serde_json::from_str(result.get()).map_err(AskError::Invalid)
+        })
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The question could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The connection ended before the answer came.
+    #[error("the connection ended before the client answered")]
+    Closed,
+    /// The client took too long.
+    #[error("the client did not answer in time")]
+    TimedOut,
+    /// 32 questions already wait for this client's answers.
+    #[error("the client already has {MAX_QUESTIONS} questions to answer")]
+    TooMany,
+    /// The client answered with an error.
+    #[error("the client refused: {message} ({code})")]
+    Refused {
+        /// The code of the error.
+        code: String,
+        /// Its message.
+        message: String,
+    },
+    /// The answer does not fit the expected type.
+    #[error("the client's answer does not fit")]
+    Invalid(#[source] serde_json::Error),
+}
+
+impl From<AskError> for Error {
+    /// Becomes `timeout` if the client took too long, `not_answered` if it refused or its answer does not fit, and otherwise
+    /// `internal`. The client that gets this error may be another one than was asked, so the asked client's words are not
+    /// passed on.
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::TimedOut => Self::new("timeout", error.to_string()),
+            AskError::Refused { .. } | AskError::Invalid(_) => {
+                Self::new("not_answered", "the client that was asked gave no answer")
+            }
+            AskError::Send(error) => error.into(),
+            AskError::Closed => SendError::Closed.into(),
+            AskError::TooMany => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The handle on one connection.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::{
+    handles::{
+        ask::Ask,
+        hub::{Hub, check_name_is_free},
+        room::Room,
+    },
+    language::{
+        push::{self, Push, PushKey},
+        session::Session,
+        syntax::Syntax,
+        uid::Uid,
+    },
+    local::{
+        audience::Who,
+        connection_id::ConnectionId,
+        memberships::Memberships,
+        outbox::{Ending, Outbox, Queued},
+        panics::call_catching,
+        questions::Questions,
+        rate_limiter::RateLimiter,
+        recipient::Recipient,
+        send_error::SendError,
+    },
+    node::Node,
+    websocket::close::Close,
+};
+
+/// The handle on a player's connection. It is cheap to clone and can be used from any task, also after the connection has
+/// ended.
+///
+/// ```
+/// use kengine::{Connection, Push};
+///
+/// #[derive(serde::Serialize, Push)]
+/// struct Morning {}
+///
+/// struct Game;
+///
+/// #[kengine::dispatcher]
+/// impl Game {
+///     #[route]
+///     async fn sleep(&self, connection: &Connection) {
+///         let connection = connection.clone();
+///         tokio::spawn(async move {
+///             tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+///             // If the player has left meanwhile, this error can be ignored.
+///             let _ = connection.send(&Morning {});
+///         });
+///     }
+/// }
+/// ```
+pub struct Connection<S = ()> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    id: ConnectionId,
+    /// `None` behind a router that does not report it.
+    peer: Option<SocketAddr>,
+    session: S,
+    /// The session's uid, or a random one for a guest.
+    uid: Uid,
+    syntax: &'static Syntax,
+    outbox: Outbox,
+    memberships: Memberships,
+    questions: Questions,
+    rate_limiter: RateLimiter,
+    hub: Hub,
+}
+
+impl<S: Session> Recipient for Shared<S> {
+    fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+
+    fn syntax(&self) -> &'static Syntax {
+        self.syntax
+    }
+
+    fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    fn memberships(&self) -> &Memberships {
+        &self.memberships
+    }
+
+    fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    fn public(&self) -> Value {
+        // Also called when a connection that has ended leaves its rooms: a panic would keep it there.
+        call_catching(|| serde_json::to_value(self.session.public())).map_or(Value::Null, |public| {
+            public.unwrap_or_else(|error| {
+                tracing::error!(%error, "`Session::public` cannot be written as JSON");
+                Value::Null
+            })
+        })
+    }
+}
+
+impl<S: Session> Connection<S> {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        session: S,
+        peer: Option<SocketAddr>,
+        syntax: &'static Syntax,
+    ) -> Self {
+        let shared = Shared {
+            id: node.next_id(),
+            peer,
+            uid: session.uid().unwrap_or_else(Uid::random),
+            session,
+            syntax,
+            outbox: Outbox::default(),
+            memberships: Memberships::default(),
+            questions: Questions::default(),
+            rate_limiter: RateLimiter::default(),
+            hub: Hub::new(node),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn as_recipient(&self) -> &dyn Recipient {
+        &*self.shared
+    }
+
+    pub(crate) fn to_recipient(&self) -> Arc<dyn Recipient> {
+        Arc::clone(&self.shared) as _
+    }
+}
+
+impl<S> Connection<S> {
+    /// Returns the id of this connection, unique within this process.
+    pub fn id(&self) -> ConnectionId {
+        self.shared.id
+    }
+
+    /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the router in which the dispatcher
+    /// is mounted does not report it.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.shared.peer
+    }
+
+    /// Returns the session that `#[accept]` created.
+    pub fn session(&self) -> &S {
+        &self.shared.session
+    }
+
+    /// Returns the player's uid: the session's, or for a guest a random one that belongs to the connection.
+    pub fn uid(&self) -> &Uid {
+        &self.shared.uid
+    }
+
+    /// Returns the hub, the handle on everybody else.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// Returns the rooms that the connection is in.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Push};
+    /// # fn broadcast<P: Push>(connection: &Connection, push: &P) -> Result<(), Error> {
+    /// for room in connection.rooms() {
+    ///     room.except(connection).send(push)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rooms(&self) -> Vec<Room<'_>> {
+        let names = self.shared.memberships.names();
+        names.iter().map(|name| self.hub().room(String::from(&**name))).collect()
+    }
+
+    /// Returns what waits in the connection's outbox because the client has not read it yet.
+    pub fn queued(&self) -> Queued {
+        self.shared.outbox.queued()
+    }
+
+    /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which they were
+    /// queued, except that a [`latest`](crate::push::Delivery::Latest) push takes the position of the one that it replaces.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the connection has ended, [`SendError::TooSlow`] if the outbox is full (1,024 pushes or
+    /// 256 KiB by default; the connection is then closed with 4002), [`SendError::TooLarge`] if the push alone exceeds the
+    /// outbox, [`SendError::Encode`] if it cannot be written as JSON.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
+        check_name_is_free::<P>();
+        let frame = push::encode(push, *self.shared.syntax, None)?;
+        self.queue(frame, push::key_of(push)?.as_ref())
+    }
+
+    /// Asks the client a question: sends a push, and waits for the client's answer, an `R`.
+    ///
+    /// ```
+    /// use kengine::{Connection, Error, Push};
+    ///
+    /// #[derive(serde::Serialize, Push)]
+    /// struct Trade {
+    ///     offers: &'static str,
+    /// }
+    ///
+    /// async fn offer(connection: &Connection) -> Result<bool, Error> {
+    ///     Ok(connection.ask::<bool>(&Trade { offers: "a sword" }).await?)
+    /// }
+    /// ```
+    ///
+    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, with an id of the server's, and answers
+    /// `{"id":1,"result":true}` or `{"id":1,"error":{"code":"…","message":"…"}}`. The answer overtakes requests that the client
+    /// sent earlier and that wait for the running handler, so a handler may ask its own client.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::TimedOut`](crate::push::AskError::TimedOut) if the client does not answer within 10 s or the given
+    /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error. The other
+    /// errors mean that the question could not be sent.
+    pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
+        Ask::new(self, push)
+    }
+
+    /// Closes the connection. What is queued is sent first, then the close frame. No further message is handled. If a handler
+    /// still runs when the close frame is sent, its request gets no answer. The first close stands.
+    pub fn close(&self, close: impl Into<Close>) {
+        self.shared.outbox.end(Ending::Close(close.into()));
+    }
+
+    pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
+        let queued = self.node().delivery().queue(&self.shared.outbox, frame, key);
+        self.node().relieve();
+        queued
+    }
+
+    pub(crate) fn rate_limiter(&self) -> &RateLimiter {
+        &self.shared.rate_limiter
+    }
+
+    /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per idle
+    /// player.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::debug_span!("connection", id = %self.id(), peer = ?self.peer())
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
+    }
+
+    /// Returns the questions that the client has not answered yet.
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.shared.questions
+    }
+
+    pub(crate) fn syntax(&self) -> Syntax {
+        *self.shared.syntax
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        self.shared.hub.node()
+    }
+}
+
+impl<S> From<&Connection<S>> for Who {
+    fn from(connection: &Connection<S>) -> Self {
+        connection.id().into()
+    }
+}
+
+impl<S> Clone for Connection<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id()).field("peer", &self.peer()).finish()
+    }
+}

@@ -1,0 +1,174 @@
+//! The hub: the handle on the users and rooms of a server and its cluster.
+
+use std::{borrow::Cow, fmt, sync::Arc, task::Waker};
+
+use crate::{
+    handles::{
+        everybody::Everybody,
+        room::{Room, Rooms},
+        user::User,
+    },
+    language::push::{Push, is_reserved},
+    local::deferred_wakes,
+    node::Node,
+};
+
+/// The handle on everybody who is connected: rooms, users, and all connections. Handlers and hooks take it as the argument
+/// `&Hub`; elsewhere it comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.
+///
+/// ```
+/// use kengine::{Connection, Error, Hub, Push};
+///
+/// #[derive(serde::Serialize, Push)]
+/// struct Said<'a> {
+///     text: &'a str,
+/// }
+///
+/// struct Game;
+///
+/// #[kengine::dispatcher]
+/// impl Game {
+///     #[route]
+///     async fn join(&self, hub: &Hub, connection: &Connection, room: String) -> Result<(), Error> {
+///         Ok(hub.room(&room).join(connection).await?)
+///     }
+///
+///     #[route]
+///     async fn say(&self, hub: &Hub, connection: &Connection, text: String) -> Result<(), Error> {
+///         hub.room("lobby").except(connection).send(&Said { text: &text })?;
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// Sends never wait. A connection whose outbox is full is closed. All members of a room see the pushes of one sender in the
+/// same order. What a handler sends to other connections goes out when the handler ends or awaits, so a handler that blocks
+/// its thread delays it.
+#[derive(Clone)]
+pub struct Hub {
+    node: Arc<Node>,
+}
+
+impl Hub {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Returns the room with this name: 1 to 64 bytes without control characters. A room begins when the first member joins
+    /// and ends when the last one leaves.
+    pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
+        Room::new(self, name.into())
+    }
+
+    /// Returns the rooms whose names begin with a prefix. The prefix `""` selects all rooms.
+    pub fn rooms<'a>(&'a self, prefix: impl Into<Cow<'a, str>>) -> Rooms<'a> {
+        Rooms::new(self, prefix.into())
+    }
+
+    /// Returns the user with this uid, given as a [`Uid`](crate::Uid) or a text.
+    pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
+        User::new(self, uid.into())
+    }
+
+    /// Returns everybody who is connected.
+    pub fn all(&self) -> Everybody<'_> {
+        Everybody::new(self)
+    }
+
+    /// Returns how many connections this node has, including pending handshakes.
+    pub fn connections(&self) -> usize {
+        self.node.connections()
+    }
+
+    /// Sends several pushes so that each client gets them in one write, as it does for the pushes of a handler. Use it in
+    /// your own tasks, for example in a game's tick.
+    ///
+    /// ```
+    /// # use kengine::{Hub, Push};
+    /// # #[derive(serde::Serialize, Push)]
+    /// # struct Position(u32);
+    /// # fn tick(hub: &Hub) {
+    /// hub.batch(|| {
+    ///     for ship in 0..9 {
+    ///         let _ = hub.room("arena").send(&Position(ship));
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn batch<T>(&self, sends: impl FnOnce() -> T) -> T {
+        let _ = self;
+        deferred_wakes::defer_while(Waker::noop(), sends)
+    }
+
+    /// Returns the total size of all outboxes of this node, in bytes. It is counted in steps of 4 KiB per connection.
+    pub fn queued_bytes(&self) -> usize {
+        self.node.delivery().backlog().bytes()
+    }
+
+    /// Returns how many sends and kicks did not reach other nodes, because the nodes could not be reached or too many
+    /// messages waited for them.
+    pub fn unpublished(&self) -> u64 {
+        self.node.unpublished()
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Hub {
+    /// Connects a program that is not a node to a cluster in Redis. The hub sends to the rooms and users of the cluster for as
+    /// long as it is kept. Its pushes reach endpoints with the default [`Syntax`](crate::wire::Syntax).
+    ///
+    /// ```no_run
+    /// # use kengine::{Hub, Push};
+    /// #[derive(serde::Serialize, Push)]
+    /// struct Maintenance {
+    ///     minutes: u32,
+    /// }
+    ///
+    /// # async fn announce() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = Hub::connect("redis://10.0.0.2/").await?;
+    /// hub.all().send(&Maintenance { minutes: 5 })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Redis`](crate::StartError::Redis) if the URL is invalid,
+    /// [`StartError::RedisUnreachable`](crate::StartError::RedisUnreachable) if Redis does not answer. Once connected, the hub
+    /// reconnects by itself; until then sends fail with [`SendError::Unavailable`](crate::push::SendError::Unavailable).
+    pub async fn connect(redis: impl Into<crate::cluster::Redis>) -> Result<Self, crate::StartError> {
+        use crate::{
+            cluster::redis::Outsider,
+            language::syntax::Syntax,
+            local::limits::{Duplicates, Limits},
+        };
+        // This program does not know where users are, so messages to a user go to all nodes.
+        let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &Outsider(redis.into()), None)?;
+        node.cluster().start();
+        if !node.cluster().wait_until_known().await {
+            return Err(crate::StartError::RedisUnreachable);
+        }
+        Ok(Self::new(node))
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// Fails to compile if a push of the user's has the name of a presence push.
+pub(super) const fn check_name_is_free<P: Push + ?Sized>() {
+    const {
+        assert!(
+            !is_reserved(P::NAME),
+            "the push names `joined` and `left` are reserved for presence in rooms; choose another name"
+        );
+    }
+}

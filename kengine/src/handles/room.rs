@@ -1,0 +1,164 @@
+//! One room, and the rooms whose names have a common prefix.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::{
+    handles::{
+        connection::Connection,
+        hub::{Hub, check_name_is_free},
+        join::{Fill, Join},
+    },
+    language::{push::Push, session::Session},
+    local::{
+        audience::{Reach, Selection, Who},
+        cluster_interface::Address,
+        member::Members,
+        send_error::SendError,
+    },
+};
+
+/// A room, from [`Hub::room`].
+#[derive(Clone, Debug)]
+pub struct Room<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) name: Cow<'a, str>,
+    selection: Selection,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn new(hub: &'a Hub, name: Cow<'a, str>) -> Self {
+        Self { hub, name, selection: Selection::default() }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Restricts the handle to the members on this node.
+    #[must_use = "it returns a restricted handle"]
+    pub fn local(mut self) -> Self {
+        self.selection.reach = Reach::Node;
+        self
+    }
+
+    /// Excludes connections and users from sends. Further calls exclude more.
+    #[must_use = "it returns a restricted handle"]
+    pub fn except(mut self, who: impl Into<Who>) -> Self {
+        self.selection.audience.except(who.into());
+        self
+    }
+
+    /// Restricts sends to the members among these connections and users. Further calls add more.
+    #[must_use = "it returns a restricted handle"]
+    pub fn only(mut self, who: impl Into<Who>) -> Self {
+        self.selection.audience.only(who.into());
+        self
+    }
+
+    /// Adds a connection to the room when it is awaited. The connection leaves by [`leave`](Self::leave), or when it ends.
+    pub fn join<'j, S: Session>(&self, connection: &'j Connection<S>) -> Join<'j, S>
+    where
+        'a: 'j,
+    {
+        Join::new(self.clone(), connection)
+    }
+
+    /// Whether a connection is in the room.
+    pub fn contains<S: Session>(&self, connection: &Connection<S>) -> bool {
+        connection.as_recipient().memberships().contains(&self.name)
+    }
+
+    /// Removes a connection from the room. Returns whether it was a member.
+    pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
+        let node = self.hub.node();
+        let was_member = node.rooms().leave(&self.name, connection.as_recipient());
+        node.relieve();
+        was_member
+    }
+
+    /// Returns the members, each user once, with what their sessions show to other players.
+    pub async fn members(&self) -> Members {
+        let node = self.hub.node();
+        let mut members = node.rooms().members(&self.name);
+        let mut is_partial = false;
+        if self.selection.reach == Reach::Cluster && node.cluster().reaches(Address::Room(&self.name)) {
+            let gathered = node.cluster().members(&self.name).await;
+            members.extend(gathered.members);
+            is_partial = gathered.is_partial;
+        }
+        Members::new(members, is_partial)
+    }
+
+    /// Sends a push to the members. It is encoded once and queued in their outboxes; this never waits. Returns for how many
+    /// connections of this node it was queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Encode`] if the push cannot be written as JSON, [`SendError::TooLarge`] if no outbox would take it,
+    /// [`SendError::Unavailable`] if members on other nodes cannot be reached; the members on this node got the push. A
+    /// member who is too slow or has left is not an error.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
+        check_name_is_free::<P>();
+        self.hub.node().send(Address::Room(&self.name), &self.selection, push)
+    }
+}
+
+/// The rooms whose names have a common prefix, from [`Hub::rooms`].
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until a method is called"]
+pub struct Rooms<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) prefix: Cow<'a, str>,
+}
+
+impl<'a> Rooms<'a> {
+    pub(super) fn new(hub: &'a Hub, prefix: Cow<'a, str>) -> Self {
+        Self { hub, prefix }
+    }
+
+    /// Seats a connection in the fullest room with fewer than `seats` members, or in a new room if all are full: this is how
+    /// a match of nine players fills up. It considers the rooms that this method created on this node with this prefix.
+    /// Their names are unique in the cluster. A connection that already sits in one of them stays there.
+    ///
+    /// The number of seats binds only this method: a client that may [join](Room::join) rooms of any name can exceed it. Use
+    /// another prefix for names that clients choose.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Hub};
+    /// # async fn play(hub: &Hub, connection: &Connection) -> Result<(), Error> {
+    /// let arena = hub.rooms("arena-").fill(9, connection).await?;
+    /// assert!(arena.name().starts_with("arena-"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix has more than
+    /// 27 bytes.
+    pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
+    where
+        'a: 'f,
+    {
+        Fill::new(self.clone(), seats, connection)
+    }
+
+    /// Returns the rooms of this node, sorted by name, with the number of their connections on this node.
+    pub fn list(&self) -> Vec<RoomCount> {
+        let rooms = self.hub.node().rooms().list(&self.prefix).into_iter();
+        rooms.map(|(name, members)| RoomCount { name: name.to_string(), members }).collect()
+    }
+}
+
+/// An entry of [`Rooms::list`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RoomCount {
+    /// The name of the room.
+    pub name: String,
+    /// The number of connections of this node in the room.
+    pub members: usize,
+}

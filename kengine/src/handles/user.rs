@@ -1,0 +1,65 @@
+//! One user.
+
+use std::borrow::Cow;
+
+use crate::{
+    handles::hub::{Hub, check_name_is_free},
+    language::push::Push,
+    local::{
+        audience::{Reach, Selection},
+        cluster_interface::Address,
+        send_error::SendError,
+    },
+    websocket::close::Close,
+};
+
+/// The connections of one user, from [`Hub::user`].
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it sends or kicks"]
+pub struct User<'a> {
+    hub: &'a Hub,
+    uid: Cow<'a, str>,
+    selection: Selection,
+}
+
+impl<'a> User<'a> {
+    pub(super) fn new(hub: &'a Hub, uid: Cow<'a, str>) -> Self {
+        Self { hub, uid, selection: Selection::default() }
+    }
+
+    /// Restricts the handle to the connections of this node.
+    #[must_use = "it returns a restricted handle"]
+    pub fn local(mut self) -> Self {
+        self.selection.reach = Reach::Node;
+        self
+    }
+
+    /// Sends a push to the user's connections. Returns for how many connections of this node it was queued.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Encode`] if the push cannot be written as JSON, [`SendError::TooLarge`] if no outbox would take it,
+    /// [`SendError::Unavailable`] if other nodes cannot be reached.
+    pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
+        check_name_is_free::<P>();
+        self.hub.node().send(Address::User(&self.uid), &self.selection, push)
+    }
+
+    /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close).
+    /// Returns how many connections of this node were closed. Clients do not reconnect after codes from 4500.
+    ///
+    /// ```
+    /// use kengine::{Close, CloseCode, Hub};
+    /// # fn ban(hub: &Hub) {
+    /// hub.user("1001").kick(Close::new(CloseCode::KICKED, "be nice"));
+    /// # }
+    /// ```
+    pub fn kick(&self, close: impl Into<Close>) -> usize {
+        self.hub.node().kick(&self.uid, close.into(), self.selection.reach)
+    }
+
+    /// Returns how many connections of this node the user has.
+    pub fn connections(&self) -> usize {
+        self.hub.node().connections_of(&self.uid)
+    }
+}

@@ -1,0 +1,118 @@
+//! The buffer into which a dispatcher writes the answer to one message.
+
+use fastwebsockets::OpCode;
+use serde::Serialize;
+
+use crate::{language::error::Error, websocket::encoder};
+
+/// A text frame whose payload is `null`.
+const BARE_NULL: &[u8] = b"\x81\x04null";
+
+/// The answer to one message: the frames that the dispatcher writes, in order. It starts empty.
+///
+/// Handlers return a value instead; only a hand-written [`Dispatcher`](crate::Dispatcher) uses this type.
+#[derive(Debug, Default)]
+pub struct Answer {
+    frames: Vec<u8>,
+    /// The request's id as raw JSON, meaningless unless `has_id`. The buffer is reused.
+    id: String,
+    has_id: bool,
+    has_failed: bool,
+}
+
+impl Answer {
+    /// Writes a text message as it is. It must be well-formed for the subprotocol.
+    pub fn text(&mut self, text: &str) {
+        encoder::whole(&mut self.frames, OpCode::Text, text.as_bytes());
+    }
+
+    /// Writes a binary message as it is.
+    pub fn binary(&mut self, bytes: &[u8]) {
+        encoder::whole(&mut self.frames, OpCode::Binary, bytes);
+    }
+
+    /// Writes the result of a request. With an id: `{"id":…,"result":…}`. Without one: the bare value, or nothing if the
+    /// value encodes as `null`. A value that cannot be written as JSON becomes the error `internal`.
+    pub fn result<T: Serialize + ?Sized>(&mut self, value: &T) {
+        let start = self.frames.len();
+        let written = encoder::frame(&mut self.frames, OpCode::Text, |out| {
+            if !self.has_id {
+                return serde_json::to_writer(out, value);
+            }
+            out.extend_from_slice(b"{\"id\":");
+            out.extend_from_slice(self.id.as_bytes());
+            out.extend_from_slice(b",\"result\":");
+            serde_json::to_writer(&mut *out, value)?;
+            out.push(b'}');
+            Ok(())
+        });
+        match written {
+            // A request without an id gets no empty answer.
+            Ok(()) if !self.has_id && self.frames[start..] == *BARE_NULL => self.frames.truncate(start),
+            Ok(()) => {}
+            Err(error) => self.error(&Error::internal(error)),
+        }
+    }
+
+    /// Writes the failure of a request: `{"error":{"code":…,"message":…}}`, with the id if it has one. The error's
+    /// source goes to `tracing`.
+    pub fn error(&mut self, error: &Error) {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        self.has_failed = true;
+        if let Some(source) = std::error::Error::source(error) {
+            tracing::error!(code = error.code(), error = source, "a request failed");
+        }
+        let Ok(()) = encoder::frame(&mut self.frames, OpCode::Text, |out| {
+            out.push(b'{');
+            if self.has_id {
+                out.extend_from_slice(b"\"id\":");
+                out.extend_from_slice(self.id.as_bytes());
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"error\":");
+            let shown = Shown { code: error.code(), message: error.message() };
+            // Writing two strings into memory cannot fail.
+            let _ = serde_json::to_writer(&mut *out, &shown);
+            out.push(b'}');
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+
+    /// Sets the id that the answer carries: the raw JSON of a number or a string, or none.
+    pub(crate) fn set_id(&mut self, id: Option<&str>) {
+        self.has_id = id.is_some();
+        self.id.clear();
+        self.id.push_str(id.unwrap_or_default());
+    }
+
+    /// Clears the answer for the next message.
+    pub(crate) fn reset(&mut self) {
+        self.frames.clear();
+        self.set_id(None);
+        self.has_failed = false;
+    }
+
+    /// Replaces what was written by an error. The id stays.
+    pub(crate) fn replace(&mut self, error: &Error) {
+        self.frames.clear();
+        self.error(error);
+    }
+
+    /// Returns how many bytes the buffer keeps allocated.
+    pub(crate) fn capacity(&self) -> usize {
+        self.frames.capacity()
+    }
+
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
+    /// Whether an error was written.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+}

@@ -1,0 +1,17 @@
+//! What a `#[before]` hook sees of a request.
+
+/// The request that a `#[before]` hook may refuse: it has found its route and is within the route's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Call {
+    /// The full name of the route, including the `prefix` of its block: `"combat.attack"`.
+    pub route: &'static str,
+    /// The size of the whole message, in bytes.
+    pub size: usize,
+}
+
+impl Call {
+    pub(crate) fn new(route: &'static str, size: usize) -> Self {
+        Self { route, size }
+    }
+}

@@ -1,0 +1,58 @@
+//! Why a connection has ended.
+
+use std::fmt;
+
+use crate::websocket::close::{Close, CloseCode};
+
+/// Why a connection has ended: passed to `#[close]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The client sent a close frame, with or without a code and a reason.
+    Client(Option<Close>),
+    /// The socket ended or failed without a close frame.
+    Lost,
+    /// The client violated RFC 6455, sent text that is not UTF-8, or sent a message that is too large. It was closed
+    /// with 1002, 1007 or 1009.
+    Violation(Close),
+    /// The client was silent for the idle timeout. It was closed with 4001.
+    HeartbeatTimeout,
+    /// The outbox overflowed because the client read too slowly. It was closed with 4002.
+    TooSlow,
+    /// The node drains. The client was closed with 4000.
+    Draining,
+    /// The server closed the connection: a handler, a hook, or another holder of the [`Connection`](crate::Connection).
+    Server(Close),
+    /// The drain's deadline passed or a second signal came: the connection was cut off.
+    CutOff,
+}
+
+impl DisconnectReason {
+    /// Returns the code of the close frame that was sent or received; `None` if there was none.
+    pub fn code(&self) -> Option<CloseCode> {
+        match self {
+            Self::Client(close) => close.as_ref().map(Close::code),
+            Self::Violation(close) | Self::Server(close) => Some(close.code()),
+            Self::HeartbeatTimeout => Some(CloseCode::HEARTBEAT_TIMEOUT),
+            Self::TooSlow => Some(CloseCode::TOO_SLOW),
+            Self::Draining => Some(CloseCode::DRAINING),
+            Self::Lost | Self::CutOff => None,
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(None) => f.write_str("closed by the client"),
+            Self::Client(Some(close)) => write!(f, "closed by the client: {close}"),
+            Self::Lost => f.write_str("lost"),
+            Self::Violation(close) => write!(f, "protocol violation: {close}"),
+            Self::HeartbeatTimeout => f.write_str("heartbeat timeout"),
+            Self::TooSlow => f.write_str("too slow"),
+            Self::Draining => f.write_str("draining"),
+            Self::Server(close) => write!(f, "closed by the server: {close}"),
+            Self::CutOff => f.write_str("cut off"),
+        }
+    }
+}

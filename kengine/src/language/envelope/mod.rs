@@ -1,0 +1,943 @@
+//! A message → its route, its id and its payload, without a copy.
+
+mod scanner;
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use self::scanner::{Malformed, Piece, Scanner};
+use crate::language::{
+    error::{Error, Result},
+    syntax::Syntax,
+};
+
+/// The member that correlates a request with its answer, in every syntax.
+const ID: &str = "id";
+
+/// The longest id, in bytes of its JSON text: it is echoed, and so is no place to store things.
+const LONGEST_ID: usize = 64;
+
+/// The longest text of an error, in bytes.
+const LONGEST_TEXT: usize = 256;
+
+/// The longest route name quoted in an error, in bytes.
+const LONGEST_QUOTE: usize = 64;
+
+/// How a request looks, as errors show it.
+struct Shape(Syntax);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, payload) = (self.0.key(), self.0.payload());
+        match payload {
+            Some(payload) => write!(f, r#"a request is {{"{key}": "…", "{payload}": …}}"#),
+            None => write!(f, r#"a request is {{"{key}": "…", …}}"#),
+        }
+    }
+}
+
+/// One request as it came: the name of a route, maybe an id, and a payload that nobody has decoded yet.
+///
+/// Everything borrows from the message, and so may what is decoded:
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Chat<'a> {
+///     #[serde(borrow)]
+///     greeting: std::borrow::Cow<'a, str>,
+/// }
+///
+/// fn greeting<'a>(envelope: &kengine::wire::Envelope<'a>) -> kengine::Result<std::borrow::Cow<'a, str>> {
+///     Ok(envelope.message::<Chat<'a>>()?.greeting)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Envelope<'a> {
+    /// The whole message: places in errors count from its start.
+    text: &'a str,
+    /// Owned only if it was written with escapes.
+    route: Cow<'a, str>,
+    id: Option<&'a str>,
+    payload: &'a str,
+    /// Where the payload starts in `text`; `None` if its member is missing.
+    payload_at: Option<usize>,
+    syntax: Syntax,
+}
+
+/// A message that is no request.
+#[derive(Debug)]
+pub(crate) struct Rejected<'a> {
+    /// Always a `bad_request`.
+    pub(crate) error: Error,
+    /// The id, if the whole message is valid JSON with one good id: only then may it be echoed.
+    pub(crate) id: Option<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Takes a message apart. All but the inside of the payload is known to be valid JSON afterwards; that
+    /// is left to [`message`](Self::message) or, where nobody decodes it, to [`check`](Self::check).
+    pub(crate) fn parse(text: &'a str, syntax: Syntax) -> Result<Self, Rejected<'a>> {
+        let mut members = Members::default();
+        if members.read(text, syntax).is_err() {
+            return Err(Rejected { error: not_json(text), id: None });
+        }
+        match members {
+            Members { route: Some(route), id, payload, fault: None, .. } => Ok(Self {
+                text,
+                route,
+                id,
+                payload: payload.map_or("null", |piece| piece.raw),
+                payload_at: payload.map(|piece| piece.at),
+                syntax,
+            }),
+            members => Err(members.reject(text, syntax)),
+        }
+    }
+
+    /// The name of the route.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// The id as it was written, a JSON number or string of at most 64 bytes; `None` if there is none.
+    pub fn id(&self) -> Option<&'a str> {
+        self.id
+    }
+
+    /// The payload as it was written: its JSON, `null` if there is none, the whole object if its fields
+    /// stand beside the key.
+    ///
+    /// Until [`message`](Self::message) succeeded, it may turn out not to be valid JSON.
+    pub fn payload(&self) -> &'a str {
+        self.payload
+    }
+
+    /// The size of the whole message in bytes.
+    pub fn size(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Decodes the payload.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` if it is not JSON, `invalid_message` if it is JSON that does not fit `T`.
+    pub fn message<T: Deserialize<'a>>(&self) -> Result<T> {
+        serde_json::from_str(self.payload).map_err(|error| self.undecodable(&error))
+    }
+
+    /// Makes sure that the payload is JSON, where nobody decodes it.
+    ///
+    /// # Errors
+    ///
+    /// `bad_request` if it is not: then the id must not be echoed.
+    pub(crate) fn check(&self) -> Result<()> {
+        if is_json(self.payload) { Ok(()) } else { Err(not_json(self.text)) }
+    }
+
+    /// The error of a request that names no route.
+    pub(crate) fn unknown_method(&self) -> Error {
+        let name = cut(&self.route, LONGEST_QUOTE);
+        Error::new("unknown_method", format!("no route is named `{name}`"))
+    }
+
+    #[cold]
+    fn undecodable(&self, error: &serde_json::Error) -> Error {
+        if let Err(malformed) = self.check() {
+            return malformed;
+        }
+        let words = words(error);
+        let text = match (self.payload_at, self.syntax.payload()) {
+            (Some(at), _) => located(&words, place(error, self.payload).map(|place| at + place)),
+            (None, name) => located(&format!("`{}` is missing: {words}", name.unwrap_or_default()), None),
+        };
+        Error::new("invalid_message", text)
+    }
+}
+
+impl fmt::Debug for Envelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("route", &self.route)
+            .field("id", &self.id)
+            .field("payload", &self.payload)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the top level of a message says.
+#[derive(Default)]
+struct Members<'a> {
+    route: Option<Cow<'a, str>>,
+    /// The id, if it is good and given once.
+    id: Option<&'a str>,
+    id_given: bool,
+    payload: Option<Piece<'a>>,
+    /// Why this is no request, though it may be JSON: the first reason found.
+    fault: Option<String>,
+}
+
+impl<'a> Members<'a> {
+    /// Reads to the end whatever fault it meets, because the id may come last.
+    fn read(&mut self, text: &'a str, syntax: Syntax) -> Result<(), Malformed> {
+        let mut scanner = Scanner { text, at: 0 };
+        scanner.skip_white_space();
+        let start = scanner.at;
+        if !scanner.skip(b'{') {
+            self.blame(format_args!("not an object; {}", Shape(syntax)));
+            return Ok(());
+        }
+        scanner.skip_white_space();
+        if !scanner.skip(b'}') {
+            loop {
+                scanner.skip_white_space();
+                let name = scanner.string()?;
+                scanner.skip_white_space();
+                if !scanner.skip(b':') {
+                    return Err(Malformed);
+                }
+                scanner.skip_white_space();
+                self.take(name, scanner.value()?, syntax)?;
+                scanner.skip_white_space();
+                if scanner.skip(b'}') {
+                    break;
+                }
+                if !scanner.skip(b',') {
+                    return Err(Malformed);
+                }
+            }
+        }
+        if syntax.payload().is_none() {
+            self.payload = Some(scanner.piece(start, false)?);
+        }
+        scanner.skip_white_space();
+        if scanner.at < text.len() { Err(Malformed) } else { Ok(()) }
+    }
+
+    /// Takes one member.
+    fn take(&mut self, name: Piece<'a>, value: Piece<'a>, syntax: Syntax) -> Result<(), Malformed> {
+        let Some(text) = name.text() else {
+            // No name that has a meaning holds half of a surrogate pair, but JSON may.
+            return if is_json(name.raw) { Self::ignore(value, syntax) } else { Err(Malformed) };
+        };
+        if text == syntax.key() {
+            self.take_route(name.at, value, syntax);
+            Ok(())
+        } else if syntax.payload().is_some_and(|payload| payload == text) {
+            if self.payload.replace(value).is_some() {
+                self.blame_twice(&text, name.at);
+            }
+            Ok(())
+        } else if text == ID {
+            self.take_id(name.at, value)
+        } else {
+            Self::ignore(value, syntax)
+        }
+    }
+
+    fn take_route(&mut self, at: usize, value: Piece<'a>, syntax: Syntax) {
+        let (key, place) = (syntax.key(), value.at);
+        if self.route.is_some() {
+            self.blame_twice(key, at);
+        } else if !value.raw.starts_with('"') {
+            self.blame(format_args!("`{key}` at byte {place} is not a string; {}", Shape(syntax)));
+        } else if let Some(route) = value.text() {
+            self.route = Some(route);
+        } else {
+            self.blame(format_args!(
+                "`{key}` at byte {place} has half of a surrogate pair; send both halves"
+            ));
+        }
+    }
+
+    fn take_id(&mut self, at: usize, value: Piece<'a>) -> Result<(), Malformed> {
+        let place = value.at;
+        if self.id_given {
+            self.id = None;
+            self.blame_twice(ID, at);
+        } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
+            self.blame(format_args!("`{ID}` at byte {place} is no number or string; send one, or no `{ID}`"));
+        } else if value.raw.len() > LONGEST_ID {
+            self.blame(format_args!("`{ID}` at byte {place} is too long; send at most {LONGEST_ID} bytes"));
+        } else if is_json(value.raw) {
+            self.id = Some(value.raw);
+        } else {
+            return Err(Malformed);
+        }
+        self.id_given = true;
+        Ok(())
+    }
+
+    /// Passes over a member without a meaning: of the payload if that is flat, and then validated with it.
+    fn ignore(value: Piece<'_>, syntax: Syntax) -> Result<(), Malformed> {
+        if syntax.payload().is_none() || is_json(value.raw) { Ok(()) } else { Err(Malformed) }
+    }
+
+    #[cold]
+    fn blame(&mut self, fault: fmt::Arguments<'_>) {
+        self.fault.get_or_insert_with(|| fault.to_string());
+    }
+
+    fn blame_twice(&mut self, name: &str, at: usize) {
+        self.blame(format_args!("`{name}` is given twice, again at byte {at}; send it once"));
+    }
+
+    /// Says what is wrong with a message that holds no request; that it is not JSON comes before all else.
+    #[cold]
+    fn reject(self, text: &str, syntax: Syntax) -> Rejected<'a> {
+        if !is_json(text) {
+            return Rejected { error: not_json(text), id: None };
+        }
+        let missing = || format!("`{}` is missing; {}", syntax.key(), Shape(syntax));
+        let words = self.fault.unwrap_or_else(missing);
+        Rejected { error: bad_request(located(&words, None)), id: self.id }
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn bad_request(text: String) -> Error {
+    Error::new("bad_request", text)
+}
+
+/// Says where and why `text`, a whole message, is not JSON.
+#[cold]
+fn not_json(text: &str) -> Error {
+    if text.starts_with('\u{feff}') {
+        return bad_request("not JSON: a byte order mark at byte 0; send the text without it".to_owned());
+    }
+    bad_request(match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => located(&format!("not JSON: {}", words(&error)), place(&error, text)),
+        Ok(_) => "not JSON".to_owned(),
+    })
+}
+
+/// What serde says, without the line and the column: a client counts in bytes of its message.
+fn words(error: &serde_json::Error) -> String {
+    let mut words = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    if let Some(length) = words.strip_suffix(&place).map(str::len) {
+        words.truncate(length);
+    }
+    words
+}
+
+/// The byte of `text` at which serde stopped, counted from 0; `None` if it does not say.
+fn place(error: &serde_json::Error, text: &str) -> Option<usize> {
+    if error.is_eof() {
+        return Some(text.len());
+    }
+    let lines_before = error.line().checked_sub(1)?;
+    let line: usize = text.split_inclusive('\n').take(lines_before).map(str::len).sum();
+    // Columns count from 1; 0 is the end of the line before. An error of a text inside the text, decoded by
+    // a user's type, may lie beyond the end.
+    Some(line.saturating_add(error.column()).saturating_sub(1).min(text.len()))
+}
+
+/// `words`, cut so that they and the place fit the longest text.
+fn located(words: &str, place: Option<usize>) -> String {
+    let place = place.map(|at| format!(" at byte {at}")).unwrap_or_default();
+    format!("{}{place}", cut(words, LONGEST_TEXT - place.len()))
+}
+
+/// `text` if it has at most `limit` bytes, else as much of it as fits with an ellipsis.
+fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let end = limit.saturating_sub('…'.len_utf8());
+    // A character has at most 4 bytes: one of the last places is a boundary.
+    let kept = (end.saturating_sub(3)..=end).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    Cow::Owned(format!("{kept}…"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    const FLAT: Syntax = Syntax::flat("method");
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Chat {
+        greeting: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Borrowing<'a> {
+        plain: &'a str,
+        #[serde(borrow)]
+        other: Cow<'a, str>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Stance {
+        Crouching,
+    }
+
+    fn parse(text: &str) -> Envelope<'_> {
+        Envelope::parse(text, Syntax::DEFAULT).unwrap_or_else(|rejected| panic!("{text}: {rejected:?}"))
+    }
+
+    fn reject(text: &str, syntax: Syntax) -> (String, Option<&str>) {
+        match Envelope::parse(text, syntax) {
+            Ok(envelope) => panic!("{text}: {envelope:?}"),
+            Err(Rejected { error, id }) => {
+                assert_eq!(error.code(), "bad_request", "{text}");
+                assert!(error.message().len() <= LONGEST_TEXT, "{text}");
+                (error.message().to_owned(), id)
+            }
+        }
+    }
+
+    #[test]
+    fn requests_in_all_their_forms() {
+        let long_id = format!("\"{}\"", "x".repeat(LONGEST_ID - 2));
+        let with_long_id = format!(r#"{{"method":"m","id":{long_id}}}"#);
+        for (text, route, id, payload) in [
+            (r#"{"method":"m","message":{"a":1}}"#, "m", None, r#"{"a":1}"#),
+            (r#"{"message":[1,"]",{}],"id":7,"method":"m"}"#, "m", Some("7"), r#"[1,"]",{}]"#),
+            (r#"{"id":"a1","method":"m"}"#, "m", Some(r#""a1""#), "null"),
+            (r#"{"id":"","method":"m"}"#, "m", Some(r#""""#), "null"),
+            (r#"{"id":-1.50e+7,"method":"m"}"#, "m", Some("-1.50e+7"), "null"),
+            (r#"{"id":1e999,"method":"m"}"#, "m", Some("1e999"), "null"),
+            (r#"{"id":"\ud800\"","method":"m"}"#, "m", Some(r#""\ud800\"""#), "null"),
+            (&with_long_id, "m", Some(&long_id), "null"),
+            (r#"{"method":"m","message":null}"#, "m", None, "null"),
+            (r#"{"method":"m","message":"\"}\\"}"#, "m", None, r#""\"}\\""#),
+            (r#"{"method":"m","message":-0.5}"#, "m", None, "-0.5"),
+            (r#"{"method":"","message":{}}"#, "", None, "{}"),
+            (r#"{"method":"jäger 🦌"}"#, "jäger 🦌", None, "null"),
+            (r#"{"method":"\u006d\n\"\ud83e\udd8c"}"#, "m\n\"🦌", None, "null"),
+            (r#"{"m\u0065thod":"m","\u006dessage":1,"i\u0064":2}"#, "m", Some("2"), "1"),
+            (" \t\r\n{ \"method\"\n:\t\"m\" , \"message\" : { } , \"id\" : 1 }\n ", "m", Some("1"), "{ }"),
+            (r#"{"method":"m","other":[{"method":1}],"Method":2,"":3}"#, "m", None, "null"),
+            (r#"{"\ud800":1,"method":"m","x":"\ud800"}"#, "m", None, "null"),
+            (r#"{"methods":1,"metho":2,"method":"m"}"#, "m", None, "null"),
+        ] {
+            let envelope = parse(text);
+            assert_eq!((envelope.route(), envelope.id(), envelope.payload()), (route, id, payload), "{text}");
+            assert_eq!(envelope.size(), text.len());
+            envelope.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn other_syntaxes() {
+        let syntax = Syntax::new("op", "d");
+        assert_eq!((syntax.key(), syntax.payload()), ("op", Some("d")));
+        let envelope = Envelope::parse(r#"{"op":"x","d":1,"method":2,"message":3}"#, syntax).unwrap();
+        assert_eq!((envelope.route(), envelope.payload()), ("x", "1"));
+
+        assert_eq!((FLAT.key(), FLAT.payload()), ("method", None));
+        let text = " {\"greeting\":\"hey\",\"message\":1,\"message\":2,\"method\":\"m\",\"id\":3} ";
+        let envelope = Envelope::parse(text, FLAT).unwrap();
+        assert_eq!((envelope.route(), envelope.id(), envelope.payload()), ("m", Some("3"), text.trim()));
+        assert_eq!(envelope.message::<Chat>().unwrap(), Chat { greeting: "hey".into() });
+    }
+
+    #[test]
+    fn what_is_not_json_is_rejected_without_an_id() {
+        for (text, message) in [
+            ("", "not JSON: EOF while parsing a value at byte 0"),
+            ("   ", "not JSON: EOF while parsing a value at byte 3"),
+            ("\u{feff}{\"method\":\"m\"}", "not JSON: a byte order mark at byte 0; send the text without it"),
+            ("p", "not JSON: expected value at byte 0"),
+            (r#"{"id":1,"method" "m"}"#, "not JSON: expected `:` at byte 17"),
+            ("{\"id\":1,\n\n\"method\" \"m\"}", "not JSON: expected `:` at byte 19"),
+            (r#"{"id":1,"method":"m"} x"#, "not JSON: trailing characters at byte 22"),
+            (r#"{"id":1,"method":"m"}{}"#, "not JSON: trailing characters at byte 21"),
+            (r#"{"id":1,"method":"m""#, "not JSON: EOF while parsing an object at byte 20"),
+            (r#"{"id":1,"method":"m"#, "not JSON: EOF while parsing a string at byte 19"),
+            (r#"{"id":1,"method":"m","#, "not JSON: EOF while parsing an object at byte 21"),
+            (r#"{"id":1,"method":"m\"#, "not JSON: EOF while parsing a string at byte 20"),
+            (r#"{"id":1,"method":"m","message":[{}"#, "not JSON: EOF while parsing a list at byte 34"),
+            (r#"{"id":1,"method":"m",}"#, "not JSON: key must be a string at byte 21"),
+            (r#"{"id":1 "method":"m"}"#, "not JSON: expected `,` or `}` at byte 8"),
+            (r#"{"id":1,"method":"m","message":}"#, "not JSON: expected value at byte 31"),
+            (r#"{"id":01,"method":"m"}"#, "not JSON: invalid number at byte 7"),
+            (r#"{"id":1,"method":"m","x":tru}"#, "not JSON: expected ident at byte 28"),
+            (r#"{"id":1,"method":"\x"}"#, "not JSON: invalid escape at byte 19"),
+            (r#"{"id":1,"\x":1,"method":"m"}"#, "not JSON: invalid escape at byte 10"),
+            // A broken rest outweighs what is wrong with a request.
+            (r#"{"id":1,"method":2,"message":[}"#, "not JSON: expected value at byte 30"),
+            (r#"{"id":1,"message":1,"message":[}}"#, "not JSON: expected value at byte 31"),
+            (r"[1,2", "not JSON: EOF while parsing a list at byte 4"),
+        ] {
+            assert_eq!(reject(text, Syntax::DEFAULT), (message.to_owned(), None), "{text}");
+        }
+        for text in
+            ["{\"method\":\"a\nb\"}", "{\"me\tthod\":1,\"method\":\"m\"}", "{\"method\":\"m\",\"id\":\"\0\"}"]
+        {
+            let (message, id) = reject(text, Syntax::DEFAULT);
+            assert!(message.starts_with("not JSON: control character"), "{message}");
+            assert_eq!(id, None);
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_request_is_rejected_with_its_id() {
+        let shape = r#"a request is {"method": "…", "message": …}"#;
+        let too_long = format!(r#"{{"method":"m","id":"{}"}}"#, "x".repeat(LONGEST_ID - 1));
+        for (text, message, id) in [
+            ("[1]", format!("not an object; {shape}"), None),
+            (" \"p\" ", format!("not an object; {shape}"), None),
+            ("{}", format!("`method` is missing; {shape}"), None),
+            (r#"{"message":1,"id":7}"#, format!("`method` is missing; {shape}"), Some("7")),
+            (r#"{"method":7,"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), Some("7")),
+            (r#"{"method":null,"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), Some("7")),
+            (
+                r#"{"id":7,"method":"a","method":"a"}"#,
+                "`method` is given twice, again at byte 21; send it once".to_owned(),
+                Some("7"),
+            ),
+            (
+                r#"{"\u006dethod":"a","method":"a"}"#,
+                "`method` is given twice, again at byte 19; send it once".to_owned(),
+                None,
+            ),
+            (
+                r#"{"message":1,"message":1,"method":"m","id":"x"}"#,
+                "`message` is given twice, again at byte 13; send it once".to_owned(),
+                Some(r#""x""#),
+            ),
+            (
+                r#"{"id":7,"method":"m","id":7}"#,
+                "`id` is given twice, again at byte 21; send it once".to_owned(),
+                None,
+            ),
+            (r#"{"method":1,"id":7,"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), None),
+            (r#"{"method":1,"id":[],"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), None),
+            (
+                r#"{"method":"\ud800","id":7}"#,
+                "`method` at byte 10 has half of a surrogate pair; send both halves".to_owned(),
+                Some("7"),
+            ),
+            (&too_long, "`id` at byte 19 is too long; send at most 64 bytes".to_owned(), None),
+        ] {
+            assert_eq!(reject(text, Syntax::DEFAULT), (message, id), "{text}");
+        }
+        for id in ["null", "true", "false", "{}", "[]", "[1]"] {
+            let text = format!(r#"{{"method":"m","id":{id}}}"#);
+            let message = "`id` at byte 19 is no number or string; send one, or no `id`";
+            assert_eq!(reject(&text, Syntax::DEFAULT), (message.to_owned(), None));
+        }
+        let (message, id) = reject(r#"{"greeting":1,"id":7}"#, FLAT);
+        assert_eq!(
+            (message.as_str(), id),
+            (r#"`method` is missing; a request is {"method": "…", …}"#, Some("7"))
+        );
+    }
+
+    #[test]
+    fn payloads_are_decoded_and_their_faults_located() {
+        let chat = parse(r#"{"method":"m","message":{"greeting":"hey"}}"#).message::<Chat>().unwrap();
+        assert_eq!(chat, Chat { greeting: "hey".into() });
+        parse(r#"{"method":"m"}"#).message::<()>().unwrap();
+        assert_eq!(parse(r#"{"method":"m"}"#).message::<Option<Chat>>().unwrap(), None);
+
+        for (text, code, message) in [
+            (
+                r#"{"method":"m"}"#,
+                "invalid_message",
+                "`message` is missing: invalid type: null, expected struct Chat",
+            ),
+            (
+                r#"{"method":"m","message":null}"#,
+                "invalid_message",
+                "invalid type: null, expected struct Chat at byte 27",
+            ),
+            (r#"{"method":"m","message":{}}"#, "invalid_message", "missing field `greeting` at byte 25"),
+            (
+                "{\"method\":\"m\",\"message\":{\n\n\"greeting\":7}}",
+                "invalid_message",
+                "invalid type: integer `7`, expected a string at byte 38",
+            ),
+            (
+                r#"{"method":"m","message":{"greeting":"\ud800"}}"#,
+                "invalid_message",
+                "unexpected end of hex escape at byte 43",
+            ),
+            (
+                r#"{"method":"m","message":{"greeting":"a" 1}}"#,
+                "bad_request",
+                "not JSON: expected `,` or `}` at byte 40",
+            ),
+            (
+                r#"{"method":"m","message":{"greeting":7,}}"#,
+                "bad_request",
+                "not JSON: key must be a string at byte 38",
+            ),
+            (r#"{"method":"m","message":{]}"#, "bad_request", "not JSON: key must be a string at byte 25"),
+            (r#"{"method":"m","message":1x}"#, "bad_request", "not JSON: expected `,` or `}` at byte 25"),
+        ] {
+            let envelope = parse(text);
+            let error = envelope.message::<Chat>().unwrap_err();
+            assert_eq!((error.code(), error.message()), (code, message), "{text}");
+            let checked = envelope.check().map_err(|error| error.message().to_owned());
+            assert_eq!(checked, if code == "bad_request" { Err(message.to_owned()) } else { Ok(()) });
+        }
+        let flat = Envelope::parse(r#" {"method":"m","greeting":7}"#, FLAT).unwrap();
+        let error = flat.message::<Chat>().unwrap_err();
+        assert_eq!(error.message(), "invalid type: integer `7`, expected a string at byte 26");
+        let flat = Envelope::parse(r#"{"method":"m","x":tru}"#, FLAT).unwrap();
+        assert_eq!(flat.message::<Chat>().unwrap_err().code(), "bad_request");
+    }
+
+    #[test]
+    fn places_in_a_text_inside_the_text_do_no_harm() {
+        #[derive(Debug)]
+        struct Inner;
+        impl<'de> Deserialize<'de> for Inner {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <&str>::deserialize(deserializer)?;
+                Err(serde::de::Error::custom("oh no at line 900 column 18446744073709551615"))
+            }
+        }
+        let error = parse(r#"{"method":"m","message":"x"}"#).message::<Inner>().unwrap_err();
+        assert_eq!(error.message(), "oh no at byte 27");
+    }
+
+    #[test]
+    fn messages_borrow_from_the_frame() {
+        let text = String::from(r#"{"method":"m","message":{"plain":"a","other":"b"}}"#);
+        let within = |part: &str| text.as_bytes().as_ptr_range().contains(&part.as_ptr());
+        let message = {
+            let envelope = parse(&text);
+            assert!(within(envelope.route()));
+            envelope.message::<Borrowing<'_>>().unwrap()
+        };
+        assert!(within(message.plain));
+        assert!(matches!(message.other, Cow::Borrowed("b")));
+    }
+
+    #[test]
+    fn texts_of_clients_are_cut_at_characters() {
+        for shift in 0..4 {
+            let name = "x".repeat(shift) + &"🦌".repeat(200);
+            let text = format!(r#"{{"method":"{name}","message":"{name}"}}"#);
+            let envelope = parse(&text);
+            let error = envelope.unknown_method();
+            assert_eq!(error.code(), "unknown_method");
+            let quoted = error.message().split('`').nth(1).unwrap();
+            assert!((LONGEST_QUOTE - 3..=LONGEST_QUOTE).contains(&quoted.len()), "{quoted}");
+            assert!(name.starts_with(quoted.strip_suffix('…').unwrap()));
+
+            let error = envelope.message::<Stance>().unwrap_err();
+            assert_eq!(error.code(), "invalid_message");
+            assert!((LONGEST_TEXT - 3..=LONGEST_TEXT).contains(&error.message().len()), "{error}");
+            assert!(error.message().starts_with("unknown variant `"));
+            let at = format!("… at byte {}", text.len() - 2);
+            assert!(error.message().ends_with(&at), "{error}");
+        }
+        assert_eq!(parse(r#"{"method":"chta"}"#).unknown_method().message(), "no route is named `chta`");
+        assert!(matches!(parse(r#"{"method":"m","message":"crouching"}"#).message(), Ok(Stance::Crouching)));
+        let key: &'static str = "k".repeat(1_000).leak();
+        assert!(reject("{}", Syntax::flat(key)).0.ends_with("k…"));
+    }
+
+    #[test]
+    fn depth_is_no_danger() {
+        let deep = "[".repeat(5_000) + &"]".repeat(5_000);
+        reject(&deep, Syntax::DEFAULT);
+        reject(&"[".repeat(5_000), Syntax::DEFAULT);
+        for open in ["[", "{\"a\":"] {
+            let endless = format!(r#"{{"method":"m","message":{}"#, open.repeat(5_000));
+            assert!(reject(&endless, Syntax::DEFAULT).0.starts_with("not JSON: EOF"));
+        }
+        assert_eq!(reject(&format!(r#"{{"method":"m","id":{deep}}}"#), Syntax::DEFAULT).1, None);
+        assert_eq!(reject(&format!(r#"{{"id":1,"method":{deep}}}"#), Syntax::DEFAULT).1, Some("1"));
+
+        let unknown = format!(r#"{{"method":"m","x":{deep},"id":1}}"#);
+        assert_eq!(parse(&unknown).id(), Some("1"));
+        let payload = format!(r#"{{"method":"m","message":{deep},"id":1}}"#);
+        let envelope = parse(&payload);
+        assert_eq!((envelope.id(), envelope.payload()), (Some("1"), deep.as_str()));
+        envelope.check().unwrap();
+        for syntax in [Syntax::DEFAULT, FLAT] {
+            let envelope = Envelope::parse(&payload, syntax).unwrap();
+            let error = envelope.message::<serde_json::Value>().unwrap_err();
+            assert_eq!(error.code(), "invalid_message");
+            assert!(error.message().starts_with("recursion limit exceeded at byte 15"), "{error}");
+        }
+    }
+
+    /// What a message is, by whichever way it was found out.
+    #[derive(Debug, PartialEq)]
+    enum Outcome {
+        NotJson,
+        NoRequest { id: Option<String> },
+        Request { route: String, id: Option<String>, payload: String },
+    }
+
+    fn outcome(text: &str, syntax: Syntax) -> Outcome {
+        match Envelope::parse(text, syntax) {
+            Ok(envelope) => match envelope.check() {
+                Ok(()) => Outcome::Request {
+                    route: envelope.route().to_owned(),
+                    id: envelope.id().map(str::to_owned),
+                    payload: envelope.payload().to_owned(),
+                },
+                Err(error) => {
+                    assert!(error.message().starts_with("not JSON: "), "{text}: {error}");
+                    Outcome::NotJson
+                }
+            },
+            Err(Rejected { error, id: None }) if error.message().starts_with("not JSON") => {
+                assert!(error.message().starts_with("not JSON: "), "{text}: {error}");
+                Outcome::NotJson
+            }
+            Err(Rejected { id, .. }) => Outcome::NoRequest { id: id.map(str::to_owned) },
+        }
+    }
+
+    /// The members of an object, none of them looked into.
+    struct RawMembers<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+    impl<'de> Deserialize<'de> for RawMembers<'de> {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Collect;
+            impl<'de> Visitor<'de> for Collect {
+                type Value = RawMembers<'de>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(member) = map.next_entry()? {
+                        members.push(member);
+                    }
+                    Ok(RawMembers(members))
+                }
+            }
+            deserializer.deserialize_map(Collect)
+        }
+    }
+
+    /// The slow way: serde reads everything, then the rules are applied one by one.
+    fn reference(text: &str, syntax: Syntax) -> Outcome {
+        if serde_json::from_str::<IgnoredAny>(text).is_err() {
+            return Outcome::NotJson;
+        }
+        let Ok(RawMembers(members)) = serde_json::from_str(text) else {
+            return Outcome::NoRequest { id: None };
+        };
+        let mut values = HashMap::<String, Vec<&str>>::new();
+        for (name, value) in members {
+            if let Ok(name) = serde_json::from_str(name.get()) {
+                values.entry(name).or_default().push(value.get());
+            }
+        }
+        let mut given = |name: &str| values.remove(name).unwrap_or_default();
+        let good_id = |id: &str| id.len() <= 64 && !id.starts_with(['{', '[', 't', 'f', 'n']);
+        let (id, id_is_bad) = match given("id")[..] {
+            [] => (None, false),
+            [id] if good_id(id) => (Some(id.to_owned()), false),
+            _ => (None, true),
+        };
+        let route = match given(syntax.key())[..] {
+            [route] => serde_json::from_str::<String>(route).ok(),
+            _ => None,
+        };
+        let payload = match syntax.payload().map(given) {
+            None => Some(text.trim()),
+            Some(payloads) if payloads.len() > 1 => None,
+            Some(payloads) => Some(payloads.first().copied().unwrap_or("null")),
+        };
+        match (route, payload) {
+            (Some(route), Some(payload)) if !id_is_bad => {
+                Outcome::Request { route, id, payload: payload.to_owned() }
+            }
+            _ => Outcome::NoRequest { id },
+        }
+    }
+
+    /// `SplitMix64` (Steele, Lea and Flood, 2014).
+    pub(super) struct Random(pub(super) u64);
+
+    impl Random {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = self.0;
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((bits ^ (bits >> 31)) >> 33).unwrap() % limit
+        }
+
+        pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+            from[self.below(from.len())]
+        }
+
+        fn white_space(&mut self, text: &mut String) {
+            text.push_str(self.pick(&["", "", "", "", "", " ", "\n", "\t\r ", "          "]));
+        }
+
+        fn value(&mut self, text: &mut String, depth: usize) {
+            let kinds = if depth == 0 { 3 } else { 5 };
+            match self.below(kinds) {
+                0 => {
+                    text.push_str(self.pick(&["0", "-1", "12.5", "1e9", "-0.0E-3", "null", "true", "false"]));
+                }
+                1 => text.push_str(self.pick(&[
+                    r#""""#,
+                    r#""a""#,
+                    r#""chat""#,
+                    r#""é🦌""#,
+                    r#""\"""#,
+                    r#""\\""#,
+                    r#""\\\"]}""#,
+                    r#""[{""#,
+                    r#""\u00e9\n""#,
+                    r#""\ud800""#,
+                    r#""\ud83e\udd8c""#,
+                    r#""{\"a\":[1]}""#,
+                    r#""Y_y""#,
+                ])),
+                2 => {
+                    text.push('"');
+                    for _ in 0..self.below(80) {
+                        text.push_str(
+                            self.pick(&["a", "b", "}", "]", "{", ",", "\\\\", "\\\"", "\\u0041", "ü"]),
+                        );
+                    }
+                    text.push('"');
+                }
+                3 => self.list(text, '[', ']', |random, text| random.value(text, depth - 1)),
+                _ => self.list(text, '{', '}', |random, text| {
+                    text.push_str(random.pick(&[r#""a""#, r#""method""#, r#""\"}""#, r#""""#]));
+                    text.push(':');
+                    random.value(text, depth - 1);
+                }),
+            }
+        }
+
+        fn list(
+            &mut self,
+            text: &mut String,
+            open: char,
+            close: char,
+            mut item: impl FnMut(&mut Self, &mut String),
+        ) {
+            text.push(open);
+            self.white_space(text);
+            for index in 0..self.below(4) {
+                if index > 0 {
+                    text.push(',');
+                    self.white_space(text);
+                }
+                item(self, text);
+                self.white_space(text);
+            }
+            text.push(close);
+        }
+
+        fn member(&mut self, text: &mut String, name: &str) {
+            text.push_str(name);
+            self.white_space(text);
+            text.push(':');
+            self.white_space(text);
+            match name {
+                r#""method""# if self.below(8) > 0 => {
+                    text.push_str(self.pick(&[r#""chat""#, r#""m\u006fve""#]));
+                }
+                r#""id""# if self.below(4) > 0 => {
+                    text.push_str(self.pick(&["7", r#""a1""#, "-3.5", r#""\"""#]));
+                }
+                _ => self.value(text, 3),
+            }
+        }
+
+        /// Mostly requests; rarely something is missing, given twice or of the wrong kind.
+        fn message(&mut self) -> String {
+            let mut names = vec![r#""method""#, r#""message""#];
+            for _ in 0..self.below(3) {
+                names.push(self.pick(&[
+                    r#""id""#,
+                    r#""id""#,
+                    r#""id""#,
+                    r#""other""#,
+                    r#""a long name of no meaning""#,
+                    r#""\ud800""#,
+                    r#""messag\u0065""#,
+                    r#""\u006dethod""#,
+                    r#""i\u0064""#,
+                    r#""method""#,
+                    r#""message""#,
+                ]));
+            }
+            if self.below(10) == 0 {
+                names.swap_remove(self.below(2));
+            }
+            for index in (1..names.len()).rev() {
+                names.swap(index, self.below(index + 1));
+            }
+            let mut text = String::new();
+            self.white_space(&mut text);
+            text.push('{');
+            self.white_space(&mut text);
+            for (index, name) in names.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                    self.white_space(&mut text);
+                }
+                self.member(&mut text, name);
+                self.white_space(&mut text);
+            }
+            text.push('}');
+            self.white_space(&mut text);
+            text
+        }
+
+        /// Deletes, doubles, changes or inserts a byte; what is no UTF-8 then never gets past the socket.
+        fn mutated(&mut self, text: &str) -> Option<String> {
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..=self.below(2) {
+                let at = self.below(bytes.len());
+                let byte = self.pick(b"\"\"\\\\{}[],::  \n\0\x1f10-.eEtfnum/xY_y\x7f");
+                match self.below(4) {
+                    0 => drop(bytes.remove(at)),
+                    1 => bytes.insert(at, bytes[at]),
+                    2 => bytes[at] = byte,
+                    _ => bytes.insert(at, byte),
+                }
+            }
+            String::from_utf8(bytes).ok()
+        }
+    }
+
+    #[test]
+    fn agrees_with_serde_on_messages_of_all_kinds() {
+        let mut random = Random(7);
+        let mut seen = [0; 3];
+        for _ in 0..42_000 {
+            let message = random.message();
+            let mutated = (0..4).filter_map(|_| random.mutated(&message)).collect::<Vec<_>>();
+            for text in mutated.iter().chain([&message]) {
+                let syntax = random.pick(&[Syntax::DEFAULT, Syntax::DEFAULT, FLAT]);
+                let expected = reference(text, syntax);
+                seen[match expected {
+                    Outcome::NotJson => 0,
+                    Outcome::NoRequest { .. } => 1,
+                    Outcome::Request { .. } => 2,
+                }] += 1;
+                assert_eq!(outcome(text, syntax), expected, "{text}");
+            }
+        }
+        // The generator is worth something only if it reaches every outcome often.
+        assert!(
+            seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000),
+            "{seen:?}"
+        );
+    }
+}

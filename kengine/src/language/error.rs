@@ -1,0 +1,101 @@
+//! The error of a request.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+/// Why a request failed. The client sees the code and the message; the source goes to `tracing`.
+///
+/// Handlers return `Result<T, E>` for any `E: Into<Error>`. Implement `From<YourError> for kengine::Error` to turn your
+/// own error type into an error reply:
+///
+/// ```
+/// enum Refused {
+///     Sleeping,
+/// }
+///
+/// impl From<Refused> for kengine::Error {
+///     fn from(refused: Refused) -> Self {
+///         match refused {
+///             Refused::Sleeping => Self::new("sleeping", "your character sleeps until morning"),
+///         }
+///     }
+/// }
+///
+/// let error = kengine::Error::from(Refused::Sleeping);
+/// assert_eq!(error.code(), "sleeping");
+/// ```
+pub struct Error {
+    code: Cow<'static, str>,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// A `Result` whose error type is [`Error`] by default.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Creates an error with a code for programs and a message for people. Both are sent to the client.
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: code.into(), message: message.into(), source: None }
+    }
+
+    /// Creates an error that hides its cause: the client sees only the code `internal`, and the cause goes to `tracing`.
+    ///
+    /// ```
+    /// # fn load() -> std::io::Result<String> { Err(std::io::Error::other("disk on fire")) }
+    /// let error = load().map_err(kengine::Error::internal).unwrap_err();
+    /// assert_eq!(error.to_string(), "internal error");
+    /// ```
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new("internal", "internal error").with_source(source)
+    }
+
+    /// Attaches a source for `tracing`. The client never sees it.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// Logs the error when there is no client to report it to.
+    pub(crate) fn log(&self, what: &'static str) {
+        tracing::error!(code = self.code(), message = self.message(), error = self.source(), "{what}");
+    }
+
+    pub(crate) fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        self.source
+    }
+
+    /// Returns the code, for programs. [`kengine::wire`](crate::wire) lists the codes that kengine itself uses.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Returns the message, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Shows the message and the code, then each cause on a line of its own.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

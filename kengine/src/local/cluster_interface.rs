@@ -1,0 +1,221 @@
+//! The two interfaces between a node and its cluster: [`Cluster`] is what the node calls, [`ClusterNode`] what the cluster
+//! calls.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    http::reservation::ReservationId,
+    language::{start_error::StartError, syntax::Syntax, uid::Uid},
+    local::{
+        audience::Audience,
+        connection_id::ConnectionId,
+        delivery::EncodedPush,
+        limits::Duplicates,
+        member::{Member, Presence},
+    },
+    websocket::close::Close,
+};
+
+/// A boxed future, for the methods of object-safe traits.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A cluster that a node can join: the configuration behind [`Server::cluster`](crate::Server::cluster).
+pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
+    /// Creates the node's handle on the cluster. Nothing is sent before [`Cluster::start`].
+    ///
+    /// # Errors
+    ///
+    /// The configuration is invalid.
+    fn join(&self, node: NodeInfo) -> Result<Arc<dyn Cluster>, StartError>;
+}
+
+/// What a cluster needs to know about a node that joins it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeInfo {
+    /// Identifies this process, also among processes with the same address.
+    pub(crate) boot: u64,
+    /// Where the node listens; `None` if it is mounted in a router or runs in a test.
+    pub(crate) listens: Option<SocketAddr>,
+    pub(crate) max_connections: usize,
+    pub(crate) duplicates: Duplicates,
+}
+
+/// A node's handle on its cluster: the directory of nodes and users, and the bus between nodes.
+///
+/// Methods that return no future only take note and return: no message of a player waits for the cluster.
+pub(crate) trait Cluster: fmt::Debug + Send + Sync {
+    /// Connects this handle to its node. Called once, before [`start`](Self::start).
+    fn attach(&self, node: Weak<dyn ClusterNode>);
+
+    /// Registers the node in the directory and starts to receive.
+    fn start(&self) {}
+
+    /// The node's load has changed.
+    fn load_changed(&self) {}
+
+    /// A handshake for which a gateway had reserved a place is over, so the reservation no longer counts. If the handshake
+    /// succeeded, the connection is already counted.
+    fn redeem(&self, _: ReservationId) {}
+
+    /// The node takes no more players. Waits, for a bounded time, until gateways stop choosing it. Returns whether there may
+    /// be other nodes over which its players can spread.
+    fn drain(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    /// Removes the node from the directory, and waits for that for a bounded time.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Returns the state of the node in the directory.
+    fn status(&self) -> Status {
+        Status::Here
+    }
+
+    /// Waits until it is known whether other nodes can be reached, and returns whether they can.
+    #[cfg(feature = "redis")]
+    fn wait_until_known(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    /// Whether another node may have a connection at this address. If not, nothing is encoded for the bus.
+    fn reaches(&self, to: Address<&str>) -> bool;
+
+    /// Sends a message to the other nodes: at most once, and in order per sender and address.
+    ///
+    /// # Errors
+    ///
+    /// The bus cannot be reached, or its queue is full.
+    fn publish(&self, to: Address<&str>, message: NodeMessage) -> Result<(), Unavailable>;
+
+    /// This node has a member in the room from now on.
+    fn subscribe(&self, room: &str);
+
+    /// This node has no member in the room any more.
+    fn unsubscribe(&self, room: &str);
+
+    /// Waits until messages to the room reach this node.
+    fn subscribed<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Result<(), Unavailable>>;
+
+    /// A connection of this node claims the uid. Among this node's connections the one with the highest `order` wins.
+    /// The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64);
+
+    /// The connection has ended. A newer claim on the uid stays.
+    fn release(&self, uid: &Uid, connection: ConnectionId);
+
+    /// Asks the other nodes for the members of a room.
+    fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered>;
+}
+
+/// A node as its cluster sees it.
+pub(crate) trait ClusterNode: Send + Sync {
+    /// Delivers a message from another node.
+    fn receive(&self, to: Address<&str>, message: &NodeMessage);
+
+    /// Closes a connection of this node that does not get its uid, or lost it to another node.
+    fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates);
+
+    /// Returns the members of a room on this node.
+    fn members(&self, room: &str) -> Vec<Member>;
+
+    /// Returns the syntaxes of the node's endpoints.
+    #[cfg(feature = "redis")]
+    fn syntaxes(&self) -> &[&'static Syntax];
+
+    /// Returns the node's load.
+    #[cfg(feature = "redis")]
+    fn load(&self) -> Load;
+}
+
+/// The load of a node.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Connections, without pending handshakes.
+    pub(crate) connections: usize,
+    pub(crate) rooms: usize,
+    /// Messages handled since the node started.
+    pub(crate) messages: u64,
+}
+
+/// The destination of a push: connections of one node or of the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Address<T> {
+    Room(T),
+    User(T),
+    Everybody,
+}
+
+#[cfg(feature = "redis")]
+impl<T> Address<T> {
+    /// Converts the name.
+    pub(crate) fn map<'a, U>(&'a self, convert: impl FnOnce(&'a T) -> U) -> Address<U> {
+        match self {
+            Self::Room(room) => Address::Room(convert(room)),
+            Self::User(uid) => Address::User(convert(uid)),
+            Self::Everybody => Address::Everybody,
+        }
+    }
+}
+
+/// A message from one node to others.
+#[derive(Clone, Debug)]
+pub(crate) enum NodeMessage {
+    Push {
+        push: EncodedPush,
+        audience: Audience,
+    },
+    /// A user has joined or left the room, for members who asked for presence.
+    Presence {
+        presence: Presence,
+        member: Member,
+    },
+    /// Close the user's connections.
+    Kick(Close),
+}
+
+/// The members of a room on other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) members: Vec<Member>,
+    /// Whether a node did not answer in time.
+    pub(crate) is_partial: bool,
+}
+
+/// The cluster cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable;
+
+/// The state of a node in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    /// The directory has not been reached yet.
+    Joining,
+    /// The node is registered.
+    Here,
+    /// The directory cannot be reached at present.
+    Away,
+    /// The directory could not be reached for longer than the lease: other nodes consider this node dead.
+    Expired,
+    /// Another process has taken the node's address.
+    Fenced,
+}
+
+#[cfg(feature = "redis")]
+impl From<u8> for Status {
+    fn from(number: u8) -> Self {
+        [Self::Joining, Self::Here, Self::Away, Self::Expired]
+            .into_iter()
+            .find(|status| *status as u8 == number)
+            .unwrap_or(Self::Fenced)
+    }
+}

@@ -1,0 +1,103 @@
+//! Delivery of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
+
+use bytes::Bytes;
+
+use crate::{
+    language::{
+        push::{self, Push, PushKey},
+        syntax::Syntax,
+    },
+    local::{
+        limits::{Limits, OutboxLimits},
+        outbox::{Backlog, Outbox},
+        recipient::Recipient,
+        send_error::SendError,
+    },
+};
+
+/// What every delivery on this node needs: the syntaxes of its endpoints and the bounds of its outboxes.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// Each syntax once.
+    syntaxes: Vec<&'static Syntax>,
+    outbox: OutboxLimits,
+    backlog: Backlog,
+}
+
+/// A push as frames, one per syntax that receivers may have.
+#[derive(Clone, Debug)]
+pub(crate) struct EncodedPush {
+    /// Set for a push of which only the newest waits.
+    pub(crate) key: Option<PushKey>,
+    /// One frame, unless the endpoints of the server have different syntaxes.
+    pub(crate) frames: Vec<(&'static Syntax, Bytes)>,
+}
+
+impl EncodedPush {
+    /// Returns the frame for a receiver's syntax.
+    fn frame(&self, syntax: &'static Syntax) -> Option<&Bytes> {
+        let is_same = |known: &'static Syntax| std::ptr::eq(known, syntax) || known == syntax;
+        self.frames.iter().find(|(known, _)| is_same(known)).map(|(_, frame)| frame)
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(syntaxes: Vec<&'static Syntax>, limits: &Limits) -> Self {
+        Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
+    }
+
+    pub(crate) fn syntaxes(&self) -> &[&'static Syntax] {
+        &self.syntaxes
+    }
+
+    /// Returns the total of all outboxes.
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// Encodes a push for every endpoint. This runs the user's `Serialize`, so no lock may be held. If the push cannot be
+    /// encoded for some of the endpoints, the reason is returned beside it: a push that is not an object cannot be flat.
+    ///
+    /// # Errors
+    ///
+    /// `Encode` if the push can be encoded for no endpoint, `TooLarge` if no outbox would take it.
+    pub(crate) fn encode<P: Push + ?Sized>(
+        &self,
+        push: &P,
+    ) -> Result<(EncodedPush, Option<SendError>), SendError> {
+        let mut encoded =
+            EncodedPush { key: push::key_of(push)?, frames: Vec::with_capacity(self.syntaxes.len()) };
+        let mut failure = None;
+        for syntax in &self.syntaxes {
+            match push::encode(push, **syntax, None) {
+                Ok(frame) if frame.len() > self.outbox.max_size => {
+                    return Err(SendError::TooLarge(frame.len()));
+                }
+                Ok(frame) => encoded.frames.push((syntax, frame)),
+                Err(error) => failure = Some(error.into()),
+            }
+        }
+        match failure {
+            Some(failure) if encoded.frames.is_empty() => Err(failure),
+            failure => Ok((encoded, failure)),
+        }
+    }
+
+    /// Queues an encoded push for one receiver. Returns whether it was queued, or `None` if it has no frame in the
+    /// receiver's syntax.
+    pub(crate) fn send(&self, to: &dyn Recipient, push: &EncodedPush) -> Option<bool> {
+        let frame = push.frame(to.syntax())?;
+        // A receiver that cannot take the push is ending or has ended, which does not concern the others.
+        Some(self.queue(to.outbox(), frame.clone(), push.key.as_ref()).is_ok())
+    }
+
+    /// Queues one frame.
+    pub(crate) fn queue(
+        &self,
+        outbox: &Outbox,
+        frame: Bytes,
+        key: Option<&PushKey>,
+    ) -> Result<(), SendError> {
+        outbox.push(frame, key, self.outbox, &self.backlog)
+    }
+}

@@ -1,0 +1,47 @@
+//! Why a connection could not join a room.
+
+use crate::{
+    language::error::Error,
+    local::{room::MAX_NAME_LEN, seating::MAX_PREFIX_LEN, send_error::SendError},
+};
+
+/// Why a connection could not join a room.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The name of the room is invalid.
+    #[error("the name of a room has 1 to {MAX_NAME_LEN} bytes and no control characters")]
+    InvalidName,
+    /// The prefix leaves no space for the part of the name that distinguishes the rooms.
+    #[error("a prefix of rooms with seats has 1 to {MAX_PREFIX_LEN} bytes and no control characters")]
+    InvalidPrefix,
+    /// The connection is already in this number of rooms, the maximum.
+    #[error("a connection is in at most {0} rooms; leave one first")]
+    TooManyRooms(usize),
+    /// A [guard](crate::room::Join::guard) refused the join.
+    #[error("{}", .0.message())]
+    Refused(#[source] Error),
+    /// The cluster cannot be reached. The connection has joined, but gets only the pushes of its own node until the
+    /// cluster is back.
+    #[error("other nodes cannot be reached; the connection is in the room of its own node")]
+    Unavailable,
+    /// The connection has ended.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+impl From<JoinError> for Error {
+    /// Becomes `bad_request` if the client asked for something impossible, the guard's own error, `unavailable`, or
+    /// `internal` for a connection that has ended.
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Refused(refused) => refused,
+            JoinError::InvalidName | JoinError::TooManyRooms(_) => {
+                Self::new("bad_request", error.to_string())
+            }
+            JoinError::Unavailable => Self::new("unavailable", error.to_string()),
+            JoinError::InvalidPrefix => Self::internal(error),
+            JoinError::Closed => SendError::Closed.into(),
+        }
+    }
+}

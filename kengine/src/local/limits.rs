@@ -1,0 +1,100 @@
+//! The limits of a node, with their defaults.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::websocket::close::{Close, CloseCode};
+
+/// Open files that a node reserves for everything but players: its listener, pages, Redis, logs.
+const RESERVED_FILES: u64 = 256;
+/// The default of `max_connections`, if the process may open enough files.
+const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
+
+/// The bounds of everything that a connection can make grow, and of every wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// In bytes, over all fragments of a message.
+    pub(crate) max_message_size: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) max_rooms_per_connection: usize,
+    pub(crate) outbox: OutboxLimits,
+    /// In bytes, over all outboxes of the node.
+    pub(crate) max_total_outbox_size: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) handler_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) heartbeat: Heartbeat,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: 64 * 1024,
+            max_connections: default_max_connections(),
+            max_rooms_per_connection: 32,
+            outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
+            max_total_outbox_size: 1024 * 1024 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            handler_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(25),
+            duplicates: Duplicates::default(),
+            heartbeat: Heartbeat::default(),
+        }
+    }
+}
+
+/// Returns 100,000, or less if the process may not open enough files.
+fn default_max_connections() -> usize {
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
+    let connections = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
+    connections.clamp(1, DEFAULT_MAX_CONNECTIONS)
+}
+
+/// The bounds of one connection's outbox. A connection that exceeds either is closed with 4002.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxLimits {
+    pub(crate) max_pushes: usize,
+    /// In bytes.
+    pub(crate) max_size: usize,
+}
+
+/// The heartbeat that a client sends, and its usual answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Heartbeat {
+    pub(crate) request: Cow<'static, str>,
+    pub(crate) answer: Cow<'static, str>,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { request: "p".into(), answer: "q".into() }
+    }
+}
+
+/// What happens when a uid gets a second connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Duplicates {
+    /// The older connection is closed with 4500: the player came back before the old connection was noticed as lost.
+    #[default]
+    Replace,
+    /// The newer connection is closed with 4503. This happens before `#[open]` if the older connection is on the same
+    /// node, and otherwise as soon as the cluster reports it.
+    Refuse,
+    /// Both connections stay. Pushes to the user go to both.
+    Allow,
+}
+
+impl Duplicates {
+    /// Returns how the connection that does not get the uid is closed.
+    pub(crate) fn close(self) -> Close {
+        match self {
+            Self::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),
+            Self::Replace | Self::Allow => Close::new(CloseCode::REPLACED, "replaced by a newer connection"),
+        }
+    }
+}

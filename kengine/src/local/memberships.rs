@@ -1,0 +1,71 @@
+//! The rooms that one connection is in.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::local::{join_error::JoinError, room::Room};
+
+/// The rooms that one connection is in.
+#[derive(Default)]
+pub(crate) struct Memberships(Mutex<JoinedRooms>);
+
+#[derive(Default)]
+pub(super) struct JoinedRooms {
+    rooms: Vec<Arc<Room>>,
+    /// Whether the connection has ended, so that it can join no more rooms.
+    has_ended: bool,
+}
+
+impl Memberships {
+    /// Returns the names of the rooms.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.lock().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.lock().rooms.iter().any(|room| &*room.name == name)
+    }
+
+    /// Ends the memberships, and returns the rooms that the connection has to leave.
+    pub(super) fn end(&self) -> Vec<Arc<Room>> {
+        let mut joined = self.lock();
+        joined.has_ended = true;
+        std::mem::take(&mut joined.rooms)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
+        // The user's guard may panic while this is locked, but only before anything has changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JoinedRooms {
+    pub(super) fn check_may_join(&self, max_rooms: usize) -> Result<(), JoinError> {
+        if self.has_ended {
+            Err(JoinError::Closed)
+        } else if self.rooms.len() >= max_rooms {
+            Err(JoinError::TooManyRooms(max_rooms))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn add(&mut self, room: Arc<Room>) {
+        // Most players are in one room, and a vector would first grow to four.
+        self.rooms.reserve_exact(1);
+        self.rooms.push(room);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Room>> {
+        let at = self.rooms.iter().position(|room| &*room.name == name)?;
+        let room = self.rooms.swap_remove(at);
+        if self.rooms.is_empty() {
+            self.rooms = Vec::new();
+        }
+        Some(room)
+    }
+
+    /// Returns the room of this family that the connection is in.
+    pub(super) fn room_of_family(&self, family: &str) -> Option<&Arc<Room>> {
+        self.rooms.iter().find(|room| room.family.as_deref() == Some(family))
+    }
+}

@@ -1,0 +1,484 @@
+//! The bounded queue of frames that wait for one connection's task, and the order to end the connection.
+//!
+//! Any task may queue a frame; only the connection's task takes frames out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    language::push::PushKey,
+    local::{deferred_wakes, limits::OutboxLimits, send_error::SendError},
+    websocket::close::Close,
+};
+
+/// How many bytes the connection's task takes at once. What the socket does not accept stays in the outbox, where it is
+/// bounded.
+pub(crate) const BATCH: usize = 64 * 1024;
+/// Up to this number of waiting frames, a key is found by a linear search; above it, by an index.
+const MAX_SCANNED: usize = 32;
+/// An outbox reports its size to the node in steps of this number of bytes, so that a client that keeps up touches no
+/// memory that connections share.
+const REPORT_STEP: usize = 4 * 1024;
+
+/// What waits in one connection's outbox because the client has not read it yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Queued {
+    /// The number of pushes.
+    pub pushes: usize,
+    /// Their size in bytes, including frame headers.
+    pub bytes: usize,
+}
+
+/// The total size of all outboxes of a node.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    bytes: AtomicUsize,
+    max: usize,
+}
+
+impl Backlog {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), max }
+    }
+
+    /// Returns the total in bytes, in steps of 4 KiB per outbox.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes() > self.max
+    }
+
+    fn report(&self, before: usize, now: usize) {
+        if now > before {
+            self.bytes.fetch_add(now - before, Ordering::Relaxed);
+        } else if now < before {
+            self.bytes.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How the server ends a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// Handle and answer what was read, then send close code 4000.
+    Drain,
+    /// Send what is queued, then the close frame. Handle nothing more.
+    Close(Close),
+    /// The client does not read: drop what is queued, and send only the close frame.
+    Overflow,
+    /// The drain's deadline has passed: cancel the running handler and drop the socket.
+    Abandon,
+}
+
+impl Ending {
+    /// Whether this ending replaces an earlier one. Anything replaces a drain, and `Abandon` replaces anything.
+    fn overrides(&self, earlier: &Self) -> bool {
+        matches!(self, Self::Abandon) || matches!(earlier, Self::Drain)
+    }
+}
+
+/// The frames that wait for one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Set for good with `State::ending` or `State::is_closed`. Read between any two messages, without the lock.
+    is_ending: AtomicBool,
+    /// Whether pushes wait. Read for every message, without the lock.
+    has_pushes: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Boxed and present only while something waits, so that an idle connection has no queue.
+    queue: Option<Box<Queue>>,
+    /// Boxed because it is rarely set.
+    ending: Option<Box<Ending>>,
+    /// Whether nothing can be queued any more.
+    is_closed: bool,
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn takes_pushes(&self) -> bool {
+        !self.is_closed && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
+    }
+}
+
+impl Outbox {
+    /// Queues one encoded frame. It replaces the waiting frame with the same key, if there is one. If the outbox is full,
+    /// its content is dropped and the connection ends with 4002.
+    pub(crate) fn push(
+        &self,
+        frame: Bytes,
+        key: Option<&PushKey>,
+        limits: OutboxLimits,
+        backlog: &Backlog,
+    ) -> Result<(), SendError> {
+        if frame.len() > limits.max_size {
+            return Err(SendError::TooLarge(frame.len()));
+        }
+        let mut state = self.state();
+        if !state.takes_pushes() {
+            return Err(SendError::Closed);
+        }
+        let queue = state.queue.get_or_insert_default();
+        if !queue.put(frame, key, limits) {
+            self.drop_queue(&mut state, backlog);
+            self.order(state, Ending::Overflow);
+            return Err(SendError::TooSlow);
+        }
+        queue.report(backlog);
+        self.has_pushes.store(true, Ordering::Release);
+        wake(state);
+        Ok(())
+    }
+
+    /// Drops what waits and ends the connection with 4002, unless it is already ending.
+    pub(crate) fn overflow(&self, backlog: &Backlog) {
+        let mut state = self.state();
+        self.drop_queue(&mut state, backlog);
+        if state.takes_pushes() {
+            self.order(state, Ending::Overflow);
+        }
+    }
+
+    /// Orders the connection to end. The first order stands unless a later one overrides it.
+    pub(crate) fn end(&self, ending: Ending) {
+        let state = self.state();
+        if !state.is_closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
+            self.order(state, ending);
+        }
+    }
+
+    /// Whether the connection was ordered to end, or has ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_pushes(&self) -> bool {
+        self.has_pushes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn queued(&self) -> Queued {
+        let state = self.state();
+        let queued = |queue: &Box<Queue>| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
+        state.queue.as_ref().map_or_else(Queued::default, queued)
+    }
+
+    /// Moves all waiting pushes to `out`, also if the connection is ending.
+    pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
+        if self.has_pushes() {
+            self.move_to(&mut self.state(), out, usize::MAX, backlog);
+        }
+    }
+
+    /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
+    /// If `wants_pushes` returns true for that ending, waiting pushes move to `out`: all of them before an end, and
+    /// otherwise one [`BATCH`].
+    pub(crate) fn take(
+        &self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        backlog: &Backlog,
+        wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
+    ) -> Option<Ending> {
+        let mut state = self.state();
+        if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
+            let max = if state.ending.is_some() { usize::MAX } else { BATCH };
+            self.move_to(&mut state, out, max, backlog);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        state.ending.as_deref().cloned()
+    }
+
+    /// Drops what waits. Nothing can be queued from now on.
+    pub(crate) fn close(&self, backlog: &Backlog) {
+        let mut state = self.state();
+        self.drop_queue(&mut state, backlog);
+        *state = State { is_closed: true, ..State::default() };
+        self.is_ending.store(true, Ordering::Release);
+    }
+
+    fn move_to(&self, state: &mut State, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
+        let Some(queue) = &mut state.queue else { return };
+        queue.take(out, max);
+        queue.report(backlog);
+        if queue.frames.is_empty() {
+            state.queue = None;
+            self.has_pushes.store(false, Ordering::Release);
+        }
+    }
+
+    fn drop_queue(&self, state: &mut State, backlog: &Backlog) {
+        if let Some(mut queue) = state.queue.take() {
+            queue.bytes = 0;
+            queue.report(backlog);
+        }
+        self.has_pushes.store(false, Ordering::Release);
+    }
+
+    fn order(&self, mut state: MutexGuard<'_, State>, ending: Ending) {
+        state.ending = Some(Box::new(ending));
+        self.is_ending.store(true, Ordering::Release);
+        wake(state);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the connection's task after releasing the lock, which the task takes first of all.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        deferred_wakes::wake(waker);
+    }
+}
+
+/// Frames in the order in which they are sent.
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Waiting>,
+    bytes: usize,
+    /// How much of `bytes` the backlog knows.
+    reported: usize,
+    /// How many frames have left at the front: converts a position in the index into one in `frames`.
+    taken: u64,
+    /// The position of each key. Present only while many frames wait.
+    index: Option<HashMap<PushKey, u64>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Bytes,
+    /// The key of a `latest` push.
+    key: Option<PushKey>,
+}
+
+impl Queue {
+    /// Adds or replaces a frame. Returns `false`, with nothing changed, if the limits do not allow it.
+    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, limits: OutboxLimits) -> bool {
+        let position = key.and_then(|key| self.find(key));
+        let replaced = position.map_or(0, |position| self.frames[position].frame.len());
+        let bytes = self.bytes - replaced + frame.len();
+        if bytes > limits.max_size || (position.is_none() && self.frames.len() >= limits.max_pushes) {
+            return false;
+        }
+        self.bytes = bytes;
+        if let Some(position) = position {
+            self.frames[position].frame = frame;
+            return true;
+        }
+        if let (Some(index), Some(key)) = (&mut self.index, key) {
+            index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
+        }
+        self.frames.push_back(Waiting { frame, key: key.cloned() });
+        true
+    }
+
+    fn find(&mut self, key: &PushKey) -> Option<usize> {
+        if self.index.is_none() {
+            if self.frames.len() <= MAX_SCANNED {
+                return self.frames.iter().position(|waiting| waiting.key.as_ref() == Some(key));
+            }
+            let keys = self.frames.iter().map(|waiting| waiting.key.clone());
+            let positions = (self.taken..).zip(keys).filter_map(|(position, key)| Some((key?, position)));
+            self.index = Some(positions.collect());
+        }
+        let position = self.index.as_ref()?.get(key)? - self.taken;
+        // A position among the frames, whose number is a `usize`.
+        usize::try_from(position).ok()
+    }
+
+    /// Moves frames to `out` until it has at least `max` bytes.
+    fn take(&mut self, out: &mut Vec<u8>, max: usize) {
+        out.reserve(self.bytes.min(max.saturating_sub(out.len())));
+        while out.len() < max
+            && let Some(Waiting { frame, key }) = self.frames.pop_front()
+        {
+            out.extend_from_slice(&frame);
+            self.bytes -= frame.len();
+            self.taken += 1;
+            if let (Some(index), Some(key)) = (&mut self.index, key) {
+                index.remove(&key);
+            }
+        }
+    }
+
+    fn report(&mut self, backlog: &Backlog) {
+        let now = self.bytes - self.bytes % REPORT_STEP;
+        backlog.report(mem::replace(&mut self.reported, now), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicU32,
+        task::Wake,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// How long a wake may take before it counts as lost.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 100, max_size: 1000 };
+
+    fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
+        let key = key.map(|key| PushKey::from(key.as_bytes()));
+        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), LIMITS)
+    }
+
+    fn text(queue: &mut Queue, max: usize) -> String {
+        let mut out = Vec::new();
+        queue.take(&mut out, max);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_newer_push_replaces_the_waiting_one() {
+        let mut queue = Queue::default();
+        for (key, frame) in [(Some("a"), "A1 "), (None, "x "), (Some("b"), "B1 "), (Some("a"), "A22 ")] {
+            assert!(put(&mut queue, key, frame));
+        }
+        assert_eq!(queue.bytes, 4 + 2 + 3);
+        assert_eq!(text(&mut queue, usize::MAX), "A22 x B1 ");
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn keys_are_found_among_many_frames() {
+        let mut queue = Queue::default();
+        for round in 0..3 {
+            for key in 0..60 {
+                assert!(put(&mut queue, Some(&key.to_string()), &format!("{round}:{key:02} ")));
+            }
+        }
+        assert_eq!((queue.frames.len(), queue.bytes), (60, 300));
+        let expected = |keys: std::ops::Range<usize>, round: usize| -> String {
+            keys.map(|key| format!("{round}:{key:02} ")).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(text(&mut queue, 50), expected(0..10, 2));
+        assert!(put(&mut queue, Some("59"), "3:59 "));
+        assert!(put(&mut queue, Some("0"), "3:00 "), "a frame that was taken is not replaced");
+        assert_eq!(text(&mut queue, usize::MAX), expected(10..59, 2) + "3:59 3:00 ");
+    }
+
+    #[test]
+    fn limits_hold_for_replacements_too() {
+        let mut queue = Queue::default();
+        for key in 0..100 {
+            assert!(put(&mut queue, Some(&key.to_string()), "0123456789"));
+        }
+        assert!(!put(&mut queue, None, ""), "too many");
+        assert!(put(&mut queue, Some("7"), "9876543210"), "no more than before");
+        assert!(!put(&mut queue, Some("7"), "0123456789+"), "too many bytes");
+        assert_eq!(queue.bytes, 1000);
+    }
+
+    #[test]
+    fn the_backlog_is_the_sum_of_the_outboxes() {
+        let (backlog, outbox) = (Backlog::new(10 * REPORT_STEP), Outbox::default());
+        let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
+        let push = |bytes| outbox.push(vec![0; bytes].into(), None, limits, &backlog);
+        push(REPORT_STEP - 1).unwrap();
+        assert_eq!(backlog.bytes(), 0);
+        push(REPORT_STEP).unwrap();
+        assert_eq!((backlog.bytes(), backlog.is_over()), (REPORT_STEP, false));
+        push(10 * REPORT_STEP).unwrap();
+        assert!(backlog.is_over());
+        outbox.take_pushes(&mut Vec::new(), &backlog);
+        assert_eq!(backlog.bytes(), 0);
+        push(3 * REPORT_STEP).unwrap();
+        outbox.overflow(&backlog);
+        assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
+        assert!(matches!(push(1), Err(SendError::Closed)));
+    }
+
+    /// Unparks a thread instead of waking a task.
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    #[test]
+    fn no_push_and_no_wake_is_lost_between_threads() {
+        const PUSHERS: u8 = 3;
+        const ROUNDS: u32 = 3000;
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let limits = OutboxLimits { max_pushes: usize::MAX, max_size: usize::MAX };
+        let taken = [const { AtomicU32::new(0) }; PUSHERS as usize];
+        let push = |pusher: u8| {
+            let mut number = 0_u32;
+            for round in 0..ROUNDS {
+                for _ in 0..=round % 3 {
+                    let frame = [&[pusher][..], &number.to_be_bytes()].concat();
+                    outbox.push(frame.into(), None, limits, &backlog).unwrap();
+                    number += 1;
+                }
+                // Push nothing more until this round is taken, so that no later wake replaces a lost one.
+                let pushed = Instant::now();
+                while taken.iter().any(|taken| taken.load(Ordering::Relaxed) < number) {
+                    assert!(pushed.elapsed() < PATIENCE, "a wake or a push was lost");
+                    thread::yield_now();
+                }
+            }
+        };
+        let take = || {
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut out = Vec::new();
+            loop {
+                let ending = outbox.take(&mut Context::from_waker(&waker), &mut out, &backlog, |_| true);
+                for frame in out.chunks_exact(5) {
+                    let next = taken[usize::from(frame[0])].fetch_add(1, Ordering::Relaxed);
+                    assert_eq!(frame[1..], next.to_be_bytes(), "from {}", frame[0]);
+                }
+                out.clear();
+                if ending.is_some() {
+                    return;
+                }
+                if !outbox.has_pushes() {
+                    let parked = Instant::now();
+                    thread::park_timeout(PATIENCE);
+                    assert!(parked.elapsed() < PATIENCE, "a wake was lost");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(take);
+            let push = &push;
+            let pushing: Vec<_> = (0..PUSHERS).map(|pusher| scope.spawn(move || push(pusher))).collect();
+            for pushing in pushing {
+                pushing.join().unwrap();
+            }
+            // Give the other thread time to find nothing and park.
+            (0..1000).for_each(|_| thread::yield_now());
+            outbox.end(Ending::Drain);
+        });
+        assert_eq!(taken.map(AtomicU32::into_inner), [2 * ROUNDS; PUSHERS as usize]);
+        assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
+    }
+}

@@ -1,0 +1,44 @@
+//! Panics of the user's code, caught where it is called.
+
+use std::{
+    any::Any,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+/// The message of a panic.
+pub(crate) type PanicMessage = String;
+
+/// Polls a future of the user's and turns a panic into an error. The future is never polled again after a panic. State
+/// that it shares with others is the user's to keep consistent, as with a panic under a lock.
+pub(crate) fn poll_catching<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, PanicMessage>> {
+    match call_catching(|| future.poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(message) => Poll::Ready(Err(message)),
+    }
+}
+
+/// Calls a function of the user's and turns a panic into an error.
+pub(crate) fn call_catching<T>(call: impl FnOnce() -> T) -> Result<T, PanicMessage> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let message = message(&*panic);
+        tracing::error!(panic = message, "a handler panicked");
+        message.to_owned()
+    })
+}
+
+/// Runs a future of the user's and turns a panic into an error.
+pub(crate) async fn run_catching<F: Future>(future: F) -> Result<F::Output, PanicMessage> {
+    let mut future = pin!(future);
+    poll_fn(|cx| poll_catching(future.as_mut(), cx)).await
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}

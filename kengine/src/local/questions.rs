@@ -1,0 +1,157 @@
+//! Questions of the server that a client has not answered yet.
+//!
+//! A question is a push with an id, and its answer carries the same id:
+//!
+//! ```text
+//! {"id":1,"method":"trade","message":{…}}      →
+//!                                              ←      {"id":1,"result":true}
+//! ```
+//!
+//! Answers overtake requests that wait while a handler runs, since that handler may have asked.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::{language::syntax::Syntax, websocket::message::Message};
+
+/// How many questions of one connection may be open at a time.
+pub(crate) const MAX_QUESTIONS: usize = 32;
+
+/// The open questions of one connection. Uses no memory until the first one.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    /// Whether there ever was a question. Read for every message, without the lock.
+    has_asked: AtomicBool,
+    state: Mutex<Option<Box<State>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    open: HashMap<u64, oneshot::Sender<ClientAnswer>>,
+}
+
+/// A client's answer to a question.
+pub(crate) type ClientAnswer = Result<Box<RawValue>, ClientError>;
+
+/// The error with which a client answers a question.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ClientError {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl Questions {
+    /// Takes a message if it is the answer to a question, and passes it to the asker. A late answer is dropped. Returns
+    /// whether the message was taken.
+    pub(crate) fn take_answer(&self, message: Message<'_>, syntax: Syntax) -> bool {
+        if !self.has_asked.load(Ordering::Acquire) {
+            return false;
+        }
+        // Most requests contain neither, and need not be parsed twice.
+        let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
+        let text = std::str::from_utf8(message.as_bytes()).ok().filter(may_answer);
+        let Some((id, answer)) = text.and_then(|text| parse(text, syntax)) else { return false };
+        let mut state = self.state();
+        let Some(state) = state.as_mut().filter(|state| (1..=state.last_id).contains(&id)) else {
+            return false;
+        };
+        if let Some(asker) = state.open.remove(&id) {
+            // The asker may have stopped waiting.
+            let _ = asker.send(answer);
+        }
+        true
+    }
+
+    /// Ends all questions: no answer can come any more.
+    pub(crate) fn close(&self) {
+        if self.has_asked.load(Ordering::Acquire)
+            && let Some(state) = &mut *self.state()
+        {
+            state.open.clear();
+        }
+    }
+
+    /// Opens a question. Returns `None` if too many are open.
+    pub(crate) fn open(&self) -> Option<OpenQuestion<'_>> {
+        let mut state = self.state();
+        let state = state.get_or_insert_default();
+        if state.open.len() >= MAX_QUESTIONS {
+            return None;
+        }
+        state.last_id += 1;
+        let (asker, answer) = oneshot::channel();
+        state.open.insert(state.last_id, asker);
+        self.has_asked.store(true, Ordering::Release);
+        Some(OpenQuestion { questions: self, id: state.last_id, answer })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Box<State>>> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that waits for its answer. Dropping it closes the question.
+pub(crate) struct OpenQuestion<'q> {
+    questions: &'q Questions,
+    pub(crate) id: u64,
+    /// Fails if the connection ends before the answer comes.
+    pub(crate) answer: oneshot::Receiver<ClientAnswer>,
+}
+
+impl Drop for OpenQuestion<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = &mut *self.questions.state() {
+            state.open.remove(&self.id);
+        }
+    }
+}
+
+/// Parses an answer: an object with an id of ours, without a route, and with a result or an error.
+fn parse(text: &str, syntax: Syntax) -> Option<(u64, ClientAnswer)> {
+    let mut members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
+    if members.contains_key(syntax.key()) {
+        return None;
+    }
+    let id = members.get("id")?.get().parse().ok()?;
+    if let Some(result) = members.remove("result") {
+        return Some((id, Ok(result.to_owned())));
+    }
+    let error = serde_json::from_str(members.get("error")?.get()).ok()?;
+    Some((id, Err(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_distinguished_from_requests() {
+        let answer = |text| parse(text, Syntax::DEFAULT).map(|(id, answer)| (id, answer.is_ok()));
+        assert_eq!(answer(r#"{"id":1,"result":{"any":"thing"}}"#), Some((1, true)));
+        assert_eq!(answer(r#"{"result":null,"other":[],"id":2}"#), Some((2, true)));
+        assert_eq!(answer(r#"{"id":3,"error":{"code":"no","message":"never"}}"#), Some((3, false)));
+        for text in [
+            r#"{"id":1,"method":"chat","result":1}"#,
+            r#"{"id":"1","result":1}"#,
+            r#"{"id":1}"#,
+            r#"{"result":1}"#,
+            r#"{"id":1,"error":"no"}"#,
+            r#"{"id":1,"result":1"#,
+            "[1]",
+        ] {
+            assert_eq!(answer(text), None, "{text}");
+        }
+    }
+}

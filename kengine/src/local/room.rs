@@ -1,0 +1,168 @@
+//! One room of this node, from its first member to its last.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use crate::{
+    language::{push::Push, uid::Uid},
+    local::{
+        connection_id::ConnectionId,
+        delivery::Delivery,
+        join_error::JoinError,
+        member::{Joined, Left, Member, Presence},
+        recipient::Recipient,
+    },
+};
+
+/// The length of the longest room name, in bytes.
+pub(crate) const MAX_NAME_LEN: usize = 64;
+
+/// One room.
+pub(crate) struct Room {
+    pub(super) name: Arc<str>,
+    /// The family that the room belongs to, if it has seats.
+    pub(super) family: Option<Arc<str>>,
+    state: RwLock<RoomState>,
+}
+
+#[derive(Default)]
+pub(super) struct RoomState {
+    members: HashMap<ConnectionId, RoomMember>,
+    /// How many of the members get presence pushes.
+    listeners: usize,
+    /// Whether the last member has left. The next one to join creates a new room with the same name.
+    has_ended: bool,
+}
+
+struct RoomMember {
+    recipient: Arc<dyn Recipient>,
+    /// Whether the member gets presence pushes.
+    listens: bool,
+}
+
+/// The connections in a room at the moment of a join: what a [`guard`](crate::room::Join::guard) decides by.
+#[derive(Clone, Copy)]
+pub struct Occupants<'a> {
+    members: &'a HashMap<ConnectionId, RoomMember>,
+}
+
+impl Occupants<'_> {
+    /// Returns how many connections of this node are in the room.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether the room is empty, so that the join would create it.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Whether this user is in the room.
+    pub fn contains(&self, uid: &Uid) -> bool {
+        self.members.values().any(|member| member.recipient.uid() == uid)
+    }
+}
+
+impl fmt::Debug for Occupants<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Occupants").field("len", &self.len()).finish()
+    }
+}
+
+/// Checks the name of a room: 1 to 64 bytes without control characters.
+pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
+    if name.is_empty() || name.len() > MAX_NAME_LEN || name.contains(char::is_control) {
+        return Err(JoinError::InvalidName);
+    }
+    Ok(())
+}
+
+impl Room {
+    pub(super) fn new(name: Arc<str>, family: Option<&str>) -> Self {
+        Self { name, family: family.map(Arc::from), state: RwLock::default() }
+    }
+
+    // The user's code may panic while a room is locked, but only before anything has changed.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, RoomState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, RoomState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RoomState {
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn occupants(&self) -> Occupants<'_> {
+        Occupants { members: &self.members }
+    }
+
+    pub(super) fn recipients(&self) -> impl Iterator<Item = &Arc<dyn Recipient>> {
+        self.members.values().map(|member| &member.recipient)
+    }
+
+    pub(super) fn contains(&self, connection: ConnectionId) -> bool {
+        self.members.contains_key(&connection)
+    }
+
+    pub(super) fn contains_user(&self, uid: &Uid) -> bool {
+        self.occupants().contains(uid)
+    }
+
+    pub(super) fn has_listeners(&self) -> bool {
+        self.listeners > 0
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    pub(super) fn insert(&mut self, recipient: &Arc<dyn Recipient>, listens: bool) {
+        self.listeners += usize::from(listens);
+        self.members.insert(recipient.id(), RoomMember { recipient: Arc::clone(recipient), listens });
+    }
+
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.remove(&connection) {
+            self.listeners -= usize::from(member.listens);
+        }
+    }
+
+    /// Sends presence pushes to a member from now on.
+    pub(super) fn listen(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.members.get_mut(&connection).filter(|member| !member.listens) {
+            member.listens = true;
+            self.listeners += 1;
+        }
+    }
+
+    /// Sends a presence push to the members of this node who asked for presence.
+    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &Delivery) {
+        let (room, member) = (room.to_owned(), member.clone());
+        match presence {
+            Presence::Joined => self.send_to_listeners(&Joined { room, member }, delivery),
+            Presence::Left => self.send_to_listeners(&Left { room, member }, delivery),
+        }
+    }
+
+    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &Delivery) {
+        let encoded = match delivery.encode(push) {
+            Ok((encoded, _)) => encoded,
+            Err(error) => return tracing::error!(%error, "a presence push cannot be sent"),
+        };
+        for member in self.members.values().filter(|member| member.listens) {
+            delivery.send(&*member.recipient, &encoded);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The rooms of this node: joining, leaving, and looking up.
+//!
+//! A sender holds a room's lock shared; a connection that joins or leaves holds it exclusively. So a member who leaves
+//! after a send gets the push once, and a member who left before it gets none. Locks are taken in this order: the
+//! connection's memberships, the families, the room. A shard's lock is held for a lookup only.
+
+use std::{
+    collections::HashMap,
+    hash::RandomState,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::{
+    language::error::Error,
+    local::{
+        cluster_interface::{Address, Cluster, NodeMessage},
+        delivery::Delivery,
+        join_error::JoinError,
+        limits::Limits,
+        member::{Member, Presence},
+        recipient::Recipient,
+        room::{Occupants, Room, RoomState, check_name},
+        seating::{Families, Seating, check_prefix},
+        shards::{SHARDS, shard_of},
+    },
+};
+
+/// The rooms of one node.
+pub(crate) struct Rooms {
+    shards: [RwLock<HashMap<Arc<str>, Arc<Room>>>; SHARDS],
+    hasher: RandomState,
+    seating: Seating,
+    max_rooms_per_connection: usize,
+    delivery: Arc<Delivery>,
+    cluster: Arc<dyn Cluster>,
+}
+
+/// A request to join a room by its name.
+pub(crate) struct JoinRequest<'g> {
+    /// Whether the member gets presence pushes.
+    pub(crate) listens: bool,
+    pub(crate) guard: Guard<'g>,
+}
+
+/// Decides whether a connection may join.
+pub(crate) type Guard<'g> = Box<dyn FnOnce(Occupants<'_>) -> Result<(), Error> + Send + 'g>;
+
+/// A request for a seat in a room of a family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeatRequest<'f> {
+    pub(crate) family: &'f str,
+    /// The number of seats per room.
+    pub(crate) seats: usize,
+    /// Whether the member gets presence pushes.
+    pub(crate) listens: bool,
+}
+
+impl Rooms {
+    pub(crate) fn new(
+        boot: u64,
+        limits: &Limits,
+        delivery: Arc<Delivery>,
+        cluster: Arc<dyn Cluster>,
+    ) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+            seating: Seating::new(boot),
+            max_rooms_per_connection: limits.max_rooms_per_connection,
+            delivery,
+            cluster,
+        }
+    }
+
+    /// Adds a connection to the room of this name. If it is already a member, only `listens` may change.
+    pub(crate) fn join(
+        &self,
+        name: &str,
+        recipient: &Arc<dyn Recipient>,
+        request: JoinRequest<'_>,
+    ) -> Result<(), JoinError> {
+        check_name(name)?;
+        // Runs the session's code, so no lock may be held.
+        let member = Member::new(&**recipient);
+        let mut joined = recipient.memberships().lock();
+        let mut guard = Some(request.guard);
+        loop {
+            let room = self.find_or_create(name, None);
+            let mut families = room.family.is_some().then(|| self.seating.lock());
+            let mut state = room.write();
+            if state.has_ended() {
+                drop((state, families));
+                self.remove(&room);
+                continue;
+            }
+            if state.contains(recipient.id()) {
+                if request.listens {
+                    state.listen(recipient.id());
+                }
+                return Ok(());
+            }
+            let is_new = state.len() == 0;
+            let admitted = catch_unwind(AssertUnwindSafe(|| {
+                joined.check_may_join(self.max_rooms_per_connection)?;
+                let guard = guard.take().unwrap_or_else(|| Box::new(|_| Ok(())));
+                guard(state.occupants()).map_err(JoinError::Refused)
+            }));
+            if !matches!(admitted, Ok(Ok(()))) {
+                if is_new {
+                    state.end();
+                    drop((state, families));
+                    self.remove(&room);
+                }
+                return admitted.unwrap_or_else(|panic| resume_unwind(panic));
+            }
+            let is_news =
+                self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
+            drop((state, families));
+            self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
+            joined.add(room);
+            return Ok(());
+        }
+    }
+
+    /// Adds a connection to the fullest room of a family with a free seat, or to a new room. A connection that is already
+    /// in a room of the family stays there. Returns the name of the room.
+    pub(crate) fn seat(
+        &self,
+        recipient: &Arc<dyn Recipient>,
+        request: SeatRequest<'_>,
+    ) -> Result<Arc<str>, JoinError> {
+        let SeatRequest { family, seats, listens } = request;
+        check_prefix(family)?;
+        let member = Member::new(&**recipient);
+        let mut joined = recipient.memberships().lock();
+        let mut families = self.seating.lock();
+        if let Some(room) = joined.room_of_family(family) {
+            if listens {
+                room.write().listen(recipient.id());
+            }
+            return Ok(Arc::clone(&room.name));
+        }
+        joined.check_may_join(self.max_rooms_per_connection)?;
+        let mut name = match families.fullest_with_seat(family, seats) {
+            Some(name) => name,
+            None => self.seating.new_name(family)?,
+        };
+        // The lock on the families keeps rooms with seats from ending meanwhile.
+        let room = loop {
+            let room = self.find_or_create(&name, Some(family));
+            if room.family.is_some() {
+                break room;
+            }
+            // A client guessed the name and joined the room by it.
+            name = self.seating.new_name(family)?;
+        };
+        let mut state = room.write();
+        let is_news = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
+        drop((state, families));
+        self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
+        joined.add(room);
+        Ok(name)
+    }
+
+    /// Removes a connection from a room. Returns whether it was a member.
+    pub(crate) fn leave(&self, name: &str, recipient: &dyn Recipient) -> bool {
+        if !recipient.memberships().contains(name) {
+            return false;
+        }
+        let member = Member::new(recipient);
+        let mut joined = recipient.memberships().lock();
+        let Some(room) = joined.remove(name) else { return false };
+        self.exit(&room, recipient, member);
+        true
+    }
+
+    /// Removes a connection that has ended from all its rooms.
+    pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
+        let rooms = recipient.memberships().end();
+        if !rooms.is_empty() {
+            let member = Member::new(recipient);
+            for room in rooms {
+                self.exit(&room, recipient, member.clone());
+            }
+        }
+    }
+
+    /// Adds a member, and announces it on this node. Returns whether other nodes have to announce it too.
+    fn enter(
+        &self,
+        room: &Room,
+        state: &mut RoomState,
+        families: Option<&mut Families>,
+        recipient: &Arc<dyn Recipient>,
+        listens: bool,
+        member: &Member,
+    ) -> bool {
+        if state.len() == 0 {
+            self.cluster.subscribe(&room.name);
+        }
+        let is_news = self.announce_here(room, state, Presence::Joined, member);
+        state.insert(recipient, listens);
+        if let Some(families) = families {
+            families.update(room, state.len() - 1, state.len());
+        }
+        is_news
+    }
+
+    /// Removes a member, and announces it on all nodes.
+    fn exit(&self, room: &Arc<Room>, recipient: &dyn Recipient, member: Member) {
+        let mut families = room.family.is_some().then(|| self.seating.lock());
+        let mut state = room.write();
+        let before = state.len();
+        state.remove(recipient.id());
+        if state.len() == 0 {
+            state.end();
+            // While the room is locked: a connection that creates the room anew waits, and subscribes after this.
+            self.cluster.unsubscribe(&room.name);
+        }
+        let is_news = self.announce_here(room, &state, Presence::Left, &member);
+        if let Some(families) = &mut families {
+            families.update(room, before, state.len());
+        }
+        let has_ended = state.has_ended();
+        drop(state);
+        if has_ended {
+            self.remove(room);
+        }
+        drop(families);
+        self.announce_to_other_nodes(is_news, room, Presence::Left, member);
+    }
+
+    /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
+    /// have to announce it too.
+    fn announce_here(&self, room: &Room, state: &RoomState, presence: Presence, member: &Member) -> bool {
+        let reaches_others = self.cluster.reaches(Address::Room(&room.name));
+        let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
+        if is_news {
+            state.announce(&room.name, presence, member, &self.delivery);
+        }
+        is_news && reaches_others
+    }
+
+    /// Asks other nodes to announce a user. No lock of a room may be held, because a cluster in memory takes theirs.
+    fn announce_to_other_nodes(&self, is_news: bool, room: &Room, presence: Presence, member: Member) {
+        if is_news {
+            // If the bus is away, other nodes learn of it when they ask for the members.
+            let _ =
+                self.cluster.publish(Address::Room(&room.name), NodeMessage::Presence { presence, member });
+        }
+    }
+
+    /// Announces a user who joined or left on another node. Returns `false` without doing so if the user is in the room on
+    /// this node too, and so has neither joined nor left.
+    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member) -> bool {
+        let Some(room) = self.find(name) else { return true };
+        let state = room.read();
+        if state.contains_user(&member.uid) {
+            return false;
+        }
+        state.announce(name, presence, member, &self.delivery);
+        true
+    }
+
+    /// Whether the room has a member.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Returns the number of rooms.
+    #[cfg(feature = "redis")]
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    /// Calls `each` with every member of a room. No connection joins or leaves meanwhile.
+    pub(crate) fn for_each_member(&self, name: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
+        if let Some(room) = self.find(name) {
+            room.read().recipients().for_each(each);
+        }
+    }
+
+    /// Returns the members of a room, one entry per connection.
+    pub(crate) fn members(&self, name: &str) -> Vec<Member> {
+        let mut recipients = Vec::new();
+        self.for_each_member(name, |recipient| recipients.push(Arc::clone(recipient)));
+        // Runs the sessions' code, so the room is not locked.
+        recipients.iter().map(|recipient| Member::new(&**recipient)).collect()
+    }
+
+    /// Returns the rooms whose names begin with the prefix and the number of their members, sorted by name.
+    pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
+        let mut rooms = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            rooms.extend(shard.values().filter(|room| room.name.starts_with(prefix)).cloned());
+        }
+        let counts = rooms.iter().map(|room| (Arc::clone(&room.name), room.read().len()));
+        let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
+        counts.sort();
+        counts
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Room>> {
+        self.shard(name).read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<Room> {
+        if let Some(room) = self.find(name) {
+            return room;
+        }
+        let mut shard = self.shard(name).write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = shard.get(name) {
+            return Arc::clone(room);
+        }
+        let name: Arc<str> = name.into();
+        let room = Arc::new(Room::new(Arc::clone(&name), family));
+        shard.insert(name, Arc::clone(&room));
+        room
+    }
+
+    /// Removes a room that has ended, unless a new one already has its name.
+    fn remove(&self, room: &Arc<Room>) {
+        let mut shard = self.shard(&room.name).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.get(&room.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
+            shard.remove(&room.name);
+            if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
+                let kept = shard.len() * 2;
+                shard.shrink_to(kept);
+            }
+        }
+    }
+
+    fn shard(&self, name: &str) -> &RwLock<HashMap<Arc<str>, Arc<Room>>> {
+        &self.shards[shard_of(&self.hasher, name)]
+    }
+}

@@ -1,0 +1,84 @@
+//! Rooms with seats: which rooms of a family have a free seat.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::local::{
+    join_error::JoinError,
+    room::{MAX_NAME_LEN, Room, check_name},
+};
+
+/// The length of the longest prefix of a family, in bytes. The name goes on with 16 digits, a dash, and up to 20 digits.
+pub(crate) const MAX_PREFIX_LEN: usize = MAX_NAME_LEN - 37;
+
+/// The families of rooms with seats on this node.
+pub(super) struct Seating {
+    families: Mutex<Families>,
+    /// Distinguishes the rooms of this node from those of any other.
+    boot: u64,
+    next_number: AtomicU64,
+}
+
+/// The rooms with seats, by the prefix of their names.
+#[derive(Default)]
+pub(super) struct Families(HashMap<Arc<str>, Family>);
+
+/// The rooms of one family, by the number of their members.
+type Family = BTreeMap<usize, BTreeSet<Arc<str>>>;
+
+impl Seating {
+    pub(super) fn new(boot: u64) -> Self {
+        Self { families: Mutex::default(), boot, next_number: AtomicU64::new(1) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a name in this family that no room of any node has had.
+    pub(super) fn new_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{family}{:x}-{number}", self.boot);
+        check_name(&name)?;
+        Ok(name.into())
+    }
+}
+
+impl Families {
+    /// Returns the fullest room of a family that has fewer than `seats` members.
+    pub(super) fn fullest_with_seat(&self, family: &str, seats: usize) -> Option<Arc<str>> {
+        self.0.get(family)?.range(..seats).next_back()?.1.first().cloned()
+    }
+
+    /// Notes that the number of members of a room has changed.
+    pub(super) fn update(&mut self, room: &Room, before: usize, now: usize) {
+        let Some(family) = &room.family else { return };
+        let rooms = self.0.entry(Arc::clone(family)).or_default();
+        if let Some(names) = rooms.get_mut(&before) {
+            names.remove(&room.name);
+            if names.is_empty() {
+                rooms.remove(&before);
+            }
+        }
+        if now > 0 {
+            rooms.entry(now).or_default().insert(Arc::clone(&room.name));
+        } else if rooms.is_empty() {
+            self.0.remove(family);
+        }
+    }
+}
+
+/// Checks the prefix of a family: 1 to 27 bytes without control characters.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), JoinError> {
+    if prefix.len() > MAX_PREFIX_LEN {
+        Err(JoinError::InvalidPrefix)
+    } else {
+        check_name(prefix).map_err(|_| JoinError::InvalidPrefix)
+    }
+}

@@ -1,0 +1,159 @@
+//! The connections of this node, by uid.
+
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher, RandomState},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    language::uid::Uid,
+    local::{
+        limits::Duplicates,
+        outbox::Ending,
+        recipient::Recipient,
+        shards::{SHARDS, shard_of},
+    },
+};
+
+/// Every connection of this node, by uid. The shards reduce contention between players who come and go.
+pub(crate) struct Users {
+    shards: [RwLock<Shard>; SHARDS],
+    hasher: RandomState,
+    /// The number of claims granted so far: the `order` of the next recipient.
+    granted: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// The latest connection of each uid. Nearly always these are all connections.
+    latest: HashSet<ByUid>,
+    /// Older connections of a uid that has a later one, oldest first, until they end.
+    earlier: HashMap<Uid, Vec<Arc<dyn Recipient>>>,
+}
+
+/// A connection in a set that is searched by uid.
+struct ByUid(Arc<dyn Recipient>);
+
+impl Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        self.0.uid().as_str()
+    }
+}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid().as_str().hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid() == other.0.uid()
+    }
+}
+
+impl Eq for ByUid {}
+
+impl Shard {
+    fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
+        self.earlier.get(uid).into_iter().flatten().chain(self.latest.get(uid).map(|latest| &latest.0))
+    }
+}
+
+impl Users {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+            granted: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds a connection. The returned [`Claim`] tells the caller which connections of the same uid must end. All of them stay
+    /// until they have ended.
+    pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> Claim {
+        let mut shard = self.write(recipient.uid().as_str());
+        let present: Vec<_> = shard
+            .of(recipient.uid().as_str())
+            .filter(|holder| !holder.outbox().is_ending())
+            .cloned()
+            .collect();
+        if duplicates == Duplicates::Refuse && !present.is_empty() {
+            // At once, so that it does not count against the next connection.
+            recipient.outbox().end(Ending::Close(Duplicates::Refuse.close()));
+            shard.earlier.entry(recipient.uid().clone()).or_default().push(recipient);
+            return Claim::Refused;
+        }
+        if let Some(before) = shard.latest.replace(ByUid(recipient)) {
+            shard.earlier.entry(before.0.uid().clone()).or_default().push(before.0);
+        }
+        let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
+        Claim::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Removes a connection. Other connections of its uid stay.
+    pub(crate) fn release(&self, recipient: &dyn Recipient) {
+        let uid = recipient.uid().as_str();
+        let mut shard = self.write(uid);
+        let Shard { latest, earlier } = &mut *shard;
+        let mut others = earlier.remove(uid).unwrap_or_default();
+        others.retain(|other| other.id() != recipient.id());
+        if latest.get(uid).is_some_and(|latest| latest.0.id() == recipient.id()) {
+            latest.remove(uid);
+            latest.extend(others.pop().map(ByUid));
+        }
+        if !others.is_empty() {
+            earlier.insert(recipient.uid().clone(), others);
+        }
+        if latest.capacity() > 64 && latest.len() < latest.capacity() / 8 {
+            // Free the memory of a crowd that has left.
+            let kept = latest.len() * 2;
+            latest.shrink_to(kept);
+        }
+    }
+
+    /// Calls `each` with every connection of a uid.
+    pub(crate) fn for_each_of(&self, uid: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
+        self.read(uid).of(uid).for_each(each);
+    }
+
+    /// Calls `each` with every connection.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard
+                .earlier
+                .values()
+                .flatten()
+                .chain(shard.latest.iter().map(|latest| &latest.0))
+                .for_each(&mut each);
+        }
+    }
+
+    fn read(&self, uid: &str) -> RwLockReadGuard<'_, Shard> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.shard(uid).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, uid: &str) -> RwLockWriteGuard<'_, Shard> {
+        self.shard(uid).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, uid: &str) -> &RwLock<Shard> {
+        &self.shards[shard_of(&self.hasher, uid)]
+    }
+}
+
+/// The result of adding a connection.
+pub(crate) enum Claim {
+    /// The connection has the uid, and the replaced ones must be closed. Of two claims on one uid the later has the higher
+    /// `order`.
+    Granted { replaced: Vec<Arc<dyn Recipient>>, order: u64 },
+    /// Another connection keeps the uid. The new one was ordered to end.
+    Refused,
+}

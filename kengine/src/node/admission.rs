@@ -1,0 +1,129 @@
+//! Admission of connections: a slot is taken before the handshake and given back when the connection has ended.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Node;
+use crate::{
+    http::reservation::ReservationId,
+    local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::Claim},
+};
+
+/// Why a node takes no more connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Draining,
+}
+
+/// A slot of a node that is held for a pending handshake.
+pub(crate) struct Slot {
+    held: HeldSlot,
+    /// What a gateway reserved for this handshake.
+    reservation: Option<Reservation>,
+}
+
+/// A slot that a connection occupies. Dropping it removes the connection from the node.
+pub(crate) struct Occupant {
+    recipient: Arc<dyn Recipient>,
+    held: HeldSlot,
+}
+
+/// One of the node's slots, given back when it is dropped.
+struct HeldSlot {
+    node: Arc<Node>,
+}
+
+/// A player counted in the gateway's load since the gateway chose this node. Redeemed when it is dropped, however the
+/// handshake ended: then the connection is counted itself, or there is none.
+pub(crate) struct Reservation {
+    id: ReservationId,
+    node: Arc<Node>,
+}
+
+impl Node {
+    /// Takes over a gateway's reservation.
+    pub(crate) fn reservation(self: &Arc<Self>, id: ReservationId) -> Reservation {
+        Reservation { id, node: Arc::clone(self) }
+    }
+
+    /// Takes a slot for a handshake, so that the node never exceeds its maximum.
+    pub(crate) fn take_slot(self: &Arc<Self>, reservation: Option<Reservation>) -> Result<Slot, Refused> {
+        let mut occupancy = self.occupancy();
+        if occupancy.ending.is_some() {
+            return Err(Refused::Draining);
+        }
+        if occupancy.slots >= self.limits.max_connections {
+            return Err(Refused::Full);
+        }
+        occupancy.slots += 1;
+        Ok(Slot { held: HeldSlot { node: Arc::clone(self) }, reservation })
+    }
+
+    /// Removes a connection that has ended from the users, the rooms and the cluster.
+    fn remove(&self, recipient: &dyn Recipient) {
+        recipient.outbox().close(self.delivery.backlog());
+        recipient.questions().close();
+        self.rooms.leave_all(recipient);
+        self.relieve();
+        self.users.release(recipient);
+        self.cluster.release(recipient.uid(), recipient.id());
+        self.connected.fetch_sub(1, Ordering::Relaxed);
+        self.cluster.load_changed();
+    }
+}
+
+impl Slot {
+    /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node drains, the connection
+    /// is told so at once.
+    pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
+        let Self { held, reservation } = self;
+        let occupant = Occupant { recipient: Arc::clone(&recipient), held };
+        let node = &occupant.held.node;
+        node.connected.fetch_add(1, Ordering::Relaxed);
+        node.cluster.load_changed();
+        // Not earlier: a player who is neither reserved nor counted would attract others to this node.
+        drop(reservation);
+        let duplicates = node.limits.duplicates;
+        let claim = node.users.claim(Arc::clone(&recipient), duplicates);
+        let ending = node.occupancy().ending.clone();
+        if let Some(ending) = ending {
+            recipient.outbox().end(ending);
+        }
+        let has_uid = match claim {
+            Claim::Granted { replaced, order } => {
+                for older in replaced {
+                    older.outbox().end(Ending::Close(Duplicates::Replace.close()));
+                }
+                if duplicates != Duplicates::Allow {
+                    node.cluster.claim(recipient.uid(), recipient.id(), order);
+                }
+                true
+            }
+            Claim::Refused => false,
+        };
+        (occupant, has_uid)
+    }
+}
+
+impl Drop for Occupant {
+    fn drop(&mut self) {
+        // Also after a panic of ours in the connection's task: nothing may be queued for it any more.
+        self.held.node.remove(&*self.recipient);
+    }
+}
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        let mut occupancy = self.node.occupancy();
+        occupancy.slots -= 1;
+        if occupancy.slots == 0 {
+            self.node.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.node.cluster.redeem(self.id);
+    }
+}

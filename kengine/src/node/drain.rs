@@ -1,0 +1,85 @@
+//! The drain: every connection ends, and other nodes take the players.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{interval, timeout};
+
+use super::Node;
+use crate::local::outbox::Ending;
+
+/// How many players a drain closes at once if other nodes have to take them, and the pause after that: 2,000 players a
+/// second.
+const WAVE: usize = 20;
+const WAVE_INTERVAL: Duration = Duration::from_millis(10);
+
+impl Node {
+    /// Takes no more connections, answers what was read, closes every connection with 4000, and returns when all have
+    /// ended. At the deadline, running handlers are cancelled. If there are other nodes, players are closed in waves.
+    pub(crate) async fn drain(&self) {
+        self.occupancy().ending = Some(Ending::Drain);
+        let drained = async {
+            if self.cluster.drain().await {
+                self.end_in_waves().await;
+            }
+            self.end_all(&Ending::Drain);
+            self.emptied().await;
+        };
+        if timeout(self.limits.drain_timeout, drained).await.is_err() {
+            tracing::warn!(connections = self.connections(), "the drain timed out; cutting off the rest");
+            self.abandon();
+            self.emptied().await;
+        }
+        self.cluster.leave().await;
+    }
+
+    /// Cuts off every connection and cancels its handler.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.send_replace(true);
+        self.occupancy().ending = Some(Ending::Abandon);
+        self.end_all(&Ending::Abandon);
+    }
+
+    /// Waits until every connection must be cut off.
+    pub(crate) async fn abandoned(&self) {
+        // Fails only if the sender is gone, but this node owns it.
+        let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
+    }
+
+    /// Waits until there is no connection.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends the registered connections. Later ones find the ending in the occupancy.
+    fn end_all(&self, ending: &Ending) {
+        self.users.for_each(|recipient| recipient.outbox().end(ending.clone()));
+    }
+
+    /// Drains all connections in waves, the last one after at most half of the drain's time.
+    async fn end_in_waves(&self) {
+        let mut recipients = Vec::new();
+        self.users.for_each(|recipient| recipients.push(Arc::clone(recipient)));
+        let waves = (self.limits.drain_timeout / 2).as_millis() / WAVE_INTERVAL.as_millis();
+        let waves = usize::try_from(waves).unwrap_or(usize::MAX).max(1);
+        let in_waves = async {
+            let mut pause = interval(WAVE_INTERVAL);
+            for wave in recipients.chunks(recipients.len().div_ceil(waves).max(WAVE)) {
+                pause.tick().await;
+                for recipient in wave {
+                    recipient.outbox().end(Ending::Drain);
+                }
+            }
+        };
+        tokio::select! {
+            () = in_waves => {}
+            () = self.abandoned() => {}
+            () = self.emptied() => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! One node: it composes the users and rooms of this process with its cluster.
+
+mod admission;
+mod drain;
+mod sending;
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, watch};
+
+pub(crate) use self::admission::{Occupant, Refused, Reservation, Slot};
+use crate::{
+    language::{start_error::StartError, syntax::Syntax, uid::random_bits},
+    local::{
+        cluster_interface::{Cluster, ClusterNode, JoinCluster, NodeInfo},
+        connection_id::ConnectionId,
+        counters::Counters,
+        delivery::Delivery,
+        limits::Limits,
+        outbox::Ending,
+        rooms::Rooms,
+        users::Users,
+    },
+};
+
+/// One process that serves players.
+pub(crate) struct Node {
+    limits: Limits,
+    delivery: Arc<Delivery>,
+    users: Users,
+    rooms: Rooms,
+    cluster: Arc<dyn Cluster>,
+    /// The counters of each endpoint.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the directory reads them"))]
+    counters: Vec<Arc<Counters>>,
+    /// Sends and kicks that other nodes did not get.
+    unpublished: AtomicU64,
+    /// Established connections, without pending handshakes.
+    connected: AtomicUsize,
+    next_id: AtomicU64,
+    occupancy: Mutex<Occupancy>,
+    /// Whether a task is already bringing the backlog under its bound.
+    is_relieving: AtomicBool,
+    /// Notified whenever the last slot is given back.
+    emptied: Notify,
+    /// Whether every connection must be cut off.
+    abandoned: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Occupancy {
+    /// Slots in use: connections and pending handshakes.
+    slots: usize,
+    /// How every connection ends, including late ones. Set for good when the node drains.
+    ending: Option<Ending>,
+}
+
+impl Node {
+    /// # Errors
+    ///
+    /// The configuration of the cluster is invalid.
+    pub(crate) fn new(
+        limits: Limits,
+        syntaxes: Vec<&'static Syntax>,
+        counters: Vec<Arc<Counters>>,
+        cluster: &dyn JoinCluster,
+        listens: Option<SocketAddr>,
+    ) -> Result<Arc<Self>, StartError> {
+        let boot = random_bits();
+        let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
+        let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
+        let delivery = Arc::new(Delivery::new(syntaxes, &limits));
+        let node = Arc::new(Self {
+            users: Users::new(),
+            rooms: Rooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
+            limits,
+            delivery,
+            cluster,
+            counters,
+            unpublished: AtomicU64::new(0),
+            connected: AtomicUsize::new(0),
+            next_id: AtomicU64::new(1),
+            occupancy: Mutex::default(),
+            is_relieving: AtomicBool::new(false),
+            emptied: Notify::new(),
+            abandoned: watch::Sender::new(false),
+        });
+        let weak = Arc::downgrade(&node);
+        node.cluster.attach(weak as std::sync::Weak<dyn ClusterNode>);
+        Ok(node)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    pub(crate) fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    pub(crate) fn next_id(&self) -> ConnectionId {
+        ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns the number of connections, including pending handshakes.
+    pub(crate) fn connections(&self) -> usize {
+        self.occupancy().slots
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.occupancy().ending.is_some()
+    }
+
+    /// Returns how many sends and kicks other nodes did not get.
+    pub(crate) fn unpublished(&self) -> u64 {
+        self.unpublished.load(Ordering::Relaxed)
+    }
+
+    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! Sends to rooms, users and everybody: first to the connections of this node, then to other nodes.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Node;
+#[cfg(feature = "redis")]
+use crate::{language::syntax::Syntax, local::cluster_interface::Load};
+use crate::{
+    language::{push::Push, uid::Uid},
+    local::{
+        audience::{Audience, Reach, Selection},
+        cluster_interface::{Address, ClusterNode, NodeMessage},
+        connection_id::ConnectionId,
+        delivery::EncodedPush,
+        limits::Duplicates,
+        member::{Member, Presence},
+        outbox::Ending,
+        recipient::Recipient,
+        send_error::SendError,
+    },
+    websocket::close::Close,
+};
+
+/// What became of a push on this node.
+#[derive(Default)]
+struct Delivered {
+    /// How many connections it was queued for.
+    queued: usize,
+    /// Whether it had no frame in a receiver's syntax.
+    missed: bool,
+}
+
+impl Node {
+    /// Sends a push to the selected connections at an address. Returns for how many connections of this node it was queued.
+    pub(crate) fn send<P: Push + ?Sized>(
+        &self,
+        to: Address<&str>,
+        selection: &Selection,
+        push: &P,
+    ) -> Result<usize, SendError> {
+        let reaches_others = || selection.reach == Reach::Cluster && self.cluster.reaches(to);
+        if let Address::Room(room) = to
+            && !self.rooms.contains(room)
+            && !reaches_others()
+        {
+            return Ok(0);
+        }
+        let (encoded, failure) = self.delivery.encode(push)?;
+        let delivered = self.deliver(to, &encoded, &selection.audience);
+        let mut is_published = true;
+        if self.may_be_elsewhere(to)
+            && reaches_others()
+            && let Some(audience) = selection.audience.for_other_nodes()
+        {
+            is_published = self.publish(to, NodeMessage::Push { push: encoded, audience });
+        }
+        self.relieve();
+        match failure {
+            Some(failure) if delivered.missed => Err(failure),
+            _ if !is_published => Err(SendError::Unavailable),
+            _ => Ok(delivered.queued),
+        }
+    }
+
+    /// Closes every connection of a user. Returns how many of this node were closed.
+    pub(crate) fn kick(&self, uid: &str, close: Close, reach: Reach) -> usize {
+        let to = Address::User(uid);
+        // Asked before this node's connections end.
+        let is_elsewhere = reach == Reach::Cluster && self.may_be_elsewhere(to) && self.cluster.reaches(to);
+        let kicked = self.kick_here(uid, &close);
+        if is_elsewhere && !self.publish(to, NodeMessage::Kick(close)) {
+            tracing::warn!(uid, "other nodes cannot be reached; the user is kicked only from this node");
+        }
+        kicked
+    }
+
+    /// Returns how many connections of this node the user has.
+    pub(crate) fn connections_of(&self, uid: &str) -> usize {
+        let mut connections = 0;
+        self.users.for_each_of(uid, |recipient| connections += usize::from(!recipient.outbox().is_ending()));
+        connections
+    }
+
+    /// Closes the connections with the largest outboxes until the backlog is under its bound.
+    pub(crate) fn relieve(&self) {
+        while self.delivery.backlog().is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
+            let mut largest = (0, None);
+            self.users.for_each(|recipient| {
+                let bytes = recipient.outbox().queued().bytes;
+                if bytes > largest.0 {
+                    largest = (bytes, Some(Arc::clone(recipient)));
+                }
+            });
+            // A swap, so that the next look sees what other tasks have added and left to this one.
+            self.is_relieving.swap(false, Ordering::AcqRel);
+            let (bytes, Some(recipient)) = largest else { return };
+            tracing::warn!(connection = %recipient.id(), bytes, "all outboxes together are full; closing the largest");
+            recipient.outbox().overflow(self.delivery.backlog());
+        }
+    }
+
+    /// Queues a push for the connections of this node.
+    fn deliver(&self, to: Address<&str>, push: &EncodedPush, audience: &Audience) -> Delivered {
+        let mut delivered = Delivered::default();
+        let deliver = |recipient: &Arc<dyn Recipient>| {
+            if audience.includes(&**recipient) {
+                match self.delivery.send(&**recipient, push) {
+                    Some(queued) => delivered.queued += usize::from(queued),
+                    None => delivered.missed = true,
+                }
+            }
+        };
+        match to {
+            Address::Room(room) => self.rooms.for_each_member(room, deliver),
+            Address::User(uid) => self.users.for_each_of(uid, deliver),
+            Address::Everybody => self.users.for_each(deliver),
+        }
+        delivered
+    }
+
+    /// Sends a message to other nodes. Returns whether that was possible.
+    fn publish(&self, to: Address<&str>, message: NodeMessage) -> bool {
+        let is_published = self.cluster.publish(to, message).is_ok();
+        if !is_published {
+            self.unpublished.fetch_add(1, Ordering::Relaxed);
+        }
+        is_published
+    }
+
+    /// Whether the address may have connections on other nodes. A user with a connection here has none elsewhere, unless
+    /// users may have several.
+    fn may_be_elsewhere(&self, to: Address<&str>) -> bool {
+        let Address::User(uid) = to else { return true };
+        self.limits.duplicates == Duplicates::Allow || self.connections_of(uid) == 0
+    }
+
+    fn kick_here(&self, uid: &str, close: &Close) -> usize {
+        let mut kicked = 0;
+        self.users.for_each_of(uid, |recipient| {
+            if !recipient.outbox().is_ending() {
+                recipient.outbox().end(Ending::Close(close.clone()));
+                kicked += 1;
+            }
+        });
+        kicked
+    }
+}
+
+impl ClusterNode for Node {
+    fn receive(&self, to: Address<&str>, message: &NodeMessage) {
+        match (message, to) {
+            (NodeMessage::Push { push, audience }, _) => _ = self.deliver(to, push, audience),
+            (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
+                let is_announced = self.rooms.announce(room, *presence, member);
+                if !is_announced && *presence == Presence::Left {
+                    // The user has moved from that node to this one, and so has not left: correct the other nodes.
+                    let joined = NodeMessage::Presence { presence: Presence::Joined, member: member.clone() };
+                    let _ = self.cluster.publish(to, joined);
+                }
+            }
+            (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
+            (NodeMessage::Presence { .. } | NodeMessage::Kick(_), _) => {}
+        }
+        self.relieve();
+    }
+
+    fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
+        self.users.for_each_of(uid.as_str(), |recipient| {
+            if recipient.id() == connection {
+                recipient.outbox().end(Ending::Close(duplicates.close()));
+            }
+        });
+    }
+
+    fn members(&self, room: &str) -> Vec<Member> {
+        self.rooms.members(room)
+    }
+
+    #[cfg(feature = "redis")]
+    fn syntaxes(&self) -> &[&'static Syntax] {
+        self.delivery.syntaxes()
+    }
+
+    #[cfg(feature = "redis")]
+    fn load(&self) -> Load {
+        Load {
+            connections: self.connected.load(Ordering::Relaxed),
+            rooms: self.rooms.len(),
+            messages: self.counters.iter().map(|counters| counters.total()).sum(),
+        }
+    }
+}

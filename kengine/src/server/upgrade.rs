@@ -1,0 +1,198 @@
+//! From a request to a connection: the checks, `#[accept]`, and the start of the connection's task.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL},
+    upgrade::OnUpgrade,
+};
+use tokio::{sync::oneshot, time::sleep};
+use tracing::Instrument;
+
+use crate::{
+    connection::{endpoint::Endpoint, task::ConnectionTask, transport::Transport},
+    dispatch::dispatcher::Dispatcher,
+    handles::connection::Connection,
+    http::{
+        handshake::Handshake,
+        refusal::{Body, Refusal},
+        reservation::ReservationId,
+        upgrade_request::{check_size, check_upgrade, choose_subprotocol},
+    },
+    local::{deferred_wakes::deferring, panics::run_catching},
+    node::{Node, Refused, Reservation, Slot},
+    server::any_endpoint::{Connected, Guarded},
+};
+
+/// The message of a refusal by a node that drains.
+const DRAINING: &str = "this node is draining";
+
+/// A request that may become a connection.
+struct Admitted<S> {
+    session: S,
+    slot: Slot,
+    subprotocol: Option<&'static str>,
+    /// The answer `101`.
+    response: Response<Body>,
+}
+
+/// Answers a request to open a connection: with `101`, after which the connection has a task of its own, or with a
+/// refusal.
+pub(crate) async fn upgrade<D: Dispatcher>(
+    guarded: Guarded<D>,
+    mut request: Request<()>,
+    peer: Option<SocketAddr>,
+) -> Response<Body> {
+    // Taken before fastwebsockets takes it: its own future wraps the socket with another read buffer.
+    let upgraded = hyper::upgrade::on(&mut request);
+    let Admitted { session, slot, response, .. } = match admit(&guarded, request, peer).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let endpoint = guarded.endpoint;
+    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+    // Boxed, so that the task does not keep the memory that only its start needs.
+    let span = connection.span();
+    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot).instrument(span));
+    let serving = async move {
+        if let Some(task) = deferring(starting).await {
+            task.run().await;
+        }
+    };
+    // Boxed again: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
+    tokio::spawn(Box::pin(serving));
+    response
+}
+
+/// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
+pub(crate) async fn connect<D: Dispatcher>(
+    guarded: Guarded<D>,
+    request: Request<()>,
+    peer: Option<SocketAddr>,
+    transport: Transport,
+) -> Result<Connected, Refusal> {
+    let Admitted { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
+    start(guarded.endpoint, session, slot, peer, transport).await;
+    Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
+}
+
+/// Starts the task of a connection over a transport that exists already. Returns when `#[open]` has run.
+pub(crate) async fn start<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    session: D::Session,
+    slot: Slot,
+    peer: Option<SocketAddr>,
+    transport: Transport,
+) {
+    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+    let span = connection.span();
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()).instrument(span);
+    let (started, has_started) = oneshot::channel();
+    tokio::spawn(async move {
+        let task = deferring(Box::pin(starting)).await;
+        // The caller may have stopped waiting.
+        let _ = started.send(());
+        task.run().await;
+    });
+    // Fails only when the runtime shuts down.
+    let _ = has_started.await;
+}
+
+/// Takes a slot of the node.
+pub(crate) fn take_slot(node: &Arc<Node>, reservation: Option<Reservation>) -> Result<Slot, Refusal> {
+    node.take_slot(reservation).map_err(|refused| match refused {
+        Refused::Full => Refusal::unavailable("this node is full"),
+        Refused::Draining => Refusal::unavailable(DRAINING),
+    })
+}
+
+/// Decides whether a request may become a connection.
+async fn admit<D: Dispatcher>(
+    guarded: &Guarded<D>,
+    mut request: Request<()>,
+    peer: Option<SocketAddr>,
+) -> Result<Admitted<D::Session>, Refusal> {
+    let checked = check(guarded, &mut request);
+    let handshake = Handshake::new(request, peer, &guarded.access.proxies);
+    let admitted = match checked {
+        Ok((slot, subprotocol, response)) => accept(&guarded.endpoint, &handshake)
+            .await
+            .map(|session| Admitted { session, slot, subprotocol, response }),
+        Err(refusal) => Err(refusal),
+    };
+    admitted.inspect_err(|refusal| {
+        let (status, message) = (refusal.status(), refusal.message());
+        tracing::debug!(?peer, client = ?handshake.client_ip(), status, message, "refused");
+    })
+}
+
+/// Checks everything about a request that does not need the dispatcher.
+fn check<D>(
+    guarded: &Guarded<D>,
+    request: &mut Request<()>,
+) -> Result<(Slot, Option<&'static str>, Response<Body>), Refusal> {
+    let node = &guarded.endpoint.node;
+    // First, so that a refused request redeems its reservation too.
+    let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
+    check_size(request.headers())?;
+    check_upgrade(request)?;
+    if !guarded.access.origins.admits(request.headers()) {
+        return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
+    }
+    let subprotocol = choose_subprotocol(request.headers())?;
+    let slot = take_slot(node, reservation)?;
+    let (response, _) =
+        fastwebsockets::upgrade::upgrade(request).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let mut response = response.map(|_| Full::default());
+    if let Some(subprotocol) = subprotocol {
+        let subprotocol = HeaderValue::from_static(subprotocol);
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    Ok((slot, subprotocol, response))
+}
+
+/// Lets the dispatcher decide, within the handshake timeout.
+async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
+    let node = &endpoint.node;
+    let accepted = tokio::select! {
+        accepted = run_catching(endpoint.dispatcher.accept(handshake)) => accepted,
+        () = sleep(node.limits().handshake_timeout) => {
+            return Err(Refusal::unavailable("it took too long to accept this connection"));
+        }
+        () = node.abandoned() => return Err(Refusal::unavailable(DRAINING)),
+    };
+    let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
+    // The drain may have begun meanwhile.
+    if node.is_draining() { Err(Refusal::unavailable(DRAINING)) } else { Ok(session) }
+}
+
+/// Starts the connection's task as soon as `101` is written.
+async fn start_after<D: Dispatcher>(
+    upgraded: OnUpgrade,
+    endpoint: Arc<Endpoint<D>>,
+    connection: Connection<D::Session>,
+    slot: Slot,
+) -> Option<Box<ConnectionTask<D>>> {
+    // A router may answer with something else after all, and then the upgrade never comes.
+    let upgraded = tokio::select! {
+        upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
+        () = sleep(endpoint.node.limits().handshake_timeout) => Err("no upgrade followed".to_owned()),
+        () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
+    };
+    match upgraded {
+        Ok(upgraded) => {
+            let (transport, received) = Transport::new(upgraded);
+            if connection.peer().is_none() {
+                // A router accepted it. Sockets of our own inherit these options from the listener.
+                transport.tune();
+            }
+            Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
+        }
+        Err(error) => {
+            tracing::debug!(connection = %connection.id(), error, "lost during the handshake");
+            None
+        }
+    }
+}
