@@ -1,4 +1,4 @@
-//! The policy of a route: `rate = "30/s", burst = 60, max = "512B", timeout = "50ms"`.
+//! The policy of a route: `rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms"`.
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
@@ -25,8 +25,8 @@ const RATE: Shape = Shape {
     units: &[("/s", 1), ("/min", 60), ("/h", 3600)],
 };
 /// In bytes.
-const MAX: Shape = Shape {
-    words: r#"a size is a number and a unit: `max = "512B"`; the units are `B`, `KiB` and `MiB`"#,
+const MAX_SIZE: Shape = Shape {
+    words: r#"a size is a number and a unit: `max_size = "512B"`; the units are `B`, `KiB` and `MiB`"#,
     units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)],
 };
 /// In milliseconds.
@@ -34,7 +34,7 @@ const TIMEOUT: Shape = Shape {
     words: r#"a time is a number and a unit: `timeout = "50ms"`; the units are `ms`, `s` and `min`"#,
     units: &[("ms", 1), ("s", 1000), ("min", 60_000)],
 };
-const EXPECTED: &str = "expected `rate`, `burst`, `max` or `timeout`";
+const EXPECTED: &str = "expected `rate`, `burst`, `max_size` or `timeout`";
 const BURST: &str = "a burst is a count: `burst = 60`";
 
 /// What a route's messages may cost; what is not given is not limited.
@@ -44,7 +44,7 @@ pub(crate) struct Policy {
     rate: Option<(u32, u64)>,
     burst: Option<(Ident, u32)>,
     /// In bytes.
-    max: Option<u64>,
+    max_size: Option<u64>,
     /// In milliseconds.
     timeout: Option<u64>,
 }
@@ -76,7 +76,7 @@ impl Policy {
                 }
                 self.burst = Some((name.clone(), burst));
             }
-            "max" => self.max = Some(product(&name, &MAX, input)?),
+            "max_size" => self.max_size = Some(product(&name, &MAX_SIZE, input)?),
             "timeout" => self.timeout = Some(product(&name, &TIMEOUT, input)?),
             unknown => {
                 let message = format!("unknown option `{unknown}`; {EXPECTED}");
@@ -87,13 +87,13 @@ impl Policy {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rate.is_none() && self.max.is_none() && self.timeout.is_none()
+        self.rate.is_none() && self.max_size.is_none() && self.timeout.is_none()
     }
 
     /// What stands behind `Route::new("move")`:
     ///
     /// ```text
-    /// .rate(30, ::core::time::Duration::from_secs(1), 60).max(512).timeout(::core::time::Duration::from_millis(50))
+    /// .rate(30, ::core::time::Duration::from_secs(1), 60).max_size(512).timeout(::core::time::Duration::from_millis(50))
     /// ```
     pub(crate) fn builder(&self) -> TokenStream {
         let number = |number: u64| Literal::u64_unsuffixed(number);
@@ -102,9 +102,9 @@ impl Policy {
             let [count, burst, seconds] = [count.into(), burst.into(), seconds].map(number);
             quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
         });
-        let max = self.max.map(|bytes| quote!(.max(#bytes as usize)));
+        let max_size = self.max_size.map(|bytes| quote!(.max_size(#bytes as usize)));
         let timeout = self.timeout.map(|limit| quote!(.timeout(::core::time::Duration::from_millis(#limit))));
-        quote!(#rate #max #timeout)
+        quote!(#rate #max_size #timeout)
     }
 }
 

@@ -57,7 +57,7 @@ pub fn limit<S>(context: Context<'_, S>, answer: &Answer, route: &Route) -> Resu
         return Err(Error::new("rate_limited", message));
     }
     let size = context.envelope().map_or(0, crate::Envelope::size);
-    if let Some(max) = route.max.filter(|max| size > *max) {
+    if let Some(max) = route.max_size.filter(|max| size > *max) {
         let message = format!("`{}` takes messages of at most {max} bytes, this one has {size}", route.name);
         return Err(Error::new("too_large", message));
     }

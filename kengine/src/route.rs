@@ -4,14 +4,14 @@ use std::time::Duration;
 
 /// One route: its name, and what its messages may cost.
 ///
-/// `#[route("move", rate = "30/s", burst = 60, max = "512B", timeout = "50ms")]` becomes
+/// `#[route("move", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]` becomes
 ///
 /// ```
 /// use std::time::Duration;
 ///
 /// const MOVE: kengine::Route = kengine::Route::new("move")
 ///     .rate(30, Duration::from_secs(1), 60)
-///     .max(512)
+///     .max_size(512)
 ///     .timeout(Duration::from_millis(50));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Route {
     /// How often one connection may send it; more is answered with `rate_limited`.
     pub rate: Option<Rate>,
     /// The largest message in bytes, envelope included; a larger one is answered with `too_large`.
-    pub max: Option<usize>,
+    pub max_size: Option<usize>,
     /// How long its handler may run, instead of [`Server::handle_within`](crate::Server::handle_within); then it is
     /// cancelled and the answer is `timeout`.
     pub timeout: Option<Duration>,
@@ -31,7 +31,7 @@ pub struct Route {
 impl Route {
     /// A route of this name, without limits of its own.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, rate: None, max: None, timeout: None }
+        Self { name, rate: None, max_size: None, timeout: None }
     }
 
     /// Allows each connection `count` messages in every `period`, and `burst` of them at once.
@@ -42,8 +42,8 @@ impl Route {
 
     /// Allows messages of at most so many bytes.
     #[must_use]
-    pub const fn max(self, bytes: usize) -> Self {
-        Self { max: Some(bytes), ..self }
+    pub const fn max_size(self, bytes: usize) -> Self {
+        Self { max_size: Some(bytes), ..self }
     }
 
     /// Allows the handler so much time.

@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", max = "18014398509481984KiB")]
+    #[route("move", max_size = "18014398509481984KiB")]
     async fn step(&self) {}
 }
 
