@@ -4,11 +4,11 @@ use std::{env, fs};
 
 use proc_macro2::TokenStream;
 
-use crate::dispatcher_tokens;
+use super::dispatcher;
 
 /// The expansion as `cargo expand` would show it.
 fn expand(args: &str, block: &str) -> String {
-    let tokens = dispatcher_tokens(parse(args), &parse(block));
+    let tokens = dispatcher(parse(args), &parse(block));
     let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion is made of items"));
     items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
 }

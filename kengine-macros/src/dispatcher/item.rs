@@ -1,4 +1,4 @@
-//! One item of the block, as far as it can be read.
+//! One item of a block, as far as it can be read while it is being typed.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, quote};
@@ -8,63 +8,52 @@ use syn::{
     token::{Brace, Bracket},
 };
 
-use crate::{
-    attr::{self, Mark},
-    errors::Errors,
-};
+use super::attr::{self, Mark};
+use crate::errors::Errors;
 
 /// An item without our attributes.
 pub(crate) struct Item {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) marks: Vec<Mark>,
-    kind: Kind,
+    pub(crate) content: Content,
 }
 
-enum Kind {
+pub(crate) enum Content {
     Function {
         vis: Visibility,
         defaultness: Option<Token![default]>,
         signature: Box<Signature>,
-        /// Kept as it came, so that what is wrong in there is rustc's to say, and what is new in there needs no new
-        /// parser.
+        /// Kept unparsed: rustc reports what is wrong in it, and new syntax needs no new parser.
         body: TokenStream,
     },
     Other(TokenStream),
-    /// What it should be cannot be told, as while it is typed. That has been reported; it is left out, and what
-    /// stands around it stays as it is.
-    Broken,
+    /// An incomplete item. It has been reported and is left out; the items around it stay as they are.
+    Incomplete,
 }
 
 impl Item {
-    /// Reads one item, and never nothing.
+    /// Reads one item; consumes at least one token.
     pub(crate) fn parse(input: ParseStream<'_>, krate: &Path, errors: &mut Errors) -> syn::Result<Self> {
         let mut attrs = attr::parse(input, krate, errors)?;
         let marks = attr::take(&mut attrs, krate, errors);
-        let kind = Kind::parse(input).unwrap_or_else(|error| {
-            errors.push(error);
-            Kind::Broken
-        });
-        Ok(Self { attrs, marks, kind })
+        let content = errors.ok(Content::parse(input)).unwrap_or(Content::Incomplete);
+        Ok(Self { attrs, marks, content })
     }
 
     pub(crate) fn signature(&self) -> Option<&Signature> {
-        match &self.kind {
-            Kind::Function { signature, .. } => Some(signature),
-            Kind::Other(_) | Kind::Broken => None,
+        match &self.content {
+            Content::Function { signature, .. } => Some(signature),
+            Content::Other(_) | Content::Incomplete => None,
         }
-    }
-
-    pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.kind, Kind::Broken)
     }
 }
 
-impl Kind {
-    /// Fails on what is no item; that has been skipped then.
+impl Content {
+    /// Fails on an incomplete item, after skipping it.
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         if input.is_empty() {
-            // Attributes of nothing: rustc has said so already.
-            return Ok(Self::Broken);
+            // Attributes without an item, which rustc has already reported.
+            return Ok(Self::Incomplete);
         }
         let ahead = input.fork();
         let function = (|| syn::Result::Ok((ahead.parse()?, ahead.parse()?, ahead.parse()?)))();
@@ -75,21 +64,21 @@ impl Kind {
             }
             Err(error) if skip_to_function(input)? => {
                 item(input, false)?;
-                Err(syn::Error::new(error.span(), "this is no signature yet; the method is left out"))
+                Err(syn::Error::new(error.span(), "this signature is incomplete; the method is ignored"))
             }
             Err(_) => {
                 let semicolon_ends = is_const_or_type(input);
                 let start = input.span();
                 match item(input, semicolon_ends)? {
                     (tokens, true) => Ok(Self::Other(tokens)),
-                    (_, false) => Err(syn::Error::new(start, "this is no item yet; it is left out")),
+                    (_, false) => Err(syn::Error::new(start, "this item is incomplete and is ignored")),
                 }
             }
         }
     }
 }
 
-/// A function's body, or the semicolon in its place. Where there is neither, rustc has said so already.
+/// Reads a function's body, or the semicolon in its place. If there is neither, rustc has already reported it.
 fn body(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     if input.peek(Brace) || input.peek(Token![;]) {
         input.parse::<TokenTree>().map(TokenStream::from)
@@ -98,7 +87,7 @@ fn body(input: ParseStream<'_>) -> syn::Result<TokenStream> {
     }
 }
 
-/// The tokens of an item, and whether they are all of it: it ends where the next one begins, too.
+/// Reads the tokens of an item, up to its end or to where the next one begins, and returns whether it is complete.
 fn item(input: ParseStream<'_>, semicolon_ends: bool) -> syn::Result<(TokenStream, bool)> {
     let mut tokens = TokenStream::new();
     while !input.is_empty() && (tokens.is_empty() || semicolon_ends || !begins_item(input)) {
@@ -125,7 +114,7 @@ fn begins_item(input: ParseStream<'_>) -> bool {
         || input.peek(Token![type])
 }
 
-/// Skips what stands before a function's name, if it is one.
+/// Skips everything before a function's name, if the item is a function.
 fn skip_to_function(input: ParseStream<'_>) -> syn::Result<bool> {
     let ahead = input.fork();
     let _ = ahead.parse::<Visibility>();
@@ -146,7 +135,7 @@ fn skip_to_function(input: ParseStream<'_>) -> syn::Result<bool> {
     Ok(true)
 }
 
-/// Then a brace may belong to an expression and does not end the item.
+/// Whether the item ends with a semicolon, because a brace in it may belong to an expression.
 fn is_const_or_type(input: ParseStream<'_>) -> bool {
     let ahead = input.fork();
     let read = ahead.parse::<Visibility>().is_ok() && ahead.parse::<Option<Token![default]>>().is_ok();
@@ -155,20 +144,15 @@ fn is_const_or_type(input: ParseStream<'_>) -> bool {
 
 impl ToTokens for Item {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        if self.is_broken() {
-            return;
-        }
-        // Handlers have to be `async`, whether they wait for anything or not.
-        if !self.marks.is_empty() && self.signature().is_some() {
-            tokens.extend(quote!(#[allow(clippy::unused_async)]));
-        }
-        tokens.append_all(&self.attrs);
-        match &self.kind {
-            Kind::Function { vis, defaultness, signature, body } => {
-                tokens.extend(quote!(#vis #defaultness #signature #body));
+        let attrs = &self.attrs;
+        match &self.content {
+            Content::Function { vis, defaultness, signature, body } => {
+                // Handlers must be `async`, whether they wait for anything or not.
+                let allowed = (!self.marks.is_empty()).then(|| quote!(#[allow(clippy::unused_async)]));
+                tokens.extend(quote!(#allowed #(#attrs)* #vis #defaultness #signature #body));
             }
-            Kind::Other(item) => tokens.extend(item.clone()),
-            Kind::Broken => {}
+            Content::Other(item) => tokens.extend(quote!(#(#attrs)* #item)),
+            Content::Incomplete => {}
         }
     }
 }

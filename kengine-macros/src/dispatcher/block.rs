@@ -1,25 +1,26 @@
-//! The block as it was written.
+//! The block as it was written, faults included.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::{
-    Attribute, Generics, Ident, ItemImpl, Token, Type, Visibility,
+    Attribute, Ident, ItemImpl, Path, Token, Type, Visibility,
     parse::{ParseStream, Parser},
 };
 
-use crate::{args::Args, errors::Errors, item::Item};
+use super::item::Item;
+use crate::{errors::Errors, tokens::plain};
 
-/// The `impl` block, without our attributes.
+/// The `impl` block without our attributes.
 pub(crate) struct Block {
-    /// `#[attrs] impl<…> Type where … {}`; its items are below.
+    /// `#[attrs] impl<…> Type where … {}`, without the items.
     pub(crate) header: ItemImpl,
     inner: Vec<Attribute>,
     pub(crate) items: Vec<Item>,
 }
 
 impl Block {
-    /// Fails on what is not an `impl` block at all.
-    pub(crate) fn parse(item: TokenStream, args: &Args, errors: &mut Errors) -> syn::Result<Self> {
+    /// Fails on anything but an `impl` block.
+    pub(crate) fn parse(item: TokenStream, krate: &Path, errors: &mut Errors) -> syn::Result<Self> {
         let mut header: Vec<TokenTree> = item.clone().into_iter().collect();
         let body = match header.pop() {
             Some(TokenTree::Group(body)) if body.delimiter() == Delimiter::Brace => body,
@@ -34,7 +35,7 @@ impl Block {
             let inner = input.call(Attribute::parse_inner)?;
             let mut items = Vec::new();
             while !input.is_empty() {
-                items.push(Item::parse(input, &args.krate, errors)?);
+                items.push(Item::parse(input, krate, errors)?);
             }
             Ok((inner, items))
         };
@@ -42,7 +43,7 @@ impl Block {
         Ok(Self { header, inner, items })
     }
 
-    /// The type's name, unless it has none.
+    /// Returns the name of the type, unless it is a type without one, such as a tuple.
     pub(crate) fn name(&self) -> Option<&Ident> {
         match plain(&self.header.self_ty) {
             Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|last| &last.ident),
@@ -51,50 +52,7 @@ impl Block {
     }
 }
 
-/// The type without the invisible or visible parentheses around it.
-pub(crate) fn plain(mut ty: &Type) -> &Type {
-    loop {
-        ty = match ty {
-            Type::Group(group) => &group.elem,
-            Type::Paren(paren) => &paren.elem,
-            _ => return ty,
-        };
-    }
-}
-
-/// The tokens, with what stands in brackets in place of the brackets.
-pub(crate) fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
-    let flat = |token| match token {
-        TokenTree::Group(group) => flatten(group.stream()),
-        token => vec![token],
-    };
-    tokens.into_iter().flat_map(flat).collect()
-}
-
-pub(crate) fn is_ident(token: &TokenTree, name: &str) -> bool {
-    matches!(token, TokenTree::Ident(ident) if ident == name)
-}
-
-/// The word `impl` in a type.
-pub(crate) fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
-    flatten(tokens).into_iter().find(|token| is_ident(token, "impl"))
-}
-
-/// Whether these parameters decide what a type is. `Self` may stand for any of them.
-pub(crate) fn mentions_parameter(generics: &Generics, ty: &impl ToTokens) -> bool {
-    let is_parameter = |ident: &Ident| {
-        let mut names = generics
-            .type_params()
-            .map(|ty| &ty.ident)
-            .chain(generics.const_params().map(|value| &value.ident));
-        ident == "Self" || names.any(|name| name == ident)
-    };
-    flatten(ty.to_token_stream())
-        .iter()
-        .any(|token| matches!(token, TokenTree::Ident(ident) if is_parameter(ident)))
-}
-
-/// Points at the word that should be `impl`; where it is, the header has another fault.
+/// Returns the error at the word that should be `impl`, or the header's own fault if that word is there.
 fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
     let parser = |input: ParseStream<'_>| {
         input.call(Attribute::parse_outer)?;
@@ -111,15 +69,11 @@ fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
 impl ToTokens for Block {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         let mut body = TokenStream::new();
-        for attr in &self.inner {
-            attr.to_tokens(&mut body);
-        }
-        for item in &self.items {
-            item.to_tokens(&mut body);
-        }
+        body.append_all(&self.inner);
+        body.append_all(&self.items);
         let mut group = Group::new(Delimiter::Brace, body);
         group.set_span(self.header.brace_token.span.join());
-        // The header's own, empty braces come last: the full ones take their place.
+        // The header ends with its own empty braces; the full ones replace them.
         let mut header: Vec<TokenTree> = self.header.to_token_stream().into_iter().collect();
         header.pop();
         tokens.extend(header);

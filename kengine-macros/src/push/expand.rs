@@ -1,0 +1,58 @@
+//! The code for a valid push.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{parse_quote, spanned::Spanned};
+
+use super::model::{Delivery, Push};
+use crate::{spans::at, tokens::mentions_parameter};
+
+/// Implements the trait:
+///
+/// ```text
+/// impl ::kengine::Push for Position {
+///     const NAME: &'static str = "position";
+///     const DELIVERY: ::kengine::Delivery = ::kengine::Delivery::Latest;
+///     fn key<__H: ::core::hash::Hasher>(&self, state: &mut __H) { ::kengine::__private::key(&self.player, state); }
+/// }
+/// ```
+pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
+    let Push { krate, name, input, delivery } = push;
+    let ident = &input.ident;
+    let (latest, fields) = match delivery {
+        Delivery::Reliable => (None, [].as_slice()),
+        Delivery::Latest(fields) => {
+            (Some(quote!(const DELIVERY: #krate::Delivery = #krate::Delivery::Latest;)), fields.as_slice())
+        }
+    };
+    let key = (!fields.is_empty()).then(|| {
+        let hashed = fields.iter().map(
+            |(member, _)| quote_spanned!(at(member.span())=> #krate::__private::key(&self.#member, state);),
+        );
+        quote! {
+            fn key<__H: ::core::hash::Hasher>(&self, state: &mut __H) {
+                #(#hashed)*
+            }
+        }
+    });
+
+    let mut bounded = input.generics.clone();
+    let (_, arguments, _) = input.generics.split_for_impl();
+    // Which bounds serde's derive puts on the parameters is not known here, so the bound is on the type.
+    if input.generics.type_params().next().is_some() {
+        let clause = bounded.make_where_clause();
+        clause.predicates.push(parse_quote!(#ident #arguments: #krate::__private::Encoded));
+        for (_, ty) in fields.iter().filter(|(_, ty)| mentions_parameter(&input.generics, ty)) {
+            clause.predicates.push(parse_quote!(#ty: ::core::hash::Hash));
+        }
+    }
+    let (generics, _, clause) = bounded.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::Push for #ident #arguments #clause {
+            const NAME: &'static str = #name;
+            #latest
+            #key
+        }
+    }
+}
