@@ -4,7 +4,7 @@ use std::fmt;
 
 use proc_macro2::{Ident, Span};
 
-/// Calls a macro with the list of all hooks, the only one there is. Generated methods and errors follow its order.
+/// Calls a macro with the only list of all hooks. Generated methods and errors follow its order.
 macro_rules! for_each_hook {
     ($callback:ident) => {
         $callback! {
@@ -21,7 +21,7 @@ pub(crate) use for_each_hook;
 
 macro_rules! define_hook {
     ($($hook:ident $name:ident,)*) => {
-        /// A method that is called on an event other than a route's message.
+        /// A method that is called on an event other than a message for a route.
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Hook {
             $($hook),*
@@ -45,11 +45,6 @@ impl Hook {
     /// Returns the hooks that the constant `Dispatcher::HOOKS` lists; a composed dispatcher has at most one of each.
     pub(crate) fn listed() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|hook| *hook != Self::Before)
-    }
-
-    /// Whether a block may consist of such hooks only, as one part of a composed dispatcher.
-    pub(crate) fn stands_alone(self) -> bool {
-        !matches!(self, Self::Before | Self::Heartbeat)
     }
 
     /// Returns the hook's name as an identifier.
@@ -80,8 +75,14 @@ impl Role {
         std::iter::once(Self::Route).chain(hooks).find(|role| name == role.name())
     }
 
+    /// Whether a block may consist of such methods only. A part of a composed dispatcher may have hooks without routes, but
+    /// only a guard or a heartbeat is taken for a mistake.
+    pub(crate) fn stands_alone(self) -> bool {
+        !matches!(self, Self::Hook(Hook::Before | Hook::Heartbeat))
+    }
+
     /// Returns the name of the attribute.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::Hook(hook) => hook.name(),

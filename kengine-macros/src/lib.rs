@@ -15,7 +15,9 @@ mod push;
 mod spans;
 mod tokens;
 
-use crate::hook::{Hook, Role, for_each_hook};
+use syn::{DeriveInput, parse_macro_input};
+
+use crate::hook::for_each_hook;
 
 #[proc_macro_attribute]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
@@ -23,34 +25,27 @@ pub fn dispatcher(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
     dispatcher::dispatcher(args.into(), &item.into()).into()
 }
 
-/// Defines an attribute that `#[dispatcher]` removes from its block. One that is left is misplaced.
-macro_rules! mark {
-    ($name:ident, $role:expr) => {
+/// Defines the attributes that `#[dispatcher]` removes from its block. One that is left is misplaced.
+macro_rules! define_marks {
+    ($($kind:ident $name:ident,)*) => {$(
         #[proc_macro_attribute]
         #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
         pub fn $name(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-            dispatcher::misplaced($role, &item.into()).into()
+            dispatcher::misplaced(stringify!($name), &item.into()).into()
         }
-    };
+    )*};
 }
-
-macro_rules! mark_hooks {
-    ($($hook:ident $name:ident,)*) => {
-        $(mark!($name, Role::Hook(Hook::$hook));)*
-    };
-}
-
-mark!(route, Role::Route);
-for_each_hook!(mark_hooks);
+define_marks!(Route route,);
+for_each_hook!(define_marks);
 
 #[proc_macro_derive(Push, attributes(push))]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn push(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    push::derive(item.into()).into()
+    push::derive(&parse_macro_input!(item as DeriveInput)).into()
 }
 
 #[proc_macro_derive(Dispatcher, attributes(kengine))]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn compose(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    compose::derive(item.into()).into()
+    compose::derive(&parse_macro_input!(item as DeriveInput)).into()
 }

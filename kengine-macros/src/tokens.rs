@@ -24,10 +24,14 @@ fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
     tokens.into_iter().flat_map(flat).collect()
 }
 
+fn find(tokens: impl ToTokens, wanted: impl Fn(&Ident) -> bool) -> Option<TokenTree> {
+    let wanted = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if wanted(ident));
+    flatten(tokens.into_token_stream()).into_iter().find(wanted)
+}
+
 /// Returns the first token that is this word.
 pub(crate) fn find_word(tokens: impl ToTokens, word: &str) -> Option<TokenTree> {
-    let is_word = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if ident == word);
-    flatten(tokens.into_token_stream()).into_iter().find(is_word)
+    find(tokens, |ident| ident == word)
 }
 
 /// Returns the lifetimes in a type.
@@ -48,9 +52,7 @@ pub(crate) fn mentions_parameter(generics: &Generics, ty: impl ToTokens) -> bool
             || generics.type_params().any(|ty| ty.ident == *ident)
             || generics.const_params().any(|value| value.ident == *ident)
     };
-    flatten(ty.into_token_stream())
-        .iter()
-        .any(|token| matches!(token, TokenTree::Ident(ident) if is_parameter(ident)))
+    find(ty, is_parameter).is_some()
 }
 
 /// Returns the tokens with `'_` in place of each lifetime that `elided` selects by its name.

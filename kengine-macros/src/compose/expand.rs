@@ -143,11 +143,7 @@ fn dispatch(composition: &Composition<'_>) -> TokenStream {
             }
         }
     });
-    let body = quote! {
-        #(#fields)*
-        __private::Ok(false)
-    };
-    method::dispatch(krate, &quote!(Self::Session), &body)
+    method::dispatch(krate, &quote!(Self::Session), &quote!(#(#fields)* __private::Ok(false)))
 }
 
 /// Defines the method of a hook, which calls that of the one field that has the hook:
@@ -180,11 +176,7 @@ fn pass(composition: &Composition<'_>, hook: Hook) -> TokenStream {
         }
     });
     let first = call(0, &composition.first);
-    let body = quote! {
-        #(#others)*
-        #first
-    };
-    method::hook(hook, krate, &quote!(Self::Session), &body)
+    method::hook(hook, krate, &quote!(Self::Session), &quote!(#(#others)* #first))
 }
 
 /// Returns the context of one field, whose routes follow those of the fields before it.

@@ -13,14 +13,10 @@ use self::model::{Composition, Options};
 use crate::{errors::Errors, inert};
 
 /// Expands the derive.
-pub(crate) fn derive(item: TokenStream) -> TokenStream {
-    let input: DeriveInput = match syn::parse2(item) {
-        Ok(input) => input,
-        Err(error) => return error.into_compile_error(),
-    };
+pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let options = Options::parse(&input.attrs, &mut errors);
-    match Composition::validate(&options, &input, errors) {
+    match Composition::validate(&options, input, errors) {
         Ok(composition) => expand::expand(&composition),
         Err(errors) => {
             let (ident, (_, arguments, _)) = (&input.ident, input.generics.split_for_impl());

@@ -173,10 +173,7 @@ fn reply(handler: &Handler<'_>) -> TokenStream {
     let ReturnSpans { value, error } = ReturnSpans::of(handler.signature);
     let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
     let write = quote_spanned!(value=> reply.write(answer));
-    quote! {
-        let reply = #outcome;
-        #write;
-    }
+    quote!(let reply = #outcome; #write;)
 }
 
 /// Writes what the method of a hook does:
@@ -191,33 +188,20 @@ fn hook_body(hook: Hook, handler: &Handler<'_>, session: &TokenStream) -> TokenS
         Hook::Accept => {
             let admitted = quote_spanned!(error=> __private::Returned(returned).admitted());
             let session = quote_spanned!(value=> __private::session::<Self::Session, _>(admitted));
-            quote! {
-                let admitted = #admitted;
-                #session
-            }
+            quote!(let admitted = #admitted; #session)
         }
         Hook::Heartbeat => quote_spanned!(value=> __private::Returned(returned).liveness()),
         Hook::Fallback => {
             let reply = reply(handler);
-            quote! {
-                #reply
-                __private::Ok(())
-            }
+            quote!(#reply __private::Ok(()))
         }
         Hook::Open | Hook::Close | Hook::Before => {
             let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
             let nothing = quote_spanned!(value=> outcome.nothing());
-            quote! {
-                let outcome = #outcome;
-                #nothing
-            }
+            quote!(let outcome = #outcome; #nothing)
         }
     };
     let no_message = (hook == Hook::Fallback).then(|| quote!(__private::no_message(context)?;));
     let call = call(handler, session);
-    quote! {
-        #no_message
-        let returned = #call;
-        #result
-    }
+    quote!(#no_message let returned = #call; #result)
 }

@@ -3,7 +3,12 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 
-use super::{args::Args, block::Block, item::Item, session};
+use super::{
+    args::Args,
+    block::Block,
+    item::{Content, Item},
+    session,
+};
 use crate::{
     errors::Errors,
     hook::{Hook, Role},
@@ -24,9 +29,11 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: &Errors) -> TokenStream 
 /// Returns the session as far as it is known, so that handlers without faults report none.
 fn session(args: &Args, block: &Block) -> TokenStream {
     let is_accept = |item: &&Item| item.marks.iter().any(|mark| mark.role == Role::Hook(Hook::Accept));
-    match (&args.session, block.items.iter().find(is_accept).and_then(Item::signature)) {
+    match (&args.session, block.items.iter().find(is_accept).map(|item| &item.content)) {
         (Some(session), _) => quote!(#session),
-        (None, Some(signature)) if find_word(&signature.output, "impl").is_none() => {
+        (None, Some(Content::Function { signature, .. }))
+            if find_word(&signature.output, "impl").is_none() =>
+        {
             session::of_accept(&args.krate, &block.header.generics, &signature.output)
         }
         _ => quote!(()),
@@ -34,8 +41,8 @@ fn session(args: &Args, block: &Block) -> TokenStream {
 }
 
 /// Reports an attribute of ours that no `#[dispatcher]` has removed.
-pub(crate) fn misplaced(role: Role, item: &TokenStream) -> TokenStream {
-    let message = format!("`#[{role}]` can only be used inside an `impl` marked `#[kengine::dispatcher]`");
+pub(crate) fn misplaced(mark: &str, item: &TokenStream) -> TokenStream {
+    let message = format!("`#[{mark}]` can only be used inside an `impl` marked `#[kengine::dispatcher]`");
     let error = syn::Error::new(Span::call_site(), message).into_compile_error();
     quote!(#item #error)
 }

@@ -56,7 +56,7 @@ impl<'a> Handler<'a> {
         Some(handler)
     }
 
-    /// Checks everything that generated code must know to call the method, apart from its types.
+    /// Checks that generated code can call the method, apart from the types.
     fn check_qualifiers(&self, errors: &mut Errors) {
         let (role, signature) = (self.mark.role, self.signature);
         let subject = format!("{role} `{}`", signature.ident.unraw());
@@ -108,19 +108,16 @@ impl<'a> Handler<'a> {
 fn borrowed(receiver: &Receiver) -> Result<(), (TokenStream, &'static str)> {
     const MUTABLE: &str =
         "takes `&mut self`, but connections share the dispatcher; take `&self` and use a lock";
-    match &receiver.kind {
-        ReceiverKind::Reference(_, _, None) => Ok(()),
-        ReceiverKind::Reference(_, _, Some(token)) => Err((token.to_token_stream(), MUTABLE)),
-        ReceiverKind::Value => {
-            Err((receiver.self_token.to_token_stream(), "takes `self` by value; take `&self`"))
-        }
+    let mutable = match &receiver.kind {
+        ReceiverKind::Reference(_, _, mutable) => mutable,
         ReceiverKind::Typed(_, ty) => match plain(ty) {
-            Type::Reference(reference) => match &reference.mutability {
-                None => Ok(()),
-                Some(token) => Err((token.to_token_stream(), MUTABLE)),
-            },
-            _ => Err((ty.to_token_stream(), "must take `&self`")),
+            Type::Reference(reference) => &reference.mutability,
+            _ => return Err((ty.to_token_stream(), "must take `&self`")),
         },
-        _ => Err((receiver.to_token_stream(), "must take `&self`")),
-    }
+        ReceiverKind::Value => {
+            return Err((receiver.self_token.to_token_stream(), "takes `self` by value; take `&self`"));
+        }
+        _ => return Err((receiver.to_token_stream(), "must take `&self`")),
+    };
+    mutable.map_or(Ok(()), |token| Err((token.to_token_stream(), MUTABLE)))
 }

@@ -39,13 +39,6 @@ impl Item {
         let content = errors.ok(Content::parse(input)).unwrap_or(Content::Incomplete);
         Ok(Self { attrs, marks, content })
     }
-
-    pub(crate) fn signature(&self) -> Option<&Signature> {
-        match &self.content {
-            Content::Function { signature, .. } => Some(signature),
-            Content::Other(_) | Content::Incomplete => None,
-        }
-    }
 }
 
 impl Content {

@@ -1,4 +1,4 @@
-//! What the expansion looks like. What it does, and what is said of mistakes, is tested in the workspace's `tests`.
+//! Tests what the expansion looks like. The workspace's `tests` cover what it does, and the errors for mistakes.
 
 use std::{env, fs};
 
@@ -6,35 +6,35 @@ use proc_macro2::TokenStream;
 
 use super::dispatcher;
 
-/// The expansion as `cargo expand` would show it.
+/// Returns the expansion as `cargo expand` would show it.
 fn expand(args: &str, block: &str) -> String {
     let tokens = dispatcher(parse(args), &parse(block));
-    let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion is made of items"));
+    let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion consists of items"));
     items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
 }
 
 fn parse(code: &str) -> TokenStream {
-    code.parse().expect("the tests hold no unbalanced brackets")
+    code.parse().expect("balanced brackets")
 }
 
-/// Compares an expansion with the file of the docs that shows it.
-fn shown(file: &str, block: &str) {
+/// Checks that a file of the docs shows this expansion.
+fn assert_shown(file: &str, block: &str) {
     let path = format!("{}/../kengine/docs/expansion/{file}", env!("CARGO_MANIFEST_DIR"));
     let expansion = expand("", block);
     if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
-        fs::write(&path, &expansion).expect("the docs can be written");
+        fs::write(&path, &expansion).expect("writable docs");
     }
     let shown = fs::read_to_string(path).unwrap_or_default();
     assert!(
         shown == expansion,
-        "`kengine/docs/expansion/{file}` shows another expansion than this one; if that is intended, run\n\
+        "`kengine/docs/expansion/{file}` does not show this expansion; if the change is intended, run\n\
          EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
     );
 }
 
 #[test]
 fn the_docs_show_the_expansion_of_a_route() {
-    shown(
+    assert_shown(
         "route.rs",
         r#"impl Game {
             #[route("chat")]
@@ -47,7 +47,7 @@ fn the_docs_show_the_expansion_of_a_route() {
 
 #[test]
 fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
-    shown(
+    assert_shown(
         "hooks.rs",
         r#"impl Game {
             #[accept]
@@ -67,7 +67,7 @@ fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
 }
 
 #[test]
-fn another_path_to_the_crate_leaves_none_of_the_default() {
+fn another_crate_path_replaces_every_default_path() {
     let every_form = r#"
         impl<D: Db> Game<D> where D: Sized {
             #[route("chat")]
@@ -88,23 +88,23 @@ fn another_path_to_the_crate_leaves_none_of_the_default() {
     assert!(ours.contains("kengine"), "{ours}");
     let theirs = expand(r#"key = "type", crate = crate::net::engine"#, every_form);
     assert!(!theirs.contains("kengine"), "{theirs}");
-    // Longer paths break other lines.
+    // Longer paths change where lines are broken.
     let without_spaces = |code: &str| code.replace([' ', '\n', ','], "");
     assert_eq!(without_spaces(&theirs), without_spaces(&ours.replace("::kengine", "crate::net::engine")));
 }
 
 #[test]
-fn nor_does_the_inert_implementation() {
+fn another_crate_path_replaces_the_default_in_the_inert_dispatcher() {
     let theirs = expand("keys, crate = crate::net::engine", "impl Game { #[route] fn chat(&self) {} }");
     assert!(!theirs.contains("kengine::"), "{theirs}");
 }
 
 #[test]
-fn a_hook_under_cfg_is_known_under_it() {
+fn a_hook_under_cfg_is_listed_under_the_same_cfg() {
     let expansion =
         expand("", "impl Game { #[fallback] #[cfg(unix)] #[cfg(debug_assertions)] async fn rest(&self) {} }");
-    let known = "fallback: ::core::cfg!(any(all(unix, debug_assertions)))";
-    assert!(expansion.contains(known), "{expansion}");
+    let listed = "fallback: ::core::cfg!(any(all(unix, debug_assertions)))";
+    assert!(expansion.contains(listed), "{expansion}");
 }
 
 #[test]

@@ -42,13 +42,8 @@ impl<'a> Dispatcher<'a> {
         }
         names(&routes, &mut errors);
         let dispatcher = Self { args, block, routes, hooks };
-        for hook in Hook::ALL {
-            at_most_one(*hook, dispatcher.hooks(*hook), name, &mut errors);
-        }
-        let mut roles = block.items.iter().flat_map(|item| &item.marks).map(|mark| mark.role);
-        if !roles.any(|role| {
-            matches!(role, Role::Route) || matches!(role, Role::Hook(hook) if hook.stands_alone())
-        }) {
+        at_most_one_of_each(&dispatcher, name, &mut errors);
+        if !block.items.iter().flat_map(|item| &item.marks).any(|mark| mark.role.stands_alone()) {
             let message = format!("`{name}` has no routes; mark an `async fn` with `#[route(\"…\")]`");
             errors.at(block.header.impl_token, message);
         }
@@ -104,18 +99,14 @@ fn names(routes: &[Route<'_>], errors: &mut Errors) {
     }
 }
 
-/// Checks that a hook is defined once. For those under a `cfg`, rustc reports the second method of the same name.
-fn at_most_one<'a>(
-    hook: Hook,
-    handlers: impl Iterator<Item = &'a Handler<'a>>,
-    name: &Ident,
-    errors: &mut Errors,
-) {
-    let mut attributes =
-        handlers.filter(|handler| handler.cfgs.is_empty()).map(|handler| &handler.mark.original);
-    let Some(first) = attributes.next() else { return };
-    for second in attributes {
-        errors.at(second, format_args!("`{name}` has two {}s", hook.noun()));
-        errors.at(first, "first defined here");
+/// Checks that each hook is defined once. For those under a `cfg`, rustc reports the second method of the same name.
+fn at_most_one_of_each(dispatcher: &Dispatcher<'_>, name: &Ident, errors: &mut Errors) {
+    for hook in Hook::ALL {
+        let mut unconditional = dispatcher.hooks(*hook).filter(|handler| handler.cfgs.is_empty());
+        let Some(first) = unconditional.next() else { continue };
+        for second in unconditional {
+            errors.at(&second.mark.original, format_args!("`{name}` has two {}s", hook.noun()));
+            errors.at(&first.mark.original, "first defined here");
+        }
     }
 }

@@ -13,19 +13,15 @@ use self::model::{Options, Push};
 use crate::errors::Errors;
 
 /// Expands the derive. After faults the type is still a push, so that code that sends it reports no further errors.
-pub(crate) fn derive(item: TokenStream) -> TokenStream {
-    let input: DeriveInput = match syn::parse2(item) {
-        Ok(input) => input,
-        Err(error) => return error.into_compile_error(),
-    };
+pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let options = Options::parse(&input.attrs, &mut errors);
-    match Push::validate(&options, &input, errors) {
+    match Push::validate(&options, input, errors) {
         Ok(push) => expand::expand(&push),
         // A union does not implement `Serialize` either: one error is enough.
         Err(errors) if matches!(input.data, Data::Union(_)) => quote!(#errors),
         Err(errors) => {
-            let inert = expand::expand(&Push::inert(&options, &input));
+            let inert = expand::expand(&Push::inert(&options, input));
             quote!(#errors #inert)
         }
     }

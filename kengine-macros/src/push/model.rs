@@ -80,7 +80,7 @@ impl Options {
 
     fn option(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Option<Ident>> {
         if input.peek(LitStr) {
-            return self.name(input.parse()?, errors).map(|()| None);
+            return self.name(&input.parse()?, errors).map(|()| None);
         }
         if !input.peek(Ident::peek_any) {
             return Err(at_token(input, NO_NAME));
@@ -93,14 +93,11 @@ impl Options {
             }
             "latest" => {
                 if input.peek(Paren) {
-                    let key = key(input, errors)?;
-                    if self.latest.is_none() {
-                        self.key = key;
-                    }
+                    self.key = key(input, errors)?;
                 } else if !ends(input) {
                     return Err(input.error("`latest` takes fields in parentheses: `latest(player)`"));
                 }
-                self.latest.get_or_insert_with(|| option.clone());
+                self.latest = Some(option.clone());
             }
             "crate" => self.krate = options::krate(&option, input)?,
             _ => return Err(options::unknown(&option, EXPECTED)),
@@ -108,14 +105,14 @@ impl Options {
         Ok(Some(option))
     }
 
-    fn name(&mut self, name: LitStr, errors: &mut Errors) -> syn::Result<()> {
+    fn name(&mut self, name: &LitStr, errors: &mut Errors) -> syn::Result<()> {
         if self.name.is_some() {
             return Err(syn::Error::new(name.span(), "the name is given twice"));
         }
         if name.value().is_empty() {
-            errors.at(&name, "a push's name must not be empty");
+            errors.at(name, "a push's name must not be empty");
         } else if !name.suffix().is_empty() {
-            errors.at(&name, NO_NAME);
+            errors.at(name, NO_NAME);
         }
         // Without the suffix, which rustc would report a second time.
         self.name = Some(LitStr::new(&name.value(), name.span()));
@@ -161,7 +158,8 @@ impl<'a> Push<'a> {
         options::refuse_inside("push", &input.data, &mut errors);
         let inert = Self::inert(options, input);
         if inert.name.value().is_empty() && options.name.is_none() {
-            let message = format!(r#"`{}` gives no name; add one: `#[push("position")]`"#, input.ident);
+            let message =
+                format!(r#"the name of `{}` has no letters; add one: `#[push("position")]`"#, input.ident);
             errors.at(&input.ident, message);
         }
         let fields = fields(input, &options.key, &mut errors);
@@ -185,12 +183,13 @@ fn fields<'a>(input: &'a DeriveInput, key: &'a [Member], errors: &mut Errors) ->
     match &input.data {
         Data::Struct(data) => {
             for member in key {
-                match data.fields.members().zip(&data.fields).find(|(own, _)| own == member) {
-                    Some((_, field)) => found.push((member, &field.ty)),
-                    None => errors.at(
-                        member,
-                        format_args!("`{ident}` has no field `{}`; {}", shown(member), choice(&data.fields)),
-                    ),
+                if let Some((_, field)) =
+                    data.fields.members().zip(&data.fields).find(|(own, _)| own == member)
+                {
+                    found.push((member, &field.ty));
+                } else {
+                    let (shown, choice) = (shown(member), choice(&data.fields));
+                    errors.at(member, format_args!("`{ident}` has no field `{shown}`; {choice}"));
                 }
             }
         }
