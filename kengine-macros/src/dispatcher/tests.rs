@@ -2,9 +2,35 @@
 
 use std::{env, fs};
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Group, TokenStream, TokenTree};
 
 use super::dispatcher;
+
+/// A block with every kind of method, argument and option.
+const EVERY_FORM: &str = r#"
+impl<D: Db> Game<D> where D: Sized {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refused> {}
+    #[open]
+    async fn greet(&self, player: &Player) {}
+    #[close]
+    async fn part(&self, reason: &DisconnectReason) {}
+    #[before]
+    async fn guard(&self, call: &Call) -> Result<(), Refused> {}
+    #[route("chat", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]
+    async fn chat(&self, connection: &Connection, player: Player, chat: Chat<'_>) -> Result<u8, Refused> {}
+    #[route]
+    #[cfg(debug_assertions)]
+    async fn leave(&self) {}
+    #[route]
+    async fn last(&self) {}
+    #[heartbeat]
+    async fn alive(&self, connection: &Connection) -> Liveness {}
+    #[fallback]
+    #[cfg(debug_assertions)]
+    async fn rest(&self, envelope: &Envelope<'_>) {}
+}
+"#;
 
 /// Returns the expansion as `cargo expand` would show it.
 fn expand(args: &str, block: &str) -> String {
@@ -68,25 +94,9 @@ fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
 
 #[test]
 fn another_crate_path_replaces_every_default_path() {
-    let every_form = r#"
-        impl<D: Db> Game<D> where D: Sized {
-            #[route("chat")]
-            async fn chat(&self, connection: &Connection, player: Player, chat: Chat<'_>) -> Result<u8, Refused> {}
-            #[route]
-            #[cfg(debug_assertions)]
-            async fn leave(&self) {}
-            #[route]
-            async fn last(&self) {}
-            #[heartbeat]
-            async fn alive(&self, connection: &Connection) -> Liveness {}
-            #[fallback]
-            #[cfg(debug_assertions)]
-            async fn rest(&self, envelope: &Envelope<'_>) {}
-        }
-    "#;
-    let ours = expand(r#"key = "type""#, every_form);
+    let ours = expand(r#"key = "type""#, EVERY_FORM);
     assert!(ours.contains("kengine"), "{ours}");
-    let theirs = expand(r#"key = "type", crate = crate::net::engine"#, every_form);
+    let theirs = expand(r#"key = "type", crate = crate::net::engine"#, EVERY_FORM);
     assert!(!theirs.contains("kengine"), "{theirs}");
     // Longer paths change where lines are broken.
     let without_spaces = |code: &str| code.replace([' ', '\n', ','], "");
@@ -126,4 +136,39 @@ fn positions_are_literals_up_to_the_first_cfg() {
         let position = format!("position::<Self>(\"{name}\")");
         assert!(expansion.contains(&position), "{expansion}");
     }
+}
+
+/// Returns the tokens without one of them, counted in reading order.
+fn without(tokens: TokenStream, left_out: &mut usize) -> TokenStream {
+    let mut kept = Vec::new();
+    for token in tokens {
+        let is_left_out = *left_out == 0;
+        *left_out = left_out.wrapping_sub(1);
+        kept.extend(match token {
+            _ if is_left_out => None,
+            TokenTree::Group(group) => {
+                let inner = without(group.stream(), left_out);
+                Some(TokenTree::Group(Group::new(group.delimiter(), inner)))
+            }
+            token => Some(token),
+        });
+    }
+    kept.into_iter().collect()
+}
+
+#[test]
+fn a_block_with_a_missing_token_is_expanded_without_a_panic() {
+    let block = parse(EVERY_FORM);
+    let mut missing = 0;
+    loop {
+        let mut left_out = missing;
+        let partial = without(block.clone(), &mut left_out);
+        // Counts down past zero if there is such a token.
+        if left_out <= missing {
+            break;
+        }
+        assert!(!dispatcher(TokenStream::new(), &partial).is_empty(), "{partial}");
+        missing += 1;
+    }
+    assert!(missing > 100, "only {missing} tokens were left out");
 }
