@@ -12,7 +12,7 @@ use crate::{
     tokens::plain,
 };
 
-/// Implements the dispatcher: its constants join those of the fields, and its methods call the fields'.
+/// Implements the dispatcher: its constants combine those of the fields, and its methods call the fields' methods.
 pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let Composition { options, input, first, .. } = composition;
     let (krate, ident) = (&options.krate, &input.ident);

@@ -1,4 +1,4 @@
-//! `#[derive(Dispatcher)]`: composes the dispatchers in a struct's fields to one.
+//! `#[derive(Dispatcher)]`: composes the dispatchers in a struct's fields into one.
 //!
 //! `model` reads the struct into a [`Composition`], which has no faults and is all that `expand` takes.
 

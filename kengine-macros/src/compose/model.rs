@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Fields, Ident, Member, Path, Type, parse::ParseStream, parse_quote,
+    Attribute, Data, DeriveInput, Field, Ident, Member, Path, Type, parse::ParseStream, parse_quote,
     spanned::Spanned,
 };
 
@@ -67,14 +67,12 @@ impl<'a> Composition<'a> {
         mut errors: Errors,
     ) -> Result<Self, Errors> {
         options::refuse_inside("kengine", &input.data, &mut errors);
-        let parts = fields(input, &mut errors).map(parts);
+        let mut parts = parts(input, &mut errors).into_iter();
         for parameter in input.generics.lifetimes() {
             errors.cannot_borrow(&input.ident, &parameter.lifetime);
         }
-        let Some((first, others)) = parts.and_then(|mut parts| Some((parts.next()?, parts.collect()))) else {
-            return Err(errors);
-        };
-        errors.into_result(Self { options, input, first, others })
+        let Some(first) = parts.next() else { return Err(errors) };
+        errors.into_result(Self { options, input, first, others: parts.collect() })
     }
 
     /// Returns all parts, of which there is at least one.
@@ -84,26 +82,22 @@ impl<'a> Composition<'a> {
 }
 
 /// Returns the fields of a struct, or reports that there are none.
-fn fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<&'a Fields> {
+fn parts<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<Part<'a>> {
     const STRUCT: &str = "`#[derive(Dispatcher)]` needs a struct with one field for each dispatcher";
+    let ident = &input.ident;
     match &input.data {
         Data::Struct(data) if data.fields.is_empty() => {
-            let ident = &input.ident;
             errors.at(ident, format_args!("`{ident}` has no fields; give it one for each dispatcher"));
-            return None;
         }
-        Data::Struct(data) => return Some(&data.fields),
+        Data::Struct(data) => return data.fields.members().zip(&data.fields).map(part).collect(),
         Data::Enum(data) => errors.at(data.enum_token, STRUCT),
         Data::Union(data) => errors.at(data.union_token, STRUCT),
     }
-    None
+    Vec::new()
 }
 
-fn parts(fields: &Fields) -> impl Iterator<Item = Part<'_>> {
-    fields.members().zip(fields).map(|(member, field)| Part {
-        name: member.to_token_stream().to_string(),
-        at: at(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span)),
-        ty: &field.ty,
-        member,
-    })
+fn part((member, field): (Member, &Field)) -> Part<'_> {
+    let name = member.to_token_stream().to_string();
+    let at = at(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span));
+    Part { member, ty: &field.ty, name, at }
 }
