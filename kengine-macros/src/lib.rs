@@ -1,84 +1,51 @@
 //! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
-//! The way of a block: `args` and `attr` read what the user wrote in attributes, `model` and `item` the block around them,
-//! `validate` turns it into what can be expanded or into errors, `expand` and `call` write the code; after errors `fallback`
-//! writes as little as keeps the rest of the user's program quiet.
+//! Each macro has a directory: `dispatcher`, `compose` (`#[derive(Dispatcher)]`) and `push` (`#[derive(Push)]`). In each,
+//! reading yields either a model without faults, which is all that `expand` accepts, or every fault at once, together with
+//! what is needed to keep the rest of the user's program compiling. The files beside them serve all macros.
 
-mod args;
-mod attr;
-mod call;
 mod compose;
+mod dispatcher;
 mod errors;
-mod expand;
-mod fallback;
-mod item;
-mod model;
+mod hook;
+mod inert;
+mod method;
 mod options;
-mod policy;
 mod push;
-mod validate;
+mod spans;
+mod tokens;
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use syn::{DeriveInput, parse_macro_input};
 
-use crate::{args::Args, attr::Kind, errors::Errors, model::Block};
+use crate::hook::for_each_hook;
 
 #[proc_macro_attribute]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn dispatcher(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    dispatcher_tokens(args.into(), &item.into()).into()
+    dispatcher::dispatcher(args.into(), &item.into()).into()
 }
 
-/// What `#[dispatcher]` takes out of its block: where it does not, it is an error.
-macro_rules! marks {
-    ($($name:ident $kind:ident)*) => {$(
+/// Defines the attributes that `#[dispatcher]` removes from its block. One that is left is misplaced.
+macro_rules! define_marks {
+    ($($kind:ident $name:ident,)*) => {$(
         #[proc_macro_attribute]
         #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
         pub fn $name(_: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-            fallback::misplaced(Kind::$kind, &item.into()).into()
+            dispatcher::misplaced(stringify!($name), &item.into()).into()
         }
     )*};
 }
-
-marks! {
-    route Route
-    heartbeat Heartbeat
-    accept Accept
-    open Open
-    close Close
-    before Before
-    fallback Fallback
-}
+define_marks!(Route route,);
+for_each_hook!(define_marks);
 
 #[proc_macro_derive(Push, attributes(push))]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn push(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    push::derive(item.into()).into()
+    push::derive(&parse_macro_input!(item as DeriveInput)).into()
 }
 
 #[proc_macro_derive(Dispatcher, attributes(kengine))]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn compose(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    compose::derive(item.into()).into()
+    compose::derive(&parse_macro_input!(item as DeriveInput)).into()
 }
-
-/// `#[dispatcher(args)] item`, on the types that also work outside of a compiler.
-fn dispatcher_tokens(args: TokenStream, item: &TokenStream) -> TokenStream {
-    let mut errors = Errors::default();
-    let args = Args::parse(args, &mut errors);
-    let block = match Block::parse(item.clone(), &args, &mut errors) {
-        Ok(block) => block,
-        Err(error) => {
-            errors.push(error);
-            let errors = errors.into_tokens();
-            return quote!(#item #errors);
-        }
-    };
-    match validate::dispatcher(&args, &block, &mut errors) {
-        Some(dispatcher) if errors.is_empty() => expand::expand(&dispatcher),
-        _ => fallback::inert(&args, &block, errors),
-    }
-}
-
-#[cfg(test)]
-mod tests;

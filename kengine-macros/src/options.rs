@@ -1,17 +1,17 @@
-//! Lists of options, as every attribute of ours has one: `key = "type", flat`.
+//! Reads lists of options, the content of every attribute of ours: `key = "type", flat`.
 
 use proc_macro2::TokenTree;
 use syn::{
-    Attribute, Data, Ident, Path, Token, Type,
+    Attribute, Data, Ident, LitStr, Path, Token, Type,
+    ext::IdentExt,
     parse::{Parse, ParseStream},
 };
 
 use crate::errors::Errors;
 
-/// Reads each option to the comma behind it. A wrong one is reported and left out, and the ones behind it are still
-/// read.
+/// Reads options up to the end of the input. A wrong one is reported and skipped; those after it are still read.
 ///
-/// `option` reads one and says its name, where it may not be given again.
+/// `option` reads one and returns its name, which must not appear again.
 pub(crate) fn list(
     input: ParseStream<'_>,
     errors: &mut Errors,
@@ -35,12 +35,36 @@ pub(crate) fn list(
     Ok(())
 }
 
-/// Whether nothing of an option is left.
+/// Reads a [`list`] in which each option begins with its name. `option` reads what follows the name.
+pub(crate) fn named(
+    input: ParseStream<'_>,
+    errors: &mut Errors,
+    expected: &str,
+    mut option: impl FnMut(&Ident, ParseStream<'_>) -> syn::Result<()>,
+) -> syn::Result<()> {
+    list(input, errors, |input, _| {
+        let name = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), expected))?;
+        option(&name, input)?;
+        Ok(Some(name))
+    })
+}
+
+/// Returns the error for a name that is not one of the options.
+pub(crate) fn unknown(name: &Ident, expected: &str) -> syn::Error {
+    syn::Error::new(name.span(), format!("unknown option `{name}`; {expected}"))
+}
+
+/// Whether the current option is completely read.
 pub(crate) fn ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// `= value` behind an option's name, or the error that says what is expected: on the name where there is nothing.
+/// Checks that nothing follows the name of an option.
+pub(crate) fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+    if ends(input) { Ok(()) } else { Err(input.error(format_args!("`{name}` takes no value"))) }
+}
+
+/// Reads `= value` after an option's name. The error is `expected`, at the name if there is no value at all.
 pub(crate) fn value<T>(
     name: &Ident,
     input: ParseStream<'_>,
@@ -54,13 +78,29 @@ pub(crate) fn value<T>(
         .map_err(|error| syn::Error::new(if missing { name.span() } else { error.span() }, expected))
 }
 
-/// An error on the one token that comes next.
+/// Reads `= "…"`.
+pub(crate) fn string(name: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<LitStr> {
+    let expected = format!(r#"`{name}` takes a string literal: `{name} = "{example}"`"#);
+    value(name, input, <LitStr as Parse>::parse, &expected)
+}
+
+/// Reads `= Player` after `session`.
+pub(crate) fn session(name: &Ident, input: ParseStream<'_>) -> syn::Result<Type> {
+    value(name, input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")
+}
+
+/// Reads `= net::engine` after `crate`.
+pub(crate) fn krate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
+    value(name, input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
+}
+
+/// Returns an error at the next token, and not at the whole rest of the input.
 pub(crate) fn at_token(input: ParseStream<'_>, message: &str) -> syn::Error {
     let token = input.fork().parse::<TokenTree>();
     syn::Error::new(token.map_or_else(|_| input.span(), |token| token.span()), message)
 }
 
-/// Refuses the attribute of a derive on the fields and variants of the type, where it would say nothing.
+/// Reports the attribute of a derive on fields and variants, where it has no meaning.
 pub(crate) fn refuse_inside(attribute: &str, data: &Data, errors: &mut Errors) {
     let mut refuse = |attributes: &[Attribute]| {
         for inside in attributes.iter().filter(|inside| inside.path().is_ident(attribute)) {
@@ -75,14 +115,4 @@ pub(crate) fn refuse_inside(attribute: &str, data: &Data, errors: &mut Errors) {
             variant.fields.iter().for_each(|field| refuse(&field.attrs));
         }),
     }
-}
-
-/// `= Player`, behind `session`.
-pub(crate) fn session(name: &Ident, input: ParseStream<'_>) -> syn::Result<Type> {
-    value(name, input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")
-}
-
-/// `= net::engine`, behind `crate`.
-pub(crate) fn krate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
-    value(name, input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
 }

@@ -18,7 +18,7 @@ impl Arena {
     #[route(rate = "2/h")]
     async fn seldom(&self) {}
 
-    #[route(max = "100B")]
+    #[route(max_size = "100B")]
     async fn small(&self, text: String) -> usize {
         text.len()
     }
@@ -39,7 +39,7 @@ impl Arena {
         pending::<()>().await;
     }
 
-    #[route("all", rate = "1/h", max = "60B", timeout = "1s")]
+    #[route("all", rate = "1/h", max_size = "60B", timeout = "1s")]
     async fn all(&self, number: u32) -> u32 {
         number
     }

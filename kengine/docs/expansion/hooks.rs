@@ -45,8 +45,8 @@ impl ::kengine::Dispatcher for Game {
         #[deny(unreachable_patterns)]
         match __private::route(context) {
             "move" => {
-                __private::enter(context, answer, 0);
-                __private::limit(context, answer, &Self::ROUTES[0])?;
+                __private::enter(context, 0);
+                __private::limit(context, &Self::ROUTES[0])?;
                 let call = __private::call(context, &Self::ROUTES[0]);
                 ::kengine::Dispatcher::before(self, context, &call).await?;
                 let returned = __private::sent(

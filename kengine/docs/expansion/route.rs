@@ -20,7 +20,7 @@ impl ::kengine::Dispatcher for Game {
         #[deny(unreachable_patterns)]
         match __private::route(context) {
             "chat" => {
-                __private::enter(context, answer, 0);
+                __private::enter(context, 0);
                 let returned = __private::sent(
                         Self::chat(
                             self,

@@ -1,1 +1,1 @@
-//! What the macros say is tested in `tests/`; here is nothing.
+//! Empty; the tests are in `tests/`.

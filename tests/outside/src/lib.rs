@@ -147,12 +147,12 @@ pub mod chat {
             if whisper.text.is_empty() { None } else { Some(Said { length: whisper.text.len() }) }
         }
 
-        #[route("say", rate = "30/s", burst = 60, max = "512B", timeout = "50ms")]
+        #[route("say", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]
         async fn speak(&self, say: Say) -> Result<Said, Refused> {
             Ok(Said { length: say.text.len() })
         }
 
-        #[route(rate = "10/min", max = "4KiB")]
+        #[route(rate = "10/min", max_size = "4KiB")]
         async fn wave(&self, _: Grown) {}
 
         /// A reply that borrows from the session.

@@ -29,7 +29,7 @@ pub const fn position<D: Dispatcher>(name: &str) -> usize {
 
 /// Notes which route takes the message, by its index in its dispatcher's table.
 #[doc(hidden)]
-pub fn enter<S>(context: Context<'_, S>, _: &mut Answer, route: usize) {
+pub fn enter<S>(context: Context<'_, S>, route: usize) {
     context.set_route(route);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     dispatch::{context::Context, limits},
-    language::{answer::Answer, call::Call, envelope::Envelope, error::Result, route::Route},
+    language::{call::Call, envelope::Envelope, error::Result, route::Route},
 };
 
 /// Checks a request against the limits of its route.
@@ -11,7 +11,7 @@ use crate::{
 ///
 /// `rate_limited` or `too_large`.
 #[doc(hidden)]
-pub fn limit<S>(context: Context<'_, S>, _: &Answer, route: &Route) -> Result<()> {
+pub fn limit<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
     limits::check(context, route)
 }
 

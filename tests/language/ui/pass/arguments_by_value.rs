@@ -15,7 +15,7 @@ impl Silent {
     async fn uid(&self, _: Uid) {}
 }
 
-/// A session that says itself how it is had by value.
+/// A session that implements `FromContext`, so that handlers can take it by value.
 #[derive(Clone, Deserialize)]
 struct Player;
 

@@ -25,7 +25,7 @@ pub mod auth {
         }
     }
 
-    /// A `Result` of no other name, and of none but its session.
+    /// A private alias for a `Result`.
     type Entry = Result<Player, Banned>;
 
     pub struct Door;

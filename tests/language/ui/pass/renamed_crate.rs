@@ -55,7 +55,7 @@ impl Life {
     #[net::engine::fallback]
     async fn rest(&self, _: &kengine::wire::Envelope<'_>) {}
 
-    #[net::engine::route("move", rate = "30/s", burst = 60, max = "512B", timeout = "50ms")]
+    #[net::engine::route("move", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]
     async fn step(&self, _: &Player, _: u8) {}
 }
 

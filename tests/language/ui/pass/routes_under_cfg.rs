@@ -59,7 +59,7 @@ impl Others {
 fn main() {
     let names: Vec<_> = Game::ROUTES.iter().map(|route| route.name).collect();
     assert_eq!(names, ["second", "third", "fourth"]);
-    // Each arm notes which of these it is; the expansion asks so.
+    // The expansion takes the index of each arm from this function.
     assert_eq!(kengine::__private::position::<Game>("second"), 0);
     assert_eq!(kengine::__private::position::<Game>("third"), 1);
     assert_eq!(kengine::__private::position::<Game>("fourth"), 2);

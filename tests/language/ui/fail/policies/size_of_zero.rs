@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", max = "0B")]
+    #[route("move", max_size = "0B")]
     async fn step(&self) {}
 }
 

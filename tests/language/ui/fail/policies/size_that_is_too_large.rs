@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", max = "5000MiB")]
+    #[route("move", max_size = "5000MiB")]
     async fn step(&self) {}
 }
 

@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", max = "512 bits")]
+    #[route("move", max_size = "512 bits")]
     async fn step(&self) {}
 }
 

@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", max = "512")]
+    #[route("move", max_size = "512")]
     async fn step(&self) {}
 }
 

@@ -2,7 +2,7 @@ struct Game;
 
 #[kengine::dispatcher]
 impl Game {
-    #[route("move", rate = "fast", max = "huge")]
+    #[route("move", rate = "fast", max_size = "huge")]
     async fn step(&self) {}
 }
 

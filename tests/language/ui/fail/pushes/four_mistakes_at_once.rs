@@ -7,7 +7,7 @@ struct Position {
 }
 
 fn send(connection: &Connection) {
-    // Nothing else turns red.
+    // No further errors are reported.
     let _ = connection.send(&Position { player: 7 });
 }
 

@@ -1,0 +1,198 @@
+//! The code for a valid composition.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Generics, Ident, Type, TypeParam, parse_quote, spanned::Spanned};
+
+use super::model::{Composition, Part};
+use crate::{
+    hook::Hook,
+    method,
+    spans::{at, respanned},
+    tokens::plain,
+};
+
+/// Implements the dispatcher: its constants combine those of the fields, and its methods call the fields' methods.
+pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
+    let Composition { options, input, first, .. } = composition;
+    let (krate, ident) = (&options.krate, &input.ident);
+    let import = quote!(use #krate::__private::{self, lookup::*};);
+    let session = session(composition);
+    let syntax = of(first, "SYNTAX");
+    let routes = composition.parts().map(|part| of(part, "ROUTES"));
+    let hooks = composition.parts().map(|part| of(part, "HOOKS"));
+    // The first field's session is right if it is taken from there.
+    let fit = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
+        let (at, ty) = (at(part.ty.span()), part.ty);
+        quote_spanned!(at=> __private::fits::<#ty, Self::Session>();)
+    });
+
+    // `cargo check` evaluates what no parameter decides. The rest is evaluated when the program is built.
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    for (index, part) in composition.parts().enumerate().skip(1) {
+        for check in checks(composition, index, part) {
+            if input.generics.params.is_empty() {
+                now.push(quote_spanned! {part.at=>
+                    const _: () = {
+                        use #krate::__private::{self, lookup::*};
+                        #check
+                    };
+                });
+            } else {
+                later.push(check);
+            }
+        }
+    }
+
+    let dispatch = dispatch(composition);
+    let passed = Hook::listed().map(|hook| pass(composition, hook));
+    let bounded = generics(composition, &session);
+    let (generics, _, clause) = bounded.split_for_impl();
+    let (_, arguments, _) = input.generics.split_for_impl();
+    quote! {
+        #(#now)*
+
+        #[automatically_derived]
+        #[allow(trivial_bounds)]
+        impl #generics #krate::Dispatcher for #ident #arguments #clause {
+            type Session = #session;
+            const SYNTAX: #krate::wire::Syntax = {
+                #import
+                #syntax
+            };
+            const ROUTES: &'static [#krate::wire::Route] = {
+                #import
+                #(#fit)*
+                const { #(#later)* &__private::Table::new(&[#(#routes),*]) }.routes()
+            };
+            const HOOKS: #krate::wire::Hooks = {
+                #import
+                __private::hooks(&[#(#hooks),*])
+            };
+
+            #dispatch
+            #(#passed)*
+        }
+    }
+}
+
+/// Returns the session as it was given, or that of the first field: spanned at the field's type, where rustc then reports
+/// one that is not a dispatcher.
+fn session(composition: &Composition<'_>) -> TokenStream {
+    if let Some(session) = &composition.options.session {
+        return session.to_token_stream();
+    }
+    let first = composition.first.ty;
+    let at = at(first.span());
+    let krate = respanned(composition.options.krate.to_token_stream(), at);
+    quote_spanned!(at=> <#first as #krate::Dispatcher>::Session)
+}
+
+/// Returns the generics with a bound for each parameter that is a field's type: it is a dispatcher of that session.
+fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
+    let Composition { options, input, first, .. } = composition;
+    let krate = &options.krate;
+    let mut bounded = input.generics.clone();
+    if input.generics.params.is_empty() && options.session.is_none() {
+        // The session is that of the first field. If the field is not a dispatcher, this bound is the one error; without
+        // it, each method of the implementation would be one.
+        let (first, at) = (first.ty, at(first.ty.span()));
+        let krate = respanned(krate.to_token_stream(), at);
+        let bound = quote_spanned!(at=> #first: #krate::Dispatcher);
+        bounded.make_where_clause().predicates.push(parse_quote!(#bound));
+    }
+    for TypeParam { ident, .. } in input.generics.type_params() {
+        let is_parameter =
+            |part: &Part<'_>| matches!(plain(part.ty), Type::Path(path) if path.path.is_ident(ident));
+        let Some(index) = composition.parts().position(is_parameter) else { continue };
+        let session = (index > 0 || options.session.is_some()).then(|| quote!(<Session = #session>));
+        bounded.make_where_clause().predicates.push(parse_quote!(#ident: #krate::Dispatcher #session));
+    }
+    bounded
+}
+
+/// Returns what must hold between a field and those before it.
+fn checks(composition: &Composition<'_>, index: usize, part: &Part<'_>) -> Vec<TokenStream> {
+    let before = || composition.parts().take(index);
+    let (at, first) = (part.at, &composition.first);
+    let (routes, others) = (of(part, "ROUTES"), before().map(|other| of(other, "ROUTES")));
+    let (syntax, name, expected) = (of(part, "SYNTAX"), &first.name, of(first, "SYNTAX"));
+    let mut checks = vec![
+        quote_spanned!(at=> __private::check_routes(#routes, &[#(#others),*]);),
+        quote_spanned!(at=> __private::check_syntax(#syntax, #name, #expected);),
+    ];
+    checks.extend(Hook::listed().map(|hook| {
+        let (name, hook, has) = (hook.name(), hook.ident(at), of(part, "HOOKS"));
+        let others = before().map(|other| {
+            let (name, hooks) = (&other.name, of(other, "HOOKS"));
+            quote_spanned!(at=> (#name, #hooks.#hook))
+        });
+        quote_spanned!(at=> __private::check_hook(#name, #has.#hook, &[#(#others),*]);)
+    }));
+    checks
+}
+
+/// Defines `dispatch`, which offers the message to each field until one takes it.
+fn dispatch(composition: &Composition<'_>) -> TokenStream {
+    let krate = &composition.options.krate;
+    let fields = composition.parts().enumerate().map(|(index, part)| {
+        let (dispatcher, context) = (dispatcher(part), context(composition, index));
+        quote! {
+            if #krate::Dispatcher::dispatch(#dispatcher, #context, answer).await? {
+                return __private::Ok(true);
+            }
+        }
+    });
+    method::dispatch(krate, &quote!(Self::Session), &quote!(#(#fields)* __private::Ok(false)))
+}
+
+/// Defines the method of a hook, which calls that of the one field that has the hook:
+///
+/// ```text
+/// async fn open<'call>(&'call self, context: Context<'call, Self::Session>) -> Result<()> {
+///     if __private::Part::<Combat, ()>::HOOKS.open {
+///         return Dispatcher::open(__private::part::<_, Self::Session>(&self.combat).dispatcher(), …).await;
+///     }
+///     …
+///     Dispatcher::open(__private::part::<_, Self::Session>(&self.chat).dispatcher(), …).await
+/// }
+/// ```
+///
+/// The first field comes last, without a condition: if no field has the hook, its default does the same as any other.
+fn pass(composition: &Composition<'_>, hook: Hook) -> TokenStream {
+    let krate = &composition.options.krate;
+    let name = hook.ident(Span::call_site());
+    let call = |index, part| {
+        let dispatcher = dispatcher(part);
+        let arguments = method::forwarded(hook, context(composition, index));
+        quote!(#krate::Dispatcher::#name(#dispatcher, #arguments).await)
+    };
+    let others = composition.parts().enumerate().skip(1).map(|(index, part)| {
+        let (hooks, call) = (of(part, "HOOKS"), call(index, part));
+        quote! {
+            if #hooks.#name {
+                return #call;
+            }
+        }
+    });
+    let first = call(0, &composition.first);
+    method::hook(hook, krate, &quote!(Self::Session), &quote!(#(#others)* #first))
+}
+
+/// Returns the context of one field, whose routes follow those of the fields before it.
+fn context(composition: &Composition<'_>, index: usize) -> TokenStream {
+    let before = composition.parts().take(index).map(|part| of(part, "ROUTES"));
+    quote!(__private::shifted(context, 0 #(+ #before.len())*))
+}
+
+/// `__private::part::<_, Self::Session>(&self.chat).dispatcher()`
+fn dispatcher(part: &Part<'_>) -> TokenStream {
+    let (at, member) = (at(part.ty.span()), &part.member);
+    quote_spanned!(at=> __private::part::<_, Self::Session>(&self.#member).dispatcher())
+}
+
+/// `__private::Part::<Chat, ()>::NAME`
+fn of(part: &Part<'_>, name: &str) -> TokenStream {
+    let (ty, name) = (part.ty, Ident::new(name, Span::call_site()));
+    quote!(__private::Part::<#ty, ()>::#name)
+}

@@ -1,0 +1,213 @@
+//! The code for a valid block.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+
+use super::{
+    args::Syntax,
+    call::call,
+    cfgs,
+    handler::Handler,
+    policy::Policy,
+    session,
+    validate::{Dispatcher, Route},
+};
+use crate::{hook::Hook, method, spans::ReturnSpans};
+
+/// Writes the block as it was, and after it
+///
+/// ```text
+/// impl ::kengine::Dispatcher for Game {
+///     type Session = ();
+///     const ROUTES: &'static [::kengine::Route] = &[::kengine::Route::new("chat")];
+///     async fn dispatch<'call>(…) -> … { match … { "chat" => …, _ => … } }
+/// }
+/// ```
+pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
+    let Dispatcher { args, block, routes, .. } = dispatcher;
+    let krate = &args.krate;
+    let ty = &block.header.self_ty;
+    let (generics, _, clause) = block.header.generics.split_for_impl();
+
+    let session_type = session::declaration(dispatcher);
+    let session = session::name(dispatcher);
+    let syntax = syntax(dispatcher);
+    let table = routes.iter().map(|Route { name, policy, handler }| {
+        let (cfgs, limits) = (&handler.cfgs, limits(policy));
+        quote!(#cfgs #krate::wire::Route::new(#name)#limits)
+    });
+    let listed = listed(dispatcher);
+    let dispatch = (!routes.is_empty()).then(|| dispatch(dispatcher, &session));
+    let hooks = Hook::ALL.iter().flat_map(|hook| {
+        let session = &session;
+        dispatcher.hooks(*hook).map(move |handler| {
+            let (cfgs, body) = (&handler.cfgs, hook_body(*hook, handler, session));
+            let method = method::hook(*hook, krate, session, &body);
+            quote!(#cfgs #method)
+        })
+    });
+    quote! {
+        #block
+
+        #[automatically_derived]
+        impl #generics #krate::Dispatcher for #ty #clause {
+            #session_type
+            #syntax
+            const ROUTES: &'static [#krate::wire::Route] = &[#(#table),*];
+            #listed
+            #dispatch
+            #(#hooks)*
+        }
+    }
+}
+
+/// Writes `const SYNTAX`, unless it is the default.
+fn syntax(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
+    let krate = &dispatcher.args.krate;
+    let value = match dispatcher.args.syntax()? {
+        Syntax::Flat(key) => quote!(flat(#key)),
+        Syntax::Nested(key, payload) => quote!(new(#key, #payload)),
+    };
+    Some(quote!(const SYNTAX: #krate::wire::Syntax = #krate::wire::Syntax::#value;))
+}
+
+/// Writes what follows `Route::new("move")`:
+///
+/// ```text
+/// .rate(30, ::core::time::Duration::from_secs(1), 60).max_size(512).timeout(::core::time::Duration::from_millis(50))
+/// ```
+fn limits(policy: &Policy) -> TokenStream {
+    let rate = policy.rate.as_ref().map(|rate| {
+        let [count, seconds, burst] =
+            [rate.count.into(), rate.seconds, rate.burst.into()].map(Literal::u64_unsuffixed);
+        quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
+    });
+    let max_size = policy.max_size.map(|bytes| quote!(.max_size(#bytes as usize)));
+    let timeout = policy.timeout.map(|millis| quote!(.timeout(::core::time::Duration::from_millis(#millis))));
+    quote!(#rate #max_size #timeout)
+}
+
+/// Writes `const HOOKS`, if there are any.
+fn listed(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
+    let krate = &dispatcher.args.krate;
+    let fields: Vec<_> = Hook::listed()
+        .filter(|hook| dispatcher.hooks(*hook).next().is_some())
+        .map(|hook| {
+            let name = hook.ident(Span::call_site());
+            let value = cfgs::any(dispatcher.hooks(hook).map(|handler| &handler.cfgs))
+                .map_or_else(|| quote!(true), |condition| quote!(::core::cfg!(#condition)));
+            quote!(hooks.#name = #value;)
+        })
+        .collect();
+    (!fields.is_empty()).then(|| {
+        quote! {
+            const HOOKS: #krate::wire::Hooks = {
+                let mut hooks = #krate::wire::Hooks::NONE;
+                #(#fields)*
+                hooks
+            };
+        }
+    })
+}
+
+/// Defines the method that takes messages to their routes:
+///
+/// ```text
+/// async fn dispatch<'call>(&'call self, context: Context<'call, ()>, answer: &'call mut Answer) -> Result<bool> {
+///     match __private::route(context) {
+///         "chat" => …,
+///         _ => return Ok(false),
+///     }
+///     Ok(true)
+/// }
+/// ```
+fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
+    let krate = &dispatcher.args.krate;
+    let guarded = dispatcher.hooks(Hook::Before).next().is_some();
+    let mut fixed = true;
+    let arms = dispatcher.routes.iter().enumerate().map(|(index, Route { name, policy, handler })| {
+        let cfgs = &handler.cfgs;
+        fixed &= cfgs.is_empty();
+        // A literal, as long as no `cfg` decides how many routes precede it.
+        let index = if fixed {
+            Literal::usize_unsuffixed(index).into_token_stream()
+        } else {
+            quote!(const { __private::position::<Self>(#name) })
+        };
+        let limit = (!policy.is_empty()).then(|| quote!(__private::limit(context, &Self::ROUTES[#index])?;));
+        let before = guarded.then(|| {
+            quote! {
+                let call = __private::call(context, &Self::ROUTES[#index]);
+                #krate::Dispatcher::before(self, context, &call).await?;
+            }
+        });
+        // With arguments, the last one checks this.
+        let no_message = handler.arguments.is_empty().then(|| quote!(__private::no_message(context)?;));
+        let (call, reply) = (call(handler, session), reply(handler));
+        quote! {
+            #cfgs
+            #name => {
+                __private::enter(context, #index);
+                #limit
+                #before
+                #no_message
+                let returned = #call;
+                #reply
+            }
+        }
+    });
+    let body = quote! {
+        #[deny(unreachable_patterns)]
+        match __private::route(context) {
+            #(#arms)*
+            _ => return __private::Ok(false),
+        }
+        __private::Ok(true)
+    };
+    method::dispatch(krate, session, &body)
+}
+
+/// Writes the value that a handler returned into the answer:
+///
+/// ```text
+/// let reply = __private::Returned(returned).outcome()?;
+/// reply.write(answer);
+/// ```
+///
+/// Two statements, because rustc reports a wrong error type at the first and a wrong value at the second.
+fn reply(handler: &Handler<'_>) -> TokenStream {
+    let ReturnSpans { value, error } = ReturnSpans::of(handler.signature);
+    let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
+    let write = quote_spanned!(value=> reply.write(answer));
+    quote!(let reply = #outcome; #write;)
+}
+
+/// Writes what the method of a hook does:
+///
+/// ```text
+/// let returned = __private::sent(…).await;
+/// __private::Returned(returned).liveness()
+/// ```
+fn hook_body(hook: Hook, handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
+    let ReturnSpans { value, error } = ReturnSpans::of(handler.signature);
+    let result = match hook {
+        Hook::Accept => {
+            let admitted = quote_spanned!(error=> __private::Returned(returned).admitted());
+            let session = quote_spanned!(value=> __private::session::<Self::Session, _>(admitted));
+            quote!(let admitted = #admitted; #session)
+        }
+        Hook::Heartbeat => quote_spanned!(value=> __private::Returned(returned).liveness()),
+        Hook::Fallback => {
+            let reply = reply(handler);
+            quote!(#reply __private::Ok(()))
+        }
+        Hook::Open | Hook::Close | Hook::Before => {
+            let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
+            let nothing = quote_spanned!(value=> outcome.nothing());
+            quote!(let outcome = #outcome; #nothing)
+        }
+    };
+    let no_message = (hook == Hook::Fallback).then(|| quote!(__private::no_message(context)?;));
+    let call = call(handler, session);
+    quote!(#no_message let returned = #call; #result)
+}

@@ -1,0 +1,76 @@
+//! Searches types and token streams, and rewrites the lifetimes in them.
+
+use proc_macro2::{Group, Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{Generics, Lifetime, Type};
+
+/// Returns the type without the visible or invisible parentheses around it.
+pub(crate) fn plain(mut ty: &Type) -> &Type {
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            _ => return ty,
+        };
+    }
+}
+
+/// Returns the tokens with each group replaced by its content.
+fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
+    let flat = |token| match token {
+        TokenTree::Group(group) => flatten(group.stream()),
+        token => vec![token],
+    };
+    tokens.into_iter().flat_map(flat).collect()
+}
+
+fn find(tokens: impl ToTokens, wanted: impl Fn(&Ident) -> bool) -> Option<TokenTree> {
+    let wanted = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if wanted(ident));
+    flatten(tokens.into_token_stream()).into_iter().find(wanted)
+}
+
+/// Returns the first token that is this word.
+pub(crate) fn find_word(tokens: impl ToTokens, word: &str) -> Option<TokenTree> {
+    find(tokens, |ident| ident == word)
+}
+
+/// Returns the lifetimes in a type.
+pub(crate) fn lifetimes(ty: impl ToTokens) -> Vec<Lifetime> {
+    let lifetime = |pair: &[TokenTree]| match pair {
+        [TokenTree::Punct(quote), TokenTree::Ident(ident)] if quote.as_char() == '\'' => {
+            Some(Lifetime { apostrophe: quote.span(), ident: ident.clone() })
+        }
+        _ => None,
+    };
+    flatten(ty.into_token_stream()).windows(2).filter_map(lifetime).collect()
+}
+
+/// Whether a type depends on these parameters. `Self` may depend on any of them.
+pub(crate) fn mentions_parameter(generics: &Generics, ty: impl ToTokens) -> bool {
+    let is_parameter = |ident: &Ident| {
+        ident == "Self"
+            || generics.type_params().any(|ty| ty.ident == *ident)
+            || generics.const_params().any(|value| value.ident == *ident)
+    };
+    find(ty, is_parameter).is_some()
+}
+
+/// Returns the tokens with `'_` in place of each lifetime that `elided` selects by its name.
+pub(crate) fn elide(tokens: TokenStream, elided: &dyn Fn(&Ident) -> bool) -> TokenStream {
+    let mut quoted = false;
+    let token = |token| match token {
+        TokenTree::Group(group) => {
+            let mut inner = Group::new(group.delimiter(), elide(group.stream(), elided));
+            inner.set_span(group.span());
+            inner.into()
+        }
+        TokenTree::Ident(ident) if std::mem::take(&mut quoted) && elided(&ident) => {
+            Ident::new("_", ident.span()).into()
+        }
+        token => {
+            quoted = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+            token
+        }
+    };
+    tokens.into_iter().map(token).collect()
+}

@@ -1,9 +1,0 @@
-struct Game;
-
-#[kengine::dispatcher]
-impl Game {
-    #[route("move", max = "18014398509481984KiB")]
-    async fn step(&self) {}
-}
-
-fn main() {}

@@ -1,0 +1,5 @@
+#[derive(serde::Serialize, kengine::Push)]
+#[push(reliable)]
+struct __;
+
+fn main() {}
