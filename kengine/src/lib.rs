@@ -1,5 +1,5 @@
-//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket ends in a typed
-//! method of yours.
+//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket message calls a typed method of
+//! yours.
 //!
 //! ```no_run
 //! use kengine::Server;
@@ -26,45 +26,27 @@
 //! }
 //! ```
 //!
-//! [`dispatcher`] says what a block can say, [`Server`] what can be configured, [`guide::rooms`] who can be reached and
-//! how.
+//! A client connects to `ws://127.0.0.1:8000/ws` and sends `{"method": "chat", "message": {"greeting": "hello"}}`.
 //!
-//! # What a client sees
+//! # Where to go next
 //!
-//! One WebSocket message is one request, push or heartbeat. A request is
-//! `{"method": "chat", "message": {…}}`, its members in any order, others ignored; a missing `message` reads as
-//! `null`. With an `id` (a JSON number or string of at most 64 bytes) it is answered exactly once, by
-//! `{"id": 7, "result": …}` or `{"id": 7, "error": {"code": "…", "message": "…"}}`; without one by the bare value,
-//! or `{"error": …}`, and not at all when the value is `null`. A push is `{"method": "joined", "message": {…}}`. The
-//! text `p` is a heartbeat, answered with `q`.
-//!
-//! A push with an `id` is a [question](Connection::ask), which the client answers as the server does:
-//! `{"id": 1, "result": …}`, or `{"id": 1, "error": {"code": "…", "message": "…"}}`. The server counts its own ids, apart
-//! from the client's; an answer that comes too late is dropped.
-//!
-//! Per connection, messages are handled one at a time in the order in which they came, and answered in it. While a
-//! handler runs, 16 KiB more are read, and the rest of a message that has begun; control frames among them are
-//! answered at once, and pushes flow.
-//!
-//! | code of an error | when |
+//! | to | read |
 //! |---|---|
-//! | `bad_request` | not JSON, not an object; route key, payload or id missing, twice or of a wrong type |
-//! | `unknown_method` | no route has that name |
-//! | `invalid_message` | the payload does not fit the route's message: where, and why |
-//! | `too_large`, `rate_limited` | the message is over its route's own limit ([`route`](macro@route)) |
-//! | `timeout` | the handler took longer than [`Server::handler_timeout`], or its route's own `timeout` |
-//! | `internal` | the handler panicked, or failed for a cause that is not the client's to know |
+//! | write routes and hooks | [`dispatcher`](macro@dispatcher) |
+//! | configure the server | [`Server`] |
+//! | use rooms, send pushes, and reach users | [`guide::rooms`] |
+//! | write a client | [`wire`], the protocol with all its codes |
+//! | test a dispatcher | [`testing`] |
+//! | run a game loop | [`guide::game_loop`] |
+//! | run one node or many | [`guide::deploying`], [`guide::nodes`] |
+//! | change kengine itself | [`guide::architecture`] |
 //!
-//! | close code | when |
+//! # Features
+//!
+//! | feature | effect |
 //! |---|---|
-//! | 1002, 1007, 1009 | the client broke RFC 6455, sent a text that is not UTF-8, or more than [`Server::max_message_size`] |
-//! | 4000 `draining` | the node goes: reconnect now |
-//! | 4001 `heartbeat timeout` | nothing was heard for [`Server::idle_timeout`]: reconnect |
-//! | 4002 `too slow` | the outbox ran over ([`Server::max_outbox_size`]): reconnect |
-//! | 4500 `replaced by a newer connection`, 4503 `already connected` | the uid has another connection ([`Server::duplicates`]): stay away |
-//! | 4501 `kicked`, and any other from 4500 on | stay away |
-//!
-//! A message that cannot be understood never ends a connection; a breach of RFC 6455 does.
+//! | `redis` (default) | clusters in Redis or Valkey: `cluster::Redis`, `cluster::gateway`, `Hub::connect` |
+//! | `tls` | `rediss://`: connections to Redis under TLS |
 #![forbid(unsafe_code)]
 
 // The macros' expansion names this crate `::kengine`, in our own examples too.
@@ -129,7 +111,7 @@ pub mod push {
     };
 }
 
-/// What a client sends and gets, and what a dispatcher says about it.
+#[doc = include_str!("../docs/wire.md")]
 pub mod wire {
     pub use crate::{
         dispatch::dispatcher::Hooks,
@@ -154,12 +136,12 @@ pub use kengine_macros::before;
 #[doc = include_str!("../docs/close.md")]
 pub use kengine_macros::close;
 #[doc = include_str!("../docs/dispatcher.md")]
-#[doc = "\n# The expansion\n\nOf the program above, as `cargo expand` shows it:\n\n```"]
+#[doc = "\n# The expansion\n\n`cargo expand` shows this for the first program above:\n\n```"]
 #[doc = "# #[derive(serde::Deserialize)] struct Chat { greeting: String }"]
 #[doc = "# struct Game;"]
 #[doc = include_str!("../docs/expansion/route.rs")]
 #[doc = "```"]
-#[doc = "\n[`guide::expansion`] goes through it line by line."]
+#[doc = "\n[`guide::expansion`] explains it line by line."]
 pub use kengine_macros::dispatcher;
 #[doc = include_str!("../docs/fallback.md")]
 pub use kengine_macros::fallback;
@@ -170,9 +152,12 @@ pub use kengine_macros::open;
 #[doc = include_str!("../docs/route.md")]
 pub use kengine_macros::route;
 
-/// Pages to read, one subject each.
+/// Guides, one page per subject.
 #[cfg(doc)]
 pub mod guide {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+
     #[doc = include_str!("../docs/expansion/page.md")]
     #[doc = "```"]
     #[doc = "# use kengine::{Call, Error, Handshake, Refusal};"]
@@ -247,7 +232,7 @@ pub mod __private {
     }
 }
 
-/// The README's own examples, compiled.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
