@@ -36,9 +36,9 @@ fn code() -> String {
             let path = entry.expect("a folder of sources").path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if !path.ends_with("tests.rs") {
                 let source = read(&path);
-                let library = source.split("#[cfg(test)]\nmod ").next().unwrap_or(&source);
+                let library = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&source);
                 let lines = library.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
                 code.extend(lines.flat_map(str::split_whitespace));
             }
