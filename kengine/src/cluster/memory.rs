@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    cluster::IntoJoinCluster,
+    cluster::config::IntoJoinCluster,
     language::{start_error::StartError, uid::Uid},
     local::{
         cluster_interface::{

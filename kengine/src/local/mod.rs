@@ -17,6 +17,7 @@ pub(crate) mod questions;
 pub(crate) mod rate_limiter;
 pub(crate) mod recipient;
 pub(crate) mod room;
+pub(crate) mod room_id;
 pub(crate) mod rooms;
 pub(crate) mod seating;
 pub(crate) mod send_error;

@@ -20,8 +20,9 @@ use crate::{
         limits::Limits,
         member::{Member, Presence},
         recipient::Recipient,
-        room::{Occupants, Room, RoomState, check_name},
-        seating::{Families, Seating, check_prefix},
+        room::{Occupants, Room, RoomState},
+        room_id::{check_name, check_prefix},
+        seating::{Families, Seating},
         shards::{SHARDS, shard_of},
     },
 };
@@ -87,7 +88,7 @@ impl Rooms {
         let mut guard = Some(request.guard);
         loop {
             let room = self.find_or_create(name, None);
-            let mut families = room.family.is_some().then(|| self.seating.lock());
+            let mut families = room.id.family.is_some().then(|| self.seating.lock());
             let mut state = room.write();
             if state.has_ended() {
                 drop((state, families));
@@ -118,7 +119,7 @@ impl Rooms {
                 self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
             drop((state, families));
             self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
-            joined.add(room);
+            joined.add(Arc::clone(&room.id));
             return Ok(());
         }
     }
@@ -135,11 +136,11 @@ impl Rooms {
         let member = Member::new(&**recipient);
         let mut joined = recipient.memberships().lock();
         let mut families = self.seating.lock();
-        if let Some(room) = joined.room_of_family(family) {
-            if listens {
+        if let Some(id) = joined.room_of_family(family) {
+            if let Some(room) = self.find(&id.name).filter(|_| listens) {
                 room.write().listen(recipient.id());
             }
-            return Ok(Arc::clone(&room.name));
+            return Ok(Arc::clone(&id.name));
         }
         joined.check_may_join(self.max_rooms_per_connection)?;
         let mut name = match families.fullest_with_seat(family, seats) {
@@ -149,7 +150,7 @@ impl Rooms {
         // The lock on the families keeps rooms with seats from ending meanwhile.
         let room = loop {
             let room = self.find_or_create(&name, Some(family));
-            if room.family.is_some() {
+            if room.id.family.is_some() {
                 break room;
             }
             // A client guessed the name and joined the room by it.
@@ -159,7 +160,7 @@ impl Rooms {
         let is_news = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
         drop((state, families));
         self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
-        joined.add(room);
+        joined.add(Arc::clone(&room.id));
         Ok(name)
     }
 
@@ -170,8 +171,10 @@ impl Rooms {
         }
         let member = Member::new(recipient);
         let mut joined = recipient.memberships().lock();
-        let Some(room) = joined.remove(name) else { return false };
-        self.exit(&room, recipient, member);
+        if joined.remove(name).is_none() {
+            return false;
+        }
+        self.exit(name, recipient, member);
         true
     }
 
@@ -180,8 +183,8 @@ impl Rooms {
         let rooms = recipient.memberships().end();
         if !rooms.is_empty() {
             let member = Member::new(recipient);
-            for room in rooms {
-                self.exit(&room, recipient, member.clone());
+            for id in rooms {
+                self.exit(&id.name, recipient, member.clone());
             }
         }
     }
@@ -197,30 +200,32 @@ impl Rooms {
         member: &Member,
     ) -> bool {
         if state.len() == 0 {
-            self.cluster.subscribe(&room.name);
+            self.cluster.subscribe(&room.id.name);
         }
         let is_news = self.announce_here(room, state, Presence::Joined, member);
         state.insert(recipient, listens);
         if let Some(families) = families {
-            families.update(room, state.len() - 1, state.len());
+            families.update(&room.id, state.len() - 1, state.len());
         }
         is_news
     }
 
     /// Removes a member, and announces it on all nodes.
-    fn exit(&self, room: &Arc<Room>, recipient: &dyn Recipient, member: Member) {
-        let mut families = room.family.is_some().then(|| self.seating.lock());
+    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member) {
+        // A room stays while it has a member.
+        let Some(room) = &self.find(name) else { return };
+        let mut families = room.id.family.is_some().then(|| self.seating.lock());
         let mut state = room.write();
         let before = state.len();
         state.remove(recipient.id());
         if state.len() == 0 {
             state.end();
             // While the room is locked: a connection that creates the room anew waits, and subscribes after this.
-            self.cluster.unsubscribe(&room.name);
+            self.cluster.unsubscribe(&room.id.name);
         }
         let is_news = self.announce_here(room, &state, Presence::Left, &member);
         if let Some(families) = &mut families {
-            families.update(room, before, state.len());
+            families.update(&room.id, before, state.len());
         }
         let has_ended = state.has_ended();
         drop(state);
@@ -234,10 +239,10 @@ impl Rooms {
     /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
     /// have to announce it too.
     fn announce_here(&self, room: &Room, state: &RoomState, presence: Presence, member: &Member) -> bool {
-        let reaches_others = self.cluster.reaches(Address::Room(&room.name));
+        let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if is_news {
-            state.announce(&room.name, presence, member, &self.delivery);
+            state.announce(&room.id.name, presence, member, &self.delivery);
         }
         is_news && reaches_others
     }
@@ -246,8 +251,9 @@ impl Rooms {
     fn announce_to_other_nodes(&self, is_news: bool, room: &Room, presence: Presence, member: Member) {
         if is_news {
             // If the bus is away, other nodes learn of it when they ask for the members.
-            let _ =
-                self.cluster.publish(Address::Room(&room.name), NodeMessage::Presence { presence, member });
+            let _ = self
+                .cluster
+                .publish(Address::Room(&room.id.name), NodeMessage::Presence { presence, member });
         }
     }
 
@@ -294,9 +300,9 @@ impl Rooms {
         let mut rooms = Vec::new();
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            rooms.extend(shard.values().filter(|room| room.name.starts_with(prefix)).cloned());
+            rooms.extend(shard.values().filter(|room| room.id.name.starts_with(prefix)).cloned());
         }
-        let counts = rooms.iter().map(|room| (Arc::clone(&room.name), room.read().len()));
+        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.read().len()));
         let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
         counts.sort();
         counts
@@ -322,9 +328,9 @@ impl Rooms {
 
     /// Removes a room that has ended, unless a new one already has its name.
     fn remove(&self, room: &Arc<Room>) {
-        let mut shard = self.shard(&room.name).write().unwrap_or_else(PoisonError::into_inner);
-        if shard.get(&room.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
-            shard.remove(&room.name);
+        let mut shard = self.shard(&room.id.name).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
+            shard.remove(&room.id.name);
             if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
                 let kept = shard.len() * 2;
                 shard.shrink_to(kept);

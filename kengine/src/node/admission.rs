@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::Node;
 use crate::{
     http::reservation::ReservationId,
     local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::Claim},
+    node::Node,
 };
 
 /// Why a node takes no more connections.

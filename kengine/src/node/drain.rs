@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{interval, timeout};
 
-use super::Node;
-use crate::local::outbox::Ending;
+use crate::{local::outbox::Ending, node::Node};
 
 /// How many players a drain closes at once if other nodes have to take them, and the pause after that: 2,000 players a
 /// second.

@@ -1,6 +1,6 @@
 //! One node: it composes the users and rooms of this process with its cluster.
 
-mod admission;
+pub(crate) mod admission;
 mod drain;
 mod sending;
 
@@ -15,7 +15,6 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::admission::{Occupant, Refused, Reservation, Slot};
 use crate::{
     language::{start_error::StartError, syntax::Syntax, uid::random_bits},
     local::{
