@@ -1,6 +1,8 @@
 //! The rooms that one connection is in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::local::{join_error::JoinError, room_id::RoomId};
 
@@ -33,8 +35,7 @@ impl Memberships {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
-        // The user's guard may panic while this is locked, but only before anything has changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -21,5 +21,5 @@ pub(crate) mod room_id;
 pub(crate) mod rooms;
 pub(crate) mod seating;
 pub(crate) mod send_error;
-pub(crate) mod shards;
+mod sharded;
 pub(crate) mod users;

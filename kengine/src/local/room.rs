@@ -1,10 +1,8 @@
 //! One room of this node, from its first member to its last.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use parking_lot::RwLock;
 
 use crate::{
     language::{push::Push, uid::Uid},
@@ -20,7 +18,7 @@ use crate::{
 /// One room.
 pub(crate) struct Room {
     pub(super) id: Arc<RoomId>,
-    state: RwLock<RoomState>,
+    pub(super) state: RwLock<RoomState>,
 }
 
 #[derive(Default)]
@@ -71,15 +69,6 @@ impl Room {
     pub(super) fn new(name: Arc<str>, family: Option<&str>) -> Self {
         let id = RoomId { name, family: family.map(Arc::from) };
         Self { id: Arc::new(id), state: RwLock::default() }
-    }
-
-    // The user's code may panic while a room is locked, but only before anything has changed.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, RoomState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, RoomState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,9 +6,8 @@
 
 use std::{
     collections::HashMap,
-    hash::RandomState,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use crate::{
@@ -23,14 +22,13 @@ use crate::{
         room::{Occupants, Room, RoomState},
         room_id::{check_name, check_prefix},
         seating::{Families, Seating},
-        shards::{SHARDS, shard_of},
+        sharded::{Sharded, excess},
     },
 };
 
 /// The rooms of one node.
 pub(crate) struct Rooms {
-    shards: [RwLock<HashMap<Arc<str>, Arc<Room>>>; SHARDS],
-    hasher: RandomState,
+    shards: Sharded<HashMap<Arc<str>, Arc<Room>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
     delivery: Arc<Delivery>,
@@ -65,8 +63,7 @@ impl Rooms {
         cluster: Arc<dyn Cluster>,
     ) -> Self {
         Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
+            shards: Sharded::default(),
             seating: Seating::new(boot),
             max_rooms_per_connection: limits.max_rooms_per_connection,
             delivery,
@@ -89,7 +86,7 @@ impl Rooms {
         loop {
             let room = self.find_or_create(name, None);
             let mut families = room.id.family.is_some().then(|| self.seating.lock());
-            let mut state = room.write();
+            let mut state = room.state.write();
             if state.has_ended() {
                 drop((state, families));
                 self.remove(&room);
@@ -138,7 +135,7 @@ impl Rooms {
         let mut families = self.seating.lock();
         if let Some(id) = joined.room_of_family(family) {
             if let Some(room) = self.find(&id.name).filter(|_| listens) {
-                room.write().listen(recipient.id());
+                room.state.write().listen(recipient.id());
             }
             return Ok(Arc::clone(&id.name));
         }
@@ -156,7 +153,7 @@ impl Rooms {
             // A client guessed the name and joined the room by it.
             name = self.seating.new_name(family)?;
         };
-        let mut state = room.write();
+        let mut state = room.state.write();
         let is_news = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
         drop((state, families));
         self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
@@ -215,7 +212,7 @@ impl Rooms {
         // A room stays while it has a member.
         let Some(room) = &self.find(name) else { return };
         let mut families = room.id.family.is_some().then(|| self.seating.lock());
-        let mut state = room.write();
+        let mut state = room.state.write();
         let before = state.len();
         state.remove(recipient.id());
         if state.len() == 0 {
@@ -261,7 +258,7 @@ impl Rooms {
     /// this node too, and so has neither joined nor left.
     pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member) -> bool {
         let Some(room) = self.find(name) else { return true };
-        let state = room.read();
+        let state = room.state.read();
         if state.contains_user(&member.uid) {
             return false;
         }
@@ -277,13 +274,13 @@ impl Rooms {
     /// Returns the number of rooms.
     #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
     /// Calls `each` with every member of a room. No connection joins or leaves meanwhile.
     pub(crate) fn for_each_member(&self, name: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
         if let Some(room) = self.find(name) {
-            room.read().recipients().for_each(each);
+            room.state.read().recipients().for_each(each);
         }
     }
 
@@ -298,25 +295,24 @@ impl Rooms {
     /// Returns the rooms whose names begin with the prefix and the number of their members, sorted by name.
     pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
         let mut rooms = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            rooms.extend(shard.values().filter(|room| room.id.name.starts_with(prefix)).cloned());
+        for shard in self.shards.iter() {
+            rooms.extend(shard.read().values().filter(|room| room.id.name.starts_with(prefix)).cloned());
         }
-        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.read().len()));
+        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.state.read().len()));
         let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
         counts.sort();
         counts
     }
 
     fn find(&self, name: &str) -> Option<Arc<Room>> {
-        self.shard(name).read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.shards.of(name).read().get(name).cloned()
     }
 
     fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<Room> {
         if let Some(room) = self.find(name) {
             return room;
         }
-        let mut shard = self.shard(name).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shards.of(name).write();
         if let Some(room) = shard.get(name) {
             return Arc::clone(room);
         }
@@ -328,17 +324,12 @@ impl Rooms {
 
     /// Removes a room that has ended, unless a new one already has its name.
     fn remove(&self, room: &Arc<Room>) {
-        let mut shard = self.shard(&room.id.name).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shards.of(&room.id.name).write();
         if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
             shard.remove(&room.id.name);
-            if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
-                let kept = shard.len() * 2;
+            if let Some(kept) = excess(shard.len(), shard.capacity()) {
                 shard.shrink_to(kept);
             }
         }
-    }
-
-    fn shard(&self, name: &str) -> &RwLock<HashMap<Arc<str>, Arc<Room>>> {
-        &self.shards[shard_of(&self.hasher, name)]
     }
 }

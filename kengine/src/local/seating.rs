@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::local::{
     join_error::JoinError,
@@ -34,8 +36,7 @@ impl Seating {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+        self.families.lock()
     }
 
     /// Returns a name in this family that no room of any node has had.

@@ -15,7 +15,7 @@ impl Node {
     /// Takes no more connections, answers what was read, closes every connection with 4000, and returns when all have
     /// ended. At the deadline, running handlers are cancelled. If there are other nodes, players are closed in waves.
     pub(crate) async fn drain(&self) {
-        self.occupancy().ending = Some(Ending::Drain);
+        self.occupancy.lock().ending = Some(Ending::Drain);
         let drained = async {
             if self.cluster.drain().await {
                 self.end_in_waves().await;
@@ -34,7 +34,7 @@ impl Node {
     /// Cuts off every connection and cancels its handler.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
-        self.occupancy().ending = Some(Ending::Abandon);
+        self.occupancy.lock().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 
