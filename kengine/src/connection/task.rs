@@ -26,7 +26,7 @@ use crate::{
         outbox::BATCH,
         panics::{poll_catching, run_catching},
     },
-    node::{Occupant, Slot},
+    node::admission::{Occupant, Slot},
     websocket::{
         close::{Close, CloseCode},
         message::Message,

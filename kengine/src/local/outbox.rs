@@ -6,13 +6,14 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
 };
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     language::push::PushKey,
@@ -129,7 +130,7 @@ impl Outbox {
         if frame.len() > limits.max_size {
             return Err(SendError::TooLarge(frame.len()));
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.takes_pushes() {
             return Err(SendError::Closed);
         }
@@ -147,7 +148,7 @@ impl Outbox {
 
     /// Drops what waits and ends the connection with 4002, unless it is already ending.
     pub(crate) fn overflow(&self, backlog: &Backlog) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
         if state.takes_pushes() {
             self.order(state, Ending::Overflow);
@@ -156,7 +157,7 @@ impl Outbox {
 
     /// Orders the connection to end. The first order stands unless a later one overrides it.
     pub(crate) fn end(&self, ending: Ending) {
-        let state = self.state();
+        let state = self.state.lock();
         if !state.is_closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
             self.order(state, ending);
         }
@@ -172,7 +173,7 @@ impl Outbox {
     }
 
     pub(crate) fn queued(&self) -> Queued {
-        let state = self.state();
+        let state = self.state.lock();
         let queued = |queue: &Box<Queue>| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
         state.queue.as_ref().map_or_else(Queued::default, queued)
     }
@@ -180,7 +181,7 @@ impl Outbox {
     /// Moves all waiting pushes to `out`, also if the connection is ending.
     pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
         if self.has_pushes() {
-            self.move_to(&mut self.state(), out, usize::MAX, backlog);
+            self.move_to(&mut self.state.lock(), out, usize::MAX, backlog);
         }
     }
 
@@ -194,7 +195,7 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
             self.move_to(&mut state, out, max, backlog);
@@ -208,7 +209,7 @@ impl Outbox {
 
     /// Drops what waits. Nothing can be queued from now on.
     pub(crate) fn close(&self, backlog: &Backlog) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
         *state = State { is_closed: true, ..State::default() };
         self.is_ending.store(true, Ordering::Release);
@@ -236,11 +237,6 @@ impl Outbox {
         state.ending = Some(Box::new(ending));
         self.is_ending.store(true, Ordering::Release);
         wake(state);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One node: it composes the users and rooms of this process with its cluster.
 
-mod admission;
+pub(crate) mod admission;
 mod drain;
 mod sending;
 
@@ -8,14 +8,14 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::admission::{Occupant, Refused, Reservation, Slot};
 use crate::{
     language::{start_error::StartError, syntax::Syntax, uid::random_bits},
     local::{
@@ -78,7 +78,7 @@ impl Node {
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let delivery = Arc::new(Delivery::new(syntaxes, &limits));
         let node = Arc::new(Self {
-            users: Users::new(),
+            users: Users::default(),
             rooms: Rooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
             limits,
             delivery,
@@ -92,8 +92,8 @@ impl Node {
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
         });
-        let weak = Arc::downgrade(&node);
-        node.cluster.attach(weak as std::sync::Weak<dyn ClusterNode>);
+        let weak: Weak<Self> = Arc::downgrade(&node);
+        node.cluster.attach(weak as Weak<dyn ClusterNode>);
         Ok(node)
     }
 
@@ -119,21 +119,16 @@ impl Node {
 
     /// Returns the number of connections, including pending handshakes.
     pub(crate) fn connections(&self) -> usize {
-        self.occupancy().slots
+        self.occupancy.lock().slots
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.occupancy().ending.is_some()
+        self.occupancy.lock().ending.is_some()
     }
 
     /// Returns how many sends and kicks other nodes did not get.
     pub(crate) fn unpublished(&self) -> u64 {
         self.unpublished.load(Ordering::Relaxed)
-    }
-
-    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

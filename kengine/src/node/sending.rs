@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::Node;
 #[cfg(feature = "redis")]
 use crate::{language::syntax::Syntax, local::cluster_interface::Load};
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
         recipient::Recipient,
         send_error::SendError,
     },
+    node::Node,
     websocket::close::Close,
 };
 

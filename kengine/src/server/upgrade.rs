@@ -22,7 +22,10 @@ use crate::{
         upgrade_request::{check_size, check_upgrade, choose_subprotocol},
     },
     local::{deferred_wakes::deferring, panics::run_catching},
-    node::{Node, Refused, Reservation, Slot},
+    node::{
+        Node,
+        admission::{Refused, Reservation, Slot},
+    },
     server::any_endpoint::{Connected, Guarded},
 };
 

@@ -35,7 +35,7 @@ use self::{
     redeemed::Redeemed,
 };
 use crate::{
-    cluster::IntoJoinCluster,
+    cluster::config::IntoJoinCluster,
     http::reservation::ReservationId,
     language::{start_error::StartError, uid::Uid},
     local::{
