@@ -1,22 +1,12 @@
-//! The tables of `kengine/docs/wire.md` list exactly the codes that the sources use.
+//! The page `wire` lists exactly the codes that the sources use.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::{files, read, workspace};
 
 /// Returns the rows of the table in a section of the page, each as its cells. Backticks are removed.
 fn table(section: &str) -> Vec<Vec<String>> {
-    let page = read(&workspace().join("kengine/docs/wire.md"));
+    let page = read("kengine/docs/wire.md");
     let (_, rest) = page.split_once(&format!("\n# {section}\n")).expect("the page has the section");
     let section = rest.split("\n# ").next().unwrap_or(rest);
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
@@ -29,19 +19,13 @@ fn column(section: &str, index: usize) -> BTreeSet<String> {
 
 /// Returns the library's code without comments, unit tests and whitespace.
 fn code() -> String {
-    let mut folders = vec![workspace().join("kengine/src")];
     let mut code = String::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of sources") {
-            let path = entry.expect("a folder of sources").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !path.ends_with("tests.rs") {
-                let source = read(&path);
-                let library = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&source);
-                let lines = library.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
-                code.extend(lines.flat_map(str::split_whitespace));
-            }
+    for path in files(&workspace().join("kengine/src")) {
+        if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            let source = read(path);
+            let library = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&source);
+            let lines = library.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+            code.extend(lines.flat_map(str::split_whitespace));
         }
     }
     code
@@ -68,7 +52,7 @@ fn every_error_code_is_documented() {
 
 #[test]
 fn every_close_code_is_documented() {
-    let source = read(&workspace().join("kengine/src/websocket/close.rs"));
+    let source = read("kengine/src/websocket/close.rs");
     let constants = source.lines().filter_map(|line| line.trim().strip_prefix("pub const "));
     let constants: BTreeSet<_> = constants
         .filter_map(|constant| constant.strip_suffix(");")?.split_once(": Self = Self("))
@@ -87,7 +71,7 @@ fn every_http_code_is_documented() {
         .map(str::to_owned)
         .collect();
     // The gateway's: `return answer(503, "no_node", …)`.
-    let gateway = read(&workspace().join("kengine/openresty/kengine.lua"));
+    let gateway = read("kengine/openresty/kengine.lua");
     let answers = gateway.split("return answer(").skip(1);
     used.extend(answers.filter_map(|rest| rest.split('"').nth(1)).map(str::to_owned));
     assert_eq!(column("HTTP codes", 1), used);
