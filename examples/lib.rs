@@ -1,4 +1,4 @@
-//! What the examples' tests share: the examples themselves are the folders beside this file, each run by
+//! Shared by the tests of the examples. The examples are the folders next to this file; run one with
 //! `cargo run --example <folder>`.
 
 use std::{
@@ -18,68 +18,68 @@ use tokio::{
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A program under test; it is killed when this is dropped.
+/// A program under test. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
     url: String,
-    /// Kept open: a program whose output nobody takes would die of it.
+    /// Kept open, because a program whose output pipe is closed fails when it prints.
     _output: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Program {
-    /// Builds and starts an example on a free port, and waits until it says where it listens.
+    /// Builds an example, starts it on a free port, and waits until it prints its address.
     ///
     /// # Panics
     ///
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn start(example: &str) -> Self {
         Self::start_at(example, 0).await
     }
 
-    /// The same on this port.
+    /// Builds an example, starts it on this port, and waits until it prints its address.
     ///
     /// # Panics
     ///
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn start_at(example: &str, port: u16) -> Self {
         let mut command = Command::new(program(example));
         command.env("KENGINE_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().expect("it starts");
-        let mut output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let told = async {
+        let mut child = command.spawn().expect("the example starts");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let listening = async {
             loop {
-                let line = output.next_line().await.expect("it is text").expect("it says where it listens");
+                let line = output.next_line().await.expect("text").expect("the example prints its address");
                 if let Some(url) = line.split([' ', ';']).find(|word| word.starts_with("ws://")) {
                     return url.to_owned();
                 }
             }
         };
-        let url = timeout(PATIENCE, told).await.expect("it comes up");
+        let url = timeout(PATIENCE, listening).await.expect("the example starts in time");
         Self { child, url, _output: Some(output) }
     }
 
-    /// Starts a program that listens on this port of its own accord, and waits until it does.
+    /// Starts a program that listens on this port without being told to, and waits until it does.
     ///
     /// # Panics
     ///
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn run(program: &Path, port: u16) -> Self {
-        let mut child = Command::new(program).kill_on_drop(true).spawn().expect("it starts");
+        let mut child = Command::new(program).kill_on_drop(true).spawn().expect("the program starts");
         let listening = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 assert!(
-                    child.try_wait().expect("it can be waited for").is_none(),
-                    "it ended instead of listening"
+                    child.try_wait().expect("a child of ours").is_none(),
+                    "the program ended instead of listening"
                 );
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, listening).await.expect("it listens");
+        timeout(PATIENCE, listening).await.expect("the program listens in time");
         Self { child, url: format!("ws://127.0.0.1:{port}/ws"), _output: None }
     }
 
-    /// Where its WebSocket is.
+    /// Returns the URL of its WebSocket.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -88,58 +88,62 @@ impl Program {
     ///
     /// # Panics
     ///
-    /// When it has ended already.
+    /// If the program has already ended.
     pub fn terminate(&self) {
         let id =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let sent = rustix::process::kill_process(id.expect("it runs"), rustix::process::Signal::TERM);
-        sent.expect("it can be signalled");
+        let sent =
+            rustix::process::kill_process(id.expect("a running program"), rustix::process::Signal::TERM);
+        sent.expect("permission to signal it");
     }
 
-    /// Kills it, as `kill -9` does, and waits for its end.
+    /// Kills the program, like `kill -9`, and waits until it has ended.
     ///
     /// # Panics
     ///
-    /// When it cannot be waited for.
+    /// If that fails.
     pub async fn kill(mut self) {
-        self.child.kill().await.expect("it can be killed, and waited for");
+        self.child.kill().await.expect("a child of ours");
     }
 
-    /// Waits for its end.
+    /// Waits until the program has ended.
     ///
     /// # Panics
     ///
-    /// When it does not end.
+    /// If it does not end in time.
     pub async fn ended(mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it can be waited for")
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the program ends in time")
+            .expect("a child of ours")
     }
 }
 
-/// A port of this machine on which nothing listens.
+/// Returns a port of this machine that is not in use.
 ///
 /// # Panics
 ///
-/// When there is none.
+/// If there is none.
 pub fn free_port() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     free.expect("a free port").port()
 }
 
-/// Builds an example, and tells where it is.
+/// Builds an example, and returns the path of the program.
 ///
 /// # Panics
 ///
-/// When the build fails.
+/// If the build fails.
 pub fn program(example: &str) -> PathBuf {
     build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--example", example]);
     examples().join(example)
 }
 
-/// Runs `cargo build` in a folder: a test on its own does not build the programs it runs.
+/// Runs `cargo build` in a folder, because cargo does not build the programs that a test runs.
 ///
 /// # Panics
 ///
-/// When the build fails.
+/// If the build fails.
 pub fn build(folder: &Path, arguments: &[&str]) {
     let cargo = std::process::Command::new(env!("CARGO"))
         .arg("build")
@@ -150,8 +154,8 @@ pub fn build(folder: &Path, arguments: &[&str]) {
     assert!(cargo.expect("cargo starts").success(), "cargo build {arguments:?} in {}", folder.display());
 }
 
-/// Where cargo puts examples: beside the tests.
+/// Returns the folder of the built examples, which is next to that of the tests.
 fn examples() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    test.ancestors().nth(2).expect("tests lie in `deps`").join("examples")
+    let test = std::env::current_exe().expect("the path of the test");
+    test.ancestors().nth(2).expect("tests are in `deps`").join("examples")
 }

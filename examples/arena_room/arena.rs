@@ -1,4 +1,4 @@
-//! The actor: one task owns an arena, its players and its clock; everybody else sends it commands.
+//! The actor: a task that owns an arena with its players and its clock. Handlers send it commands.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,23 +9,23 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-/// The time of one step, and from one push to the next: 20 a second.
+/// The length of a step, and the time between two pushes: 20 a second.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// The most steps that one tick makes up for.
-const MOST_STEPS: u32 = 5;
-/// The side of the square that is played on.
+/// The maximum number of steps that one tick simulates.
+const MAX_STEPS: u32 = 5;
+/// The side length of the square field.
 pub(crate) const FIELD: f32 = 1000.0;
-/// The fastest that a ship flies, in units a second.
+/// The maximum speed of a ship, in units a second.
 pub(crate) const SPEED: f32 = 200.0;
 
-/// What an arena can be told.
+/// A command to an arena.
 pub(crate) enum Command {
     Joined { player: Uid, connection: ConnectionId },
     Steer { player: Uid, heading: Heading },
     Left { player: Uid, connection: ConnectionId },
 }
 
-/// Where a player wants to go: full speed at a length of 1, and beyond.
+/// The direction in which a player steers. A length of 1 or more means full speed.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Heading {
     pub(crate) x: f32,
@@ -39,24 +39,24 @@ impl Heading {
     }
 }
 
-/// Where a player is. Of a reader that is behind, the newest of each player waits, and none that is older.
+/// The position of a player. For a slow client, only the newest position of each player waits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Push)]
 #[push("position", latest(player))]
 pub(crate) struct Position {
     pub(crate) player: Uid,
-    /// Which step of the arena this is: a client draws what is between two of them.
+    /// The step of the arena, with which a client interpolates between two positions.
     pub(crate) step: u64,
     pub(crate) x: f32,
     pub(crate) y: f32,
 }
 
-/// The arena has ended under its players: they may play again.
+/// The arena has failed. Its players may play again.
 #[derive(Debug, Serialize, Deserialize, Push)]
 #[push("over")]
 pub(crate) struct Over {}
 
 struct Ship {
-    /// Of two connections of a player the later one flies it.
+    /// The newest connection of the player. Only its `Left` removes the ship.
     connection: ConnectionId,
     at: [f32; 2],
     velocity: [f32; 2],
@@ -76,17 +76,17 @@ impl Arena {
         Self { hub, room, ships: BTreeMap::new(), step: 0, next: Instant::now() + TICK }
     }
 
-    /// Ticks until every seat has been given back, when nobody is left who could send a command.
+    /// Ticks until every seat has been given back, which closes the channel.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut ticks = interval_at(self.next, TICK);
-        // After a pause one tick comes, not all that were missed: `advance` makes up for them, with one push.
+        // After a delay, one tick fires for all missed ones. `advance` simulates their steps, with one push.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // No more than have waited, however fast others come.
+            // Bounded, so that a stream of new commands cannot delay the tick.
             for _ in 0..commands.max_capacity() {
                 match commands.try_recv() {
-                    Ok(command) => self.obey(command),
+                    Ok(command) => self.execute(command),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -96,7 +96,7 @@ impl Arena {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
             Command::Joined { player, connection } => {
                 let ship = || Ship { connection, at: [FIELD / 2.0; 2], velocity: [0.0; 2] };
@@ -115,24 +115,28 @@ impl Arena {
         }
     }
 
-    /// Makes every step that is due. All are of one length, so that a game goes the same way on a busy machine; one
-    /// that cannot keep up gets slower, instead of falling behind by what it does to catch up.
+    /// Simulates every step that is due. All steps have the same length, so a game runs the same on a busy machine. A game that
+    /// cannot keep up slows down, because catching up would delay it further.
     fn advance(&mut self) {
         let now = Instant::now();
         let mut due = 0;
         while self.next <= now {
             self.next += TICK;
             due += 1;
-            if due <= MOST_STEPS {
+            if due <= MAX_STEPS {
                 self.simulate();
             }
         }
-        if due > MOST_STEPS {
-            tracing::warn!(room = self.room, left_out = due - MOST_STEPS, "an arena is behind its clock");
+        if due > MAX_STEPS {
+            tracing::warn!(
+                room = self.room,
+                skipped = due - MAX_STEPS,
+                "an arena cannot keep up and skips steps"
+            );
         }
     }
 
-    /// One step: here a game has its rules.
+    /// Simulates one step. The rules of a game go here.
     fn simulate(&mut self) {
         self.step += 1;
         for ship in self.ships.values_mut() {
@@ -144,11 +148,11 @@ impl Arena {
 
     fn push(&self) {
         let room = self.hub.room(&self.room);
-        // All of a tick in one write to each player.
+        // One write per player for the whole tick.
         self.hub.batch(|| {
             for (player, Ship { at: [x, y], .. }) in &self.ships {
                 let position = Position { player: player.clone(), step: self.step, x: *x, y: *y };
-                // Fails only for what is no JSON.
+                // A position always serializes, so this cannot fail.
                 let _ = room.send(&position);
             }
         });
@@ -156,10 +160,14 @@ impl Arena {
 }
 
 impl Drop for Arena {
-    /// An arena ends when its last player has left; it ends earlier by a panic, or cut off, and then says so.
+    /// An arena with players ends only by a panic or when it is cancelled. Tells the players.
     fn drop(&mut self) {
         if !self.ships.is_empty() {
-            tracing::error!(room = self.room, players = self.ships.len(), "an arena ended under its players");
+            tracing::error!(
+                room = self.room,
+                players = self.ships.len(),
+                "an arena failed while players were in it"
+            );
             let _ = self.hub.room(&self.room).send(&Over {});
         }
     }

@@ -1,4 +1,4 @@
-//! The dispatcher: what players may say, translated to commands.
+//! The dispatcher: turns the messages of players into commands.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{
     arenas::{Arenas, SEATS, Seat},
 };
 
-/// Who plays, and where.
+/// The session: a player, and their seat while they play.
 pub(crate) struct Pilot {
     uid: Option<Uid>,
     seat: Mutex<Option<Seat>>,
@@ -24,13 +24,13 @@ impl Session for Pilot {
 
 impl Pilot {
     fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
-        // Nothing between lock and unlock can panic half-way through a change.
+        // Nothing between lock and unlock can panic with a change half done.
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The answer to `play`: what a client draws is the positions of `players`, as `joined` and `left` change them. A last
-/// position of somebody may come behind the `left`.
+/// The answer to `play`. The client draws the positions of `players`, which the pushes `joined` and `left` change. The last
+/// position of a player may arrive after their `left`.
 #[derive(Serialize)]
 struct Seated<'a> {
     arena: String,
@@ -45,13 +45,13 @@ pub(crate) struct Game {
 
 #[kengine::dispatcher]
 impl Game {
-    /// Believes what the query says, as a demo may; see the example `auth` for players who prove who they are.
+    /// Takes the uid from the query, which is only acceptable in a demo. The example `auth` authenticates players.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Pilot, Refusal> {
         Ok(Pilot { uid: handshake.query("uid").map(Uid::new).transpose()?, seat: Mutex::default() })
     }
 
-    /// Seats the player: in the fullest arena that has a free seat, or in a new one.
+    /// Seats the player in the fullest arena with a free seat, or in a new one.
     #[route]
     async fn play<'a>(
         &self,
@@ -69,24 +69,24 @@ impl Game {
         Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })
     }
 
-    /// Says where the player wants to go, from the next step on.
+    /// Changes the direction of the player's ship, from the next step on.
     #[route(rate = "60/s")]
     async fn steer(&self, pilot: &Pilot, heading: Heading) -> Result<(), Error> {
-        let not_playing = || Error::new("not_playing", "you are in no arena; play first");
+        let not_playing = || Error::new("not_playing", "you are not in an arena; play first");
         pilot.seat().as_ref().ok_or_else(not_playing)?.steer(heading)
     }
 
-    /// Gives the seat back; the player may look for another arena.
+    /// Gives the seat back and leaves the room. The player may play again.
     #[route]
     async fn leave(&self, connection: &Connection<Pilot>, pilot: &Pilot) {
-        // The seat first: whoever has one is a member, so that no more than nine are taken.
+        // The seat first: everyone with a seat is a member of the room, so an arena never has more than nine players.
         drop(pilot.seat().take());
         for room in connection.rooms() {
             room.leave(connection);
         }
     }
 
-    /// Gives the seat back, whatever ended the connection; the room is left by itself.
+    /// Gives the seat back. The connection leaves its room automatically.
     #[close]
     async fn gone(&self, pilot: &Pilot) {
         drop(pilot.seat().take());

@@ -1,4 +1,4 @@
-//! Arenas as their players see them: over memory, under a clock that the test moves; then the program itself.
+//! Tests the arenas in memory under a paused clock, and the program over sockets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,10 +37,10 @@ mod arena;
 mod arenas;
 mod game;
 
-/// How long what must happen may take; where the clock is paused, that is no time.
+/// How long the test waits for anything before it fails. With a paused clock this takes no time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `play` is answered with.
+/// The answer to `play`.
 #[derive(Deserialize)]
 struct Seated {
     arena: String,
@@ -56,14 +56,14 @@ async fn play(client: &mut Client) -> Seated {
     client.request("play", &()).await.unwrap()
 }
 
-/// A player who plays.
+/// Connects a player and seats them.
 async fn player(game: &Served<Game>, uid: &str) -> Client {
     let mut client = game.connect(format!("/ws?uid={uid}")).await.unwrap();
     assert_eq!(play(&mut client).await.you.as_str(), uid);
     client
 }
 
-/// The positions that come within so long, and those that have come before.
+/// Returns the positions that have arrived, after waiting for this long.
 async fn positions(client: &mut Client, time: Duration) -> Vec<Position> {
     client.stay(time).await;
     let mut positions = Vec::new();
@@ -77,7 +77,7 @@ fn players(positions: &[Position]) -> BTreeSet<&str> {
     positions.iter().map(|position| position.player.as_str()).collect()
 }
 
-/// Every arena has ended, and every room.
+/// Asserts that every arena and every room has ended.
 async fn assert_nothing_is_left(game: &Served<Game>) {
     timeout(PATIENCE, game.dispatcher().arenas.ended()).await.expect("the arenas end");
     assert_eq!(game.dispatcher().arenas.running(), 0);
@@ -85,7 +85,7 @@ async fn assert_nothing_is_left(game: &Served<Game>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_players_make_two_arenas() {
+async fn ten_players_fill_two_arenas() {
     let game = serve();
     let mut arenas = BTreeMap::<_, BTreeSet<_>>::new();
     let mut clients = Vec::new();
@@ -96,14 +96,17 @@ async fn ten_players_make_two_arenas() {
         let inside = arenas.entry(seated.arena.clone()).or_default();
         inside.insert(uid);
         let told: Vec<_> = seated.players.iter().map(|member| member.uid.as_str()).collect();
-        assert_eq!(told, inside.iter().collect::<Vec<_>>(), "everyone is told who is there");
+        assert_eq!(told, inside.iter().collect::<Vec<_>>(), "the answer lists all members");
         clients.push((seated.arena, client));
     }
     assert_eq!(arenas.values().map(BTreeSet::len).collect::<Vec<_>>(), [9, 1]);
     assert_eq!(game.dispatcher().arenas.running(), 2);
     for (arena, client) in &mut clients {
         let seen = positions(client, TICK * 3 / 2).await;
-        assert!(players(&seen).into_iter().eq(&arenas[arena]), "everyone sees those of the own arena");
+        assert!(
+            players(&seen).into_iter().eq(&arenas[arena]),
+            "each player sees the ships of their own arena"
+        );
     }
 }
 
@@ -120,7 +123,7 @@ async fn an_arena_ticks_twenty_times_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_tick_makes_up_for_the_steps_that_are_due() {
+async fn late_tick_simulates_the_missed_steps() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     assert_eq!(ada.push::<Position>().await.step, 1);
@@ -129,7 +132,7 @@ async fn a_late_tick_makes_up_for_the_steps_that_are_due() {
     assert_eq!(ada.push::<Position>().await.step, 4);
     assert_eq!(ada.push::<Position>().await.step, 5);
     assert_eq!(late.elapsed(), TICK / 2, "the next tick is where it would have been");
-    // Over the most that one tick makes up for the game stands still, and goes on at its own rate.
+    // Steps beyond the maximum of one tick are skipped, and the game continues at its own rate.
     advance(TICK * 20).await;
     assert_eq!(ada.push::<Position>().await.step, 10);
     let late = Instant::now();
@@ -138,7 +141,7 @@ async fn a_late_tick_makes_up_for_the_steps_that_are_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn steering_moves_a_player_for_everyone_to_see() {
+async fn all_players_see_a_steered_ship_move() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
@@ -150,12 +153,12 @@ async fn steering_moves_a_player_for_everyone_to_see() {
     let close = |(x, y): (f32, f32), to: (f32, f32)| (x - to.0).abs() < 0.01 && (y - to.1).abs() < 0.01;
     let middle = FIELD / 2.0;
     let rows = [
-        // A heading, and where it leads in a second.
+        // A heading, and the position after a second.
         ((0.0, 0.0), (middle, middle)),
         ((1.0, 0.0), (middle + SPEED, middle)),
         ((-0.5, 0.0), (middle + SPEED / 2.0, middle)),
         ((-300.0, 400.0), (middle + SPEED / 2.0 - 0.6 * SPEED, middle + 0.8 * SPEED)),
-        // More than a number holds is no heading.
+        // An infinite heading stops the ship.
         ((1e39, 0.0), (middle + SPEED / 2.0 - 0.6 * SPEED, middle + 0.8 * SPEED)),
     ];
     bob.stay(TICK / 2).await;
@@ -167,11 +170,11 @@ async fn steering_moves_a_player_for_everyone_to_see() {
         assert_eq!(last_of_ada(positions(&mut ada, Duration::ZERO).await), seen);
     }
     ada.request::<()>("steer", &Heading { x: -1.0, y: 1.0 }).await.unwrap();
-    assert_eq!(last_of_ada(positions(&mut bob, 10 * second).await), (0.0, FIELD), "there are walls");
+    assert_eq!(last_of_ada(positions(&mut bob, 10 * second).await), (0.0, FIELD), "walls stop the ship");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_leaves_or_is_lost_is_pushed_no_more() {
+async fn players_who_leave_or_disconnect_are_removed() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
@@ -201,7 +204,7 @@ async fn whoever_leaves_or_is_lost_is_pushed_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_wakes_rarely_sees_the_newest_position_of_each_player() {
+async fn slow_client_receives_the_newest_position_of_each_player() {
     let minute = Duration::from_secs(60);
     let game = testing::serve(Server::new(Game::default()).idle_timeout(minute * 60));
     let mut ada = player(&game, "ada").await;
@@ -217,29 +220,29 @@ async fn a_reader_that_wakes_rarely_sees_the_newest_position_of_each_player() {
         assert_eq!(steps.len(), 3);
         for (player, steps) in &steps {
             assert_eq!(u128::from(*steps.last().unwrap()), newest, "{player}");
-            assert!(steps.is_sorted_by(|one, next| one < next), "none of {player} is older than one before");
-            // What was on its way when she fell asleep, then at once the newest.
+            assert!(steps.is_sorted_by(|one, next| one < next), "the positions of {player} are in order");
+            // First the positions that were already on their way, then the newest.
             let gaps = steps.windows(2).filter(|two| two[1] > two[0] + 1).count();
-            assert_eq!(gaps, wakes, "of {player} only the newest has waited");
+            assert_eq!(gaps, wakes, "only the newest position of {player} has waited");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_arena_ends_with_its_last_player() {
+async fn arena_ends_after_its_last_player_has_left() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     ada.request::<()>("leave", &()).await.unwrap();
     assert!(
         timeout(TICK * 100, game.dispatcher().arenas.ended()).await.is_err(),
-        "it does not end before its last player has left"
+        "the arena ended before its last player left"
     );
     assert_eq!(game.dispatcher().arenas.running(), 1);
     bob.request::<()>("leave", &()).await.unwrap();
     assert_nothing_is_left(&game).await;
 
-    // The next one is new, and ends when the socket of its player is lost.
+    // The next arena is new, and ends when its player disconnects.
     positions(&mut ada, Duration::ZERO).await;
     play(&mut ada).await;
     assert_eq!(ada.push::<Position>().await.step, 1);
@@ -261,13 +264,13 @@ async fn arenas_end_when_the_server_drains() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_who_reconnects_takes_over_the_own_ship() {
+async fn reconnecting_player_keeps_the_ship() {
     let game = serve();
     let mut gone = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    // Nobody reads what the old connection is sent, so its close frame waits behind that, and it stays for the seconds
-    // that a close may take.
+    // The client of the old connection does not read, so its close frame is stuck, and the connection remains until the close
+    // timeout.
     bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 3);
@@ -277,16 +280,16 @@ async fn a_player_who_reconnects_takes_over_the_own_ship() {
     let seen = positions(&mut ada, Duration::from_secs(20)).await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 2);
     let own = seen.iter().filter(|position| position.player.as_str() == "ada");
-    assert_eq!(own.count(), 400, "one ship, which stays when the old connection has ended");
+    assert_eq!(own.count(), 400, "one ship, which remains when the old connection ends");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_too_many_is_answered_with_an_error() {
+async fn command_to_a_full_channel_is_answered_with_an_error() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     let mut crowd = [player(&game, "bob").await, player(&game, "cy").await];
     let heading = Heading { x: 1.0, y: 0.0 };
-    // All of it between two ticks.
+    // All of these are sent between two ticks.
     for client in &mut crowd {
         for _ in 0..60 {
             client.notify("steer", &heading).await;
@@ -298,19 +301,22 @@ async fn a_command_too_many_is_answered_with_an_error() {
         }
     };
     assert_eq!(failure.code, "arena_busy");
-    // However full it is, whoever leaves has left; and with the next tick there is room again.
+    // A player can leave although the channel is full. After the next tick there is space again.
     ada.request::<()>("leave", &()).await.unwrap();
     let [mut bob, mut cy] = crowd;
     let seen = positions(&mut bob, TICK * 3 / 2).await;
     assert_eq!(players(&seen), BTreeSet::from(["bob", "cy"]));
-    assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "what could be queued counts: {seen:?}");
+    assert!(
+        seen.iter().all(|position| position.x > FIELD / 2.0),
+        "the queued commands were executed: {seen:?}"
+    );
     cy.stay(Duration::from_secs(1)).await;
     cy.request::<()>("steer", &heading).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_ends_one_arena_and_its_players_may_play_again() {
-    // A log that cannot be written stands for any fault: the arena warns when it is behind.
+async fn panic_ends_one_arena_and_its_players_can_play_again() {
+    // The log panics, which stands for any fault: the arena logs a warning when it cannot keep up.
     let fails = Arc::new(AtomicBool::new(false));
     let log = {
         let fails = Arc::clone(&fails);
@@ -336,14 +342,14 @@ async fn a_panic_ends_one_arena_and_its_players_may_play_again() {
 
     positions(&mut ada, Duration::ZERO).await;
     for client in [&mut ada, &mut bob] {
-        assert_eq!(play(client).await.arena, arena, "those who were together stay together");
+        assert_eq!(play(client).await.arena, arena, "the players stay in the same room");
     }
     assert_eq!(game.dispatcher().arenas.running(), 1);
     assert_eq!(players(&positions(&mut ada, TICK * 2).await), BTreeSet::from(["ada", "bob"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_first_players_one_starts_the_arena() {
+async fn one_of_many_first_players_starts_the_arena() {
     let game = Arc::new(serve());
     let together = Arc::new(Barrier::new(200));
     let mut joins = JoinSet::new();
@@ -363,7 +369,7 @@ async fn of_many_first_players_one_starts_the_arena() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_crowd_that_comes_and_goes_leaves_nothing_behind() {
+async fn nothing_is_left_of_players_who_come_and_go() {
     let game = Arc::new(serve());
     let mut crowd = JoinSet::new();
     for number in 0..200_u32 {
@@ -372,11 +378,11 @@ async fn a_crowd_that_comes_and_goes_leaves_nothing_behind() {
             let mut client = game.connect("/ws").await.unwrap();
             for round in 0..6 {
                 let you = play(&mut client).await.you;
-                // So many at once may be too many for an arena, which says so.
+                // The burst may exceed the capacity of an arena's channel.
                 if let Err(failure) = client.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await {
                     assert_eq!(failure.code, "arena_busy");
                 }
-                // Some stay until they are seen to fly: nobody is seated in an arena that ends.
+                // Some wait for their own position: a player never gets a seat in an arena that is ending.
                 if (number + round) % 3 == 0 {
                     while client.push::<Position>().await.player != you {}
                 }
@@ -394,7 +400,7 @@ async fn a_crowd_that_comes_and_goes_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn the_program_plays_and_ends_well() {
+async fn program_serves_players_and_drains() {
     let program = Program::start("arena_room").await;
     let (mut ada, _) = connect_async(program.url()).await.unwrap();
     let (mut bob, _) = connect_async(program.url().replace("ada", "bob")).await.unwrap();
@@ -415,7 +421,7 @@ async fn the_program_plays_and_ends_well() {
             }
         };
         assert_eq!(close.code, coding::CloseCode::Library(4000));
-        // The close handshake is completed by reading on.
+        // Reading on completes the close handshake.
         assert!(client.next().await.is_none_or(|last| last.is_err()));
     }
     assert_eq!(program.ended().await.code(), Some(0));

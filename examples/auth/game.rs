@@ -1,4 +1,4 @@
-//! Tokens, who they let in, and what for.
+//! Checks tokens, and limits some routes to admins.
 
 use std::time::Duration;
 
@@ -17,23 +17,24 @@ pub(crate) enum Role {
     Admin,
 }
 
-/// What a token says (RFC 7519), signed by whoever logs players in.
+/// The claims of a token (RFC 7519), signed by the login service.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     sub: Uid,
     role: Role,
-    /// In seconds since 1970.
+    /// Expiry, in seconds since 1970.
     exp: u64,
 }
 
-/// Makes a token that is good from now on for so long; a game's is made by whoever logs its players in.
+/// Creates a token that is valid for this duration. In a real game, the login service does that.
 pub(crate) fn token(secret: &str, id: &Uid, role: Role, valid: Duration) -> String {
     let claims = Claims { sub: id.clone(), role, exp: get_current_timestamp() + valid.as_secs() };
     let key = EncodingKey::from_secret(secret.as_bytes());
-    encode(&Header::new(Algorithm::HS256), &claims, &key).expect("claims that are JSON, and a key for HS256")
+    encode(&Header::new(Algorithm::HS256), &claims, &key)
+        .expect("claims that serialize as JSON, and a key for HS256")
 }
 
-/// Who plays: the session, made of a token that holds.
+/// The session of a player, created from a valid token.
 pub(crate) struct Player {
     id: Uid,
     role: Role,
@@ -62,12 +63,12 @@ pub(crate) struct Game {
 }
 
 impl Game {
-    /// A game that trusts what is signed with this secret.
+    /// Creates a game that trusts tokens signed with this secret.
     pub(crate) fn new(secret: &str) -> Self {
         Self {
             key: DecodingKey::from_secret(secret.as_bytes()),
-            // One algorithm, whatever a token says of itself; `exp` must be there, and may be past by the minute that
-            // clocks differ by.
+            // Accepts only this algorithm, whatever the token names. `exp` is required, with a tolerance of one minute for
+            // differences between clocks.
             validation: Validation::new(Algorithm::HS256),
         }
     }
@@ -77,16 +78,16 @@ impl Game {
             decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => Refusal::unauthorized("the token has expired; log in again"),
                 ErrorKind::InvalidSignature => Refusal::unauthorized("the token was not signed by us"),
-                _ => Refusal::unauthorized(format!("the token does not hold: {error}")),
+                _ => Refusal::unauthorized(format!("invalid token: {error}")),
             })?;
         let Claims { sub: id, role, .. } = claims.claims;
         Ok(Player { id, role })
     }
 }
 
-/// The token, wherever this client can put it.
+/// Finds the token in any of the places where a client can put it.
 fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
-    // A program sets a header field.
+    // A program can set a header field.
     if let Some(field) = handshake.header("authorization") {
         let scheme_and_token =
             field.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -94,14 +95,14 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
             .ok_or_else(|| Refusal::unauthorized("`Authorization` must be `Bearer`, a space and a token"))?;
         return Ok(token.trim().to_owned());
     }
-    // A browser cannot, but it can offer subprotocols: `new WebSocket(url, ["kengine.v1.json", token])`.
+    // A browser cannot, but can offer subprotocols: `new WebSocket(url, ["kengine.v1.json", token])`.
     if let Some(offer) = handshake.subprotocols().find(|offer| *offer != "kengine.v1.json") {
         return Ok(offer.to_owned());
     }
-    // Anything can write a query, which logs and histories keep: let tokens that come so be short-lived.
+    // Every client can set the query. It ends up in logs and histories, so such tokens should be short-lived.
     let token = handshake.query("token").ok_or_else(|| {
         Refusal::unauthorized(
-            "no token; send it as `?token=…`, as `Authorization: Bearer …`, or as a subprotocol beside `kengine.v1.json`",
+            "no token; send it as `?token=…`, as `Authorization: Bearer …`, or as a subprotocol next to `kengine.v1.json`",
         )
     })?;
     Ok(token.into_owned())
@@ -109,13 +110,13 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
 
 #[kengine::dispatcher]
 impl Game {
-    /// Lets in whoever has a token of ours. It counts now: who is in may stay when it expires.
+    /// Accepts clients with a valid token. The token is checked only once: a connection outlives its expiry.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         self.check(&find_token(handshake)?)
     }
 
-    /// Keeps what is an admin's from everybody else: also routes that nobody has written yet.
+    /// Limits all routes under `admin/` to admins, including future ones.
     #[before]
     async fn guard(&self, call: &Call, player: &Player) -> Result<(), Error> {
         if call.route.starts_with("admin/") && player.role != Role::Admin {
@@ -124,13 +125,13 @@ impl Game {
         Ok(())
     }
 
-    /// Tells players who they are.
+    /// Returns the player's own id and role.
     #[route]
     async fn whoami<'a>(&self, player: &'a Player) -> Shown<'a> {
         Shown { id: &player.id, role: player.role }
     }
 
-    /// Sends a player away, wherever they are connected; tells whether they were on this node.
+    /// Disconnects a player, on any node. Returns whether the player was on this node.
     #[route("admin/kick")]
     async fn kick(&self, hub: &Hub, player: &Player, kick: Kick) -> bool {
         hub.user(&kick.player).kick(Close::new(CloseCode::KICKED, format!("kicked by {}", player.id))) > 0

@@ -1,11 +1,11 @@
-//! A game in a router of axum's, beside ordinary routes that know of it.
+//! Mounts a game in an axum router, next to ordinary routes that share its state.
 //!
 //! ```sh
 //! cargo run --example axum_mount
 //! ```
 //!
-//! It prints what to try. `KENGINE_LISTEN` changes the address it listens on (`127.0.0.1:8000`), `RUST_LOG` what it logs
-//! (`info`; `kengine=debug` shows every connection).
+//! It prints what to try. `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), and `RUST_LOG` what to log
+//! (default `info`; `kengine=debug` shows every connection).
 
 use std::{
     env,
@@ -34,7 +34,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// What the game and the pages share.
+/// State shared by the game and the pages.
 #[derive(Default)]
 struct World {
     players: AtomicUsize,
@@ -69,7 +69,7 @@ impl Game {
 
 async fn index() -> Html<&'static str> {
     Html(
-        "<!doctype html><title>a game</title><p>The game is at <code>/ws</code>, <a href=/players>who plays</a>.",
+        "<!doctype html><title>a game</title><p>The game is at <code>/ws</code>, the number of players at <a href=/players><code>/players</code></a>.",
     )
 }
 
@@ -78,8 +78,8 @@ async fn players(State(world): State<Arc<World>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], format!(r#"{{"players":{players}}}"#))
 }
 
-/// Ready at the first SIGTERM or SIGINT.
-fn stopped() -> io::Result<impl Future<Output = ()>> {
+/// Returns a future that completes at the first SIGTERM or SIGINT.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
@@ -105,23 +105,23 @@ async fn main() -> anyhow::Result<()> {
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    let stopped = stopped()?;
-    println!("axum_mount is at ws://{address}/ws; with any WebSocket client, try");
+    let stop = stop_signal()?;
+    println!("connect any WebSocket client to ws://{address}/ws and try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
-    println!("and meanwhile, of the same port,");
+    println!("While it is connected, try on the same port");
     println!("  curl http://{address}/players");
-    println!("Ctrl-C ends it; every client is told to come back.");
+    println!("Ctrl-C drains the server and ends it.");
 
-    // The listener is axum's, and so are its sockets: small answers shall not wait for the acknowledgement of others.
+    // axum accepts the sockets here, so set TCP_NODELAY as kengine's own listener does.
     let listener = listener.tap_io(|socket| {
         if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket without TCP_NODELAY");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
     });
-    // Players go first: the pages are served until the last of them has been told.
+    // Drain the players first. The pages are served until all players are gone.
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            stopped.await;
+            stop.await;
             tracing::info!("draining");
             game.drain().await;
         })

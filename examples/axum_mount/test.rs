@@ -1,4 +1,4 @@
-//! The game and the pages at one port: the program itself, run, talked to, and told to end.
+//! Tests the program: the game and the pages on one port, and the drain.
 
 use futures_util::{SinkExt, StreamExt};
 use kengine_examples::Program;
@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::frame::coding::CloseCode},
 };
 
-/// Asks for a page, and gives the status line and the body.
+/// Requests a page. Returns the status line and the body.
 async fn get(address: &str, path: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
@@ -23,14 +23,14 @@ async fn get(address: &str, path: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn pages_stand_beside_the_game_until_its_players_are_gone() {
+async fn pages_are_served_until_the_players_are_gone() {
     let program = Program::start("axum_mount").await;
     let address =
         program.url().strip_prefix("ws://").and_then(|url| url.strip_suffix("/ws")).unwrap().to_owned();
     let ok = |body: &str| ("HTTP/1.1 200 OK".to_owned(), body.to_owned());
     assert_eq!(get(&address, "/players").await, ok(r#"{"players":0}"#));
     assert!(get(&address, "/").await.1.contains("/ws"));
-    // The game's own answer to what asks for no WebSocket.
+    // The game answers a request that does not ask for a WebSocket.
     assert_eq!(get(&address, "/ws").await.0, "HTTP/1.1 426 Upgrade Required");
 
     let (mut player, _) = connect_async(program.url()).await.unwrap();
@@ -42,10 +42,10 @@ async fn pages_stand_beside_the_game_until_its_players_are_gone() {
     program.terminate();
     let Some(Ok(Message::Close(Some(close)))) = player.next().await else { panic!("no close frame") };
     assert_eq!((close.code, close.reason.as_str()), (CloseCode::Library(4000), "draining"));
-    // The close frame is not answered yet, so the player is still there: pages are served, nobody else gets in.
+    // The close frame is not answered yet, so the player is still connected. Pages are served, but new players are refused.
     assert_eq!(get(&address, "/players").await, ok(r#"{"players":1}"#));
     assert!(connect_async(program.url()).await.is_err());
-    // The close handshake is completed by reading on.
+    // Reading on completes the close handshake.
     assert!(player.next().await.is_none_or(|last| last.is_err()));
     assert_eq!(program.ended().await.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! A real browser under test: Chromium without a window, driven over the protocol of its developer tools.
+//! A headless Chromium, controlled over the DevTools protocol.
 
 use std::{
     process::Stdio,
@@ -20,34 +20,34 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// How long anything may take before the test gives up.
+/// How long the test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What it is called by whom.
+/// The names of the program in different distributions.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// One browser at a time: each takes all that a small machine has.
+/// Allows one browser at a time, because each needs all resources of a small machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A browser that ends with its test.
+/// A browser. Dropping it ends the browser.
 pub(crate) struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,
     _child: Child,
-    /// Kept open: a program whose output nobody takes would die of it.
+    /// Kept open, because a program whose output pipe is closed fails when it prints.
     _output: BufReader<ChildStderr>,
     _profile: Profile,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// One of its tabs.
+/// A tab of the browser.
 #[derive(Debug)]
 pub(crate) struct Tab {
     target: Value,
     session: String,
 }
 
-/// A folder for what the browser keeps, removed with it.
+/// The folder with the browser's profile. Dropping it removes the folder.
 struct Profile(std::path::PathBuf);
 
 impl Profile {
@@ -60,20 +60,20 @@ impl Profile {
 
 impl Drop for Profile {
     fn drop(&mut self) {
-        // What is left is the system's to clean.
+        // Files that cannot be removed are left to the system's cleanup.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl Browser {
-    /// Starts one, and waits until it can be driven.
+    /// Starts a browser, and waits until it can be controlled.
     pub(crate) async fn start() -> Self {
         let turn = TURN.lock().await;
         let profile = Profile::new();
         let mut child = Command::new(find())
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            // A tab that is not in front works on as if it were.
+            // Do not slow down tabs in the background.
             .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
             .args([
                 "--disable-renderer-backgrounding",
@@ -99,12 +99,12 @@ impl Browser {
                 }
             }
         };
-        let url = timeout(PATIENCE, told).await.expect("it says where it listens");
+        let url = timeout(PATIENCE, told).await.expect("the browser prints its address");
         let (socket, _) = connect_async(url).await.expect("it listens");
         Self { socket, last_id: 0, _child: child, _output: output, _profile: profile, _turn: turn }
     }
 
-    /// Opens a page in a tab of its own.
+    /// Opens a page in a new tab.
     pub(crate) async fn open(&mut self, url: &str) -> Tab {
         let target = self.call(None, "Target.createTarget", json!({ "url": url })).await;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
@@ -113,12 +113,12 @@ impl Browser {
         Tab { target: target["targetId"].clone(), session }
     }
 
-    /// Closes a tab, as a player does.
+    /// Closes a tab.
     pub(crate) async fn close(&mut self, tab: Tab) {
         self.call(None, "Target.closeTarget", json!({ "targetId": tab.target })).await;
     }
 
-    /// What an expression in a tab's page is, as JSON; awaited if it is a promise.
+    /// Evaluates an expression in a tab's page and returns its value as JSON. A promise is awaited.
     pub(crate) async fn look(&mut self, tab: &Tab, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let looked = self.call(Some(tab), "Runtime.evaluate", parameters).await;
@@ -129,13 +129,13 @@ impl Browser {
     /// Waits until an expression in a tab's page is true.
     pub(crate) async fn until(&mut self, tab: &Tab, expression: &str) {
         let begun = Instant::now();
-        // A page that is not there yet has nothing of what is looked for.
+        // While the page loads, the expression may throw.
         let guarded =
             format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         while self.look(tab, &guarded).await != json!(true) {
             if begun.elapsed() > PATIENCE {
                 let page = self.look(tab, "document.body.innerText").await;
-                panic!("waited in vain for {expression}; the page shows {page}");
+                panic!("{expression} did not become true; the page shows {page}");
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -165,7 +165,7 @@ impl Browser {
     }
 }
 
-/// The browser of this machine, installed where it is missing and can be: once a process.
+/// Returns the name of the installed browser. Installs one, once per process, if it is missing and that is possible.
 fn find() -> &'static str {
     static FOUND: OnceLock<String> = OnceLock::new();
     let is_there = |name: &str| {
@@ -183,6 +183,6 @@ fn find() -> &'static str {
             let _ = std::process::Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
             look()
         })
-        .expect("this test needs a browser: install Chromium, as by `apt-get install chromium`, or name one by `CHROMIUM`")
+        .expect("this test needs a browser: install Chromium, for example with `apt-get install chromium`, or set `CHROMIUM`")
     })
 }

@@ -1,4 +1,4 @@
-//! The chat itself: who may come in, what they may say, and who hears it.
+//! The dispatcher of the chat.
 
 use kengine::{
     Connection, Error, Handshake, Hub, Liveness, Push, Refusal, Session, Uid,
@@ -6,7 +6,7 @@ use kengine::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Who talks: whoever they say they are, or a guest.
+/// The session: the uid that the client chose, or none for a guest.
 pub(crate) struct Player(Option<Uid>);
 
 impl Session for Player {
@@ -15,19 +15,19 @@ impl Session for Player {
     }
 }
 
-/// What a player says.
+/// A message that a player sends.
 #[derive(Deserialize)]
 struct Chat {
-    /// Clients of the first kengine spell it as its documentation did.
+    /// Old clients use the misspelled name.
     #[serde(alias = "greetting")]
     greeting: String,
-    /// Anything the client wants to go with it.
+    /// Any data of the client that is passed on.
     context: Option<serde_json::Value>,
-    /// Where it is said: in every room that the player is in, unless the client names one.
+    /// The room to send to. By default the message goes to every room of the player.
     room: Option<String>,
 }
 
-/// What the other members of a room hear.
+/// The push that the other members of a room receive.
 #[derive(Serialize, Push)]
 #[push("chat")]
 struct Heard<'a> {
@@ -47,22 +47,21 @@ pub(crate) struct Lobby;
 
 #[kengine::dispatcher]
 impl Lobby {
-    /// Believes what the query says, as a demo may. A real server must not: whoever may choose a uid may choose
-    /// somebody else's, read what is meant for them, and throw them out, since the newer of two connections stays. See
-    /// the example `auth` for players who prove who they are.
+    /// Takes the uid from the query, which is only acceptable in a demo: a client could choose the uid of another player, read
+    /// that player's messages, and replace their connection. The example `auth` authenticates players.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         Ok(Player(handshake.query("uid").map(Uid::new).transpose()?))
     }
 
-    /// Answers the player, and tells the others in the room.
+    /// Answers the player, and sends the message to the other members of the room.
     #[route("chat")]
     async fn chat(&self, connection: &Connection<Player>, chat: Chat) -> Result<String, Error> {
         let mut rooms = connection.rooms();
         if let Some(room) = &chat.room {
             rooms.retain(|joined| joined.name() == room);
             if rooms.is_empty() {
-                return Err(Error::new("not_a_member", "join the room before you talk in it"));
+                return Err(Error::new("not_a_member", "join the room before you chat in it"));
             }
         }
         for room in rooms {
@@ -77,8 +76,8 @@ impl Lobby {
         Ok(format!("hey, you said: {}", chat.greeting))
     }
 
-    /// Lets the player into a room, and tells who is there. From now on the player hears who comes and goes, and what
-    /// is said.
+    /// Adds the player to a room, and returns its members. From now on the player receives messages, and pushes when others
+    /// join or leave.
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Player>, place: Place) -> Result<Members, Error> {
         let room = hub.room(&place.room);
@@ -86,25 +85,25 @@ impl Lobby {
         Ok(room.members().await)
     }
 
-    /// Lets the player out; tells whether there was anything to leave.
+    /// Removes the player from a room. Returns whether the player was a member.
     #[route]
     async fn leave(&self, hub: &Hub, connection: &Connection<Player>, place: Place) -> bool {
         hub.room(&place.room).leave(connection)
     }
 
-    /// Tells which rooms there are.
+    /// Returns the rooms of this node.
     #[route]
     async fn rooms(&self, hub: &Hub) -> Vec<RoomCount> {
         hub.rooms("").list()
     }
 
-    /// Tells who is in a room.
+    /// Returns the members of a room.
     #[route]
     async fn who(&self, hub: &Hub, place: Place) -> Members {
         hub.room(&place.room).members().await
     }
 
-    /// Says of every player who asks that all is well; a game would look at what it knows of the player first.
+    /// Answers every heartbeat. A game could check the state of the player first.
     #[heartbeat]
     async fn alive(&self, connection: &Connection<Player>) -> Liveness {
         tracing::trace!(connection = %connection.id(), "heartbeat");

@@ -1,12 +1,12 @@
-//! A chat: the program to start a game server from.
+//! A chat with rooms and a web page. It is a good starting point for a game server.
 //!
 //! ```sh
 //! cargo run --example chat
 //! ```
 //!
-//! It prints what to try: the page to open in two tabs, and what any WebSocket client may send. `KENGINE_LISTEN` changes
-//! the address it listens on (`127.0.0.1:8000`), `KENGINE_ADVERTISE` the one it tells others to use, `RUST_LOG` what it
-//! logs (`info`; `kengine=debug` shows every connection). With `REDIS_URL`, several of them are one chat:
+//! It prints the page to open in two tabs, and what any WebSocket client can send. `KENGINE_LISTEN` is the address to listen on
+//! (default `127.0.0.1:8000`), `KENGINE_ADVERTISE` the address at which others reach it, and `RUST_LOG` what to log (default
+//! `info`; `kengine=debug` shows every connection). With `REDIS_URL`, several processes form one chat:
 //!
 //! ```sh
 //! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8000 cargo run --example chat
@@ -28,7 +28,7 @@ mod lobby;
 #[tokio::main]
 async fn main() -> Result<(), kengine::StartError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // Colours for who looks, and none for a journal.
+    // Colours only in a terminal, not in a journal.
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(stderr().is_terminal())
@@ -47,11 +47,11 @@ async fn main() -> Result<(), kengine::StartError> {
     }
     let server = server.bind(listen).await?;
     let address = advertise.unwrap_or_else(|| server.local_addr().to_string());
-    println!("open http://{address}/ in two tabs of a browser, and talk");
-    println!("chat is at ws://{address}/ws?uid=1001; with any WebSocket client, try");
+    println!("open http://{address}/ in two browser tabs and chat");
+    println!("or connect any WebSocket client to ws://{address}/ws?uid=1001 and try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}}}}"#);
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
     println!("  p");
-    println!("Ctrl-C ends it; every client is told to come back.");
+    println!("Ctrl-C drains the server and ends it.");
     server.serve().await
 }

@@ -1,4 +1,4 @@
-//! The page in a real browser: two tabs that talk, see each other come and go, and outlive their server.
+//! Tests the page in a real browser: two tabs chat, see each other join and leave, and reconnect when their server restarts.
 
 use kengine_examples::{Program, free_port};
 use serde_json::json;
@@ -15,7 +15,7 @@ impl Browser {
         tab
     }
 
-    /// Writes as a player does: into the field, then Enter.
+    /// Types a text into the field and submits it.
     async fn say(&mut self, tab: &Tab, text: &str) {
         let text = json!(text);
         let write = format!(
@@ -25,7 +25,7 @@ impl Browser {
         self.look(tab, &write).await;
     }
 
-    /// Waits until the last that was said in the room is this, of this player.
+    /// Waits until the last message in the room is this text of this player.
     async fn hears(&mut self, tab: &Tab, name: &str, text: &str) {
         let (name, text) = (json!(name), json!(text));
         let last = "[...document.querySelectorAll('.log:not([hidden]) .said')].at(-1)";
@@ -38,7 +38,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until these, and nobody else, are shown to be here.
+    /// Waits until exactly these players are shown as members.
     async fn sees(&mut self, tab: &Tab, names: &[&str]) {
         let here = "[...document.querySelectorAll('#people bdi')].map((name) => name.textContent).sort()";
         self.until(tab, &format!("JSON.stringify({here}) === {}", json!(json!(names).to_string()))).await;
@@ -46,7 +46,7 @@ impl Browser {
 }
 
 #[tokio::test]
-async fn two_tabs_talk_see_each_other_and_outlive_their_server() {
+async fn two_tabs_chat_and_survive_a_restart_of_the_server() {
     let port = free_port();
     let mut server = Program::start_at("chat", port).await;
     let mut browser = Browser::start().await;
@@ -63,7 +63,7 @@ async fn two_tabs_talk_see_each_other_and_outlive_their_server() {
     browser.say(&bob, "hello ada").await;
     browser.hears(&ada, "bob", "hello ada").await;
 
-    // Told to go, then killed: the same page comes back on its own, with what was being written.
+    // The server drains, then is killed. Each time the page reconnects by itself and keeps the draft.
     browser.look(&ada, "document.getElementById('text').value = 'half a sent'").await;
     for round in 0..2 {
         if round == 0 {
@@ -92,7 +92,7 @@ async fn two_tabs_talk_see_each_other_and_outlive_their_server() {
 }
 
 #[tokio::test]
-async fn the_older_of_two_tabs_of_one_player_stays_away() {
+async fn older_tab_of_a_player_does_not_reconnect() {
     let port = free_port();
     let _server = Program::start_at("chat", port).await;
     let mut browser = Browser::start().await;
@@ -102,7 +102,7 @@ async fn the_older_of_two_tabs_of_one_player_stays_away() {
     browser.until(&older, "document.getElementById('what').textContent.includes('as ada elsewhere')").await;
     browser.sees(&newer, &["ada"]).await;
 
-    // Until it is told otherwise.
+    // Until the player asks it to.
     browser.look(&older, "document.getElementById('again').click()").await;
     browser.sees(&older, &["ada"]).await;
     browser.until(&newer, "document.body.dataset.state === 'away'").await;

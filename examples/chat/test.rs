@@ -1,4 +1,4 @@
-//! The chat as its players see it: over memory; then the program itself, run, talked to, and told to end.
+//! Tests the chat in memory, and the program over sockets.
 
 use futures_util::{SinkExt, StreamExt};
 use kengine::{
@@ -18,7 +18,7 @@ use crate::lobby::Lobby;
 
 mod lobby;
 
-/// What is heard of what others say.
+/// The push with a message of another player.
 #[derive(Debug, PartialEq, Serialize, Deserialize, Push)]
 #[push("chat")]
 struct Heard {
@@ -34,7 +34,7 @@ async fn enter(chat: &Served<Lobby>, name: &str, room: &str) -> Client {
 }
 
 #[tokio::test]
-async fn what_is_said_is_heard_by_the_others_in_the_room() {
+async fn message_reaches_the_other_members_of_the_room() {
     let chat = testing::serve(Lobby);
     let mut ada = enter(&chat, "ada", "lobby").await;
     let mut bob = enter(&chat, "bob", "lobby").await;
@@ -46,7 +46,7 @@ async fn what_is_said_is_heard_by_the_others_in_the_room() {
     let heard = Heard { room: "lobby".into(), from: "ada".into(), greeting: "hello".into() };
     assert_eq!(bob.push::<Heard>().await, heard);
 
-    // In both rooms, unless one is named.
+    // Without a room, the message goes to both rooms.
     ada.request::<Value>("join", &json!({ "room": "attic" })).await.unwrap();
     ada.request::<String>("chat", &json!({ "greeting": "up here", "room": "attic" })).await.unwrap();
     ada.request::<String>("chat", &json!({ "greeting": "everyone" })).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_is_said_is_heard_by_the_others_in_the_room() {
 }
 
 #[tokio::test]
-async fn players_know_who_is_where() {
+async fn players_see_rooms_and_their_members() {
     let chat = testing::serve(Lobby);
     let mut ada = enter(&chat, "ada", "lobby").await;
     let mut bob = chat.connect("/ws?uid=bob").await.unwrap();
@@ -79,14 +79,14 @@ async fn players_know_who_is_where() {
 }
 
 #[tokio::test]
-async fn a_player_who_comes_in_again_takes_the_place_of_the_first() {
+async fn newer_connection_replaces_the_older_one() {
     let chat = testing::serve(Lobby);
     let mut older = enter(&chat, "ada", "lobby").await;
     let mut newer = enter(&chat, "ada", "lobby").await;
     assert_eq!(older.closed().await.unwrap().code(), Code::REPLACED);
     let alone = json!([{ "uid": "ada" }]);
     assert_eq!(newer.request::<Value>("who", &json!({ "room": "lobby" })).await.unwrap(), alone);
-    // Who says no name is a guest, and two guests are two.
+    // Players without a name are guests with different uids.
     let [mut one, mut other] = [chat.connect("/ws").await.unwrap(), chat.connect("/ws").await.unwrap()];
     one.heartbeat().await;
     other.heartbeat().await;
@@ -98,7 +98,7 @@ async fn a_player_who_comes_in_again_takes_the_place_of_the_first() {
 }
 
 #[tokio::test]
-async fn players_are_answered_however_they_write() {
+async fn every_spelling_of_a_request_is_answered() {
     let program = Program::start("chat").await;
     let (mut player, _) = connect_async(program.url()).await.unwrap();
     let plain = r#""hey, you said: hello""#;
@@ -126,7 +126,7 @@ async fn players_are_answered_however_they_write() {
 }
 
 #[tokio::test]
-async fn sigterm_sends_players_away_and_ends_well() {
+async fn sigterm_drains_the_program() {
     let program = Program::start("chat").await;
     let (mut player, _) = connect_async(program.url()).await.unwrap();
     player.send(Message::text("p")).await.unwrap();
@@ -134,7 +134,7 @@ async fn sigterm_sends_players_away_and_ends_well() {
     program.terminate();
     let Some(Ok(Message::Close(Some(close)))) = player.next().await else { panic!("no close frame") };
     assert_eq!((close.code, close.reason.as_str()), (CloseCode::Library(4000), "draining"));
-    // The close handshake is completed by reading on.
+    // Reading on completes the close handshake.
     assert!(player.next().await.is_none_or(|last| last.is_err()));
     assert_eq!(program.ended().await.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! The cluster: a Redis, an nginx, and nodes that come and go.
+//! The cluster: Redis, nginx, and nodes that can be added and removed.
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,31 @@ use crate::{
     servers::Servers,
 };
 
-/// How often the nodes are looked at.
+/// How often the nodes are checked.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How many nodes run at most.
-const MOST: usize = 16;
-/// How long nodes may take to drain: a little longer than they give themselves.
-const DRAINED_WITHIN: Duration = Duration::from_secs(30);
-/// How long a node that is gone is still shown.
+/// The maximum number of running nodes.
+const MAX_NODES: usize = 16;
+/// How long nodes may take to drain: longer than their own timeout.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node is shown after its end.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
-/// When something happened, since the beginning, and what.
+/// The time since the start, and what happened.
 pub(crate) type Event = (Duration, String);
 
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) events: Vec<Event>,
-    /// Redis does not answer: what is known of the nodes is as last seen.
+    /// Whether Redis does not answer. The entries of the nodes are then outdated.
     pub(crate) is_away: bool,
     capacity: u32,
-    /// How many there have been.
-    numbered: usize,
+    /// The number of the last node that was started.
+    last_number: usize,
     directory: Directory,
     begun: Instant,
-    /// Since when all nodes drain.
+    /// When the drain of all nodes began.
     ending: Option<Instant>,
-    /// They outlive the nodes, and the folder all of them.
+    /// Declared after the nodes and before the folder, because fields are dropped in this order.
     pub(crate) servers: Servers,
     folder: Folder,
 }
@@ -52,17 +52,14 @@ impl Cluster {
             events: Vec::new(),
             is_away: false,
             capacity: size.capacity,
-            numbered: 0,
+            last_number: 0,
             directory,
             begun: Instant::now(),
             ending: None,
             servers,
             folder,
         };
-        cluster.note(format!(
-            "open http://{}/ in a few tabs of a browser, and talk",
-            cluster.servers.reachable()
-        ));
+        cluster.note(format!("open http://{}/ in a few browser tabs and chat", cluster.servers.reachable()));
         for _ in 0..size.nodes {
             cluster.start_node()?;
         }
@@ -73,7 +70,7 @@ impl Cluster {
         self.ending.is_some()
     }
 
-    /// Every node has ended, and is to.
+    /// Whether the cluster is ending and every node has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.is_ending() && self.nodes.iter().all(|node| !node.runs())
     }
@@ -84,31 +81,31 @@ impl Cluster {
 
     pub(crate) fn add(&mut self) {
         if self.is_ending() {
-            self.note("no node is added any more: all drain");
-        } else if self.nodes.iter().filter(|node| node.runs()).count() == MOST {
-            self.note(format!("{MOST} nodes are enough"));
+            self.note("cannot add a node: all nodes are draining");
+        } else if self.nodes.iter().filter(|node| node.runs()).count() == MAX_NODES {
+            self.note(format!("cannot add a node: {MAX_NODES} is the maximum"));
         } else if let Err(error) = self.start_node() {
-            self.note(format!("no node is added: {error:#}"));
+            self.note(format!("cannot add a node: {error:#}"));
         }
     }
 
-    /// Kills a node, the first that runs unless it is said which: no player is told, nor is the directory.
+    /// Kills a node, by default the first one that runs. Neither its players nor the directory are notified.
     pub(crate) fn kill(&mut self, number: Option<usize>) {
         if let Some(node) = self.running(number) {
             node.kill();
         }
     }
 
-    /// Tells a node to send its players to the others and to end; the first that runs unless it is said which.
+    /// Drains a node, by default the first one that runs. Its players reconnect to other nodes.
     pub(crate) fn drain(&mut self, number: Option<usize>) {
         if let Some(node) = self.running(number) {
             node.drain();
-            let what = format!("node {} drains: its players are sent to the others", node.number);
+            let what = format!("node {} drains: its players reconnect to other nodes", node.number);
             self.note(what);
         }
     }
 
-    /// Drains all, and when that has begun already, kills them.
+    /// Drains all nodes, or kills them if that has already begun.
     pub(crate) fn interrupt(&mut self) {
         if self.is_ending() {
             self.cut_off();
@@ -129,9 +126,9 @@ impl Cluster {
         self.nodes.iter_mut().filter(|node| node.runs()).for_each(Node::kill);
     }
 
-    /// Looks at the processes and at the directory, and notes what has changed.
+    /// Checks the processes and the directory, and records changes as events.
     pub(crate) async fn look(&mut self) -> Result<()> {
-        if self.ending.is_some_and(|since| since.elapsed() > DRAINED_WITHIN) {
+        if self.ending.is_some_and(|since| since.elapsed() > DRAIN_TIMEOUT) {
             self.cut_off();
         }
         let mut notes = self.servers.look()?;
@@ -162,7 +159,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until the nodes have drained; then ends the servers.
+    /// Waits until the nodes have drained, then ends Redis and nginx.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.drain_all();
         while !self.has_ended() {
@@ -171,17 +168,17 @@ impl Cluster {
         }
         self.servers.end().await?;
         if self.nodes.iter().any(Node::is_cut_off) {
-            bail!("nodes ended before all of their players had been sent away");
+            bail!("some nodes ended before they had drained");
         }
         Ok(())
     }
 
     fn start_node(&mut self) -> Result<()> {
-        let number = self.numbered + 1;
+        let number = self.last_number + 1;
         let address = free(ANY)?.to_string();
         let log = self.folder.path().join(format!("node-{number}.txt"));
         self.nodes.push(Node::start(number, address, &self.servers.redis, self.capacity, log)?);
-        self.numbered = number;
+        self.last_number = number;
         Ok(())
     }
 

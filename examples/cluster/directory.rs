@@ -1,32 +1,32 @@
-//! What the directory in Redis says of the nodes, read as an operator would.
+//! Reads the entries of the nodes from the directory in Redis.
 
 use std::{collections::HashMap, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection, pipe};
 
-/// How long Redis may take to answer; then it is away.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+/// How long Redis may take to answer before it counts as away.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct Directory {
     client: Client,
     connection: Option<MultiplexedConnection>,
 }
 
-/// What is known of the nodes, by their addresses.
+/// The entries of the nodes, by address.
 pub(crate) type Entries = HashMap<String, Entry>;
 
-/// What is known of a node.
+/// The entry of a node.
 pub(crate) struct Entry {
-    /// Gateways of the first kengine choose it.
+    /// Whether the node is in `NODE_HOST_LIST`.
     pub(crate) is_listed: bool,
     pub(crate) state: String,
     pub(crate) players: u64,
-    /// Seats that the gateway keeps for players who are about to come.
+    /// Seats that the gateway has reserved for players who are connecting.
     pub(crate) reserved: u64,
     pub(crate) capacity: u64,
     pub(crate) messages_a_second: u64,
     pub(crate) rooms: u64,
-    /// How long it is believed to live unless it is heard of, in milliseconds; negative when that is over.
+    /// The remaining time of the lease, in milliseconds. Negative after its end.
     pub(crate) lease: i64,
 }
 
@@ -41,35 +41,35 @@ impl Directory {
             None => self.connect().await?,
         };
         let entries = read(&mut connection).await?;
-        // One that failed is made anew.
+        // A connection that failed is dropped, and the next call connects again.
         self.connection = Some(connection);
         Ok(entries)
     }
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWERED_WITHIN))
-            .set_response_timeout(Some(ANSWERED_WITHIN));
+            .set_connection_timeout(Some(ANSWER_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT));
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 
 async fn read(redis: &mut MultiplexedConnection) -> RedisResult<Entries> {
-    let mut asked = pipe();
-    asked.cmd("TIME").hgetall("{kengine}:lease").lrange("NODE_HOST_LIST", 0, -1);
-    let answered: (_, HashMap<String, i64>, Vec<String>) = asked.query_async(redis).await?;
+    let mut query = pipe();
+    query.cmd("TIME").hgetall("{kengine}:lease").lrange("NODE_HOST_LIST", 0, -1);
+    let answered: (_, HashMap<String, i64>, Vec<String>) = query.query_async(redis).await?;
     let ((seconds, micros), leases, listed): ((i64, i64), _, _) = answered;
     let now = seconds * 1000 + micros / 1000;
 
     let mut entries = Entries::new();
-    // A negative one is of a node that has left: only its counter is still there.
+    // A negative lease belongs to a node that has left; only its counter still exists.
     for (address, expiry) in leases.into_iter().filter(|(_, expiry)| *expiry >= 0) {
-        let mut asked = pipe();
-        asked
+        let mut query = pipe();
+        query
             .get(&address)
             .zcard(format!("{{kengine}}:reserved:{address}"))
             .hgetall(format!("{{kengine}}:node:{address}"));
-        let answered: (Option<u64>, u64, HashMap<String, String>) = asked.query_async(redis).await?;
+        let answered: (Option<u64>, u64, HashMap<String, String>) = query.query_async(redis).await?;
         let (players, reserved, node) = answered;
         let number = |field| node.get(field).and_then(|value: &String| value.parse().ok()).unwrap_or(0);
         let entry = Entry {

@@ -1,4 +1,4 @@
-//! What the screen looks like.
+//! Draws the screen.
 
 use ratatui::{
     Frame,
@@ -14,25 +14,25 @@ use crate::{
     table::{self, COLUMNS},
 };
 
-/// How wide the columns are. The bar of the load has what is left, before the one of this index.
+/// The widths of the columns. The load bar fills the remaining width, before the column with the index `BAR`.
 const WIDTHS: [u16; COLUMNS.len()] = [2, 15, 9, 7, 8, 8, 5, 5, 5];
 const BAR: usize = 3;
-/// The columns of words; numbers stand to the right.
+/// The columns with text. Numbers are right-aligned.
 const ADDRESS: usize = 1;
 const STATE: usize = 2;
-/// From how many columns of the terminal on there is room between those of the table.
+/// The width of the terminal, in characters, from which on the columns are spaced wider.
 const WIDE: u16 = 110;
-/// The lines that are left for events at least, under their title.
+/// The minimum number of lines for events, without their title.
 const EVENTS: u16 = 3;
 
-pub(crate) fn draw(frame: &mut Frame<'_>, cluster: &Cluster, marked: &mut TableState) {
-    // The names of the columns, an empty line, and the totals belong to the table, too.
+pub(crate) fn draw(frame: &mut Frame<'_>, cluster: &Cluster, selected: &mut TableState) {
+    // The header, an empty line, and the totals are part of the table.
     let lines = u16::try_from(cluster.nodes.len()).unwrap_or(u16::MAX).saturating_add(3);
-    let most = frame.area().height.saturating_sub(EVENTS + 4);
+    let max_lines = frame.area().height.saturating_sub(EVENTS + 4);
     let [title, warning, table, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(lines.min(most)),
+        Constraint::Length(lines.min(max_lines)),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
@@ -45,11 +45,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, cluster: &Cluster, marked: &mut TableS
     if cluster.is_ending() {
         frame.render_widget(Line::from(" all nodes drain; Ctrl-C kills them".yellow()), warning);
     } else if cluster.is_away {
-        frame.render_widget(Line::from(" Redis is away: this is as last seen".red()), warning);
+        frame.render_widget(Line::from(" Redis is away: this table is outdated".red()), warning);
     }
-    frame.render_stateful_widget(nodes(cluster, table.width), table, marked);
+    frame.render_stateful_widget(nodes(cluster, table.width), table, selected);
     frame.render_widget(last_events(cluster, events.height), events);
-    let keys = [("↑↓", "mark"), ("k", "kill"), ("d", "drain"), ("a", "add"), ("q", "drain all, and quit")];
+    let keys = [("↑↓", "select"), ("k", "kill"), ("d", "drain"), ("a", "add"), ("q", "drain all and quit")];
     let keys = keys.map(|(key, does)| [" ".into(), key.bold(), " ".into(), does.dim(), " ".into()]);
     frame.render_widget(Line::from(keys.concat()), foot);
 }
@@ -75,7 +75,7 @@ fn nodes(cluster: &Cluster, width: u16) -> Table<'_> {
         .highlight_spacing(HighlightSpacing::Always)
 }
 
-/// A line of the table. The state and the bar are in this colour.
+/// Returns a row of the table, with its state and bar in this colour.
 fn line(cells: table::Row, bar: String, colour: Color) -> Row<'static> {
     let cells = cells.into_iter().enumerate().map(|(column, cell)| match column {
         ADDRESS => Cell::from(cell),
@@ -97,7 +97,7 @@ fn colour(state: State) -> Color {
     }
 }
 
-/// How full a node is, to an eighth of a character; one who is alone there is seen, too.
+/// Returns a bar that shows how full a node is, in eighths of a character and rounded up.
 fn load(node: &Node, width: u16) -> String {
     let Some(entry) = &node.entry else { return String::new() };
     let full = u64::from(width) * 8;
@@ -109,7 +109,7 @@ fn load(node: &Node, width: u16) -> String {
     parts.collect()
 }
 
-/// As many as there is room for.
+/// Returns the last events that fit.
 fn last_events(cluster: &Cluster, height: u16) -> Paragraph<'_> {
     let room = usize::from(height).saturating_sub(1);
     let last = cluster.events.len().saturating_sub(room);

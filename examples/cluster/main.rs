@@ -1,21 +1,20 @@
-//! A whole cluster on one machine, to watch it at work: a Redis of its own, nginx as the gateway, and nodes of the
-//! example `chat` behind it.
+//! Runs a complete cluster on one machine: a private Redis, nginx as the gateway, and nodes of the example `chat`.
 //!
 //! ```sh
 //! apt-get install nginx libnginx-mod-http-lua lua-nginx-redis redis-server
 //! cargo run --example cluster -- --nodes 3
 //! ```
 //!
-//! It shows a table of the nodes, as their directory in Redis has it. Open the gateway's page in a few tabs and talk:
-//! each tab is sent to the node with most room, and all hear each other. Then look at what becomes of players and of
-//! the table when a node is drained (`d`: its players are told to come back, and get in elsewhere), killed (`k`: it is
-//! in the table until its lease is over, but nobody is sent there), or added (`a`). Ctrl-C drains all; again, it kills.
+//! It shows a table of the nodes, read from the directory in Redis. Open the gateway's page in a few tabs and chat: each tab is
+//! sent to the node with the most free capacity, and all tabs see each other. Then watch the players and the table while you drain
+//! a node (`d`: its players reconnect to other nodes), kill one (`k`: it stays in the table until its lease ends, but gets no new
+//! players), or add one (`a`). Ctrl-C drains all nodes; a second Ctrl-C kills them.
 //!
-//! Where there is no terminal it prints a plain table whenever something has changed, and takes the same letters as
-//! lines, with the number of a node: `k 2`. `--listen` is where the gateway listens (`127.0.0.1:8080`), `--capacity` how
-//! many players each node takes; `RUST_LOG` is what the nodes log, into files of a folder that goes with the rest.
+//! Without a terminal, it prints a plain table after each change, and reads the same letters from stdin, with the number of a
+//! node: `k 2`. `--listen` is the address of the gateway (default `127.0.0.1:8080`), `--capacity` the maximum number of players per
+//! node, and `RUST_LOG` what the nodes log, into files in a temporary folder.
 //!
-//! Look at `cluster.rs` first, what is started and how it ends; then at `directory.rs`, what anybody can read in Redis.
+//! Read `cluster.rs` first, which starts and ends everything, then `directory.rs`, which reads the directory in Redis.
 
 use std::{
     io::{IsTerminal, Write},
@@ -51,28 +50,27 @@ mod serve;
 mod servers;
 mod table;
 
-/// What an operator wants.
-enum Wish {
+/// A command of the operator.
+enum Command {
     Kill(Option<usize>),
     Drain(Option<usize>),
     Add,
-    /// Drain all.
+    /// Drain all nodes.
     Quit,
-    /// Drain all; kill them when they do already.
+    /// Drain all nodes, or kill them if they are draining already.
     Interrupt,
-    /// To see what there is; another line was marked, or the terminal has another size.
-    Look,
-    /// Something of which nothing is known.
+    /// Redraw, because another row was selected or the terminal was resized.
+    Redraw,
     Unknown(String),
 }
 
-/// Where it is operated from.
+/// The operator's interface.
 enum Operator {
     Screen(Screen),
     Plain(Plain),
 }
 
-/// One thread: what is started is told to end with the thread that started it.
+/// Single-threaded, because Linux ends the child processes together with the thread that started them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Arguments { size, role } = Arguments::parse();
@@ -84,7 +82,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not by `eprintln`, which panics where nobody can read it.
+            // `eprintln` would panic if stderr is closed.
             let _ = writeln!(std::io::stderr(), "cluster: {error:#}");
             ExitCode::FAILURE
         }
@@ -99,15 +97,15 @@ async fn run(size: &Size) -> Result<()> {
     };
     let mut operator = Operator::new(&cluster)?;
     let operated = operate(&mut cluster, &mut operator, &mut signals).await;
-    // The terminal is as it was before anything else is said.
+    // Restore the terminal before anything else is printed.
     drop(operator);
     operated.and(cluster.end().await)?;
-    // Whoever has closed our output does not need to know.
+    // Stdout may be closed.
     let _ = writeln!(std::io::stdout(), "all nodes have drained, and nothing is left running");
     Ok(())
 }
 
-/// Until all nodes have drained.
+/// Executes commands until all nodes have drained.
 async fn operate(cluster: &mut Cluster, operator: &mut Operator, signals: &mut Signals) -> Result<()> {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,14 +113,14 @@ async fn operate(cluster: &mut Cluster, operator: &mut Operator, signals: &mut S
         tokio::select! {
             _ = tick.tick() => cluster.look().await?,
             () = signals.next() => cluster.interrupt(),
-            wish = operator.wish() => match wish? {
-                Wish::Kill(number) => cluster.kill(number),
-                Wish::Drain(number) => cluster.drain(number),
-                Wish::Add => cluster.add(),
-                Wish::Quit => cluster.drain_all(),
-                Wish::Interrupt => cluster.interrupt(),
-                Wish::Look => {}
-                Wish::Unknown(what) => cluster.note(format!("what is `{what}`? It takes `k 2`, `d 2`, `a` and `q`")),
+            command = operator.next() => match command? {
+                Command::Kill(number) => cluster.kill(number),
+                Command::Drain(number) => cluster.drain(number),
+                Command::Add => cluster.add(),
+                Command::Quit => cluster.drain_all(),
+                Command::Interrupt => cluster.interrupt(),
+                Command::Redraw => {}
+                Command::Unknown(what) => cluster.note(format!("unknown command `{what}`; use `k 2`, `d 2`, `a` or `q`")),
             },
         }
         operator.show(cluster)?;
@@ -139,10 +137,10 @@ impl Operator {
         }
     }
 
-    async fn wish(&mut self) -> Result<Wish> {
+    async fn next(&mut self) -> Result<Command> {
         match self {
-            Self::Screen(screen) => screen.wish().await,
-            Self::Plain(plain) => Ok(plain.wish().await),
+            Self::Screen(screen) => screen.next().await,
+            Self::Plain(plain) => Ok(plain.next().await),
         }
     }
 
@@ -154,7 +152,7 @@ impl Operator {
     }
 }
 
-/// The signals that ask us to end. A terminal that goes is one, too.
+/// The signals that ask the program to end, including the hangup of its terminal.
 struct Signals([Signal; 3]);
 
 impl Signals {

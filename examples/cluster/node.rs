@@ -1,4 +1,4 @@
-//! A node: a process of its own, its entry in the directory, and what becomes of it.
+//! A node: its process, its entry in the directory, and its state.
 
 use std::{
     mem,
@@ -19,26 +19,26 @@ use crate::{
 pub(crate) struct Node {
     pub(crate) number: usize,
     pub(crate) address: String,
-    /// What the directory says of it, as last seen.
+    /// The last known entry in the directory.
     pub(crate) entry: Option<Entry>,
     pub(crate) state: State,
     process: Process,
-    /// It has been in the directory.
+    /// Whether the node has been in the directory.
     has_joined: bool,
     is_draining: bool,
     is_killed: bool,
-    /// Since when it is in this state.
+    /// When the node entered its state.
     since: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum State {
-    /// It has not been in the directory yet.
+    /// The node has not been in the directory yet.
     Starting,
     Ready,
-    /// It sends its players to the others, and then ends.
+    /// The node closes its connections, and then ends.
     Draining,
-    /// It runs, but has not been heard of for longer than its lease.
+    /// The node runs, but its lease has ended.
     Lost,
     Ended(ExitStatus),
 }
@@ -71,8 +71,8 @@ impl Node {
         !matches!(self.state, State::Ended(_))
     }
 
-    /// Tells it once: told twice, it would cut its players off. And not before it is in the directory: a signal that
-    /// comes while it begins to listen for signals can be lost.
+    /// Drains the node. The signal is sent only once, because a second one would cut off its players, and only after the node has
+    /// joined the directory, because it may not handle signals before.
     pub(crate) fn drain(&mut self) {
         if self.runs() && !self.is_killed && !mem::replace(&mut self.is_draining, true) {
             self.enter(State::Draining);
@@ -87,17 +87,17 @@ impl Node {
         self.process.signal(Signal::KILL);
     }
 
-    /// It is out of the directory, too.
+    /// Whether the node ended this long ago and is no longer in the directory.
     pub(crate) fn was_gone_for(&self, time: Duration) -> bool {
         !self.runs() && self.entry.is_none() && self.since.elapsed() > time
     }
 
-    /// It was to drain, but ended otherwise.
+    /// Whether the node ended before it had drained.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.is_draining && !matches!(self.state, State::Ended(status) if status.success())
     }
 
-    /// Takes in what the directory says, unless it is away, and what became of the process; tells what is new.
+    /// Updates the node from the directory, unless that is away, and from its process. Returns what has changed.
     pub(crate) fn look(&mut self, entries: Option<&mut Entries>) -> Result<Vec<String>> {
         let mut news = Vec::new();
         let was_known = self.entry.is_some();
@@ -115,13 +115,13 @@ impl Node {
             (None, Some(entry)) if entry.state == "draining" => State::Draining,
             (None, Some(_)) => State::Ready,
             (None, None) if !self.has_joined => State::Starting,
-            // Told by somebody else, it has left the directory and is about to end.
+            // The node was drained by another program, has left the directory, and is about to end.
             (None, None) if before == State::Draining => State::Draining,
             (None, None) => State::Lost,
         };
         self.enter(state);
         if self.state != before {
-            news.push(format!("node {} {}", self.number, self.what_is_new(before)));
+            news.push(format!("node {} {}", self.number, self.describe_change(before)));
         }
         if !self.runs() && was_known && self.entry.is_none() {
             news.push(format!("node {} is out of the directory", self.number));
@@ -136,21 +136,21 @@ impl Node {
         }
     }
 
-    fn what_is_new(&self, before: State) -> String {
+    fn describe_change(&self, before: State) -> String {
         match self.state {
             State::Starting => "starts".to_owned(),
             State::Ready if before == State::Lost => "is back".to_owned(),
-            State::Ready => "takes players".to_owned(),
-            State::Draining => "drains: its players are sent to the others".to_owned(),
-            State::Lost => "has not been heard of for longer than its lease".to_owned(),
+            State::Ready => "accepts players".to_owned(),
+            State::Draining => "drains: its players reconnect to other nodes".to_owned(),
+            State::Lost => "has not renewed its lease".to_owned(),
             State::Ended(_) if self.is_killed => match &self.entry {
                 Some(entry) if entry.lease > 0 => {
-                    format!("is killed; its lease runs for {}", table::lease(entry.lease))
+                    format!("is killed; its lease ends in {}", table::lease(entry.lease))
                 }
                 _ => "is killed".to_owned(),
             },
             State::Ended(status) if status.success() => "is gone".to_owned(),
-            State::Ended(status) => format!("ended by itself ({})", self.process.why(status)),
+            State::Ended(status) => format!("ended unexpectedly ({})", self.process.why(status)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Processes of ours: none of them outlives us, nor does the folder they write to.
+//! Child processes and their folder, which end with this program.
 
 use std::{
     env,
@@ -15,19 +15,19 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::sleep;
 
-/// How often a process is looked at whose end is awaited.
+/// How often to check whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Any free port of this machine.
+/// The address of any free port on this machine.
 pub(crate) const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A folder for temporary files, which is removed when this is dropped.
+/// A folder for temporary files. Dropping it removes the folder.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Result<Self> {
         let path = env::temp_dir().join(format!("kengine-cluster-{}", id()));
-        fs::create_dir(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        fs::create_dir(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         Ok(Self(path))
     }
 
@@ -42,40 +42,40 @@ impl Drop for Folder {
     }
 }
 
-/// A process in a group of its own, so that a Ctrl-C of the terminal reaches only us. It is killed when this is dropped.
+/// A child process in its own group, so that Ctrl-C in the terminal reaches only this program. Dropping it kills the process.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts a program; what it prints is written to this file.
+    /// Starts a program whose output is written to this file.
     pub(crate) fn start(command: &Command, log: PathBuf) -> Result<Self> {
-        let printed = fs::File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
+        let output = fs::File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
         let child = Command::new(env::current_exe()?)
             .args(["attached", &id().to_string()])
             .arg(command.get_program())
             .args(command.get_args())
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(printed.try_clone()?)
-            .stderr(printed)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
         Ok(Self { child, log })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // One that has ended needs no signal; until we have waited for it, its id is nobody else's.
+        // Fails if the process has ended. Its id is not reused before `wait`.
         let _ = kill_process(self.pid(), signal);
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits until it has ended; past the limit it is killed.
+    /// Waits until the process has ended. After the limit it is killed.
     pub(crate) async fn ended_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let begun = Instant::now();
         loop {
@@ -89,22 +89,22 @@ impl Process {
         }
     }
 
-    /// All that it has printed.
-    pub(crate) fn said(&self) -> String {
+    /// Returns the output of the process.
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// In words, how it ended: by its last line, too, unless it was told to end.
+    /// Describes how the process ended, with the last line of its output if it failed.
     pub(crate) fn why(&self, status: ExitStatus) -> String {
-        let said = self.said();
-        let last = said.lines().rfind(|line| !line.trim().is_empty());
+        let output = self.output();
+        let last = output.lines().rfind(|line| !line.trim().is_empty());
         match last.filter(|_| status.code().is_some_and(|code| code != 0)) {
             Some(last) => format!("{}: {last}", how(status)),
             None => how(status),
         }
     }
 
-    /// All of its group: nginx has workers.
+    /// Kills the whole group, because nginx has workers.
     fn kill(&self) {
         let _ = kill_process_group(self.pid(), Signal::KILL);
     }
@@ -123,7 +123,7 @@ impl Drop for Process {
     }
 }
 
-/// How a process ended, in a word or two.
+/// Describes how a process ended, in a word or two.
 pub(crate) fn how(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(0), _) => "gone".to_owned(),
@@ -133,20 +133,20 @@ pub(crate) fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Becomes this program, and is told to end when its parent is gone, however that went. The parent is the process of
-/// this id, unless it is gone already.
+/// Replaces this process with another program, which receives SIGTERM when its parent ends. Fails if the parent, the process with
+/// this id, has already ended.
 pub(crate) fn attached(parent: u32, command: &[OsString]) -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     let [program, arguments @ ..] = command else { bail!("there is no program to start") };
     if parent_id() != parent {
-        bail!("nobody needs `{}` any more", program.display());
+        bail!("the parent of `{}` has ended", program.display());
     }
     Err(Command::new(program).args(arguments).exec())
         .with_context(|| format!("cannot start `{}`", program.display()))
 }
 
-/// An address where nothing listens: this one, with a free port where it has none.
+/// Returns this address, with a free port if its port is 0. Fails if the address is in use.
 pub(crate) fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     TcpListener::bind(address)?.local_addr()
 }

@@ -1,4 +1,4 @@
-//! What has to be installed on this machine, and what to do about what is not.
+//! Finds the required programs, and says how to install those that are missing.
 
 use std::{env, path::PathBuf};
 
@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 
 const INSTALL: &str = "apt-get install nginx libnginx-mod-http-lua lua-nginx-redis redis-server";
 
-/// The programs that are run.
+/// The required programs.
 pub(crate) struct Programs {
     pub(crate) nginx: PathBuf,
     pub(crate) redis: PathBuf,
 }
 
 pub(crate) fn find() -> Result<Programs> {
-    // Only root is told to look for nginx where it is.
+    // Only the PATH of root contains /usr/sbin.
     let nginx =
         program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|nginx| nginx.is_file()));
     match (nginx, program("redis-server")) {
@@ -24,12 +24,12 @@ pub(crate) fn find() -> Result<Programs> {
     }
 }
 
-/// Which of its modules nginx lacks, by what it said when it did not start.
-pub(crate) fn missing(said: &str) -> Option<String> {
-    if said.contains("unknown directive \"lua") || said.contains("ngx_http_lua_module.so\" failed") {
-        Some(format!("nginx lacks its module for Lua (libnginx-mod-http-lua): {INSTALL}"))
-    } else if said.contains("lua-nginx-redis") {
-        Some(format!("nginx lacks a client of Redis for Lua (lua-nginx-redis): {INSTALL}"))
+/// Returns which module nginx lacks, according to its output.
+pub(crate) fn missing(output: &str) -> Option<String> {
+    if output.contains("unknown directive \"lua") || output.contains("ngx_http_lua_module.so\" failed") {
+        Some(format!("nginx lacks its Lua module (libnginx-mod-http-lua): {INSTALL}"))
+    } else if output.contains("lua-nginx-redis") {
+        Some(format!("nginx lacks a Redis client for Lua (lua-nginx-redis): {INSTALL}"))
     } else {
         None
     }

@@ -1,4 +1,4 @@
-//! In a terminal: a table that is drawn anew, and keys.
+//! The interface in a terminal: draws the table, and reads keys.
 
 use std::{mem::ManuallyDrop, thread};
 
@@ -7,63 +7,63 @@ use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyM
 use futures_util::StreamExt;
 use ratatui::{DefaultTerminal, widgets::TableState};
 
-use crate::{Wish, cluster::Cluster, drawing::draw, node::Node};
+use crate::{Command, cluster::Cluster, drawing::draw, node::Node};
 
 pub(crate) struct Screen {
-    /// Never dropped: where the terminal is gone, it would panic over a cursor that it cannot show.
+    /// Never dropped, because dropping it panics if the terminal is gone.
     terminal: ManuallyDrop<DefaultTerminal>,
     keys: EventStream,
-    /// Which line of the table is marked; the node in it is told what is pressed.
-    marked: TableState,
-    /// The numbers of the nodes in its lines.
+    /// The selected row of the table. Keys apply to its node.
+    selected: TableState,
+    /// The numbers of the nodes in the rows.
     numbers: Vec<usize>,
 }
 
 impl Screen {
     pub(crate) fn new() -> Result<Self> {
         let terminal = ratatui::try_init().context("cannot draw in this terminal")?;
-        let marked = TableState::new().with_selected(0);
+        let selected = TableState::new().with_selected(0);
         let terminal = ManuallyDrop::new(terminal);
-        Ok(Self { terminal, keys: EventStream::new(), marked, numbers: Vec::new() })
+        Ok(Self { terminal, keys: EventStream::new(), selected, numbers: Vec::new() })
     }
 
-    pub(crate) async fn wish(&mut self) -> Result<Wish> {
+    pub(crate) async fn next(&mut self) -> Result<Command> {
         let event = self.keys.next().await.context("the terminal is gone")??;
         let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else {
-            return Ok(Wish::Look);
+            return Ok(Command::Redraw);
         };
-        let number = self.marked.selected().and_then(|line| self.numbers.get(line)).copied();
+        let number = self.selected.selected().and_then(|row| self.numbers.get(row)).copied();
         Ok(match code {
-            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Wish::Interrupt,
-            KeyCode::Char('k') => Wish::Kill(number),
-            KeyCode::Char('d') => Wish::Drain(number),
-            KeyCode::Char('a') => Wish::Add,
-            KeyCode::Char('q') => Wish::Quit,
+            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Command::Interrupt,
+            KeyCode::Char('k') => Command::Kill(number),
+            KeyCode::Char('d') => Command::Drain(number),
+            KeyCode::Char('a') => Command::Add,
+            KeyCode::Char('q') => Command::Quit,
             KeyCode::Up => {
-                self.marked.select_previous();
-                Wish::Look
+                self.selected.select_previous();
+                Command::Redraw
             }
             KeyCode::Down => {
-                self.marked.select_next();
-                Wish::Look
+                self.selected.select_next();
+                Command::Redraw
             }
-            _ => Wish::Look,
+            _ => Command::Redraw,
         })
     }
 
     pub(crate) fn show(&mut self, cluster: &Cluster) -> Result<()> {
         self.follow(&cluster.nodes);
-        self.terminal.draw(|frame| draw(frame, cluster, &mut self.marked))?;
+        self.terminal.draw(|frame| draw(frame, cluster, &mut self.selected))?;
         Ok(())
     }
 
-    /// Keeps the mark on its node while lines come and go.
+    /// Keeps the same node selected while rows are added and removed.
     fn follow(&mut self, nodes: &[Node]) {
         let numbers: Vec<_> = nodes.iter().map(|node| node.number).collect();
-        if let Some(line) = self.marked.selected() {
-            let number = self.numbers.get(line);
+        if let Some(row) = self.selected.selected() {
+            let number = self.numbers.get(row);
             let now = numbers.iter().position(|other| Some(other) == number);
-            self.marked.select(Some(now.unwrap_or(line).min(numbers.len().saturating_sub(1))));
+            self.selected.select(Some(now.unwrap_or(row).min(numbers.len().saturating_sub(1))));
         }
         self.numbers = numbers;
     }
@@ -71,9 +71,9 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Where it is gone, there is nothing to restore.
+        // Fails if the terminal is gone.
         let _ = self.terminal.show_cursor();
-        // After a panic the rest is so already, and what the panic said stands there.
+        // After a panic, the panic hook has already restored the terminal and printed the message.
         if !thread::panicking() {
             let _ = ratatui::try_restore();
         }

@@ -1,4 +1,4 @@
-//! What a node's process does: it serves the example `chat`.
+//! The process of a node, which serves the example `chat`.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::lobby::Lobby;
 
-/// Serves until it is told to end, then drains.
+/// Serves until a signal arrives, then drains.
 pub(crate) async fn serve(listen: SocketAddr, redis: String, capacity: usize) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // Into a file.
+    // Without colours, because stderr is a file.
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
 
     let server = Server::new(Lobby)

@@ -1,4 +1,4 @@
-//! What the nodes stand on: a Redis of their own, and nginx as their gateway.
+//! The servers that the nodes need: a private Redis, and nginx as the gateway.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use kengine::{cluster::Redis, cluster::gateway::Gateway};
+use kengine::cluster::{Redis, gateway::Gateway};
 use rustix::process::Signal;
 use tokio::{net::TcpStream, time::sleep};
 
@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// How long a server may take to start.
-const STARTED_WITHIN: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take to end.
-const ENDED_WITHIN: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Servers {
-    /// Where players come in.
+    /// The address for players.
     pub(crate) gateway: SocketAddr,
     /// The URL of Redis.
     pub(crate) redis: String,
@@ -31,11 +31,11 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts both. What they write is in this folder.
+    /// Starts both servers, with their files in this folder.
     pub(crate) async fn start(listen: SocketAddr, folder: &Path) -> Result<Self> {
         let programs = requirements::find()?;
         let gateway = free(listen).with_context(|| {
-            format!("cannot listen on {listen}; `--listen 127.0.0.1:0` takes a free port")
+            format!("cannot listen on {listen}; `--listen 127.0.0.1:0` selects a free port")
         })?;
         let store = free(ANY)?;
         let redis = format!("redis://{store}/");
@@ -45,26 +45,26 @@ impl Servers {
             .standalone()
             .write(folder)?;
 
-        // First, since it may lack a module.
+        // nginx first, because it may lack a module.
         let mut command = Command::new(programs.nginx);
         command.arg("-c").arg(conf).args(["-g", "daemon off;"]);
         let mut nginx = Process::start(&command, folder.join("nginx.txt"))?;
-        answers("nginx", &mut nginx, gateway).await?;
+        wait_for("nginx", &mut nginx, gateway).await?;
 
         let mut command = Command::new(programs.redis);
         command.args(["--bind", "127.0.0.1", "--port", &store.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir"]).arg(folder);
         let mut server = Process::start(&command, folder.join("redis.txt"))?;
-        answers("redis-server", &mut server, store).await?;
+        wait_for("redis-server", &mut server, store).await?;
         Ok(Self { gateway, redis, running: vec![("nginx", nginx), ("redis-server", server)] })
     }
 
-    /// Where to connect to the gateway.
+    /// Returns the address at which the gateway can be reached.
     pub(crate) fn reachable(&self) -> SocketAddr {
         reachable(self.gateway)
     }
 
-    /// Which have ended since this was last asked, in words.
+    /// Describes which servers have ended since the last call.
     pub(crate) fn look(&mut self) -> Result<Vec<String>> {
         let mut news = Vec::new();
         for index in (0..self.running.len()).rev() {
@@ -77,25 +77,25 @@ impl Servers {
         Ok(news)
     }
 
-    /// Ends both.
+    /// Ends both servers.
     pub(crate) async fn end(&mut self) -> Result<()> {
         for (_, server) in &mut self.running {
             server.signal(Signal::TERM);
-            server.ended_within(ENDED_WITHIN).await?;
+            server.ended_within(END_TIMEOUT).await?;
         }
         Ok(())
     }
 }
 
 /// Waits until a server listens.
-async fn answers(name: &str, server: &mut Process, address: SocketAddr) -> Result<()> {
+async fn wait_for(name: &str, server: &mut Process, address: SocketAddr) -> Result<()> {
     let begun = Instant::now();
     while TcpStream::connect(reachable(address)).await.is_err() {
         if let Some(status) = server.ended()? {
-            let missing = requirements::missing(&server.said());
-            bail!(missing.unwrap_or(format!("{name} does not start ({})", server.why(status))));
+            let missing = requirements::missing(&server.output());
+            bail!(missing.unwrap_or(format!("{name} cannot start ({})", server.why(status))));
         }
-        if begun.elapsed() > STARTED_WITHIN {
+        if begun.elapsed() > START_TIMEOUT {
             bail!("{name} does not listen on {address}");
         }
         sleep(Duration::from_millis(10)).await;
@@ -103,7 +103,7 @@ async fn answers(name: &str, server: &mut Process, address: SocketAddr) -> Resul
     Ok(())
 }
 
-/// An address to connect to, of one that is listened on.
+/// Returns the address at which a listener can be reached.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());

@@ -1,4 +1,4 @@
-//! What is shown of the nodes, in words.
+//! The content of the table.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{
 pub(crate) const COLUMNS: [&str; 9] =
     ["#", "address", "state", "players", "reserved", "capacity", "msg/s", "rooms", "lease"];
 
-/// What stands in the columns.
+/// The cells of a row.
 pub(crate) type Row = [String; COLUMNS.len()];
 
 pub(crate) fn row(node: &Node) -> Row {
@@ -30,14 +30,14 @@ pub(crate) fn row(node: &Node) -> Row {
     ]
 }
 
-/// The line beneath: of all nodes that run. A room that has players on several nodes is on each, so rooms have no sum.
+/// Returns the totals of all running nodes. Rooms have no total, because a room can be on several nodes.
 pub(crate) fn totals(cluster: &Cluster) -> Row {
     let entries = || cluster.nodes.iter().filter(|node| node.runs()).filter_map(|node| node.entry.as_ref());
     let sum = |of: fn(&Entry) -> u64| entries().map(of).sum::<u64>().to_string();
     let listed = entries().filter(|entry| entry.is_listed).count();
     [
         String::new(),
-        format!("{listed} {}", if listed == 1 { "takes players" } else { "take players" }),
+        format!("{listed} accepting"),
         String::new(),
         sum(|entry| entry.players),
         sum(|entry| entry.reserved),
@@ -48,7 +48,7 @@ pub(crate) fn totals(cluster: &Cluster) -> Row {
     ]
 }
 
-/// A lease, in milliseconds.
+/// Formats the remaining time of a lease, in milliseconds.
 pub(crate) fn lease(left: i64) -> String {
     if left > 0 { format!("{}.{} s", left / 1000, left % 1000 / 100) } else { "over".to_owned() }
 }

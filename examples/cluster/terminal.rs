@@ -1,4 +1,4 @@
-//! A terminal under test: a real one as far as a program can tell, whose screen is kept here.
+//! A pseudoterminal whose screen the test can read.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,25 +14,25 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-/// How long anything may take before the test gives up.
+/// How long the test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Terminal {
     ours: File,
     theirs: File,
-    /// What has been read but not shown: the beginning of a character or of a sequence.
+    /// The start of an incomplete character or control sequence.
     unread: Vec<u8>,
     lines: Vec<Vec<char>>,
-    /// Line and column of what comes next, from 0.
+    /// Line and column of the next character, from 0.
     cursor: (usize, usize),
-    /// A program has the whole screen, and what was there before will be shown again.
+    /// Whether a program uses the alternate screen.
     pub(crate) is_taken: bool,
 }
 
 impl Terminal {
     pub(crate) fn open(columns: u16, rows: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        // Programs get their side alone: the terminal is gone for them as soon as ours is closed.
+        // Programs do not inherit our side, so the terminal hangs up as soon as it is closed here.
         fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -51,12 +51,12 @@ impl Terminal {
         tcsetwinsize(&self.ours, size).unwrap();
     }
 
-    /// For a program to be run in it.
+    /// Returns the side of the program.
     pub(crate) fn stdio(&self) -> Stdio {
         self.theirs.try_clone().unwrap().into()
     }
 
-    /// Keys come as lines, and are shown as they are typed: what a shell expects.
+    /// Whether the terminal is in cooked mode: input is line-buffered and echoed, as a shell expects.
     pub(crate) fn is_cooked(&self) -> bool {
         tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
     }
@@ -65,7 +65,7 @@ impl Terminal {
         self.ours.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until there is a line on the screen that has all of these in it, and returns it.
+    /// Waits until a line of the screen contains all of these texts, and returns it.
     pub(crate) fn until(&mut self, parts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -85,7 +85,7 @@ impl Terminal {
         }
     }
 
-    /// Shows as much of what has been read as is complete.
+    /// Updates the screen with all complete characters and sequences.
     fn show(&mut self) {
         let whole = match std::str::from_utf8(&self.unread) {
             Ok(text) => text.len(),
@@ -96,7 +96,7 @@ impl Terminal {
         while let Some(next) = rest.chars().next() {
             if let Some(sequence) = rest.strip_prefix("\x1b[") {
                 let Some(end) = sequence.find(|char: char| ('@'..='~').contains(&char)) else { break };
-                self.obey(&sequence[..end], &sequence[end..=end]);
+                self.execute(&sequence[..end], &sequence[end..=end]);
                 rest = &sequence[end + 1..];
             } else if rest == "\x1b" {
                 break;
@@ -108,8 +108,8 @@ impl Terminal {
         self.unread.drain(..whole - rest.len());
     }
 
-    /// A control sequence (ECMA-48, section 5.4), of those that programs under test send.
-    fn obey(&mut self, parameters: &str, function: &str) {
+    /// Executes a control sequence (ECMA-48, section 5.4) of those that the program sends.
+    fn execute(&mut self, parameters: &str, function: &str) {
         match (parameters, function) {
             ("?1049", "h") => self.is_taken = true,
             ("?1049", "l") => self.is_taken = false,
@@ -119,7 +119,7 @@ impl Terminal {
                 let mut next = || place.next().unwrap_or(1_usize).max(1) - 1;
                 self.cursor = (next(), next());
             }
-            // Colours, and what else does not move anything.
+            // Colours and other sequences that do not move the cursor.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The cluster as its operator and its players see it: through pipes, and in a terminal.
+//! Tests the program: commands and players, through pipes and in a terminal.
 
 use std::{
     fs,
@@ -27,10 +27,10 @@ use crate::terminal::Terminal;
 
 mod terminal;
 
-/// How long anything may take before the test gives up.
+/// How long the test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster under test, whose operator has no terminal.
+/// A running cluster without a terminal.
 struct Run {
     child: Child,
     input: ChildStdin,
@@ -50,16 +50,16 @@ impl Run {
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let output = BufReader::new(output).lines();
         let mut run = Self { child, input, output, folder, gateway: String::new(), redis: String::new() };
-        let told = run.until("redis://").await;
+        let line = run.until("redis://").await;
         let between = |start: &str, end: &str| {
-            told.split_once(start).and_then(|(_, rest)| rest.split(end).next()).unwrap().to_owned()
+            line.split_once(start).and_then(|(_, rest)| rest.split(end).next()).unwrap().to_owned()
         };
         run.gateway = between("http://", "/");
         run.redis = format!("redis://{}/", between("redis://", "/"));
         run
     }
 
-    /// Waits for a line that has this in it.
+    /// Waits for a line that contains this text.
     async fn until(&mut self, part: &str) -> String {
         let mut seen = Vec::new();
         loop {
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// Waits until the table has a node in this state, and returns its address.
+    /// Waits until the table shows a node in this state, and returns its address.
     async fn node(&mut self, number: usize, state: &str) -> String {
         loop {
             let line = self.until(&format!("  {state}  ")).await;
@@ -92,7 +92,7 @@ impl Run {
         kill_process(pid, Signal::INT).unwrap();
     }
 
-    /// Waits for its end, after which nothing of it may be left; returns its exit code.
+    /// Waits until the program has ended, checks that nothing of it is left, and returns its exit code.
     async fn ended(mut self, nodes: &[String]) -> Option<i32> {
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         let redis = self.redis.trim_start_matches("redis://").trim_end_matches('/');
@@ -103,7 +103,7 @@ impl Run {
         status.code()
     }
 
-    /// Comes in through the gateway.
+    /// Connects a player through the gateway.
     async fn enter(&self, name: &str) -> Player {
         let (socket, _) = connect_async(format!("ws://{}/ws?uid={name}", self.gateway)).await.unwrap();
         let mut player = Player(socket);
@@ -112,8 +112,7 @@ impl Run {
         player
     }
 
-    /// The number of the node where somebody is, of nodes of these addresses: of another one than that from which
-    /// they came.
+    /// Waits until a player is on one of these nodes other than `from`, and returns the number of that node.
     async fn node_of(&self, name: &str, nodes: &[String], from: usize) -> usize {
         let client = redis::Client::open(&*self.redis).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
@@ -132,7 +131,7 @@ impl Run {
     }
 }
 
-/// A player, by a client that is not ours.
+/// A player who uses an independent WebSocket client.
 struct Player(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Player {
@@ -141,11 +140,11 @@ impl Player {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// Waits for a message that has all of these in it.
+    /// Waits for a message that contains all of these texts.
     async fn hears(&mut self, parts: &[&str]) {
         loop {
             let Ok(Some(Ok(message))) = timeout(PATIENCE, self.0.next()).await else {
-                panic!("no {parts:?} was heard")
+                panic!("no message contains {parts:?}")
             };
             if message.to_text().is_ok_and(|text| parts.iter().all(|part| text.contains(part))) {
                 return;
@@ -153,7 +152,7 @@ impl Player {
         }
     }
 
-    /// Waits for the end, and returns the code of the close frame, if there was one.
+    /// Waits until the connection has ended, and returns the code of its close frame, if any.
     async fn closed(mut self) -> Option<u16> {
         let mut code = None;
         while let Some(Ok(message)) = timeout(PATIENCE, self.0.next()).await.unwrap() {
@@ -166,9 +165,9 @@ impl Player {
 }
 
 #[tokio::test]
-async fn players_talk_while_nodes_come_and_go() {
+async fn players_chat_while_nodes_are_drained_and_killed() {
     let mut run = Run::start("pipes", "3").await;
-    run.until("3 take players").await;
+    run.until("3 accepting").await;
     let mut stream = TcpStream::connect(&run.gateway).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: chat.example\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut page = String::new();
@@ -177,9 +176,9 @@ async fn players_talk_while_nodes_come_and_go() {
 
     run.press("a").await;
     let mut nodes = Vec::new();
-    run.until("4 take players").await;
+    run.until("4 accepting").await;
     run.press("x 1").await;
-    run.until("what is `x 1`?").await;
+    run.until("unknown command `x 1`").await;
     run.press("k 7").await;
     run.until("no node 7 runs").await;
     let mut ada = run.enter("ada").await;
@@ -190,7 +189,7 @@ async fn players_talk_while_nodes_come_and_go() {
     ada.send("chat", json!({ "greeting": "hello" })).await;
     bob.hears(&["hello", "ada"]).await;
 
-    // Drained: its players are told, and get in elsewhere.
+    // A drained node closes its connections, and the players reconnect to other nodes.
     let drained = run.node_of("ada", &nodes, 0).await;
     let stays = run.node_of("bob", &nodes, 0).await != drained;
     run.press(&format!("d {drained}")).await;
@@ -207,13 +206,13 @@ async fn players_talk_while_nodes_come_and_go() {
     bob.send("chat", json!({ "greeting": "welcome back" })).await;
     ada.hears(&["welcome back", "bob"]).await;
 
-    // Killed: nobody is told, and its players get in elsewhere, too, while it is still in the directory.
+    // A killed node sends no close frame. Its players reconnect to other nodes although it is still in the directory.
     let killed = run.node_of("bob", &nodes, 0).await;
     run.press(&format!("k {killed}")).await;
     assert_eq!(bob.closed().await, None);
     let bob = run.enter("bob").await;
     run.node_of("bob", &nodes, killed).await;
-    run.until(&format!("node {killed} is killed; its lease runs for ")).await;
+    run.until(&format!("node {killed} is killed; its lease ends in ")).await;
     run.node(killed, "killed").await;
     run.until(&format!("node {killed} is out of the directory")).await;
 
@@ -225,10 +224,10 @@ async fn players_talk_while_nodes_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_second_interrupt_waits_for_nobody() {
+async fn second_interrupt_kills_the_nodes() {
     let mut run = Run::start("impatience", "1").await;
     let node = run.node(1, "ready").await;
-    // Who does not answer the close frame holds the drain up.
+    // A player who does not answer the close frame delays the drain.
     let _player = run.enter("ada").await;
     run.interrupt();
     run.node(1, "draining").await;
@@ -238,7 +237,7 @@ async fn a_second_interrupt_waits_for_nobody() {
 }
 
 #[test]
-fn it_is_a_table_in_a_terminal() {
+fn terminal_shows_a_table() {
     let folder = empty_folder("terminal");
     let mut terminal = Terminal::open(80, 24);
     assert!(terminal.is_cooked());
@@ -254,12 +253,12 @@ fn it_is_a_table_in_a_terminal() {
 
     terminal.press("a");
     terminal.until(&["2 127.0.0.1:", "ready"]);
-    // Down.
+    // The key Down.
     terminal.press("\x1b[B");
     terminal.until(&["▸ 2 127.0.0.1:", "ready"]);
     terminal.press("k");
     terminal.until(&["▸ 2 127.0.0.1:", "killed"]);
-    terminal.until(&["1 takes players"]);
+    terminal.until(&["1 accepting"]);
 
     terminal.resize(140, 40);
     let wide = terminal.until(&[" kengine ", "redis://"]);
@@ -274,24 +273,24 @@ fn it_is_a_table_in_a_terminal() {
 }
 
 #[test]
-fn it_ends_well_when_its_terminal_goes() {
+fn program_ends_cleanly_when_its_terminal_closes() {
     let folder = empty_folder("hangup");
     let mut terminal = Terminal::open(80, 24);
     let mut child = start_in(&terminal, &folder);
-    terminal.until(&["1 takes players"]);
+    terminal.until(&["1 accepting"]);
     drop(terminal);
-    // Not by a signal, nor a panic.
+    // Neither a signal nor a panic.
     assert_eq!(exit_code(&mut child), Some(1));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
 }
 
 #[test]
-fn what_is_missing_is_said_in_one_line() {
+fn missing_programs_are_reported_in_one_line() {
     let rows = [
-        ("/modules-enabled/d", "nginx lacks its module for Lua (libnginx-mod-http-lua)"),
+        ("/modules-enabled/d", "nginx lacks its Lua module (libnginx-mod-http-lua)"),
         (
             "s/init_by_lua_block {/& package.preload['nginx.redis'] = error package.preload['resty.redis'] = error /",
-            "nginx lacks a client of Redis for Lua (lua-nginx-redis)",
+            "nginx lacks a Redis client for Lua (lua-nginx-redis)",
         ),
     ];
     let programs = empty_folder("programs");
@@ -312,7 +311,7 @@ fn what_is_missing_is_said_in_one_line() {
     };
     let install = "apt-get install nginx libnginx-mod-http-lua lua-nginx-redis redis-server\n";
     for (change, missing) in rows {
-        // The real one, with less than it needs.
+        // The real nginx, with a configuration that lacks a module.
         let script =
             format!("#!/bin/sh\nsed -i \"{change}\" \"$2\"\nPATH=${{PATH#*:}}:/usr/sbin exec nginx \"$@\"\n");
         fs::write(&nginx, script).unwrap();
@@ -323,14 +322,14 @@ fn what_is_missing_is_said_in_one_line() {
     assert_eq!(run(programs.display().to_string()), format!("cluster: `redis-server` is missing: {install}"));
 }
 
-/// A cluster of one node, whose operator has a terminal.
+/// Starts a cluster of one node in a terminal.
 fn start_in(terminal: &Terminal, folder: &Path) -> process::Child {
     let mut command = process::Command::new(cluster());
     command.args(["--nodes", "1", "--listen", "127.0.0.1:0"]).env("TMPDIR", folder);
     command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap()
 }
 
-/// Waits for its end.
+/// Waits until the program has ended, and returns its exit code.
 fn exit_code(child: &mut process::Child) -> Option<i32> {
     let begun = Instant::now();
     loop {
@@ -339,13 +338,13 @@ fn exit_code(child: &mut process::Child) -> Option<i32> {
         }
         if begun.elapsed() > PATIENCE {
             child.kill().unwrap();
-            panic!("it does not end");
+            panic!("the program does not end");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// An empty folder for a test.
+/// Returns an empty folder for a test.
 fn empty_folder(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster").join(test);
     let _ = fs::remove_dir_all(&folder);
@@ -353,24 +352,24 @@ fn empty_folder(test: &str) -> PathBuf {
     folder
 }
 
-/// The program. What it needs is installed where it is missing and can be: once a process.
+/// Returns the path of the program. Installs its requirements, once per process, if they are missing and that is possible.
 fn cluster() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = program("cluster");
-        let what_it_lacks = || {
+        let missing = || {
             let mut command = process::Command::new(&program);
             command.args(["--nodes", "1", "--listen", "127.0.0.1:0"]).stdin(Stdio::piped());
             let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            // One that lacks something does not listen.
+            // If something is missing, the program does not read this.
             let _ = run.stdin.take().unwrap().write_all(b"q\n");
             String::from_utf8(run.wait_with_output().unwrap().stderr).unwrap()
         };
-        if let Some((_, install)) = what_it_lacks().split_once("apt-get install ") {
+        if let Some((_, install)) = missing().split_once("apt-get install ") {
             let install = format!("apt-get update -qq && apt-get install -y -qq {install}");
             let _ = process::Command::new("sh").args(["-c", &install]).stdout(Stdio::null()).status();
         }
-        assert_eq!(what_it_lacks(), "", "these tests need what the example needs");
+        assert_eq!(missing(), "", "these tests need the requirements of the example");
         program
     })
 }

@@ -1,38 +1,38 @@
-//! Writes the files of a gateway, nginx, for a cluster of yours.
+//! Writes the files with which nginx becomes the gateway of a cluster.
 //!
 //! ```sh
 //! REDIS_URL=redis://127.0.0.1/ cargo run --example gateway -- --listen 8080 --standalone /tmp/gateway
 //! ```
 //!
-//! It prints what it wrote, and the command that runs nginx with it; `--help` tells the options. A program of your own
-//! does the same with what else [`Gateway`] offers, such as the paths of your WebSockets.
+//! It prints the folder and the command that starts nginx; `--help` lists the options. Your own program can use the other
+//! methods of [`Gateway`], for example to set the paths of your WebSockets.
 
 use std::{env, path::PathBuf};
 
 use clap::Parser;
 use kengine::cluster::gateway::Gateway;
 
-/// Writes the configuration of a gateway to a kengine cluster, to be run by nginx.
+/// Writes the nginx configuration of a gateway to a kengine cluster.
 #[derive(Parser)]
 struct Arguments {
-    /// The folder to write to, such as /etc/nginx/kengine
+    /// Folder to write to, for example /etc/nginx/kengine
     folder: PathBuf,
-    /// The Redis of the cluster, unless the environment says it, where no other user sees a password: `REDIS_URL`
+    /// URL of the cluster's Redis; if it has a password, set `REDIS_URL` instead, which other users cannot see
     #[arg(long)]
     redis: Option<String>,
-    /// Where to listen, as nginx writes it: 80, or 443 under TLS, unless it is said here
+    /// Address to listen on, in the syntax of nginx; by default port 80, or 443 with TLS
     #[arg(long)]
     listen: Option<String>,
-    /// The certificate for TLS, with those of its authorities behind it, in PEM
+    /// Certificate for TLS in PEM, followed by those of its authorities
     #[arg(long, requires = "key")]
     certificate: Option<String>,
-    /// The key of the certificate, in PEM
+    /// Key of the certificate in PEM
     #[arg(long, requires = "certificate")]
     key: Option<String>,
-    /// Who resolves the names of Redis and of nodes: 127.0.0.11 in Docker
+    /// DNS server that resolves the names of Redis and nodes; 127.0.0.11 in Docker
     #[arg(long)]
     resolver: Option<String>,
-    /// Keep what nginx writes in the folder too
+    /// Let nginx write its logs and temporary files to the folder too
     #[arg(long)]
     standalone: bool,
 }
@@ -41,7 +41,7 @@ fn main() -> Result<(), kengine::StartError> {
     let arguments = Arguments::parse();
     let folder = arguments.folder.display().to_string();
     let conf = write(arguments)?;
-    println!("the gateway's files are in {folder}; run it by");
+    println!("wrote the gateway to {folder}; start it with");
     println!("  nginx -c {}", conf.display());
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! The whole program of a user who starts.
+//! The smallest complete program.
 //!
 //! ```sh
 //! cargo run --example minimal
 //! ```
 //!
-//! Then send `{"method":"chat","message":{"greeting":"hello"}}` to `ws://127.0.0.1:8000/ws` with any WebSocket
-//! client: it answers `"hey, you said: hello"`. `test.rs` beside it says the same without a network.
+//! Then send `{"method":"chat","message":{"greeting":"hello"}}` to `ws://127.0.0.1:8000/ws` with any WebSocket client. The
+//! answer is `"hey, you said: hello"`. `test.rs` tests the same without a network.
 
 use kengine::Server;
 use serde::Deserialize;

@@ -1,5 +1,5 @@
-//! What the README promises to somebody who starts: its program, in a crate of its own, with the dependencies that it
-//! names, answers; and what it says of the chat's answers is so.
+//! Tests the README: its program compiles in a new crate with the listed dependencies and answers, and its conversation with
+//! the example `chat` is real.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 const README: &str = include_str!("../../README.md");
 
-/// The text of the README's first block of this kind.
+/// Returns the README's first code block of this kind.
 fn snippet(kind: &str) -> &'static str {
     let start = README.find(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in the README"));
     let (_, rest) = README[start..].split_once('\n').unwrap();
@@ -17,15 +17,15 @@ fn snippet(kind: &str) -> &'static str {
 }
 
 #[test]
-fn the_readme_begins_with_this_example() {
+fn readme_starts_with_this_example() {
     let program = include_str!("main.rs").split_once("\n\n").unwrap().1;
-    // The README leaves its test out.
+    // The README omits the test.
     let program = program.strip_suffix("\n#[cfg(test)]\nmod test;\n").unwrap();
     assert_eq!(program, snippet("rust,no_run"));
 }
 
 #[tokio::test]
-async fn the_readmes_program_runs_in_a_crate_of_its_own() {
+async fn program_of_the_readme_runs_in_a_new_crate() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = examples.parent().unwrap();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer");
@@ -34,17 +34,17 @@ async fn the_readmes_program_runs_in_a_crate_of_its_own() {
     let dependencies = snippet("toml");
     assert!(
         dependencies.contains("../kengine/kengine"),
-        "the README no longer names the path that is replaced here"
+        "the README contains the path that this test replaces"
     );
     let dependencies = dependencies.replace("../kengine/kengine", &kengine);
     let package = "[workspace]\n[package]\nname = \"newcomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
     fs::write(home.join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
-    // The versions that everything else here is built with.
+    // Use the dependency versions of this workspace.
     fs::copy(root.join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
-    // Any port will do for a test.
+    // Use a free port.
     let program = snippet("rust,no_run");
     let bind = r#".bind("127.0.0.1:8000").await?"#;
-    assert!(program.contains(bind), "the README's program no longer binds where it is replaced here");
+    assert!(program.contains(bind), "the README's program contains the address that this test replaces");
     let port = free_port();
     let program = program.replace(bind, &format!(r#".bind("127.0.0.1:{port}").await?"#));
     fs::write(home.join("src/main.rs"), program).unwrap();
@@ -58,7 +58,7 @@ async fn the_readmes_program_runs_in_a_crate_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_readmes_conversation_is_true() {
+async fn conversation_of_the_readme_is_real() {
     let program = Program::start("chat").await;
     let (url, _) = program.url().split_once('?').unwrap();
     let (mut ada, _) = connect_async(format!("{url}?uid=ada")).await.unwrap();
@@ -71,7 +71,7 @@ async fn the_readmes_conversation_is_true() {
             continue;
         }
         if text.contains("joined") {
-            // What the other player does meanwhile.
+            // The other player joins and chats.
             for message in [
                 r#"{"method":"join","message":{"room":"lobby"}}"#,
                 r#"{"method":"chat","message":{"greeting":"hello"}}"#,

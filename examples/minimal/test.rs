@@ -1,4 +1,4 @@
-//! The game without a network: its dispatcher, served over memory.
+//! Tests the dispatcher in memory, without a network.
 
 use kengine::testing;
 use serde_json::json;
@@ -6,18 +6,18 @@ use serde_json::json;
 use super::Game;
 
 #[tokio::test]
-async fn a_greeting_is_answered() {
+async fn greeting_is_answered() {
     let game = testing::serve(Game);
     let mut player = game.connect("/ws").await.unwrap();
     let answer: String = player.request("chat", &json!({ "greeting": "hello" })).await.unwrap();
     assert_eq!(answer, "hey, you said: hello");
-    // And as any client writes it.
+    // The same as raw text, without an id.
     player.send_text(r#"{"method":"chat","message":{"greeting":"hello"}}"#).await;
     assert_eq!(player.next_text().await.as_deref(), Some(r#""hey, you said: hello""#));
 }
 
 #[tokio::test]
-async fn what_is_no_greeting_is_told_so() {
+async fn invalid_request_is_answered_with_an_error() {
     let game = testing::serve(Game);
     let mut player = game.connect("/ws").await.unwrap();
     let failure = player.request::<String>("chat", &json!({ "greeting": 7 })).await.unwrap_err();
