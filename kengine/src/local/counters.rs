@@ -53,7 +53,6 @@ impl Counters {
     }
 
     /// Returns the number of messages.
-    #[cfg(feature = "redis")]
     pub(crate) fn total(&self) -> u64 {
         self.sums().iter().map(|count| count.requests).sum()
     }

@@ -278,7 +278,6 @@ impl LocalRooms {
     }
 
     /// Returns the number of rooms.
-    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }

@@ -38,7 +38,6 @@ pub(crate) struct Node {
     rooms: LocalRooms,
     cluster: Arc<dyn Cluster>,
     /// The counters of each endpoint.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the directory reads them"))]
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
