@@ -84,7 +84,7 @@ pub use crate::{
     websocket::close::{Close, CloseCode, InvalidCloseCode},
 };
 
-/// Rooms and users: what a [`Hub`] reaches, and who is there.
+/// Rooms, users and their members: what a [`Hub`] reaches.
 pub mod room {
     pub use crate::{
         handles::{
@@ -102,7 +102,7 @@ pub mod room {
     };
 }
 
-/// Pushes and questions: how they are delivered, and why they may fail.
+/// Pushes and questions: how they are delivered, and why they fail.
 pub mod push {
     pub use crate::{
         handles::ask::{Ask, AskError},

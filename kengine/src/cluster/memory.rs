@@ -40,21 +40,21 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct Memory {
-    shared: Arc<Shared>,
+    shared: Arc<SharedMemory>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedMemory {
     next_number: AtomicU64,
     nodes: RwLock<HashMap<u64, Weak<dyn ClusterNode>>>,
     /// The nodes that have a member in each room.
     rooms: RwLock<HashMap<Box<str>, Vec<u64>>>,
-    claims: Mutex<HashMap<Uid, Claim>>,
+    owners: Mutex<HashMap<Uid, UidOwner>>,
 }
 
 /// The connection that has a uid.
 #[derive(Clone, Copy)]
-struct Claim {
+struct UidOwner {
     node: u64,
     connection: ConnectionId,
     order: u64,
@@ -94,7 +94,7 @@ impl JoinCluster for Memory {
 
 /// One node's handle on the cluster. The node leaves when it is dropped.
 struct MemoryNode {
-    shared: Arc<Shared>,
+    shared: Arc<SharedMemory>,
     number: u64,
     duplicates: Duplicates,
 }
@@ -155,19 +155,19 @@ impl Cluster for MemoryNode {
     }
 
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
-        let claim = Claim { node: self.number, connection, order };
-        let mut claims = self.shared.claims.lock();
-        let earlier = claims.get(uid).copied();
+        let owner = UidOwner { node: self.number, connection, order };
+        let mut owners = self.shared.owners.lock();
+        let earlier = owners.get(uid).copied();
         if earlier.is_some_and(|earlier| earlier.node == self.number && earlier.order > order) {
             return;
         }
         let earlier = earlier.filter(|earlier| earlier.node != self.number);
         let is_refused = earlier.is_some() && self.duplicates == Duplicates::Refuse;
         if !is_refused {
-            claims.insert(uid.clone(), claim);
+            owners.insert(uid.clone(), owner);
         }
-        let loser = if is_refused { Some(claim) } else { earlier };
-        drop(claims);
+        let loser = if is_refused { Some(owner) } else { earlier };
+        drop(owners);
         let Some(loser) = loser else { return };
         let node = self.shared.nodes.read().get(&loser.node).and_then(Weak::upgrade);
         if let Some(node) = node {
@@ -176,10 +176,10 @@ impl Cluster for MemoryNode {
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
-        let mut claims = self.shared.claims.lock();
-        let is_own = |claim: &Claim| claim.node == self.number && claim.connection == connection;
-        if claims.get(uid).is_some_and(is_own) {
-            claims.remove(uid);
+        let mut owners = self.shared.owners.lock();
+        let is_own = |owner: &UidOwner| owner.node == self.number && owner.connection == connection;
+        if owners.get(uid).is_some_and(is_own) {
+            owners.remove(uid);
         }
     }
 
@@ -197,7 +197,7 @@ impl Drop for MemoryNode {
             nodes.retain(|node| *node != self.number);
             !nodes.is_empty()
         });
-        self.shared.claims.lock().retain(|_, claim| claim.node != self.number);
+        self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
     }
 }
 

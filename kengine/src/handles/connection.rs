@@ -53,10 +53,10 @@ use crate::{
 /// }
 /// ```
 pub struct Connection<S = ()> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<SharedConnection<S>>,
 }
 
-struct Shared<S> {
+struct SharedConnection<S> {
     id: ConnectionId,
     /// `None` behind a router that does not report it.
     peer: Option<SocketAddr>,
@@ -71,7 +71,7 @@ struct Shared<S> {
     hub: Hub,
 }
 
-impl<S: Session> Recipient for Shared<S> {
+impl<S: Session> Recipient for SharedConnection<S> {
     fn id(&self) -> ConnectionId {
         self.id
     }
@@ -114,7 +114,7 @@ impl<S: Session> Connection<S> {
         peer: Option<SocketAddr>,
         syntax: &'static Syntax,
     ) -> Self {
-        let shared = Shared {
+        let shared = SharedConnection {
             id: node.next_id(),
             peer,
             uid: session.uid().unwrap_or_else(Uid::random),

@@ -60,6 +60,7 @@ fn hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" }
 }
 
+#[cfg(feature = "redis")]
 impl StartError {
     pub(crate) fn redis(reason: impl Into<String>) -> Self {
         Self::Redis { reason: reason.into(), source: None }

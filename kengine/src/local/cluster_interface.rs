@@ -1,5 +1,6 @@
 //! The two interfaces between a node and its cluster: [`Cluster`] is what the node calls, [`ClusterNode`] what the cluster
 //! calls.
+#![cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the cluster in Redis uses all of it"))]
 
 use std::{
     fmt,
@@ -81,7 +82,6 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     }
 
     /// Waits until it is known whether other nodes can be reached, and returns whether they can.
-    #[cfg(feature = "redis")]
     fn wait_until_known(&self) -> BoxFuture<'_, bool> {
         Box::pin(ready(true))
     }
@@ -136,16 +136,13 @@ pub(crate) trait ClusterNode: Send + Sync {
     fn members(&self, room: &str) -> Vec<Member>;
 
     /// Returns the syntaxes of the node's endpoints.
-    #[cfg(feature = "redis")]
     fn syntaxes(&self) -> &[&'static Syntax];
 
     /// Returns the node's load.
-    #[cfg(feature = "redis")]
     fn load(&self) -> Load;
 }
 
 /// The load of a node.
-#[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
     /// Connections, without pending handshakes.

@@ -93,15 +93,15 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set for good with `State::ending` or `State::is_closed`. Read between any two messages, without the lock.
+    /// Set for good with `OutboxState::ending` or `OutboxState::is_closed`. Read between any two messages, without the lock.
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
     has_pushes: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     /// Boxed and present only while something waits, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
@@ -111,7 +111,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-impl State {
+impl OutboxState {
     fn takes_pushes(&self) -> bool {
         !self.is_closed && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
     }
@@ -211,11 +211,11 @@ impl Outbox {
     pub(crate) fn close(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
-        *state = State { is_closed: true, ..State::default() };
+        *state = OutboxState { is_closed: true, ..OutboxState::default() };
         self.is_ending.store(true, Ordering::Release);
     }
 
-    fn move_to(&self, state: &mut State, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
+    fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
         let Some(queue) = &mut state.queue else { return };
         queue.take(out, max);
         queue.report(backlog);
@@ -225,7 +225,7 @@ impl Outbox {
         }
     }
 
-    fn drop_queue(&self, state: &mut State, backlog: &Backlog) {
+    fn drop_queue(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(mut queue) = state.queue.take() {
             queue.bytes = 0;
             queue.report(backlog);
@@ -233,7 +233,7 @@ impl Outbox {
         self.has_pushes.store(false, Ordering::Release);
     }
 
-    fn order(&self, mut state: MutexGuard<'_, State>, ending: Ending) {
+    fn order(&self, mut state: MutexGuard<'_, OutboxState>, ending: Ending) {
         state.ending = Some(Box::new(ending));
         self.is_ending.store(true, Ordering::Release);
         wake(state);
@@ -241,7 +241,7 @@ impl Outbox {
 }
 
 /// Wakes the connection's task after releasing the lock, which the task takes first of all.
-fn wake(mut state: MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, OutboxState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {

@@ -30,11 +30,11 @@ pub(crate) const MAX_QUESTIONS: usize = 32;
 pub(crate) struct Questions {
     /// Whether there ever was a question. Read for every message, without the lock.
     has_asked: AtomicBool,
-    state: Mutex<Option<Box<State>>>,
+    state: Mutex<Option<Box<AskedQuestions>>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AskedQuestions {
     last_id: u64,
     open: HashMap<u64, oneshot::Sender<ClientAnswer>>,
 }

@@ -8,15 +8,15 @@ use crate::{
     language::{push::Push, uid::Uid},
     local::{
         connection_id::ConnectionId,
-        delivery::Delivery,
+        delivery::PushDelivery,
         member::{Joined, Left, Member, Presence},
         recipient::Recipient,
         room_id::RoomId,
     },
 };
 
-/// One room.
-pub(crate) struct Room {
+/// The part of a room on this node.
+pub(crate) struct LocalRoom {
     pub(super) id: Arc<RoomId>,
     pub(super) state: RwLock<RoomState>,
 }
@@ -65,7 +65,7 @@ impl fmt::Debug for Occupants<'_> {
     }
 }
 
-impl Room {
+impl LocalRoom {
     pub(super) fn new(name: Arc<str>, family: Option<&str>) -> Self {
         let id = RoomId { name, family: family.map(Arc::from) };
         Self { id: Arc::new(id), state: RwLock::default() }
@@ -125,7 +125,7 @@ impl RoomState {
     }
 
     /// Sends a presence push to the members of this node who asked for presence.
-    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &Delivery) {
+    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &PushDelivery) {
         let (room, member) = (room.to_owned(), member.clone());
         match presence {
             Presence::Joined => self.send_to_listeners(&Joined { room, member }, delivery),
@@ -133,7 +133,7 @@ impl RoomState {
         }
     }
 
-    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &Delivery) {
+    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &PushDelivery) {
         let encoded = match delivery.encode(push) {
             Ok((encoded, _)) => encoded,
             Err(error) => return tracing::error!(%error, "a presence push cannot be sent"),

@@ -14,12 +14,12 @@ use crate::{
     language::error::Error,
     local::{
         cluster_interface::{Address, Cluster, NodeMessage},
-        delivery::Delivery,
+        delivery::PushDelivery,
         join_error::JoinError,
         limits::Limits,
         member::{Member, Presence},
         recipient::Recipient,
-        room::{Occupants, Room, RoomState},
+        room::{LocalRoom, Occupants, RoomState},
         room_id::{check_name, check_prefix},
         seating::{Families, Seating},
         sharded::{Sharded, excess},
@@ -27,11 +27,11 @@ use crate::{
 };
 
 /// The rooms of one node.
-pub(crate) struct Rooms {
-    shards: Sharded<HashMap<Arc<str>, Arc<Room>>>,
+pub(crate) struct LocalRooms {
+    shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
-    delivery: Arc<Delivery>,
+    delivery: Arc<PushDelivery>,
     cluster: Arc<dyn Cluster>,
 }
 
@@ -55,11 +55,11 @@ pub(crate) struct SeatRequest<'f> {
     pub(crate) listens: bool,
 }
 
-impl Rooms {
+impl LocalRooms {
     pub(crate) fn new(
         boot: u64,
         limits: &Limits,
-        delivery: Arc<Delivery>,
+        delivery: Arc<PushDelivery>,
         cluster: Arc<dyn Cluster>,
     ) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl Rooms {
     /// Adds a member, and announces it on this node. Returns whether other nodes have to announce it too.
     fn enter(
         &self,
-        room: &Room,
+        room: &LocalRoom,
         state: &mut RoomState,
         families: Option<&mut Families>,
         recipient: &Arc<dyn Recipient>,
@@ -235,7 +235,13 @@ impl Rooms {
 
     /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
     /// have to announce it too.
-    fn announce_here(&self, room: &Room, state: &RoomState, presence: Presence, member: &Member) -> bool {
+    fn announce_here(
+        &self,
+        room: &LocalRoom,
+        state: &RoomState,
+        presence: Presence,
+        member: &Member,
+    ) -> bool {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if is_news {
@@ -245,7 +251,7 @@ impl Rooms {
     }
 
     /// Asks other nodes to announce a user. No lock of a room may be held, because a cluster in memory takes theirs.
-    fn announce_to_other_nodes(&self, is_news: bool, room: &Room, presence: Presence, member: Member) {
+    fn announce_to_other_nodes(&self, is_news: bool, room: &LocalRoom, presence: Presence, member: Member) {
         if is_news {
             // If the bus is away, other nodes learn of it when they ask for the members.
             let _ = self
@@ -272,7 +278,6 @@ impl Rooms {
     }
 
     /// Returns the number of rooms.
-    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
@@ -304,11 +309,11 @@ impl Rooms {
         counts
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Room>> {
+    fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {
         self.shards.of(name).read().get(name).cloned()
     }
 
-    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<Room> {
+    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<LocalRoom> {
         if let Some(room) = self.find(name) {
             return room;
         }
@@ -317,13 +322,13 @@ impl Rooms {
             return Arc::clone(room);
         }
         let name: Arc<str> = name.into();
-        let room = Arc::new(Room::new(Arc::clone(&name), family));
+        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family));
         shard.insert(name, Arc::clone(&room));
         room
     }
 
     /// Removes a room that has ended, unless a new one already has its name.
-    fn remove(&self, room: &Arc<Room>) {
+    fn remove(&self, room: &Arc<LocalRoom>) {
         let mut shard = self.shards.of(&room.id.name).write();
         if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
             shard.remove(&room.id.name);

@@ -23,13 +23,13 @@ use crate::{
 /// Every connection of this node, by uid. The shards reduce contention between players who come and go.
 #[derive(Default)]
 pub(crate) struct Users {
-    shards: Sharded<Shard>,
+    shards: Sharded<UserShard>,
     /// The number of claims granted so far: the `order` of the next one.
     granted: AtomicU64,
 }
 
 #[derive(Default)]
-struct Shard {
+struct UserShard {
     /// The latest connection of each uid. Nearly always these are all connections.
     latest: HashSet<ByUid>,
     /// Older connections of a uid that has a later one, oldest first, until they end.
@@ -59,7 +59,7 @@ impl PartialEq for ByUid {
 
 impl Eq for ByUid {}
 
-impl Shard {
+impl UserShard {
     fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
         self.earlier.get(uid).into_iter().flatten().chain(self.latest.get(uid).map(|latest| &latest.0))
     }
@@ -92,7 +92,7 @@ impl Users {
     pub(crate) fn release(&self, recipient: &dyn Recipient) {
         let uid = recipient.uid().as_str();
         let mut shard = self.shards.of(uid).write();
-        let Shard { latest, earlier } = &mut *shard;
+        let UserShard { latest, earlier } = &mut *shard;
         let mut others = earlier.remove(uid).unwrap_or_default();
         others.retain(|other| other.id() != recipient.id());
         if latest.get(uid).is_some_and(|latest| latest.0.id() == recipient.id()) {
@@ -115,7 +115,7 @@ impl Users {
     /// Calls `each` with every connection.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         for shard in self.shards.iter() {
-            let Shard { latest, earlier } = &*shard.read();
+            let UserShard { latest, earlier } = &*shard.read();
             earlier.values().flatten().chain(latest.iter().map(|latest| &latest.0)).for_each(&mut each);
         }
     }

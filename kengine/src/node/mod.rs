@@ -22,10 +22,10 @@ use crate::{
         cluster_interface::{Cluster, ClusterNode, JoinCluster, NodeInfo},
         connection_id::ConnectionId,
         counters::Counters,
-        delivery::Delivery,
+        delivery::PushDelivery,
         limits::Limits,
         outbox::Ending,
-        rooms::Rooms,
+        rooms::LocalRooms,
         users::Users,
     },
 };
@@ -33,12 +33,11 @@ use crate::{
 /// One process that serves players.
 pub(crate) struct Node {
     limits: Limits,
-    delivery: Arc<Delivery>,
+    delivery: Arc<PushDelivery>,
     users: Users,
-    rooms: Rooms,
+    rooms: LocalRooms,
     cluster: Arc<dyn Cluster>,
     /// The counters of each endpoint.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the directory reads them"))]
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
@@ -76,10 +75,10 @@ impl Node {
         let boot = random_bits();
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
-        let delivery = Arc::new(Delivery::new(syntaxes, &limits));
+        let delivery = Arc::new(PushDelivery::new(syntaxes, &limits));
         let node = Arc::new(Self {
             users: Users::default(),
-            rooms: Rooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
+            rooms: LocalRooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
             limits,
             delivery,
             cluster,
@@ -101,11 +100,11 @@ impl Node {
         &self.limits
     }
 
-    pub(crate) fn rooms(&self) -> &Rooms {
+    pub(crate) fn rooms(&self) -> &LocalRooms {
         &self.rooms
     }
 
-    pub(crate) fn delivery(&self) -> &Delivery {
+    pub(crate) fn delivery(&self) -> &PushDelivery {
         &self.delivery
     }
 

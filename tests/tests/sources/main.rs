@@ -1,4 +1,4 @@
-//! What the sources must keep: their layers, and what the documentation says about them.
+//! What the sources must keep: their layers, one word for one thing, and what the documentation says about them.
 
 use std::{
     fs,
@@ -7,6 +7,8 @@ use std::{
 
 mod architecture;
 mod codes;
+mod layers;
+mod names;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
