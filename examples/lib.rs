@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long anything may take before the test gives up.
+/// How long the test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program under test. Dropping it kills the program.

@@ -9,7 +9,7 @@ use jsonwebtoken::{
 use kengine::{Call, Close, CloseCode, Error, Handshake, Hub, Refusal, Session, Uid};
 use serde::{Deserialize, Serialize};
 
-/// What a player may do.
+/// The role of a player, which decides what they may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
