@@ -16,8 +16,12 @@ use crate::{Error, Redis, Result};
 const NGINX_CONF: &str = include_str!("../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../openresty/settings.lua");
 /// What is the same for every cluster.
-const CODE: [(&str, &str); 3] = [
+const CODE: [(&str, &str); 7] = [
     ("kengine.lua", include_str!("../openresty/kengine.lua")),
+    ("kengine_nodes.lua", include_str!("../openresty/kengine_nodes.lua")),
+    ("kengine_picker.lua", include_str!("../openresty/kengine_picker.lua")),
+    ("kengine_redis.lua", include_str!("../openresty/kengine_redis.lua")),
+    ("list.lua", include_str!("../openresty/list.lua")),
     ("pick.lua", include_str!("../openresty/pick.lua")),
     ("room.lua", include_str!("../openresty/room.lua")),
 ];
@@ -200,7 +204,7 @@ impl Gateway {
         conf.put(FOLDER, folder);
         if let Some((certificate, key)) = &self.tls {
             conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
-            conf.put("# Under TLS, instead of the line above; without", "# Without");
+            conf.put("# For TLS, instead of the line above. Without", "# Without");
             conf.put("# listen 443", "listen 443");
             conf.put(
                 "# ssl_certificate     /etc/nginx/tls/fullchain.pem",

@@ -68,6 +68,25 @@ impl RedisServer {
         calls.and_then(|calls| calls.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
     }
 
+    /// Waits until this script has been run.
+    pub async fn has_run(&self, script: &str) {
+        let mut redis = self.connection().await;
+        let mut hash = redis::cmd("EVAL");
+        hash.arg("return redis.sha1hex(ARGV[1])").arg(0).arg(script);
+        let hash: String = hash.query_async(&mut redis).await.expect("a hash");
+        until("a script to run", async || {
+            let exists = redis::cmd("SCRIPT").arg("EXISTS").arg(&hash).query_async(&mut redis).await;
+            let [exists]: [bool; 1] = exists.expect("an answer");
+            exists.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a gateway has read which nodes there are, for the first time.
+    pub async fn nodes_are_read(&self) {
+        self.has_run(include_str!("../../kengine/openresty/list.lua")).await;
+    }
+
     /// Kills it, as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -1,6 +1,12 @@
 //! nginx' own files: that they are right, what they let through, and what they write down.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use kengine::{Handshake, Refusal, Server, Session, gateway::Gateway};
 use kengine_tests::{
@@ -84,10 +90,15 @@ fn nobody_else_may_read_the_password() {
 fn the_lua_is_clean() {
     let kengine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kengine");
     let (gateway, scripts) = (kengine.join("openresty"), kengine.join("src/cluster/redis/scripts"));
-    let in_nginx = ["kengine.lua", "settings.lua"].map(|file| gateway.join(file));
-    let mut in_redis = vec![gateway.join("pick.lua"), gateway.join("room.lua")];
-    let script = |entry: std::io::Result<fs::DirEntry>| entry.expect("a folder").path();
-    in_redis.extend(fs::read_dir(scripts).expect("a folder").map(script));
+    let files = |folder| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path());
+    let lua = files(gateway).filter(|path| path.extension().is_some_and(|extension| extension == "lua"));
+    // The others run inside Redis.
+    let is_in_nginx = |path: &PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.starts_with("kengine") || name == "settings.lua"
+    };
+    let (in_nginx, mut in_redis): (Vec<_>, Vec<_>) = lua.partition(is_in_nginx);
+    in_redis.extend(files(scripts));
     for check in [
         luacheck().args(["--std", "ngx_lua"]).args(in_nginx),
         luacheck().args(["--std", "lua51", "--read-globals", "redis", "KEYS", "ARGV", "--"]).args(in_redis),
