@@ -47,16 +47,13 @@ fn nginx_takes_every_configuration_without_a_word() {
 fn what_nginx_cannot_take_is_told() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
-        (plain().listen("80; }"), "`80;` cannot stand in a configuration of nginx"),
-        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot stand"),
-        (plain().tls("a b", "c"), "`a b` cannot stand"),
-        (plain().pages(["page"]), "`page` is no path: write it from its `/` on"),
-        (plain().pages(["/a b"]), "`/a b` is no path"),
-        (plain().sockets(["/ws?x"]), "`/ws?x` is no path"),
-        (
-            Gateway::new("redis://db/"),
-            "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
-        ),
+        (plain().listen("80; }"), "`80;` cannot be part of an nginx configuration"),
+        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot be part"),
+        (plain().tls("a b", "c"), "`a b` cannot be part"),
+        (plain().pages(["page"]), "`page` is not a path: write it with its leading `/`"),
+        (plain().pages(["/a b"]), "`/a b` is not a path"),
+        (plain().sockets(["/ws?x"]), "`/ws?x` is not a path"),
+        (Gateway::new("redis://db/"), "Redis has a name, `db`: set a DNS server with `Gateway::resolver`"),
         (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
         (Gateway::new("nonsense"), "the URL of Redis is none"),
     ] {
