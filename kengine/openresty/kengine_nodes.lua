@@ -128,7 +128,8 @@ local function watch(premature)
   local why = redis.away()
   if why then
     if shared:add("told", true) then
-      ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): players are spread over the nodes as last seen")
+      local effect = nodes.are_known() and "players are spread over the nodes as last seen" or "no node is known yet"
+      ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): ", effect)
     end
     if redis.use(try_again) then
       redis.set_back()
