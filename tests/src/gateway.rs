@@ -12,7 +12,7 @@ use kengine::gateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{LIMIT, free_address, install::install, new_folder, until, within};
+use crate::{LIMIT, Town, free_address, install::install, new_folder, until, within};
 
 /// Succeeds where nginx is, with Lua and with its client of Redis.
 const PROBE: &str =
@@ -30,7 +30,7 @@ impl TestGateway {
     /// Starts a gateway for the nodes in this Redis, and waits until it listens. It waits for Redis as long as a test
     /// does, so that a slow machine does not pass for a Redis that is away.
     pub async fn start(redis: &str) -> Self {
-        Self::start_from(Gateway::new(redis)).await
+        Self::start_from(Gateway::new(redis).idle_time(Town::IDLE_TIME)).await
     }
 
     /// Starts a gateway with these settings, except for its address, which waits for Redis as long as a test does.

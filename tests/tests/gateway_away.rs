@@ -300,7 +300,7 @@ async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_batch_a_worker_asks_i
     let address = cluster.gateway.address();
     let before = picks(&cluster.redis).await;
     cluster.redis.freeze();
-    let workers = std::thread::available_parallelism().expect("cores").get();
+    let workers = cluster.gateway.workers().len();
     let crowd = 2 * workers * BATCH;
     let crowd = join_all((0..crowd).map(|_| Client::connect(address))).await;
     cluster.redis.thaw();
@@ -312,7 +312,7 @@ async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_batch_a_worker_asks_i
 async fn players_come_in_when_redis_was_away_for_longer_than_a_lease() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let lease = Duration::from_millis(600);
+    let lease = LEASE / 2;
     let node = TestServer::start(Town::node(&redis.url(), lease)).await;
     directory.count_is(node.address(), Some(0)).await;
     let gateway = shipped(&redis.url()).await;
