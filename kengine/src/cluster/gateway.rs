@@ -1,4 +1,4 @@
-//! The gateway: OpenResty, or nginx with `ngx_lua`, before the nodes of a cluster in Redis.
+//! The gateway: OpenResty, or nginx with `ngx_lua`, in front of the nodes of a cluster in Redis.
 #![doc = include_str!("../../docs/gateway.md")]
 
 use std::{
@@ -15,18 +15,22 @@ use crate::{cluster::redis::Redis, language::start_error::StartError};
 
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");
-/// What is the same for every cluster.
-const CODE: [(&str, &str); 3] = [
+/// The files that are the same for every cluster.
+const CODE: [(&str, &str); 7] = [
     ("kengine.lua", include_str!("../../openresty/kengine.lua")),
+    ("kengine_nodes.lua", include_str!("../../openresty/kengine_nodes.lua")),
+    ("kengine_picker.lua", include_str!("../../openresty/kengine_picker.lua")),
+    ("kengine_redis.lua", include_str!("../../openresty/kengine_redis.lua")),
+    ("list.lua", include_str!("../../openresty/list.lua")),
     ("pick.lua", include_str!("../../openresty/pick.lua")),
     ("room.lua", include_str!("../../openresty/room.lua")),
 ];
-/// Where the configuration stands, as it is written in [`NGINX_CONF`].
+/// The folder of the configuration, as written in [`NGINX_CONF`].
 const FOLDER: &str = "/etc/nginx/kengine";
-/// Where Debian has the certificates that it trusts.
+/// The certificates that Debian trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The configuration of a gateway, and its code: written into a folder, from which nginx is run.
+/// The configuration and the code of a gateway, written into a folder from which nginx is run.
 ///
 /// ```
 /// use kengine::cluster::{Redis, gateway::Gateway};
@@ -42,7 +46,7 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a gateway is nothing until it is written"]
+#[must_use = "a gateway does nothing until it is written"]
 pub struct Gateway {
     redis: Redis,
     listen: Option<String>,
@@ -60,8 +64,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the cluster in this Redis: its URL and its prefix are taken. It listens on port 80 of every
-    /// IPv4 address, and lets players through to `/ws` and the page at `/`.
+    /// Creates a gateway to the cluster in this Redis, of which it uses the URL and the prefix. By default it listens on
+    /// port 80 of every IPv4 address and lets players reach `/ws` and the page at `/`.
     pub fn new(redis: impl Into<Redis>) -> Self {
         Self {
             redis: redis.into(),
@@ -80,78 +84,79 @@ impl Gateway {
         }
     }
 
-    /// Where it listens, as nginx writes it: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 beside IPv4; port
-    /// 80 unless it is said here, 443 under TLS.
+    /// Sets where the gateway listens, in nginx' syntax: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 and
+    /// IPv4. The default is port 80, or 443 with TLS.
     pub fn listen(self, address: impl Into<String>) -> Self {
         Self { listen: Some(address.into()), ..self }
     }
 
-    /// Ends TLS with this certificate, with those of its authorities behind it, and its key: paths of files in PEM.
+    /// Terminates TLS with this certificate, followed by those of its authorities, and this key: paths of PEM files.
     pub fn tls(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
         Self { tls: Some((certificate.into(), key.into())), ..self }
     }
 
-    /// The paths at which the nodes serve WebSockets: `/ws` unless others are said here.
+    /// Sets the paths at which the nodes serve WebSockets. The default is `/ws`.
     pub fn sockets(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { sockets: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// The pages of the nodes that players may see: `/` unless others are said here. Whatever is not named, such as
-    /// `/readyz`, is not found through the gateway.
+    /// Sets the pages of the nodes that players may see. The default is `/`. Pages that are not named, such as `/readyz`,
+    /// are not found through the gateway.
     pub fn pages(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { pages: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// The parameters of the query by which players meet on one node, `uid` and `room` unless others are said here: a
-    /// user is sent to the node of the other connection of that uid, else to that of the room. It is a matter of where,
-    /// not of who: nodes do not believe the query.
+    /// Sets the query parameters that bring players together on one node. The defaults are `uid` and `room`. A user is
+    /// sent to the node of the other connection of that uid, else to the node of the room. The parameters only decide
+    /// where a player goes; they prove nothing to the node.
     pub fn affinity(self, uid: impl Into<String>, room: impl Into<String>) -> Self {
         Self { uid: uid.into(), room: room.into(), ..self }
     }
 
-    /// How long a room stays with its node after somebody was last sent there: ten minutes unless it is said here. A
-    /// name takes 0.1 KB of Redis for so long, whoever made it up.
+    /// Sets how long a room stays with its node after the last player was sent there. The default is ten minutes. Each
+    /// room takes 0.1 KB of Redis for that time, even if a client made up the name.
     pub fn room_lifetime(self, lifetime: Duration) -> Self {
         Self { room_lifetime: lifetime, ..self }
     }
 
-    /// Who resolves names, as nginx writes it (`127.0.0.11`, or `10.0.0.1 ipv6=off`): needed where Redis or the nodes are known by names, since
-    /// nginx does not ask the system.
+    /// Sets the DNS server, in nginx' syntax (`127.0.0.11`, or `10.0.0.1 ipv6=off`). It is needed if Redis or the nodes
+    /// have names instead of addresses, because nginx does not use the system's resolver.
     pub fn resolver(self, address: impl Into<String>) -> Self {
         Self { resolver: Some(address.into()), ..self }
     }
 
-    /// A file in PEM of the authorities by which Redis under TLS (`rediss://`) is believed: those that Debian trusts unless
-    /// it is said here.
+    /// Sets the PEM file of the authorities that Redis' certificate is checked against with TLS (`rediss://`). The default
+    /// is the authorities that Debian trusts.
     pub fn authorities(self, path: impl Into<String>) -> Self {
         Self { authorities: path.into(), ..self }
     }
 
-    /// The nodes' [idle time](crate::Server::idle_timeout), 60 s unless it is said here: a tunnel in which nothing moves for
-    /// three quarters of it is closed, and so is a node's that does not answer a handshake; nodes ping after a third.
+    /// Sets the nodes' [idle time](crate::Server::idle_timeout). The default is 60 s. The gateway closes a tunnel in which
+    /// nothing moves for three quarters of it, and gives up a node that does not answer a handshake for as long. Nodes
+    /// ping after a third of it.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Self { idle, ..self }
     }
 
-    /// How many players one of nginx' worker processes takes, of which there is one per core: 8,192 unless it is said
-    /// here. Each takes two open files.
+    /// Sets how many players each of nginx' worker processes takes, of which there is one per core. The default is 8,192.
+    /// Each player takes two open files.
     pub fn max_connections(self, connections: u32) -> Self {
         Self { connections, ..self }
     }
 
-    /// Keeps what nginx writes, its logs, temporary files and process id, in the same folder: for one that runs beside
-    /// the system's own, or not as root.
+    /// Keeps what nginx writes (logs, temporary files and its process id) in the same folder, so that it can run beside
+    /// the system's nginx, or without root.
     pub fn standalone(self) -> Self {
         Self { is_standalone: true, ..self }
     }
 
-    /// Writes everything into a folder, which is made where it is missing, and returns the path of its `nginx.conf`.
-    /// `settings.lua` there holds the password of Redis; nobody but its owner may read it.
+    /// Writes all files into a folder, which is created if it is missing, and returns the path of its `nginx.conf`. The
+    /// file `settings.lua` holds the password of Redis; only its owner may read it.
     ///
     /// # Errors
     ///
-    /// `gateway` when the folder cannot be written, or something cannot stand in a configuration of nginx; `redis` when
-    /// the URL of Redis is none.
+    /// [`StartError::Gateway`] if the folder cannot be written or a value cannot be part of an nginx configuration,
+    /// [`StartError::Redis`] if the URL of Redis is invalid.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<PathBuf, StartError> {
         let made = fs::create_dir_all(&folder).and_then(|()| folder.as_ref().canonicalize());
         let folder = made.map_err(|error| unwritten(folder.as_ref(), error))?;
@@ -169,23 +174,23 @@ impl Gateway {
         Ok(path)
     }
 
-    /// `nginx.conf`, as it stands in the repository but for what is this gateway's own.
+    /// Returns `nginx.conf` with this gateway's values.
     fn conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String, StartError> {
         let listen = self.listen.as_deref();
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        // A path is one word.
+        // Paths may not contain spaces; these values may.
         let words =
             [listen, self.resolver.as_deref()].into_iter().flatten().flat_map(|words| words.split(' '));
         let given = words.chain(tls).chain([folder, &self.authorities]);
         for value in given {
             if value.contains(|char: char| char.is_control() || " \"'\\;{}$#?".contains(char)) {
                 return Err(StartError::gateway(format!(
-                    "`{value}` cannot stand in a configuration of nginx"
+                    "`{value}` cannot be part of an nginx configuration"
                 )));
             }
         }
         let mut conf = Conf(NGINX_CONF.to_owned());
-        // Before anything of the user's, in which it is not to be replaced.
+        // Before the user's values are inserted, which must not be changed by it.
         if self.is_standalone {
             conf.put("pid /run/nginx.pid", &format!("pid {folder}/nginx.pid"));
             conf.put("/var/log/nginx/", &format!("{folder}/"));
@@ -199,7 +204,7 @@ impl Gateway {
         conf.put(FOLDER, folder);
         if let Some((certificate, key)) = &self.tls {
             conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
-            conf.put("# Under TLS, instead of the line above; without", "# Without");
+            conf.put("# For TLS, instead of the line above. Without", "# Without");
             conf.put("# listen 443", "listen 443");
             conf.put(
                 "# ssl_certificate     /etc/nginx/tls/fullchain.pem",
@@ -233,7 +238,7 @@ impl Gateway {
         Ok(conf.0)
     }
 
-    /// `settings.lua`, with the comments that it has in the repository.
+    /// Returns `settings.lua` with this gateway's values.
     fn settings(&self, redis: &ConnectionInfo) -> Result<String, StartError> {
         let mut at = match redis.addr() {
             ConnectionAddr::Tcp(host, port) => {
@@ -271,15 +276,14 @@ impl Gateway {
         Ok(settings.0)
     }
 
-    /// A host as nginx finds it, which knows no names of the system's.
+    /// Returns a host as nginx can resolve it: it does not know the names of the system.
     fn host<'h>(&self, host: &'h str) -> Result<&'h str, StartError> {
         if host == "localhost" {
             Ok("127.0.0.1")
         } else if host.parse::<IpAddr>().is_ok() || self.resolver.is_some() {
             Ok(host)
         } else {
-            let why =
-                format!("Redis is known by a name, `{host}`: say who resolves it, by `Gateway::resolver`");
+            let why = format!("Redis has a name, `{host}`: set a DNS server with `Gateway::resolver`");
             Err(StartError::gateway(why))
         }
     }
@@ -290,7 +294,7 @@ fn unwritten(path: &Path, error: io::Error) -> StartError {
     StartError::Gateway { reason, source: Some(error) }
 }
 
-/// Writes what only the owner may read.
+/// Writes a file that only its owner may read.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -298,22 +302,23 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     #[cfg(unix)]
-    // One that was there before may be anybody's to read.
+    // A file that existed already keeps its permissions.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     io::Write::write_all(&mut file, text.as_bytes())
 }
 
-/// A text in which some of what stands is replaced.
+/// A text in which values are replaced.
 struct Conf(String);
 
 impl Conf {
-    fn put(&mut self, stands: &str, instead: &str) {
-        debug_assert!(self.0.contains(stands), "`{stands}` does not stand in this file of the gateway's");
-        self.0 = self.0.replace(stands, instead);
+    /// Replaces each occurrence of a text, of which there must be one.
+    fn put(&mut self, old: &str, new: &str) {
+        debug_assert!(self.0.contains(old), "there is no `{old}` in this file of the gateway");
+        self.0 = self.0.replace(old, new);
     }
 }
 
-/// A text as Lua writes it.
+/// Formats a text as a string literal of Lua.
 struct Lua<'t>(&'t str);
 
 impl std::fmt::Display for Lua<'_> {
@@ -330,13 +335,13 @@ impl std::fmt::Display for Lua<'_> {
     }
 }
 
-/// Paths, as a set in Lua.
+/// Formats paths as a set in Lua.
 fn set(paths: &[String]) -> Result<String, StartError> {
-    // nginx sends it to the node as it stands here.
+    // nginx sends the path to the node as written here.
     let is_sent = |char: char| char.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(char);
     if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || !path.chars().all(is_sent)) {
         let why =
-            format!("`{path}` is no path: write it from its `/` on, without a query or what a URL escapes");
+            format!("`{path}` is not a path: write it with its leading `/`, without a query or escapes");
         return Err(StartError::gateway(why));
     }
     let entries: Vec<_> = paths.iter().map(|path| format!("[{}] = true", Lua(path))).collect();
@@ -349,14 +354,14 @@ mod tests {
 
     use super::*;
 
-    /// Both files of a gateway whose Redis is at this URL.
+    /// Returns both configuration files of a gateway whose Redis is at this URL.
     fn files(gateway: &Gateway, folder: &str, redis: &str) -> [String; 2] {
         let redis = redis.into_connection_info().expect("a URL");
         [gateway.conf(folder, &redis), gateway.settings(&redis)].map(|file| file.expect("no mistakes"))
     }
 
     #[test]
-    fn everything_that_is_replaced_stands_there() {
+    fn every_value_is_replaced() {
         let gateway = Gateway::new("")
             .listen("8443")
             .tls("/tls/chain.pem", "/tls/key.pem")
@@ -378,7 +383,19 @@ mod tests {
     }
 
     #[test]
-    fn the_files_as_they_stand_are_those_of_the_defaults() {
+    fn every_file_in_the_repository_is_written() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openresty");
+        let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").file_name());
+        let mut files: Vec<_> = files.map(|name| name.into_string().expect("UTF-8")).collect();
+        files.sort();
+        let mut written: Vec<_> = CODE.map(|(name, _)| name).into();
+        written.extend(["nginx.conf", "settings.lua"]);
+        written.sort_unstable();
+        assert_eq!(files, written);
+    }
+
+    #[test]
+    fn the_files_in_the_repository_are_those_of_the_defaults() {
         let [conf, settings] = files(&Gateway::new(""), FOLDER, "redis://127.0.0.1/");
         assert_eq!(conf.replace("45000ms", "45s"), NGINX_CONF);
         assert_eq!(settings, SETTINGS);
