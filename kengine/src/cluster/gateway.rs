@@ -261,7 +261,7 @@ impl Gateway {
         }
         let mut settings = Conf(SETTINGS.to_owned());
         settings.put(r#"host = "127.0.0.1", port = 6379"#, &at);
-        settings.put(r#"prefix = "kengine""#, &format!("prefix = {}", Lua(self.redis.prefix_of_keys())));
+        settings.put(r#"prefix = "kengine""#, &format!("prefix = {}", Lua(&self.redis.prefix)));
         settings.put(r#"sockets = { ["/ws"] = true }"#, &format!("sockets = {}", set(&self.sockets)?));
         settings.put(r#"pages = { ["/"] = true }"#, &format!("pages = {}", set(&self.pages)?));
         settings.put(r#"uid = "uid""#, &format!("uid = {}", Lua(&self.uid)));
