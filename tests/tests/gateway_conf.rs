@@ -41,18 +41,15 @@ fn nginx_takes_every_configuration_without_a_word() {
 fn what_nginx_cannot_take_is_told() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
-        (plain().listen("80; }"), "`80;` cannot stand in a configuration of nginx"),
-        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot stand"),
-        (plain().tls("a b", "c"), "`a b` cannot stand"),
-        (plain().pages(["page"]), "`page` is no path: write it from its `/` on"),
-        (plain().pages(["/a b"]), "`/a b` is no path"),
-        (plain().sockets(["/ws?x"]), "`/ws?x` is no path"),
-        (
-            Gateway::new("redis://db/"),
-            "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
-        ),
-        (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
-        (Gateway::new("nonsense"), "the URL of Redis is none"),
+        (plain().listen("80; }"), "`80;` is not valid in nginx's configuration"),
+        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` is not valid"),
+        (plain().tls("a b", "c"), "`a b` is not valid"),
+        (plain().pages(["page"]), "invalid path `page`: write it from its `/` on"),
+        (plain().pages(["/a b"]), "invalid path `/a b`"),
+        (plain().sockets(["/ws?x"]), "invalid path `/ws?x`"),
+        (Gateway::new("redis://db/"), "nginx cannot resolve `db`: set a DNS server with `Gateway::resolver`"),
+        (Gateway::new("rediss://127.0.0.1/"), "a certificate by name, not by address"),
+        (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
         let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
         assert!(error.contains(words), "{error}");
