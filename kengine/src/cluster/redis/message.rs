@@ -35,22 +35,13 @@ pub(super) enum Message {
     Echo,
 }
 
-/// The wire form of a [`NodeMessage`].
+/// The wire form of a [`NodeMessage`]. The attachments of a push are one frame per syntax, which is given by its key and
+/// payload, then the key of the push if it has one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum WireNodeMessage {
-    /// The attachments are one frame per syntax (its key and payload), then the key of the push if it has one.
-    Push {
-        syntaxes: Vec<(String, Option<String>)>,
-        audience: Audience,
-    },
-    Presence {
-        presence: Presence,
-        member: Member,
-    },
-    Kick {
-        code: u16,
-        reason: String,
-    },
+    Push { syntaxes: Vec<(String, Option<String>)>, audience: Audience },
+    Presence { presence: Presence, member: Member },
+    Kick { code: u16, reason: String },
 }
 
 /// A received message.

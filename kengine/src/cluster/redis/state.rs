@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The longest round trip by which the directory's clock is read again.
+/// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);
 
 /// What a node wants of the directory. It only advances.
@@ -42,7 +42,9 @@ pub(super) struct NodeState {
     pub(super) lease: Duration,
     pub(super) info: NodeInfo,
     pub(super) node: OnceLock<Weak<dyn ClusterNode>>,
+    /// What the node wants of the directory: the directory's task follows.
     pub(super) phase: watch::Sender<Phase>,
+    /// What the directory's task has achieved.
     pub(super) status: watch::Sender<Status>,
     /// Notified when the load, a claim or a reservation must be reported to the directory.
     pub(super) load_changed: Notify,
@@ -87,6 +89,7 @@ impl NodeState {
         *self.phase.borrow()
     }
 
+    /// Advances to a phase, and wakes the directory's task. A phase that has passed stays.
     pub(super) fn advance(&self, to: Phase) {
         self.phase.send_if_modified(|phase| mem::replace(phase, to.max(*phase)) < to);
     }
@@ -127,7 +130,7 @@ impl NodeState {
         self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(self.created.elapsed()))
     }
 
-    /// A connection does not get its uid, or lost it to another node.
+    /// Closes a connection that does not get its uid, or lost it to another node.
     pub(super) fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         self.claims().lose(uid, connection);
         if let Some(node) = self.node() {
@@ -136,6 +139,7 @@ impl NodeState {
     }
 }
 
+/// Returns a duration in whole milliseconds.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

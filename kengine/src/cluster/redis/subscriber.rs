@@ -35,7 +35,7 @@ pub(super) struct Subscriber<'b> {
 }
 
 impl<'b> Subscriber<'b> {
-    /// Subscribes to the channels of every node, and to those of the rooms that have members by now.
+    /// Subscribes to this node's channel, the common channel, and those of the rooms that have members by now.
     pub(super) async fn start(
         bus: &'b Bus,
         commands: MultiplexedConnection,
