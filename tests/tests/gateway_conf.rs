@@ -47,15 +47,15 @@ fn nginx_takes_every_configuration_without_a_word() {
 fn what_nginx_cannot_take_is_told() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
-        (plain().listen("80; }"), "`80;` cannot be part of an nginx configuration"),
-        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot be part"),
-        (plain().tls("a b", "c"), "`a b` cannot be part"),
-        (plain().pages(["page"]), "`page` is not a path: write it with its leading `/`"),
-        (plain().pages(["/a b"]), "`/a b` is not a path"),
-        (plain().sockets(["/ws?x"]), "`/ws?x` is not a path"),
-        (Gateway::new("redis://db/"), "Redis has a name, `db`: set a DNS server with `Gateway::resolver`"),
-        (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
-        (Gateway::new("nonsense"), "the URL of Redis is none"),
+        (plain().listen("80; }"), "`80;` is not valid in nginx's configuration"),
+        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` is not valid"),
+        (plain().tls("a b", "c"), "`a b` is not valid"),
+        (plain().pages(["page"]), "invalid path `page`: write it from its `/` on"),
+        (plain().pages(["/a b"]), "invalid path `/a b`"),
+        (plain().sockets(["/ws?x"]), "invalid path `/ws?x`"),
+        (Gateway::new("redis://db/"), "nginx cannot resolve `db`: set a DNS server with `Gateway::resolver`"),
+        (Gateway::new("rediss://127.0.0.1/"), "a certificate by name, not by address"),
+        (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
         let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
         assert!(error.contains(words), "{error}");
