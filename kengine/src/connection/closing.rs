@@ -43,7 +43,7 @@ impl State {
     }
 
     /// Returns the state after TCP has ended on the client's side.
-    pub(super) fn after_input(self) -> Self {
+    pub(super) fn after_end_of_input(self) -> Self {
         if self == Self::Closing { Self::Closed } else { Self::Over }
     }
 
@@ -53,25 +53,21 @@ impl State {
     }
 
     /// Whether messages that were read are handled.
-    #[inline]
     pub(super) fn handles_messages(self) -> bool {
         matches!(self, Self::Open | Self::Broken)
     }
 
     /// Whether input is read only to be discarded.
-    #[inline]
     pub(super) fn discards_input(self) -> bool {
         matches!(self, Self::Closing | Self::Failed | Self::ShutDown)
     }
 
     /// Whether TCP must be closed on our side when everything is written.
-    #[inline]
     pub(super) fn must_shut_down(self) -> bool {
         matches!(self, Self::Failed | Self::Closed)
     }
 
     /// Whether the socket is not used any more.
-    #[inline]
     pub(super) fn is_over(self) -> bool {
         matches!(self, Self::Broken | Self::Over | Self::Abandoned)
     }

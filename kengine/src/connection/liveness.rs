@@ -8,6 +8,9 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// How many times silence is checked within the idle timeout: the client is pinged at each check before the last.
+pub(super) const CHECKS: u32 = 3;
+
 /// The last sign of life of a client, and the connection's only timer.
 pub(super) struct Liveness {
     /// `None` if there was a sign of life since the clock was last read.
@@ -16,21 +19,11 @@ pub(super) struct Liveness {
     timer: Pin<Box<Sleep>>,
 }
 
-/// What a check for silence found.
-pub(super) enum Silence {
-    /// Less than a third of the idle timeout.
-    Short,
-    /// At least a third of the idle timeout.
-    Long,
-    /// The whole idle timeout.
-    TooLong,
-}
-
 impl Liveness {
     /// Starts with a sign of life.
     pub(super) fn new(idle_timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { last_heard: Some(now), timer: Box::pin(sleep_until(now + idle_timeout / 3)) }
+        Self { last_heard: Some(now), timer: Box::pin(sleep_until(now + idle_timeout / CHECKS)) }
     }
 
     /// Records that a whole message, ping or pong came. [`poll_timer`](Self::poll_timer) reads the clock for it: once per
@@ -57,18 +50,14 @@ impl Liveness {
         self.timer.as_mut().reset(Instant::now() + timeout);
     }
 
-    /// Returns how long the client has been silent, and sets the timer for the next check. Silence does not count while the
-    /// client is not `listened` to.
-    pub(super) fn check(&mut self, idle_timeout: Duration, listened: bool) -> Silence {
+    /// Returns how long the client has been silent, and sets the timer for the next check. Its silence does not count if
+    /// `is_heard` is false: nothing is read from it then.
+    pub(super) fn check(&mut self, idle_timeout: Duration, is_heard: bool) -> Duration {
         let now = Instant::now();
-        let last_heard = self.last_heard.filter(|_| listened).unwrap_or(now);
+        let last_heard = self.last_heard.filter(|_| is_heard).unwrap_or(now);
         self.last_heard = Some(last_heard);
-        let (silent, third) = (now - last_heard, idle_timeout / 3);
-        let (silence, next) = match silent {
-            _ if silent >= idle_timeout => (Silence::TooLong, now),
-            _ if silent >= third => (Silence::Long, now + third),
-            _ => (Silence::Short, last_heard + third),
-        };
+        let (silence, interval) = (now - last_heard, idle_timeout / CHECKS);
+        let next = if silence >= interval { now + interval } else { last_heard + interval };
         self.timer.as_mut().reset(next.min(last_heard + idle_timeout));
         silence
     }

@@ -22,13 +22,6 @@ impl Incoming<'_> {
         }
     }
 
-    fn into_owned(self) -> Incoming<'static> {
-        match self {
-            Self::Text(text) => Incoming::Text(text.into_owned().into()),
-            Self::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
-        }
-    }
-
     fn cost(&self) -> usize {
         self.message().as_bytes().len() + OVERHEAD
     }
@@ -50,7 +43,10 @@ impl LookAhead {
 
     pub(super) fn push(&mut self, message: Incoming<'_>) {
         self.cost += message.cost();
-        self.messages.push_back(message.into_owned());
+        self.messages.push_back(match message {
+            Incoming::Text(text) => Incoming::Text(text.into_owned().into()),
+            Incoming::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
+        });
     }
 
     #[inline]

@@ -16,7 +16,7 @@ use crate::{
     connection::{
         buffers,
         closing::{State, close_frame},
-        liveness::{Liveness, Silence},
+        liveness::{CHECKS, Liveness},
         look_ahead::{Incoming, LookAhead},
         transport::Transport,
     },
@@ -113,7 +113,7 @@ impl Socket {
         loop {
             self.poll_outbox(cx, outbox);
             let discards = self.state.discards_input();
-            if !discards && (self.is_blocked || !self.reads_ahead()) {
+            if !discards && (self.is_blocked || !self.can_read_ahead()) {
                 return;
             }
             let mut buffers = buffers::borrow();
@@ -187,7 +187,8 @@ impl Socket {
     /// Takes the lent buffer back if everything in it is written.
     pub(super) fn reclaim(&mut self, buffer: &mut Vec<u8>) {
         if self.out.is_empty() {
-            *buffer = mem::take(&mut self.out);
+            mem::swap(&mut self.out, buffer);
+            self.out = Vec::new();
         }
     }
 
@@ -196,7 +197,7 @@ impl Socket {
         self.state == State::Abandoned
     }
 
-    /// Whether messages are read from the client: not after its last one, and not if the connection is about to end.
+    /// Whether more messages of the client are read. False once its input or the connection is about to end.
     pub(super) fn is_listening(&self) -> bool {
         self.state == State::Open && self.input_end.is_none() && !self.is_draining
     }
@@ -206,8 +207,8 @@ impl Socket {
         self.reason.map_or(DisconnectReason::Lost, |reason| *reason)
     }
 
-    /// Whether messages are read while a handler runs.
-    fn reads_ahead(&self) -> bool {
+    /// Whether messages may be read while a handler runs.
+    fn can_read_ahead(&self) -> bool {
         self.is_listening() && self.look_ahead.room() > 0
     }
 
@@ -255,8 +256,8 @@ impl Socket {
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
     fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == State::Open, self.is_blocked);
-        // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close nothing can follow
-        // them.
+        // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they are taken
+        // anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
         match outbox.take(cx, &mut self.out, self.node.delivery().backlog(), wants_pushes) {
@@ -284,9 +285,8 @@ impl Socket {
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
         encoder::close(&mut self.out, close_frame(&reason).as_ref());
-        let drops_unread = self.transport.may_drop_unread();
-        let awaited = State::after_our_close(self.input_end.as_deref());
-        self.end(if drops_unread { State::Closed } else { awaited }, reason);
+        let state = State::after_our_close(self.input_end.as_deref());
+        self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
     }
 
     /// Closes a connection whose client does not read. Frames that the kernel has not begun to take are dropped, because the
@@ -320,7 +320,7 @@ impl Socket {
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
                     if was_blocked {
-                        // Reading our data is a sign of life too: the client was not listened to meanwhile.
+                        // Reading our data is a sign of life, because nothing was read from the client meanwhile.
                         self.liveness.record_read();
                     }
                 }
@@ -338,26 +338,29 @@ impl Socket {
         was_blocked || (self.state == State::Open && outbox.has_pushes())
     }
 
-    /// Checks an open connection for silence, and ends a closing one: its close timeout has passed.
+    /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close timeout has
+    /// passed.
     fn on_timer(&mut self) {
         if self.state != State::Open {
             self.transport.reset_on_drop();
             self.state = State::Over;
             return;
         }
-        // A client that is not listened to may be alive. One that does not read our data counts as silent anyway.
-        let listened = self.reads_ahead() || self.is_blocked;
-        match self.liveness.check(self.node.limits().idle_timeout, listened) {
-            Silence::Long if !self.is_blocked => encoder::whole(&mut self.out, OpCode::Ping, &[]),
-            Silence::Short | Silence::Long => {}
-            Silence::TooLong => self.close_unread(DisconnectReason::HeartbeatTimeout),
+        // A client may be alive if nothing is read from it. But if it does not read our data, its silence counts.
+        let is_heard = self.can_read_ahead() || self.is_blocked;
+        let idle_timeout = self.node.limits().idle_timeout;
+        let silence = self.liveness.check(idle_timeout, is_heard);
+        if silence >= idle_timeout {
+            self.close_unread(DisconnectReason::HeartbeatTimeout);
+        } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
+            encoder::whole(&mut self.out, OpCode::Ping, &[]);
         }
     }
 
     /// Reads and discards input after our close frame.
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         self.transport.poll_read(cx, buffer).map(|read| match read {
-            Ok(0) | Err(_) => self.state = self.state.after_input(),
+            Ok(0) | Err(_) => self.state = self.state.after_end_of_input(),
             Ok(read) => self.discard(&mut buffer[..read]),
         })
     }

@@ -25,7 +25,7 @@ use crate::{
     local::{
         deferred_wakes::deferring,
         outbox::BATCH,
-        panics::{PanicMessage, poll_catching, run_catching},
+        panics::{poll_catching, run_catching},
     },
     node::{Occupant, Slot},
     websocket::{
@@ -91,11 +91,13 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn open(&mut self, first: &mut &mut [u8]) {
         let Self { endpoint, connection, socket, .. } = self;
         let opening = endpoint.dispatcher.open(Context::new(connection));
-        if let Some(Ok(Err(error)) | Err(error)) = run_handler(connection, socket, first, opening, None).await
-        {
-            error.log("`#[open]` failed");
-            connection.close(Close::new(CloseCode::INTERNAL_ERROR, error.message().to_owned()));
-        }
+        let error = match run_handler(connection, socket, first, opening, None).await {
+            Ok(Ok(())) | Err(HandlerFailure::Abandoned) => return,
+            Ok(Err(error)) => error,
+            Err(failure) => failure.into(),
+        };
+        error.log("`#[open]` failed");
+        connection.close(Close::new(CloseCode::INTERNAL_ERROR, error.message().to_owned()));
     }
 
     /// Waits for input. Returns buffers that hold it and its size in bytes, or `None` when the connection is over.
@@ -124,9 +126,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
             let context = Context::of_message(connection, &progress);
             let handling = endpoint.dispatcher.message(context, incoming.message(), answer);
             match run_handler(connection, socket, &mut bytes, handling, Some(&progress)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => answer.replace(&error),
-                None => return,
+                Ok(()) => {}
+                Err(HandlerFailure::Abandoned) => return,
+                Err(failure) => answer.replace(&failure.into()),
             }
             // What the handler has pushed precedes its answer.
             socket.take_pushes(connection.outbox());
@@ -162,9 +164,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         let closing = endpoint.dispatcher.close(Context::new(&connection), &reason);
         let closed = tokio::select! {
             biased;
-            closed = run_catching(closing) => closed.unwrap_or_else(|message| Err(panicked(message))),
-            () = sleep(node.limits().handler_timeout) => Err(timed_out()),
-            () = deadline => Err(timed_out()),
+            closed = run_catching(closing) => closed.unwrap_or_else(|_| Err(HandlerFailure::Panicked.into())),
+            () = sleep(node.limits().handler_timeout) => Err(HandlerFailure::TimedOut.into()),
+            () = deadline => Err(HandlerFailure::TimedOut.into()),
         };
         if let Err(error) = closed {
             error.log("`#[close]` failed");
@@ -174,30 +176,38 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 }
 
-/// Returns the error of a handler that panicked. The panic itself is logged.
-fn panicked(_: PanicMessage) -> Error {
-    Error::new("internal", "internal error")
+/// Why a handler gave no result.
+enum HandlerFailure {
+    /// The handler panicked. The panic is already logged.
+    Panicked,
+    TimedOut,
+    /// The drain's deadline has passed: the handler is cancelled.
+    Abandoned,
 }
 
-/// Returns the error of a handler that took too long.
-fn timed_out() -> Error {
-    Error::new("timeout", "the handler took too long")
+impl From<HandlerFailure> for Error {
+    fn from(failure: HandlerFailure) -> Self {
+        match failure {
+            HandlerFailure::TimedOut => Self::new("timeout", "the handler took too long"),
+            HandlerFailure::Panicked | HandlerFailure::Abandoned => Self::new("internal", "internal error"),
+        }
+    }
 }
 
-/// Runs a handler and serves the socket meanwhile. Returns `None` if the drain's deadline has passed: the handler is cancelled.
-/// A handler that is ready at its first poll costs neither a timer nor a look at the socket.
+/// Runs a handler and serves the socket meanwhile. A handler that is ready at its first poll costs neither a timer nor a look
+/// at the socket.
 async fn run_handler<S, F: Future>(
     connection: &Connection<S>,
     socket: &mut Socket,
     rest: &mut &mut [u8],
     handler: F,
     progress: Option<&Progress>,
-) -> Option<Result<F::Output, Error>> {
+) -> Result<F::Output, HandlerFailure> {
     let mut handler = pin!(handler);
     let mut timeout: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {
-            return Poll::Ready(Some(result.map_err(panicked)));
+            return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
         }
         let take_answer =
             |message: Message<'_>| connection.questions().take_answer(message, connection.syntax());
@@ -207,14 +217,14 @@ async fn run_handler<S, F: Future>(
             connection.questions().close();
         }
         if socket.is_abandoned() {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(HandlerFailure::Abandoned));
         }
         let timeout = timeout.get_or_insert_with(|| {
             // The route's own limit, or the server's.
             let own = progress.and_then(Progress::timeout);
             Box::pin(sleep(own.unwrap_or(connection.node().limits().handler_timeout)))
         });
-        timeout.as_mut().poll(cx).map(|()| Some(Err(timed_out())))
+        timeout.as_mut().poll(cx).map(|()| Err(HandlerFailure::TimedOut))
     })
     .await
 }

@@ -64,6 +64,7 @@ impl Transport {
     }
 
     /// Reads some bytes. Returns their number; 0 means that the peer writes no more.
+    #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         let read = match self {

@@ -27,7 +27,6 @@ pub(crate) enum Event<'b> {
 /// Everything that RFC 6455 forbids is rejected at the first byte that proves it, except that the payload of a close frame is
 /// checked when the frame is whole. Memory grows with the bytes that have arrived, never with the length that a header
 /// announces, and between two messages nothing is allocated.
-#[derive(Debug)]
 pub(crate) struct Deframer {
     /// In bytes, over all fragments of a message.
     max_message_size: usize,
@@ -68,7 +67,7 @@ impl Deframer {
 }
 
 /// What has arrived of an incomplete message, control frame or header.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Partial {
     /// The payload of the message.
     message: Vec<u8>,
@@ -97,9 +96,7 @@ impl Partial {
         max_message_size: usize,
     ) -> Result<Option<Event<'b>>, Violation> {
         loop {
-            let Some(mut frame) = self.next_frame(input, max_message_size)? else {
-                return Ok(None);
-            };
+            let Some(mut frame) = self.next_frame(input, max_message_size)? else { return Ok(None) };
             let payload = frame.take_payload(input);
             if frame.remaining == 0 && frame.is_last {
                 return self.finish(frame.kind, payload).map(Some);
@@ -218,9 +215,7 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
 /// Parses the payload of a close frame (RFC 6455, sections 5.5.1 and 7.4).
 fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
     // The payload is empty then: a single byte was rejected with the header.
-    let Some((code, reason)) = payload.split_first_chunk() else {
-        return Ok(None);
-    };
+    let Some((code, reason)) = payload.split_first_chunk() else { return Ok(None) };
     let code = CloseCode::new(u16::from_be_bytes(*code))
         .ok_or(Violation::Protocol("close code that is never sent"))?;
     let reason = str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;

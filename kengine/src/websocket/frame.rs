@@ -63,7 +63,6 @@ impl Kind {
 }
 
 /// A frame whose header has arrived.
-#[derive(Debug)]
 pub(super) struct Frame {
     pub(super) kind: Kind,
     /// Whether the frame is the last one of its message. Always true for control frames.
@@ -85,19 +84,17 @@ impl Frame {
         open: Option<Kind>,
         room: usize,
     ) -> Result<Option<(Self, usize)>, Violation> {
-        let [first, bytes @ ..] = bytes else {
-            return Ok(None);
-        };
+        let [first, bytes @ ..] = bytes else { return Ok(None) };
         let (kind, is_last) = parse_first_byte(*first, open)?;
-        let [second, bytes @ ..] = bytes else {
-            return Ok(None);
-        };
+        let [second, bytes @ ..] = bytes else { return Ok(None) };
         let length = parse_second_byte(*second, kind)?;
         let (extended, bytes) = bytes.split_at(extended_size(length).min(bytes.len()));
-        let remaining = check_size(kind, min_length(length, extended)?, room)?;
-        let Some((&mask, bytes)) = bytes.split_first_chunk() else {
-            return Ok(None);
-        };
+        let remaining = usize::try_from(min_length(length, extended)?).map_err(|_| Violation::TooLarge)?;
+        // Control frames are not part of the message.
+        if remaining > room && !kind.is_control() {
+            return Err(Violation::TooLarge);
+        }
+        let Some((&mask, bytes)) = bytes.split_first_chunk() else { return Ok(None) };
         Ok(Some((Self { kind, is_last, mask, remaining }, bytes.len())))
     }
 
@@ -156,7 +153,6 @@ fn parse_second_byte(byte: u8, kind: Kind) -> Result<u8, Violation> {
 }
 
 /// Returns the size in bytes of the extended length that follows the second byte.
-#[inline]
 fn extended_size(length: u8) -> usize {
     match length {
         LENGTH_16 => 2,
@@ -187,13 +183,6 @@ fn min_length(length: u8, extended: &[u8]) -> Result<u64, Violation> {
     } else {
         Ok(min)
     }
-}
-
-/// Returns the length if a message may still grow by it. Control frames belong to no message.
-#[inline]
-fn check_size(kind: Kind, length: u64, room: usize) -> Result<usize, Violation> {
-    let length = usize::try_from(length).map_err(|_| Violation::TooLarge)?;
-    if length > room && !kind.is_control() { Err(Violation::TooLarge) } else { Ok(length) }
 }
 
 #[cfg(test)]

@@ -205,43 +205,40 @@ impl<'a> Members<'a> {
         };
         if text == syntax.key() {
             self.set_route(name.at, value, syntax);
-            Ok(())
         } else if syntax.payload().is_some_and(|payload| payload == text) {
             if self.payload.replace(value).is_some() {
                 self.blame_repetition(&text, name.at);
             }
-            Ok(())
         } else if text == ID {
-            self.set_id(name.at, value)
+            return self.set_id(name.at, value);
         } else {
-            Self::ignore(value, syntax)
+            return Self::ignore(value, syntax);
         }
+        Ok(())
     }
 
-    fn set_route(&mut self, at: usize, value: Piece<'a>, syntax: Syntax) {
-        let (key, place) = (syntax.key(), value.at);
+    fn set_route(&mut self, name_at: usize, value: Piece<'a>, syntax: Syntax) {
+        let (key, at) = (syntax.key(), value.at);
         if self.route.is_some() {
-            self.blame_repetition(key, at);
+            self.blame_repetition(key, name_at);
         } else if !value.raw.starts_with('"') {
-            self.blame(format_args!("`{key}` at byte {place} is not a string; {}", shape(syntax)));
+            self.blame(format_args!("`{key}` at byte {at} is not a string; {}", shape(syntax)));
         } else if let Some(route) = value.text() {
             self.route = Some(route);
         } else {
-            self.blame(format_args!(
-                "`{key}` at byte {place} has half of a surrogate pair; send both halves"
-            ));
+            self.blame(format_args!("`{key}` at byte {at} has half of a surrogate pair; send both halves"));
         }
     }
 
-    fn set_id(&mut self, at: usize, value: Piece<'a>) -> Result<(), Malformed> {
-        let place = value.at;
+    fn set_id(&mut self, name_at: usize, value: Piece<'a>) -> Result<(), Malformed> {
+        let at = value.at;
         if self.has_id {
             self.id = None;
-            self.blame_repetition(ID, at);
+            self.blame_repetition(ID, name_at);
         } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
-            self.blame(format_args!("`{ID}` at byte {place} is no number or string; send one, or no `{ID}`"));
+            self.blame(format_args!("`{ID}` at byte {at} is no number or string; send one, or no `{ID}`"));
         } else if value.raw.len() > MAX_ID_LEN {
-            self.blame(format_args!("`{ID}` at byte {place} is too long; send at most {MAX_ID_LEN} bytes"));
+            self.blame(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
         } else if is_json(value.raw) {
             self.id = Some(value.raw);
         } else {

@@ -29,9 +29,9 @@ impl<'a> Piece<'a> {
 /// A position in a message.
 ///
 /// The scanner finds the end of a value without validating the value. This is safe because the end of every valid value is found
-/// exactly: A string ends at the first quote that does not follow a backslash, since an escape consists of the backslash and the
-/// byte after it. The brackets of an object or an array balance if strings are skipped. A number or a word contains none of the
-/// bytes that may follow it. So if what was found is invalid, no valid value starts there, and the message is not JSON.
+/// exactly. A string ends at the first quote outside of an escape, and of every escape the backslash and the next byte are
+/// skipped. The brackets of an object or an array balance if strings are skipped. A number or a word contains none of the bytes
+/// that may follow it. So if what was found is invalid, no valid value starts there, and the message is not JSON.
 pub(super) struct Scanner<'a> {
     pub(super) text: &'a str,
     /// In bytes. The scanner stops only before or after ASCII, and so at the start of a character.
