@@ -55,7 +55,8 @@ impl LookAhead {
         match &message {
             Some(message) => self.cost -= message.cost(),
             // An idle connection keeps no storage for the queue.
-            None => self.messages = VecDeque::new(),
+            None if self.messages.capacity() > 0 => self.messages = VecDeque::new(),
+            None => {}
         }
         message
     }

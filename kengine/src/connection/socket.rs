@@ -1,7 +1,7 @@
 //! One connection's socket: what is read, written and closed, and when.
 //!
-//! The socket is a state machine without futures of its own, so that stopping to poll it loses nothing. The task polls
-//! [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`] while a handler runs.
+//! The socket is a state machine: the task polls [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`] while a handler
+//! runs. It keeps no future between two polls, so nothing is lost when one of them is not polled to its end.
 
 use std::{
     future::poll_fn,

@@ -234,7 +234,7 @@ mod tests {
     const CLOSE: u8 = 0x8;
     const PING: u8 = 0x9;
     const PONG: u8 = 0xA;
-    /// The bit of the second byte that says that the payload is masked.
+    /// Second byte: the payload is masked.
     const MASKED: u8 = 0x80;
     const MASKS: [[u8; 4]; 3] = [[0; 4], [0x37, 0xFA, 0x21, 0x3D], [0xFF, 0x00, 0x80, 0x01]];
     const LIMIT: usize = 70_000;
