@@ -55,7 +55,7 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// Connects this handle to its node. Called once, before [`start`](Self::start).
     fn attach(&self, _: Weak<dyn ClusterNode>) {}
 
-    /// Registers the node in the directory and starts to receive.
+    /// Registers the node in the directory and starts to receive. Called at most once.
     fn start(&self) {}
 
     /// The node's load has changed.
@@ -76,9 +76,9 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
         Box::pin(ready(()))
     }
 
-    /// Returns the state of the node in the directory.
+    /// Returns the state of the node in the directory. A cluster without a directory lists every node.
     fn status(&self) -> Status {
-        Status::Here
+        Status::Listed
     }
 
     /// Waits until it is known whether other nodes can be reached, and returns whether they can.
@@ -203,12 +203,14 @@ pub(crate) struct Unavailable;
 
 /// The state of a node in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has a directory"))]
 pub(crate) enum Status {
     /// The directory has not been reached yet.
     Joining,
-    /// The node is registered.
-    Here,
+    /// The node is registered, and gateways choose it.
+    Listed,
+    /// The node is registered, but gateways do not choose it any more.
+    Unlisted,
     /// The directory cannot be reached at present.
     Away,
     /// The directory could not be reached for longer than the lease: other nodes consider this node dead.
@@ -218,11 +220,9 @@ pub(crate) enum Status {
 }
 
 #[cfg(feature = "redis")]
-impl From<u8> for Status {
-    fn from(number: u8) -> Self {
-        [Self::Joining, Self::Here, Self::Away, Self::Expired]
-            .into_iter()
-            .find(|status| *status as u8 == number)
-            .unwrap_or(Self::Fenced)
+impl Status {
+    /// Whether the directory can be reached and knows the node.
+    pub(crate) fn is_registered(self) -> bool {
+        matches!(self, Self::Listed | Self::Unlisted)
     }
 }

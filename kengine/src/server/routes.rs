@@ -73,7 +73,7 @@ impl Routes {
                 return Err(Refusal::unavailable("this node is draining"));
             }
             None if path == "/readyz" => match self.node.cluster().status() {
-                Status::Here => (PLAIN, Bytes::from_static(b"ready\n")),
+                Status::Listed | Status::Unlisted => (PLAIN, Bytes::from_static(b"ready\n")),
                 // Taken out by every orchestrator at once, all nodes would be gone with Redis.
                 Status::Away => (JSON, Bytes::from_static(b"{\"directory\":\"away\"}\n")),
                 Status::Expired => {
