@@ -13,7 +13,7 @@ use crate::{spans::at, tokens::mentions_parameter};
 /// impl ::kengine::Push for Position {
 ///     const NAME: &'static str = "position";
 ///     const DELIVERY: ::kengine::push::Delivery = ::kengine::push::Delivery::Latest;
-///     fn key(&self) -> impl ::kengine::__private::Serialize { (::kengine::__private::key_field(&self.player), ()) }
+///     fn key(&self) -> impl ::kengine::__private::Serialize { (::kengine::__private::IsPushKey::field(&self.player), ()) }
 /// }
 /// ```
 pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
@@ -29,7 +29,7 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     let key = (!fields.is_empty()).then(|| {
         // Nested pairs, because serde implements `Serialize` for tuples of at most 16 fields.
         let key = fields.iter().rev().fold(quote!(()), |rest, (member, _)| {
-            quote_spanned!(at(member.span())=> (#krate::__private::key_field(&self.#member), #rest))
+            quote_spanned!(at(member.span())=> (#krate::__private::IsPushKey::field(&self.#member), #rest))
         });
         quote! {
             fn key(&self) -> impl #krate::__private::Serialize {

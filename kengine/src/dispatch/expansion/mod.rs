@@ -1,5 +1,3 @@
-//! What the macros' expansion calls.
-
 pub(crate) mod argument;
 pub(crate) mod composition;
 pub(crate) mod reply;
