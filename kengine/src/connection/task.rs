@@ -200,6 +200,7 @@ enum Failure {
     Abandoned,
 }
 
+#[diagnostic::do_not_recommend]
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {

@@ -43,8 +43,8 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a context argument of a dispatcher whose session is `{S}`",
     label = "expected `&{S}`, `&Connection<{S}>`, `&Hub`, `&Envelope<'_>` or a type that implements `kengine::FromContext`",
-    note = "context is borrowed; a route takes its message by value, as its last argument",
-    note = "a block without `#[accept]` names its session: `#[kengine::dispatcher(session = …)]`"
+    note = "context is taken by reference; a route takes its message by value, as its last argument",
+    note = "the session is what `#[accept]` returns; a block without it names the session: `#[kengine::dispatcher(session = …)]`"
 )]
 pub trait FromContext<'a, S>: Sized {
     /// Creates the argument. Called for each message, before the message is decoded.

@@ -110,7 +110,7 @@ impl<T: Serialize + ?Sized> IsSerialize for T {
     note = "add `#[derive(serde::Serialize)]` to `{Self}`, or choose another field"
 )]
 pub trait IsPushKey {
-    /// Returns the field. Its type is opaque so that a type that is not `Serialize` is a single error.
+    /// Returns the field as it is. Not a supertrait `Serialize` instead, for the same reason as above.
     #[doc(hidden)]
     fn field(&self) -> impl Serialize;
 }

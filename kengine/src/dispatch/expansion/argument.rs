@@ -43,10 +43,10 @@ impl<'a> IsAcceptArgument<'a> for &'a Handshake {
 ///
 /// `V` tells the two implementations apart; rustc infers it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an argument of this hook of a dispatcher whose session is `{S}`",
+    message = "`{Self}` is not an argument of this hook",
     label = "expected `&{E}`, `&{S}`, `&Connection<{S}>`, `&Hub`, `&Envelope<'_>` or a type that implements `kengine::FromContext`",
-    note = "context is borrowed; only a route can take a message",
-    note = "a block without `#[accept]` names its session: `#[kengine::dispatcher(session = …)]`"
+    note = "context is taken by reference; only a route can take a message",
+    note = "the session is what `#[accept]` returns; a block without it names the session: `#[kengine::dispatcher(session = …)]`"
 )]
 pub trait IsHookArgument<'a, S, E, V>: Sized {
     #[doc(hidden)]
@@ -177,7 +177,7 @@ fn decode<'a, T: Deserialize<'a>, S>(context: Context<'a, S>) -> Result<T> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is borrowed: take `&{Self}`",
     label = "expected `&{Self}`",
-    note = "an argument by value is what the client sent; to receive a `{Self}`, make it a field of a message"
+    note = "by value it would be the message, which the client sends; a message that contains a `{Self}` is another type"
 )]
 pub trait IsOwned<V>: Sized {
     #[doc(hidden)]
@@ -197,7 +197,7 @@ impl<T> IsOwned<Undecodable> for T {}
     message = "`{Self}` is not a message type",
     label = "expected a type that implements `serde::Deserialize`",
     note = "add `#[derive(serde::Deserialize)]` to `{Self}`",
-    note = "context is borrowed, or implements `kengine::FromContext`"
+    note = "context is taken by reference, or implements `kengine::FromContext`"
 )]
 pub trait IsMessage<V>: Sized {
     #[doc(hidden)]
@@ -216,8 +216,8 @@ impl<T> IsMessage<Lent> for T {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a context argument of a dispatcher whose session is `{S}`",
     label = "expected `&{S}`, `&Connection<{S}>`, `&Hub`, `&Envelope<'_>` or a type that implements `kengine::FromContext`",
-    note = "context is borrowed; a route takes its message by value, as its last argument",
-    note = "a block without `#[accept]` names its session: `#[kengine::dispatcher(session = …)]`"
+    note = "context is taken by reference; a route takes its message by value, as its last argument",
+    note = "the session is what `#[accept]` returns; a block without it names the session: `#[kengine::dispatcher(session = …)]`"
 )]
 pub trait IsReference<S, V>: Sized {
     #[doc(hidden)]

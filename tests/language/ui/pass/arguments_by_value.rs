@@ -1,11 +1,11 @@
 //! What may be taken by value although it looks like the session, or is it.
 
-use kengine::{Context, FromContext, Handshake, Refusal, Session, Uid};
+use kengine::{Call, Context, DisconnectReason, FromContext, Handshake, Refusal, Session, Uid};
 use serde::{Deserialize, de::DeserializeOwned};
 
 struct Silent;
 
-/// There is but one `()`, so it does no harm that the client sends it.
+/// The session `()` can be a message too, because it has only one value.
 #[kengine::dispatcher]
 impl Silent {
     #[route]
@@ -74,6 +74,12 @@ impl<G: Gate> Gated<G> {
 
     #[route]
     async fn name(&self, _: Uid) {}
+
+    #[before]
+    async fn guard(&self, _: &Call, _: &G::Player) {}
+
+    #[close]
+    async fn leave(&self, _: &G::Player, _: &DisconnectReason) {}
 }
 
 fn main() {}
