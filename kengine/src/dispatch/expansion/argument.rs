@@ -88,7 +88,7 @@ pub struct Last<'a, S, T> {
 
 /// See [`Last`].
 #[doc(hidden)]
-pub fn last<'a, S, T>(context: Context<'a, S>) -> Last<'a, S, T> {
+pub fn last<S, T>(context: Context<'_, S>) -> Last<'_, S, T> {
     Last { context, argument: PhantomData }
 }
 
