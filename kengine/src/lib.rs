@@ -197,6 +197,21 @@ pub mod guide {
     pub mod game_loop {}
 }
 
+/// What compiler errors name: the traits with which the macros check the types of a block. You do not implement or call them.
+pub mod bounds {
+    pub use crate::{
+        dispatch::expansion::{
+            argument::{
+                Event, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable,
+                Valid,
+            },
+            composition::IsSameSession,
+            reply::{IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession, handler_future},
+        },
+        language::push::{IsPushKey, IsSerialize},
+    };
+}
+
 /// What the macros' expansion calls. Not public: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
@@ -205,27 +220,20 @@ pub mod __private {
     pub use serde::Serialize;
 
     pub use crate::{
-        dispatch::{
-            expansion::{
-                argument::{Ahead, Argument, Hook, Last},
-                composition::{
-                    Part, Table, check_hook, check_routes, check_syntax, fits, hooks, part, shifted,
-                },
-                reply::{Admission, EITHER, Returned, enter, position, sent, session},
-                request::{call, limit},
-            },
-            from_context::{context, handshake, no_message, route},
+        Call, DisconnectReason, FromContext,
+        bounds::*,
+        dispatch::expansion::{
+            argument::last,
+            composition::{Part, Table, check_hook, check_routes, check_syntax, hooks, part, shifted},
+            reply::{Accepted, EITHER, Returned},
+            request::{call, enter, limit, no_message, position, route},
         },
-        language::push::{IsSerialize, key_field},
     };
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
         pub use crate::dispatch::expansion::{
-            argument::{
-                Apart as _, Decoded as _, Foreign as _, Lending as _, Misplaced as _, Owned as _,
-                Reference as _, Telling as _, Unknown as _,
-            },
+            argument::{FindLent as _, FindMessage as _, FindOther as _},
             composition::Unfit as _,
             reply::Plain as _,
         };

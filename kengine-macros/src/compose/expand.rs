@@ -22,9 +22,10 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let routes = composition.parts().map(|part| of(part, "ROUTES"));
     let hooks = composition.parts().map(|part| of(part, "HOOKS"));
     // The first field's session is right if it is taken from there.
-    let fit = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
+    let checked = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
         let (at, ty) = (at(part.ty.span()), part.ty);
-        quote_spanned!(at=> __private::fits::<#ty, Self::Session>();)
+        let krate = respanned(krate.to_token_stream(), at);
+        quote_spanned!(at=> let () = <<#ty as #krate::Dispatcher>::Session as __private::IsSameSession<Self::Session>>::CHECKED;)
     });
 
     // `cargo check` evaluates what no parameter decides. The rest is evaluated when the program is built.
@@ -62,7 +63,7 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
             };
             const ROUTES: &'static [#krate::wire::Route] = {
                 #import
-                #(#fit)*
+                #(#checked)*
                 const { #(#later)* &__private::Table::new(&[#(#routes),*]) }.routes()
             };
             const HOOKS: #krate::wire::Hooks = {

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Type, spanned::Spanned};
+use syn::Type;
 
 use super::handler::Handler;
 use crate::{
@@ -11,39 +11,45 @@ use crate::{
     tokens::{elide, find_word, plain},
 };
 
-/// Writes `__private::sent(Self::chat(self, …)).await`, with the span of the method's name: there rustc reports a future
-/// that is not `Send`.
+/// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name: there rustc reports a
+/// future that is not `Send`.
 pub(crate) fn call(handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
     let name = &handler.signature.ident;
     let last = handler.arguments.len().saturating_sub(1);
     let arguments = handler.arguments.iter().enumerate();
     let arguments = arguments.map(|(index, ty)| argument(handler, session, ty, index == last));
-    quote_spanned!(at(name.span())=> __private::sent(Self::#name(self #(, #arguments)*)).await)
+    quote_spanned!(at(name.span())=> __private::handler_future(Self::#name(self #(, #arguments)*)).await)
 }
 
-/// Writes one argument of a call:
+/// Writes one argument of a call. The last of a route may be the message:
 ///
 /// ```text
-/// &Connection         →   __private::context::<&Connection, ()>(context)?
-/// Chat<'a>            →   __private::Argument::<(), Chat<'_>, _>::placed(context, __private::Last).argument()?
-/// &DisconnectReason   →   __private::Argument::<(), &DisconnectReason, _>::placed(context, …Hook(reason)).argument()?
-/// &Handshake          →   __private::handshake::<&Handshake>(handshake)
+/// &Connection   →   <&Connection as __private::FromContext<'_, ()>>::from_context(context)?
+/// &Handshake    →   <&Handshake as __private::IsAcceptArgument<'_>>::take(handshake)
+/// &Call         →   <&Call as __private::IsHookArgument<'_, (), __private::Call, _>>::take(context, call)?
+/// &str          →   <&str as __private::IsReference<(), _>>::take(__private::last::<(), &str>(context).find())?
+/// Chat<'a>      →   <Chat<'_> as __private::IsMessage<_>>::take(
+///                       <Chat<'_> as __private::IsOwned<_>>::check(__private::last::<(), Chat<'_>>(context).find()),
+///                   )?
 /// ```
 fn argument(handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool) -> TokenStream {
-    let elided = elided(handler, ty);
-    let place = match handler.mark.role {
-        Role::Hook(Hook::Accept) => return quote!(__private::handshake::<#elided>(handshake)),
-        Role::Hook(Hook::Before) => quote!(Hook(call)),
-        Role::Hook(Hook::Close) => quote!(Hook(reason)),
-        Role::Route if last => quote!(Last),
-        _ if matches!(plain(ty), Type::Reference(_)) => {
-            return quote!(__private::context::<#elided, #session>(context)?);
+    let is_reference = matches!(plain(ty), Type::Reference(_));
+    let ty = elided(handler, ty);
+    let of_hook = |event, value| quote!(<#ty as __private::IsHookArgument<'_, #session, __private::#event, _>>::take(context, #value)?);
+    match handler.mark.role {
+        Role::Hook(Hook::Accept) => quote!(<#ty as __private::IsAcceptArgument<'_>>::take(handshake)),
+        Role::Hook(Hook::Before) => of_hook(quote!(Call), quote!(call)),
+        Role::Hook(Hook::Close) => of_hook(quote!(DisconnectReason), quote!(reason)),
+        Role::Route if last => {
+            let found = quote!(__private::last::<#session, #ty>(context).find());
+            if is_reference {
+                quote!(<#ty as __private::IsReference<#session, _>>::take(#found)?)
+            } else {
+                quote!(<#ty as __private::IsMessage<_>>::take(<#ty as __private::IsOwned<_>>::check(#found))?)
+            }
         }
-        Role::Route => quote!(Ahead),
-        Role::Hook(Hook::Open | Hook::Heartbeat | Hook::Fallback) => quote!(Hook(&())),
-    };
-    let argument = quote_spanned!(at(ty.span())=> argument);
-    quote!(__private::Argument::<#session, #elided, _>::placed(context, __private::#place).#argument()?)
+        _ => quote!(<#ty as __private::FromContext<'_, #session>>::from_context(context)?),
+    }
 }
 
 /// Returns the type with `'_` in place of each lifetime that has no meaning at the call: those that the method declares,

@@ -1,6 +1,6 @@
 //! The code for a valid block.
 
-use proc_macro2::{Literal, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
 use super::{
@@ -170,44 +170,53 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
 /// Writes the value that a handler returned into the answer:
 ///
 /// ```text
-/// let reply = __private::Returned(returned).outcome()?;
-/// reply.write(answer);
+/// let reply = __private::Returned(returned).result().map_err(__private::IsErrorReply::into_error)?;
+/// __private::IsReply::write(reply, answer);
 /// ```
-///
-/// Two statements, because rustc reports a wrong error type at the first and a wrong value at the second.
 fn reply(handler: &Handler<'_>) -> TokenStream {
-    let ReturnSpans { value, error } = ReturnSpans::of(handler.signature);
-    let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
-    let write = quote_spanned!(value=> reply.write(answer));
-    quote!(let reply = #outcome; #write;)
+    let (reply, span) =
+        (value(handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
+    let write = quote_spanned!(span=> __private::IsReply::write(reply, answer));
+    quote!(let reply = #reply; #write;)
+}
+
+/// Writes the value that a handler returned, or returns its error:
+///
+/// ```text
+/// __private::Returned(returned).result().map_err(__private::IsRefusal::into_refusal)?
+/// ```
+fn value(handler: &Handler<'_>, of: &str, into: &str) -> TokenStream {
+    let error = ReturnSpans::of(handler.signature).error;
+    let (of, into) = (Ident::new(of, error), Ident::new(into, error));
+    quote_spanned!(error=> __private::Returned(returned).result().map_err(__private::#of::#into)?)
 }
 
 /// Writes what the method of a hook does:
 ///
 /// ```text
-/// let returned = __private::sent(…).await;
-/// __private::Returned(returned).liveness()
+/// let returned = __private::handler_future(…).await;
+/// __private::Ok(__private::IsLiveness::liveness(returned))
 /// ```
+///
+/// The last call has the span of the returned value, where rustc reports a wrong type.
 fn hook_body(hook: Hook, handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
-    let ReturnSpans { value, error } = ReturnSpans::of(handler.signature);
-    let result = match hook {
-        Hook::Accept => {
-            let admitted = quote_spanned!(error=> __private::Returned(returned).admitted());
-            let session = quote_spanned!(value=> __private::session::<Self::Session, _>(admitted));
-            quote!(let admitted = #admitted; #session)
-        }
-        Hook::Heartbeat => quote_spanned!(value=> __private::Returned(returned).liveness()),
+    let span = ReturnSpans::of(handler.signature).value;
+    let (output, last) = match hook {
+        Hook::Accept => (
+            Some(value(handler, "IsRefusal", "into_refusal")),
+            quote_spanned!(span=> __private::IsSession::<Self::Session>::session(returned)),
+        ),
+        Hook::Heartbeat => (None, quote_spanned!(span=> __private::IsLiveness::liveness(returned))),
         Hook::Fallback => {
-            let reply = reply(handler);
-            quote!(#reply __private::Ok(()))
+            let (call, reply) = (call(handler, session), reply(handler));
+            return quote!(__private::no_message(context)?; let returned = #call; #reply __private::Ok(()));
         }
-        Hook::Open | Hook::Close | Hook::Before => {
-            let outcome = quote_spanned!(error=> __private::Returned(returned).outcome()?);
-            let nothing = quote_spanned!(value=> outcome.nothing());
-            quote!(let outcome = #outcome; #nothing)
-        }
+        Hook::Open | Hook::Close | Hook::Before => (
+            Some(value(handler, "IsErrorReply", "into_error")),
+            quote_spanned!(span=> __private::IsHookOutput::end(returned)),
+        ),
     };
-    let no_message = (hook == Hook::Fallback).then(|| quote!(__private::no_message(context)?;));
     let call = call(handler, session);
-    quote!(#no_message let returned = #call; #result)
+    let output = output.map(|output| quote!(let returned = #output;));
+    quote!(let returned = #call; #output __private::Ok(#last))
 }

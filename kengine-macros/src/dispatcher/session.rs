@@ -42,7 +42,7 @@ pub(crate) fn name(dispatcher: &Dispatcher<'_>) -> TokenStream {
 /// Returns the session in what an `#[accept]` hook returns:
 ///
 /// ```text
-/// <Result<Player, Refusal> as __private::Admission<{ __private::Returned::<Result<Player, Refusal>>::FORM }>>::Session
+/// <Result<Player, Refusal> as __private::Accepted<{ __private::Returned::<Result<Player, Refusal>>::FORM }>>::Session
 /// ```
 pub(crate) fn of_accept(krate: &Path, generics: &Generics, output: &ReturnType) -> TokenStream {
     let returned = match output {
@@ -57,5 +57,5 @@ pub(crate) fn of_accept(krate: &Path, generics: &Generics, output: &ReturnType) 
             #krate::__private::Returned::<#returned>::FORM
         })
     };
-    quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Admission<#form>>::Session)
+    quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Accepted<#form>>::Session)
 }

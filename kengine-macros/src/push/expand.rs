@@ -1,19 +1,19 @@
 //! The code for a valid push.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{parse_quote, spanned::Spanned};
 
 use super::model::{Delivery, Push};
-use crate::{spans::at, tokens::mentions_parameter};
+use crate::spans::{at, respanned};
 
 /// Implements the trait:
 ///
 /// ```text
-/// impl ::kengine::Push for Position {
+/// impl ::kengine::Push for Position where u32: ::kengine::__private::IsPushKey {
 ///     const NAME: &'static str = "position";
 ///     const DELIVERY: ::kengine::push::Delivery = ::kengine::push::Delivery::Latest;
-///     fn key(&self) -> impl ::kengine::__private::Serialize { (::kengine::__private::key_field(&self.player), ()) }
+///     fn key(&self) -> impl ::kengine::__private::Serialize { (::kengine::__private::IsPushKey::field(&self.player), ()) }
 /// }
 /// ```
 pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
@@ -28,9 +28,10 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     };
     let key = (!fields.is_empty()).then(|| {
         // Nested pairs, because serde implements `Serialize` for tuples of at most 16 fields.
-        let key = fields.iter().rev().fold(quote!(()), |rest, (member, _)| {
-            quote_spanned!(at(member.span())=> (#krate::__private::key_field(&self.#member), #rest))
-        });
+        let key = fields.iter().rev().fold(
+            quote!(()),
+            |rest, (member, _)| quote!((#krate::__private::IsPushKey::field(&self.#member), #rest)),
+        );
         quote! {
             fn key(&self) -> impl #krate::__private::Serialize {
                 #key
@@ -42,15 +43,20 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     let (_, arguments, _) = input.generics.split_for_impl();
     // Which bounds serde's derive puts on the parameters is not known here, so the bound is on the type.
     if input.generics.type_params().next().is_some() {
-        let clause = bounded.make_where_clause();
-        clause.predicates.push(parse_quote!(#ident #arguments: #krate::__private::IsSerialize));
-        for (_, ty) in fields.iter().filter(|(_, ty)| mentions_parameter(&input.generics, ty)) {
-            clause.predicates.push(parse_quote!(#ty: #krate::__private::Serialize));
-        }
+        let bound = parse_quote!(#ident #arguments: #krate::__private::IsSerialize);
+        bounded.make_where_clause().predicates.push(bound);
+    }
+    // A bound also where there are no parameters, because rustc reports that it does not hold, and nothing else.
+    for (member, ty) in fields {
+        let at = at(member.span());
+        let (ty, krate) = (respanned(ty.to_token_stream(), at), respanned(krate.to_token_stream(), at));
+        let bound = quote_spanned!(at=> #ty: #krate::__private::IsPushKey);
+        bounded.make_where_clause().predicates.push(parse_quote!(#bound));
     }
     let (generics, _, clause) = bounded.split_for_impl();
     quote! {
         #[automatically_derived]
+        #[allow(trivial_bounds)]
         impl #generics #krate::Push for #ident #arguments #clause {
             const NAME: &'static str = #name;
             #latest

@@ -20,7 +20,7 @@ impl ::kengine::Dispatcher for Game {
     type Session = <Result<
         Player,
         Refusal,
-    > as ::kengine::__private::Admission<
+    > as ::kengine::__private::Accepted<
         {
             use ::kengine::__private::lookup::*;
             ::kengine::__private::Returned::<Result<Player, Refusal>>::FORM
@@ -49,21 +49,29 @@ impl ::kengine::Dispatcher for Game {
                 __private::limit(context, &Self::ROUTES[0])?;
                 let call = __private::call(context, &Self::ROUTES[0]);
                 ::kengine::Dispatcher::before(self, context, &call).await?;
-                let returned = __private::sent(
+                let returned = __private::handler_future(
                         Self::step(
                             self,
-                            __private::context::<&Player, Self::Session>(context)?,
-                            __private::Argument::<
+                            <&Player as __private::FromContext<
+                                '_,
                                 Self::Session,
-                                Step,
+                            >>::from_context(context)?,
+                            <Step as __private::IsMessage<
                                 _,
-                            >::placed(context, __private::Last)
-                                .argument()?,
+                            >>::take(
+                                <Step as __private::IsOwned<
+                                    _,
+                                >>::check(
+                                    __private::last::<Self::Session, Step>(context).find(),
+                                ),
+                            )?,
                         ),
                     )
                     .await;
-                let reply = __private::Returned(returned).outcome()?;
-                reply.write(answer);
+                let reply = __private::Returned(returned)
+                    .result()
+                    .map_err(__private::IsErrorReply::into_error)?;
+                __private::IsReply::write(reply, answer);
             }
             _ => return __private::Ok(false),
         }
@@ -74,12 +82,17 @@ impl ::kengine::Dispatcher for Game {
         handshake: &'call ::kengine::Handshake,
     ) -> ::kengine::Result<Self::Session, ::kengine::Refusal> {
         use ::kengine::__private::{self, lookup::*};
-        let returned = __private::sent(
-                Self::enter(self, __private::handshake::<&Handshake>(handshake)),
+        let returned = __private::handler_future(
+                Self::enter(
+                    self,
+                    <&Handshake as __private::IsAcceptArgument<'_>>::take(handshake),
+                ),
             )
             .await;
-        let admitted = __private::Returned(returned).admitted();
-        __private::session::<Self::Session, _>(admitted)
+        let returned = __private::Returned(returned)
+            .result()
+            .map_err(__private::IsRefusal::into_refusal)?;
+        __private::Ok(__private::IsSession::<Self::Session>::session(returned))
     }
     async fn before<'call>(
         &'call self,
@@ -87,25 +100,27 @@ impl ::kengine::Dispatcher for Game {
         call: &'call ::kengine::Call,
     ) -> ::kengine::Result<()> {
         use ::kengine::__private::{self, lookup::*};
-        let returned = __private::sent(
+        let returned = __private::handler_future(
                 Self::guard(
                     self,
-                    __private::Argument::<
+                    <&Call as __private::IsHookArgument<
+                        '_,
                         Self::Session,
-                        &Call,
+                        __private::Call,
                         _,
-                    >::placed(context, __private::Hook(call))
-                        .argument()?,
-                    __private::Argument::<
+                    >>::take(context, call)?,
+                    <&Player as __private::IsHookArgument<
+                        '_,
                         Self::Session,
-                        &Player,
+                        __private::Call,
                         _,
-                    >::placed(context, __private::Hook(call))
-                        .argument()?,
+                    >>::take(context, call)?,
                 ),
             )
             .await;
-        let outcome = __private::Returned(returned).outcome()?;
-        outcome.nothing()
+        let returned = __private::Returned(returned)
+            .result()
+            .map_err(__private::IsErrorReply::into_error)?;
+        __private::Ok(__private::IsHookOutput::end(returned))
     }
 }

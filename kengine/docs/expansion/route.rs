@@ -21,20 +21,23 @@ impl ::kengine::Dispatcher for Game {
         match __private::route(context) {
             "chat" => {
                 __private::enter(context, 0);
-                let returned = __private::sent(
+                let returned = __private::handler_future(
                         Self::chat(
                             self,
-                            __private::Argument::<
-                                (),
-                                Chat,
+                            <Chat as __private::IsMessage<
                                 _,
-                            >::placed(context, __private::Last)
-                                .argument()?,
+                            >>::take(
+                                <Chat as __private::IsOwned<
+                                    _,
+                                >>::check(__private::last::<(), Chat>(context).find()),
+                            )?,
                         ),
                     )
                     .await;
-                let reply = __private::Returned(returned).outcome()?;
-                reply.write(answer);
+                let reply = __private::Returned(returned)
+                    .result()
+                    .map_err(__private::IsErrorReply::into_error)?;
+                __private::IsReply::write(reply, answer);
             }
             _ => return __private::Ok(false),
         }

@@ -94,7 +94,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         let error = match run_handler(connection, socket, first, opening, None).await {
             Ok(Ok(())) | Err(HandlerFailure::Abandoned) => return,
             Ok(Err(error)) => error,
-            Err(failure) => failure.into(),
+            Err(failure) => failure.into_error(),
         };
         error.log("`#[open]` failed");
         connection.close(Close::new(CloseCode::INTERNAL_ERROR, error.message().to_owned()));
@@ -128,7 +128,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             match run_handler(connection, socket, &mut bytes, handling, Some(&progress)).await {
                 Ok(()) => {}
                 Err(HandlerFailure::Abandoned) => return,
-                Err(failure) => answer.replace(&failure.into()),
+                Err(failure) => answer.replace(&failure.into_error()),
             }
             // What the handler has pushed precedes its answer.
             socket.take_pushes(connection.outbox());
@@ -164,9 +164,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         let closing = endpoint.dispatcher.close(Context::new(&connection), &reason);
         let closed = tokio::select! {
             biased;
-            closed = run_catching(closing) => closed.unwrap_or_else(|_| Err(HandlerFailure::Panicked.into())),
-            () = sleep(node.limits().handler_timeout) => Err(HandlerFailure::TimedOut.into()),
-            () = deadline => Err(HandlerFailure::TimedOut.into()),
+            closed = run_catching(closing) => closed.unwrap_or_else(|_| Err(HandlerFailure::Panicked.into_error())),
+            () = sleep(node.limits().handler_timeout) => Err(HandlerFailure::TimedOut.into_error()),
+            () = deadline => Err(HandlerFailure::TimedOut.into_error()),
         };
         if let Err(error) = closed {
             error.log("`#[close]` failed");
@@ -185,11 +185,12 @@ enum HandlerFailure {
     Abandoned,
 }
 
-impl From<HandlerFailure> for Error {
-    fn from(failure: HandlerFailure) -> Self {
-        match failure {
-            HandlerFailure::TimedOut => Self::new("timeout", "the handler took too long"),
-            HandlerFailure::Panicked | HandlerFailure::Abandoned => Self::new("internal", "internal error"),
+impl HandlerFailure {
+    /// Returns the error that the client gets.
+    fn into_error(self) -> Error {
+        match self {
+            Self::TimedOut => Error::new("timeout", "the handler took too long"),
+            Self::Panicked | Self::Abandoned => Error::new("internal", "internal error"),
         }
     }
 }

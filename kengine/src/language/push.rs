@@ -35,7 +35,22 @@ pub(crate) type PushKey = Arc<[u8]>;
 /// ```
 ///
 /// Two names are reserved for presence in rooms: [`joined`](crate::room::Joined) and [`left`](crate::room::Left). A push
-/// of another type with one of these names does not compile.
+/// of another type with one of these names does not compile. The derive refuses such a name; if the trait is implemented by
+/// hand, sending the push is the error:
+///
+/// ```compile_fail,E0080
+/// #[derive(serde::Serialize)]
+/// struct Arrived;
+///
+/// impl kengine::Push for Arrived {
+///     const NAME: &'static str = "joined";
+/// }
+///
+/// fn greet(connection: &kengine::Connection) {
+///     let _ = connection.send(&Arrived);
+/// }
+/// # let _ = greet as fn(&kengine::Connection);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a push",
     label = "expected a type that implements `kengine::Push`",
@@ -67,7 +82,6 @@ pub enum Delivery {
 
 /// A type that implements [`Serialize`]. Not a supertrait of it, because rustc reports a supertrait's own supertraits
 /// first.
-#[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a push",
     label = "expected a type that implements `serde::Serialize`",
@@ -90,21 +104,22 @@ impl<T: Serialize + ?Sized> IsSerialize for T {
 }
 
 /// A field of a push key: a type that implements [`Serialize`].
-#[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of the key of a push",
     label = "expected a field whose type implements `serde::Serialize`",
     note = "add `#[derive(serde::Serialize)]` to `{Self}`, or choose another field"
 )]
-pub trait IsPushKey: Serialize {}
+pub trait IsPushKey {
+    /// Returns the field as it is. Not a supertrait `Serialize` instead, for the same reason as above.
+    #[doc(hidden)]
+    fn field(&self) -> impl Serialize;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + ?Sized> IsPushKey for T {}
-
-/// Returns one field of a push key. The bound gives the error message for a field that cannot be part of one.
-#[doc(hidden)]
-pub fn key_field<T: IsPushKey + ?Sized>(field: &T) -> &T {
-    field
+impl<T: Serialize + ?Sized> IsPushKey for T {
+    fn field(&self) -> impl Serialize {
+        self
+    }
 }
 
 /// Returns the key of a [`Latest`](Delivery::Latest) push; `None` for a reliable one.

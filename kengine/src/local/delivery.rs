@@ -1,4 +1,4 @@
-//! PushDelivery of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
+//! Delivery of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
 
 use bytes::Bytes;
 

@@ -174,8 +174,8 @@ impl Outbox {
 
     pub(crate) fn queued(&self) -> Queued {
         let state = self.state.lock();
-        let queued = |queue: &Box<Queue>| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
-        state.queue.as_ref().map_or_else(Queued::default, queued)
+        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
+        state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
     /// Moves all waiting pushes to `out`, also if the connection is ending.

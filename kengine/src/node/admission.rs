@@ -77,14 +77,14 @@ impl Slot {
     /// is told so at once.
     pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
         let Self { held, reservation } = self;
-        let occupant = Occupant { recipient: Arc::clone(&recipient), held };
-        let node = &occupant.held.node;
+        let occupant = Occupant { recipient, held };
+        let (node, recipient) = (&occupant.held.node, &occupant.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
         node.cluster.load_changed();
         // Not earlier: a player who is neither reserved nor counted would attract others to this node.
         drop(reservation);
         let duplicates = node.limits.duplicates;
-        let claim = node.users.claim(Arc::clone(&recipient), duplicates);
+        let claim = node.users.claim(Arc::clone(recipient), duplicates);
         let ending = node.occupancy.lock().ending.clone();
         if let Some(ending) = ending {
             recipient.outbox().end(ending);

@@ -1,4 +1,4 @@
-//! Several dispatchers as one: what `#[derive(Dispatcher)]` stands on.
+//! Several dispatchers as one: what the expansion of `#[derive(Dispatcher)]` calls.
 
 use std::marker::PhantomData;
 
@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// The most routes that a composed dispatcher may have. Fixed, because the length of an array cannot depend on a
-/// type parameter.
+/// The maximum number of routes of a composed dispatcher. It is fixed because the length of an array cannot depend on a type
+/// parameter.
 const CAPACITY: usize = 512;
 
-/// The routes of all fields, one field's behind the other's.
+/// The routes of all fields, in the order of the fields.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Table {
@@ -28,11 +28,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// Joins the routes of the fields.
+    ///
     /// # Panics
     ///
     /// If there are more than [`CAPACITY`].
     #[track_caller]
-    #[expect(clippy::large_stack_arrays, reason = "made by the compiler, and read where it lies")]
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "evaluated while compiling, into a constant that is never copied"
+    )]
     pub const fn new(parts: &[&[Route]]) -> Self {
         let mut table = Self { routes: [Route::new(""); CAPACITY], len: 0 };
         let mut part = 0;
@@ -54,7 +59,7 @@ impl Table {
     }
 }
 
-/// The hooks of all fields.
+/// Returns the hooks of all fields.
 #[doc(hidden)]
 pub const fn hooks(parts: &[Hooks]) -> Hooks {
     let mut all = Hooks::NONE;
@@ -70,25 +75,24 @@ pub const fn hooks(parts: &[Hooks]) -> Hooks {
     all
 }
 
-/// The session of one field, which must be that of all.
-#[doc(hidden)]
+/// The session of one field of a composed dispatcher: the session of all of them.
 #[diagnostic::on_unimplemented(
     message = "the session is `{S}`, not `{Self}`",
     label = "its session is `{Self}`, but that of the struct is `{S}`",
     note = "a connection has one session; a block without `#[accept]` names it: `#[kengine::dispatcher(session = {S})]`"
 )]
-pub trait SessionOf<S> {}
+pub trait IsSameSession<S> {
+    #[doc(hidden)]
+    const CHECKED: () = ();
+}
 
-impl<S> SessionOf<S> for S {}
-
-/// That a field is a dispatcher whose session is `S`: the one place where rustc reports that it is not.
-#[doc(hidden)]
-pub const fn fits<T: Dispatcher<Session: SessionOf<S>> + ?Sized, S>() {}
+impl<S> IsSameSession<S> for S {}
 
 /// One field of a composed dispatcher.
 ///
-/// The expansion takes a field through this, and lookup decides: inherent for a dispatcher, its calls for one whose
-/// session is `S`; of [`Unfit`] for anything else, which [`fits`] reports, and which then is no second error here.
+/// The expansion uses a field through this type. Method lookup finds the inherent items for a dispatcher (`dispatcher` only
+/// if its session is `S`), and those of [`Unfit`] for anything else, so that a wrong field is one error, at
+/// [`IsSameSession`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Part<'a, T: ?Sized, S> {
@@ -128,7 +132,7 @@ pub trait Unfit<S: 'static>: Sized {
 
 impl<T: ?Sized, S: 'static> Unfit<S> for Part<'_, T, S> {}
 
-/// What stands in for a field that is no dispatcher.
+/// The dispatcher that stands in for a field with a wrong type.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Absent<S>(PhantomData<fn() -> S>);
@@ -138,17 +142,17 @@ impl<S: Session> Dispatcher for Absent<S> {
     type Session = S;
 }
 
-/// The context of a field with so many routes before its own.
+/// Returns the context for a field whose routes follow this many others.
 #[doc(hidden)]
 pub fn shifted<S>(context: Context<'_, S>, routes: usize) -> Context<'_, S> {
     context.shifted(routes)
 }
 
-/// That none of a field's routes is also one of the fields before it.
+/// Checks that no field before this one has one of its routes.
 ///
 /// # Panics
 ///
-/// At the caller, while it is compiled.
+/// If one has. It is called while the program is compiled, so this is an error at the caller.
 #[doc(hidden)]
 #[track_caller]
 pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
@@ -167,11 +171,11 @@ pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
     }
 }
 
-/// That a field does not have a hook which one of the fields before it has.
+/// Checks that no field before this one has the same hook.
 ///
 /// # Panics
 ///
-/// At the caller, while it is compiled.
+/// If one has.
 #[doc(hidden)]
 #[track_caller]
 pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
@@ -185,11 +189,11 @@ pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
     }
 }
 
-/// That a field's messages look like those of the first.
+/// Checks that the messages of a field have the syntax of the first field's.
 ///
 /// # Panics
 ///
-/// At the caller, while it is compiled.
+/// If they do not.
 #[doc(hidden)]
 #[track_caller]
 pub const fn check_syntax(syntax: Syntax, first: &str, expected: Syntax) {

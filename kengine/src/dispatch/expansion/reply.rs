@@ -3,262 +3,207 @@
 use serde::Serialize;
 
 use crate::{
-    dispatch::{context::Context, dispatcher::Dispatcher},
     http::refusal::Refusal,
-    language::{
-        answer::Answer,
-        const_text::equal,
-        error::{Error, Result},
-        liveness::Liveness,
-        session::Session,
-    },
+    language::{answer::Answer, error::Error, liveness::Liveness, session::Session},
 };
 
-/// The position of a route among those that the `cfg`s left.
-#[doc(hidden)]
-pub const fn position<D: Dispatcher>(name: &str) -> usize {
-    let mut position = 0;
-    while position < D::ROUTES.len() {
-        if equal(D::ROUTES[position].name, name) {
-            return position;
-        }
-        position += 1;
-    }
-    position
-}
-
-/// Notes which route takes the message, by its index in its dispatcher's table.
-#[doc(hidden)]
-pub fn enter<S>(context: Context<'_, S>, route: usize) {
-    context.set_route(route);
-}
-
-/// The handler's future, which must be `Send`.
-///
-/// The bound stands here so that rustc reports a breach on the handler's name; the return type repeats it so
-/// that there is no second report, on the attribute.
-#[doc(hidden)]
-pub fn sent<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
+/// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for one that
+/// is not `Send` is reported at the handler's name.
+// The return type repeats the bound, because otherwise the future of `Dispatcher::dispatch` is a second error.
+pub fn handler_future<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
     future
 }
 
 /// What a handler returned.
 ///
-/// The expansion calls `outcome()` on it. A `Result`, under whatever name, finds the inherent method; any other
-/// type finds [`Plain`].
+/// The expansion calls `result()` on it. A `Result`, under whatever name, has the inherent method; any other type has that of
+/// [`Plain`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Returned<T>(pub T);
 
+/// The error of a handler that does not return a `Result`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Never {}
+
 impl<T, E> Returned<Result<T, E>> {
-    /// See [`Admission`].
+    /// See [`Accepted`].
     pub const FORM: u8 = RESULT;
 
-    /// The session that `#[accept]` decided for.
+    /// Returns what the handler returned.
     ///
     /// # Errors
     ///
-    /// The refusal that it decided for.
-    pub fn admitted(self) -> Result<T, Refusal>
-    where
-        E: Rejection,
-    {
-        self.0.map_err(Rejection::refusal)
-    }
-
-    /// The value of the `Result`.
-    ///
-    /// # Errors
-    ///
-    /// That of the `Result`.
-    pub fn outcome(self) -> Result<Returned<T>>
-    where
-        E: Failure,
-    {
-        self.0.map(Returned).map_err(Into::into)
+    /// The error that the handler returned.
+    pub fn result(self) -> Result<T, E> {
+        self.0
     }
 }
 
 /// See [`Returned`].
 #[doc(hidden)]
 pub trait Plain<T>: Sized {
-    /// See [`Admission`].
+    /// See [`Accepted`].
     const FORM: u8 = SESSION;
 
-    /// The session that `#[accept]` returned.
+    /// Returns what the handler returned.
     ///
     /// # Errors
     ///
     /// None.
-    fn admitted(self) -> Result<T, Refusal>;
-
-    /// The value itself.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    fn outcome(self) -> Result<Self>;
+    fn result(self) -> Result<T, Never>;
 }
 
 impl<T> Plain<T> for Returned<T> {
-    fn admitted(self) -> Result<T, Refusal> {
+    fn result(self) -> Result<T, Never> {
         Ok(self.0)
     }
-
-    fn outcome(self) -> Result<Self> {
-        Ok(self)
-    }
 }
 
-impl<T> Returned<T> {
-    /// Writes the reply of a route or of the fallback.
-    pub fn write(self, answer: &mut Answer)
-    where
-        T: Reply,
-    {
-        answer.result(&self.0);
-    }
-
-    /// The decision of a heartbeat hook.
-    ///
-    /// # Errors
-    ///
-    /// None; a hook ends with a `Result`.
-    pub fn liveness(self) -> Result<Liveness>
-    where
-        T: Decision,
-    {
-        Ok(self.0.into())
-    }
-
-    /// That a hook has nothing to say beyond its errors.
-    ///
-    /// # Errors
-    ///
-    /// None; a hook ends with a `Result`.
-    pub fn nothing(self) -> Result<()>
-    where
-        T: Nothing,
-    {
-        Ok(())
-    }
-}
-
-/// A reply. [`Serialize`], with our words.
-#[doc(hidden)]
+/// What a route or `#[fallback]` returns: a type that implements [`Serialize`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from a route",
     label = "expected `()`, a `serde::Serialize` type, or an `Option`/`Result` of one",
     note = "add `#[derive(serde::Serialize)]` to `{Self}`"
 )]
-pub trait Reply: Serialize {}
+pub trait IsReply: Sized {
+    #[doc(hidden)]
+    fn write(self, answer: &mut Answer);
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize> Reply for T {}
+impl<T: Serialize> IsReply for T {
+    fn write(self, answer: &mut Answer) {
+        answer.result(&self);
+    }
+}
 
-/// The error of a `Result`. [`Into<Error>`], with our words.
-#[doc(hidden)]
+/// The error that a handler returns: a type that is [`Into<Error>`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot become an error reply; implement `From<{Self}> for kengine::Error`",
     label = "expected an error that is `Into<kengine::Error>`",
-    note = "or say `.map_err(kengine::Error::internal)`, or `.map_err(|_| kengine::Error::new(\"code\", \"message\"))`"
+    note = "or write `.map_err(kengine::Error::internal)`, or `.map_err(|_| kengine::Error::new(\"code\", \"message\"))`"
 )]
-pub trait Failure: Into<Error> {}
+pub trait IsErrorReply {
+    #[doc(hidden)]
+    fn into_error(self) -> Error;
+}
 
 #[diagnostic::do_not_recommend]
-impl<E: Into<Error>> Failure for E {}
+impl<E: Into<Error>> IsErrorReply for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
 
-/// What a heartbeat hook returns. [`Liveness`], with our words.
-#[doc(hidden)]
+#[diagnostic::do_not_recommend]
+impl IsErrorReply for Never {
+    fn into_error(self) -> Error {
+        match self {}
+    }
+}
+
+/// What `#[heartbeat]` returns: [`Liveness`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say what to do about a heartbeat",
+    message = "`{Self}` cannot be returned from `#[heartbeat]`",
     label = "expected `kengine::Liveness`"
 )]
-pub trait Decision: Into<Liveness> {}
+pub trait IsLiveness {
+    #[doc(hidden)]
+    fn liveness(self) -> Liveness;
+}
 
-impl Decision for Liveness {}
+#[diagnostic::do_not_recommend]
+impl IsLiveness for Liveness {
+    fn liveness(self) -> Liveness {
+        self
+    }
+}
 
-/// What `#[open]`, `#[close]` and `#[before]` return.
-#[doc(hidden)]
+/// What `#[open]`, `#[close]` and `#[before]` return: `()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from this hook",
     label = "expected `()` or a `Result` of it"
 )]
-pub trait Nothing {}
+pub trait IsHookOutput {
+    #[doc(hidden)]
+    fn end(self);
+}
 
-impl Nothing for () {}
+#[diagnostic::do_not_recommend]
+impl IsHookOutput for () {
+    fn end(self) {}
+}
 
-/// What `#[accept]` returns: a session, or a `Result` of one. The session's type is read off it.
+/// What `#[accept]` returns: a session, or a `Result` of one.
 ///
-/// The expansion says which of the two by `Returned::<T>::FORM`. So every type has a session, and one that is none is
-/// one error, of [`Dispatcher::Session`], instead of one wherever it is named.
+/// The expansion determines which of the two by `Returned::<T>::FORM`, so that any type has a `Session`. A type that is not
+/// one is then a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
 #[doc(hidden)]
-pub trait Admission<const FORM: u8> {
+pub trait Accepted<const FORM: u8> {
     type Session;
 }
 
 const RESULT: u8 = 0;
 const SESSION: u8 = 1;
-/// The form that a type parameter decides, on which a `FORM` cannot depend.
+/// The form of a type with parameters, on which a constant cannot depend.
 #[doc(hidden)]
 pub const EITHER: u8 = 2;
 
-impl<S, E> Admission<RESULT> for Result<S, E> {
+impl<S, E> Accepted<RESULT> for Result<S, E> {
     type Session = S;
 }
 
-impl<S> Admission<SESSION> for S {
+impl<S> Accepted<SESSION> for S {
     type Session = S;
 }
 
-impl<S, E> Admission<EITHER> for Result<S, E> {
+impl<S, E> Accepted<EITHER> for Result<S, E> {
     type Session = S;
 }
 
-impl<S: Session> Admission<EITHER> for S {
+impl<S: Session> Accepted<EITHER> for S {
     type Session = S;
 }
 
-/// The session that `#[accept]` makes, where it is named besides.
-#[doc(hidden)]
+/// What `#[accept]` returns in a block that also names its session: that session.
 #[diagnostic::on_unimplemented(
     message = "the session is `{S}`, not `{Self}`",
     label = "expected `{S}`, or a `Result` of it"
 )]
-pub trait Admitted<S> {
+pub trait IsSession<S> {
+    #[doc(hidden)]
     fn session(self) -> S;
 }
 
-impl<S> Admitted<S> for S {
+impl<S> IsSession<S> for S {
     fn session(self) -> S {
         self
     }
 }
 
-/// What `#[accept]` decided, by the name of the session.
-///
-/// # Errors
-///
-/// The refusal that it decided for.
-#[doc(hidden)]
-pub fn session<S, T: Admitted<S>>(admitted: Result<T, Refusal>) -> Result<S, Refusal> {
-    admitted.map(Admitted::session)
-}
-
-/// The error of `#[accept]`. [`Into<Refusal>`], with our words.
-#[doc(hidden)]
+/// The error that `#[accept]` returns: a type that is [`Into<Refusal>`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot refuse a connection; implement `From<{Self}> for kengine::Refusal`",
     label = "expected an error that is `Into<kengine::Refusal>`",
-    note = "or say `.map_err(kengine::Refusal::internal)`, or `.map_err(|_| kengine::Refusal::unauthorized(\"message\"))`"
+    note = "or write `.map_err(kengine::Refusal::internal)`, or `.map_err(|_| kengine::Refusal::unauthorized(\"message\"))`"
 )]
-pub trait Rejection {
-    fn refusal(self) -> Refusal;
+pub trait IsRefusal {
+    #[doc(hidden)]
+    fn into_refusal(self) -> Refusal;
 }
 
 #[diagnostic::do_not_recommend]
-impl<E: Into<Refusal>> Rejection for E {
-    fn refusal(self) -> Refusal {
+impl<E: Into<Refusal>> IsRefusal for E {
+    fn into_refusal(self) -> Refusal {
         self.into()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl IsRefusal for Never {
+    fn into_refusal(self) -> Refusal {
+        match self {}
     }
 }

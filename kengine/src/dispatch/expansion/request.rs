@@ -1,9 +1,34 @@
-//! What the expansion asks of a request before it calls the handler.
+//! What the expansion does with a request before it calls the handler.
 
 use crate::{
-    dispatch::{context::Context, limits},
-    language::{call::Call, envelope::Envelope, error::Result, route::Route},
+    dispatch::{context::Context, dispatcher::Dispatcher, limits},
+    language::{call::Call, const_text::equal, envelope::Envelope, error::Result, route::Route},
 };
+
+/// Returns the name of the route that a request is for.
+#[doc(hidden)]
+pub fn route<S>(context: Context<'_, S>) -> &str {
+    context.envelope().map_or("", Envelope::route)
+}
+
+/// Returns the index of a route in its dispatcher's table, where `cfg`s decide how many routes precede it.
+#[doc(hidden)]
+pub const fn position<D: Dispatcher>(name: &str) -> usize {
+    let mut position = 0;
+    while position < D::ROUTES.len() {
+        if equal(D::ROUTES[position].name, name) {
+            return position;
+        }
+        position += 1;
+    }
+    position
+}
+
+/// Notes which route handles the message, by its index in its dispatcher's table.
+#[doc(hidden)]
+pub fn enter<S>(context: Context<'_, S>, route: usize) {
+    context.set_route(route);
+}
 
 /// Checks a request against the limits of its route.
 ///
@@ -19,4 +44,14 @@ pub fn limit<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
 #[doc(hidden)]
 pub fn call<S>(context: Context<'_, S>, route: &Route) -> Call {
     Call::new(route.name, context.envelope().map_or(0, Envelope::size))
+}
+
+/// Checks that the payload is JSON, for a handler that does not decode it.
+///
+/// # Errors
+///
+/// `bad_request`.
+#[doc(hidden)]
+pub fn no_message<S>(context: Context<'_, S>) -> Result<()> {
+    context.envelope().map_or(Ok(()), Envelope::check)
 }

@@ -1,11 +1,11 @@
-//! What may be taken by value although it looks like the session, or is it.
+//! Arguments by value of the session's type, or of a type that could be the session's.
 
-use kengine::{Context, FromContext, Handshake, Refusal, Session, Uid};
+use kengine::{Call, Context, DisconnectReason, FromContext, Handshake, Refusal, Session, Uid};
 use serde::{Deserialize, de::DeserializeOwned};
 
 struct Silent;
 
-/// There is but one `()`, so it does no harm that the client sends it.
+/// The session `()` can be a message too, because it has only one value.
 #[kengine::dispatcher]
 impl Silent {
     #[route]
@@ -44,7 +44,7 @@ impl Game {
     async fn guard(&self, _: Player) {}
 }
 
-/// Of a message and a session that are parameters each.
+/// The message and the session are type parameters.
 struct Typed<P, M>(std::marker::PhantomData<fn() -> (P, M)>);
 
 #[kengine::dispatcher(session = P)]
@@ -59,7 +59,7 @@ trait Gate: Send + Sync + 'static {
     fn enter(&self) -> Self::Player;
 }
 
-/// Of a session that is read off `#[accept]` and is a parameter's.
+/// The session is what `#[accept]` returns, an associated type of a parameter.
 struct Gated<G>(G);
 
 #[kengine::dispatcher]
@@ -74,6 +74,12 @@ impl<G: Gate> Gated<G> {
 
     #[route]
     async fn name(&self, _: Uid) {}
+
+    #[before]
+    async fn guard(&self, _: &Call, _: &G::Player) {}
+
+    #[close]
+    async fn leave(&self, _: &G::Player, _: &DisconnectReason) {}
 }
 
 fn main() {}

@@ -1,4 +1,4 @@
-//! Messages that borrow from the frame, and handlers with lifetimes of their own.
+//! Messages that borrow from the frame, and handlers with lifetime parameters.
 
 use std::borrow::Cow;
 

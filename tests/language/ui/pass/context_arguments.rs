@@ -1,4 +1,4 @@
-//! Context before the message, in its place, or instead of one.
+//! Context before the message, and context without a message.
 
 use kengine::{Connection, Context, Error, FromContext, Result, wire::Envelope};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ struct Chat {
     greeting: String,
 }
 
-/// Decodable as well, and context all the same.
+/// Context, although it could be decoded.
 #[derive(Deserialize)]
 struct Local(u8);
 

@@ -1,4 +1,4 @@
-//! Every kind of reply, by trait and never by name.
+//! Every kind of reply, recognized by its traits and not by its name.
 
 use std::{fmt, io};
 

@@ -1,4 +1,4 @@
-//! Hooks of the connection's life that are there or not, and that opposite `cfg`s share.
+//! Hooks of the connection under `cfg`s, and pairs of them under opposite `cfg`s.
 
 use kengine::{Call, DisconnectReason, Dispatcher, Error, Refusal, Session, Uid};
 
@@ -6,7 +6,7 @@ struct Player;
 
 impl Session for Player {}
 
-/// None of its hooks is there: a guest's dispatcher.
+/// No hook exists, so the session is `()`.
 struct Guests;
 
 #[kengine::dispatcher]
@@ -31,7 +31,7 @@ impl Guests {
     async fn whoami(&self, _: &()) {}
 }
 
-/// One of each pair is.
+/// One hook of each pair exists.
 struct Players;
 
 #[kengine::dispatcher]

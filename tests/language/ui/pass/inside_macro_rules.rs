@@ -1,4 +1,4 @@
-//! Blocks that come out of macros, in one piece or of parts.
+//! Blocks that a `macro_rules` macro writes, in one piece or from its arguments.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! What is private stays private, where the session is named.
+//! Private types in the signatures of public dispatchers, and in the keys of public pushes.
 
 pub mod auth {
     use kengine::{Refusal, Session};
@@ -61,6 +61,17 @@ pub mod app {
         pub fn new() -> Self {
             Self { chat: Chat, gate: Gate }
         }
+    }
+}
+
+pub mod push {
+    #[derive(serde::Serialize)]
+    struct Cell(u32);
+
+    #[derive(serde::Serialize, kengine::Push)]
+    #[push(latest(cell))]
+    pub struct Moved {
+        cell: Cell,
     }
 }
 

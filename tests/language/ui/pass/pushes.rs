@@ -1,8 +1,6 @@
 //! Every form of `#[derive(Push)]`.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 
-use std::hash::{DefaultHasher, Hasher};
-
 use kengine::{Connection, Push, push::Delivery};
 use serde::Serialize;
 
@@ -60,13 +58,18 @@ struct ByText {
     text: String,
 }
 
-fn key(push: &(impl Push + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    push.key(&mut hasher);
-    hasher.finish()
+#[derive(Serialize, Push)]
+#[push("cell", latest(x, y))]
+struct Cell {
+    x: f32,
+    y: f64,
 }
 
-fn send<'a, K: Copy + Serialize + std::hash::Hash, T: Serialize + ?Sized>(
+fn key(push: &(impl Push + ?Sized)) -> String {
+    serde_json::to_string(&push.key()).expect("a key")
+}
+
+fn send<'a, K: Copy + Serialize, T: Serialize + ?Sized>(
     connection: &Connection,
     generic: &Generic<'a, K, T, 3>,
 ) {
@@ -94,4 +97,5 @@ fn main() {
     assert_ne!(key(&ByText { text: "a".into() }), key(&ByText { text: "b".into() }));
     let generic = |key| Generic::<u8, str, 0> { key, keys: None, count: [0], value: "" };
     assert_ne!(key(&generic(1)), key(&generic(2)));
+    assert_ne!(key(&Cell { x: 0.5, y: 1.0 }), key(&Cell { x: 1.0, y: 0.5 }));
 }

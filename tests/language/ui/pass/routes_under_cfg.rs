@@ -1,4 +1,4 @@
-//! Routes, fallbacks and heartbeats that are there or not, and names that opposite `cfg`s share.
+//! Routes, fallbacks and heartbeats under `cfg`s, and routes of the same name under opposite `cfg`s.
 
 use kengine::{Dispatcher, Liveness, wire::Envelope};
 

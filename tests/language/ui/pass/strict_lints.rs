@@ -1,4 +1,4 @@
-//! Nothing in the expansion warns, whatever the user's crate forbids.
+//! The expansion causes no warning, whatever lints the user's crate denies.
 
 #![deny(warnings, missing_docs, clippy::pedantic, clippy::nursery)]
 #![deny(
@@ -67,7 +67,7 @@ impl Game {
     }
 }
 
-/// Nothing but results, contexts and hooks.
+/// Results, contexts and hooks.
 #[derive(Debug)]
 pub struct Bare;
 

@@ -1,4 +1,4 @@
-//! The first program; in a module, because `main` would serve for ever here.
+//! The first program. It is in a module because its `main` would not return.
 
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! What else a block may hold.
+//! Other items that a block can contain.
 
 use serde::Deserialize;
 

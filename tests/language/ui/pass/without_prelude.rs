@@ -1,4 +1,4 @@
-//! No prelude, and types of the user's own under its names, under ours, and under those of the expansion.
+//! No prelude, and user types with the names of the prelude's items, of ours, and of the expansion's.
 
 #![no_implicit_prelude]
 

@@ -1,8 +1,8 @@
 #[derive(kengine::Push)]
-struct Joined;
+struct Welcome;
 
 fn greet(connection: &kengine::Connection) {
-    let _ = connection.send(&Joined);
+    let _ = connection.send(&Welcome);
 }
 
 fn main() {}

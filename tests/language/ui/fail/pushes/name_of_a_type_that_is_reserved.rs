@@ -1,8 +1,6 @@
 #[derive(serde::Serialize, kengine::Push)]
-#[push(latest(player, x))]
-struct Position {
+struct Left {
     player: u32,
-    x: f32,
 }
 
 fn main() {}

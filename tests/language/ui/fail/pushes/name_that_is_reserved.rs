@@ -1,0 +1,7 @@
+#[derive(serde::Serialize, kengine::Push)]
+#[push("joined")]
+struct Arrived {
+    player: u32,
+}
+
+fn main() {}
