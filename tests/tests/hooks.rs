@@ -36,6 +36,8 @@ impl Session for Guest {
 
 /// Could be decoded as well: that would make whoever sends it whoever it says.
 impl FromContext<'_, Self> for Guest {
+    type Error = kengine::Error;
+
     fn from_context(context: Context<'_, Self>) -> kengine::Result<Self> {
         Ok(context.session().clone())
     }
@@ -99,6 +101,8 @@ impl Push for Welcome<'_> {
 struct Both(u32);
 
 impl<S> FromContext<'_, S> for Both {
+    type Error = kengine::Error;
+
     fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
         Ok(Self(7))
     }
@@ -535,6 +539,8 @@ async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
 struct Pulse;
 
 impl<S> FromContext<'_, S> for Pulse {
+    type Error = kengine::Error;
+
     fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
         Err(Error::new("no_pulse", "there is none"))
     }

@@ -24,7 +24,7 @@ pub(crate) fn call(handler: &Handler<'_>, session: &TokenStream) -> TokenStream 
 /// Writes one argument of a call. The last of a route may be the message:
 ///
 /// ```text
-/// &Connection   →   <&Connection as __private::FromContext<'_, ()>>::from_context(context)?
+/// &Connection   →   <&Connection as __private::FromContext<'_, ()>>::take(context)?
 /// &Handshake    →   <&Handshake as __private::IsAcceptArgument<'_>>::take(handshake)
 /// &Call         →   <&Call as __private::IsHookArgument<'_, (), __private::Call, _>>::take(context, call)?
 /// &str          →   <&str as __private::IsReference<(), _>>::take(__private::last::<(), &str>(context).find())?
@@ -48,7 +48,7 @@ fn argument(handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool)
                 quote!(<#ty as __private::IsMessage<_>>::take(<#ty as __private::IsOwned<_>>::check(#found))?)
             }
         }
-        _ => quote!(<#ty as __private::FromContext<'_, #session>>::from_context(context)?),
+        _ => quote!(<#ty as __private::FromContext<'_, #session>>::take(context)?),
     }
 }
 

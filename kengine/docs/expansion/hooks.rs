@@ -55,7 +55,7 @@ impl ::kengine::Dispatcher for Game {
                             <&Player as __private::FromContext<
                                 '_,
                                 Self::Session,
-                            >>::from_context(context)?,
+                            >>::take(context)?,
                             <Step as __private::IsMessage<
                                 _,
                             >>::take(

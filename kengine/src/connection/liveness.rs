@@ -12,14 +12,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) const CHECKS: u32 = 3;
 
 /// The last sign of life of a client, and the connection's only timer.
-pub(super) struct Liveness {
+pub(super) struct LivenessTimer {
     /// `None` if there was a sign of life since the clock was last read.
     last_heard: Option<Instant>,
     /// Ends at the next check for silence; after our close frame, at the end of the close timeout.
     timer: Pin<Box<Sleep>>,
 }
 
-impl Liveness {
+impl LivenessTimer {
     /// Starts with a sign of life.
     pub(super) fn new(idle_timeout: Duration) -> Self {
         let now = Instant::now();

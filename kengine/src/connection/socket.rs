@@ -16,7 +16,7 @@ use crate::{
     connection::{
         buffers,
         closing::{State, close_frame},
-        liveness::{CHECKS, Liveness},
+        liveness::{CHECKS, LivenessTimer},
         look_ahead::{Incoming, LookAhead},
         transport::Transport,
     },
@@ -24,7 +24,7 @@ use crate::{
     local::outbox::{Ending, Outbox},
     node::Node,
     websocket::{
-        deframer::{Deframer, Event},
+        deframer::{Deframer, WebSocketEvent},
         encoder,
         message::Message,
     },
@@ -48,7 +48,7 @@ pub(super) struct Socket {
     input_end: Option<Box<DisconnectReason>>,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
-    liveness: Liveness,
+    liveness: LivenessTimer,
     node: Arc<Node>,
 }
 
@@ -65,7 +65,7 @@ impl Socket {
             look_ahead: LookAhead::default(),
             input_end: None,
             reason: None,
-            liveness: Liveness::new(node.limits().idle_timeout),
+            liveness: LivenessTimer::new(node.limits().idle_timeout),
             node,
         }
     }
@@ -233,11 +233,13 @@ impl Socket {
             };
             self.liveness.record_input();
             match event {
-                Event::Text(text) => return Some(Incoming::Text(text)),
-                Event::Binary(bytes) => return Some(Incoming::Binary(bytes)),
-                Event::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
-                Event::Pong => {}
-                Event::Close(close) => self.input_end = Some(Box::new(DisconnectReason::Client(close))),
+                WebSocketEvent::Text(text) => return Some(Incoming::Text(text)),
+                WebSocketEvent::Binary(bytes) => return Some(Incoming::Binary(bytes)),
+                WebSocketEvent::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
+                WebSocketEvent::Pong => {}
+                WebSocketEvent::Close(close) => {
+                    self.input_end = Some(Box::new(DisconnectReason::Client(close)))
+                }
             }
         }
         None
@@ -369,7 +371,7 @@ impl Socket {
     fn discard(&mut self, mut bytes: &mut [u8]) {
         while self.state == State::Closing {
             match self.deframer.next(&mut bytes) {
-                Ok(Some(Event::Close(_))) => self.state = State::Closed,
+                Ok(Some(WebSocketEvent::Close(_))) => self.state = State::Closed,
                 Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => self.state = State::Failed,

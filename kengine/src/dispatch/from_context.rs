@@ -16,16 +16,27 @@ use crate::{
 /// your own, for example to check something once for all routes that need it:
 ///
 /// ```
-/// use kengine::{Context, Error, FromContext, Result};
+/// use kengine::{Context, Error, FromContext};
 ///
 /// /// The client runs on this machine.
 /// struct Local;
 ///
+/// /// The client runs on another machine.
+/// struct NotLocal;
+///
+/// impl From<NotLocal> for Error {
+///     fn from(_: NotLocal) -> Self {
+///         Self::new("unauthorized", "only from this machine")
+///     }
+/// }
+///
 /// impl<S> FromContext<'_, S> for Local {
-///     fn from_context(context: Context<'_, S>) -> Result<Self> {
+///     type Error = NotLocal;
+///
+///     fn from_context(context: Context<'_, S>) -> Result<Self, NotLocal> {
 ///         match context.connection().peer() {
 ///             Some(peer) if peer.ip().is_loopback() => Ok(Self),
-///             _ => Err(Error::new("unauthorized", "only from this machine")),
+///             _ => Err(NotLocal),
 ///         }
 ///     }
 /// }
@@ -47,12 +58,20 @@ use crate::{
     note = "the session is what `#[accept]` returns; a block without it names the session: `#[kengine::dispatcher(session = …)]`"
 )]
 pub trait FromContext<'a, S>: Sized {
+    /// Why the argument is not available. It becomes the error reply; use [`Error`] itself if you need no other type.
+    type Error: Into<Error>;
+
     /// Creates the argument. Called for each message, before the message is decoded.
     ///
     /// # Errors
     ///
-    /// Why the request failed. The handler is not called.
-    fn from_context(context: Context<'a, S>) -> Result<Self>;
+    /// The argument is not available. The handler is not called.
+    fn from_context(context: Context<'a, S>) -> Result<Self, Self::Error>;
+
+    #[doc(hidden)]
+    fn take(context: Context<'a, S>) -> Result<Self> {
+        Self::from_context(context).map_err(Into::into)
+    }
 }
 
 /// A type that handlers take by reference: the connection, the session, the hub, or the envelope.
@@ -96,6 +115,8 @@ impl<'a, S: Session> Borrowed<'a, S> for Envelope<'a> {
 
 #[diagnostic::do_not_recommend]
 impl<'a, S, T: Borrowed<'a, S>> FromContext<'a, S> for &'a T {
+    type Error = Error;
+
     fn from_context(context: Context<'a, S>) -> Result<Self> {
         T::borrowed(context)
     }

@@ -66,9 +66,9 @@ impl UserShard {
 }
 
 impl Users {
-    /// Adds a connection. The returned [`Claim`] tells the caller which connections of the same uid must end. All of them stay
+    /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end. All of them stay
     /// until they have ended.
-    pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> Claim {
+    pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
         let mut shard = self.shards.of(recipient.uid().as_str()).write();
         let present: Vec<_> = shard
             .of(recipient.uid().as_str())
@@ -79,13 +79,13 @@ impl Users {
             // At once, so that it does not count against the next connection.
             recipient.outbox().end(Ending::Close(Duplicates::Refuse.close()));
             shard.earlier.entry(recipient.uid().clone()).or_default().push(recipient);
-            return Claim::Refused;
+            return ClaimOutcome::Refused;
         }
         if let Some(before) = shard.latest.replace(ByUid(recipient)) {
             shard.earlier.entry(before.0.uid().clone()).or_default().push(before.0);
         }
         let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
-        Claim::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
+        ClaimOutcome::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Removes a connection. Other connections of its uid stay.
@@ -122,7 +122,7 @@ impl Users {
 }
 
 /// The result of adding a connection.
-pub(crate) enum Claim {
+pub(crate) enum ClaimOutcome {
     /// The connection has the uid, and the replaced ones must be closed. Of two claims on one uid the later has the higher
     /// `order`.
     Granted { replaced: Vec<Arc<dyn Recipient>>, order: u64 },

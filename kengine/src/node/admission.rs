@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     http::reservation::ReservationId,
-    local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::Claim},
+    local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::ClaimOutcome},
     node::Node,
 };
 
@@ -90,7 +90,7 @@ impl Slot {
             recipient.outbox().end(ending);
         }
         let has_uid = match claim {
-            Claim::Granted { replaced, order } => {
+            ClaimOutcome::Granted { replaced, order } => {
                 for older in replaced {
                     older.outbox().end(Ending::Close(Duplicates::Replace.close()));
                 }
@@ -99,7 +99,7 @@ impl Slot {
                 }
                 true
             }
-            Claim::Refused => false,
+            ClaimOutcome::Refused => false,
         };
         (occupant, has_uid)
     }

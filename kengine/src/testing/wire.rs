@@ -45,7 +45,7 @@ pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::deframer::{Deframer, Event};
+    use crate::websocket::deframer::{Deframer, WebSocketEvent};
 
     #[test]
     fn what_is_put_is_understood() {
@@ -55,7 +55,7 @@ mod tests {
             put(&mut bytes, OpCode::Text, text.as_bytes());
             let mut rest = &mut bytes[..];
             let event = Deframer::new(usize::MAX).next(&mut rest).unwrap();
-            assert_eq!(event, Some(Event::Text(text.into())), "{length}");
+            assert_eq!(event, Some(WebSocketEvent::Text(text.into())), "{length}");
             assert!(rest.is_empty());
         }
     }

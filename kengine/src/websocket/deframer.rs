@@ -9,7 +9,7 @@ use crate::websocket::{
 
 /// A whole message or control frame from the client.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event<'b> {
+pub(crate) enum WebSocketEvent<'b> {
     /// A text message. Borrowed if it arrived in one piece, otherwise owned.
     Text(Cow<'b, str>),
     /// A binary message. Borrowed if it arrived in one piece, otherwise owned.
@@ -41,12 +41,15 @@ impl Deframer {
     }
 
     /// Takes bytes off the front of `input` and returns the next event, or `None` when the input is used up. Must not be
-    /// called again after an error or [`Event::Close`].
+    /// called again after an error or [`WebSocketEvent::Close`].
     ///
     /// # Errors
     ///
     /// The input violates RFC 6455 or the size limit.
-    pub(crate) fn next<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Violation> {
+    pub(crate) fn next<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
             None => match Frame::parse(input, None, self.max_message_size)? {
@@ -94,7 +97,7 @@ impl Partial {
         &mut self,
         input: &mut &'b mut [u8],
         max_message_size: usize,
-    ) -> Result<Option<Event<'b>>, Violation> {
+    ) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         loop {
             let Some(mut frame) = self.next_frame(input, max_message_size)? else { return Ok(None) };
             let payload = frame.take_payload(input);
@@ -171,7 +174,7 @@ impl Partial {
     }
 
     /// Returns the event that the last piece of payload completes.
-    fn finish<'b>(&mut self, kind: Kind, payload: &'b [u8]) -> Result<Event<'b>, Violation> {
+    fn finish<'b>(&mut self, kind: Kind, payload: &'b [u8]) -> Result<WebSocketEvent<'b>, Violation> {
         let earlier = if kind.is_control() {
             &mut self.control
         } else {
@@ -194,13 +197,13 @@ fn skip_header(input: &mut &mut [u8], after: usize) {
 }
 
 /// Returns the event of a whole message or control frame.
-fn event(kind: Kind, payload: Cow<'_, [u8]>) -> Result<Event<'_>, Violation> {
+fn event(kind: Kind, payload: Cow<'_, [u8]>) -> Result<WebSocketEvent<'_>, Violation> {
     Ok(match kind {
-        Kind::Text => Event::Text(text(payload)?),
-        Kind::Binary => Event::Binary(payload),
-        Kind::Ping => Event::Ping(payload),
-        Kind::Pong => Event::Pong,
-        Kind::Close => Event::Close(close(&payload)?),
+        Kind::Text => WebSocketEvent::Text(text(payload)?),
+        Kind::Binary => WebSocketEvent::Binary(payload),
+        Kind::Ping => WebSocketEvent::Ping(payload),
+        Kind::Pong => WebSocketEvent::Pong,
+        Kind::Close => WebSocketEvent::Close(close(&payload)?),
     })
 }
 
@@ -239,7 +242,7 @@ mod tests {
     const MASKS: [[u8; 4]; 3] = [[0; 4], [0x37, 0xFA, 0x21, 0x3D], [0xFF, 0x00, 0x80, 0x01]];
     const LIMIT: usize = 70_000;
 
-    type Outcome = (Vec<Event<'static>>, Option<Violation>);
+    type Outcome = (Vec<WebSocketEvent<'static>>, Option<Violation>);
 
     /// Encodes one frame, with its length in the shortest form.
     fn frame(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
@@ -266,30 +269,30 @@ mod tests {
         list.iter().zip(masks).flat_map(|(&(first, payload), &mask)| frame(first, mask, payload)).collect()
     }
 
-    fn owned(event: Event<'_>) -> Event<'static> {
+    fn owned(event: WebSocketEvent<'_>) -> WebSocketEvent<'static> {
         match event {
-            Event::Text(text) => Event::Text(text.into_owned().into()),
-            Event::Binary(bytes) => Event::Binary(bytes.into_owned().into()),
-            Event::Ping(bytes) => Event::Ping(bytes.into_owned().into()),
-            Event::Pong => Event::Pong,
-            Event::Close(close) => Event::Close(close),
+            WebSocketEvent::Text(text) => WebSocketEvent::Text(text.into_owned().into()),
+            WebSocketEvent::Binary(bytes) => WebSocketEvent::Binary(bytes.into_owned().into()),
+            WebSocketEvent::Ping(bytes) => WebSocketEvent::Ping(bytes.into_owned().into()),
+            WebSocketEvent::Pong => WebSocketEvent::Pong,
+            WebSocketEvent::Close(close) => WebSocketEvent::Close(close),
         }
     }
 
-    fn text(text: &str) -> Event<'static> {
-        Event::Text(text.to_owned().into())
+    fn text(text: &str) -> WebSocketEvent<'static> {
+        WebSocketEvent::Text(text.to_owned().into())
     }
 
-    fn binary(bytes: &[u8]) -> Event<'static> {
-        Event::Binary(bytes.to_owned().into())
+    fn binary(bytes: &[u8]) -> WebSocketEvent<'static> {
+        WebSocketEvent::Binary(bytes.to_owned().into())
     }
 
-    fn ping(bytes: &[u8]) -> Event<'static> {
-        Event::Ping(bytes.to_owned().into())
+    fn ping(bytes: &[u8]) -> WebSocketEvent<'static> {
+        WebSocketEvent::Ping(bytes.to_owned().into())
     }
 
-    fn closed(code: u16, reason: impl Into<Cow<'static, str>>) -> Event<'static> {
-        Event::Close(Some(Close::new(CloseCode::new(code).unwrap(), reason)))
+    fn closed(code: u16, reason: impl Into<Cow<'static, str>>) -> WebSocketEvent<'static> {
+        WebSocketEvent::Close(Some(Close::new(CloseCode::new(code).unwrap(), reason)))
     }
 
     /// Decodes one piece of input. Stops after a violation or a close frame, as a caller must.
@@ -297,7 +300,7 @@ mod tests {
         let mut piece = piece.to_owned();
         let mut input = &mut piece[..];
         loop {
-            if outcome.1.is_some() || matches!(outcome.0.last(), Some(Event::Close(_))) {
+            if outcome.1.is_some() || matches!(outcome.0.last(), Some(WebSocketEvent::Close(_))) {
                 return;
             }
             match deframer.next(&mut input) {
@@ -342,7 +345,7 @@ mod tests {
     }
 
     /// Returns valid streams and their events.
-    fn corpus() -> Vec<(Vec<u8>, Vec<Event<'static>>)> {
+    fn corpus() -> Vec<(Vec<u8>, Vec<WebSocketEvent<'static>>)> {
         let mut corpus = Vec::new();
         for length in [0, 1, 2, 3, 4, 5, 7, 100, 125, 126, 127, 1000, 65535, 65536] {
             for mask in MASKS {
@@ -352,7 +355,7 @@ mod tests {
                 corpus.push((frame(FIN | BINARY, mask, &bytes), vec![binary(&bytes)]));
                 if length <= 125 {
                     corpus.push((frame(FIN | PING, mask, &bytes), vec![ping(&bytes)]));
-                    corpus.push((frame(FIN | PONG, mask, &bytes), vec![Event::Pong]));
+                    corpus.push((frame(FIN | PONG, mask, &bytes), vec![WebSocketEvent::Pong]));
                 }
             }
         }
@@ -375,7 +378,7 @@ mod tests {
         ]);
         let events = vec![
             ping(b"are you there"),
-            Event::Pong,
+            WebSocketEvent::Pong,
             ping(b""),
             text("hello world"),
             ping(&[7; 125]),
@@ -405,7 +408,7 @@ mod tests {
             .collect();
         corpus.push((frames(&single_bytes), vec![text(characters)]));
 
-        corpus.push((frames(&[(FIN | CLOSE, b"")]), vec![Event::Close(None)]));
+        corpus.push((frames(&[(FIN | CLOSE, b"")]), vec![WebSocketEvent::Close(None)]));
         for code in [1000, 1001, 1002, 1003, 1007, 1008, 1011, 1014, 3000, 3999, 4000, 4999] {
             let close = frames(&[(FIN | CLOSE, &u16::to_be_bytes(code)), (FIN | TEXT, b"never read")]);
             corpus.push((close, vec![closed(code, "")]));
@@ -586,7 +589,7 @@ mod tests {
     fn streams_on_one_connection_are_independent() {
         let (mut bytes, mut events) = (Vec::new(), Vec::new());
         for (stream, expected) in corpus() {
-            if !expected.iter().any(|event| matches!(event, Event::Close(_))) {
+            if !expected.iter().any(|event| matches!(event, WebSocketEvent::Close(_))) {
                 bytes.extend(stream);
                 events.extend(expected);
             }
@@ -651,9 +654,9 @@ mod tests {
         let binary = deframer.next(&mut input);
         let ping = deframer.next(&mut input);
         assert_eq!(deframer.next(&mut input), Ok(None));
-        assert!(matches!(text, Ok(Some(Event::Text(Cow::Borrowed("text"))))));
-        assert!(matches!(binary, Ok(Some(Event::Binary(Cow::Borrowed(b"bin"))))));
-        assert!(matches!(ping, Ok(Some(Event::Ping(Cow::Borrowed(b"hi"))))));
+        assert!(matches!(text, Ok(Some(WebSocketEvent::Text(Cow::Borrowed("text"))))));
+        assert!(matches!(binary, Ok(Some(WebSocketEvent::Binary(Cow::Borrowed(b"bin"))))));
+        assert!(matches!(ping, Ok(Some(WebSocketEvent::Ping(Cow::Borrowed(b"hi"))))));
     }
 
     #[test]
@@ -677,7 +680,7 @@ mod tests {
             for piece in bytes.chunks(5) {
                 feed(&mut deframer, piece, &mut outcome);
             }
-            if !matches!(events.last(), Some(Event::Close(_))) {
+            if !matches!(events.last(), Some(WebSocketEvent::Close(_))) {
                 assert!(deframer.partial.is_none());
             }
         }

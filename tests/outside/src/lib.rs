@@ -61,6 +61,8 @@ pub mod chat {
     pub struct Grown(u32);
 
     impl FromContext<'_, Player> for Grown {
+        type Error = ::kengine::Error;
+
         fn from_context(context: Context<'_, Player>) -> ::kengine::Result<Self> {
             match context.session().level {
                 0 => Err(Refused::Level.into_error()),

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::cluster::redis::{
-    message::{self, Message},
+    message::{self, BusMessage},
     peers::{ANSWER_TIMEOUT, Peers},
     state::NodeState,
 };
@@ -44,7 +44,7 @@ pub(super) struct Bus {
     /// The receiving end of the queue, for the task that keeps the bus connected.
     pub(super) outgoing: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     queued_bytes: AtomicUsize,
-    connection: watch::Sender<Connection>,
+    connection: watch::Sender<BusConnection>,
     /// The open questions, by number.
     questions: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
     next_question: AtomicU64,
@@ -52,7 +52,7 @@ pub(super) struct Bus {
 
 /// The connection to the bus.
 #[derive(Clone)]
-enum Connection {
+enum BusConnection {
     /// It is not known yet whether the bus can be reached.
     Connecting,
     Up(MultiplexedConnection),
@@ -81,7 +81,7 @@ impl Bus {
             queue,
             outgoing: outgoing.into(),
             queued_bytes: AtomicUsize::new(0),
-            connection: watch::Sender::new(Connection::Connecting),
+            connection: watch::Sender::new(BusConnection::Connecting),
             questions: Mutex::default(),
             next_question: AtomicU64::new(1),
         }
@@ -90,8 +90,8 @@ impl Bus {
     /// Waits until it is known whether the bus can be reached, and returns whether it can.
     pub(super) async fn wait_until_known(&self) -> bool {
         let mut connection = self.connection.subscribe();
-        let known = connection.wait_for(|connection| !matches!(connection, Connection::Connecting)).await;
-        known.is_ok_and(|connection| matches!(*connection, Connection::Up(_)))
+        let known = connection.wait_for(|connection| !matches!(connection, BusConnection::Connecting)).await;
+        known.is_ok_and(|connection| matches!(*connection, BusConnection::Up(_)))
     }
 
     pub(super) fn publish(&self, to: Address<&str>, message: &NodeMessage) -> Result<(), Unavailable> {
@@ -108,7 +108,7 @@ impl Bus {
     }
 
     /// Queues a message to one node. If the queue is full, that node stops waiting after a timeout.
-    pub(super) fn answer(&self, node: &str, message: &Message) {
+    pub(super) fn answer(&self, node: &str, message: &BusMessage) {
         let NodeState { keys, boot, .. } = &*self.state;
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
     }
@@ -136,7 +136,7 @@ impl Bus {
         let settled = async {
             let mut changes = self.peers.changes.subscribe();
             while !self.peers.is_settled(room) {
-                if matches!(*self.connection.borrow(), Connection::Down) {
+                if matches!(*self.connection.borrow(), BusConnection::Down) {
                     return Err(Unavailable);
                 }
                 // A room also settles when the nodes that do not answer have had their time.
@@ -153,11 +153,11 @@ impl Bus {
         let number = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answers) = mpsc::channel(MAX_WAITING_ANSWERS);
         self.questions().insert(number, answer);
-        let _open = OpenQuestion { bus: self, number };
+        let _open = PendingQuestion { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let Connection::Up(mut commands) = self.connection.borrow().clone() else { return None };
-            let question = Message::Who { room: room.to_owned(), number }.encode(boot);
+            let BusConnection::Up(mut commands) = self.connection.borrow().clone() else { return None };
+            let question = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
             call.arg(keys.room_channel(room)).arg(&question[..]);
             let receivers: usize = call.query_async(&mut commands).await.ok()?;
@@ -180,12 +180,12 @@ impl Bus {
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.connection.borrow(), Connection::Up(_))
+        matches!(*self.connection.borrow(), BusConnection::Up(_))
     }
 
     /// The bus is connected, or not any more.
     pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
-        self.connection.send_replace(commands.map_or(Connection::Down, Connection::Up));
+        self.connection.send_replace(commands.map_or(BusConnection::Down, BusConnection::Up));
         self.peers.changes.send_replace(());
     }
 
@@ -196,12 +196,12 @@ impl Bus {
 }
 
 /// An open question, which takes no more answers once this is dropped.
-struct OpenQuestion<'b> {
+struct PendingQuestion<'b> {
     bus: &'b Bus,
     number: u64,
 }
 
-impl Drop for OpenQuestion<'_> {
+impl Drop for PendingQuestion<'_> {
     fn drop(&mut self) {
         self.bus.questions().remove(&self.number);
     }

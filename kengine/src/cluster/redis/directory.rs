@@ -10,7 +10,7 @@ use crate::{
         claims::{Change, Claim},
         connection::{Backoff, connect},
         keys::{Keys, NODES},
-        message::Message,
+        message::BusMessage,
         scripts::{Script, Scripts},
         state::{NodeState, Phase, millis},
     },
@@ -262,7 +262,7 @@ impl<'s> Directory<'s> {
             let key = keys.user(uid.as_str());
             let mut call;
             if let Some(Claim { connection, at, is_again }) = claim {
-                let lose = Message::Lose { uid: uid.clone() }.encode(boot);
+                let lose = BusMessage::Lose { uid: uid.clone() }.encode(boot);
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
                     .arg(boot)

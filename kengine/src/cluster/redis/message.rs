@@ -16,7 +16,7 @@ use crate::{
 
 /// A message on the bus.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Message {
+pub(super) enum BusMessage {
     /// A message to connections of other nodes.
     Node { to: Address<String>, message: WireNodeMessage },
     /// A connection has lost its uid to a newer one. The script `claim` appends the number of the connection.
@@ -48,13 +48,13 @@ pub(super) enum WireNodeMessage {
 pub(super) struct Received {
     /// The boot id of the sender.
     pub(super) from: String,
-    pub(super) message: Message,
+    pub(super) message: BusMessage,
     pub(super) attachments: Vec<Bytes>,
     /// The number that follows the attachments, if the script `claim` has appended one.
     pub(super) number: Option<u64>,
 }
 
-impl Message {
+impl BusMessage {
     /// Encodes a message without attachments.
     pub(super) fn encode(&self, from: &str) -> Bytes {
         self.encode_with(from, &[])
@@ -93,7 +93,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
             WireNodeMessage::Kick { code: close.code().get(), reason: close.reason().to_owned() }
         }
     };
-    Message::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
+    BusMessage::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
 }
 
 impl WireNodeMessage {
@@ -159,7 +159,7 @@ mod tests {
         ] {
             let received = Received::decode(push()).expect("a message");
             assert_eq!((&*received.from, received.number), ("boot", None));
-            let Message::Node { to, message } = received.message else { panic!("another message") };
+            let BusMessage::Node { to, message } = received.message else { panic!("another message") };
             assert_eq!(to, Address::Room("a \"room\"".to_owned()));
             let decoded = message.decode(received.attachments, syntaxes);
             let Some(NodeMessage::Push { push, .. }) = decoded else { panic!("another message") };
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn the_number_that_the_script_appends_is_read() {
-        let lose = Message::Lose { uid: Uid::new("ada").unwrap() }.encode("boot");
+        let lose = BusMessage::Lose { uid: Uid::new("ada").unwrap() }.encode("boot");
         let received = Received::decode([&lose[..], b"42"].concat().into()).expect("a message");
-        assert!(matches!(received.message, Message::Lose { uid } if uid.as_str() == "ada"));
+        assert!(matches!(received.message, BusMessage::Lose { uid } if uid.as_str() == "ada"));
         assert_eq!(received.number, Some(42));
     }
 

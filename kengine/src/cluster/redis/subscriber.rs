@@ -13,7 +13,7 @@ use crate::{
     cluster::redis::{
         bus::Bus,
         connection::{lost, within_timeout},
-        message::{Message, Received},
+        message::{BusMessage, Received},
         state::NodeState,
     },
     local::{connection_id::ConnectionId, limits::Duplicates, panics::call_catching},
@@ -78,7 +78,7 @@ impl<'b> Subscriber<'b> {
             within_timeout(self.sink.subscribe(&channels)).await?;
             let mut hellos = Pipeline::with_capacity(rooms.len());
             for (room, channel) in rooms.iter().zip(&channels) {
-                hellos.publish(channel, &Message::Hello { room: room.to_string() }.encode(boot)[..]);
+                hellos.publish(channel, &BusMessage::Hello { room: room.to_string() }.encode(boot)[..]);
             }
             let receivers = hellos.query_async(&mut self.commands).await?;
             self.bus.peers.greeted(rooms, receivers);
@@ -93,12 +93,12 @@ impl<'b> Subscriber<'b> {
         }
         let (NodeState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
         let mut pipeline = Pipeline::new();
-        pipeline.publish(keys.node_channel(boot), &Message::Echo.encode(boot)[..]).ignore();
+        pipeline.publish(keys.node_channel(boot), &BusMessage::Echo.encode(boot)[..]).ignore();
         let nodes: Vec<_> = peers.nodes().into_iter().collect();
         let left = peers.take_left();
         let channels: Vec<_> = left.iter().map(|room| keys.room_channel(room)).collect();
         for (room, channel) in left.iter().zip(&channels) {
-            let bye = Message::Bye { room: room.to_string() };
+            let bye = BusMessage::Bye { room: room.to_string() };
             pipeline.publish(channel, &bye.encode(boot)[..]).ignore();
         }
         if !nodes.is_empty() {
@@ -123,7 +123,7 @@ impl<'b> Subscriber<'b> {
     fn receive(&mut self, received: Received) {
         let Self { bus, .. } = self;
         if received.from == bus.state.boot {
-            if matches!(received.message, Message::Echo) {
+            if matches!(received.message, BusMessage::Echo) {
                 self.last_echo = Instant::now();
             }
             return;
@@ -131,28 +131,28 @@ impl<'b> Subscriber<'b> {
         let Some(node) = bus.state.node() else { return };
         let Received { from, message, attachments, number } = received;
         match message {
-            Message::Node { to, message } => {
+            BusMessage::Node { to, message } => {
                 if let Some(message) = message.decode(attachments, node.syntaxes()) {
                     node.receive(to.map(String::as_str), &message);
                 }
             }
-            Message::Lose { uid } => {
+            BusMessage::Lose { uid } => {
                 if let Some(number) = number {
                     bus.state.lose(&uid, ConnectionId::new(number), Duplicates::Replace);
                 }
             }
-            Message::Hello { room } => {
+            BusMessage::Hello { room } => {
                 let is_member = bus.peers.hello(&room, from.clone());
-                bus.answer(&from, &Message::Seen { room, is_member });
+                bus.answer(&from, &BusMessage::Seen { room, is_member });
             }
-            Message::Seen { room, is_member } => bus.peers.seen(&room, from, is_member),
-            Message::Bye { room } => bus.peers.bye(&room, &from),
-            Message::Who { room, number } => {
+            BusMessage::Seen { room, is_member } => bus.peers.seen(&room, from, is_member),
+            BusMessage::Bye { room } => bus.peers.bye(&room, &from),
+            BusMessage::Who { room, number } => {
                 let members = node.members(&room);
-                bus.answer(&from, &Message::Here { number, members });
+                bus.answer(&from, &BusMessage::Here { number, members });
             }
-            Message::Here { number, members } => bus.answered(number, members),
-            Message::Echo => {}
+            BusMessage::Here { number, members } => bus.answered(number, members),
+            BusMessage::Echo => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the arguments of a handler are: context, the message, or a mistake.
 //!
 //! Each is made by a trait's function that is called on the argument's own type, as in
-//! `<&Player as FromContext<'_, Player>>::from_context(context)`. rustc then reports a mistake at that type, in the words of
+//! `<&Player as FromContext<'_, Player>>::take(context)`. rustc then reports a mistake at that type, in the words of
 //! the trait, and mentions nothing else of kengine.
 
 use std::marker::PhantomData;
@@ -63,7 +63,7 @@ impl<'a, S, E> IsHookArgument<'a, S, E, Event> for &'a E {
 #[diagnostic::do_not_recommend]
 impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Valid> for T {
     fn take(context: Context<'a, S>, _: &'a E) -> Result<Self> {
-        T::from_context(context)
+        T::take(context)
     }
 }
 
@@ -125,7 +125,7 @@ impl<T, V> Found<T, V> {
 
 impl<'a, S, T: FromContext<'a, S>> Last<'a, S, T> {
     pub fn find(self) -> Found<T, Valid> {
-        Found::new(no_message(self.context).and_then(|()| T::from_context(self.context)))
+        Found::new(no_message(self.context).and_then(|()| T::take(self.context)))
     }
 }
 

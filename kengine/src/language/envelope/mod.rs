@@ -64,12 +64,12 @@ impl<'a> Envelope<'a> {
     /// Parses a message. Everything except the content of the payload is checked to be valid JSON; the payload is checked by
     /// [`message`](Self::message), or by [`check`](Self::check) if it is never decoded.
     pub(crate) fn parse(text: &'a str, syntax: Syntax) -> Result<Self, Rejected<'a>> {
-        let mut members = Members::default();
+        let mut members = ParsedMembers::default();
         if members.read(text, syntax).is_err() {
             return Err(Rejected { error: not_json(text), id: None });
         }
         match members {
-            Members { route: Some(route), id, payload, fault: None, .. } => Ok(Self {
+            ParsedMembers { route: Some(route), id, payload, fault: None, .. } => Ok(Self {
                 text,
                 route,
                 id,
@@ -155,7 +155,7 @@ impl fmt::Debug for Envelope<'_> {
 
 /// The members at the top level of a message.
 #[derive(Default)]
-struct Members<'a> {
+struct ParsedMembers<'a> {
     route: Option<Cow<'a, str>>,
     /// The id, if it is valid and occurs once.
     id: Option<&'a str>,
@@ -165,7 +165,7 @@ struct Members<'a> {
     fault: Option<String>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> ParsedMembers<'a> {
     /// Reads the whole message, also after a fault, because the id may come last.
     fn read(&mut self, text: &'a str, syntax: Syntax) -> Result<(), Malformed> {
         let mut scanner = Scanner { text, at: 0 };

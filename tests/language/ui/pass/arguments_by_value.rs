@@ -22,6 +22,8 @@ struct Player;
 impl Session for Player {}
 
 impl FromContext<'_, Self> for Player {
+    type Error = kengine::Error;
+
     fn from_context(context: Context<'_, Self>) -> kengine::Result<Self> {
         Ok(context.session().clone())
     }

@@ -65,6 +65,8 @@ type Callback = Own<for<'a> fn(&'a str) -> &'a str>;
 struct Own<T>(std::marker::PhantomData<T>);
 
 impl<T, S> FromContext<'_, S> for Own<T> {
+    type Error = kengine::Error;
+
     fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
         Ok(Self(std::marker::PhantomData))
     }

@@ -13,6 +13,8 @@ struct Chat {
 struct Local(u8);
 
 impl<S> FromContext<'_, S> for Local {
+    type Error = kengine::Error;
+
     fn from_context(context: Context<'_, S>) -> Result<Self> {
         match context.connection().peer() {
             Some(peer) if peer.ip().is_loopback() => Ok(Self(0)),
@@ -25,6 +27,8 @@ impl<S> FromContext<'_, S> for Local {
 struct Method<'a>(&'a str);
 
 impl<'a> FromContext<'a, ()> for Method<'a> {
+    type Error = kengine::Error;
+
     fn from_context(context: Context<'a, ()>) -> Result<Self> {
         Ok(Self(context.envelope().map_or("", Envelope::route)))
     }

@@ -54,6 +54,8 @@ impl Db for Memory {
 struct Any;
 
 impl<S> FromContext<'_, S> for Any {
+    type Error = kengine::Error;
+
     fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
         Ok(Self)
     }
