@@ -21,13 +21,21 @@ use crate::{
         reservation::ReservationId,
         upgrade_request::{check_size, check_upgrade, choose_subprotocol},
     },
+    language::syntax::Syntax,
     local::{deferred_wakes::deferring, panics::run_catching},
     node::{Node, Refused, Reservation, Slot},
-    server::any_endpoint::{Connected, Guarded},
+    server::guarded::Guarded,
 };
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
+
+/// What the client of an open connection needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connected {
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) syntax: &'static Syntax,
+}
 
 /// A request that may become a connection.
 struct Admitted<S> {
