@@ -1,24 +1,27 @@
--- Picks a node for a player, inside Redis, and keeps a seat there for one who is about to come: on the node of the
--- user's other connection, else on that of the room, else where the load is least for the capacity. A node takes
--- players while its lease runs, it is ready, it has a seat left, and the gateway did not just see it fail.
+-- Picks a node for a player and reserves a seat there if the request asks for one. Runs inside Redis. The order of
+-- preference is the node of the user's other connection, the node of the room, the node with the least load for its
+-- capacity. A node takes players while its lease runs, it is ready, it has a free seat, and the gateway has not just
+-- seen it fail.
 --
--- KEYS: `{prefix}:load` and `{prefix}:lease`; the keys of single nodes begin alike.
--- ARGV: the reservation, or nothing where none is to be made, and for how many milliseconds it is; the node where it
--- was before; the user's node and that node's boot id; the room's node; whether to list the nodes; nodes that failed.
--- Returns the address of the node, or nothing, and behind it those of all that take players; and nothing at all when
--- the directory is empty, as after a loss of Redis' data, until the nodes are back in it.
+-- KEYS: `{prefix}:load` and `{prefix}:lease`. The keys of single nodes have the same prefix.
+-- ARGV: the id of the reservation, empty for none; its lifetime in milliseconds; the node where this id reserved a seat
+-- before, if any; the user's node and that node's boot id; the room's node; then any number of nodes that failed.
+-- Returns the address of the node, or an empty string if there is none, then the number of nodes that are ready; the
+-- number is counted only if no node was preferred. Returns an empty table if the directory is empty, as it is after a
+-- loss of Redis' data until the nodes have joined again.
 local load, lease = unpack(KEYS)
-local reservation, lifetime, before, user, boot, room, listing = unpack(ARGV)
+local reservation, lifetime, before, user, boot, room = unpack(ARGV)
 local prefix = load:sub(1, -#'load' - 1)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local failed = {}
-for i = 8, #ARGV do
+for i = 7, #ARGV do
   failed[ARGV[i]] = true
 end
 
--- Two numbers, of a node that takes players: its load, which is full at 1; and its boot id.
+-- Returns the load of a node as a fraction of its capacity, where 1 is full, and its boot id. Returns nothing if the
+-- node is not ready or its lease has ended.
 local function fullness(address, expiry)
   if not expiry or tonumber(expiry) <= now then
     return
@@ -29,7 +32,8 @@ local function fullness(address, expiry)
   end
 end
 
--- Whether a node that is preferred can be had.
+-- Returns whether a preferred node takes players and, if `as` is given, whether it still is the process with that boot
+-- id.
 local function is_free(address, as)
   if address == '' or failed[address] then
     return false
@@ -43,8 +47,8 @@ if before ~= '' and redis.call('ZREM', prefix .. 'reserved:' .. before, reservat
 end
 
 local picked = is_free(user, boot) and user or is_free(room) and room or nil
-local alive = {}
-if not picked or listing == '1' then
+local ready = 0
+if not picked then
   local least, best = 1, {}
   local leases = redis.call('HGETALL', lease)
   if #leases == 0 then
@@ -54,7 +58,7 @@ if not picked or listing == '1' then
     local address = leases[i]
     local full = fullness(address, leases[i + 1])
     if full then
-      alive[#alive + 1] = address
+      ready = ready + 1
       if full < least and not failed[address] then
         least, best = full, {}
       end
@@ -63,12 +67,12 @@ if not picked or listing == '1' then
       end
     end
   end
-  -- Of equals any: whoever of them comes first must not get all who need no seat.
-  picked = picked or best[time[2] % math.max(#best, 1) + 1]
+  -- Varies between equals, or requests without a reservation, which change no load, would all go to the same node.
+  picked = best[time[2] % math.max(#best, 1) + 1]
 end
 
 if picked and reservation ~= '' then
   redis.call('ZADD', prefix .. 'reserved:' .. picked, now + lifetime, reservation)
   redis.call('ZINCRBY', load, 1, picked)
 end
-return {picked or '', unpack(alive)}
+return {picked or '', ready}

@@ -1,17 +1,18 @@
--- What the gateway has to know; `kengine::gateway` writes this file for a cluster of yours. Times are in milliseconds.
+-- The settings of the gateway. `kengine::gateway` writes this file for your cluster. Times are in milliseconds.
 return {
-  -- The Redis of the cluster: `host` and `port`, or `host = "unix:/run/redis/redis.sock"`; a host's name takes a
-  -- `resolver` in nginx.conf. With `user`, `password` and `database` where it needs them; under TLS with `tls`, the
-  -- name in its certificate, and `verify = true`.
+  -- The Redis of the cluster: `host` and `port`, or `host = "unix:/run/redis/redis.sock"`. A host name needs a
+  -- `resolver` in nginx.conf. Optional: `user`, `password` and `database`; for TLS, `tls` with the name in the
+  -- certificate, and `verify = true`.
   redis = { host = "127.0.0.1", port = 6379 },
-  -- What the names of the cluster's keys begin with.
+  -- The prefix of the cluster's keys in Redis.
   prefix = "kengine",
-  -- The paths at which nodes serve WebSockets, and the pages of theirs that players may see.
+  -- The paths of the nodes' WebSocket endpoints, and the pages of the nodes that players may see.
   sockets = { ["/ws"] = true },
   pages = { ["/"] = true },
-  -- The parameters of the query that name the user and the room, for those who are to meet on one node.
+  -- The query parameters that name the user and the room. Players of one room and connections of one user are sent to
+  -- the same node.
   uid = "uid",
   room = "room",
-  -- For how long a room stays with its node after somebody was last sent there.
+  -- How long a room stays with its node after the last player was sent there.
   room_lifetime = 600000,
 }

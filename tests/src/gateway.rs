@@ -12,7 +12,7 @@ use kengine::cluster::gateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{free_address, install::install, new_folder, until, within};
+use crate::{LIMIT, Town, free_address, install::install, new_folder, until, within};
 
 /// Succeeds where nginx is, with Lua and with its client of Redis.
 const PROBE: &str =
@@ -27,16 +27,41 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// Starts one before the nodes in this Redis, and waits until it listens.
+    /// Starts a gateway for the nodes in this Redis, and waits until it listens. It waits for Redis as long as a test
+    /// does, so that a slow machine does not pass for a Redis that is away.
     pub async fn start(redis: &str) -> Self {
-        Self::start_from(Gateway::new(redis)).await
+        Self::start_from(Gateway::new(redis).idle_timeout(Town::IDLE_TIME)).await
     }
 
-    /// Starts one that is set up already, but for where it is.
+    /// Starts a gateway with these settings, except for its address, which waits for Redis as long as a test does.
     pub async fn start_from(gateway: Gateway) -> Self {
+        Self::launch(gateway, true).await
+    }
+
+    /// Starts a gateway with these settings, except for its address, which waits for Redis only as long as it does in
+    /// production.
+    pub async fn start_as_shipped(gateway: Gateway) -> Self {
+        Self::launch(gateway, false).await
+    }
+
+    async fn launch(gateway: Gateway, is_patient: bool) -> Self {
         let address = free_address();
         let folder = new_folder();
         let conf = gateway.listen(address.to_string()).standalone().write(&folder).expect("a folder of ours");
+        if is_patient {
+            for (file, name, shipped, patient) in [
+                ("kengine_redis.lua", "ANSWER_TIMEOUT", "250", LIMIT.as_millis()),
+                ("kengine_redis.lua", "STALL_TIMEOUT", "0.1", LIMIT.as_secs().into()),
+                ("kengine_picker.lua", "PICK_TIMEOUT", "0.5", LIMIT.as_secs().into()),
+                ("kengine_picker.lua", "LEARN_TIMEOUT", "2", LIMIT.as_secs().into()),
+            ] {
+                replace(
+                    &folder.join(file),
+                    &format!("{name} = {shipped}\n"),
+                    &format!("{name} = {patient}\n"),
+                );
+            }
+        }
         let child = nginx(&conf)
             .args(["-g", "daemon off;"])
             .stdout(Stdio::null())
@@ -107,6 +132,13 @@ impl Drop for TestGateway {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Replaces a line of a file.
+fn replace(file: &Path, line: &str, with: &str) {
+    let text = fs::read_to_string(file).expect("a file of ours");
+    assert!(text.contains(line), "there is no `{line}` in {}", file.display());
+    fs::write(file, text.replace(line, with)).expect("a file of ours");
 }
 
 fn signal(pid: u32, signal: Signal) {

@@ -11,7 +11,7 @@ use crate::{ClientFrame, HttpClient, Upgrade, summary, within};
 
 /// How many times in a row, a millisecond apart, the kernel refuses bytes before the server counts as one that does
 /// not read.
-const PATIENCE: u32 = 200;
+const PATIENCE: u32 = 1000;
 
 /// A WebSocket without a library, on whose bytes a test decides.
 #[derive(Debug)]

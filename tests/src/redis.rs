@@ -27,7 +27,7 @@ impl RedisServer {
     /// Starts one with these arguments.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let port = free_address().port();
-        let server = Self { port, child: spawn(port, arguments) };
+        let mut server = Self { port, child: spawn(port, arguments) };
         server.answers().await;
         server
     }
@@ -68,6 +68,25 @@ impl RedisServer {
         calls.and_then(|calls| calls.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
     }
 
+    /// Waits until this script has been run.
+    pub async fn has_run(&self, script: &str) {
+        let mut redis = self.connection().await;
+        let mut hash = redis::cmd("EVAL");
+        hash.arg("return redis.sha1hex(ARGV[1])").arg(0).arg(script);
+        let hash: String = hash.query_async(&mut redis).await.expect("a hash");
+        until("a script to run", async || {
+            let exists = redis::cmd("SCRIPT").arg("EXISTS").arg(&hash).query_async(&mut redis).await;
+            let [exists]: [bool; 1] = exists.expect("an answer");
+            exists.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a gateway has read which nodes there are, for the first time.
+    pub async fn nodes_are_read(&self) {
+        self.has_run(include_str!("../../kengine/openresty/list.lua")).await;
+    }
+
     /// Kills it, as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -96,14 +115,19 @@ impl RedisServer {
         kill_process(pid, signal).expect("it runs");
     }
 
-    async fn answers(&self) {
+    /// Waits until it answers, and not another server at its port.
+    async fn answers(&mut self) {
+        let process = format!("process_id:{}\r\n", self.child.id());
+        let client = redis::Client::open(self.url()).expect("a URL");
         let answers = async {
-            let client = redis::Client::open(self.url()).expect("a URL");
             loop {
-                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-                    && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
-                {
-                    return;
+                let ended = self.child.try_wait().expect("a process of ours");
+                assert!(ended.is_none(), "redis-server ended: {ended:?}");
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                    let info = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await;
+                    if info.is_ok_and(|info| info.contains(&process)) {
+                        return;
+                    }
                 }
                 sleep(Duration::from_millis(10)).await;
             }

@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use futures_util::{FutureExt, future::join_all};
 
 /// How long anything may take before it counts as failed. No test depends on it while the server works.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Awaits what has to happen.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {

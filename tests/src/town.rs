@@ -2,8 +2,10 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -33,9 +35,12 @@ impl Session for Player {
 pub struct Town;
 
 impl Town {
+    /// The idle time of its nodes: longer than any test, since clients of tests do not answer pings while they wait.
+    pub const IDLE_TIME: Duration = Duration::from_secs(600);
+
     /// A node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
-        Server::new(Self).cluster(Redis::new(redis).lease(lease))
+        Server::new(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
     }
 }
 
@@ -165,7 +170,21 @@ impl Drop for NodeProcess {
     }
 }
 
-/// An address of this machine at which nothing listens.
+/// Returns an address of this machine at which nothing listens. Each call in a process returns another one. The kernel
+/// gives its port to nobody else meanwhile, since it only gives away those from 32,768 on.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    const PORTS: Range<u32> = 10_000..32_000;
+    /// How many ports a process uses before it comes to those of the next process.
+    const STRIDE: u32 = 101;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let number =
+            TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(STRIDE));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("a port");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("it listens");
+        }
+    }
+    panic!("no port is free");
 }

@@ -202,7 +202,7 @@ async fn a_node_says_whether_it_is_in_the_directory() {
     let redis = RedisServer::start().await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set(Network::Refused);
-    let server = TestServer::start(Town::node(&proxy.url(), Duration::from_millis(600))).await;
+    let server = TestServer::start(Town::node(&proxy.url(), 2 * LEASE)).await;
     assert_eq!(ready(&server).await, (503, "unavailable".to_owned()));
     proxy.set(Network::Good);
     is_ready(&server, 200, "ready").await;

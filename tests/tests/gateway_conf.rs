@@ -1,6 +1,12 @@
 //! nginx' own files: that they are right, what they let through, and what they write down.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use kengine::{Handshake, Refusal, Server, Session, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
@@ -41,18 +47,15 @@ fn nginx_takes_every_configuration_without_a_word() {
 fn what_nginx_cannot_take_is_told() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
-        (plain().listen("80; }"), "`80;` cannot stand in a configuration of nginx"),
-        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` cannot stand"),
-        (plain().tls("a b", "c"), "`a b` cannot stand"),
-        (plain().pages(["page"]), "`page` is no path: write it from its `/` on"),
-        (plain().pages(["/a b"]), "`/a b` is no path"),
-        (plain().sockets(["/ws?x"]), "`/ws?x` is no path"),
-        (
-            Gateway::new("redis://db/"),
-            "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
-        ),
-        (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
-        (Gateway::new("nonsense"), "the URL of Redis is none"),
+        (plain().listen("80; }"), "`80;` is not valid in nginx's configuration"),
+        (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` is not valid"),
+        (plain().tls("a b", "c"), "`a b` is not valid"),
+        (plain().pages(["page"]), "invalid path `page`: write it from its `/` on"),
+        (plain().pages(["/a b"]), "invalid path `/a b`"),
+        (plain().sockets(["/ws?x"]), "invalid path `/ws?x`"),
+        (Gateway::new("redis://db/"), "nginx cannot resolve `db`: set a DNS server with `Gateway::resolver`"),
+        (Gateway::new("rediss://127.0.0.1/"), "a certificate by name, not by address"),
+        (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
         let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
         assert!(error.contains(words), "{error}");
@@ -84,10 +87,15 @@ fn nobody_else_may_read_the_password() {
 fn the_lua_is_clean() {
     let kengine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kengine");
     let (gateway, scripts) = (kengine.join("openresty"), kengine.join("src/cluster/redis/scripts"));
-    let in_nginx = ["kengine.lua", "settings.lua"].map(|file| gateway.join(file));
-    let mut in_redis = vec![gateway.join("pick.lua"), gateway.join("room.lua")];
-    let script = |entry: std::io::Result<fs::DirEntry>| entry.expect("a folder").path();
-    in_redis.extend(fs::read_dir(scripts).expect("a folder").map(script));
+    let files = |folder| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path());
+    let lua = files(gateway).filter(|path| path.extension().is_some_and(|extension| extension == "lua"));
+    // The others run inside Redis.
+    let is_in_nginx = |path: &PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.starts_with("kengine") || name == "settings.lua"
+    };
+    let (in_nginx, mut in_redis): (Vec<_>, Vec<_>) = lua.partition(is_in_nginx);
+    in_redis.extend(files(scripts));
     for check in [
         luacheck().args(["--std", "ngx_lua"]).args(in_nginx),
         luacheck().args(["--std", "lua51", "--read-globals", "redis", "KEYS", "ARGV", "--"]).args(in_redis),

@@ -227,7 +227,7 @@ async fn who_may_not_connect_gets_a_status_and_a_reason() {
         ("no decision in time", ("/ws?as=slow", 503, "unavailable")),
     ];
     let (hall, notes) = hall();
-    let server = TestServer::start(Server::new(hall).handshake_timeout(Duration::from_millis(200))).await;
+    let server = TestServer::start(Server::new(hall).handshake_timeout(Duration::from_secs(3))).await;
     every_row(rows, async |(path, status, code)| {
         let response = Upgrade::new(server.address()).path(path).ask(server.address()).await;
         assert_eq!((response.status, response.error_code().as_str()), (status, code), "{response:?}");
@@ -431,11 +431,9 @@ async fn every_end_is_noted_once_with_its_reason() {
     let (hall, mut notes) = hall();
     let gate = hall.gate.clone();
     let kept = Arc::clone(&hall.kept);
-    let server = Server::new(hall)
-        .max_outbox_pushes(4)
-        .max_outbox_size(1024)
-        .drain_timeout(Duration::from_millis(300));
-    let server = server.close_timeout(Duration::from_millis(300));
+    let server =
+        Server::new(hall).max_outbox_pushes(4).max_outbox_size(1024).drain_timeout(Duration::from_secs(3));
+    let server = server.close_timeout(Duration::from_secs(3));
     let mut server = TestServer::start(server).await;
 
     let mut client = named(&server, "/ws?name=client", "client").await;

@@ -17,29 +17,10 @@ use tokio::time::sleep;
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const NODES: usize = 4;
 const LEASE: Duration = Duration::from_millis(900);
-/// A machine under load takes its time: for a beat, for a signal.
-const PATIENCE: Duration = Duration::from_millis(700);
 
-/// What was done to a node, and when.
-#[derive(Clone, Copy, Debug)]
-enum Done {
-    Started,
-    Killed(Instant),
-    Told(Instant),
-}
-
-impl Done {
-    /// How long it may still be listed.
-    fn may_be_listed(self, looked: Instant) -> bool {
-        match self {
-            Self::Started => true,
-            Self::Killed(at) => looked.saturating_duration_since(at) <= LEASE + 2 * LEASE / 3 + PATIENCE,
-            Self::Told(at) => looked.saturating_duration_since(at) <= PATIENCE,
-        }
-    }
-}
-
-type Fates = Arc<Mutex<HashMap<SocketAddr, Done>>>;
+/// When nodes were gone: those that drained, once they had ended; those that were killed, once they had been seen off the
+/// list. A node is never listed after that until it is started again.
+type Gone = Arc<Mutex<HashMap<SocketAddr, Instant>>>;
 
 fn events() -> usize {
     let events = std::env::var("KENGINE_CLUSTER_EVENTS");
@@ -57,15 +38,15 @@ impl Chance {
 }
 
 /// Reads as the gateway does, for as long as it is let; how often it did.
-async fn read(mut directory: Directory, fates: Fates) -> usize {
+async fn read(mut directory: Directory, gone: Gone) -> usize {
     let mut reads = 0;
-    while Arc::strong_count(&fates) > 1 {
+    while Arc::strong_count(&gone) > 1 {
         let looked = Instant::now();
         for address in directory.listed().await {
             let count: Option<i64> = directory.redis.get(&address).await.expect("a number");
             assert!(count.is_some_and(|count| count >= 0), "the counter of {address} is {count:?}");
-            let fate = fates.lock().unwrap()[&address.parse().expect("an address")];
-            assert!(fate.may_be_listed(looked), "{address} is listed, {:?} after {fate:?}", looked.elapsed());
+            let since = gone.lock().unwrap().get(&address.parse().expect("an address")).copied();
+            assert!(since.is_none_or(|since| since >= looked), "{address} is listed, and was gone");
         }
         reads += 1;
         tokio::task::yield_now().await;
@@ -74,10 +55,10 @@ async fn read(mut directory: Directory, fates: Fates) -> usize {
 }
 
 /// Starts a node, and waits until it is in the directory.
-async fn start(address: SocketAddr, redis: &RedisServer, fates: &Fates) -> NodeProcess {
+async fn start(address: SocketAddr, redis: &RedisServer, gone: &Gone) -> NodeProcess {
     let mut directory = redis.directory().await;
     let before = directory.node(address, "boot").await;
-    fates.lock().unwrap().insert(address, Done::Started);
+    gone.lock().unwrap().remove(&address);
     let node = NodeProcess::start(NODE, address, &redis.url(), LEASE).await;
     let joined = async || directory.node(address, "boot").await.filter(|boot| before.as_ref() != Some(boot));
     until("a node in the directory", joined).await;
@@ -87,43 +68,50 @@ async fn start(address: SocketAddr, redis: &RedisServer, fates: &Fates) -> NodeP
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_misses_a_counter_nor_meets_a_node_that_is_gone() {
     let redis = RedisServer::start().await;
-    let fates = Fates::default();
+    let gone = Gone::default();
     let mut nodes = Vec::new();
     for _ in 0..NODES {
-        nodes.push(Some(start(free_address(), &redis, &fates).await));
+        nodes.push(Some(start(free_address(), &redis, &gone).await));
     }
-    let reading = tokio::spawn(read(redis.directory().await, Arc::clone(&fates)));
+    let reading = tokio::spawn(read(redis.directory().await, Arc::clone(&gone)));
+    let mut directory = redis.directory().await;
     let mut chance = Chance(7);
     for _ in 0..events() {
         // One is never touched, so that somebody lives.
         let at = 1 + chance.below(NODES - 1);
         let mut node = nodes[at].take().expect("each comes back");
         let address = node.address();
-        let fate = |done| _ = fates.lock().unwrap().insert(address, done);
-        match chance.below(3) {
-            0 => {
-                node.kill();
-                fate(Done::Killed(Instant::now()));
-            }
+        let is_gone = || _ = gone.lock().unwrap().insert(address, Instant::now());
+        match chance.below(4) {
+            0 => node.kill(),
             1 => {
                 node.kill();
-                fate(Done::Killed(Instant::now()));
                 // Long enough to be reaped, or nearly so.
                 sleep(LEASE * u32::try_from(chance.below(25)).expect("few") / 10).await;
             }
+            2 => {
+                node.kill();
+                let listed = address.to_string();
+                until("the end of a lease", async || {
+                    (!directory.listed().await.contains(&listed)).then_some(())
+                })
+                .await;
+                is_gone();
+                // Reads go on, also while the others take its counter.
+                sleep(LEASE * u32::try_from(chance.below(10)).expect("few") / 10).await;
+            }
             _ => {
-                fate(Done::Told(Instant::now()));
                 node.terminate();
                 node.ended().await;
+                is_gone();
             }
         }
-        nodes[at] = Some(start(address, &redis, &fates).await);
+        nodes[at] = Some(start(address, &redis, &gone).await);
         assert!(!reading.is_finished(), "the reader has failed");
     }
-    drop(fates);
+    drop(gone);
     let reads = reading.await.expect("a reader that meets nothing wrong");
     eprintln!("{reads} reads during {} events", events());
-    let mut directory = redis.directory().await;
     let mut listed = directory.listed().await;
     listed.sort();
     let mut addresses: Vec<_> = nodes.iter().flatten().map(|node| node.address().to_string()).collect();

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, TestServer, Town, every_row, until};
+use kengine_tests::{
+    Client, Directory, Network, Proxy, RedisServer, TestServer, Town, every_row, until, within,
+};
 use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -33,7 +35,7 @@ impl Cluster {
     async fn start(url: &str, directory: &mut Directory) -> Self {
         let (mut servers, mut players) = (Vec::new(), Vec::new());
         for _ in 0..2 {
-            servers.push(TestServer::start(Town::node(url, LEASE)).await);
+            servers.push(TestServer::start(Town::node(url, LEASE).drain_timeout(Duration::MAX)).await);
         }
         for (server, uid) in servers.iter().zip(UIDS) {
             directory.count_is(server.address(), Some(0)).await;
@@ -140,36 +142,36 @@ async fn redis_is_killed_and_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
-    // Each of these would take 250 ms or more if it waited.
+    // Each of these would take 250 ms or more if it waited: together far more than the limit.
     const REQUESTS: u32 = 500;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut cluster = Cluster::start(&redis.url(), &mut directory).await;
     let proxy_address = cluster.addresses()[0];
     redis.freeze();
-    let begun = Instant::now();
-    let mut slowest = Duration::ZERO;
     for player in &mut cluster.players {
-        slowest = slowest.max(slowest_of(player, REQUESTS).await);
+        within("requests", slowest_of(player, REQUESTS)).await;
     }
     let mut connects = Vec::new();
-    for number in 0..REQUESTS {
-        let mut client = Client::connect_to(proxy_address, &format!("/ws?uid=player{number}")).await;
-        client.answers_until(FENCE).await;
-        connects.push(client);
-    }
-    let took = begun.elapsed();
-    eprintln!(
-        "{} requests and {REQUESTS} connects without an answer of Redis: {took:?}, slowest {slowest:?}",
-        4 * REQUESTS
-    );
-    // Also a join, once it is known that Redis is away.
-    until("a bus that is known to be away", async || {
-        let begun = Instant::now();
+    within("connects", async {
+        for number in 0..REQUESTS {
+            let mut client = Client::connect_to(proxy_address, &format!("/ws?uid=player{number}")).await;
+            client.answers_until(FENCE).await;
+            connects.push(client);
+        }
+    })
+    .await;
+    // Nor does a join, once it is known that Redis is away.
+    let mut join = async || {
         let answer = connects[0].ask(r#"{"method":"join","message":"lobby","id":1}"#).await;
-        let answered = begun.elapsed();
         connects[0].ask(r#"{"method":"leave","message":"lobby","id":1}"#).await;
-        (answer == "1: error unavailable" && answered < Duration::from_millis(200)).then_some(())
+        (answer == "1: error unavailable").then_some(())
+    };
+    until("a bus that is known to be away", &mut join).await;
+    within("joins", async {
+        for _ in 0..REQUESTS {
+            join().await.expect("a bus that is still away");
+        }
     })
     .await;
     drop(connects);
@@ -178,13 +180,11 @@ async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
 
     // Nor does a drain.
     redis.freeze();
-    let begun = Instant::now();
+    // The servers have no deadline for a drain, so each ends only because it gives up on Redis.
     drop(cluster.players);
     for server in cluster.servers {
         server.stop().await;
     }
-    eprintln!("two drains without an answer of Redis: {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     redis.thaw();
 }
 

@@ -1,19 +1,10 @@
 //! A node without a cluster.
 
-use std::{
-    future::ready,
-    sync::{Arc, Weak},
-};
+use std::sync::Arc;
 
 use crate::{
-    language::{start_error::StartError, uid::Uid},
-    local::{
-        cluster_interface::{
-            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage,
-            Unavailable,
-        },
-        connection_id::ConnectionId,
-    },
+    language::start_error::StartError,
+    local::cluster_interface::{Cluster, JoinCluster, NodeInfo},
 };
 
 /// No cluster: there are no other nodes.
@@ -26,30 +17,4 @@ impl JoinCluster for Alone {
     }
 }
 
-impl Cluster for Alone {
-    fn attach(&self, _: Weak<dyn ClusterNode>) {}
-
-    fn reaches(&self, _: Address<&str>) -> bool {
-        false
-    }
-
-    fn publish(&self, _: Address<&str>, _: NodeMessage) -> Result<(), Unavailable> {
-        Ok(())
-    }
-
-    fn subscribe(&self, _: &str) {}
-
-    fn unsubscribe(&self, _: &str) {}
-
-    fn subscribed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(ready(Ok(())))
-    }
-
-    fn claim(&self, _: &Uid, _: ConnectionId, _: u64) {}
-
-    fn release(&self, _: &Uid, _: ConnectionId) {}
-
-    fn members<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Gathered> {
-        Box::pin(ready(Gathered::default()))
-    }
-}
+impl Cluster for Alone {}

@@ -1,4 +1,4 @@
-//! The gateway: OpenResty, or nginx with `ngx_lua`, before the nodes of a cluster in Redis.
+//! The gateway: OpenResty, or nginx with `ngx_lua`, in front of the nodes of a cluster in Redis.
 #![doc = include_str!("../../docs/gateway.md")]
 
 use std::{
@@ -15,18 +15,22 @@ use crate::{cluster::redis::Redis, language::start_error::StartError};
 
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");
-/// What is the same for every cluster.
-const CODE: [(&str, &str); 3] = [
+/// The files that are the same for every cluster.
+const CODE: [(&str, &str); 7] = [
     ("kengine.lua", include_str!("../../openresty/kengine.lua")),
+    ("kengine_nodes.lua", include_str!("../../openresty/kengine_nodes.lua")),
+    ("kengine_picker.lua", include_str!("../../openresty/kengine_picker.lua")),
+    ("kengine_redis.lua", include_str!("../../openresty/kengine_redis.lua")),
+    ("list.lua", include_str!("../../openresty/list.lua")),
     ("pick.lua", include_str!("../../openresty/pick.lua")),
     ("room.lua", include_str!("../../openresty/room.lua")),
 ];
-/// Where the configuration stands, as it is written in [`NGINX_CONF`].
+/// The folder of the configuration, as written in [`NGINX_CONF`].
 const FOLDER: &str = "/etc/nginx/kengine";
-/// Where Debian has the certificates that it trusts.
+/// The certificate authorities that Debian trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The configuration of a gateway, and its code: written into a folder, from which nginx is run.
+/// The configuration of a gateway. It is written into a folder together with the gateway's code, and nginx runs from there.
 ///
 /// ```
 /// use kengine::cluster::{Redis, gateway::Gateway};
@@ -42,7 +46,7 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a gateway is nothing until it is written"]
+#[must_use = "call `write`"]
 pub struct Gateway {
     redis: Redis,
     listen: Option<String>,
@@ -54,14 +58,14 @@ pub struct Gateway {
     room_lifetime: Duration,
     resolver: Option<String>,
     authorities: String,
-    idle: Duration,
-    connections: u32,
+    idle_timeout: Duration,
+    max_connections: u32,
     is_standalone: bool,
 }
 
 impl Gateway {
-    /// A gateway to the cluster in this Redis: its URL and its prefix are taken. It listens on port 80 of every
-    /// IPv4 address, and lets players through to `/ws` and the page at `/`.
+    /// Creates the configuration of a gateway to the cluster in this Redis, of which the URL and the prefix are used. By
+    /// default it listens on port 80 of every IPv4 address, and passes on WebSockets at `/ws` and the page `/`.
     pub fn new(redis: impl Into<Redis>) -> Self {
         Self {
             redis: redis.into(),
@@ -74,223 +78,219 @@ impl Gateway {
             room_lifetime: Duration::from_secs(10 * 60),
             resolver: None,
             authorities: AUTHORITIES.to_owned(),
-            idle: Duration::from_secs(60),
-            connections: 8192,
+            idle_timeout: Duration::from_secs(60),
+            max_connections: 8192,
             is_standalone: false,
         }
     }
 
-    /// Where it listens, as nginx writes it: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 beside IPv4; port
-    /// 80 unless it is said here, 443 under TLS.
+    /// Sets the address to listen on, in nginx's notation: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 and
+    /// IPv4. The default is port 80 on every IPv4 address, or 443 with TLS.
     pub fn listen(self, address: impl Into<String>) -> Self {
         Self { listen: Some(address.into()), ..self }
     }
 
-    /// Ends TLS with this certificate, with those of its authorities behind it, and its key: paths of files in PEM.
+    /// Terminates TLS with a certificate and its key: the paths of two PEM files. The first contains the certificate,
+    /// followed by the intermediate certificates.
     pub fn tls(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
         Self { tls: Some((certificate.into(), key.into())), ..self }
     }
 
-    /// The paths at which the nodes serve WebSockets: `/ws` unless others are said here.
+    /// Sets the paths at which the nodes serve WebSockets. The default is `/ws`.
     pub fn sockets(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { sockets: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// The pages of the nodes that players may see: `/` unless others are said here. Whatever is not named, such as
-    /// `/readyz`, is not found through the gateway.
+    /// Sets the paths of the nodes' pages that players may see. The default is `/`. For any other path, such as `/readyz`,
+    /// the gateway answers 404.
     pub fn pages(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { pages: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// The parameters of the query by which players meet on one node, `uid` and `room` unless others are said here: a
-    /// user is sent to the node of the other connection of that uid, else to that of the room. It is a matter of where,
-    /// not of who: nodes do not believe the query.
+    /// Sets the query parameters by which players meet on one node. The defaults are `uid` and `room`. A player is sent to
+    /// the node where the uid already has a connection, else to the node of the room. These parameters only choose a node:
+    /// they do not authenticate the player.
     pub fn affinity(self, uid: impl Into<String>, room: impl Into<String>) -> Self {
         Self { uid: uid.into(), room: room.into(), ..self }
     }
 
-    /// How long a room stays with its node after somebody was last sent there: ten minutes unless it is said here. A
-    /// name takes 0.1 KB of Redis for so long, whoever made it up.
+    /// Sets how long a room stays on its node after the last player was sent there. The default is 10 minutes. For that
+    /// time a room's name takes 0.1 KB in Redis, even if a client made it up.
     pub fn room_lifetime(self, lifetime: Duration) -> Self {
         Self { room_lifetime: lifetime, ..self }
     }
 
-    /// Who resolves names, as nginx writes it (`127.0.0.11`, or `10.0.0.1 ipv6=off`): needed where Redis or the nodes are known by names, since
-    /// nginx does not ask the system.
+    /// Sets the DNS server in nginx's notation, such as `127.0.0.11` or `10.0.0.1 ipv6=off`. It is required if Redis or the
+    /// nodes have host names, because nginx does not use the system's resolver. There is no default.
     pub fn resolver(self, address: impl Into<String>) -> Self {
         Self { resolver: Some(address.into()), ..self }
     }
 
-    /// A file in PEM of the authorities by which Redis under TLS (`rediss://`) is believed: those that Debian trusts unless
-    /// it is said here.
+    /// Sets the PEM file of the certificate authorities that are trusted for Redis over TLS (`rediss://`). The default is
+    /// `/etc/ssl/certs/ca-certificates.crt`, where Debian keeps the ones it trusts.
     pub fn authorities(self, path: impl Into<String>) -> Self {
         Self { authorities: path.into(), ..self }
     }
 
-    /// The nodes' [idle time](crate::Server::idle_timeout), 60 s unless it is said here: a tunnel in which nothing moves for
-    /// three quarters of it is closed, and so is a node's that does not answer a handshake; nodes ping after a third.
-    pub fn idle_timeout(self, idle: Duration) -> Self {
-        Self { idle, ..self }
+    /// Sets the nodes' [idle timeout](crate::Server::idle_timeout). The default is 60 s. The gateway closes a tunnel without
+    /// traffic after three quarters of it, and waits as long for a node's answer to a handshake. Nodes ping after a third.
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
+        Self { idle_timeout: timeout, ..self }
     }
 
-    /// How many players one of nginx' worker processes takes, of which there is one per core: 8,192 unless it is said
-    /// here. Each takes two open files.
-    pub fn max_connections(self, connections: u32) -> Self {
-        Self { connections, ..self }
+    /// Sets how many players one worker process of nginx takes. The default is 8,192. There is one worker per core, and each
+    /// player takes two open files.
+    pub fn max_connections(self, max: u32) -> Self {
+        Self { max_connections: max, ..self }
     }
 
-    /// Keeps what nginx writes, its logs, temporary files and process id, in the same folder: for one that runs beside
-    /// the system's own, or not as root.
+    /// Keeps nginx's logs, temporary files and process id in the folder of the configuration, for an nginx that runs beside
+    /// the system's or without root.
     pub fn standalone(self) -> Self {
         Self { is_standalone: true, ..self }
     }
 
-    /// Writes everything into a folder, which is made where it is missing, and returns the path of its `nginx.conf`.
-    /// `settings.lua` there holds the password of Redis; nobody but its owner may read it.
+    /// Writes all files into a folder, which is created if it does not exist, and returns the path of its `nginx.conf`.
+    /// `settings.lua` contains the password of Redis, and is readable only by its owner.
     ///
     /// # Errors
     ///
-    /// `gateway` when the folder cannot be written, or something cannot stand in a configuration of nginx; `redis` when
-    /// the URL of Redis is none.
+    /// [`StartError::Gateway`] if the folder cannot be written or a value is not valid in nginx's configuration,
+    /// [`StartError::Redis`] if the URL of Redis is invalid.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<PathBuf, StartError> {
-        let made = fs::create_dir_all(&folder).and_then(|()| folder.as_ref().canonicalize());
-        let folder = made.map_err(|error| unwritten(folder.as_ref(), error))?;
+        let created = fs::create_dir_all(&folder).and_then(|()| folder.as_ref().canonicalize());
+        let folder = created.map_err(|error| cannot_write(folder.as_ref(), error))?;
         let client = self.redis.client()?;
         let redis = client.get_connection_info();
-        let conf = self.conf(&folder.to_string_lossy(), redis)?;
+        let conf = self.nginx_conf(&folder.to_string_lossy(), redis)?;
         let settings = self.settings(redis)?;
         let path = folder.join("nginx.conf");
         for (name, text) in CODE.into_iter().chain([("nginx.conf", &*conf)]) {
             let path = folder.join(name);
-            fs::write(&path, text).map_err(|error| unwritten(&path, error))?;
+            fs::write(&path, text).map_err(|error| cannot_write(&path, error))?;
         }
         let secret = folder.join("settings.lua");
-        write_secret(&secret, &settings).map_err(|error| unwritten(&secret, error))?;
+        write_secret(&secret, &settings).map_err(|error| cannot_write(&secret, error))?;
         Ok(path)
     }
 
-    /// `nginx.conf`, as it stands in the repository but for what is this gateway's own.
-    fn conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String, StartError> {
-        let listen = self.listen.as_deref();
+    /// Returns the text of `nginx.conf`: the file in the repository with this gateway's values.
+    fn nginx_conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String, StartError> {
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        // A path is one word.
-        let words =
-            [listen, self.resolver.as_deref()].into_iter().flatten().flat_map(|words| words.split(' '));
-        let given = words.chain(tls).chain([folder, &self.authorities]);
-        for value in given {
-            if value.contains(|char: char| char.is_control() || " \"'\\;{}$#?".contains(char)) {
-                return Err(StartError::gateway(format!(
-                    "`{value}` cannot stand in a configuration of nginx"
-                )));
-            }
+        // These two may have several words; a path is one word.
+        let words = [&self.listen, &self.resolver].into_iter().flatten().flat_map(|value| value.split(' '));
+        let is_special = |char: char| char.is_control() || " \"'\\;{}$#?".contains(char);
+        let mut values = words.chain(tls).chain([folder, &self.authorities]);
+        if let Some(value) = values.find(|value| value.contains(is_special)) {
+            return Err(StartError::gateway(format!("`{value}` is not valid in nginx's configuration")));
         }
-        let mut conf = Conf(NGINX_CONF.to_owned());
-        // Before anything of the user's, in which it is not to be replaced.
+        let mut conf = Template(NGINX_CONF.to_owned());
+        // This comes first, so that it does not replace anything in the user's values.
         if self.is_standalone {
-            conf.put("pid /run/nginx.pid", &format!("pid {folder}/nginx.pid"));
-            conf.put("/var/log/nginx/", &format!("{folder}/"));
-            let mut folders = "http {\n".to_owned();
-            for of in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            conf.replace("pid /run/nginx.pid", &format!("pid {folder}/nginx.pid"));
+            conf.replace("/var/log/nginx/", &format!("{folder}/"));
+            let mut temp_paths = "http {\n".to_owned();
+            for module in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
                 // Writing to a string cannot fail.
-                let _ = writeln!(folders, "    {of}_temp_path {folder}/{of};");
+                let _ = writeln!(temp_paths, "    {module}_temp_path {folder}/{module};");
             }
-            conf.put("http {\n", &folders);
+            conf.replace("http {\n", &temp_paths);
         }
-        conf.put(FOLDER, folder);
+        conf.replace(FOLDER, folder);
         if let Some((certificate, key)) = &self.tls {
-            conf.put("        listen 80 backlog=4096 sndbuf=64k;\n", "");
-            conf.put("# Under TLS, instead of the line above; without", "# Without");
-            conf.put("# listen 443", "listen 443");
-            conf.put(
-                "# ssl_certificate     /etc/nginx/tls/fullchain.pem",
-                &format!("ssl_certificate     {certificate}"),
-            );
-            conf.put(
-                "# ssl_certificate_key /etc/nginx/tls/privkey.pem",
-                &format!("ssl_certificate_key {key}"),
-            );
-            for directive in ["ssl_protocols", "ssl_session_cache", "ssl_session_tickets"] {
-                conf.put(&format!("# {directive}"), directive);
-            }
+            conf.replace("        listen 80 backlog=4096 sndbuf=64k;\n", "");
+            conf.replace("# For TLS, instead of the line above. Without", "# Without");
+            conf.replace("# listen 443", "listen 443");
+            conf.replace("# ssl_", "ssl_");
+            // With the space before it, which no value contains, this does not match the other value.
+            conf.replace(" /etc/nginx/tls/fullchain.pem", &format!(" {certificate}"));
+            conf.replace(" /etc/nginx/tls/privkey.pem", &format!(" {key}"));
         }
-        if let Some(address) = listen {
+        if let Some(address) = &self.listen {
             let default = if self.tls.is_some() { "listen 443" } else { "listen 80" };
-            conf.put(default, &format!("listen {address}"));
+            conf.replace(default, &format!("listen {address}"));
         }
         if let Some(resolver) = &self.resolver {
-            conf.put("# resolver 127.0.0.53", &format!("resolver {resolver}"));
+            conf.replace("# resolver 127.0.0.53", &format!("resolver {resolver}"));
         }
         if matches!(redis.addr(), ConnectionAddr::TcpTls { .. }) {
-            conf.put("# lua_ssl", "lua_ssl");
-            conf.put(AUTHORITIES, &self.authorities);
+            conf.replace("# lua_ssl", "lua_ssl");
+            conf.replace(AUTHORITIES, &self.authorities);
         }
-        let tunnel = self.idle.as_millis() * 3 / 4;
-        conf.put("proxy_read_timeout 45s", &format!("proxy_read_timeout {tunnel}ms"));
-        conf.put("proxy_send_timeout 45s", &format!("proxy_send_timeout {tunnel}ms"));
-        let files = u64::from(self.connections) * 2;
-        conf.put("worker_connections 16384", &format!("worker_connections {files}"));
-        conf.put("worker_rlimit_nofile 16640", &format!("worker_rlimit_nofile {}", files + 256));
+        let tunnel_timeout = self.idle_timeout.as_millis() * 3 / 4;
+        for directive in ["proxy_read_timeout", "proxy_send_timeout"] {
+            conf.replace(&format!("{directive} 45s"), &format!("{directive} {tunnel_timeout}ms"));
+        }
+        let files = u64::from(self.max_connections) * 2;
+        conf.replace("worker_connections 16384", &format!("worker_connections {files}"));
+        conf.replace("worker_rlimit_nofile 16640", &format!("worker_rlimit_nofile {}", files + 256));
         Ok(conf.0)
     }
 
-    /// `settings.lua`, with the comments that it has in the repository.
+    /// Returns the text of `settings.lua`: the file in the repository with this gateway's values.
     fn settings(&self, redis: &ConnectionInfo) -> Result<String, StartError> {
-        let mut at = match redis.addr() {
+        let mut server = match redis.addr() {
             ConnectionAddr::Tcp(host, port) => {
-                format!("host = {}, port = {port}", Lua(self.host(host)?))
+                format!("host = {}, port = {port}", LuaString(self.host(host)?))
             }
             ConnectionAddr::TcpTls { host, insecure: false, .. } if host.parse::<IpAddr>().is_ok() => {
-                let why = "nginx compares a certificate with a name, not with an address: write `rediss://` with a name";
-                return Err(StartError::gateway(why));
+                let reason =
+                    "nginx verifies a certificate by name, not by address: use a host name with `rediss://`";
+                return Err(StartError::gateway(reason));
             }
             ConnectionAddr::TcpTls { host, port, insecure, .. } => {
-                let (at, name) = (Lua(self.host(host)?), Lua(host));
-                format!("host = {at}, port = {port}, tls = {name}, verify = {}", !insecure)
+                let (address, name) = (LuaString(self.host(host)?), LuaString(host));
+                format!("host = {address}, port = {port}, tls = {name}, verify = {}", !insecure)
             }
-            ConnectionAddr::Unix(path) => format!("host = {}", Lua(&format!("unix:{}", path.display()))),
-            _ => return Err(StartError::gateway("nginx cannot reach Redis by such a URL")),
+            ConnectionAddr::Unix(path) => {
+                format!("host = {}", LuaString(&format!("unix:{}", path.display())))
+            }
+            _ => {
+                return Err(StartError::gateway(
+                    "invalid Redis URL for nginx, which cannot connect this way",
+                ));
+            }
         };
-        let user = redis.redis_settings();
-        for (name, value) in [("user", user.username()), ("password", user.password())] {
+        let settings = redis.redis_settings();
+        for (name, value) in [("user", settings.username()), ("password", settings.password())] {
             if let Some(value) = value {
-                let _ = write!(at, ", {name} = {}", Lua(value));
+                let _ = write!(server, ", {name} = {}", LuaString(value));
             }
         }
-        if user.db() != 0 {
-            let _ = write!(at, ", database = {}", user.db());
+        if settings.db() != 0 {
+            let _ = write!(server, ", database = {}", settings.db());
         }
-        let mut settings = Conf(SETTINGS.to_owned());
-        settings.put(r#"host = "127.0.0.1", port = 6379"#, &at);
-        settings.put(r#"prefix = "kengine""#, &format!("prefix = {}", Lua(self.redis.prefix_of_keys())));
-        settings.put(r#"sockets = { ["/ws"] = true }"#, &format!("sockets = {}", set(&self.sockets)?));
-        settings.put(r#"pages = { ["/"] = true }"#, &format!("pages = {}", set(&self.pages)?));
-        settings.put(r#"uid = "uid""#, &format!("uid = {}", Lua(&self.uid)));
-        settings.put(r#"room = "room""#, &format!("room = {}", Lua(&self.room)));
+        let mut settings = Template(SETTINGS.to_owned());
+        settings.replace(r#"host = "127.0.0.1", port = 6379"#, &server);
+        settings.replace(r#"prefix = "kengine""#, &format!("prefix = {}", LuaString(&self.redis.prefix)));
+        settings
+            .replace(r#"sockets = { ["/ws"] = true }"#, &format!("sockets = {}", lua_set(&self.sockets)?));
+        settings.replace(r#"pages = { ["/"] = true }"#, &format!("pages = {}", lua_set(&self.pages)?));
+        settings.replace(r#"uid = "uid""#, &format!("uid = {}", LuaString(&self.uid)));
+        settings.replace(r#"room = "room""#, &format!("room = {}", LuaString(&self.room)));
         let lifetime = self.room_lifetime.as_millis().max(1);
-        settings.put("room_lifetime = 600000", &format!("room_lifetime = {lifetime}"));
+        settings.replace("room_lifetime = 600000", &format!("room_lifetime = {lifetime}"));
         Ok(settings.0)
     }
 
-    /// A host as nginx finds it, which knows no names of the system's.
+    /// Returns a host in the form in which nginx can connect to it. nginx does not know the system's host names.
     fn host<'h>(&self, host: &'h str) -> Result<&'h str, StartError> {
         if host == "localhost" {
             Ok("127.0.0.1")
         } else if host.parse::<IpAddr>().is_ok() || self.resolver.is_some() {
             Ok(host)
         } else {
-            let why =
-                format!("Redis is known by a name, `{host}`: say who resolves it, by `Gateway::resolver`");
-            Err(StartError::gateway(why))
+            let reason = format!("nginx cannot resolve `{host}`: set a DNS server with `Gateway::resolver`");
+            Err(StartError::gateway(reason))
         }
     }
 }
 
-fn unwritten(path: &Path, error: io::Error) -> StartError {
-    let reason = format!("cannot write `{}`", path.display());
-    StartError::Gateway { reason, source: Some(error) }
+fn cannot_write(path: &Path, error: io::Error) -> StartError {
+    StartError::Gateway { reason: format!("cannot write `{}`", path.display()), source: Some(error) }
 }
 
-/// Writes what only the owner may read.
+/// Writes a file that only its owner may read.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -298,25 +298,25 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     #[cfg(unix)]
-    // One that was there before may be anybody's to read.
+    // An existing file keeps its permissions when it is opened.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     io::Write::write_all(&mut file, text.as_bytes())
 }
 
-/// A text in which some of what stands is replaced.
-struct Conf(String);
+/// A file in which defaults are replaced by this gateway's values.
+struct Template(String);
 
-impl Conf {
-    fn put(&mut self, stands: &str, instead: &str) {
-        debug_assert!(self.0.contains(stands), "`{stands}` does not stand in this file of the gateway's");
-        self.0 = self.0.replace(stands, instead);
+impl Template {
+    fn replace(&mut self, default: &str, value: &str) {
+        debug_assert!(self.0.contains(default), "`{default}` is missing in the template");
+        self.0 = self.0.replace(default, value);
     }
 }
 
-/// A text as Lua writes it.
-struct Lua<'t>(&'t str);
+/// A text, shown as a string literal of Lua.
+struct LuaString<'t>(&'t str);
 
-impl std::fmt::Display for Lua<'_> {
+impl std::fmt::Display for LuaString<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_char('"')?;
         for char in self.0.chars() {
@@ -330,16 +330,15 @@ impl std::fmt::Display for Lua<'_> {
     }
 }
 
-/// Paths, as a set in Lua.
-fn set(paths: &[String]) -> Result<String, StartError> {
-    // nginx sends it to the node as it stands here.
-    let is_sent = |char: char| char.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(char);
-    if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || !path.chars().all(is_sent)) {
-        let why =
-            format!("`{path}` is no path: write it from its `/` on, without a query or what a URL escapes");
-        return Err(StartError::gateway(why));
+/// Returns a set of paths as a table of Lua.
+fn lua_set(paths: &[String]) -> Result<String, StartError> {
+    // nginx passes these characters to the node unchanged.
+    let is_plain = |char: char| char.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(char);
+    if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || !path.chars().all(is_plain)) {
+        let reason = "write it from its `/` on, without a query and without characters that URLs escape";
+        return Err(StartError::gateway(format!("invalid path `{path}`: {reason}")));
     }
-    let entries: Vec<_> = paths.iter().map(|path| format!("[{}] = true", Lua(path))).collect();
+    let entries: Vec<_> = paths.iter().map(|path| format!("[{}] = true", LuaString(path))).collect();
     Ok(format!("{{ {} }}", entries.join(", ")))
 }
 
@@ -349,14 +348,14 @@ mod tests {
 
     use super::*;
 
-    /// Both files of a gateway whose Redis is at this URL.
+    /// Returns both files of a gateway to the Redis at this URL.
     fn files(gateway: &Gateway, folder: &str, redis: &str) -> [String; 2] {
-        let redis = redis.into_connection_info().expect("a URL");
-        [gateway.conf(folder, &redis), gateway.settings(&redis)].map(|file| file.expect("no mistakes"))
+        let redis = redis.into_connection_info().expect("a valid URL");
+        [gateway.nginx_conf(folder, &redis), gateway.settings(&redis)].map(|file| file.expect("valid values"))
     }
 
     #[test]
-    fn everything_that_is_replaced_stands_there() {
+    fn every_value_replaces_a_default() {
         let gateway = Gateway::new("")
             .listen("8443")
             .tls("/tls/chain.pem", "/tls/key.pem")
@@ -378,7 +377,19 @@ mod tests {
     }
 
     #[test]
-    fn the_files_as_they_stand_are_those_of_the_defaults() {
+    fn every_file_in_the_repository_is_written() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openresty");
+        let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").file_name());
+        let mut files: Vec<_> = files.map(|name| name.into_string().expect("UTF-8")).collect();
+        files.sort();
+        let mut written: Vec<_> = CODE.map(|(name, _)| name).into();
+        written.extend(["nginx.conf", "settings.lua"]);
+        written.sort_unstable();
+        assert_eq!(files, written);
+    }
+
+    #[test]
+    fn the_defaults_give_the_files_in_the_repository() {
         let [conf, settings] = files(&Gateway::new(""), FOLDER, "redis://127.0.0.1/");
         assert_eq!(conf.replace("45000ms", "45s"), NGINX_CONF);
         assert_eq!(settings, SETTINGS);

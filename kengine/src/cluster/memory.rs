@@ -5,13 +5,15 @@ use std::{
     fmt,
     future::ready,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::{Mutex, RwLock};
+
 use crate::{
-    cluster::IntoJoinCluster,
+    cluster::config::IntoJoinCluster,
     language::{start_error::StartError, uid::Uid},
     local::{
         cluster_interface::{
@@ -38,21 +40,21 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct Memory {
-    shared: Arc<Shared>,
+    shared: Arc<SharedMemory>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedMemory {
     next_number: AtomicU64,
     nodes: RwLock<HashMap<u64, Weak<dyn ClusterNode>>>,
     /// The nodes that have a member in each room.
     rooms: RwLock<HashMap<Box<str>, Vec<u64>>>,
-    claims: Mutex<HashMap<Uid, Claim>>,
+    owners: Mutex<HashMap<Uid, UidOwner>>,
 }
 
 /// The connection that has a uid.
 #[derive(Clone, Copy)]
-struct Claim {
+struct UidOwner {
     node: u64,
     connection: ConnectionId,
     order: u64,
@@ -67,7 +69,7 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("nodes", &self.shared.nodes().len()).finish()
+        f.debug_struct("Memory").field("nodes", &self.shared.nodes.read().len()).finish()
     }
 }
 
@@ -90,32 +92,9 @@ impl JoinCluster for Memory {
     }
 }
 
-impl Shared {
-    // Nothing between lock and unlock can panic with a change half done.
-    fn nodes(&self) -> RwLockReadGuard<'_, HashMap<u64, Weak<dyn ClusterNode>>> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn nodes_mut(&self) -> RwLockWriteGuard<'_, HashMap<u64, Weak<dyn ClusterNode>>> {
-        self.nodes.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn rooms(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Vec<u64>>> {
-        self.rooms.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn rooms_mut(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Vec<u64>>> {
-        self.rooms.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn claims(&self) -> MutexGuard<'_, HashMap<Uid, Claim>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One node's handle on the cluster. The node leaves when it is dropped.
 struct MemoryNode {
-    shared: Arc<Shared>,
+    shared: Arc<SharedMemory>,
     number: u64,
     duplicates: Duplicates,
 }
@@ -123,12 +102,12 @@ struct MemoryNode {
 impl MemoryNode {
     /// Returns the other nodes that may have a connection at this address.
     fn others(&self, to: Address<&str>) -> Vec<Arc<dyn ClusterNode>> {
-        let nodes = self.shared.nodes();
+        let nodes = self.shared.nodes.read();
         let node = |number: &u64| nodes.get(number).and_then(Weak::upgrade);
         let is_other = |number: &&u64| **number != self.number;
         match to {
             Address::Room(room) => {
-                let rooms = self.shared.rooms();
+                let rooms = self.shared.rooms.read();
                 rooms.get(room).into_iter().flatten().filter(is_other).filter_map(node).collect()
             }
             Address::User(_) | Address::Everybody => nodes.keys().filter(is_other).filter_map(node).collect(),
@@ -138,15 +117,15 @@ impl MemoryNode {
 
 impl Cluster for MemoryNode {
     fn attach(&self, node: Weak<dyn ClusterNode>) {
-        self.shared.nodes_mut().insert(self.number, node);
+        self.shared.nodes.write().insert(self.number, node);
     }
 
     fn reaches(&self, to: Address<&str>) -> bool {
-        if self.shared.nodes().len() == 1 {
+        if self.shared.nodes.read().len() == 1 {
             return false;
         }
         let Address::Room(room) = to else { return true };
-        let rooms = self.shared.rooms();
+        let rooms = self.shared.rooms.read();
         rooms.get(room).is_some_and(|nodes| nodes.iter().any(|node| *node != self.number))
     }
 
@@ -158,7 +137,7 @@ impl Cluster for MemoryNode {
     }
 
     fn subscribe(&self, room: &str) {
-        let mut rooms = self.shared.rooms_mut();
+        let mut rooms = self.shared.rooms.write();
         match rooms.get_mut(room) {
             Some(nodes) => nodes.push(self.number),
             None => _ = rooms.insert(room.into(), vec![self.number]),
@@ -166,7 +145,7 @@ impl Cluster for MemoryNode {
     }
 
     fn unsubscribe(&self, room: &str) {
-        let mut rooms = self.shared.rooms_mut();
+        let mut rooms = self.shared.rooms.write();
         if let Some(nodes) = rooms.get_mut(room) {
             nodes.retain(|node| *node != self.number);
             if nodes.is_empty() {
@@ -175,36 +154,32 @@ impl Cluster for MemoryNode {
         }
     }
 
-    fn subscribed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(ready(Ok(())))
-    }
-
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
-        let claim = Claim { node: self.number, connection, order };
-        let mut claims = self.shared.claims();
-        let earlier = claims.get(uid).copied();
+        let owner = UidOwner { node: self.number, connection, order };
+        let mut owners = self.shared.owners.lock();
+        let earlier = owners.get(uid).copied();
         if earlier.is_some_and(|earlier| earlier.node == self.number && earlier.order > order) {
             return;
         }
         let earlier = earlier.filter(|earlier| earlier.node != self.number);
         let is_refused = earlier.is_some() && self.duplicates == Duplicates::Refuse;
         if !is_refused {
-            claims.insert(uid.clone(), claim);
+            owners.insert(uid.clone(), owner);
         }
-        let loser = if is_refused { Some(claim) } else { earlier };
-        drop(claims);
+        let loser = if is_refused { Some(owner) } else { earlier };
+        drop(owners);
         let Some(loser) = loser else { return };
-        let node = self.shared.nodes().get(&loser.node).and_then(Weak::upgrade);
+        let node = self.shared.nodes.read().get(&loser.node).and_then(Weak::upgrade);
         if let Some(node) = node {
             node.lose_uid(uid, loser.connection, self.duplicates);
         }
     }
 
     fn release(&self, uid: &Uid, connection: ConnectionId) {
-        let mut claims = self.shared.claims();
-        let is_own = |claim: &Claim| claim.node == self.number && claim.connection == connection;
-        if claims.get(uid).is_some_and(is_own) {
-            claims.remove(uid);
+        let mut owners = self.shared.owners.lock();
+        let is_own = |owner: &UidOwner| owner.node == self.number && owner.connection == connection;
+        if owners.get(uid).is_some_and(is_own) {
+            owners.remove(uid);
         }
     }
 
@@ -217,12 +192,12 @@ impl Cluster for MemoryNode {
 
 impl Drop for MemoryNode {
     fn drop(&mut self) {
-        self.shared.nodes_mut().remove(&self.number);
-        self.shared.rooms_mut().retain(|_, nodes| {
+        self.shared.nodes.write().remove(&self.number);
+        self.shared.rooms.write().retain(|_, nodes| {
             nodes.retain(|node| *node != self.number);
             !nodes.is_empty()
         });
-        self.shared.claims().retain(|_, claim| claim.node != self.number);
+        self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
     }
 }
 

@@ -1,44 +1,43 @@
-//! The buffers that a connection borrows while it is awake and gives back before it sleeps.
+//! The buffers that a connection borrows while it is awake and returns before it sleeps.
 
 use std::cell::Cell;
 
 use crate::language::answer::Answer;
 
-/// How much is read at once, and how far reading goes on while a handler runs, in bytes.
-pub(super) const READ: usize = 16 * 1024;
-/// What a buffer may have grown to and still be kept for the next wake, in bytes.
-const KEPT: usize = 64 * 1024;
+/// The size of a read buffer in bytes.
+pub(super) const READ_SIZE: usize = 16 * 1024;
+/// The largest capacity with which a buffer is kept for the next wake, in bytes.
+const MAX_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// One is enough: a second is needed only while a handler waits, and costs an allocation then.
+    /// One is enough: a second one is needed only while a handler waits, and is allocated then.
     static SPARE: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
-/// What a wake needs: an idle connection holds none of it.
-#[derive(Debug)]
+/// What a connection needs while it is awake. An idle connection holds none of it.
 pub(super) struct Buffers {
-    /// [`READ`] bytes to read into.
+    /// [`READ_SIZE`] bytes to read into.
     pub(super) read: Vec<u8>,
-    /// Room for the frames to be sent.
+    /// The frames to write.
     pub(super) out: Vec<u8>,
     pub(super) answer: Answer,
 }
 
-/// Borrows this thread's buffers, or a new one while that is lent out.
-#[expect(clippy::unnecessary_box_returns, reason = "it lives in a box, and is a pointer in the idle task")]
+/// Borrows this thread's buffers, or allocates new ones if those are in use.
+#[expect(clippy::unnecessary_box_returns, reason = "the idle task holds them as a pointer")]
 pub(super) fn borrow() -> Box<Buffers> {
     SPARE.take().unwrap_or_else(|| {
-        Box::new(Buffers { read: vec![0; READ], out: Vec::new(), answer: Answer::default() })
+        Box::new(Buffers { read: vec![0; READ_SIZE], out: Vec::new(), answer: Answer::default() })
     })
 }
 
-/// Gives a buffers back, to whichever thread the task is on by now.
+/// Returns buffers to the thread that the task runs on by now.
 pub(super) fn give_back(mut buffers: Box<Buffers>) {
     buffers.out.clear();
-    if buffers.out.capacity() > KEPT {
+    if buffers.out.capacity() > MAX_KEPT {
         buffers.out = Vec::new();
     }
-    if buffers.answer.capacity() > KEPT {
+    if buffers.answer.capacity() > MAX_KEPT {
         buffers.answer = Answer::default();
     }
     SPARE.set(Some(buffers));

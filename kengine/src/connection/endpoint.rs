@@ -13,8 +13,7 @@ pub(crate) struct Endpoint<D> {
 
 impl<D: Dispatcher> Endpoint<D> {
     /// Returns the name of a route by its index, and `-` for a message without a route.
-    pub(crate) fn route_name(&self, route: Option<usize>) -> &'static str {
-        let _ = self;
+    pub(crate) fn route_name(route: Option<usize>) -> &'static str {
         route.and_then(|route| D::ROUTES.get(route)).map_or("-", |route| route.name)
     }
 }

@@ -1,158 +1,77 @@
-//! One connection's socket: what is written, read and closed, and when.
+//! One connection's socket: what is read, written and closed, and when.
 //!
-//! The link is polled, never awaited in part, so that nothing is lost when a turn of the task ends: by the idle
-//! task ([`Socket::poll_idle`]) and, while a handler runs, beside the handler ([`Socket::poll_busy`]).
+//! The socket is a state machine: the task polls [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`] while a handler
+//! runs. It keeps no future between two polls, so nothing is lost when one of them is not polled to its end.
 
 use std::{
-    borrow::Cow,
-    collections::VecDeque,
+    future::poll_fn,
     mem,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use fastwebsockets::OpCode;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     connection::{
-        buffers::{self, READ},
+        buffers,
+        closing::{State, close_frame},
+        liveness::{CHECKS, Liveness},
+        look_ahead::{Incoming, LookAhead},
         transport::Transport,
     },
     language::disconnect_reason::DisconnectReason,
     local::outbox::{Ending, Outbox},
     node::Node,
     websocket::{
-        close::{Close, CloseCode},
         deframer::{Deframer, Event},
         encoder,
         message::Message,
     },
 };
 
-/// What one waiting message costs beside its bytes, so that empty ones are bounded too.
-const OVERHEAD: usize = size_of::<Incoming<'static>>();
-
-/// A message of the client, in the read buffer or copied out of it.
-#[derive(Debug)]
-pub(super) enum Incoming<'b> {
-    Text(Cow<'b, str>),
-    Binary(Cow<'b, [u8]>),
-}
-
-impl Incoming<'_> {
-    pub(super) fn message(&self) -> Message<'_> {
-        match self {
-            Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
-        }
-    }
-
-    fn into_owned(self) -> Incoming<'static> {
-        match self {
-            Self::Text(text) => Incoming::Text(text.into_owned().into()),
-            Self::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
-        }
-    }
-
-    fn cost(&self) -> usize {
-        self.message().as_bytes().len() + OVERHEAD
-    }
-}
-
-/// How the client's bytes ended. It takes effect behind the messages that came before it.
-#[derive(Debug)]
-enum InputEnd {
-    /// A close frame, which is answered with its own code.
-    Closed(Option<Box<Close>>),
-    /// A breach of RFC 6455: nothing that follows means anything.
-    Violated(Box<Close>),
-    /// The client writes no more, without having said so.
-    Silent,
-}
-
-/// Where the close handshake is (RFC 6455, section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Our close frame is queued; the client's is awaited.
-    AwaitClose,
-    /// Our close frame is queued and no answer can be understood: TCP is closed behind it.
-    Break,
-    /// TCP is closed on our side. What still comes is thrown away: unread bytes would make the kernel reset the
-    /// connection, and the client lose our close frame.
-    AwaitEnd,
-    /// Both sides have said all: it is over once that is sent.
-    Last,
-    /// The socket is of no more use.
-    Gone,
-}
-
-/// What is still to be done for the client; later ones stand above earlier ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Orders {
-    /// Read, handle, answer.
-    Serve,
-    /// The node drains: read no more; handle and answer what was read.
-    Drain,
-    /// Handle no further message.
-    Stop,
-    /// The drain's deadline: cancel the handler that still runs, too.
-    Abandon,
-}
-
 /// One connection's socket.
-#[derive(Debug)]
 pub(super) struct Socket {
     transport: Transport,
     deframer: Deframer,
-    /// Encoded frames; from `written` on the kernel has not taken them. It starts at the start of a frame.
+    /// Encoded frames, from the start of a frame. The kernel has taken `written` bytes of them.
     out: Vec<u8>,
     written: usize,
-    /// The kernel takes no more until the client reads.
-    blocked: bool,
-    /// Messages that came while a handler ran, and what they cost.
-    ahead: VecDeque<Incoming<'static>>,
-    ahead_cost: usize,
-    input_end: Option<InputEnd>,
-    phase: Phase,
-    orders: Orders,
+    /// Whether the kernel takes no more until the client reads.
+    is_blocked: bool,
+    /// Whether the node drains: nothing more is read, but what was read is handled and answered.
+    is_draining: bool,
+    state: State,
+    look_ahead: LookAhead,
+    /// How the client's input has ended, if it has: by a close frame, by a violation, or lost. It takes effect when the messages
+    /// before it are handled.
+    input_end: Option<Box<DisconnectReason>>,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
-    /// A whole message, ping or pong came since `heard` was last set: the clock is asked once a wake.
-    lively: bool,
-    /// When a whole message, ping or pong last came, or the client last read on after it had not.
-    heard: Instant,
+    liveness: Liveness,
     node: Arc<Node>,
-    /// The next look at the silence while open; the end of the close handshake after.
-    timer: Pin<Box<Sleep>>,
 }
 
 impl Socket {
     pub(super) fn new(transport: Transport, node: Arc<Node>) -> Self {
-        let heard = Instant::now();
         Self {
             transport,
             deframer: Deframer::new(node.limits().max_message_size),
             out: Vec::new(),
             written: 0,
-            blocked: false,
-            ahead: VecDeque::new(),
-            ahead_cost: 0,
+            is_blocked: false,
+            is_draining: false,
+            state: State::Open,
+            look_ahead: LookAhead::default(),
             input_end: None,
-            phase: Phase::Open,
-            orders: Orders::Serve,
             reason: None,
-            lively: false,
-            heard,
-            timer: Box::pin(sleep_until(heard + node.limits().idle_timeout / 3)),
+            liveness: Liveness::new(node.limits().idle_timeout),
             node,
         }
     }
 
-    /// Sends what is to be sent, and waits for bytes to handle, which are then in `buffer`: so many of them.
-    /// `None` when the connection is over.
+    /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, or `None` when the
+    /// connection is over. Called only when every message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -160,59 +79,52 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         loop {
-            self.take_orders(cx, outbox);
-            if self.phase == Phase::Open {
-                self.end_as_ordered(outbox);
+            self.take_outbox(cx, outbox);
+            if self.state == State::Open {
+                self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {
                 continue;
             }
-            match self.phase {
-                Phase::Gone => return Poll::Ready(None),
-                Phase::Last => return Poll::Pending,
-                Phase::Open if self.blocked => return Poll::Pending,
-                Phase::Open => match self.transport.poll_read(cx, buffer) {
-                    Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(InputEnd::Silent),
+            match self.state {
+                state if state.is_over() => return Poll::Ready(None),
+                State::Open if !self.is_blocked => match self.transport.poll_read(cx, buffer) {
+                    Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
                     Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
                     Poll::Pending => return Poll::Pending,
                 },
-                _ => {
-                    if self.poll_discard(cx, buffer).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
+                state if state.discards_input() => ready!(self.poll_discard(cx, buffer)),
+                _ => return Poll::Pending,
             }
         }
     }
 
-    /// Keeps the connection going while a handler runs: `rest`, and one look-ahead more, is read, so that control
-    /// frames are answered at once; messages wait, but for those that `answers` takes. Never ready: it asks to be
-    /// polled again when there is more.
+    /// Serves the socket while a handler runs: control frames are answered at once, and messages wait unless `take_answer`
+    /// takes them. Reads `rest`, and then from the transport until the look-ahead is full. Never ready, but registers the
+    /// task to be woken.
     pub(super) fn poll_busy(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &Outbox,
-        answers: &dyn Fn(Message<'_>) -> bool,
+        take_answer: &dyn Fn(Message<'_>) -> bool,
         rest: &mut &mut [u8],
     ) {
-        self.look_ahead(mem::take(rest), answers);
+        self.read_ahead(mem::take(rest), take_answer);
         loop {
-            self.take_orders(cx, outbox);
-            if self.poll_output(cx, outbox) {
-                continue;
-            }
-            if !self.wants_input() {
+            self.poll_outbox(cx, outbox);
+            let discards = self.state.discards_input();
+            if !discards && (self.is_blocked || !self.can_read_ahead()) {
                 return;
             }
             let mut buffers = buffers::borrow();
-            let polled = if self.phase == Phase::Open {
-                let room = READ - self.ahead_cost;
-                self.transport.poll_read(cx, &mut buffers.read[..room]).map(|read| match read {
-                    Ok(0) | Err(_) => self.input_end = Some(InputEnd::Silent),
-                    Ok(read) => self.look_ahead(&mut buffers.read[..read], answers),
-                })
-            } else {
+            let polled = if discards {
                 self.poll_discard(cx, &mut buffers.read)
+            } else {
+                let room = self.look_ahead.room();
+                self.transport.poll_read(cx, &mut buffers.read[..room]).map(|read| match read {
+                    Ok(0) | Err(_) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
+                    Ok(read) => self.read_ahead(&mut buffers.read[..read], take_answer),
+                })
             };
             buffers::give_back(buffers);
             if polled.is_pending() {
@@ -221,61 +133,58 @@ impl Socket {
         }
     }
 
-    /// Waits until everything is written. While the client does not read, neither do we.
+    /// Waits until everything is written. Nothing is read meanwhile, so a client that does not read is not served.
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
-        self.take_orders(cx, outbox);
-        while self.poll_output(cx, outbox) {
-            self.take_orders(cx, outbox);
-        }
-        if self.blocked { Poll::Pending } else { Poll::Ready(()) }
+        self.poll_outbox(cx, outbox);
+        if self.is_blocked { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// The next message: of those that waited, else off the front of `bytes`. Control frames before it are
-    /// answered. `None` when there is no further one, or none is to be handled.
-    pub(super) fn next<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
-        if self.orders >= Orders::Stop {
+    /// Takes waiting pushes and the order to end the connection.
+    pub(super) async fn receive_orders(&mut self, outbox: &Outbox) {
+        poll_fn(|cx| {
+            self.take_outbox(cx, outbox);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Returns the next message: first those that were read ahead, then from the front of `bytes`. Answers control frames on
+    /// the way. Returns `None` when there is no further message, or none must be handled.
+    pub(super) fn next_message<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
+        if !self.state.handles_messages() {
             self.discard(mem::take(bytes));
             return None;
         }
-        if let Some(message) = self.ahead.pop_front() {
-            self.ahead_cost -= message.cost();
-            return Some(message);
+        self.look_ahead.pop().or_else(|| self.deframe(bytes))
+    }
+
+    /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
+    pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
+        if self.state == State::Open && !self.is_blocked {
+            outbox.take_pushes(&mut self.out, self.node.delivery().backlog());
         }
-        // Not even the queue's storage is kept by a player who is idle again.
-        self.ahead = VecDeque::new();
-        self.deframe(bytes)
     }
 
-    /// Why the connection has ended.
-    pub(super) fn into_reason(self) -> DisconnectReason {
-        self.reason.map_or(DisconnectReason::Lost, |reason| *reason)
-    }
-
-    /// Queues the frames of an answer; behind a close frame nothing may be sent.
+    /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     pub(super) fn send(&mut self, frames: &[u8]) {
-        if self.phase == Phase::Open {
+        if self.state == State::Open {
             self.out.extend_from_slice(frames);
         }
     }
 
-    /// How many bytes are queued.
+    /// Returns how many bytes are queued.
     pub(super) fn queued(&self) -> usize {
         self.out.len()
     }
 
-    /// The drain's deadline has passed.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.orders == Orders::Abandon
-    }
-
-    /// Lends the link a buffer to write into, unless it has one.
+    /// Lends the socket a buffer to write into, unless it has one.
     pub(super) fn lend(&mut self, buffer: &mut Vec<u8>) {
         if self.out.capacity() == 0 {
             mem::swap(&mut self.out, buffer);
         }
     }
 
-    /// Takes the lent buffer back if everything in it was sent.
+    /// Takes the lent buffer back if everything in it is written.
     pub(super) fn reclaim(&mut self, buffer: &mut Vec<u8>) {
         if self.out.is_empty() {
             mem::swap(&mut self.out, buffer);
@@ -283,229 +192,187 @@ impl Socket {
         }
     }
 
-    /// Whether nothing that the client may still say is heard: it has said its last, or is not listened to any more.
-    pub(super) fn hears_no_more(&self) -> bool {
-        self.input_end.is_some() || self.orders != Orders::Serve || self.phase != Phase::Open
+    /// Whether the drain's deadline has passed.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state == State::Abandoned
     }
 
-    /// Whether the client would be heard: else its silence is ours, as long as it reads.
-    fn listens(&self) -> bool {
-        self.orders == Orders::Serve && self.input_end.is_none() && self.ahead_cost < READ
+    /// Whether more messages of the client are read. False once its input or the connection is about to end.
+    pub(super) fn is_listening(&self) -> bool {
+        self.state == State::Open && self.input_end.is_none() && !self.is_draining
     }
 
-    fn wants_input(&self) -> bool {
-        match self.phase {
-            Phase::Open => self.listens() && !self.blocked,
-            Phase::AwaitClose | Phase::Break | Phase::AwaitEnd => true,
-            Phase::Last | Phase::Gone => false,
-        }
+    /// Returns why the connection has ended.
+    pub(super) fn into_reason(self) -> DisconnectReason {
+        self.reason.map_or(DisconnectReason::Lost, |reason| *reason)
     }
 
-    /// Puts the messages in `bytes` into the queue, those that `answers` takes excepted.
-    fn look_ahead(&mut self, mut bytes: &mut [u8], answers: &dyn Fn(Message<'_>) -> bool) {
+    /// Whether messages may be read while a handler runs.
+    fn can_read_ahead(&self) -> bool {
+        self.is_listening() && self.look_ahead.room() > 0
+    }
+
+    /// Queues the messages in `bytes`, except those that `take_answer` takes.
+    fn read_ahead(&mut self, mut bytes: &mut [u8], take_answer: &dyn Fn(Message<'_>) -> bool) {
         while let Some(message) = self.deframe(&mut bytes) {
-            if answers(message.message()) {
-                continue;
+            if !take_answer(message.message()) {
+                self.look_ahead.push(message);
             }
-            self.ahead_cost += message.cost();
-            self.ahead.push_back(message.into_owned());
         }
     }
 
+    /// Returns the next message in `bytes`, and answers the control frames before it (RFC 6455, section 5.5).
     fn deframe<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         while self.input_end.is_none() {
             let event = match self.deframer.next(bytes) {
                 Ok(event) => event?,
                 Err(violation) => {
-                    self.input_end = Some(InputEnd::Violated(violation.close().into()));
+                    self.input_end = Some(Box::new(DisconnectReason::Violation(violation.close())));
                     return None;
                 }
             };
-            self.lively = true;
+            self.liveness.record_input();
             match event {
                 Event::Text(text) => return Some(Incoming::Text(text)),
                 Event::Binary(bytes) => return Some(Incoming::Binary(bytes)),
                 Event::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
                 Event::Pong => {}
-                Event::Close(close) => self.input_end = Some(InputEnd::Closed(close.map(Box::new))),
+                Event::Close(close) => self.input_end = Some(Box::new(DisconnectReason::Client(close))),
             }
         }
         None
     }
 
-    /// Takes the pushes that wait; while the socket is blocked they stay where they are bounded.
-    pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
-        if self.phase == Phase::Open && !self.blocked {
-            outbox.take_pushes(&mut self.out, self.node.delivery().backlog());
+    /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+        loop {
+            self.take_outbox(cx, outbox);
+            if !self.poll_output(cx, outbox) {
+                return;
+            }
         }
     }
 
-    /// Takes pushes, and orders to end the connection.
-    pub(super) fn take_orders(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
-        let (open, blocked) = (self.phase == Phase::Open, self.blocked);
-        // While the socket is blocked pushes stay where they are bounded, unless the end waits behind them and nothing
-        // can follow.
-        let wanted = |ending: Option<&Ending>| open && (!blocked || matches!(ending, Some(Ending::Close(_))));
-        let ending = outbox.take(cx, &mut self.out, self.node.delivery().backlog(), wanted);
-        let Some(ending) = ending else { return };
-        match ending {
-            Ending::Abandon => {
-                self.orders = Orders::Abandon;
-                self.phase = Phase::Gone;
-                self.ends_by(DisconnectReason::CutOff);
-            }
-            _ if !open => {}
-            Ending::Overflow => {
-                self.ends_by(DisconnectReason::TooSlow);
-                self.close_over_unread(&Close::new(CloseCode::TOO_SLOW, "too slow"));
-            }
-            Ending::Close(close) => {
-                self.begin_close(Some(&close));
-                self.ends_by(DisconnectReason::Server(close));
-            }
-            Ending::Drain => self.orders = self.orders.max(Orders::Drain),
+    /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
+    fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+        let (is_open, is_blocked) = (self.state == State::Open, self.is_blocked);
+        // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they are taken
+        // anyway, because no more can follow.
+        let wants_pushes =
+            |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
+        match outbox.take(cx, &mut self.out, self.node.delivery().backlog(), wants_pushes) {
+            Some(Ending::Abandon) => self.end(State::Abandoned, DisconnectReason::CutOff),
+            Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
+            Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
+            Some(Ending::Drain) if is_open => self.is_draining = true,
+            _ => {}
         }
     }
 
-    /// Ends the connection when nothing is left to handle and one side wants to.
-    fn end_as_ordered(&mut self, outbox: &Outbox) {
-        let (close, reason) = match &self.input_end {
-            Some(InputEnd::Closed(close)) => {
-                let close = close.as_deref().cloned();
-                (close.clone(), DisconnectReason::Client(close))
-            }
-            Some(InputEnd::Violated(close)) => {
-                (Some(Close::clone(close)), DisconnectReason::Violation(Close::clone(close)))
-            }
-            Some(InputEnd::Silent) => {
-                self.ends_by(DisconnectReason::Lost);
-                return self.enter(Phase::Last);
-            }
-            None if self.orders == Orders::Drain => {
+    /// Ends the connection if the client's input has ended or the node drains. Every message is handled by now.
+    fn end_if_due(&mut self, outbox: &Outbox) {
+        match self.input_end.as_deref().cloned() {
+            Some(DisconnectReason::Lost) => self.end(State::Closed, DisconnectReason::Lost),
+            Some(reason) => self.close(reason),
+            None if self.is_draining => {
                 outbox.take_pushes(&mut self.out, self.node.delivery().backlog());
-                (Some(Close::new(CloseCode::DRAINING, "draining")), DisconnectReason::Draining)
+                self.close(DisconnectReason::Draining);
             }
-            None => return,
-        };
-        self.ends_by(reason);
-        self.begin_close(close.as_ref());
+            None => {}
+        }
     }
 
-    /// The first reason is the reason: what follows is how the end goes.
-    fn ends_by(&mut self, reason: DisconnectReason) {
-        self.reason.get_or_insert_with(|| Box::new(reason));
+    /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
+    fn close(&mut self, reason: DisconnectReason) {
+        encoder::close(&mut self.out, close_frame(&reason).as_ref());
+        let state = State::after_our_close(self.input_end.as_deref());
+        self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
     }
 
-    /// Queues the close frame. What is still to come from the client follows from how its bytes ended.
-    fn begin_close(&mut self, close: Option<&Close>) {
-        encoder::close(&mut self.out, close);
-        self.enter(match self.input_end {
-            _ if self.transport.keeps_what_was_written() => Phase::Last,
-            None => Phase::AwaitClose,
-            Some(InputEnd::Violated(_)) => Phase::Break,
-            Some(InputEnd::Closed(_) | InputEnd::Silent) => Phase::Last,
-        });
-    }
-
-    /// Begins to end: whatever happens, the end comes within the time for a close handshake.
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.orders = self.orders.max(Orders::Stop);
-        self.timer.as_mut().reset(Instant::now() + self.node.limits().close_timeout);
-    }
-
-    /// The client does not read, and would find the close frame only behind all it has not read: what the kernel
-    /// has not begun to take is dropped.
-    fn close_over_unread(&mut self, close: &Close) {
+    /// Closes a connection whose client does not read. Frames that the kernel has not begun to take are dropped, because the
+    /// client would find the close frame only after them.
+    fn close_unread(&mut self, reason: DisconnectReason) {
         let mut end = 0;
         while end < self.written {
             end = encoder::end_of_frame(&self.out, end);
         }
         self.out.truncate(end);
-        self.begin_close(Some(close));
+        self.close(reason);
     }
 
-    /// The clock, then everything that is to be written. True if the outbox is to be looked at again, since no other
-    /// wake comes for what waits there: the socket was blocked and is no more, or one batch was not all.
+    /// Leaves [`State::Open`]. The first reason stands. The connection is over within the close timeout, whatever happens.
+    fn end(&mut self, state: State, reason: DisconnectReason) {
+        self.state = state;
+        self.reason.get_or_insert_with(|| Box::new(reason));
+        self.liveness.set_timer(self.node.limits().close_timeout);
+    }
+
+    /// Checks the timer and writes what is queued. Returns whether the outbox must be looked at again, because no other wake
+    /// comes for it: the kernel takes more again, or only one batch was taken from the outbox.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        if mem::take(&mut self.lively) {
-            self.heard = Instant::now();
+        while !self.state.is_over() && self.liveness.poll_timer(cx).is_ready() {
+            self.on_timer();
         }
-        while self.phase != Phase::Gone && self.timer.as_mut().poll(cx).is_ready() {
-            self.tick();
-        }
-        let was_blocked = mem::take(&mut self.blocked);
-        while self.phase != Phase::Gone && self.written < self.out.len() {
+        let was_blocked = mem::take(&mut self.is_blocked);
+        while !self.state.is_over() && self.written < self.out.len() {
             match self.transport.poll_write(cx, &self.out[self.written..]) {
-                Poll::Ready(Ok(0) | Err(_)) => self.phase = Phase::Gone,
+                Poll::Ready(Ok(0) | Err(_)) => self.state = self.state.after_failed_write(),
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
                     if was_blocked {
-                        // It reads: that is life, too, of a client that was not listened to for as long as it did not.
-                        self.heard = Instant::now();
+                        // Reading our data is a sign of life, because nothing was read from the client meanwhile.
+                        self.liveness.record_read();
                     }
                 }
                 Poll::Pending => {
-                    self.blocked = true;
+                    self.is_blocked = true;
                     return false;
                 }
             }
         }
         self.out.clear();
         self.written = 0;
-        if matches!(self.phase, Phase::Break | Phase::Last) && self.transport.poll_shutdown(cx).is_ready() {
-            self.phase = if self.phase == Phase::Break { Phase::AwaitEnd } else { Phase::Gone };
+        if self.state.must_shut_down() && self.transport.poll_shutdown(cx).is_ready() {
+            self.state = self.state.after_shutdown();
         }
-        was_blocked || (self.phase == Phase::Open && outbox.has_pushes())
+        was_blocked || (self.state == State::Open && outbox.has_pushes())
     }
 
-    fn tick(&mut self) {
-        if self.phase != Phase::Open {
+    /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close timeout has
+    /// passed.
+    fn on_timer(&mut self) {
+        if self.state != State::Open {
             self.transport.reset_on_drop();
-            self.phase = Phase::Gone;
+            self.state = State::Over;
             return;
         }
-        let idle = self.node.limits().idle_timeout;
-        let (now, third) = (Instant::now(), idle / 3);
-        if !self.listens() && !self.blocked {
-            // It is we who do not read: the client may be as lively as can be. But one that does not read what we
-            // have for it is silent, whatever else is the matter.
-            self.heard = now;
-        }
-        let silent = now - self.heard;
-        if silent >= idle {
-            self.ends_by(DisconnectReason::HeartbeatTimeout);
-            return self.close_over_unread(&Close::new(CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
-        }
-        if silent >= third && !self.blocked {
+        // A client may be alive if nothing is read from it. But if it does not read our data, its silence counts.
+        let is_heard = self.can_read_ahead() || self.is_blocked;
+        let idle_timeout = self.node.limits().idle_timeout;
+        let silence = self.liveness.check(idle_timeout, is_heard);
+        if silence >= idle_timeout {
+            self.close_unread(DisconnectReason::HeartbeatTimeout);
+        } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
             encoder::whole(&mut self.out, OpCode::Ping, &[]);
         }
-        let next = if silent >= third { now + third } else { self.heard + third };
-        self.timer.as_mut().reset(next.min(self.heard + idle));
     }
 
-    /// Reads what comes after our close frame: only the client's own means something.
+    /// Reads and discards input after our close frame.
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
-        let read = match self.transport.poll_read(cx, buffer) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(0) | Err(_)) => {
-                self.phase = if self.phase == Phase::AwaitClose { Phase::Last } else { Phase::Gone };
-                return Poll::Ready(());
-            }
-            Poll::Ready(Ok(read)) => read,
-        };
-        self.discard(&mut buffer[..read]);
-        Poll::Ready(())
+        self.transport.poll_read(cx, buffer).map(|read| match read {
+            Ok(0) | Err(_) => self.state = self.state.after_end_of_input(),
+            Ok(read) => self.discard(&mut buffer[..read]),
+        })
     }
 
-    /// Throws bytes away, but for the close frame that is awaited.
+    /// Discards input, except for the client's close frame if that is awaited.
     fn discard(&mut self, mut bytes: &mut [u8]) {
-        while self.phase == Phase::AwaitClose {
+        while self.state == State::Closing {
             match self.deframer.next(&mut bytes) {
-                Ok(Some(Event::Close(_))) => self.phase = Phase::Last,
+                Ok(Some(Event::Close(_))) => self.state = State::Closed,
                 Ok(Some(_)) => {}
                 Ok(None) => return,
-                Err(_) => self.phase = Phase::Break,
+                Err(_) => self.state = State::Failed,
             }
         }
     }

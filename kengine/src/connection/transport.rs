@@ -1,4 +1,4 @@
-//! The transport under a connection.
+//! What carries a connection's bytes: a TCP socket, an upgraded stream, or memory.
 
 use std::{
     io,
@@ -13,12 +13,12 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How much the kernel holds of what a client has not read, in bytes: more would hide a slow reader from the
-/// outbox's bound (4.2 MB seen without it).
+/// How many unsent bytes the kernel buffers for a connection (`TCP_NOTSENT_LOWAT`). Without this limit it took 4.2 MB, which
+/// hid a slow reader from the outbox's bound.
 #[cfg(target_os = "linux")]
-const NOT_SENT_LOWAT: u32 = 16 * 1024;
+const NOTSENT_LOWAT: u32 = 16 * 1024;
 
-/// Sends what is written at once, and holds little of it in the kernel.
+/// Sets the options of a TCP socket: data is sent at once, and the kernel buffers little of it.
 pub(crate) fn tune<'s, S>(socket: &'s S) -> io::Result<()>
 where
     socket2::SockRef<'s>: From<&'s S>,
@@ -26,26 +26,25 @@ where
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT)?;
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
     Ok(())
 }
 
-/// The transport under a connection, after the handshake.
-#[derive(Debug)]
+/// What carries a connection's bytes after the handshake.
 pub(crate) enum Transport {
-    /// The socket itself.
+    /// A TCP socket.
     Tcp(TcpStream),
-    /// Whatever the router in which the dispatcher is mounted listens on.
+    /// Whatever the router listens on in which the dispatcher is mounted.
     Upgraded(TokioIo<Upgraded>),
-    /// No socket at all: the other end is a client of a test.
+    /// A pipe in memory to a test's client.
     Memory(DuplexStream),
 }
 
 impl Transport {
-    /// The transport of an upgraded connection, and what had arrived behind the handshake: a copy, since hyper's is
-    /// a piece of its read buffer and, even empty, keeps that alive.
+    /// Returns the transport of an upgraded connection, and the bytes that hyper has read after the handshake. They are copied
+    /// because hyper's slice keeps its whole read buffer alive, even if it is empty.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Vec<u8>) {
-        // Served by hyper as it is, or through hyper-util's builder, as axum does it.
+        // Upgraded by hyper itself, or by hyper-util's builder, which axum uses.
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
             Err(upgraded) => upgraded,
@@ -56,15 +55,16 @@ impl Transport {
         }
     }
 
-    /// Sets a socket that somebody else has accepted as ours are set.
+    /// Sets the options of a socket that a router has accepted. Those of our listener are inherited.
     pub(crate) fn tune(&self) {
         if let Self::Tcp(stream) = self {
-            // A socket that cannot be set so works all the same, later.
+            // The connection works without these options, with more latency.
             let _ = tune(stream);
         }
     }
 
-    /// Reads some bytes; `0` means that the peer writes no more.
+    /// Reads some bytes. Returns their number; 0 means that the peer writes no more.
+    #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         let read = match self {
@@ -75,6 +75,7 @@ impl Transport {
         read.map_ok(|()| buffer.filled().len())
     }
 
+    /// Writes some bytes. Returns their number.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -83,7 +84,7 @@ impl Transport {
         }
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Closes the writing side.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -92,16 +93,16 @@ impl Transport {
         }
     }
 
-    /// Whether the peer gets all that was written though we leave at once. A socket's would lose our close frame if we
-    /// left bytes of it unread (RFC 6455, section 7.1.1).
-    pub(crate) fn keeps_what_was_written(&self) -> bool {
+    /// Whether the peer receives everything that was written even if this end is dropped with input unread. TCP would reset
+    /// the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1).
+    pub(crate) fn may_drop_unread(&self) -> bool {
         matches!(self, Self::Memory(_))
     }
 
-    /// Makes the drop of this stream a reset, so that what the peer never read does not linger in the kernel.
+    /// Resets TCP when this is dropped, so that the kernel does not keep data that the peer never reads.
     pub(crate) fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {
-            // A socket that cannot be set so is closed in the usual way.
+            // If this fails, TCP is closed in the usual way.
             let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
     }

@@ -31,13 +31,39 @@ pub struct Ask<'a, R, S = ()> {
     reply: PhantomData<fn() -> R>,
 }
 
-impl<'a, R, S> Ask<'a, R, S> {
-    pub(super) fn new(connection: &'a Connection<S>, push: &'a (impl Push + Sync + ?Sized)) -> Self {
-        let syntax = connection.syntax();
+impl<S> Connection<S> {
+    /// Asks the client a question: sends a push, and waits for the client's answer, an `R`.
+    ///
+    /// ```
+    /// use kengine::{Connection, Error, Push};
+    ///
+    /// #[derive(serde::Serialize, Push)]
+    /// struct Trade {
+    ///     offers: &'static str,
+    /// }
+    ///
+    /// async fn offer(connection: &Connection) -> Result<bool, Error> {
+    ///     Ok(connection.ask::<bool>(&Trade { offers: "a sword" }).await?)
+    /// }
+    /// ```
+    ///
+    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, with an id of the server's, and answers
+    /// `{"id":1,"result":true}` or `{"id":1,"error":{"code":"…","message":"…"}}`. The answer overtakes requests that the client
+    /// sent earlier and that wait for the running handler, so a handler may ask its own client.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::TimedOut`](crate::push::AskError::TimedOut) if the client does not answer within 10 s or the given
+    /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error. The other
+    /// errors mean that the question could not be sent.
+    pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
+        let syntax = self.syntax();
         let encode = Box::new(move |id| push::encode(push, syntax, Some(id)));
-        Self { connection, encode, timeout: DEFAULT_TIMEOUT, reply: PhantomData }
+        Ask { connection: self, encode, timeout: DEFAULT_TIMEOUT, reply: PhantomData }
     }
+}
 
+impl<R, S> Ask<'_, R, S> {
     /// Sets how long the answer may take. The default is 10 s. A handler also has its own
     /// [limit](crate::Server::handler_timeout).
     pub fn timeout(self, limit: Duration) -> Self {

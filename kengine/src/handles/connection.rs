@@ -6,13 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    handles::{
-        ask::Ask,
-        hub::{Hub, check_name_is_free},
-        room::Room,
-    },
+    handles::hub::Hub,
     language::{
-        push::{self, Push, PushKey},
+        push::{self, Push, PushKey, check_name_is_free},
         session::Session,
         syntax::Syntax,
         uid::Uid,
@@ -57,10 +53,10 @@ use crate::{
 /// }
 /// ```
 pub struct Connection<S = ()> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<SharedConnection<S>>,
 }
 
-struct Shared<S> {
+struct SharedConnection<S> {
     id: ConnectionId,
     /// `None` behind a router that does not report it.
     peer: Option<SocketAddr>,
@@ -75,7 +71,7 @@ struct Shared<S> {
     hub: Hub,
 }
 
-impl<S: Session> Recipient for Shared<S> {
+impl<S: Session> Recipient for SharedConnection<S> {
     fn id(&self) -> ConnectionId {
         self.id
     }
@@ -118,7 +114,7 @@ impl<S: Session> Connection<S> {
         peer: Option<SocketAddr>,
         syntax: &'static Syntax,
     ) -> Self {
-        let shared = Shared {
+        let shared = SharedConnection {
             id: node.next_id(),
             peer,
             uid: session.uid().unwrap_or_else(Uid::random),
@@ -169,22 +165,6 @@ impl<S> Connection<S> {
         &self.shared.hub
     }
 
-    /// Returns the rooms that the connection is in.
-    ///
-    /// ```
-    /// # use kengine::{Connection, Error, Push};
-    /// # fn broadcast<P: Push>(connection: &Connection, push: &P) -> Result<(), Error> {
-    /// for room in connection.rooms() {
-    ///     room.except(connection).send(push)?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn rooms(&self) -> Vec<Room<'_>> {
-        let names = self.shared.memberships.names();
-        names.iter().map(|name| self.hub().room(String::from(&**name))).collect()
-    }
-
     /// Returns what waits in the connection's outbox because the client has not read it yet.
     pub fn queued(&self) -> Queued {
         self.shared.outbox.queued()
@@ -202,34 +182,6 @@ impl<S> Connection<S> {
         check_name_is_free::<P>();
         let frame = push::encode(push, *self.shared.syntax, None)?;
         self.queue(frame, push::key_of(push)?.as_ref())
-    }
-
-    /// Asks the client a question: sends a push, and waits for the client's answer, an `R`.
-    ///
-    /// ```
-    /// use kengine::{Connection, Error, Push};
-    ///
-    /// #[derive(serde::Serialize, Push)]
-    /// struct Trade {
-    ///     offers: &'static str,
-    /// }
-    ///
-    /// async fn offer(connection: &Connection) -> Result<bool, Error> {
-    ///     Ok(connection.ask::<bool>(&Trade { offers: "a sword" }).await?)
-    /// }
-    /// ```
-    ///
-    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, with an id of the server's, and answers
-    /// `{"id":1,"result":true}` or `{"id":1,"error":{"code":"…","message":"…"}}`. The answer overtakes requests that the client
-    /// sent earlier and that wait for the running handler, so a handler may ask its own client.
-    ///
-    /// # Errors
-    ///
-    /// [`AskError::TimedOut`](crate::push::AskError::TimedOut) if the client does not answer within 10 s or the given
-    /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error. The other
-    /// errors mean that the question could not be sent.
-    pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
-        Ask::new(self, push)
     }
 
     /// Closes the connection. What is queued is sent first, then the close frame. No further message is handled. If a handler
@@ -261,6 +213,10 @@ impl<S> Connection<S> {
     /// Returns the questions that the client has not answered yet.
     pub(crate) fn questions(&self) -> &Questions {
         &self.shared.questions
+    }
+
+    pub(super) fn memberships(&self) -> &Memberships {
+        &self.shared.memberships
     }
 
     pub(crate) fn syntax(&self) -> Syntax {

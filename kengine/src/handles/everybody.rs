@@ -1,8 +1,8 @@
 //! Everybody who is connected.
 
 use crate::{
-    handles::hub::{Hub, check_name_is_free},
-    language::push::Push,
+    handles::hub::Hub,
+    language::push::{Push, check_name_is_free},
     local::{
         audience::{Reach, Selection, Who},
         cluster_interface::Address,
@@ -18,11 +18,14 @@ pub struct Everybody<'a> {
     selection: Selection,
 }
 
-impl<'a> Everybody<'a> {
-    pub(super) fn new(hub: &'a Hub) -> Self {
-        Self { hub, selection: Selection::default() }
+impl Hub {
+    /// Returns everybody who is connected.
+    pub fn all(&self) -> Everybody<'_> {
+        Everybody { hub: self, selection: Selection::default() }
     }
+}
 
+impl Everybody<'_> {
     /// Restricts the handle to the connections of this node.
     #[must_use = "it returns a restricted handle"]
     pub fn local(mut self) -> Self {

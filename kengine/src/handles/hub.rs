@@ -1,17 +1,14 @@
 //! The hub: the handle on the users and rooms of a server and its cluster.
 
-use std::{borrow::Cow, fmt, sync::Arc, task::Waker};
+use std::{fmt, sync::Arc, task::Waker};
 
+#[cfg(feature = "redis")]
 use crate::{
-    handles::{
-        everybody::Everybody,
-        room::{Room, Rooms},
-        user::User,
-    },
-    language::push::{Push, is_reserved},
-    local::deferred_wakes,
-    node::Node,
+    cluster::redis::{Outsider, Redis},
+    language::{start_error::StartError, syntax::Syntax},
+    local::limits::{Duplicates, Limits},
 };
+use crate::{local::deferred_wakes, node::Node};
 
 /// The handle on everybody who is connected: rooms, users, and all connections. Handlers and hooks take it as the argument
 /// `&Hub`; elsewhere it comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.
@@ -56,27 +53,6 @@ impl Hub {
 
     pub(crate) fn node(&self) -> &Arc<Node> {
         &self.node
-    }
-
-    /// Returns the room with this name: 1 to 64 bytes without control characters. A room begins when the first member joins
-    /// and ends when the last one leaves.
-    pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
-        Room::new(self, name.into())
-    }
-
-    /// Returns the rooms whose names begin with a prefix. The prefix `""` selects all rooms.
-    pub fn rooms<'a>(&'a self, prefix: impl Into<Cow<'a, str>>) -> Rooms<'a> {
-        Rooms::new(self, prefix.into())
-    }
-
-    /// Returns the user with this uid, given as a [`Uid`](crate::Uid) or a text.
-    pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
-        User::new(self, uid.into())
-    }
-
-    /// Returns everybody who is connected.
-    pub fn all(&self) -> Everybody<'_> {
-        Everybody::new(self)
     }
 
     /// Returns how many connections this node has, including pending handshakes.
@@ -140,18 +116,13 @@ impl Hub {
     /// [`StartError::Redis`](crate::StartError::Redis) if the URL is invalid,
     /// [`StartError::RedisUnreachable`](crate::StartError::RedisUnreachable) if Redis does not answer. Once connected, the hub
     /// reconnects by itself; until then sends fail with [`SendError::Unavailable`](crate::push::SendError::Unavailable).
-    pub async fn connect(redis: impl Into<crate::cluster::Redis>) -> Result<Self, crate::StartError> {
-        use crate::{
-            cluster::redis::Outsider,
-            language::syntax::Syntax,
-            local::limits::{Duplicates, Limits},
-        };
+    pub async fn connect(redis: impl Into<Redis>) -> Result<Self, StartError> {
         // This program does not know where users are, so messages to a user go to all nodes.
         let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
         let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &Outsider(redis.into()), None)?;
         node.cluster().start();
         if !node.cluster().wait_until_known().await {
-            return Err(crate::StartError::RedisUnreachable);
+            return Err(StartError::RedisUnreachable);
         }
         Ok(Self::new(node))
     }
@@ -160,15 +131,5 @@ impl Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("connections", &self.connections()).finish_non_exhaustive()
-    }
-}
-
-/// Fails to compile if a push of the user's has the name of a presence push.
-pub(super) const fn check_name_is_free<P: Push + ?Sized>() {
-    const {
-        assert!(
-            !is_reserved(P::NAME),
-            "the push names `joined` and `left` are reserved for presence in rooms; choose another name"
-        );
     }
 }

@@ -24,11 +24,18 @@ pub struct Join<'j, S = ()> {
     request: JoinRequest<'j>,
 }
 
-impl<'j, S: Session> Join<'j, S> {
-    pub(super) fn new(room: Room<'j>, connection: &'j Connection<S>) -> Self {
-        Self { room, connection, request: JoinRequest { listens: false, guard: Box::new(|_| Ok(())) } }
+impl<'a> Room<'a> {
+    /// Adds a connection to the room when it is awaited. The connection leaves by [`leave`](Self::leave), or when it ends.
+    pub fn join<'j, S: Session>(&self, connection: &'j Connection<S>) -> Join<'j, S>
+    where
+        'a: 'j,
+    {
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())) };
+        Join { room: self.clone(), connection, request }
     }
+}
 
+impl<'j, S: Session> Join<'j, S> {
     /// Sends this connection a push [`Joined`](crate::room::Joined) or [`Left`](crate::room::Left) whenever another user
     /// joins or leaves from now on.
     pub fn with_presence(mut self) -> Self {
@@ -88,11 +95,36 @@ pub struct Fill<'f, S = ()> {
     listens: bool,
 }
 
-impl<'f, S: Session> Fill<'f, S> {
-    pub(super) fn new(rooms: Rooms<'f>, seats: usize, connection: &'f Connection<S>) -> Self {
-        Self { rooms, seats: seats.max(1), connection, listens: false }
+impl<'a> Rooms<'a> {
+    /// Seats a connection in the fullest room with fewer than `seats` members, or in a new room if all are full: this is how
+    /// a match of nine players fills up. It considers the rooms that this method created on this node with this prefix.
+    /// Their names are unique in the cluster. A connection that already sits in one of them stays there.
+    ///
+    /// The number of seats binds only this method: a client that may [join](Room::join) rooms of any name can exceed it. Use
+    /// another prefix for names that clients choose.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Hub};
+    /// # async fn play(hub: &Hub, connection: &Connection) -> Result<(), Error> {
+    /// let arena = hub.rooms("arena-").fill(9, connection).await?;
+    /// assert!(arena.name().starts_with("arena-"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix has more than
+    /// 27 bytes.
+    pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
+    where
+        'a: 'f,
+    {
+        Fill { rooms: self.clone(), seats: seats.max(1), connection, listens: false }
     }
+}
 
+impl<S: Session> Fill<'_, S> {
     /// Sends this connection presence pushes, like [`Join::with_presence`].
     pub fn with_presence(mut self) -> Self {
         self.listens = true;

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::{
-    handles::{
-        connection::Connection,
-        hub::{Hub, check_name_is_free},
-        join::{Fill, Join},
+    handles::{connection::Connection, hub::Hub},
+    language::{
+        push::{Push, check_name_is_free},
+        session::Session,
     },
-    language::{push::Push, session::Session},
     local::{
         audience::{Reach, Selection, Who},
         cluster_interface::Address,
@@ -27,11 +26,38 @@ pub struct Room<'a> {
     selection: Selection,
 }
 
-impl<'a> Room<'a> {
-    pub(super) fn new(hub: &'a Hub, name: Cow<'a, str>) -> Self {
-        Self { hub, name, selection: Selection::default() }
+impl Hub {
+    /// Returns the room with this name: 1 to 64 bytes without control characters. A room begins when the first member joins
+    /// and ends when the last one leaves.
+    pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
+        Room { hub: self, name: name.into(), selection: Selection::default() }
     }
 
+    /// Returns the rooms whose names begin with a prefix. The prefix `""` selects all rooms.
+    pub fn rooms<'a>(&'a self, prefix: impl Into<Cow<'a, str>>) -> Rooms<'a> {
+        Rooms { hub: self, prefix: prefix.into() }
+    }
+}
+
+impl<S> Connection<S> {
+    /// Returns the rooms that the connection is in.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Push};
+    /// # fn broadcast<P: Push>(connection: &Connection, push: &P) -> Result<(), Error> {
+    /// for room in connection.rooms() {
+    ///     room.except(connection).send(push)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rooms(&self) -> Vec<Room<'_>> {
+        let names = self.memberships().names();
+        names.iter().map(|name| self.hub().room(String::from(&**name))).collect()
+    }
+}
+
+impl Room<'_> {
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -58,17 +84,9 @@ impl<'a> Room<'a> {
         self
     }
 
-    /// Adds a connection to the room when it is awaited. The connection leaves by [`leave`](Self::leave), or when it ends.
-    pub fn join<'j, S: Session>(&self, connection: &'j Connection<S>) -> Join<'j, S>
-    where
-        'a: 'j,
-    {
-        Join::new(self.clone(), connection)
-    }
-
     /// Whether a connection is in the room.
     pub fn contains<S: Session>(&self, connection: &Connection<S>) -> bool {
-        connection.as_recipient().memberships().contains(&self.name)
+        connection.memberships().contains(&self.name)
     }
 
     /// Removes a connection from the room. Returns whether it was a member.
@@ -114,38 +132,7 @@ pub struct Rooms<'a> {
     pub(super) prefix: Cow<'a, str>,
 }
 
-impl<'a> Rooms<'a> {
-    pub(super) fn new(hub: &'a Hub, prefix: Cow<'a, str>) -> Self {
-        Self { hub, prefix }
-    }
-
-    /// Seats a connection in the fullest room with fewer than `seats` members, or in a new room if all are full: this is how
-    /// a match of nine players fills up. It considers the rooms that this method created on this node with this prefix.
-    /// Their names are unique in the cluster. A connection that already sits in one of them stays there.
-    ///
-    /// The number of seats binds only this method: a client that may [join](Room::join) rooms of any name can exceed it. Use
-    /// another prefix for names that clients choose.
-    ///
-    /// ```
-    /// # use kengine::{Connection, Error, Hub};
-    /// # async fn play(hub: &Hub, connection: &Connection) -> Result<(), Error> {
-    /// let arena = hub.rooms("arena-").fill(9, connection).await?;
-    /// assert!(arena.name().starts_with("arena-"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix has more than
-    /// 27 bytes.
-    pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
-    where
-        'a: 'f,
-    {
-        Fill::new(self.clone(), seats, connection)
-    }
-
+impl Rooms<'_> {
     /// Returns the rooms of this node, sorted by name, with the number of their connections on this node.
     pub fn list(&self) -> Vec<RoomCount> {
         let rooms = self.hub.node().rooms().list(&self.prefix).into_iter();

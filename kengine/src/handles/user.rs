@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    handles::hub::{Hub, check_name_is_free},
-    language::push::Push,
+    handles::hub::Hub,
+    language::push::{Push, check_name_is_free},
     local::{
         audience::{Reach, Selection},
         cluster_interface::Address,
@@ -22,11 +22,14 @@ pub struct User<'a> {
     selection: Selection,
 }
 
-impl<'a> User<'a> {
-    pub(super) fn new(hub: &'a Hub, uid: Cow<'a, str>) -> Self {
-        Self { hub, uid, selection: Selection::default() }
+impl Hub {
+    /// Returns the user with this uid, given as a [`Uid`](crate::Uid) or a text.
+    pub fn user<'a>(&'a self, uid: impl Into<Cow<'a, str>>) -> User<'a> {
+        User { hub: self, uid: uid.into(), selection: Selection::default() }
     }
+}
 
+impl User<'_> {
     /// Restricts the handle to the connections of this node.
     #[must_use = "it returns a restricted handle"]
     pub fn local(mut self) -> Self {

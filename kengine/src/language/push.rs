@@ -182,7 +182,12 @@ fn flatten<P: Push + ?Sized>(push: &P, out: &mut Vec<u8>) -> serde_json::Result<
     Ok(())
 }
 
-/// Whether a push name is reserved for presence in rooms.
-pub(crate) const fn is_reserved(name: &str) -> bool {
-    equal(name, "joined") || equal(name, "left")
+/// Fails to compile if a push of the user's has the name of a presence push.
+pub(crate) const fn check_name_is_free<P: Push + ?Sized>() {
+    const {
+        assert!(
+            !equal(P::NAME, "joined") && !equal(P::NAME, "left"),
+            "the push names `joined` and `left` are reserved for presence in rooms; choose another name"
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, io};
 
+use crate::language::error::write_causes;
+
 /// Why a server could not start, a [`Hub`](crate::Hub) could not connect, or a gateway's files could not be written.
 ///
 /// It is for the operator: unlike [`Error`](crate::Error) it never becomes a reply to a client, so `?` on it does not
@@ -58,6 +60,7 @@ fn hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::AddrInUse { "; another server listens there" } else { "" }
 }
 
+#[cfg(feature = "redis")]
 impl StartError {
     pub(crate) fn redis(reason: impl Into<String>) -> Self {
         Self::Redis { reason: reason.into(), source: None }
@@ -72,11 +75,6 @@ impl StartError {
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        write_causes(self, f)
     }
 }

@@ -1,8 +1,10 @@
 //! The two interfaces between a node and its cluster: [`Cluster`] is what the node calls, [`ClusterNode`] what the cluster
 //! calls.
+#![cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the cluster in Redis uses all of it"))]
 
 use std::{
     fmt,
+    future::ready,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Weak},
@@ -47,12 +49,13 @@ pub(crate) struct NodeInfo {
 
 /// A node's handle on its cluster: the directory of nodes and users, and the bus between nodes.
 ///
-/// Methods that return no future only take note and return: no message of a player waits for the cluster.
+/// Methods that return no future only take note and return: no message of a player waits for the cluster. The default of
+/// each method is what it does for a node without a cluster.
 pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// Connects this handle to its node. Called once, before [`start`](Self::start).
-    fn attach(&self, node: Weak<dyn ClusterNode>);
+    fn attach(&self, _: Weak<dyn ClusterNode>) {}
 
-    /// Registers the node in the directory and starts to receive.
+    /// Registers the node in the directory and starts to receive. Called at most once.
     fn start(&self) {}
 
     /// The node's load has changed.
@@ -65,53 +68,60 @@ pub(crate) trait Cluster: fmt::Debug + Send + Sync {
     /// The node takes no more players. Waits, for a bounded time, until gateways stop choosing it. Returns whether there may
     /// be other nodes over which its players can spread.
     fn drain(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(false))
+        Box::pin(ready(false))
     }
 
     /// Removes the node from the directory, and waits for that for a bounded time.
     fn leave(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 
-    /// Returns the state of the node in the directory.
+    /// Returns the state of the node in the directory. A cluster without a directory lists every node.
     fn status(&self) -> Status {
-        Status::Here
+        Status::Listed
     }
 
     /// Waits until it is known whether other nodes can be reached, and returns whether they can.
-    #[cfg(feature = "redis")]
     fn wait_until_known(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(true))
+        Box::pin(ready(true))
     }
 
     /// Whether another node may have a connection at this address. If not, nothing is encoded for the bus.
-    fn reaches(&self, to: Address<&str>) -> bool;
+    fn reaches(&self, _: Address<&str>) -> bool {
+        false
+    }
 
     /// Sends a message to the other nodes: at most once, and in order per sender and address.
     ///
     /// # Errors
     ///
     /// The bus cannot be reached, or its queue is full.
-    fn publish(&self, to: Address<&str>, message: NodeMessage) -> Result<(), Unavailable>;
+    fn publish(&self, _: Address<&str>, _: NodeMessage) -> Result<(), Unavailable> {
+        Ok(())
+    }
 
     /// This node has a member in the room from now on.
-    fn subscribe(&self, room: &str);
+    fn subscribe(&self, _room: &str) {}
 
     /// This node has no member in the room any more.
-    fn unsubscribe(&self, room: &str);
+    fn unsubscribe(&self, _room: &str) {}
 
     /// Waits until messages to the room reach this node.
-    fn subscribed<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Result<(), Unavailable>>;
+    fn subscribed<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(ready(Ok(())))
+    }
 
     /// A connection of this node claims the uid. Among this node's connections the one with the highest `order` wins.
     /// The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
-    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64);
+    fn claim(&self, _: &Uid, _: ConnectionId, _order: u64) {}
 
     /// The connection has ended. A newer claim on the uid stays.
-    fn release(&self, uid: &Uid, connection: ConnectionId);
+    fn release(&self, _: &Uid, _: ConnectionId) {}
 
     /// Asks the other nodes for the members of a room.
-    fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered>;
+    fn members<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, Gathered> {
+        Box::pin(ready(Gathered::default()))
+    }
 }
 
 /// A node as its cluster sees it.
@@ -126,16 +136,13 @@ pub(crate) trait ClusterNode: Send + Sync {
     fn members(&self, room: &str) -> Vec<Member>;
 
     /// Returns the syntaxes of the node's endpoints.
-    #[cfg(feature = "redis")]
     fn syntaxes(&self) -> &[&'static Syntax];
 
     /// Returns the node's load.
-    #[cfg(feature = "redis")]
     fn load(&self) -> Load;
 }
 
 /// The load of a node.
-#[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
     /// Connections, without pending handshakes.
@@ -196,12 +203,14 @@ pub(crate) struct Unavailable;
 
 /// The state of a node in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has a directory"))]
 pub(crate) enum Status {
     /// The directory has not been reached yet.
     Joining,
-    /// The node is registered.
-    Here,
+    /// The node is registered, and gateways choose it.
+    Listed,
+    /// The node is registered, but gateways do not choose it any more.
+    Unlisted,
     /// The directory cannot be reached at present.
     Away,
     /// The directory could not be reached for longer than the lease: other nodes consider this node dead.
@@ -211,11 +220,9 @@ pub(crate) enum Status {
 }
 
 #[cfg(feature = "redis")]
-impl From<u8> for Status {
-    fn from(number: u8) -> Self {
-        [Self::Joining, Self::Here, Self::Away, Self::Expired]
-            .into_iter()
-            .find(|status| *status as u8 == number)
-            .unwrap_or(Self::Fenced)
+impl Status {
+    /// Whether the directory can be reached and knows the node.
+    pub(crate) fn is_registered(self) -> bool {
+        matches!(self, Self::Listed | Self::Unlisted)
     }
 }

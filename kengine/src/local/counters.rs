@@ -22,13 +22,13 @@ pub(crate) struct Count {
 /// The counters of one endpoint: one per route, and one for messages without a route.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    shards: Box<[Shard]>,
+    shards: Box<[CounterShard]>,
 }
 
 /// Aligned to 128 bytes, because x86 fetches cache lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Shard(Box<[Cells]>);
+struct CounterShard(Box<[Cells]>);
 
 #[derive(Debug, Default)]
 struct Cells {
@@ -38,7 +38,7 @@ struct Cells {
 
 impl Counters {
     pub(crate) fn new(routes: usize) -> Self {
-        let shard = || Shard((0..=routes).map(|_| Cells::default()).collect());
+        let shard = || CounterShard((0..=routes).map(|_| Cells::default()).collect());
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
@@ -53,7 +53,6 @@ impl Counters {
     }
 
     /// Returns the number of messages.
-    #[cfg(feature = "redis")]
     pub(crate) fn total(&self) -> u64 {
         self.sums().iter().map(|count| count.requests).sum()
     }

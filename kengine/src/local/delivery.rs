@@ -17,7 +17,7 @@ use crate::{
 
 /// What every delivery on this node needs: the syntaxes of its endpoints and the bounds of its outboxes.
 #[derive(Debug)]
-pub(crate) struct Delivery {
+pub(crate) struct PushDelivery {
     /// Each syntax once.
     syntaxes: Vec<&'static Syntax>,
     outbox: OutboxLimits,
@@ -41,7 +41,7 @@ impl EncodedPush {
     }
 }
 
-impl Delivery {
+impl PushDelivery {
     pub(crate) fn new(syntaxes: Vec<&'static Syntax>, limits: &Limits) -> Self {
         Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
     }

@@ -2,7 +2,10 @@
 
 use crate::{
     language::error::Error,
-    local::{room::MAX_NAME_LEN, seating::MAX_PREFIX_LEN, send_error::SendError},
+    local::{
+        limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN},
+        send_error::SendError,
+    },
 };
 
 /// Why a connection could not join a room.
@@ -10,10 +13,10 @@ use crate::{
 #[non_exhaustive]
 pub enum JoinError {
     /// The name of the room is invalid.
-    #[error("the name of a room has 1 to {MAX_NAME_LEN} bytes and no control characters")]
+    #[error("the name of a room has 1 to {MAX_ROOM_NAME_LEN} bytes and no control characters")]
     InvalidName,
     /// The prefix leaves no space for the part of the name that distinguishes the rooms.
-    #[error("a prefix of rooms with seats has 1 to {MAX_PREFIX_LEN} bytes and no control characters")]
+    #[error("a prefix of rooms with seats has 1 to {MAX_ROOM_PREFIX_LEN} bytes and no control characters")]
     InvalidPrefix,
     /// The connection is already in this number of rooms, the maximum.
     #[error("a connection is in at most {0} rooms; leave one first")]

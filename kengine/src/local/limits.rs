@@ -9,6 +9,12 @@ const RESERVED_FILES: u64 = 256;
 /// The default of `max_connections`, if the process may open enough files.
 const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
+/// The length of the longest room name, in bytes.
+pub(crate) const MAX_ROOM_NAME_LEN: usize = 64;
+/// The length of the longest prefix of rooms with seats, in bytes. Their names go on with 16 digits, a dash, and up to 20
+/// digits.
+pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
+
 /// The bounds of everything that a connection can make grow, and of every wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {

@@ -1,8 +1,10 @@
 //! The rooms that one connection is in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use crate::local::{join_error::JoinError, room::Room};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::local::{join_error::JoinError, room_id::RoomId};
 
 /// The rooms that one connection is in.
 #[derive(Default)]
@@ -10,7 +12,7 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 
 #[derive(Default)]
 pub(super) struct JoinedRooms {
-    rooms: Vec<Arc<Room>>,
+    rooms: Vec<Arc<RoomId>>,
     /// Whether the connection has ended, so that it can join no more rooms.
     has_ended: bool,
 }
@@ -26,15 +28,14 @@ impl Memberships {
     }
 
     /// Ends the memberships, and returns the rooms that the connection has to leave.
-    pub(super) fn end(&self) -> Vec<Arc<Room>> {
+    pub(super) fn end(&self) -> Vec<Arc<RoomId>> {
         let mut joined = self.lock();
         joined.has_ended = true;
         std::mem::take(&mut joined.rooms)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
-        // The user's guard may panic while this is locked, but only before anything has changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -49,13 +50,13 @@ impl JoinedRooms {
         }
     }
 
-    pub(super) fn add(&mut self, room: Arc<Room>) {
+    pub(super) fn add(&mut self, room: Arc<RoomId>) {
         // Most players are in one room, and a vector would first grow to four.
         self.rooms.reserve_exact(1);
         self.rooms.push(room);
     }
 
-    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Room>> {
+    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<RoomId>> {
         let at = self.rooms.iter().position(|room| &*room.name == name)?;
         let room = self.rooms.swap_remove(at);
         if self.rooms.is_empty() {
@@ -65,7 +66,7 @@ impl JoinedRooms {
     }
 
     /// Returns the room of this family that the connection is in.
-    pub(super) fn room_of_family(&self, family: &str) -> Option<&Arc<Room>> {
+    pub(super) fn room_of_family(&self, family: &str) -> Option<&Arc<RoomId>> {
         self.rooms.iter().find(|room| room.family.as_deref() == Some(family))
     }
 }

@@ -6,13 +6,14 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
 };
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     language::push::PushKey,
@@ -92,15 +93,15 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set for good with `State::ending` or `State::is_closed`. Read between any two messages, without the lock.
+    /// Set for good with `OutboxState::ending` or `OutboxState::is_closed`. Read between any two messages, without the lock.
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
     has_pushes: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     /// Boxed and present only while something waits, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
@@ -110,7 +111,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-impl State {
+impl OutboxState {
     fn takes_pushes(&self) -> bool {
         !self.is_closed && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
     }
@@ -129,7 +130,7 @@ impl Outbox {
         if frame.len() > limits.max_size {
             return Err(SendError::TooLarge(frame.len()));
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.takes_pushes() {
             return Err(SendError::Closed);
         }
@@ -147,7 +148,7 @@ impl Outbox {
 
     /// Drops what waits and ends the connection with 4002, unless it is already ending.
     pub(crate) fn overflow(&self, backlog: &Backlog) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
         if state.takes_pushes() {
             self.order(state, Ending::Overflow);
@@ -156,7 +157,7 @@ impl Outbox {
 
     /// Orders the connection to end. The first order stands unless a later one overrides it.
     pub(crate) fn end(&self, ending: Ending) {
-        let state = self.state();
+        let state = self.state.lock();
         if !state.is_closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
             self.order(state, ending);
         }
@@ -172,15 +173,15 @@ impl Outbox {
     }
 
     pub(crate) fn queued(&self) -> Queued {
-        let state = self.state();
-        let queued = |queue: &Box<Queue>| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
-        state.queue.as_ref().map_or_else(Queued::default, queued)
+        let state = self.state.lock();
+        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
+        state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
     /// Moves all waiting pushes to `out`, also if the connection is ending.
     pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
         if self.has_pushes() {
-            self.move_to(&mut self.state(), out, usize::MAX, backlog);
+            self.move_to(&mut self.state.lock(), out, usize::MAX, backlog);
         }
     }
 
@@ -194,7 +195,7 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
             self.move_to(&mut state, out, max, backlog);
@@ -208,13 +209,13 @@ impl Outbox {
 
     /// Drops what waits. Nothing can be queued from now on.
     pub(crate) fn close(&self, backlog: &Backlog) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
-        *state = State { is_closed: true, ..State::default() };
+        *state = OutboxState { is_closed: true, ..OutboxState::default() };
         self.is_ending.store(true, Ordering::Release);
     }
 
-    fn move_to(&self, state: &mut State, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
+    fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
         let Some(queue) = &mut state.queue else { return };
         queue.take(out, max);
         queue.report(backlog);
@@ -224,7 +225,7 @@ impl Outbox {
         }
     }
 
-    fn drop_queue(&self, state: &mut State, backlog: &Backlog) {
+    fn drop_queue(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(mut queue) = state.queue.take() {
             queue.bytes = 0;
             queue.report(backlog);
@@ -232,20 +233,15 @@ impl Outbox {
         self.has_pushes.store(false, Ordering::Release);
     }
 
-    fn order(&self, mut state: MutexGuard<'_, State>, ending: Ending) {
+    fn order(&self, mut state: MutexGuard<'_, OutboxState>, ending: Ending) {
         state.ending = Some(Box::new(ending));
         self.is_ending.store(true, Ordering::Release);
         wake(state);
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Wakes the connection's task after releasing the lock, which the task takes first of all.
-fn wake(mut state: MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, OutboxState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {

@@ -12,12 +12,10 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -32,11 +30,11 @@ pub(crate) const MAX_QUESTIONS: usize = 32;
 pub(crate) struct Questions {
     /// Whether there ever was a question. Read for every message, without the lock.
     has_asked: AtomicBool,
-    state: Mutex<Option<Box<State>>>,
+    state: Mutex<Option<Box<AskedQuestions>>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AskedQuestions {
     last_id: u64,
     open: HashMap<u64, oneshot::Sender<ClientAnswer>>,
 }
@@ -62,7 +60,7 @@ impl Questions {
         let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
         let text = std::str::from_utf8(message.as_bytes()).ok().filter(may_answer);
         let Some((id, answer)) = text.and_then(|text| parse(text, syntax)) else { return false };
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(state) = state.as_mut().filter(|state| (1..=state.last_id).contains(&id)) else {
             return false;
         };
@@ -76,7 +74,7 @@ impl Questions {
     /// Ends all questions: no answer can come any more.
     pub(crate) fn close(&self) {
         if self.has_asked.load(Ordering::Acquire)
-            && let Some(state) = &mut *self.state()
+            && let Some(state) = &mut *self.state.lock()
         {
             state.open.clear();
         }
@@ -84,7 +82,7 @@ impl Questions {
 
     /// Opens a question. Returns `None` if too many are open.
     pub(crate) fn open(&self) -> Option<OpenQuestion<'_>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let state = state.get_or_insert_default();
         if state.open.len() >= MAX_QUESTIONS {
             return None;
@@ -94,11 +92,6 @@ impl Questions {
         state.open.insert(state.last_id, asker);
         self.has_asked.store(true, Ordering::Release);
         Some(OpenQuestion { questions: self, id: state.last_id, answer })
-    }
-
-    fn state(&self) -> MutexGuard<'_, Option<Box<State>>> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,7 +105,7 @@ pub(crate) struct OpenQuestion<'q> {
 
 impl Drop for OpenQuestion<'_> {
     fn drop(&mut self) {
-        if let Some(state) = &mut *self.questions.state() {
+        if let Some(state) = &mut *self.questions.state.lock() {
             state.open.remove(&self.id);
         }
     }

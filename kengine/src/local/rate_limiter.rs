@@ -1,7 +1,8 @@
 //! How much of its rates one connection has used.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::language::route::Rate;
@@ -25,8 +26,7 @@ impl RateLimiter {
     pub(crate) fn allow(&self, route: usize, rate: Rate) -> bool {
         let Some(interval) = rate.period.checked_div(rate.count) else { return false };
         let now = Instant::now();
-        // Nothing between lock and unlock can panic with a change half done.
-        let mut buckets = self.0.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.get_or_init(Box::default).lock();
         let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
             buckets.push(Bucket { route, empty_at: now });
             buckets.len() - 1

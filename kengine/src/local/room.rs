@@ -1,31 +1,24 @@
 //! One room of this node, from its first member to its last.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use parking_lot::RwLock;
 
 use crate::{
     language::{push::Push, uid::Uid},
     local::{
         connection_id::ConnectionId,
-        delivery::Delivery,
-        join_error::JoinError,
+        delivery::PushDelivery,
         member::{Joined, Left, Member, Presence},
         recipient::Recipient,
+        room_id::RoomId,
     },
 };
 
-/// The length of the longest room name, in bytes.
-pub(crate) const MAX_NAME_LEN: usize = 64;
-
-/// One room.
-pub(crate) struct Room {
-    pub(super) name: Arc<str>,
-    /// The family that the room belongs to, if it has seats.
-    pub(super) family: Option<Arc<str>>,
-    state: RwLock<RoomState>,
+/// The part of a room on this node.
+pub(crate) struct LocalRoom {
+    pub(super) id: Arc<RoomId>,
+    pub(super) state: RwLock<RoomState>,
 }
 
 #[derive(Default)]
@@ -72,26 +65,10 @@ impl fmt::Debug for Occupants<'_> {
     }
 }
 
-/// Checks the name of a room: 1 to 64 bytes without control characters.
-pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
-    if name.is_empty() || name.len() > MAX_NAME_LEN || name.contains(char::is_control) {
-        return Err(JoinError::InvalidName);
-    }
-    Ok(())
-}
-
-impl Room {
+impl LocalRoom {
     pub(super) fn new(name: Arc<str>, family: Option<&str>) -> Self {
-        Self { name, family: family.map(Arc::from), state: RwLock::default() }
-    }
-
-    // The user's code may panic while a room is locked, but only before anything has changed.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, RoomState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, RoomState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        let id = RoomId { name, family: family.map(Arc::from) };
+        Self { id: Arc::new(id), state: RwLock::default() }
     }
 }
 
@@ -148,7 +125,7 @@ impl RoomState {
     }
 
     /// Sends a presence push to the members of this node who asked for presence.
-    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &Delivery) {
+    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &PushDelivery) {
         let (room, member) = (room.to_owned(), member.clone());
         match presence {
             Presence::Joined => self.send_to_listeners(&Joined { room, member }, delivery),
@@ -156,7 +133,7 @@ impl RoomState {
         }
     }
 
-    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &Delivery) {
+    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &PushDelivery) {
         let encoded = match delivery.encode(push) {
             Ok((encoded, _)) => encoded,
             Err(error) => return tracing::error!(%error, "a presence push cannot be sent"),

@@ -6,33 +6,32 @@
 
 use std::{
     collections::HashMap,
-    hash::RandomState,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use crate::{
     language::error::Error,
     local::{
         cluster_interface::{Address, Cluster, NodeMessage},
-        delivery::Delivery,
+        delivery::PushDelivery,
         join_error::JoinError,
         limits::Limits,
         member::{Member, Presence},
         recipient::Recipient,
-        room::{Occupants, Room, RoomState, check_name},
-        seating::{Families, Seating, check_prefix},
-        shards::{SHARDS, shard_of},
+        room::{LocalRoom, Occupants, RoomState},
+        room_id::{check_name, check_prefix},
+        seating::{Families, Seating},
+        sharded::{Sharded, excess},
     },
 };
 
 /// The rooms of one node.
-pub(crate) struct Rooms {
-    shards: [RwLock<HashMap<Arc<str>, Arc<Room>>>; SHARDS],
-    hasher: RandomState,
+pub(crate) struct LocalRooms {
+    shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
-    delivery: Arc<Delivery>,
+    delivery: Arc<PushDelivery>,
     cluster: Arc<dyn Cluster>,
 }
 
@@ -56,16 +55,15 @@ pub(crate) struct SeatRequest<'f> {
     pub(crate) listens: bool,
 }
 
-impl Rooms {
+impl LocalRooms {
     pub(crate) fn new(
         boot: u64,
         limits: &Limits,
-        delivery: Arc<Delivery>,
+        delivery: Arc<PushDelivery>,
         cluster: Arc<dyn Cluster>,
     ) -> Self {
         Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
+            shards: Sharded::default(),
             seating: Seating::new(boot),
             max_rooms_per_connection: limits.max_rooms_per_connection,
             delivery,
@@ -87,8 +85,8 @@ impl Rooms {
         let mut guard = Some(request.guard);
         loop {
             let room = self.find_or_create(name, None);
-            let mut families = room.family.is_some().then(|| self.seating.lock());
-            let mut state = room.write();
+            let mut families = room.id.family.is_some().then(|| self.seating.lock());
+            let mut state = room.state.write();
             if state.has_ended() {
                 drop((state, families));
                 self.remove(&room);
@@ -118,7 +116,7 @@ impl Rooms {
                 self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
             drop((state, families));
             self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
-            joined.add(room);
+            joined.add(Arc::clone(&room.id));
             return Ok(());
         }
     }
@@ -135,11 +133,11 @@ impl Rooms {
         let member = Member::new(&**recipient);
         let mut joined = recipient.memberships().lock();
         let mut families = self.seating.lock();
-        if let Some(room) = joined.room_of_family(family) {
-            if listens {
-                room.write().listen(recipient.id());
+        if let Some(id) = joined.room_of_family(family) {
+            if let Some(room) = self.find(&id.name).filter(|_| listens) {
+                room.state.write().listen(recipient.id());
             }
-            return Ok(Arc::clone(&room.name));
+            return Ok(Arc::clone(&id.name));
         }
         joined.check_may_join(self.max_rooms_per_connection)?;
         let mut name = match families.fullest_with_seat(family, seats) {
@@ -149,17 +147,17 @@ impl Rooms {
         // The lock on the families keeps rooms with seats from ending meanwhile.
         let room = loop {
             let room = self.find_or_create(&name, Some(family));
-            if room.family.is_some() {
+            if room.id.family.is_some() {
                 break room;
             }
             // A client guessed the name and joined the room by it.
             name = self.seating.new_name(family)?;
         };
-        let mut state = room.write();
+        let mut state = room.state.write();
         let is_news = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
         drop((state, families));
         self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
-        joined.add(room);
+        joined.add(Arc::clone(&room.id));
         Ok(name)
     }
 
@@ -170,8 +168,10 @@ impl Rooms {
         }
         let member = Member::new(recipient);
         let mut joined = recipient.memberships().lock();
-        let Some(room) = joined.remove(name) else { return false };
-        self.exit(&room, recipient, member);
+        if joined.remove(name).is_none() {
+            return false;
+        }
+        self.exit(name, recipient, member);
         true
     }
 
@@ -180,8 +180,8 @@ impl Rooms {
         let rooms = recipient.memberships().end();
         if !rooms.is_empty() {
             let member = Member::new(recipient);
-            for room in rooms {
-                self.exit(&room, recipient, member.clone());
+            for id in rooms {
+                self.exit(&id.name, recipient, member.clone());
             }
         }
     }
@@ -189,7 +189,7 @@ impl Rooms {
     /// Adds a member, and announces it on this node. Returns whether other nodes have to announce it too.
     fn enter(
         &self,
-        room: &Room,
+        room: &LocalRoom,
         state: &mut RoomState,
         families: Option<&mut Families>,
         recipient: &Arc<dyn Recipient>,
@@ -197,30 +197,32 @@ impl Rooms {
         member: &Member,
     ) -> bool {
         if state.len() == 0 {
-            self.cluster.subscribe(&room.name);
+            self.cluster.subscribe(&room.id.name);
         }
         let is_news = self.announce_here(room, state, Presence::Joined, member);
         state.insert(recipient, listens);
         if let Some(families) = families {
-            families.update(room, state.len() - 1, state.len());
+            families.update(&room.id, state.len() - 1, state.len());
         }
         is_news
     }
 
     /// Removes a member, and announces it on all nodes.
-    fn exit(&self, room: &Arc<Room>, recipient: &dyn Recipient, member: Member) {
-        let mut families = room.family.is_some().then(|| self.seating.lock());
-        let mut state = room.write();
+    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member) {
+        // A room stays while it has a member.
+        let Some(room) = &self.find(name) else { return };
+        let mut families = room.id.family.is_some().then(|| self.seating.lock());
+        let mut state = room.state.write();
         let before = state.len();
         state.remove(recipient.id());
         if state.len() == 0 {
             state.end();
             // While the room is locked: a connection that creates the room anew waits, and subscribes after this.
-            self.cluster.unsubscribe(&room.name);
+            self.cluster.unsubscribe(&room.id.name);
         }
         let is_news = self.announce_here(room, &state, Presence::Left, &member);
         if let Some(families) = &mut families {
-            families.update(room, before, state.len());
+            families.update(&room.id, before, state.len());
         }
         let has_ended = state.has_ended();
         drop(state);
@@ -233,21 +235,28 @@ impl Rooms {
 
     /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
     /// have to announce it too.
-    fn announce_here(&self, room: &Room, state: &RoomState, presence: Presence, member: &Member) -> bool {
-        let reaches_others = self.cluster.reaches(Address::Room(&room.name));
+    fn announce_here(
+        &self,
+        room: &LocalRoom,
+        state: &RoomState,
+        presence: Presence,
+        member: &Member,
+    ) -> bool {
+        let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if is_news {
-            state.announce(&room.name, presence, member, &self.delivery);
+            state.announce(&room.id.name, presence, member, &self.delivery);
         }
         is_news && reaches_others
     }
 
     /// Asks other nodes to announce a user. No lock of a room may be held, because a cluster in memory takes theirs.
-    fn announce_to_other_nodes(&self, is_news: bool, room: &Room, presence: Presence, member: Member) {
+    fn announce_to_other_nodes(&self, is_news: bool, room: &LocalRoom, presence: Presence, member: Member) {
         if is_news {
             // If the bus is away, other nodes learn of it when they ask for the members.
-            let _ =
-                self.cluster.publish(Address::Room(&room.name), NodeMessage::Presence { presence, member });
+            let _ = self
+                .cluster
+                .publish(Address::Room(&room.id.name), NodeMessage::Presence { presence, member });
         }
     }
 
@@ -255,7 +264,7 @@ impl Rooms {
     /// this node too, and so has neither joined nor left.
     pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member) -> bool {
         let Some(room) = self.find(name) else { return true };
-        let state = room.read();
+        let state = room.state.read();
         if state.contains_user(&member.uid) {
             return false;
         }
@@ -269,15 +278,14 @@ impl Rooms {
     }
 
     /// Returns the number of rooms.
-    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
     /// Calls `each` with every member of a room. No connection joins or leaves meanwhile.
     pub(crate) fn for_each_member(&self, name: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
         if let Some(room) = self.find(name) {
-            room.read().recipients().for_each(each);
+            room.state.read().recipients().for_each(each);
         }
     }
 
@@ -292,47 +300,41 @@ impl Rooms {
     /// Returns the rooms whose names begin with the prefix and the number of their members, sorted by name.
     pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
         let mut rooms = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            rooms.extend(shard.values().filter(|room| room.name.starts_with(prefix)).cloned());
+        for shard in self.shards.iter() {
+            rooms.extend(shard.read().values().filter(|room| room.id.name.starts_with(prefix)).cloned());
         }
-        let counts = rooms.iter().map(|room| (Arc::clone(&room.name), room.read().len()));
+        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.state.read().len()));
         let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
         counts.sort();
         counts
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Room>> {
-        self.shard(name).read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {
+        self.shards.of(name).read().get(name).cloned()
     }
 
-    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<Room> {
+    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<LocalRoom> {
         if let Some(room) = self.find(name) {
             return room;
         }
-        let mut shard = self.shard(name).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shards.of(name).write();
         if let Some(room) = shard.get(name) {
             return Arc::clone(room);
         }
         let name: Arc<str> = name.into();
-        let room = Arc::new(Room::new(Arc::clone(&name), family));
+        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family));
         shard.insert(name, Arc::clone(&room));
         room
     }
 
     /// Removes a room that has ended, unless a new one already has its name.
-    fn remove(&self, room: &Arc<Room>) {
-        let mut shard = self.shard(&room.name).write().unwrap_or_else(PoisonError::into_inner);
-        if shard.get(&room.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
-            shard.remove(&room.name);
-            if shard.capacity() > 64 && shard.len() < shard.capacity() / 8 {
-                let kept = shard.len() * 2;
+    fn remove(&self, room: &Arc<LocalRoom>) {
+        let mut shard = self.shards.of(&room.id.name).write();
+        if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
+            shard.remove(&room.id.name);
+            if let Some(kept) = excess(shard.len(), shard.capacity()) {
                 shard.shrink_to(kept);
             }
         }
-    }
-
-    fn shard(&self, name: &str) -> &RwLock<HashMap<Arc<str>, Arc<Room>>> {
-        &self.shards[shard_of(&self.hasher, name)]
     }
 }

@@ -3,18 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::local::{
     join_error::JoinError,
-    room::{MAX_NAME_LEN, Room, check_name},
+    room_id::{RoomId, check_name},
 };
-
-/// The length of the longest prefix of a family, in bytes. The name goes on with 16 digits, a dash, and up to 20 digits.
-pub(crate) const MAX_PREFIX_LEN: usize = MAX_NAME_LEN - 37;
 
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {
@@ -37,8 +36,7 @@ impl Seating {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+        self.families.lock()
     }
 
     /// Returns a name in this family that no room of any node has had.
@@ -57,7 +55,7 @@ impl Families {
     }
 
     /// Notes that the number of members of a room has changed.
-    pub(super) fn update(&mut self, room: &Room, before: usize, now: usize) {
+    pub(super) fn update(&mut self, room: &RoomId, before: usize, now: usize) {
         let Some(family) = &room.family else { return };
         let rooms = self.0.entry(Arc::clone(family)).or_default();
         if let Some(names) = rooms.get_mut(&before) {
@@ -71,14 +69,5 @@ impl Families {
         } else if rooms.is_empty() {
             self.0.remove(family);
         }
-    }
-}
-
-/// Checks the prefix of a family: 1 to 27 bytes without control characters.
-pub(super) fn check_prefix(prefix: &str) -> Result<(), JoinError> {
-    if prefix.len() > MAX_PREFIX_LEN {
-        Err(JoinError::InvalidPrefix)
-    } else {
-        check_name(prefix).map_err(|_| JoinError::InvalidPrefix)
     }
 }

@@ -3,9 +3,9 @@
 use std::{
     borrow::Borrow,
     collections::{HashMap, HashSet},
-    hash::{Hash, Hasher, RandomState},
+    hash::{Hash, Hasher},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,20 +16,20 @@ use crate::{
         limits::Duplicates,
         outbox::Ending,
         recipient::Recipient,
-        shards::{SHARDS, shard_of},
+        sharded::{Sharded, excess},
     },
 };
 
 /// Every connection of this node, by uid. The shards reduce contention between players who come and go.
+#[derive(Default)]
 pub(crate) struct Users {
-    shards: [RwLock<Shard>; SHARDS],
-    hasher: RandomState,
-    /// The number of claims granted so far: the `order` of the next recipient.
+    shards: Sharded<UserShard>,
+    /// The number of claims granted so far: the `order` of the next one.
     granted: AtomicU64,
 }
 
 #[derive(Default)]
-struct Shard {
+struct UserShard {
     /// The latest connection of each uid. Nearly always these are all connections.
     latest: HashSet<ByUid>,
     /// Older connections of a uid that has a later one, oldest first, until they end.
@@ -59,25 +59,17 @@ impl PartialEq for ByUid {
 
 impl Eq for ByUid {}
 
-impl Shard {
+impl UserShard {
     fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
         self.earlier.get(uid).into_iter().flatten().chain(self.latest.get(uid).map(|latest| &latest.0))
     }
 }
 
 impl Users {
-    pub(crate) fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
-            granted: AtomicU64::new(0),
-        }
-    }
-
     /// Adds a connection. The returned [`Claim`] tells the caller which connections of the same uid must end. All of them stay
     /// until they have ended.
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> Claim {
-        let mut shard = self.write(recipient.uid().as_str());
+        let mut shard = self.shards.of(recipient.uid().as_str()).write();
         let present: Vec<_> = shard
             .of(recipient.uid().as_str())
             .filter(|holder| !holder.outbox().is_ending())
@@ -99,8 +91,8 @@ impl Users {
     /// Removes a connection. Other connections of its uid stay.
     pub(crate) fn release(&self, recipient: &dyn Recipient) {
         let uid = recipient.uid().as_str();
-        let mut shard = self.write(uid);
-        let Shard { latest, earlier } = &mut *shard;
+        let mut shard = self.shards.of(uid).write();
+        let UserShard { latest, earlier } = &mut *shard;
         let mut others = earlier.remove(uid).unwrap_or_default();
         others.retain(|other| other.id() != recipient.id());
         if latest.get(uid).is_some_and(|latest| latest.0.id() == recipient.id()) {
@@ -110,42 +102,22 @@ impl Users {
         if !others.is_empty() {
             earlier.insert(recipient.uid().clone(), others);
         }
-        if latest.capacity() > 64 && latest.len() < latest.capacity() / 8 {
-            // Free the memory of a crowd that has left.
-            let kept = latest.len() * 2;
+        if let Some(kept) = excess(latest.len(), latest.capacity()) {
             latest.shrink_to(kept);
         }
     }
 
     /// Calls `each` with every connection of a uid.
     pub(crate) fn for_each_of(&self, uid: &str, each: impl FnMut(&Arc<dyn Recipient>)) {
-        self.read(uid).of(uid).for_each(each);
+        self.shards.of(uid).read().of(uid).for_each(each);
     }
 
     /// Calls `each` with every connection.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard
-                .earlier
-                .values()
-                .flatten()
-                .chain(shard.latest.iter().map(|latest| &latest.0))
-                .for_each(&mut each);
+        for shard in self.shards.iter() {
+            let UserShard { latest, earlier } = &*shard.read();
+            earlier.values().flatten().chain(latest.iter().map(|latest| &latest.0)).for_each(&mut each);
         }
-    }
-
-    fn read(&self, uid: &str) -> RwLockReadGuard<'_, Shard> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.shard(uid).read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self, uid: &str) -> RwLockWriteGuard<'_, Shard> {
-        self.shard(uid).write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shard(&self, uid: &str) -> &RwLock<Shard> {
-        &self.shards[shard_of(&self.hasher, uid)]
     }
 }
 

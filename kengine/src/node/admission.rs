@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::Node;
 use crate::{
     http::reservation::ReservationId,
     local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::Claim},
+    node::Node,
 };
 
 /// Why a node takes no more connections.
@@ -48,7 +48,7 @@ impl Node {
 
     /// Takes a slot for a handshake, so that the node never exceeds its maximum.
     pub(crate) fn take_slot(self: &Arc<Self>, reservation: Option<Reservation>) -> Result<Slot, Refused> {
-        let mut occupancy = self.occupancy();
+        let mut occupancy = self.occupancy.lock();
         if occupancy.ending.is_some() {
             return Err(Refused::Draining);
         }
@@ -77,15 +77,15 @@ impl Slot {
     /// is told so at once.
     pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
         let Self { held, reservation } = self;
-        let occupant = Occupant { recipient: Arc::clone(&recipient), held };
-        let node = &occupant.held.node;
+        let occupant = Occupant { recipient, held };
+        let (node, recipient) = (&occupant.held.node, &occupant.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
         node.cluster.load_changed();
         // Not earlier: a player who is neither reserved nor counted would attract others to this node.
         drop(reservation);
         let duplicates = node.limits.duplicates;
-        let claim = node.users.claim(Arc::clone(&recipient), duplicates);
-        let ending = node.occupancy().ending.clone();
+        let claim = node.users.claim(Arc::clone(recipient), duplicates);
+        let ending = node.occupancy.lock().ending.clone();
         if let Some(ending) = ending {
             recipient.outbox().end(ending);
         }
@@ -114,7 +114,7 @@ impl Drop for Occupant {
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        let mut occupancy = self.node.occupancy();
+        let mut occupancy = self.node.occupancy.lock();
         occupancy.slots -= 1;
         if occupancy.slots == 0 {
             self.node.emptied.notify_waiters();

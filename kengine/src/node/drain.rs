@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{interval, timeout};
 
-use super::Node;
-use crate::local::outbox::Ending;
+use crate::{local::outbox::Ending, node::Node};
 
 /// How many players a drain closes at once if other nodes have to take them, and the pause after that: 2,000 players a
 /// second.
@@ -16,7 +15,7 @@ impl Node {
     /// Takes no more connections, answers what was read, closes every connection with 4000, and returns when all have
     /// ended. At the deadline, running handlers are cancelled. If there are other nodes, players are closed in waves.
     pub(crate) async fn drain(&self) {
-        self.occupancy().ending = Some(Ending::Drain);
+        self.occupancy.lock().ending = Some(Ending::Drain);
         let drained = async {
             if self.cluster.drain().await {
                 self.end_in_waves().await;
@@ -35,7 +34,7 @@ impl Node {
     /// Cuts off every connection and cancels its handler.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
-        self.occupancy().ending = Some(Ending::Abandon);
+        self.occupancy.lock().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 

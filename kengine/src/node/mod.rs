@@ -1,6 +1,6 @@
 //! One node: it composes the users and rooms of this process with its cluster.
 
-mod admission;
+pub(crate) mod admission;
 mod drain;
 mod sending;
 
@@ -8,24 +8,24 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::admission::{Occupant, Refused, Reservation, Slot};
 use crate::{
     language::{start_error::StartError, syntax::Syntax, uid::random_bits},
     local::{
         cluster_interface::{Cluster, ClusterNode, JoinCluster, NodeInfo},
         connection_id::ConnectionId,
         counters::Counters,
-        delivery::Delivery,
+        delivery::PushDelivery,
         limits::Limits,
         outbox::Ending,
-        rooms::Rooms,
+        rooms::LocalRooms,
         users::Users,
     },
 };
@@ -33,12 +33,11 @@ use crate::{
 /// One process that serves players.
 pub(crate) struct Node {
     limits: Limits,
-    delivery: Arc<Delivery>,
+    delivery: Arc<PushDelivery>,
     users: Users,
-    rooms: Rooms,
+    rooms: LocalRooms,
     cluster: Arc<dyn Cluster>,
     /// The counters of each endpoint.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the directory reads them"))]
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
@@ -76,10 +75,10 @@ impl Node {
         let boot = random_bits();
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
-        let delivery = Arc::new(Delivery::new(syntaxes, &limits));
+        let delivery = Arc::new(PushDelivery::new(syntaxes, &limits));
         let node = Arc::new(Self {
-            users: Users::new(),
-            rooms: Rooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
+            users: Users::default(),
+            rooms: LocalRooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
             limits,
             delivery,
             cluster,
@@ -92,8 +91,8 @@ impl Node {
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
         });
-        let weak = Arc::downgrade(&node);
-        node.cluster.attach(weak as std::sync::Weak<dyn ClusterNode>);
+        let weak: Weak<Self> = Arc::downgrade(&node);
+        node.cluster.attach(weak as Weak<dyn ClusterNode>);
         Ok(node)
     }
 
@@ -101,11 +100,11 @@ impl Node {
         &self.limits
     }
 
-    pub(crate) fn rooms(&self) -> &Rooms {
+    pub(crate) fn rooms(&self) -> &LocalRooms {
         &self.rooms
     }
 
-    pub(crate) fn delivery(&self) -> &Delivery {
+    pub(crate) fn delivery(&self) -> &PushDelivery {
         &self.delivery
     }
 
@@ -119,21 +118,16 @@ impl Node {
 
     /// Returns the number of connections, including pending handshakes.
     pub(crate) fn connections(&self) -> usize {
-        self.occupancy().slots
+        self.occupancy.lock().slots
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.occupancy().ending.is_some()
+        self.occupancy.lock().ending.is_some()
     }
 
     /// Returns how many sends and kicks other nodes did not get.
     pub(crate) fn unpublished(&self) -> u64 {
         self.unpublished.load(Ordering::Relaxed)
-    }
-
-    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
-        // Nothing between lock and unlock can panic with a change half done.
-        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

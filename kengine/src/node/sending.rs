@@ -2,14 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::Node;
-#[cfg(feature = "redis")]
-use crate::{language::syntax::Syntax, local::cluster_interface::Load};
 use crate::{
-    language::{push::Push, uid::Uid},
+    language::{push::Push, syntax::Syntax, uid::Uid},
     local::{
         audience::{Audience, Reach, Selection},
-        cluster_interface::{Address, ClusterNode, NodeMessage},
+        cluster_interface::{Address, ClusterNode, Load, NodeMessage},
         connection_id::ConnectionId,
         delivery::EncodedPush,
         limits::Duplicates,
@@ -18,6 +15,7 @@ use crate::{
         recipient::Recipient,
         send_error::SendError,
     },
+    node::Node,
     websocket::close::Close,
 };
 
@@ -176,12 +174,10 @@ impl ClusterNode for Node {
         self.rooms.members(room)
     }
 
-    #[cfg(feature = "redis")]
     fn syntaxes(&self) -> &[&'static Syntax] {
         self.delivery.syntaxes()
     }
 
-    #[cfg(feature = "redis")]
     fn load(&self) -> Load {
         Load {
             connections: self.connected.load(Ordering::Relaxed),

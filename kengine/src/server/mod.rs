@@ -25,7 +25,7 @@ use self::{
 };
 pub use self::{bound::Bound, service::Service};
 use crate::{
-    cluster::{ClusterConfig, alone::Alone},
+    cluster::{alone::Alone, config::ClusterConfig},
     connection::endpoint::Endpoint,
     dispatch::dispatcher::Dispatcher,
     language::{start_error::StartError, syntax::Syntax},

@@ -57,7 +57,7 @@ pub(super) fn readiness(node: &Node) -> Result<Page, Refusal> {
         return Err(Refusal::unavailable("this node is draining"));
     }
     match node.cluster().status() {
-        Status::Here => Ok(Page::text("ready\n")),
+        Status::Listed | Status::Unlisted => Ok(Page::text("ready\n")),
         Status::Away => Ok(Page::json("{\"directory\":\"away\"}\n")),
         Status::Expired => Ok(Page::json("{\"directory\":\"away\",\"lease\":\"expired\"}\n")),
         Status::Joining => Err(Refusal::unavailable("this node is not in the directory yet")),

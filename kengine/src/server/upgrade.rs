@@ -23,7 +23,10 @@ use crate::{
     },
     language::syntax::Syntax,
     local::{deferred_wakes::deferring, panics::run_catching},
-    node::{Node, Refused, Reservation, Slot},
+    node::{
+        Node,
+        admission::{Refused, Reservation, Slot},
+    },
     server::guarded::Guarded,
 };
 
@@ -46,8 +49,7 @@ struct Admitted<S> {
     response: Response<Body>,
 }
 
-/// Answers a request to open a connection: with `101`, after which the connection has a task of its own, or with a
-/// refusal.
+/// Answers a request to open a connection with `101` or a refusal. After `101` the connection runs in its own task.
 pub(crate) async fn upgrade<D: Dispatcher>(
     guarded: Guarded<D>,
     mut request: Request<()>,
@@ -193,7 +195,7 @@ async fn start_after<D: Dispatcher>(
         Ok(upgraded) => {
             let (transport, received) = Transport::new(upgraded);
             if connection.peer().is_none() {
-                // A router accepted it. Sockets of our own inherit these options from the listener.
+                // A router has accepted the socket. Those of our own listener are tuned.
                 transport.tune();
             }
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)

@@ -75,7 +75,7 @@ impl StdError for RequestError {}
 /// The answer to a request with an id.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reply {
+struct RequestAnswer {
     id: Value,
     #[serde(default)]
     result: Value,
@@ -139,9 +139,10 @@ impl Client {
         self.socket.send(OpCode::Text, text.as_bytes()).await;
         let id = Value::from(id);
         let what = format!("an answer to `{route}`");
-        let is_reply = |text: &str| serde_json::from_str::<Reply>(text).ok().filter(|reply| reply.id == id);
+        let is_reply =
+            |text: &str| serde_json::from_str::<RequestAnswer>(text).ok().filter(|reply| reply.id == id);
         let reply = self.socket.take_text(&what, is_reply).await;
-        let Reply { result, error, .. } = reply
+        let RequestAnswer { result, error, .. } = reply
             .map_err(|end| RequestError { code: "closed".to_owned(), message: ended_before(&what, &end) })?;
         match error {
             Some(error) => Err(error),

@@ -1,203 +1,107 @@
-//! Bytes in any pieces → whole messages (RFC 6455, section 5). Holds its own state between pieces, so that
-//! whoever reads the socket may stop at any byte and go on later.
+//! Decodes the client's bytes into whole messages (RFC 6455, section 5). Input may arrive in pieces of any size.
 
 use std::{borrow::Cow, mem};
 
-use fastwebsockets::{OpCode, unmask};
+use crate::websocket::{
+    close::{Close, CloseCode},
+    frame::{Frame, Kind, MAX_HEADER_LEN, Violation},
+};
 
-use crate::websocket::close::{Close, CloseCode};
-
-/// The first byte: the last frame of a message.
-const FIN: u8 = 0x80;
-/// The first byte: the bits of extensions, of which none is ever agreed on.
-const RESERVED: u8 = 0x70;
-/// The first byte: the kind of frame.
-const OPCODE: u8 = 0x0F;
-const CONTINUATION: u8 = OpCode::Continuation as u8;
-const TEXT: u8 = OpCode::Text as u8;
-const BINARY: u8 = OpCode::Binary as u8;
-const CLOSE: u8 = OpCode::Close as u8;
-const PING: u8 = OpCode::Ping as u8;
-const PONG: u8 = OpCode::Pong as u8;
-/// The second byte: the payload is masked. The other bits are the length.
-const MASKED: u8 = 0x80;
-/// The longest payload whose length fits the second byte; also the longest of a control frame (RFC 6455,
-/// section 5.5).
-const SHORT: u8 = 125;
-/// The second byte that announces a 16-bit length.
-const LENGTH_16: u8 = 126;
-/// The second byte that announces a 64-bit length.
-const LENGTH_64: u8 = 127;
-/// Two bytes, a 64-bit length and the mask.
-const LONGEST_HEADER: usize = 14;
-
-/// A whole thing that the client sent.
+/// A whole message or control frame from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'b> {
-    /// A text; borrowed if one read brought all of it, owned if it came in pieces.
+    /// A text message. Borrowed if it arrived in one piece, otherwise owned.
     Text(Cow<'b, str>),
-    /// A binary message; borrowed or owned likewise.
+    /// A binary message. Borrowed if it arrived in one piece, otherwise owned.
     Binary(Cow<'b, [u8]>),
-    /// A ping; its payload of at most 125 bytes is owed back.
+    /// A ping, whose payload of at most 125 bytes the pong must repeat (RFC 6455, section 5.5.2).
     Ping(Cow<'b, [u8]>),
-    /// A pong. What it holds is dropped: that something came at all is the sign of life.
+    /// A pong. Its payload is dropped.
     Pong,
-    /// A close frame, with what the client said in it, if anything. The caller does not go on after it.
+    /// A close frame, with its code and reason if it has them. No further frame follows (RFC 6455, section 5.5.1).
     Close(Option<Close>),
 }
 
-/// What a client did that ends its connection. The caller does not go on after it: where the next frame
-/// would begin is not known any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Violation {
-    /// RFC 6455 was broken, in the named way.
-    Protocol(&'static str),
-    /// A text, or the reason of a close, is not UTF-8 (RFC 6455, section 8.1).
-    NotUtf8,
-    /// The message is over the limit.
-    TooLarge,
-}
-
-impl Violation {
-    /// The close that tells the client (RFC 6455, section 7.4.1).
-    pub(crate) fn close(self) -> Close {
-        match self {
-            Self::Protocol(reason) => Close::new(CloseCode::PROTOCOL_ERROR, reason),
-            Self::NotUtf8 => Close::new(CloseCode::INVALID_DATA, "not UTF-8"),
-            Self::TooLarge => Close::new(CloseCode::TOO_LARGE, "message too large"),
-        }
-    }
-}
-
-/// The kinds of frame; a continuation is of the kind that it continues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Binary,
-    Ping,
-    Pong,
-    Close,
-}
-
-impl Kind {
-    fn is_control(self) -> bool {
-        matches!(self, Self::Ping | Self::Pong | Self::Close)
-    }
-}
-
-/// A frame whose header is known.
-#[derive(Debug)]
-struct Frame {
-    kind: Kind,
-    /// Ends its message; always so for control frames.
-    last: bool,
-    /// Turned so that it begins with the byte for the next byte of payload.
-    mask: [u8; 4],
-    /// Bytes of payload that have not arrived.
-    remaining: usize,
-}
-
-impl Frame {
-    /// Takes off the input what belongs to the frame, and unmasks it in place (RFC 6455, section 5.3).
-    fn payload<'b>(&mut self, input: &mut &'b mut [u8]) -> &'b [u8] {
-        let length = self.remaining.min(input.len());
-        let (payload, rest) = mem::take(input).split_at_mut(length);
-        *input = rest;
-        unmask(payload, self.mask);
-        self.remaining -= length;
-        if self.remaining > 0 {
-            self.mask.rotate_left(length % 4);
-        }
-        payload
-    }
-}
-
-/// The server's side of one connection's incoming bytes.
+/// Decodes the bytes that one client sends.
 ///
-/// Strict: what RFC 6455 forbids is refused, at the first byte that proves it; only what a close frame says
-/// is judged when the frame is whole. Memory grows with what has arrived, never with what a header announces,
-/// and between two messages there is none on the heap.
-#[derive(Debug)]
+/// Everything that RFC 6455 forbids is rejected at the first byte that proves it, except that the payload of a close frame is
+/// checked when the frame is whole. Memory grows with the bytes that have arrived, never with the length that a header
+/// announces, and between two messages nothing is allocated.
 pub(crate) struct Deframer {
-    /// In bytes, over all fragments.
-    largest_message: usize,
-    /// What arrived of something that is not whole, if anything did.
+    /// In bytes, over all fragments of a message.
+    max_message_size: usize,
+    /// What has arrived of an incomplete message, control frame or header.
     partial: Option<Box<Partial>>,
 }
 
 impl Deframer {
-    /// A deframer for the bytes that follow the handshake. A message of exactly `largest_message` bytes still
-    /// passes.
-    pub(crate) fn new(largest_message: usize) -> Self {
-        Self { largest_message, partial: None }
+    /// Creates a deframer for the bytes after the handshake. It accepts messages of up to `max_message_size` bytes.
+    pub(crate) fn new(max_message_size: usize) -> Self {
+        Self { max_message_size, partial: None }
     }
 
-    /// Takes bytes off the front of `input` and gives the next whole thing; `None` when the input is used up.
+    /// Takes bytes off the front of `input` and returns the next event, or `None` when the input is used up. Must not be
+    /// called again after an error or [`Event::Close`].
     ///
     /// # Errors
     ///
-    /// At the first byte that breaks a rule. After an error, and after [`Event::Close`], the caller does not
-    /// call again.
+    /// The input violates RFC 6455 or the size limit.
     pub(crate) fn next<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Violation> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
-            None => match parse(input, None, self.largest_message)? {
-                Some((mut frame, behind)) if frame.last && frame.remaining <= behind => {
-                    skip_header(input, behind);
-                    return event(frame.kind, Cow::Borrowed(frame.payload(input))).map(Some);
+            None => match Frame::parse(input, None, self.max_message_size)? {
+                Some((mut frame, after)) if frame.is_last && frame.remaining <= after => {
+                    skip_header(input, after);
+                    return event(frame.kind, Cow::Borrowed(frame.take_payload(input))).map(Some);
                 }
                 _ if input.is_empty() => return Ok(None),
                 _ => Box::default(),
             },
         };
-        let event = partial.next(input, self.largest_message)?;
-        if partial.holds_something() {
+        let event = partial.next(input, self.max_message_size)?;
+        if !partial.is_empty() {
             self.partial = Some(partial);
         }
         Ok(event)
     }
 }
 
-/// What arrived of a message, a control frame or a header that is not whole.
-#[derive(Debug, Default)]
+/// What has arrived of an incomplete message, control frame or header.
+#[derive(Default)]
 struct Partial {
-    /// The payload of a message.
+    /// The payload of the message.
     message: Vec<u8>,
-    /// How much of `message`, if it is a text, is known to be UTF-8: a text in many pieces would be quadratic
-    /// work if each piece had everything before it looked at again.
+    /// How many bytes of a text message are known to be UTF-8. Without it, a text in many pieces would take quadratic time.
     validated: usize,
-    /// The payload of a control frame; apart from `message`, because it may come between two fragments (RFC 6455,
-    /// section 5.4).
+    /// The payload of a control frame, which may come between two fragments of the message (RFC 6455, section 5.4).
     control: Vec<u8>,
-    /// The frame whose payload is awaited.
+    /// The frame whose payload is incomplete.
     frame: Option<Frame>,
-    /// The fragmented message of which a frame has ended and the last one has not begun.
+    /// The kind of the fragmented message, between two of its frames.
     open: Option<Kind>,
-    /// The bytes of a header.
-    header: [u8; LONGEST_HEADER],
-    header_length: u8,
+    /// An incomplete header.
+    header: [u8; MAX_HEADER_LEN],
+    header_len: u8,
 }
 
 impl Partial {
-    fn holds_something(&self) -> bool {
-        self.frame.is_some() || self.open.is_some() || self.header_length > 0
+    fn is_empty(&self) -> bool {
+        self.frame.is_none() && self.open.is_none() && self.header_len == 0
     }
 
-    /// Goes on where the last piece ended.
+    /// Continues where the last piece of input ended.
     fn next<'b>(
         &mut self,
         input: &mut &'b mut [u8],
-        largest_message: usize,
+        max_message_size: usize,
     ) -> Result<Option<Event<'b>>, Violation> {
         loop {
-            let Some(mut frame) = self.begun(input, largest_message)? else {
-                return Ok(None);
-            };
-            let payload = frame.payload(input);
-            if frame.remaining == 0 && frame.last {
+            let Some(mut frame) = self.next_frame(input, max_message_size)? else { return Ok(None) };
+            let payload = frame.take_payload(input);
+            if frame.remaining == 0 && frame.is_last {
                 return self.finish(frame.kind, payload).map(Some);
             }
-            self.keep(frame.kind, payload)?;
+            self.append(frame.kind, payload)?;
             if frame.remaining > 0 {
                 self.frame = Some(frame);
                 return Ok(None);
@@ -206,41 +110,44 @@ impl Partial {
         }
     }
 
-    /// The frame that goes on at the front of the input, or begins there, with the header taken off; `None` if
-    /// the input ends before its payload.
-    fn begun(&mut self, input: &mut &mut [u8], largest_message: usize) -> Result<Option<Frame>, Violation> {
+    /// Returns the frame whose payload is next in `input`, or `None` if the input ends inside a header.
+    fn next_frame(
+        &mut self,
+        input: &mut &mut [u8],
+        max_message_size: usize,
+    ) -> Result<Option<Frame>, Violation> {
         if let Some(frame) = self.frame.take() {
             return Ok(Some(frame));
         }
-        let room = largest_message.saturating_sub(self.message.len());
-        if self.header_length == 0
-            && let Some((frame, behind)) = parse(input, self.open, room)?
+        let room = max_message_size.saturating_sub(self.message.len());
+        if self.header_len == 0
+            && let Some((frame, after)) = Frame::parse(input, self.open, room)?
         {
-            skip_header(input, behind);
+            skip_header(input, after);
             return Ok(Some(frame));
         }
-        self.header_in_pieces(input, room)
+        self.collect_header(input, room)
     }
 
-    /// Gathers a header, of which some bytes came before or will come later.
+    /// Collects a header that arrives in pieces.
     #[cold]
-    fn header_in_pieces(&mut self, input: &mut &mut [u8], room: usize) -> Result<Option<Frame>, Violation> {
+    fn collect_header(&mut self, input: &mut &mut [u8], room: usize) -> Result<Option<Frame>, Violation> {
         while let Some((byte, rest)) = mem::take(input).split_first_mut() {
             *input = rest;
-            // In range: 14 bytes are always a whole header, and a whole one empties the field.
-            self.header[usize::from(self.header_length)] = *byte;
-            self.header_length += 1;
-            let header = &self.header[..usize::from(self.header_length)];
-            if let Some((frame, _)) = parse(header, self.open, room)? {
-                self.header_length = 0;
+            // In range: no header is longer than the array, and a whole header resets the length.
+            self.header[usize::from(self.header_len)] = *byte;
+            self.header_len += 1;
+            let header = &self.header[..usize::from(self.header_len)];
+            if let Some((frame, _)) = Frame::parse(header, self.open, room)? {
+                self.header_len = 0;
                 return Ok(Some(frame));
             }
         }
         Ok(None)
     }
 
-    /// Keeps payload whose message or control frame goes on in later bytes.
-    fn keep(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Violation> {
+    /// Appends a piece of payload that does not complete its message or control frame.
+    fn append(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Violation> {
         match kind {
             Kind::Text => {
                 self.message.extend_from_slice(payload);
@@ -253,8 +160,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Looks for the first byte that is not UTF-8 in what was kept of a text. At most three bytes, the start of
-    /// a character, remain to be looked at again.
+    /// Checks that the text so far is UTF-8. At most three bytes, the start of a character, are checked again later.
     fn validate(&mut self) -> Result<(), Violation> {
         match str::from_utf8(&self.message[self.validated..]) {
             Ok(_) => self.validated = self.message.len(),
@@ -264,129 +170,30 @@ impl Partial {
         Ok(())
     }
 
-    /// What the last piece of payload completes.
+    /// Returns the event that the last piece of payload completes.
     fn finish<'b>(&mut self, kind: Kind, payload: &'b [u8]) -> Result<Event<'b>, Violation> {
-        let kept = if kind.is_control() {
+        let earlier = if kind.is_control() {
             &mut self.control
         } else {
             self.open = None;
             self.validated = 0;
             &mut self.message
         };
-        if kept.is_empty() {
+        if earlier.is_empty() {
             return event(kind, Cow::Borrowed(payload));
         }
-        kept.extend_from_slice(payload);
-        event(kind, Cow::Owned(mem::take(kept)))
+        earlier.extend_from_slice(payload);
+        event(kind, Cow::Owned(mem::take(earlier)))
     }
 }
 
-/// The frame whose header stands at the front of these bytes, and the number of bytes behind the header
-/// (RFC 6455, section 5.2); `None` if they end inside the header and are good so far. `open` is the message that
-/// a continuation continues, and `room` what a message may still grow by.
-#[expect(clippy::inline_always, reason = "measured: handed over in memory, a header costs 10 of 40 ns")]
-#[inline(always)]
-fn parse(bytes: &[u8], open: Option<Kind>, room: usize) -> Result<Option<(Frame, usize)>, Violation> {
-    let [first, bytes @ ..] = bytes else {
-        return Ok(None);
-    };
-    let (kind, last) = first_byte(*first, open)?;
-    let [second, bytes @ ..] = bytes else {
-        return Ok(None);
-    };
-    let length = second_byte(*second, kind)?;
-    let (extended, bytes) = bytes.split_at(width(length).min(bytes.len()));
-    let remaining = admit(kind, least_length(length, extended)?, room)?;
-    let Some((&mask, bytes)) = bytes.split_first_chunk() else {
-        return Ok(None);
-    };
-    Ok(Some((Frame { kind, last, mask, remaining }, bytes.len())))
-}
-
-/// Takes a header off the input; `behind` it are so many bytes.
-fn skip_header(input: &mut &mut [u8], behind: usize) {
-    let length = input.len() - behind;
+/// Takes a header off the front of `input`, of which `after` bytes follow it.
+fn skip_header(input: &mut &mut [u8], after: usize) {
+    let length = input.len() - after;
     *input = &mut mem::take(input)[length..];
 }
 
-/// The kind of frame, and whether it ends its message (RFC 6455, section 5.4).
-fn first_byte(byte: u8, open: Option<Kind>) -> Result<(Kind, bool), Violation> {
-    if byte & RESERVED != 0 {
-        return Err(Violation::Protocol("reserved bit without an extension"));
-    }
-    let kind = match (byte & OPCODE, open) {
-        (TEXT, None) => Kind::Text,
-        (BINARY, None) => Kind::Binary,
-        (CONTINUATION, Some(open)) => open,
-        (PING, _) => Kind::Ping,
-        (PONG, _) => Kind::Pong,
-        (CLOSE, _) => Kind::Close,
-        (TEXT | BINARY, Some(_)) => {
-            return Err(Violation::Protocol("new message inside a fragmented one"));
-        }
-        (CONTINUATION, None) => return Err(Violation::Protocol("continuation of no message")),
-        _ => return Err(Violation::Protocol("unknown opcode")),
-    };
-    let last = byte & FIN != 0;
-    if kind.is_control() && !last {
-        return Err(Violation::Protocol("fragmented control frame"));
-    }
-    Ok((kind, last))
-}
-
-/// The length, if the message may grow by so much. A control frame counts into no message.
-fn admit(kind: Kind, length: u64, room: usize) -> Result<usize, Violation> {
-    let length = usize::try_from(length).map_err(|_| Violation::TooLarge)?;
-    if length > room && !kind.is_control() { Err(Violation::TooLarge) } else { Ok(length) }
-}
-
-/// The length that the second byte announces (RFC 6455, sections 5.1 and 5.5).
-fn second_byte(byte: u8, kind: Kind) -> Result<u8, Violation> {
-    let length = byte & !MASKED;
-    if byte & MASKED == 0 {
-        Err(Violation::Protocol("frame is not masked"))
-    } else if kind.is_control() && length > SHORT {
-        Err(Violation::Protocol("control frame over 125 bytes"))
-    } else if kind == Kind::Close && length == 1 {
-        Err(Violation::Protocol("close code of one byte"))
-    } else {
-        Ok(length)
-    }
-}
-
-/// The bytes of extended length that follow the second byte.
-fn width(length: u8) -> usize {
-    match length {
-        LENGTH_16 => 2,
-        LENGTH_64 => 8,
-        _ => 0,
-    }
-}
-
-/// The least length that a header can still announce, by what has arrived of its extended length (when all
-/// has: the length itself), so that what is surely too long or badly written is not awaited.
-fn least_length(length: u8, extended: &[u8]) -> Result<u64, Violation> {
-    let longest_of_shorter_form = match length {
-        LENGTH_16 => u64::from(SHORT),
-        LENGTH_64 => u64::from(u16::MAX),
-        short => return Ok(u64::from(short)),
-    };
-    let (mut least, mut greatest) = (0, 0);
-    for index in 0..width(length) {
-        let byte = extended.get(index).copied();
-        least = least << 8 | u64::from(byte.unwrap_or(u8::MIN));
-        greatest = greatest << 8 | u64::from(byte.unwrap_or(u8::MAX));
-    }
-    if greatest <= longest_of_shorter_form {
-        Err(Violation::Protocol("length not in its shortest form"))
-    } else if least >> 63 != 0 {
-        Err(Violation::Protocol("length with the top bit set"))
-    } else {
-        Ok(least)
-    }
-}
-
-/// What a whole message or control frame is.
+/// Returns the event of a whole message or control frame.
 fn event(kind: Kind, payload: Cow<'_, [u8]>) -> Result<Event<'_>, Violation> {
     Ok(match kind {
         Kind::Text => Event::Text(text(payload)?),
@@ -397,7 +204,7 @@ fn event(kind: Kind, payload: Cow<'_, [u8]>) -> Result<Event<'_>, Violation> {
     })
 }
 
-/// The bytes of a whole text (RFC 6455, section 8.1).
+/// Checks that a whole text message is UTF-8 (RFC 6455, section 8.1).
 fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
     match bytes {
         Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Violation::NotUtf8),
@@ -405,12 +212,10 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
     }
 }
 
-/// What a whole close frame says (RFC 6455, sections 5.5.1 and 7.4).
+/// Parses the payload of a close frame (RFC 6455, sections 5.5.1 and 7.4).
 fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
-    // Less than a code is nothing at all: one byte was refused with the header.
-    let Some((code, reason)) = payload.split_first_chunk() else {
-        return Ok(None);
-    };
+    // The payload is empty then: a single byte was rejected with the header.
+    let Some((code, reason)) = payload.split_first_chunk() else { return Ok(None) };
     let code = CloseCode::new(u16::from_be_bytes(*code))
         .ok_or(Violation::Protocol("close code that is never sent"))?;
     let reason = str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
@@ -420,13 +225,23 @@ fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::websocket::frame::{FIN, LENGTH_16, LENGTH_64};
 
+    /// The opcodes of RFC 6455, section 5.2.
+    const CONTINUATION: u8 = 0x0;
+    const TEXT: u8 = 0x1;
+    const BINARY: u8 = 0x2;
+    const CLOSE: u8 = 0x8;
+    const PING: u8 = 0x9;
+    const PONG: u8 = 0xA;
+    /// Second byte: the payload is masked.
+    const MASKED: u8 = 0x80;
     const MASKS: [[u8; 4]; 3] = [[0; 4], [0x37, 0xFA, 0x21, 0x3D], [0xFF, 0x00, 0x80, 0x01]];
     const LIMIT: usize = 70_000;
 
     type Outcome = (Vec<Event<'static>>, Option<Violation>);
 
-    /// The bytes of one frame; the length in its shortest form.
+    /// Encodes one frame, with its length in the shortest form.
     fn frame(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![first];
         match payload.len() {
@@ -445,7 +260,7 @@ mod tests {
         bytes
     }
 
-    /// Frames one after another, each with another mask.
+    /// Encodes several frames, each with a different mask.
     fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
         let masks = MASKS.iter().cycle().skip(1);
         list.iter().zip(masks).flat_map(|(&(first, payload), &mask)| frame(first, mask, payload)).collect()
@@ -477,7 +292,7 @@ mod tests {
         Event::Close(Some(Close::new(CloseCode::new(code).unwrap(), reason)))
     }
 
-    /// Everything that one piece yields; stops where a caller has to.
+    /// Decodes one piece of input. Stops after a violation or a close frame, as a caller must.
     fn feed(deframer: &mut Deframer, piece: &[u8], outcome: &mut Outcome) {
         let mut piece = piece.to_owned();
         let mut input = &mut piece[..];
@@ -511,7 +326,7 @@ mod tests {
         outcome
     }
 
-    /// Pieces of 0 to `longest` bytes, the same ones for the same seed.
+    /// Cuts `bytes` into pieces of 0 to `longest` bytes, chosen by `seed`.
     fn random_pieces(bytes: &[u8], longest: usize, seed: u64) -> Vec<&[u8]> {
         let (mut rest, mut pieces, mut state) = (bytes, Vec::new(), seed * 0x9E37_79B9 + 1);
         while !rest.is_empty() {
@@ -526,7 +341,7 @@ mod tests {
         pieces
     }
 
-    /// Streams and what they say; those that end in a violation stand in `violations`.
+    /// Returns valid streams and their events.
     fn corpus() -> Vec<(Vec<u8>, Vec<Event<'static>>)> {
         let mut corpus = Vec::new();
         for length in [0, 1, 2, 3, 4, 5, 7, 100, 125, 126, 127, 1000, 65535, 65536] {
@@ -576,7 +391,7 @@ mod tests {
         let early = [(TEXT, &b"early"[..]), (FIN | CONTINUATION, b"")];
         corpus.push((frames(&early), vec![text("early")]));
 
-        // Characters of one to four bytes, at the edges of what UTF-8 can say, cut at every place.
+        // Characters of one to four bytes, at the limits of each length, cut at every byte.
         let characters = "a\u{7f}\u{80}é\u{7ff}\u{800}€\u{d7ff}\u{e000}\u{ffff}\u{10000}𝄞\u{10ffff}";
         for cut in 0..=characters.len() {
             let (head, tail) = characters.as_bytes().split_at(cut);
@@ -602,7 +417,7 @@ mod tests {
         corpus
     }
 
-    /// What is wrong, the stream, and the index of the byte that proves it.
+    /// Invalid streams: what is wrong, the bytes, and the index of the byte that proves it.
     type Wrong = Vec<(&'static str, Vec<u8>, usize)>;
 
     fn violations() -> Vec<(Violation, Wrong)> {
@@ -741,19 +556,19 @@ mod tests {
     }
 
     #[test]
-    fn whole_streams_say_what_they_say() {
+    fn whole_streams_are_decoded() {
         for (bytes, events) in corpus() {
             assert_eq!(run(LIMIT, [&bytes[..]]), (events, None));
         }
     }
 
     #[test]
-    fn pieces_change_nothing() {
+    fn pieces_of_any_size_give_the_same_events() {
         let bad = violations().into_iter().flat_map(|(_, list)| list).map(|(_, bytes, _)| bytes);
         for bytes in corpus().into_iter().map(|(bytes, _)| bytes).chain(bad) {
             let whole = run(LIMIT, [&bytes[..]]);
             for cut in 0..=bytes.len() {
-                // Every cut of a large stream would take minutes: its edges, and samples between.
+                // Testing every cut of a large stream would take minutes: test both ends, and samples between.
                 if cut > 300 && bytes.len() - cut > 300 && cut % 997 != 0 {
                     continue;
                 }
@@ -768,12 +583,12 @@ mod tests {
     }
 
     #[test]
-    fn streams_on_one_connection_do_not_disturb_each_other() {
+    fn streams_on_one_connection_are_independent() {
         let (mut bytes, mut events) = (Vec::new(), Vec::new());
-        for (stream, said) in corpus() {
-            if !said.iter().any(|event| matches!(event, Event::Close(_))) {
+        for (stream, expected) in corpus() {
+            if !expected.iter().any(|event| matches!(event, Event::Close(_))) {
                 bytes.extend(stream);
-                events.extend(said);
+                events.extend(expected);
             }
         }
         let expected = (events, None);
@@ -784,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn violations_are_noticed_at_the_byte_that_proves_them() {
+    fn violations_are_found_at_the_first_byte_that_proves_them() {
         for (violation, list) in violations() {
             for (wrong, bytes, index) in list {
                 let (proven, open) = (&bytes[..=index], &bytes[..index]);
@@ -797,19 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn violations_name_their_close() {
-        let closes = [
-            (Violation::Protocol("unknown opcode"), CloseCode::PROTOCOL_ERROR, "unknown opcode"),
-            (Violation::NotUtf8, CloseCode::INVALID_DATA, "not UTF-8"),
-            (Violation::TooLarge, CloseCode::TOO_LARGE, "message too large"),
-        ];
-        for (violation, code, reason) in closes {
-            assert_eq!(violation.close(), Close::new(code, reason));
-        }
-    }
-
-    #[test]
-    fn the_limit_holds_over_all_fragments_and_at_the_header() {
+    fn the_size_limit_counts_all_fragments() {
         let limited = |list: &[(u8, &[u8])], limit| run(limit, [&frames(list)[..]]).1;
         for limit in [0, 1, 10, 125, 126, 300, 65535, 65536] {
             let exact = vec![b'x'; limit];
@@ -824,7 +627,7 @@ mod tests {
                 limited(&[(BINARY, &exact), (FIN | CONTINUATION, b"1")], limit),
                 Some(Violation::TooLarge)
             );
-            // Each message has the limit for itself.
+            // The limit applies to each message separately.
             assert_eq!(
                 limited(&[(FIN | TEXT, &exact), (TEXT, head), (FIN | CONTINUATION, tail)], limit),
                 None
@@ -843,7 +646,7 @@ mod tests {
             frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
         let mut input = &mut bytes[..];
         let mut deframer = Deframer::new(LIMIT);
-        // All of them at once: what was given out and what is left of the input lie apart.
+        // All of them are held at once, while the rest of the input is decoded.
         let text = deframer.next(&mut input);
         let binary = deframer.next(&mut input);
         let ping = deframer.next(&mut input);
@@ -854,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_what_arrived_not_what_was_announced() {
+    fn memory_grows_with_what_has_arrived() {
         let mut deframer = Deframer::new(usize::MAX);
         let mut outcome = Outcome::default();
         feed(&mut deframer, b"\x82\xFF\0\0\0\0\x40\0\0\0\x01\x02\x03\x04", &mut outcome);
@@ -867,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_holds_nothing_on_the_heap() {
+    fn nothing_is_allocated_between_messages() {
         for (bytes, events) in corpus() {
             let mut deframer = Deframer::new(LIMIT);
             let mut outcome = Outcome::default();

@@ -1,29 +1,24 @@
-//! Whole messages → bytes. Server frames are not masked (RFC 6455, section 5.1): one encoded frame serves
-//! every receiver.
+//! Encodes messages as frames. Frames from the server are not masked (RFC 6455, section 5.1), so one encoded frame can be sent
+//! to every receiver.
 
 use fastwebsockets::OpCode;
 
-use crate::websocket::close::Close;
+use crate::websocket::{
+    close::Close,
+    frame::{FIN, LENGTH_16, LENGTH_64, MAX_SHORT},
+};
 
-/// FIN set, no extension bits: every message of ours is one frame.
-const FIN: u8 = 0x80;
-/// The longest payload whose length fits the second byte (RFC 6455, section 5.2).
-const SHORT: usize = 125;
-/// The second byte that announces a 16-bit length.
-const LENGTH_16: u8 = 126;
-/// The second byte that announces a 64-bit length.
-const LENGTH_64: u8 = 127;
-
-/// Appends one frame whose payload `write` appends; on an error nothing is left behind.
+/// Appends one frame whose payload is appended by `write`. Appends nothing if `write` fails.
 ///
-/// The header is two bytes until the payload turns out to be longer than 125, and is widened then: most
-/// answers are short, and their payload is written where it stays.
+/// The header has two bytes until the payload turns out to be longer than 125 bytes, and is widened then. So the payload of most
+/// answers is written to its final position.
 pub(crate) fn frame<E>(
     out: &mut Vec<u8>,
     opcode: OpCode,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
     let start = out.len();
+    // Every message is one frame.
     out.extend_from_slice(&[FIN | opcode as u8, 0]);
     let body = out.len();
     if let Err(error) = write(out) {
@@ -31,7 +26,7 @@ pub(crate) fn frame<E>(
         return Err(error);
     }
     let length = out.len() - body;
-    if length <= SHORT {
+    if length <= usize::from(MAX_SHORT) {
         out[start + 1] = length.to_be_bytes()[size_of::<usize>() - 1];
     } else if let Ok(short) = u16::try_from(length) {
         out[start + 1] = LENGTH_16;
@@ -43,7 +38,7 @@ pub(crate) fn frame<E>(
     Ok(())
 }
 
-/// Makes room for an extended length before the payload.
+/// Inserts an extended length before the payload.
 fn widen(out: &mut Vec<u8>, body: usize, length: &[u8]) {
     let end = out.len();
     out.extend_from_slice(length);
@@ -51,7 +46,7 @@ fn widen(out: &mut Vec<u8>, body: usize, length: &[u8]) {
     out[body..body + length.len()].copy_from_slice(length);
 }
 
-/// Appends one frame with this payload.
+/// Appends one frame with the given payload.
 pub(crate) fn whole(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let Ok(()) = frame(out, opcode, |out| {
         out.extend_from_slice(payload);
@@ -59,7 +54,7 @@ pub(crate) fn whole(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     });
 }
 
-/// Appends a close frame; one without a code says nothing.
+/// Appends a close frame, with or without a code and a reason (RFC 6455, section 5.5.1).
 pub(crate) fn close(out: &mut Vec<u8>, close: Option<&Close>) {
     let Ok(()) = frame(out, OpCode::Close, |out| {
         if let Some(close) = close {
@@ -70,17 +65,13 @@ pub(crate) fn close(out: &mut Vec<u8>, close: Option<&Close>) {
     });
 }
 
-/// The end of the frame that starts at `start` in bytes of ours, whole frames one after another.
+/// Returns the end of the frame that starts at `start` in `out`, a sequence of frames that this module has encoded.
 pub(crate) fn end_of_frame(out: &[u8], start: usize) -> usize {
-    let payload = |bytes: usize| {
-        let length = &out[start + 2..start + 2 + bytes];
-        length.iter().fold(0usize, |length, &byte| length << 8 | usize::from(byte)) + bytes
+    let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    let (header, payload) = match out[start + 1] {
+        LENGTH_16 => (4, big_endian(&out[start + 2..start + 4])),
+        LENGTH_64 => (10, big_endian(&out[start + 2..start + 10])),
+        short => (2, usize::from(short)),
     };
-    start
-        + 2
-        + match out[start + 1] {
-            LENGTH_16 => payload(2),
-            LENGTH_64 => payload(8),
-            short => usize::from(short),
-        }
+    start + header + payload
 }

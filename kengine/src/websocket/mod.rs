@@ -3,4 +3,5 @@
 pub(crate) mod close;
 pub(crate) mod deframer;
 pub(crate) mod encoder;
+mod frame;
 pub(crate) mod message;

@@ -1,117 +1,119 @@
-//! Whose uids this node's connections have, and what the directory has not been told of that.
+//! The uids that connections of this node have claimed, and which of them the directory must be told about.
 //!
-//! For each uid only what is so now is told: what cannot be told for long grows no larger than the users there were when
-//! the directory went away, and those there are.
+//! Only the present state of each uid is sent. While the directory is away, the uids that wait are at most those that had a
+//! connection when it went away and those that have one now.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::{language::uid::Uid, local::connection_id::ConnectionId};
 
+/// The claims of this node.
 #[derive(Default)]
 pub(super) struct Claims {
-    own: HashMap<Uid, Own>,
-    /// Uids of which the directory is to be told anew.
-    untold: HashSet<Uid>,
+    own: HashMap<Uid, OwnClaim>,
+    /// The uids whose state must be sent.
+    unsent: HashSet<Uid>,
 }
 
-/// A connection that has its uid.
-struct Own {
+/// The claim of a connection that has its uid.
+struct OwnClaim {
     connection: ConnectionId,
-    /// Among the connections of this node.
+    /// Orders the connections of this node.
     order: u64,
-    /// Since when, in milliseconds of the directory's clock.
+    /// When the uid was claimed, in milliseconds of the directory's clock.
     at: i64,
-    /// The directory may have been told, with or without an answer: then a later claim of another node stands.
-    is_told: bool,
-    /// The directory may have heard of the uid from this node, be it for an earlier connection.
+    /// Whether this claim has been sent, with or without an answer. If so, a later claim of another node prevails.
+    is_sent: bool,
+    /// Whether the directory may hold a claim of this node on the uid, perhaps of an earlier connection.
     is_known: bool,
 }
 
-/// Something about a uid that the directory is to know.
+/// The state of a uid, to be sent to the directory.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) uid: Uid,
-    /// Who has it, unless nobody of this node does.
-    pub(super) claim: Option<Claimed>,
+    /// `None` if no connection of this node has the uid.
+    pub(super) claim: Option<Claim>,
 }
 
 #[derive(Debug)]
-pub(super) struct Claimed {
+pub(super) struct Claim {
     pub(super) connection: ConnectionId,
     pub(super) at: i64,
-    /// It may have been told before.
+    /// Whether it may have been sent before.
     pub(super) is_again: bool,
 }
 
 impl Claims {
+    /// A connection claims a uid.
     pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: i64) {
-        let before = self.own.get(uid);
-        if before.is_some_and(|own| own.order > order) {
+        let earlier = self.own.get(uid);
+        if earlier.is_some_and(|own| own.order > order) {
             return;
         }
-        let is_known = before.map_or_else(|| self.untold.contains(uid), |own| own.is_known);
-        self.own.insert(uid.clone(), Own { connection, order, at, is_told: false, is_known });
-        self.untold.insert(uid.clone());
+        let is_known = earlier.map_or_else(|| self.unsent.contains(uid), |own| own.is_known);
+        self.own.insert(uid.clone(), OwnClaim { connection, order, at, is_sent: false, is_known });
+        self.unsent.insert(uid.clone());
     }
 
     /// The connection has ended.
     pub(super) fn release(&mut self, uid: &Uid, connection: ConnectionId) {
         match self.remove(uid, connection) {
-            Some(own) if own.is_known => _ = self.untold.insert(uid.clone()),
-            Some(_) => _ = self.untold.remove(uid),
+            Some(own) if own.is_known => _ = self.unsent.insert(uid.clone()),
+            Some(_) => _ = self.unsent.remove(uid),
             None => {}
         }
     }
 
-    /// The connection has lost its uid to another node's, which the directory knows.
+    /// The connection has lost its uid to another node. The directory knows this already.
     pub(super) fn lose(&mut self, uid: &Uid, connection: ConnectionId) {
         if self.remove(uid, connection).is_some() {
-            self.untold.remove(uid);
+            self.unsent.remove(uid);
         }
     }
 
-    fn remove(&mut self, uid: &Uid, connection: ConnectionId) -> Option<Own> {
+    fn remove(&mut self, uid: &Uid, connection: ConnectionId) -> Option<OwnClaim> {
         self.own.get(uid).filter(|own| own.connection == connection)?;
         let removed = self.own.remove(uid);
         if self.own.is_empty() {
-            // A crowd that has left leaves no space behind.
+            // Frees the memory after a crowd has left.
             self.own = HashMap::new();
         }
         removed
     }
 
-    /// The directory may have forgotten all of it.
-    pub(super) fn untell(&mut self) {
-        self.untold.extend(self.own.keys().cloned());
+    /// Marks all claims as unsent, because the directory may have lost them.
+    pub(super) fn send_again(&mut self) {
+        self.unsent.extend(self.own.keys().cloned());
     }
 
-    /// Whether the directory has been told everything.
-    pub(super) fn are_told(&self) -> bool {
-        self.untold.is_empty()
+    /// Whether all changes have been sent.
+    pub(super) fn are_sent(&self) -> bool {
+        self.unsent.is_empty()
     }
 
-    /// Takes at most so many changes, to tell them.
-    pub(super) fn take(&mut self, most: usize) -> Vec<Change> {
-        let uids: Vec<_> = self.untold.iter().take(most).cloned().collect();
+    /// Takes at most `max` changes, to be sent.
+    pub(super) fn take(&mut self, max: usize) -> Vec<Change> {
+        let uids: Vec<_> = self.unsent.iter().take(max).cloned().collect();
         let changes = uids.into_iter().map(|uid| {
-            self.untold.remove(&uid);
+            self.unsent.remove(&uid);
             let claim = self.own.get_mut(&uid).map(|own| {
-                let is_again = std::mem::replace(&mut own.is_told, true);
+                let is_again = std::mem::replace(&mut own.is_sent, true);
                 own.is_known = true;
-                Claimed { connection: own.connection, at: own.at, is_again }
+                Claim { connection: own.connection, at: own.at, is_again }
             });
             Change { uid, claim }
         });
         let changes = changes.collect();
-        if self.untold.is_empty() {
-            self.untold = HashSet::new();
+        if self.unsent.is_empty() {
+            self.unsent = HashSet::new();
         }
         changes
     }
 
-    /// These were not told, or none knows whether they were.
+    /// Puts back changes that may not have arrived.
     pub(super) fn put_back(&mut self, changes: Vec<Change>) {
-        self.untold.extend(changes.into_iter().map(|change| change.uid));
+        self.unsent.extend(changes.into_iter().map(|change| change.uid));
     }
 }
 
@@ -127,65 +129,65 @@ mod tests {
         ConnectionId::new(number)
     }
 
-    /// Whose claims are told, and whether again.
-    fn told(claims: &mut Claims) -> Vec<Option<(u64, bool)>> {
-        let shown = |claimed: Claimed| (claimed.connection.number(), claimed.is_again);
+    /// Takes all changes: for each, the connection that has the uid, and whether the claim may have been sent before.
+    fn sent(claims: &mut Claims) -> Vec<Option<(u64, bool)>> {
+        let shown = |claim: Claim| (claim.connection.number(), claim.is_again);
         claims.take(10).into_iter().map(|change| change.claim.map(shown)).collect()
     }
 
     #[test]
-    fn only_the_latest_is_told() {
+    fn only_the_latest_claim_is_sent() {
         let mut claims = Claims::default();
         for number in 1..1000 {
             claims.claim(&uid(), connection(number), number, 0);
             claims.release(&uid(), connection(number));
         }
-        assert_eq!(told(&mut claims), [], "never heard of");
+        assert_eq!(sent(&mut claims), [], "the directory never knew the uid");
         claims.claim(&uid(), connection(1), 1, 0);
-        assert_eq!(told(&mut claims), [Some((1, false))]);
+        assert_eq!(sent(&mut claims), [Some((1, false))]);
         claims.claim(&uid(), connection(2), 2, 0);
         claims.release(&uid(), connection(1));
-        assert_eq!(told(&mut claims), [Some((2, false))]);
+        assert_eq!(sent(&mut claims), [Some((2, false))]);
         claims.release(&uid(), connection(2));
         claims.claim(&uid(), connection(3), 3, 0);
         claims.release(&uid(), connection(3));
-        assert_eq!(told(&mut claims), [None]);
-        assert_eq!(told(&mut claims), []);
+        assert_eq!(sent(&mut claims), [None]);
+        assert_eq!(sent(&mut claims), []);
     }
 
     #[test]
-    fn the_later_of_two_has_the_uid_however_they_come() {
+    fn the_later_of_two_connections_has_the_uid_in_whatever_order_they_claim_it() {
         let mut claims = Claims::default();
         claims.claim(&uid(), connection(1), 2, 0);
         claims.claim(&uid(), connection(2), 1, 0);
         claims.release(&uid(), connection(2));
-        assert_eq!(told(&mut claims), [Some((1, false))]);
+        assert_eq!(sent(&mut claims), [Some((1, false))]);
     }
 
     #[test]
-    fn what_may_not_have_been_told_is_told_again() {
+    fn a_change_that_may_not_have_arrived_is_sent_again() {
         let mut claims = Claims::default();
         claims.claim(&uid(), connection(1), 1, 0);
         let taken = claims.take(10);
         claims.put_back(taken);
-        assert_eq!(told(&mut claims), [Some((1, true))]);
-        claims.untell();
-        claims.untell();
-        assert_eq!(told(&mut claims), [Some((1, true))]);
+        assert_eq!(sent(&mut claims), [Some((1, true))]);
+        claims.send_again();
+        claims.send_again();
+        assert_eq!(sent(&mut claims), [Some((1, true))]);
         claims.release(&uid(), connection(1));
         let taken = claims.take(10);
         claims.put_back(taken);
-        assert_eq!(told(&mut claims), [None]);
+        assert_eq!(sent(&mut claims), [None]);
     }
 
     #[test]
-    fn who_has_lost_is_told_no_more() {
+    fn a_lost_claim_is_not_sent_again() {
         let mut claims = Claims::default();
         claims.claim(&uid(), connection(1), 1, 0);
         claims.take(10);
         claims.lose(&uid(), connection(1));
-        claims.untell();
+        claims.send_again();
         claims.release(&uid(), connection(1));
-        assert_eq!(told(&mut claims), []);
+        assert_eq!(sent(&mut claims), []);
     }
 }

@@ -1,160 +1,168 @@
-//! This node's place in the directory: joined, renewed at every beat, and left.
+//! Keeps this node in the directory: it joins, renews its lease with every heartbeat, reports changes, and leaves.
 
 use std::{mem, sync::Arc, time::Duration};
 
 use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use super::{
-    Place,
-    claims::{Change, Claimed},
-    keys::{self, Keys, NODES},
-    message::{Message, channel},
-    millis,
-    scripts::{Script, Scripts},
+use crate::{
+    cluster::redis::{
+        claims::{Change, Claim},
+        connection::{Backoff, connect},
+        keys::{Keys, NODES},
+        message::Message,
+        scripts::{Script, Scripts},
+        state::{NodeState, Phase, millis},
+    },
+    local::{cluster_interface::Status, limits::Duplicates},
 };
-use crate::local::{cluster_interface::Status, limits::Duplicates};
 
-/// How long changes of the load are gathered: at most 40 round trips a second, and seen well within 100 ms.
-const GATHERED: Duration = Duration::from_millis(25);
-/// How many claims go in one round trip, and how many reservations; Lua unpacks no more than 8,000 arguments.
-const BATCH: usize = 1000;
-/// The first pause before another try, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
-/// How long the counter of a node that has left stays: whoever read the list before still reads it.
-const FAREWELL: Duration = Duration::from_millis(250);
+/// How long changes are gathered before a report: at most 40 round trips a second, and no report is older than 100 ms.
+const REPORT_DELAY: Duration = Duration::from_millis(25);
+/// The number of claims, and of reservations, in one round trip. Lua unpacks at most 8,000 arguments.
+const MAX_REPORT_LEN: usize = 1000;
+/// How long the counter of a node that has left is kept, for gateways that have already read the list.
+const COUNTER_LINGER: Duration = Duration::from_millis(250);
 
-/// Keeps the node in the directory, until it has left.
-pub(super) async fn keep(place: Arc<Place>) {
-    let mut contact = Contact { pause: PAUSES.0, heard: None, is_told: false };
+/// Keeps the node in the directory. Returns when it has left.
+pub(super) async fn run(state: Arc<NodeState>) {
+    let mut contact = Contact { backoff: Backoff::new(), last_answer: None, is_logged: false };
     loop {
-        let Err(error) = stay(&place, &mut contact).await else { return };
-        let was_here = place.status() == Status::Here;
-        contact.lost(&place, &error);
-        if !place.is_leaving() {
-            sleep(contact.pause).await;
-            contact.pause = (contact.pause * 2).min(PAUSES.1);
-        } else if !was_here {
-            // Nobody to tell: the lease will run out.
+        let Err(error) = run_connection(&state, &mut contact).await else { return };
+        let was_registered = state.status().is_registered();
+        contact.lost(&state, &error);
+        if state.phase() != Phase::Leaving {
+            contact.backoff.wait().await;
+        } else if !was_registered {
+            // The directory cannot be reached: the lease will expire.
             return;
         }
     }
 }
 
-/// How it has gone with the directory lately.
+/// Recent contact with the directory.
 struct Contact {
-    pause: Duration,
-    /// When it last answered a beat.
-    heard: Option<Instant>,
-    /// That it cannot be reached has been said.
-    is_told: bool,
+    backoff: Backoff,
+    /// When the directory last answered a heartbeat.
+    last_answer: Option<Instant>,
+    /// Whether the present outage has been logged.
+    is_logged: bool,
 }
 
 impl Contact {
     fn made(&mut self) {
-        *self = Self { pause: PAUSES.0, heard: Some(Instant::now()), is_told: false };
+        *self = Self { backoff: Backoff::new(), last_answer: Some(Instant::now()), is_logged: false };
     }
 
-    /// Notes that the directory is away, and says so once.
-    fn lost(&mut self, place: &Place, error: &RedisError) {
-        let status = place.status();
-        if !std::mem::replace(&mut self.is_told, true) {
-            tracing::warn!(%error, "the directory is away: this node serves its players on its own");
+    /// Updates the status during an outage, and logs the outage once.
+    fn lost(&mut self, state: &NodeState, error: &RedisError) {
+        if !mem::replace(&mut self.is_logged, true) {
+            tracing::warn!(%error, "the directory is away: this node serves its players without other nodes");
         }
-        if status == Status::Here {
-            place.set(Status::Away);
-        } else if status == Status::Away && self.heard.is_some_and(|heard| heard.elapsed() > place.lease) {
-            place.set(Status::Expired);
-            tracing::warn!("the directory is away for longer than the lease: others take this node for dead");
+        let is_expired = self.last_answer.is_some_and(|answer| answer.elapsed() > state.lease);
+        match state.status() {
+            Status::Listed | Status::Unlisted => state.set_status(Status::Away),
+            Status::Away if is_expired => {
+                state.set_status(Status::Expired);
+                tracing::warn!(
+                    "the directory is away for longer than the lease: other nodes consider this node dead"
+                );
+            }
+            _ => {}
         }
     }
 }
 
-/// One connection's time.
-async fn stay(place: &Place, contact: &mut Contact) -> RedisResult<()> {
-    let mut link = Link::connect(place, contact).await?;
-    if place.is_leaving() {
-        return link.leave().await;
+/// Connects to the directory, and stays in it until the connection fails. Returns `Ok` when the node has left.
+async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult<()> {
+    let mut phase = state.phase.subscribe();
+    let mut directory = Directory::connect(state, contact).await?;
+    if state.phase() == Phase::Leaving {
+        return directory.leave().await;
     }
-    // Before it joins: when it was the directory that was away, nobody is taken for dead.
-    link.beat().await?;
-    link.join().await?;
+    // Precedes the join: if the directory was away, a heartbeat renews all leases, but only while no lease is valid.
+    directory.beat().await?;
+    directory.join().await?;
     contact.made();
-    let third = place.lease / 3;
-    let mut beat = interval_at(Instant::now() + third, third);
+    let period = state.lease / 3;
+    let mut beat = interval_at(Instant::now() + period, period);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            () = place.leave.notified() => return link.leave().await,
-            () = place.drain.notified() => link.drain().await?,
+            // Fails only if the sender is gone, but the state owns it.
+            _ = phase.changed() => match state.phase() {
+                Phase::Serving => {}
+                Phase::Draining => directory.drain().await?,
+                Phase::Leaving => return directory.leave().await,
+            },
             _ = beat.tick() => {
-                if !link.beat().await? {
+                if !directory.beat().await? {
                     tracing::warn!("the directory has forgotten this node: joining again");
-                    link.join().await?;
+                    directory.join().await?;
                 }
                 contact.made();
             }
-            () = place.changed.notified() => {
-                sleep(GATHERED).await;
-                link.tell().await?;
+            () = state.load_changed.notified() => {
+                sleep(REPORT_DELAY).await;
+                directory.report().await?;
             }
         }
     }
 }
 
 /// A connection to the directory.
-struct Link<'p> {
-    place: &'p Place,
+struct Directory<'s> {
+    state: &'s NodeState,
     connection: MultiplexedConnection,
     scripts: Scripts,
-    /// Nobody is taken for dead before.
+    /// Other nodes are not removed before this time.
     lenient_until: Instant,
-    /// How many messages had been handled, and when.
+    /// When the rate of messages was last computed, and the messages handled until then.
     handled: (Instant, u64),
 }
 
-impl<'p> Link<'p> {
-    async fn connect(place: &'p Place, contact: &Contact) -> RedisResult<Self> {
-        let mut connection = place.connect().await?;
+impl<'s> Directory<'s> {
+    async fn connect(state: &'s NodeState, contact: &Contact) -> RedisResult<Self> {
+        let mut connection = connect(&state.client).await?;
         let scripts = Scripts::load(&mut connection).await?;
-        // A node that was away itself does not know who else was: all get a lease to come back.
-        let was_away = contact.heard.is_some();
-        let lenient_until = Instant::now() + if was_away { place.lease } else { Duration::ZERO };
-        let handled = (Instant::now(), place.load().messages);
-        Ok(Self { place, connection, scripts, lenient_until, handled })
+        // A node that was away does not know whether others were too, so all get the time of a lease to come back.
+        let was_away = contact.last_answer.is_some();
+        let lenient_until = Instant::now() + if was_away { state.lease } else { Duration::ZERO };
+        let handled = (Instant::now(), state.load().messages);
+        Ok(Self { state, connection, scripts, lenient_until, handled })
     }
 
-    /// Makes the node known; whose uids its connections have is to be told then.
+    /// Registers the node. The claims of its connections must be reported after that.
     async fn join(&mut self) -> RedisResult<()> {
-        let Place { keys, boot, lease, .. } = self.place;
-        if self.place.status() == Status::Fenced {
+        let NodeState { keys, boot, lease, info, .. } = self.state;
+        if self.state.status() == Status::Fenced {
             return Ok(());
         }
         let all = [NODES, &keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
-        let is_draining = self.place.is_draining();
+        let (name, status) = match self.state.phase() {
+            Phase::Serving => ("ready", Status::Listed),
+            Phase::Draining | Phase::Leaving => ("draining", Status::Unlisted),
+        };
         let mut call = self.scripts.call(Script::Join, &all);
         call.arg(&keys.address)
             .arg(boot)
-            .arg(self.place.load().connections)
+            .arg(self.state.load().connections)
             .arg(millis(*lease))
-            .arg(if is_draining { "draining" } else { "ready" })
-            .arg(self.place.capacity)
+            .arg(name)
+            .arg(info.max_connections)
             .arg(env!("CARGO_PKG_VERSION"));
         call.exec_async(&mut self.connection).await?;
-        self.place.claims().untell();
-        self.place.changed.notify_one();
-        self.place.set(Status::Here);
-        if is_draining {
-            self.place.unlisted.send_replace(true);
-        }
+        self.state.claims().send_again();
+        self.state.load_changed.notify_one();
+        self.state.set_status(status);
         Ok(())
     }
 
-    /// Renews the lease, and takes out nodes whose own ran out. Whether the node is known.
+    /// Renews the lease, and removes nodes whose leases have expired. Returns whether the directory knows this node.
     async fn beat(&mut self) -> RedisResult<bool> {
-        let Place { keys, boot, lease, .. } = self.place;
-        if self.place.status() == Status::Fenced {
+        let NodeState { keys, boot, lease, .. } = self.state;
+        if self.state.status() == Status::Fenced {
             return Ok(true);
         }
         let own = [&*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
@@ -164,30 +172,30 @@ impl<'p> Link<'p> {
             .arg(boot)
             .arg(connections)
             .arg(millis(*lease))
-            .arg(self.place.load().rooms)
-            .arg(self.messages_a_second())
+            .arg(self.state.load().rooms)
+            .arg(self.messages_per_second())
             .arg(redeemed);
         let sent = Instant::now();
-        let beaten: Vec<Value> = call.query_async(&mut self.connection).await?;
-        let mut beaten = beaten.into_iter();
-        let (known, now) = (beaten.next(), beaten.next());
+        let answer: Vec<Value> = call.query_async(&mut self.connection).await?;
+        let mut answer = answer.into_iter();
+        let (known, now) = (answer.next(), answer.next());
         if let Some(Value::Int(now)) = now {
-            self.place.set_clock(now, sent.elapsed());
+            self.state.set_clock(now, sent.elapsed());
         }
         match known {
             Some(Value::Int(1)) => {}
-            Some(Value::Int(-1)) if self.place.status() != Status::Joining => {
+            Some(Value::Int(-1)) if self.state.status() != Status::Joining => {
                 tracing::error!(
                     address = keys.address,
-                    "another process has this node's address: this one is out of the directory until it is restarted"
+                    "another process has taken this node's address: this node stays out of the directory until it restarts"
                 );
-                self.place.set(Status::Fenced);
+                self.state.set_status(Status::Fenced);
                 return Ok(true);
             }
             _ => return Ok(false),
         }
         if Instant::now() >= self.lenient_until {
-            for expired in beaten {
+            for expired in answer {
                 let address: String = redis::from_redis_value(expired)?;
                 self.reap(&address).await?;
             }
@@ -195,57 +203,55 @@ impl<'p> Link<'p> {
         Ok(true)
     }
 
-    /// How many messages a second have been handled since this was last asked.
-    fn messages_a_second(&mut self) -> u64 {
-        let (now, handled) = (Instant::now(), self.place.load().messages);
+    /// Returns the rate of handled messages since the last call.
+    fn messages_per_second(&mut self) -> u64 {
+        let (now, handled) = (Instant::now(), self.state.load().messages);
         let (before, handled_before) = mem::replace(&mut self.handled, (now, handled));
         let elapsed = u64::try_from((now - before).as_millis()).unwrap_or(u64::MAX).max(1);
         handled.saturating_sub(handled_before).saturating_mul(1000) / elapsed
     }
 
+    /// Removes a node whose lease has expired, and later its counter.
     async fn reap(&mut self, address: &str) -> RedisResult<()> {
-        let keys = Keys::new(&self.place.prefix, address);
+        let keys = Keys::new(&self.state.keys.prefix, address);
         let all = [NODES, &*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Reap, &all);
-        call.arg(address).arg(millis(FAREWELL));
+        call.arg(address).arg(millis(COUNTER_LINGER));
         let reaped: u8 = call.query_async(&mut self.connection).await?;
         if reaped == 1 {
-            tracing::warn!(
-                address,
-                "a node was not heard of for longer than its lease: taken out of the directory"
-            );
+            tracing::warn!(address, "the lease of a node has expired: removed it from the directory");
         }
         Ok(())
     }
 
-    /// How many connections there are, and the reservations by which they came: told together, so that nobody counts
-    /// twice, but for one who is counted between the two, until the next time. The other way round, and that one would
-    /// not count at all.
+    /// Returns the number of connections, and the redeemed reservations. They are reported together, so no player counts
+    /// twice, except one whose connection is counted between the two reads; that lasts until the next report. In the other
+    /// order, such a player would not count at all.
     fn load(&self) -> (usize, Vec<String>) {
-        let mut redeemed = self.place.redeemed();
-        let told = redeemed.take(BATCH);
+        let mut redeemed = self.state.redeemed();
+        let reported = redeemed.take(MAX_REPORT_LEN);
         if !redeemed.is_empty() {
-            self.place.changed.notify_one();
+            self.state.load_changed.notify_one();
         }
-        (self.place.load().connections, told)
+        (self.state.load().connections, reported)
     }
 
-    /// Tells the load, and what became of reservations and claims, in one round trip; the rest, where they are many, has
-    /// its turn later.
-    async fn tell(&mut self) -> RedisResult<()> {
-        let changes = self.place.claims().take(BATCH);
+    /// Reports the load, redeemed reservations and changed claims in one round trip. If there are too many, the next report
+    /// has the rest.
+    async fn report(&mut self) -> RedisResult<()> {
+        let changes = self.state.claims().take(MAX_REPORT_LEN);
         let sent = self.send(&changes).await;
         if sent.is_err() {
-            self.place.claims().put_back(changes);
-        } else if changes.len() == BATCH {
-            self.place.changed.notify_one();
+            self.state.claims().put_back(changes);
+        } else if changes.len() == MAX_REPORT_LEN {
+            self.state.load_changed.notify_one();
         }
         sent
     }
 
     async fn send(&mut self, changes: &[Change]) -> RedisResult<()> {
-        let Place { keys, boot, prefix, .. } = self.place;
-        let duplicates = self.place.duplicates;
+        let NodeState { keys, boot, .. } = self.state;
+        let duplicates = self.state.info.duplicates;
         let mut pipeline = Pipeline::with_capacity(changes.len() + 1);
         let own = [&*keys.address, &keys.load, &keys.node, &keys.reserved];
         let mut load = self.scripts.call(Script::Load, &own);
@@ -253,10 +259,10 @@ impl<'p> Link<'p> {
         load.arg(&keys.address).arg(boot).arg(connections).arg(redeemed);
         pipeline.add_command(load);
         for Change { uid, claim } in changes {
-            let key = keys::user(prefix, uid.as_str());
+            let key = keys.user(uid.as_str());
             let mut call;
-            if let Some(Claimed { connection, at, is_again }) = claim {
-                let lost = Message::Lose { uid: uid.clone() }.encode(boot);
+            if let Some(Claim { connection, at, is_again }) = claim {
+                let lose = Message::Lose { uid: uid.clone() }.encode(boot);
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
                     .arg(boot)
@@ -264,8 +270,8 @@ impl<'p> Link<'p> {
                     .arg(at)
                     .arg(u8::from(*is_again))
                     .arg(u8::from(duplicates == Duplicates::Refuse))
-                    .arg(channel::node(prefix, ""))
-                    .arg(&lost[..]);
+                    .arg(keys.node_channel(""))
+                    .arg(&lose[..]);
             } else {
                 call = self.scripts.call(Script::Release, &[&key]);
                 call.arg(boot);
@@ -274,32 +280,35 @@ impl<'p> Link<'p> {
         }
         let done: Vec<bool> = pipeline.query_async(&mut self.connection).await?;
         for (Change { uid, claim }, done) in changes.iter().zip(done.into_iter().skip(1)) {
-            if let Some(Claimed { connection, .. }) = claim.as_ref().filter(|_| !done) {
-                self.place.lose(uid, *connection, duplicates);
+            if let Some(Claim { connection, .. }) = claim.as_ref().filter(|_| !done) {
+                self.state.lose(uid, *connection, duplicates);
             }
         }
         Ok(())
     }
 
+    /// Takes the node off the list from which gateways choose.
     async fn drain(&mut self) -> RedisResult<()> {
-        let Place { keys, boot, .. } = self.place;
+        let NodeState { keys, boot, .. } = self.state;
         let mut call = self.scripts.call(Script::Drain, &[NODES, &keys.node]);
         call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;
-        self.place.unlisted.send_replace(true);
+        if self.state.status() == Status::Listed {
+            self.state.set_status(Status::Unlisted);
+        }
         Ok(())
     }
 
-    /// Takes the node out; said again, where nobody knows whether it was heard, it does no harm.
+    /// Removes the node from the directory. Harmless if repeated after a lost answer.
     async fn leave(&mut self) -> RedisResult<()> {
-        let Place { keys, boot, .. } = self.place;
+        let NodeState { keys, boot, .. } = self.state;
         let all = [NODES, &*keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Leave, &all);
         call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;
         let left = Instant::now();
-        while !self.place.claims().are_told() {
-            self.tell().await?;
+        while !self.state.claims().are_sent() {
+            self.report().await?;
         }
-        sleep(FAREWELL.saturating_sub(left.elapsed())).await;
+        sleep(COUNTER_LINGER.saturating_sub(left.elapsed())).await;
         self.reap(&keys.address).await
     }
 }

@@ -1,13 +1,17 @@
-//! The names of the keys: a contract with gateways and with whoever watches.
+//! The names of keys and channels in Redis: a contract with gateways and monitoring tools.
 
-use std::fmt::Write;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The addresses of the nodes that take players, each once.
 pub(super) const NODES: &str = "NODE_HOST_LIST";
 
-/// The keys of one node in its cluster. That of its counter is its address.
+/// The characters that are escaped in a name: all but the unreserved ones (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The names of one node and its cluster. The key of the node's counter is its address.
 #[derive(Debug)]
 pub(super) struct Keys {
+    pub(super) prefix: String,
     pub(super) address: String,
     pub(super) load: String,
     pub(super) lease: String,
@@ -18,6 +22,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(prefix: &str, address: &str) -> Self {
         Self {
+            prefix: prefix.to_owned(),
             address: address.to_owned(),
             load: format!("{{{prefix}}}:load"),
             lease: format!("{{{prefix}}}:lease"),
@@ -25,27 +30,25 @@ impl Keys {
             reserved: format!("{{{prefix}}}:reserved:{address}"),
         }
     }
-}
 
-/// The key of a user.
-pub(super) fn user(prefix: &str, uid: &str) -> String {
-    format!("{prefix}:user:{}", Encoded(uid))
-}
+    /// Returns the key of a user.
+    pub(super) fn user(&self, uid: &str) -> String {
+        format!("{}:user:{}", self.prefix, utf8_percent_encode(uid, ESCAPED))
+    }
 
-/// A name in which nothing means anything to Redis: letters, digits, `-`, `.`, `_` and `~` stand as they are, any other
-/// byte as in a URL (RFC 3986, section 2.1).
-pub(super) struct Encoded<'n>(pub(super) &'n str);
+    /// Returns the channel of the node with this boot id.
+    pub(super) fn node_channel(&self, boot: &str) -> String {
+        format!("{}:bus:node:{boot}", self.prefix)
+    }
 
-impl std::fmt::Display for Encoded<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for byte in self.0.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                f.write_char(char::from(byte))?;
-            } else {
-                write!(f, "%{byte:02X}")?;
-            }
-        }
-        Ok(())
+    /// Returns the channel of all nodes.
+    pub(super) fn common_channel(&self) -> String {
+        format!("{}:bus:all", self.prefix)
+    }
+
+    /// Returns the channel of the nodes that have members in a room.
+    pub(super) fn room_channel(&self, room: &str) -> String {
+        format!("{}:bus:room:{}", self.prefix, utf8_percent_encode(room, ESCAPED))
     }
 }
 
@@ -54,9 +57,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_mean_nothing_to_redis() {
-        assert_eq!(user("kengine", "1001"), "kengine:user:1001");
-        assert_eq!(user("k", "a {b}\u{e4}:%"), "k:user:a%20%7Bb%7D%C3%A4%3A%25");
-        assert_eq!(Keys::new("k", "h:1").reserved, "{k}:reserved:h:1");
+    fn names_have_no_special_characters() {
+        let keys = Keys::new("k", "h:1");
+        assert_eq!(keys.user("1001"), "k:user:1001");
+        assert_eq!(keys.user("a {b}\u{e4}:%"), "k:user:a%20%7Bb%7D%C3%A4%3A%25");
+        assert_eq!(keys.room_channel("a-b._~/\u{0}\u{7f}"), "k:bus:room:a-b._~%2F%00%7F");
+        assert_eq!(keys.reserved, "{k}:reserved:h:1");
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes say to each other, as bytes: a header in JSON behind its length, then the frames as they go to sockets.
+//! Messages between nodes as bytes: the length of the header (32 bits, big-endian), the header as JSON, and attachments.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -14,168 +14,174 @@ use crate::{
     websocket::close::{Close, CloseCode},
 };
 
-/// The channels of the bus.
-pub(super) mod channel {
-    use super::super::keys::Encoded;
-
-    /// That of one node, by its boot id.
-    pub(in super::super) fn node(prefix: &str, boot: &str) -> String {
-        format!("{prefix}:bus:node:{boot}")
-    }
-
-    /// That of all nodes.
-    pub(in super::super) fn everybody(prefix: &str) -> String {
-        format!("{prefix}:bus:all")
-    }
-
-    /// That of the nodes which have somebody in a room.
-    pub(in super::super) fn room(prefix: &str, room: &str) -> String {
-        format!("{prefix}:bus:room:{}", Encoded(room))
-    }
-}
-
-/// Something that one node says to others.
+/// A message on the bus.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// A push, or what else the hub takes, for somebody.
-    Parcel { to: Address<String>, parcel: Header },
-    /// A connection has lost its uid to a newer one; the number of the connection stands behind the header, where the
-    /// script that knows it puts it.
+    /// A message to connections of other nodes.
+    Node { to: Address<String>, message: WireNodeMessage },
+    /// A connection has lost its uid to a newer one. The script `claim` appends the number of the connection.
     Lose { uid: Uid },
-    /// The sender has somebody in the room from now on, and waits for everyone's `Seen`.
+    /// The sender has a member in the room from now on, and waits for a `Seen` of every node there.
     Hello { room: String },
-    /// The answer: whether the sender has somebody there, too.
+    /// The answer to `Hello`: whether the sender has a member in the room, too.
     Seen { room: String, is_member: bool },
-    /// The sender has nobody in the room any more.
+    /// The sender has no member in the room any more.
     Bye { room: String },
-    /// Who is in the room? Asked on the room's channel; the answer is to have this number.
+    /// Asks every node in the room's channel for the members of the room.
     Who { room: String, number: u64 },
-    /// The answer.
+    /// The answer to the `Who` with this number.
     Here { number: u64, members: Vec<Member> },
-    /// To itself: the bus works.
-    Echo { number: u64 },
+    /// A node's message to itself, which shows that the bus works.
+    Echo,
 }
 
-/// A [`Parcel`] but for its bytes.
+/// The wire form of a [`NodeMessage`]. The attachments of a push are one frame per syntax, which is given by its key and
+/// payload, then the key of the push if it has one.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Header {
-    Push {
-        /// How many bytes the key has, which stand before the frames.
-        key: Option<usize>,
-        /// What each frame is encoded for, and how many bytes it has.
-        frames: Vec<(String, Option<String>, usize)>,
-        audience: Audience,
-    },
-    Presence {
-        presence: Presence,
-        member: Member,
-    },
-    Kick {
-        code: u16,
-        reason: String,
-    },
+pub(super) enum WireNodeMessage {
+    Push { syntaxes: Vec<(String, Option<String>)>, audience: Audience },
+    Presence { presence: Presence, member: Member },
+    Kick { code: u16, reason: String },
 }
 
-/// A message with its sender, and what stands behind the header.
+/// A received message.
 pub(super) struct Received {
+    /// The boot id of the sender.
     pub(super) from: String,
     pub(super) message: Message,
-    rest: Bytes,
+    pub(super) attachments: Vec<Bytes>,
+    /// The number that follows the attachments, if the script `claim` has appended one.
+    pub(super) number: Option<u64>,
 }
 
 impl Message {
-    /// The bytes of a message without frames.
+    /// Encodes a message without attachments.
     pub(super) fn encode(&self, from: &str) -> Bytes {
-        self.with(from, |_| {})
+        self.encode_with(from, &[])
     }
 
-    fn with(&self, from: &str, rest: impl FnOnce(&mut BytesMut)) -> Bytes {
+    fn encode_with(&self, from: &str, attachments: &[&[u8]]) -> Bytes {
+        let lengths: Vec<_> = attachments.iter().map(|attachment| attachment.len()).collect();
         let mut bytes = BytesMut::with_capacity(256);
         bytes.put_u32(0);
-        // Strings and numbers into memory: neither the writer nor the value has a way to fail.
-        let _ = serde_json::to_writer((&mut bytes).writer(), &(from, self));
+        // Cannot fail: strings and numbers are written into memory.
+        let _ = serde_json::to_writer((&mut bytes).writer(), &(from, self, lengths));
         let length = u32::try_from(bytes.len() - 4).unwrap_or(u32::MAX);
         bytes[..4].copy_from_slice(&length.to_be_bytes());
-        rest(&mut bytes);
+        for attachment in attachments {
+            bytes.extend_from_slice(attachment);
+        }
         bytes.freeze()
     }
 }
 
-/// The bytes of a parcel for somebody.
+/// Encodes a message to connections of other nodes.
 pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> Bytes {
-    let to = to.map(|name| (*name).to_owned());
-    match message {
+    let mut attachments = Vec::new();
+    let message = match message {
         NodeMessage::Push { push: EncodedPush { frames, key }, audience } => {
-            let shown = frames.iter().map(|(syntax, frame)| {
-                (syntax.key().to_owned(), syntax.payload().map(str::to_owned), frame.len())
-            });
-            let header = Header::Push {
-                key: key.as_ref().map(|key| key.len()),
-                frames: shown.collect(),
-                audience: audience.clone(),
-            };
-            Message::Parcel { to, parcel: header }.with(from, |bytes| {
-                bytes.extend_from_slice(key.as_deref().unwrap_or_default());
-                frames.iter().for_each(|(_, frame)| bytes.extend_from_slice(frame));
-            })
+            attachments.extend(frames.iter().map(|(_, frame)| &frame[..]).chain(key.as_deref()));
+            let wire_syntax =
+                |syntax: &Syntax| (syntax.key().to_owned(), syntax.payload().map(str::to_owned));
+            let syntaxes = frames.iter().map(|(syntax, _)| wire_syntax(syntax)).collect();
+            WireNodeMessage::Push { syntaxes, audience: audience.clone() }
         }
         NodeMessage::Presence { presence, member } => {
-            let header = Header::Presence { presence: *presence, member: member.clone() };
-            Message::Parcel { to, parcel: header }.encode(from)
+            WireNodeMessage::Presence { presence: *presence, member: member.clone() }
         }
         NodeMessage::Kick(close) => {
-            let header = Header::Kick { code: close.code().get(), reason: close.reason().to_owned() };
-            Message::Parcel { to, parcel: header }.encode(from)
+            WireNodeMessage::Kick { code: close.code().get(), reason: close.reason().to_owned() }
         }
+    };
+    Message::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
+}
+
+impl WireNodeMessage {
+    /// Returns the message, with frames for those of this node's syntaxes for which it was encoded.
+    pub(super) fn decode(self, attachments: Vec<Bytes>, syntaxes: &[&'static Syntax]) -> Option<NodeMessage> {
+        Some(match self {
+            Self::Push { syntaxes: encoded, audience } => {
+                let key = attachments.get(encoded.len()).map(|key| PushKey::from(&key[..]));
+                let find = |(key, payload): &(String, Option<String>)| {
+                    let is_same = |own: &&Syntax| own.key() == key && own.payload() == payload.as_deref();
+                    syntaxes.iter().copied().find(is_same)
+                };
+                let frames = encoded.iter().zip(attachments);
+                let frames = frames.filter_map(|(syntax, frame)| Some((find(syntax)?, frame))).collect();
+                NodeMessage::Push { push: EncodedPush { key, frames }, audience }
+            }
+            Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
+            Self::Kick { code, reason } => NodeMessage::Kick(Close::new(CloseCode::new(code)?, reason)),
+        })
     }
 }
 
 impl Received {
-    /// Reads a message; `None` if it is none, as of another version.
-    pub(super) fn read(mut bytes: Bytes) -> Option<Self> {
+    /// Decodes a message; `None` if it is invalid, such as one of another version.
+    pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
         let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
-        if length > bytes.len() {
-            return None;
+        let header = split_to(&mut bytes, length)?;
+        let (from, message, lengths): (_, _, Vec<usize>) = serde_json::from_slice(&header).ok()?;
+        let attachments =
+            lengths.into_iter().map(|length| split_to(&mut bytes, length)).collect::<Option<_>>()?;
+        let number = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());
+        Some(Self { from, message, attachments, number })
+    }
+}
+
+fn split_to(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: Syntax = Syntax::flat("type");
+
+    /// A push with a key, encoded for two syntaxes.
+    fn push() -> Bytes {
+        let frames = vec![
+            (&Syntax::DEFAULT, Bytes::from_static(b"\x81\x02{}")),
+            (&OTHER, Bytes::from_static(b"\xff\x00")),
+        ];
+        let push = EncodedPush { key: Some(PushKey::from(&b"key"[..])), frames };
+        let message = NodeMessage::Push { push, audience: Audience::default() };
+        encode("boot", Address::Room("a \"room\""), &message)
+    }
+
+    #[test]
+    fn a_push_arrives_with_its_key_and_the_frames_of_known_syntaxes() {
+        for (syntaxes, expected) in [
+            (&[&OTHER, &Syntax::DEFAULT][..], vec![&b"\x81\x02{}"[..], b"\xff\x00"]),
+            (&[&OTHER], vec![b"\xff\x00"]),
+            (&[], vec![]),
+        ] {
+            let received = Received::decode(push()).expect("a message");
+            assert_eq!((&*received.from, received.number), ("boot", None));
+            let Message::Node { to, message } = received.message else { panic!("another message") };
+            assert_eq!(to, Address::Room("a \"room\"".to_owned()));
+            let decoded = message.decode(received.attachments, syntaxes);
+            let Some(NodeMessage::Push { push, .. }) = decoded else { panic!("another message") };
+            assert_eq!(push.key.as_deref(), Some(&b"key"[..]));
+            let frames: Vec<_> = push.frames.iter().map(|(_, frame)| &frame[..]).collect();
+            assert_eq!(frames, expected);
         }
-        let header = bytes.split_to(length);
-        let (from, message) = serde_json::from_slice(&header).ok()?;
-        Some(Self { from, message, rest: bytes })
     }
 
-    /// The number that stands behind the header.
-    pub(super) fn number(&self) -> Option<u64> {
-        std::str::from_utf8(&self.rest).ok()?.parse().ok()
+    #[test]
+    fn the_number_that_the_script_appends_is_read() {
+        let lose = Message::Lose { uid: Uid::new("ada").unwrap() }.encode("boot");
+        let received = Received::decode([&lose[..], b"42"].concat().into()).expect("a message");
+        assert!(matches!(received.message, Message::Lose { uid } if uid.as_str() == "ada"));
+        assert_eq!(received.number, Some(42));
     }
 
-    /// The parcel of this header, with frames for those of our endpoints that were encoded for.
-    pub(super) fn parcel(&mut self, syntaxes: &[&'static Syntax]) -> Option<NodeMessage> {
-        let Self { message: Message::Parcel { parcel, .. }, rest, .. } = self else { return None };
-        Some(match parcel {
-            Header::Push { key, frames, audience } => {
-                let key = match *key {
-                    Some(length) if length <= rest.len() => Some(PushKey::from(&rest.split_to(length)[..])),
-                    Some(_) => return None,
-                    None => None,
-                };
-                let mut known = Vec::with_capacity(frames.len());
-                for (name, payload, length) in frames.iter() {
-                    if *length > rest.len() {
-                        return None;
-                    }
-                    let frame = rest.split_to(*length);
-                    let same = |syntax: &&&'static Syntax| {
-                        syntax.key() == name && syntax.payload() == payload.as_deref()
-                    };
-                    known.extend(syntaxes.iter().find(same).map(|syntax| (*syntax, frame)));
-                }
-                NodeMessage::Push { push: EncodedPush { frames: known, key }, audience: audience.clone() }
-            }
-            Header::Presence { presence, member } => {
-                NodeMessage::Presence { presence: *presence, member: member.clone() }
-            }
-            Header::Kick { code, reason } => {
-                NodeMessage::Kick(Close::new(CloseCode::new(*code)?, reason.clone()))
-            }
-        })
+    #[test]
+    fn a_message_that_is_cut_off_is_invalid() {
+        let push = push();
+        for length in 0..push.len() {
+            assert!(Received::decode(push.slice(..length)).is_none(), "{length} bytes");
+        }
     }
 }

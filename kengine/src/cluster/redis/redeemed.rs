@@ -1,34 +1,34 @@
-//! Reservations of gateways that are redeemed, and of which the directory has not been told.
+//! Redeemed reservations that have not been reported to the directory.
 
-use std::{collections::VecDeque, mem};
+use std::collections::VecDeque;
 
 use crate::http::reservation::ReservationId;
 
-/// How many may wait, 16 bytes each. A reservation expires 5 s after it was made: of so many, the oldest are about to.
-const MOST: usize = 8192;
+/// The number of reservations that may wait, 16 bytes each. A reservation expires 5 s after it was made, so if this many
+/// wait, the oldest are about to expire.
+const MAX_WAITING: usize = 8192;
 
+/// Redeemed reservations, oldest first.
 #[derive(Default)]
 pub(super) struct Redeemed {
-    /// The oldest first.
-    untold: VecDeque<ReservationId>,
+    waiting: VecDeque<ReservationId>,
 }
 
 impl Redeemed {
-    /// Past the bound the oldest is forgotten, and expires.
+    /// Adds a reservation. Beyond the bound the oldest one is dropped, and expires.
     pub(super) fn add(&mut self, reservation: ReservationId) {
-        if self.untold.len() == MOST {
-            self.untold.pop_front();
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.pop_front();
         }
-        self.untold.push_back(reservation);
+        self.waiting.push_back(reservation);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.untold.is_empty()
+        self.waiting.is_empty()
     }
 
-    /// Takes at most so many, as gateways write them, to tell them. What is not heard then expires.
-    pub(super) fn take(&mut self, most: usize) -> Vec<String> {
-        let rest = self.untold.split_off(most.min(self.untold.len()));
-        mem::replace(&mut self.untold, rest).iter().map(ToString::to_string).collect()
+    /// Takes at most `max` reservations, in the form in which gateways write them. If the report is lost, they expire.
+    pub(super) fn take(&mut self, max: usize) -> Vec<String> {
+        self.waiting.drain(..max.min(self.waiting.len())).map(|id| id.to_string()).collect()
     }
 }

@@ -1,40 +1,27 @@
-//! The scripts that Redis runs, and how they are called: by their hashes, which a server is taught once a connection.
+//! The scripts that run inside Redis. They are loaded once per connection and called by their hashes.
 
 use redis::{Cmd, Pipeline, RedisResult, aio::MultiplexedConnection};
 
-/// A script of ours.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Script {
-    Join,
-    Beat,
-    Load,
-    Drain,
-    Leave,
-    Reap,
-    Claim,
-    Release,
-    Route,
+/// Defines [`Script`] and [`CODE`], in the same order.
+macro_rules! scripts {
+    ($($name:ident $file:literal),+) => {
+        /// The name of a script.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) enum Script { $($name),+ }
+
+        const CODE: &[&str] = &[$(include_str!(concat!("scripts/", $file, ".lua"))),+];
+    };
 }
 
-/// The code of each, in the order of [`Script`].
-const CODE: [&str; 9] = [
-    include_str!("scripts/join.lua"),
-    include_str!("scripts/beat.lua"),
-    include_str!("scripts/load.lua"),
-    include_str!("scripts/drain.lua"),
-    include_str!("scripts/leave.lua"),
-    include_str!("scripts/reap.lua"),
-    include_str!("scripts/claim.lua"),
-    include_str!("scripts/release.lua"),
-    include_str!("scripts/route.lua"),
-];
+scripts!(Join "join", Beat "beat", Load "load", Drain "drain", Leave "leave", Reap "reap", Claim "claim",
+    Release "release", Route "route");
 
-/// The hashes of the scripts, in the order of [`Script`].
+/// The hashes of the loaded scripts, in the order of [`Script`].
 #[derive(Debug)]
 pub(super) struct Scripts(Vec<String>);
 
 impl Scripts {
-    /// Teaches a server all of them, in one round trip.
+    /// Loads all scripts in one round trip.
     pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
         let mut pipeline = Pipeline::new();
         for code in CODE {
@@ -43,7 +30,7 @@ impl Scripts {
         pipeline.query_async(connection).await.map(Self)
     }
 
-    /// A call of one, with its keys; its arguments are to follow.
+    /// Returns a call of a script with its keys. The caller adds the arguments.
     pub(super) fn call(&self, script: Script, keys: &[&str]) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
         call.arg(&self.0[script as usize]).arg(keys.len()).arg(keys);

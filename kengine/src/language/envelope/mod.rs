@@ -1,12 +1,16 @@
-//! A message → its route, its id and its payload, without a copy.
+//! The envelope of a request: its route, its id and its payload, parsed without a copy.
 
+mod error_text;
 mod scanner;
 
 use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use self::scanner::{Malformed, Piece, Scanner};
+use self::{
+    error_text::{locate, not_json, position, reason, shape, truncate},
+    scanner::{Malformed, Piece, Scanner},
+};
 use crate::language::{
     error::{Error, Result},
     syntax::Syntax,
@@ -14,32 +18,14 @@ use crate::language::{
 
 /// The member that correlates a request with its answer, in every syntax.
 const ID: &str = "id";
+/// The longest id, in bytes of JSON. Ids are bounded because answers repeat them.
+const MAX_ID_LEN: usize = 64;
+/// The longest route name that an error quotes, in bytes.
+const MAX_QUOTE_LEN: usize = 64;
 
-/// The longest id, in bytes of its JSON text: it is echoed, and so is no place to store things.
-const LONGEST_ID: usize = 64;
-
-/// The longest text of an error, in bytes.
-const LONGEST_TEXT: usize = 256;
-
-/// The longest route name quoted in an error, in bytes.
-const LONGEST_QUOTE: usize = 64;
-
-/// How a request looks, as errors show it.
-struct Shape(Syntax);
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, payload) = (self.0.key(), self.0.payload());
-        match payload {
-            Some(payload) => write!(f, r#"a request is {{"{key}": "…", "{payload}": …}}"#),
-            None => write!(f, r#"a request is {{"{key}": "…", …}}"#),
-        }
-    }
-}
-
-/// One request as it came: the name of a route, maybe an id, and a payload that nobody has decoded yet.
+/// One request as it came: the name of a route, an optional id, and a payload that is not decoded yet.
 ///
-/// Everything borrows from the message, and so may what is decoded:
+/// Everything borrows from the message, and what is decoded may borrow from it too:
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -54,9 +40,9 @@ impl fmt::Display for Shape {
 /// ```
 #[derive(Clone)]
 pub struct Envelope<'a> {
-    /// The whole message: places in errors count from its start.
+    /// The whole message. Positions in errors count from its start.
     text: &'a str,
-    /// Owned only if it was written with escapes.
+    /// Owned only if the name contains escapes.
     route: Cow<'a, str>,
     id: Option<&'a str>,
     payload: &'a str,
@@ -65,18 +51,18 @@ pub struct Envelope<'a> {
     syntax: Syntax,
 }
 
-/// A message that is no request.
+/// A message that is not a request.
 #[derive(Debug)]
 pub(crate) struct Rejected<'a> {
     /// Always a `bad_request`.
     pub(crate) error: Error,
-    /// The id, if the whole message is valid JSON with one good id: only then may it be echoed.
+    /// The id, if the whole message is valid JSON with exactly one valid id. Otherwise the answer must not repeat it.
     pub(crate) id: Option<&'a str>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Takes a message apart. All but the inside of the payload is known to be valid JSON afterwards; that
-    /// is left to [`message`](Self::message) or, where nobody decodes it, to [`check`](Self::check).
+    /// Parses a message. Everything except the content of the payload is checked to be valid JSON; the payload is checked by
+    /// [`message`](Self::message), or by [`check`](Self::check) if it is never decoded.
     pub(crate) fn parse(text: &'a str, syntax: Syntax) -> Result<Self, Rejected<'a>> {
         let mut members = Members::default();
         if members.read(text, syntax).is_err() {
@@ -95,25 +81,25 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The name of the route.
+    /// Returns the name of the route.
     pub fn route(&self) -> &str {
         &self.route
     }
 
-    /// The id as it was written, a JSON number or string of at most 64 bytes; `None` if there is none.
+    /// Returns the id as it was written: a JSON number or string of at most 64 bytes. `None` if there is no id.
     pub fn id(&self) -> Option<&'a str> {
         self.id
     }
 
-    /// The payload as it was written: its JSON, `null` if there is none, the whole object if its fields
-    /// stand beside the key.
+    /// Returns the payload as it was written, in JSON: `null` if there is none, and the whole object if the payload's fields are
+    /// beside the key.
     ///
-    /// Until [`message`](Self::message) succeeded, it may turn out not to be valid JSON.
+    /// It may be invalid JSON unless [`message`](Self::message) has succeeded.
     pub fn payload(&self) -> &'a str {
         self.payload
     }
 
-    /// The size of the whole message in bytes.
+    /// Returns the size of the whole message in bytes.
     pub fn size(&self) -> usize {
         self.text.len()
     }
@@ -124,33 +110,33 @@ impl<'a> Envelope<'a> {
     ///
     /// `bad_request` if it is not JSON, `invalid_message` if it is JSON that does not fit `T`.
     pub fn message<T: Deserialize<'a>>(&self) -> Result<T> {
-        serde_json::from_str(self.payload).map_err(|error| self.undecodable(&error))
+        serde_json::from_str(self.payload).map_err(|error| self.decode_error(&error))
     }
 
-    /// Makes sure that the payload is JSON, where nobody decodes it.
+    /// Checks that the payload is JSON. Called if it is never decoded.
     ///
     /// # Errors
     ///
-    /// `bad_request` if it is not: then the id must not be echoed.
+    /// `bad_request` if it is not JSON. Then the answer must not repeat the id.
     pub(crate) fn check(&self) -> Result<()> {
         if is_json(self.payload) { Ok(()) } else { Err(not_json(self.text)) }
     }
 
-    /// The error of a request that names no route.
+    /// Returns the error of a request whose route does not exist.
     pub(crate) fn unknown_method(&self) -> Error {
-        let name = cut(&self.route, LONGEST_QUOTE);
+        let name = truncate(&self.route, MAX_QUOTE_LEN);
         Error::new("unknown_method", format!("no route is named `{name}`"))
     }
 
     #[cold]
-    fn undecodable(&self, error: &serde_json::Error) -> Error {
+    fn decode_error(&self, error: &serde_json::Error) -> Error {
         if let Err(malformed) = self.check() {
             return malformed;
         }
-        let words = words(error);
+        let reason = reason(error);
         let text = match (self.payload_at, self.syntax.payload()) {
-            (Some(at), _) => located(&words, place(error, self.payload).map(|place| at + place)),
-            (None, name) => located(&format!("`{}` is missing: {words}", name.unwrap_or_default()), None),
+            (Some(at), _) => locate(&reason, position(error, self.payload).map(|inside| at + inside)),
+            (None, name) => locate(&format!("`{}` is missing: {reason}", name.unwrap_or_default()), None),
         };
         Error::new("invalid_message", text)
     }
@@ -167,26 +153,26 @@ impl fmt::Debug for Envelope<'_> {
     }
 }
 
-/// What the top level of a message says.
+/// The members at the top level of a message.
 #[derive(Default)]
 struct Members<'a> {
     route: Option<Cow<'a, str>>,
-    /// The id, if it is good and given once.
+    /// The id, if it is valid and occurs once.
     id: Option<&'a str>,
-    id_given: bool,
+    has_id: bool,
     payload: Option<Piece<'a>>,
-    /// Why this is no request, though it may be JSON: the first reason found.
+    /// The first reason why the message is not a request, even if it is JSON.
     fault: Option<String>,
 }
 
 impl<'a> Members<'a> {
-    /// Reads to the end whatever fault it meets, because the id may come last.
+    /// Reads the whole message, also after a fault, because the id may come last.
     fn read(&mut self, text: &'a str, syntax: Syntax) -> Result<(), Malformed> {
         let mut scanner = Scanner { text, at: 0 };
         scanner.skip_white_space();
         let start = scanner.at;
         if !scanner.skip(b'{') {
-            self.blame(format_args!("not an object; {}", Shape(syntax)));
+            self.blame(format_args!("not an object; {}", shape(syntax)));
             return Ok(());
         }
         scanner.skip_white_space();
@@ -195,18 +181,14 @@ impl<'a> Members<'a> {
                 scanner.skip_white_space();
                 let name = scanner.string()?;
                 scanner.skip_white_space();
-                if !scanner.skip(b':') {
-                    return Err(Malformed);
-                }
+                scanner.expect(b':')?;
                 scanner.skip_white_space();
-                self.take(name, scanner.value()?, syntax)?;
+                self.add(name, scanner.value()?, syntax)?;
                 scanner.skip_white_space();
                 if scanner.skip(b'}') {
                     break;
                 }
-                if !scanner.skip(b',') {
-                    return Err(Malformed);
-                }
+                scanner.expect(b',')?;
             }
         }
         if syntax.payload().is_none() {
@@ -216,61 +198,57 @@ impl<'a> Members<'a> {
         if scanner.at < text.len() { Err(Malformed) } else { Ok(()) }
     }
 
-    /// Takes one member.
-    fn take(&mut self, name: Piece<'a>, value: Piece<'a>, syntax: Syntax) -> Result<(), Malformed> {
+    fn add(&mut self, name: Piece<'a>, value: Piece<'a>, syntax: Syntax) -> Result<(), Malformed> {
         let Some(text) = name.text() else {
-            // No name that has a meaning holds half of a surrogate pair, but JSON may.
+            // The name contains half of a surrogate pair: it may be valid JSON, but has no meaning.
             return if is_json(name.raw) { Self::ignore(value, syntax) } else { Err(Malformed) };
         };
         if text == syntax.key() {
-            self.take_route(name.at, value, syntax);
-            Ok(())
+            self.set_route(name.at, value, syntax);
         } else if syntax.payload().is_some_and(|payload| payload == text) {
             if self.payload.replace(value).is_some() {
-                self.blame_twice(&text, name.at);
+                self.blame_repetition(&text, name.at);
             }
-            Ok(())
         } else if text == ID {
-            self.take_id(name.at, value)
+            return self.set_id(name.at, value);
         } else {
-            Self::ignore(value, syntax)
+            return Self::ignore(value, syntax);
         }
+        Ok(())
     }
 
-    fn take_route(&mut self, at: usize, value: Piece<'a>, syntax: Syntax) {
-        let (key, place) = (syntax.key(), value.at);
+    fn set_route(&mut self, name_at: usize, value: Piece<'a>, syntax: Syntax) {
+        let (key, at) = (syntax.key(), value.at);
         if self.route.is_some() {
-            self.blame_twice(key, at);
+            self.blame_repetition(key, name_at);
         } else if !value.raw.starts_with('"') {
-            self.blame(format_args!("`{key}` at byte {place} is not a string; {}", Shape(syntax)));
+            self.blame(format_args!("`{key}` at byte {at} is not a string; {}", shape(syntax)));
         } else if let Some(route) = value.text() {
             self.route = Some(route);
         } else {
-            self.blame(format_args!(
-                "`{key}` at byte {place} has half of a surrogate pair; send both halves"
-            ));
+            self.blame(format_args!("`{key}` at byte {at} has half of a surrogate pair; send both halves"));
         }
     }
 
-    fn take_id(&mut self, at: usize, value: Piece<'a>) -> Result<(), Malformed> {
-        let place = value.at;
-        if self.id_given {
+    fn set_id(&mut self, name_at: usize, value: Piece<'a>) -> Result<(), Malformed> {
+        let at = value.at;
+        if self.has_id {
             self.id = None;
-            self.blame_twice(ID, at);
+            self.blame_repetition(ID, name_at);
         } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
-            self.blame(format_args!("`{ID}` at byte {place} is no number or string; send one, or no `{ID}`"));
-        } else if value.raw.len() > LONGEST_ID {
-            self.blame(format_args!("`{ID}` at byte {place} is too long; send at most {LONGEST_ID} bytes"));
+            self.blame(format_args!("`{ID}` at byte {at} is no number or string; send one, or no `{ID}`"));
+        } else if value.raw.len() > MAX_ID_LEN {
+            self.blame(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
         } else if is_json(value.raw) {
             self.id = Some(value.raw);
         } else {
             return Err(Malformed);
         }
-        self.id_given = true;
+        self.has_id = true;
         Ok(())
     }
 
-    /// Passes over a member without a meaning: of the payload if that is flat, and then validated with it.
+    /// Ignores a member without a meaning. In a flat syntax it belongs to the payload, and is checked with that.
     fn ignore(value: Piece<'_>, syntax: Syntax) -> Result<(), Malformed> {
         if syntax.payload().is_none() || is_json(value.raw) { Ok(()) } else { Err(Malformed) }
     }
@@ -280,79 +258,24 @@ impl<'a> Members<'a> {
         self.fault.get_or_insert_with(|| fault.to_string());
     }
 
-    fn blame_twice(&mut self, name: &str, at: usize) {
+    fn blame_repetition(&mut self, name: &str, at: usize) {
         self.blame(format_args!("`{name}` is given twice, again at byte {at}; send it once"));
     }
 
-    /// Says what is wrong with a message that holds no request; that it is not JSON comes before all else.
+    /// Returns the error of a message that is not a request. Invalid JSON takes precedence over every other fault.
     #[cold]
     fn reject(self, text: &str, syntax: Syntax) -> Rejected<'a> {
         if !is_json(text) {
             return Rejected { error: not_json(text), id: None };
         }
-        let missing = || format!("`{}` is missing; {}", syntax.key(), Shape(syntax));
-        let words = self.fault.unwrap_or_else(missing);
-        Rejected { error: bad_request(located(&words, None)), id: self.id }
+        let missing = || format!("`{}` is missing; {}", syntax.key(), shape(syntax));
+        let fault = self.fault.unwrap_or_else(missing);
+        Rejected { error: Error::new("bad_request", locate(&fault, None)), id: self.id }
     }
 }
 
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
-}
-
-fn bad_request(text: String) -> Error {
-    Error::new("bad_request", text)
-}
-
-/// Says where and why `text`, a whole message, is not JSON.
-#[cold]
-fn not_json(text: &str) -> Error {
-    if text.starts_with('\u{feff}') {
-        return bad_request("not JSON: a byte order mark at byte 0; send the text without it".to_owned());
-    }
-    bad_request(match serde_json::from_str::<IgnoredAny>(text) {
-        Err(error) => located(&format!("not JSON: {}", words(&error)), place(&error, text)),
-        Ok(_) => "not JSON".to_owned(),
-    })
-}
-
-/// What serde says, without the line and the column: a client counts in bytes of its message.
-fn words(error: &serde_json::Error) -> String {
-    let mut words = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    if let Some(length) = words.strip_suffix(&place).map(str::len) {
-        words.truncate(length);
-    }
-    words
-}
-
-/// The byte of `text` at which serde stopped, counted from 0; `None` if it does not say.
-fn place(error: &serde_json::Error, text: &str) -> Option<usize> {
-    if error.is_eof() {
-        return Some(text.len());
-    }
-    let lines_before = error.line().checked_sub(1)?;
-    let line: usize = text.split_inclusive('\n').take(lines_before).map(str::len).sum();
-    // Columns count from 1; 0 is the end of the line before. An error of a text inside the text, decoded by
-    // a user's type, may lie beyond the end.
-    Some(line.saturating_add(error.column()).saturating_sub(1).min(text.len()))
-}
-
-/// `words`, cut so that they and the place fit the longest text.
-fn located(words: &str, place: Option<usize>) -> String {
-    let place = place.map(|at| format!(" at byte {at}")).unwrap_or_default();
-    format!("{}{place}", cut(words, LONGEST_TEXT - place.len()))
-}
-
-/// `text` if it has at most `limit` bytes, else as much of it as fits with an ellipsis.
-fn cut(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit {
-        return Cow::Borrowed(text);
-    }
-    let end = limit.saturating_sub('…'.len_utf8());
-    // A character has at most 4 bytes: one of the last places is a boundary.
-    let kept = (end.saturating_sub(3)..=end).rev().find_map(|end| text.get(..end)).unwrap_or_default();
-    Cow::Owned(format!("{kept}…"))
 }
 
 #[cfg(test)]
@@ -362,7 +285,7 @@ mod tests {
     use serde::de::{MapAccess, Visitor};
     use serde_json::value::RawValue;
 
-    use super::*;
+    use super::{error_text::MAX_LEN, *};
 
     const FLAT: Syntax = Syntax::flat("method");
 
@@ -393,15 +316,15 @@ mod tests {
             Ok(envelope) => panic!("{text}: {envelope:?}"),
             Err(Rejected { error, id }) => {
                 assert_eq!(error.code(), "bad_request", "{text}");
-                assert!(error.message().len() <= LONGEST_TEXT, "{text}");
+                assert!(error.message().len() <= MAX_LEN, "{text}");
                 (error.message().to_owned(), id)
             }
         }
     }
 
     #[test]
-    fn requests_in_all_their_forms() {
-        let long_id = format!("\"{}\"", "x".repeat(LONGEST_ID - 2));
+    fn requests_are_parsed_in_every_form() {
+        let long_id = format!("\"{}\"", "x".repeat(MAX_ID_LEN - 2));
         let with_long_id = format!(r#"{{"method":"m","id":{long_id}}}"#);
         for (text, route, id, payload) in [
             (r#"{"method":"m","message":{"a":1}}"#, "m", None, r#"{"a":1}"#),
@@ -432,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn other_syntaxes() {
+    fn other_syntaxes_are_parsed() {
         let syntax = Syntax::new("op", "d");
         assert_eq!((syntax.key(), syntax.payload()), ("op", Some("d")));
         let envelope = Envelope::parse(r#"{"op":"x","d":1,"method":2,"message":3}"#, syntax).unwrap();
@@ -446,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_rejected_without_an_id() {
+    fn invalid_json_is_rejected_without_an_id() {
         for (text, message) in [
             ("", "not JSON: EOF while parsing a value at byte 0"),
             ("   ", "not JSON: EOF while parsing a value at byte 3"),
@@ -468,7 +391,7 @@ mod tests {
             (r#"{"id":1,"method":"m","x":tru}"#, "not JSON: expected ident at byte 28"),
             (r#"{"id":1,"method":"\x"}"#, "not JSON: invalid escape at byte 19"),
             (r#"{"id":1,"\x":1,"method":"m"}"#, "not JSON: invalid escape at byte 10"),
-            // A broken rest outweighs what is wrong with a request.
+            // Invalid JSON takes precedence over an earlier fault.
             (r#"{"id":1,"method":2,"message":[}"#, "not JSON: expected value at byte 30"),
             (r#"{"id":1,"message":1,"message":[}}"#, "not JSON: expected value at byte 31"),
             (r"[1,2", "not JSON: EOF while parsing a list at byte 4"),
@@ -485,9 +408,9 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_no_request_is_rejected_with_its_id() {
+    fn json_that_is_not_a_request_is_rejected_with_its_id() {
         let shape = r#"a request is {"method": "…", "message": …}"#;
-        let too_long = format!(r#"{{"method":"m","id":"{}"}}"#, "x".repeat(LONGEST_ID - 1));
+        let too_long = format!(r#"{{"method":"m","id":"{}"}}"#, "x".repeat(MAX_ID_LEN - 1));
         for (text, message, id) in [
             ("[1]", format!("not an object; {shape}"), None),
             (" \"p\" ", format!("not an object; {shape}"), None),
@@ -539,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_decoded_and_their_faults_located() {
+    fn errors_in_payloads_have_positions() {
         let chat = parse(r#"{"method":"m","message":{"greeting":"hey"}}"#).message::<Chat>().unwrap();
         assert_eq!(chat, Chat { greeting: "hey".into() });
         parse(r#"{"method":"m"}"#).message::<()>().unwrap();
@@ -594,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn places_in_a_text_inside_the_text_do_no_harm() {
+    fn positions_of_custom_errors_stay_inside_the_message() {
         #[derive(Debug)]
         struct Inner;
         impl<'de> Deserialize<'de> for Inner {
@@ -608,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_borrow_from_the_frame() {
+    fn payloads_borrow_from_the_message() {
         let text = String::from(r#"{"method":"m","message":{"plain":"a","other":"b"}}"#);
         let within = |part: &str| text.as_bytes().as_ptr_range().contains(&part.as_ptr());
         let message = {
@@ -621,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_clients_are_cut_at_characters() {
+    fn quoted_text_is_truncated_at_a_character() {
         for shift in 0..4 {
             let name = "x".repeat(shift) + &"🦌".repeat(200);
             let text = format!(r#"{{"method":"{name}","message":"{name}"}}"#);
@@ -629,12 +552,12 @@ mod tests {
             let error = envelope.unknown_method();
             assert_eq!(error.code(), "unknown_method");
             let quoted = error.message().split('`').nth(1).unwrap();
-            assert!((LONGEST_QUOTE - 3..=LONGEST_QUOTE).contains(&quoted.len()), "{quoted}");
+            assert!((MAX_QUOTE_LEN - 3..=MAX_QUOTE_LEN).contains(&quoted.len()), "{quoted}");
             assert!(name.starts_with(quoted.strip_suffix('…').unwrap()));
 
             let error = envelope.message::<Stance>().unwrap_err();
             assert_eq!(error.code(), "invalid_message");
-            assert!((LONGEST_TEXT - 3..=LONGEST_TEXT).contains(&error.message().len()), "{error}");
+            assert!((MAX_LEN - 3..=MAX_LEN).contains(&error.message().len()), "{error}");
             assert!(error.message().starts_with("unknown variant `"));
             let at = format!("… at byte {}", text.len() - 2);
             assert!(error.message().ends_with(&at), "{error}");
@@ -646,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_no_danger() {
+    fn deep_nesting_does_not_overflow_the_stack() {
         let deep = "[".repeat(5_000) + &"]".repeat(5_000);
         reject(&deep, Syntax::DEFAULT);
         reject(&"[".repeat(5_000), Syntax::DEFAULT);
@@ -671,7 +594,7 @@ mod tests {
         }
     }
 
-    /// What a message is, by whichever way it was found out.
+    /// What a message was found to be.
     #[derive(Debug, PartialEq)]
     enum Outcome {
         NotJson,
@@ -700,7 +623,7 @@ mod tests {
         }
     }
 
-    /// The members of an object, none of them looked into.
+    /// The members of an object, not decoded.
     struct RawMembers<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
     impl<'de> Deserialize<'de> for RawMembers<'de> {
@@ -725,7 +648,7 @@ mod tests {
         }
     }
 
-    /// The slow way: serde reads everything, then the rules are applied one by one.
+    /// Parses a message with serde alone, and applies the rules one by one.
     fn reference(text: &str, syntax: Syntax) -> Outcome {
         if serde_json::from_str::<IgnoredAny>(text).is_err() {
             return Outcome::NotJson;
@@ -763,7 +686,7 @@ mod tests {
         }
     }
 
-    /// `SplitMix64` (Steele, Lea and Flood, 2014).
+    /// A random number generator: `SplitMix64` (Steele, Lea and Flood, 2014).
     pub(super) struct Random(pub(super) u64);
 
     impl Random {
@@ -858,7 +781,7 @@ mod tests {
             }
         }
 
-        /// Mostly requests; rarely something is missing, given twice or of the wrong kind.
+        /// Generates a message: mostly a request, sometimes with a member missing, repeated or of the wrong type.
         fn message(&mut self) -> String {
             let mut names = vec![r#""method""#, r#""message""#];
             for _ in 0..self.below(3) {
@@ -899,7 +822,7 @@ mod tests {
             text
         }
 
-        /// Deletes, doubles, changes or inserts a byte; what is no UTF-8 then never gets past the socket.
+        /// Removes, repeats, changes or inserts bytes. Returns `None` if the result is not UTF-8, which the socket rejects.
         fn mutated(&mut self, text: &str) -> Option<String> {
             let mut bytes = text.as_bytes().to_vec();
             for _ in 0..=self.below(2) {
@@ -917,7 +840,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_serde_on_messages_of_all_kinds() {
+    fn random_messages_are_parsed_as_by_serde() {
         let mut random = Random(7);
         let mut seen = [0; 3];
         for _ in 0..42_000 {
@@ -934,7 +857,7 @@ mod tests {
                 assert_eq!(outcome(text, syntax), expected, "{text}");
             }
         }
-        // The generator is worth something only if it reaches every outcome often.
+        // The test is worth something only if every outcome is frequent.
         assert!(
             seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000),
             "{seen:?}"

@@ -1,24 +1,24 @@
-//! The ends of JSON's values, found eight bytes at a time.
+//! Finds the ends of JSON values, eight bytes at a time.
 
 use std::borrow::Cow;
 
-/// The message is not JSON. Where and why is found out off the fast path.
+/// The message is not JSON. The position and the reason are determined later, off the fast path.
 pub(super) struct Malformed;
 
-/// A string or another value as it stands in the message.
+/// A JSON value as it was written.
 #[derive(Clone, Copy)]
 pub(super) struct Piece<'a> {
     pub(super) raw: &'a str,
     /// Where it starts in the message, in bytes.
     pub(super) at: usize,
-    /// A string with escapes.
-    escaped: bool,
+    /// Whether it is a string with escapes.
+    has_escapes: bool,
 }
 
 impl<'a> Piece<'a> {
-    /// What a string says; `None` if its escapes are malformed or make no Unicode.
+    /// Returns the content of a string, or `None` if its escapes are malformed or are not Unicode.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
-        if self.escaped {
+        if self.has_escapes {
             serde_json::from_str(self.raw).ok().map(Cow::Owned)
         } else {
             self.raw.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
@@ -26,16 +26,15 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// A place in a message.
+/// A position in a message.
 ///
-/// It looks for the ends of values, not for faults inside them. That is safe: where a valid value starts,
-/// its end is found exactly. A string ends at the first quote that is not the byte after a backslash, since
-/// in an escape that byte is part of it. The brackets of an object or an array balance once the strings
-/// inside are passed over. A number or a word holds none of the bytes that may follow it. So if what was
-/// found is not valid, no valid value starts there, and the whole message is not JSON.
+/// The scanner finds the end of a value without validating the value. This is safe because the end of every valid value is found
+/// exactly. A string ends at the first quote outside of an escape, and of every escape the backslash and the next byte are
+/// skipped. The brackets of an object or an array balance if strings are skipped. A number or a word contains none of the bytes
+/// that may follow it. So if what was found is invalid, no valid value starts there, and the message is not JSON.
 pub(super) struct Scanner<'a> {
     pub(super) text: &'a str,
-    /// In bytes. It stops only before or behind ASCII, hence between characters.
+    /// In bytes. The scanner stops only before or after ASCII, and so at the start of a character.
     pub(super) at: usize,
 }
 
@@ -48,11 +47,16 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    /// Passes over `byte` if it comes next.
+    /// Skips `byte` if it is next. Returns whether it was.
     pub(super) fn skip(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
+    }
+
+    /// Skips `byte`, which must be next.
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
+        if self.skip(byte) { Ok(()) } else { Err(Malformed) }
     }
 
     pub(super) fn skip_white_space(&mut self) {
@@ -61,76 +65,72 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Takes a string.
     pub(super) fn string(&mut self) -> Result<Piece<'a>, Malformed> {
         let start = self.at;
-        let escaped = self.skip_string()?;
-        self.piece(start, escaped)
+        let has_escapes = self.skip_string()?;
+        self.piece(start, has_escapes)
     }
 
+    /// Takes a value of any type.
     pub(super) fn value(&mut self) -> Result<Piece<'a>, Malformed> {
         let start = self.at;
-        let mut escaped = false;
+        let mut has_escapes = false;
         match self.peek() {
-            Some(b'"') => escaped = self.skip_string()?,
+            Some(b'"') => has_escapes = self.skip_string()?,
             Some(b'{' | b'[') => self.at += Nesting::default().length(self.rest()).ok_or(Malformed)?,
             _ => self.skip_primitive()?,
         }
-        self.piece(start, escaped)
+        self.piece(start, has_escapes)
     }
 
-    /// From `start` to here.
-    pub(super) fn piece(&self, start: usize, escaped: bool) -> Result<Piece<'a>, Malformed> {
+    /// Returns the piece from `start` to the current position.
+    pub(super) fn piece(&self, start: usize, has_escapes: bool) -> Result<Piece<'a>, Malformed> {
         let raw = self.text.get(start..self.at).ok_or(Malformed)?;
-        Ok(Piece { raw, at: start, escaped })
+        Ok(Piece { raw, at: start, has_escapes })
     }
 
-    /// Passes over a string without control characters; true if it has escapes, whatever they are.
+    /// Skips a string, which must not contain control characters. Returns whether it has escapes, valid or not.
     fn skip_string(&mut self) -> Result<bool, Malformed> {
-        let mut escaped = false;
-        if !self.skip(b'"') {
-            return Err(Malformed);
-        }
+        self.expect(b'"')?;
+        let mut has_escapes = false;
         loop {
             self.at += plain_length(self.rest());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    escaped = true;
+                    has_escapes = true;
                     self.at += 2;
                 }
                 _ => return Err(Malformed),
             }
         }
         self.at += 1;
-        Ok(escaped)
+        Ok(has_escapes)
     }
 
-    /// Passes over a number or a word, up to whatever may follow it.
+    /// Skips a number or a word, up to any byte that may follow it.
     fn skip_primitive(&mut self) -> Result<(), Malformed> {
         let follows = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
         let rest = self.rest();
-        match rest.iter().position(follows).unwrap_or(rest.len()) {
-            0 => Err(Malformed),
-            length => {
-                self.at += length;
-                Ok(())
-            }
-        }
+        let length = rest.iter().position(follows).unwrap_or(rest.len());
+        self.at += length;
+        if length > 0 { Ok(()) } else { Err(Malformed) }
     }
 }
 
-/// Where the reader of an object or an array stands. It counts instead of recursing: depth costs no stack.
+/// The state inside an object or an array. Brackets are counted, so deep nesting needs no stack.
 #[derive(Default)]
 struct Nesting {
     depth: usize,
-    /// All ones if the next byte is in a string, else zero.
+    /// All ones if the next byte is inside a string, otherwise zero.
     inside: u64,
-    /// The mark of the next byte, if a backslash before it escapes it.
+    /// Marks the next byte if it follows a backslash that escapes it, otherwise zero.
     escaped: u64,
 }
 
 impl Nesting {
-    /// How long the object or array is with which `bytes` starts; `None` if it does not end.
+    /// Returns the length of the object or array at the start of `bytes`, or `None` if it does not end.
     fn length(mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
@@ -141,28 +141,28 @@ impl Nesting {
         }
     }
 
-    /// Takes eight bytes; says at which of them the outermost bracket closes.
+    /// Takes the next eight bytes. Returns the index of the byte that closes the outermost bracket, if one does.
     #[inline]
     fn take(&mut self, bytes: u64) -> Option<usize> {
         let backslashes = marks_or_more(bytes, b'\\') | self.escaped;
         if marks_or_more(bytes, b'"') | backslashes | !self.inside == 0 {
-            return None; // the middle of a long string
+            return None; // Inside a long string.
         }
         let mut quotes = marks(bytes, b'"');
         if backslashes != 0 {
             quotes &= !self.escapes(bytes);
         }
-        // The product counts in each byte the quotes up to it: an odd count is inside, a closing quote outside.
+        // Each byte of the product counts the quotes up to that byte. An odd count is inside a string; a closing quote is outside.
         let inside = ((quotes >> 7).wrapping_mul(eight(1)) << 7) ^ self.inside;
         self.inside = if inside >> 63 == 1 { u64::MAX } else { 0 };
-        // The four brackets are alike but for three bits, as are `Y`, `_`, `y` and DEL.
+        // The four brackets differ only in three bits, which also makes `Y`, `_`, `y` and DEL match.
         let mut brackets = marks(bytes & eight(!0b10_0110), b'{' & !0b10_0110) & !inside;
         while brackets != 0 {
             let index = first(brackets);
             match bytes.to_le_bytes().get(index) {
                 Some(b'{' | b'[') => self.depth += 1,
                 Some(b'}' | b']') => {
-                    // Never below zero: an opening bracket comes first, and zero is the end.
+                    // Does not underflow: the first bracket opens, and the scan ends at zero.
                     self.depth -= 1;
                     if self.depth == 0 {
                         return Some(index);
@@ -191,15 +191,14 @@ impl Nesting {
     }
 }
 
-// Eight bytes at a time, without vector instructions: a mark is the highest bit of a byte in a word whose
-// lowest byte comes first.
+// Eight bytes are processed at a time, in a word whose lowest byte comes first. A byte is marked by its highest bit.
 
-/// The word of eight times `byte`.
+/// Returns a word of eight equal bytes.
 const fn eight(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// The eight bytes at `at`, with zeros for those behind the end; `None` at the end.
+/// Returns the eight bytes at `at`, with zeros after the end, or `None` at the end.
 #[inline]
 fn eight_at(bytes: &[u8], at: usize) -> Option<u64> {
     let rest = bytes.get(at..)?;
@@ -210,13 +209,13 @@ fn eight_at(bytes: &[u8], at: usize) -> Option<u64> {
     }
 }
 
-/// Apart from [`eight_at`], whose loops are small without it.
+/// Not inlined, to keep the loops around [`eight_at`] small.
 #[inline(never)]
 fn last_bytes(rest: &[u8]) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// How many bytes come before the first quote, backslash or control character.
+/// Returns the number of bytes before the first quote, backslash or control character.
 #[inline]
 fn plain_length(bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -230,23 +229,23 @@ fn plain_length(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// The index of the first marked byte.
+/// Returns the index of the first marked byte.
 const fn first(marked: u64) -> usize {
     marked.trailing_zeros() as usize / 8
 }
 
-/// Marks the bytes below `limit`, which is at most 128, and maybe bytes behind one of them, from which the
-/// subtraction borrowed.
+/// Marks the bytes below `limit`, which is at most 128. Bytes after a marked byte may be marked too, because the subtraction
+/// borrows from them.
 const fn marks_below(bytes: u64, limit: u8) -> u64 {
     bytes.wrapping_sub(eight(limit)) & !bytes & eight(0x80)
 }
 
-/// Marks the bytes that are `byte`, and maybe bytes behind one of them; cheaper than [`marks`].
+/// Marks the bytes equal to `byte`. Bytes after a marked byte may be marked too. Cheaper than [`marks`].
 const fn marks_or_more(bytes: u64, byte: u8) -> u64 {
     marks_below(bytes ^ eight(byte), 1)
 }
 
-/// Marks the bytes that are `byte`.
+/// Marks the bytes equal to `byte`.
 const fn marks(bytes: u64, byte: u8) -> u64 {
     let different = bytes ^ eight(byte);
     !(((different & eight(0x7f)) + eight(0x7f)) | different | eight(0x7f))
@@ -258,10 +257,10 @@ mod tests {
     use crate::language::envelope::tests::Random;
 
     #[test]
-    fn eight_bytes_at_a_time_are_marked_as_one_by_one() {
+    fn words_are_marked_like_single_bytes() {
         let mut random = Random(1);
         for _ in 0..20_000 {
-            // Few different bytes, near to each other: borrows and carries meet.
+            // Few different values, close to each other, so that borrows and carries are frequent.
             let bytes: [u8; 8] = std::array::from_fn(|_| {
                 random.pick(&[0, 1, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xa2, 0xff])
             });

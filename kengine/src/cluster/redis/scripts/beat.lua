@@ -1,6 +1,6 @@
--- A node lives: its load in full, its lease anew. What follows the messages are reservations that were redeemed. Tells
--- whether it may go on (1), is unknown and has to join (0), or another process has its address (-1); the time, in
--- milliseconds; and the addresses that are to be reaped.
+-- A node's heartbeat: renews its lease and reports its load. The arguments after `messages` are redeemed reservations.
+-- Returns 1, or 0 if the node is unknown and must join, or -1 if another process has its address; then the time, in
+-- milliseconds; then the addresses of expired nodes, for `reap`.
 local counter, load, lease, node, reserved = unpack(KEYS)
 local address, boot, connections, lease_ms, rooms, messages = unpack(ARGV)
 local time = redis.call('TIME')
@@ -14,10 +14,10 @@ local expired = {}
 for i = 1, #leases, 2 do
   local other, expiry = leases[i], tonumber(leases[i + 1])
   if expiry >= 0 and not anyone then
-    -- Nobody was heard of: it was the directory that was away.
+    -- All leases have expired, so the directory was away: renew them.
     redis.call('HSET', lease, other, now + lease_ms)
   elseif expiry <= now and other ~= address then
-    -- Also one whose lease is negative: gone before, only its counter is left.
+    -- Includes negative leases: those nodes are gone, and only their counters are left.
     expired[#expired + 1] = other
   end
 end

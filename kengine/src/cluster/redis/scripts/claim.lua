@@ -1,7 +1,8 @@
--- A connection claims a uid, and has it (1), or another node's keeps it (0). Claims come in any order: the later in
--- time has the uid; but one that was made much later is another clock's, unless ours was told before (`again`). Where
--- the older of two is to stay (`refuse`), it does as long as its node listens to the bus. Who loses the uid is told at
--- once, on its node's channel: by `message`, with the number of its connection behind it.
+-- A connection claims a uid. Returns 1 if it has the uid now, or 0 if a connection of another node keeps it. Claims
+-- may arrive in any order, and the later one prevails. A recorded claim that was made more than a second later comes
+-- from a clock that is wrong, and does not prevail, unless the new claim was sent before (`again`). With `refuse` the
+-- older claim prevails while its node listens to the bus. The node whose connection loses the uid is sent `message`,
+-- followed by the number of the connection.
 local user = KEYS[1]
 local address, boot, connection, at, again, refuse, channel, message = unpack(ARGV)
 local holder, held, since = unpack(redis.call('HMGET', user, 'boot', 'connection', 'at'))

@@ -1,4 +1,4 @@
--- A node takes no more players: off the list; its counter stays for who has read the list before.
+-- Takes a draining node off the list. Its counter stays, for gateways that have already read the list.
 local list, node = unpack(KEYS)
 local address, boot = unpack(ARGV)
 if redis.call('HGET', node, 'boot') ~= boot then

@@ -1,11 +1,11 @@
--- A node comes, or comes back. The counter is there before the address is listed: readers list first, and a listed
--- node without a counter stops them all.
+-- Registers a node, or registers it again. The counter is set before the address is listed, because gateways read the
+-- list first, and a listed node without a counter makes them fail.
 local list, counter, load, lease, node, reserved = unpack(KEYS)
 local address, boot, connections, lease_ms, state, capacity, version = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('HGET', node, 'boot') ~= boot then
-  -- Of a process that is gone: nobody comes to redeem these with us.
+  -- The reservations were made for an earlier process, and will not be redeemed here.
   redis.call('DEL', node, reserved)
   redis.call('HSET', node, 'started', now)
 end

@@ -1,5 +1,5 @@
--- A node is gone, and so is all that is known of it but its counter, for those who have read the list before: as for a
--- node that was reaped, the lease says since when, and `reap` takes the rest.
+-- Removes a node that leaves. Its counter stays, for gateways that have already read the list. As for a reaped node, a
+-- negative lease records when it left, and `reap` removes the counter later.
 local list, load, lease, node, reserved = unpack(KEYS)
 local address, boot = unpack(ARGV)
 if redis.call('HGET', node, 'boot') ~= boot then

@@ -1,6 +1,6 @@
--- The load of a node that others know: connections, and seats that are still reserved. What follows the boot id and the
--- connections are reservations that were redeemed. Those of players who never came end here as they do at a beat, which
--- a long lease makes rare: nothing else lowers the load again.
+-- Reports the load of a node: connections and reserved seats. The arguments after `connections` are redeemed
+-- reservations. Expired reservations are removed here as well as with a heartbeat, which is rare if the lease is long:
+-- nothing else lowers the load again.
 local counter, load, node, reserved = unpack(KEYS)
 local address, boot, connections = unpack(ARGV)
 if redis.call('HGET', node, 'boot') ~= boot then

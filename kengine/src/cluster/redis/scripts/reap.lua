@@ -1,5 +1,6 @@
--- A node whose lease ran out: at first off the list and out of all but its counter (1), which those may still read who
--- have read the list before; then, as with a node that has left, the counter too (2).
+-- Removes a node whose lease has expired, in two steps. First everything but its counter (returns 1), which gateways
+-- may still read that have already read the list. After a pause, here and for a node that has left, the counter
+-- (returns 2).
 local list, counter, load, lease, node, reserved = unpack(KEYS)
 local address, pause_ms = unpack(ARGV)
 local time = redis.call('TIME')

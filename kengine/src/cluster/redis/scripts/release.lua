@@ -1,4 +1,4 @@
--- No connection of a node has a uid any more. A claim of another node stays.
+-- No connection of the node has the uid any more. A claim of another node stays.
 local user = KEYS[1]
 local boot = ARGV[1]
 if redis.call('HGET', user, 'boot') == boot then

@@ -1,0 +1,155 @@
+-- What the gateway knows of the nodes: which take players, as one worker reads it from Redis for all, and which failed.
+local redis = require "kengine_redis"
+
+-- How often the nodes are read from Redis, in seconds.
+local READ_INTERVAL = 1
+-- How often the worker that reads them looks for work, in seconds. While Redis is away, it is tried each time.
+local WATCH_INTERVAL = 0.25
+-- How long nodes may take to join again after Redis has come back, in seconds.
+local RETURN_TIMEOUT = 5
+-- How long a node is avoided after it failed, in seconds.
+local FAILURE_TIMEOUT = 2
+
+local nodes = {}
+local prefix
+-- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
+-- until they are learned. `failed ADDRESS` is set while a node is avoided. `returned` is set for a while after Redis
+-- came back, `told` while the log says that it is away. `turns` counts the nodes picked without Redis. `error` holds an
+-- error in this code that is not in the log yet.
+local shared = ngx.shared.kengine
+
+-- Sets the prefix of the keys in Redis.
+function nodes.setup(prefix_of_keys)
+  prefix = prefix_of_keys
+end
+
+-- Returns whether Redis has ever said which nodes there are.
+function nodes.are_known()
+  return shared:get("nodes") ~= nil
+end
+
+-- Returns whether Redis came back a moment ago. Until the nodes have joined again, it is not believed that there are
+-- none.
+function nodes.are_returning()
+  return shared:get("returned") ~= nil
+end
+
+-- Remembers the nodes that take players. An empty list never replaces nodes: they are the only ones left to try when
+-- Redis has lost its data.
+function nodes.learn(addresses)
+  if #addresses > 0 then
+    shared:set("nodes", table.concat(addresses, " "))
+  elseif not nodes.are_returning() then
+    shared:add("nodes", "")
+  end
+end
+
+-- Avoids a node for a while.
+function nodes.set_failed(address)
+  shared:set("failed " .. address, true, FAILURE_TIMEOUT)
+end
+
+local function known()
+  local addresses = {}
+  for address in (shared:get("nodes") or ""):gmatch("%S+") do
+    addresses[#addresses + 1] = address
+  end
+  return addresses
+end
+
+-- Returns the nodes that failed a moment ago and those that the request was sent to already.
+function nodes.avoided(tried)
+  local avoided = {}
+  for _, address in ipairs(known()) do
+    if shared:get("failed " .. address) then
+      avoided[#avoided + 1] = address
+    end
+  end
+  for _, address in ipairs(tried) do
+    avoided[#avoided + 1] = address
+  end
+  return avoided
+end
+
+local function next_except(excluded)
+  local is_excluded, left = {}, {}
+  for _, address in ipairs(excluded) do
+    is_excluded[address] = true
+  end
+  for _, address in ipairs(known()) do
+    if not is_excluded[address] then
+      left[#left + 1] = address
+    end
+  end
+  return #left > 0 and left[shared:incr("turns", 1, 0) % #left + 1] or nil
+end
+
+-- Returns the next of the known nodes in turn, without asking Redis, or nil if all were tried. A node that failed a
+-- moment ago is still better than none.
+function nodes.next(tried)
+  return next_except(nodes.avoided(tried)) or next_except(tried)
+end
+
+-- Notes an error in this code for the log. `watch` writes it: nginx would add the whole request, with its query, to a
+-- line that is written while one is handled.
+function nodes.note_error(err)
+  shared:set("error", err)
+end
+
+local last_read = -math.huge
+
+local function read(connection)
+  last_read = redis.now()
+  redis.run(connection, "list", { true }, function()
+    return 1, "{" .. prefix .. "}:lease"
+  end, function(_, addresses)
+    nodes.learn(addresses)
+  end)
+end
+
+-- Tries Redis while it is away, by a write: a full Redis and a replica refuse it. The key is that of the room without a
+-- name, which no player can ask for.
+local function try_again(connection)
+  redis.answered(connection:set(prefix .. ":room:", "", "PX", 1))
+  shared:set("returned", true, RETURN_TIMEOUT)
+  read(connection)
+end
+
+-- Keeps the list of nodes fresh, and notices when Redis goes and comes back.
+local function watch(premature)
+  if premature then
+    return
+  end
+  local err = shared:get("error")
+  if err then
+    shared:delete("error")
+    ngx.log(ngx.ERR, "kengine: ", err)
+  end
+  local why = redis.away()
+  if why then
+    if shared:add("told", true) then
+      local effect = nodes.are_known() and "players are spread over the nodes as last seen" or "no node is known yet"
+      ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): ", effect)
+    end
+    if redis.use(try_again) then
+      redis.set_back()
+      shared:delete("told")
+      ngx.log(ngx.WARN, "kengine: the directory is back")
+    end
+  elseif redis.now() - last_read >= READ_INTERVAL then
+    local done, failure = redis.use(read)
+    if not done then
+      redis.set_away(failure)
+    end
+  end
+  ngx.timer.at(WATCH_INTERVAL, watch)
+end
+
+-- Begins to learn the nodes, in one worker for all.
+function nodes.start()
+  if ngx.worker.id() == 0 then
+    ngx.timer.at(0, watch)
+  end
+end
+
+return nodes

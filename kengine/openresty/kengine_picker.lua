@@ -1,0 +1,199 @@
+-- Picks nodes for requests by the directory in Redis. Each worker asks for many requests at a time.
+local semaphore = require "ngx.semaphore"
+local redis = require "kengine_redis"
+local nodes = require "kengine_nodes"
+
+-- How long a seat is reserved for a player who has been sent to a node, in milliseconds.
+local RESERVATION_LIFETIME = 5000
+-- The most requests that are asked for together.
+local BATCH_SIZE = 64
+-- The most time that a request waits for Redis while other nodes are known, in seconds.
+local PICK_TIMEOUT = 0.5
+-- The most time that a request waits while no node was ever learned, in seconds.
+local LEARN_TIMEOUT = 2
+-- How often a request that waits looks whether it is still worth it, in seconds.
+local LOOK_INTERVAL = 0.1
+
+local picker = {}
+local settings
+
+-- Sets the settings of the gateway.
+function picker.setup(all)
+  settings = all
+end
+
+local function room_key(request)
+  return settings.prefix .. ":room:" .. (request.room or "")
+end
+
+local function filtered(requests, is_wanted)
+  local wanted = {}
+  for _, request in ipairs(requests) do
+    if is_wanted(request) then
+      wanted[#wanted + 1] = request
+    end
+  end
+  return wanted
+end
+
+-- Looks up the nodes of the requests' users, with the nodes' boot ids, and those of the rooms.
+local function locate(connection, requests)
+  local some = filtered(requests, function(request)
+    return request.uid or request.room
+  end)
+  if #some == 0 then
+    return
+  end
+  connection:init_pipeline()
+  for _, request in ipairs(some) do
+    connection:hmget(settings.prefix .. ":user:" .. (request.uid or ""), "address", "boot")
+    connection:get(room_key(request))
+    connection:pexpire(room_key(request), settings.room_lifetime)
+  end
+  local found = redis.answered(connection:commit_pipeline())
+  local function text(value)
+    return type(value) == "string" and value or ""
+  end
+  for i, request in ipairs(some) do
+    local user, room = found[3 * i - 2], found[3 * i - 1]
+    user = type(user) == "table" and user or {}
+    request.user, request.boot, request.at = text(user[1]), text(user[2]), text(room)
+  end
+end
+
+-- Has Redis pick the `node` of each request. It is an empty string if no node takes players, and nil if Redis knows no
+-- nodes and may have lost them.
+local function pick(connection, requests)
+  local keys = "{" .. settings.prefix .. "}:"
+  redis.run(connection, "pick", requests, function(request)
+    return 2, keys .. "load", keys .. "lease", request.reservation, RESERVATION_LIFETIME, request.before, request.user,
+      request.boot, request.at, unpack(request.avoided)
+  end, function(request, picked)
+    local node, ready = picked[1], picked[2]
+    request.before = node or ""
+    if not node then
+      nodes.learn {}
+    elseif node == "" and ready == 0 and nodes.are_returning() then
+      node = nil
+    end
+    request.node = node
+  end)
+end
+
+-- Finds the nodes of some requests. Takes two round trips, one more for rooms that are new or move, and one more for
+-- requests whose room another worker or gateway has placed meanwhile.
+local function find(connection, requests)
+  locate(connection, requests)
+  pick(connection, requests)
+  local left = filtered(requests, function(request)
+    return request.node == "" and #request.avoided > #request.tried
+  end)
+  for _, request in ipairs(left) do
+    -- A node that failed a moment ago is still better than none.
+    request.avoided = request.tried
+  end
+  pick(connection, left)
+  local movers = filtered(requests, function(request)
+    local node, at = request.node, request.at
+    return request.room and node and node ~= "" and node ~= at and (at == "" or node ~= request.user)
+  end)
+  local late = {}
+  redis.run(connection, "room", movers, function(request)
+    return 1, room_key(request), request.at, request.node, settings.room_lifetime
+  end, function(request, at)
+    if at ~= request.node then
+      -- Another player of the room was faster: follow.
+      request.at = at
+      late[#late + 1] = request
+    end
+  end)
+  pick(connection, late)
+end
+
+-- The requests that wait to be asked for, and whether a timer is asking.
+local waiting, is_asking = {}, false
+
+-- Takes up to a batch of the requests that wait.
+local function take_batch()
+  local batch, rest = {}, {}
+  for _, request in ipairs(waiting) do
+    if #batch == BATCH_SIZE then
+      rest[#rest + 1] = request
+    elseif request.is_waiting then
+      request.is_asked = true
+      batch[#batch + 1] = request
+    end
+  end
+  waiting = rest
+  return batch
+end
+
+-- Asks Redis for a batch of the requests that wait. Runs in a timer because the end of a request would end a query that
+-- it makes for others.
+local function ask()
+  local batch = {}
+  local done, why = redis.use(function(connection)
+    -- Redis may have gone while another query had the connection.
+    if not redis.away() then
+      batch = take_batch()
+      find(connection, batch)
+    end
+  end)
+  if not done then
+    redis.set_away(why)
+  end
+  if redis.away() then
+    -- The others need not wait until they see it.
+    for _, request in ipairs(waiting) do
+      batch[#batch + 1] = request
+    end
+    waiting = {}
+  end
+  for _, request in ipairs(batch) do
+    request.is_answered = done and request.is_asked
+    request.done:post()
+  end
+  is_asking = #waiting > 0 and ngx.timer.at(0, ask)
+end
+
+-- Waits for the answer of Redis to a request. A request that Redis was not asked for yet does not wait for a Redis that
+-- stalls, unless no node is known.
+local function wait(request, deadline)
+  request.is_waiting, request.is_asked, request.is_answered = true, false, false
+  waiting[#waiting + 1] = request
+  is_asking = is_asking or ngx.timer.at(0, ask)
+  local begun = redis.now()
+  local is_worth_it
+  repeat
+    local posted, err = request.done:wait(LOOK_INTERVAL)
+    if nodes.are_known() then
+      is_worth_it = redis.now() - begun < PICK_TIMEOUT and (request.is_asked or not redis.is_stalled())
+    else
+      is_worth_it = redis.now() < deadline and (request.is_asked or not redis.away())
+    end
+  until posted or err ~= "timeout" or not is_worth_it
+  request.is_waiting = false
+end
+
+-- Returns the node that the directory has for a request, an empty string if no node takes players, or nil if Redis is
+-- away or slow. While no node was ever learned, the request waits for Redis. `uid` and `room` are as in the keys.
+function picker.find(reservation, tried, uid, room)
+  local deadline = redis.now() + LEARN_TIMEOUT
+  while true do
+    if not redis.is_stalled() then
+      local request = { reservation = reservation, tried = tried, avoided = nodes.avoided(tried),
+        before = tried[#tried] or "", uid = uid, room = room, user = "", boot = "", at = "",
+        done = assert(semaphore.new()) }
+      wait(request, deadline)
+      if request.is_answered and request.node then
+        return request.node
+      end
+    end
+    if nodes.are_known() or redis.now() >= deadline then
+      return nil
+    end
+    ngx.sleep(LOOK_INTERVAL)
+  end
+end
+
+return picker

@@ -1,0 +1,16 @@
+//! What [`Server::cluster`](crate::Server::cluster) accepts.
+
+use std::sync::Arc;
+
+use crate::local::cluster_interface::JoinCluster;
+
+/// A cluster that [`Server::cluster`](crate::Server::cluster) accepts: `Redis` or [`Memory`](crate::cluster::Memory).
+#[expect(private_bounds, reason = "sealed: only the clusters of this crate implement it")]
+pub trait ClusterConfig: IntoJoinCluster {}
+
+impl<T: IntoJoinCluster> ClusterConfig for T {}
+
+/// The conversion behind [`ClusterConfig`].
+pub(crate) trait IntoJoinCluster {
+    fn into_join_cluster(self) -> Arc<dyn JoinCluster>;
+}

@@ -1,0 +1,79 @@
+//! Connects the bus, sends what is queued, and reconnects.
+
+use std::{convert::Infallible, sync::Arc};
+
+use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
+use tokio::sync::mpsc;
+
+use crate::cluster::redis::{
+    bus::{Bus, Outgoing, Target},
+    connection::{Backoff, connect, within_timeout},
+    scripts::{Script, Scripts},
+    subscriber::Subscriber,
+};
+
+/// The number of messages that are sent in one round trip.
+const MAX_MESSAGES_PER_BATCH: usize = 256;
+
+/// Keeps the bus connected. Never returns.
+pub(super) async fn run(bus: Arc<Bus>) {
+    let mut outgoing = bus.outgoing.lock().await;
+    let mut backoff = Backoff::new();
+    loop {
+        let Err(error) = run_connection(&bus, &mut outgoing, &mut backoff).await;
+        bus.set_connection(None);
+        bus.peers.reset();
+        tracing::debug!(%error, "the bus is away");
+        backoff.wait().await;
+    }
+}
+
+/// Connects the bus, and serves it until the connection fails.
+async fn run_connection(
+    bus: &Bus,
+    outgoing: &mut mpsc::Receiver<Outgoing>,
+    backoff: &mut Backoff,
+) -> RedisResult<Infallible> {
+    let client = &bus.state.client;
+    let mut commands = connect(client).await?;
+    let scripts = Scripts::load(&mut commands).await?;
+    let subscriptions = within_timeout(client.get_async_pubsub()).await?;
+    let subscriber = Subscriber::start(bus, commands.clone(), subscriptions).await?;
+    *backoff = Backoff::new();
+    // Messages queued during the outage are dropped: delivery is at most once.
+    while let Ok(message) = outgoing.try_recv() {
+        bus.dequeued(&message);
+    }
+    bus.set_connection(Some(commands.clone()));
+    tokio::select! {
+        ended = subscriber.run() => ended,
+        ended = send(bus, outgoing, commands, &scripts) => ended,
+    }
+}
+
+/// Sends the queued messages, in order, until the connection fails.
+async fn send(
+    bus: &Bus,
+    outgoing: &mut mpsc::Receiver<Outgoing>,
+    mut commands: MultiplexedConnection,
+    scripts: &Scripts,
+) -> RedisResult<Infallible> {
+    let channel_prefix = bus.state.keys.node_channel("");
+    let mut batch = Vec::with_capacity(MAX_MESSAGES_PER_BATCH);
+    loop {
+        outgoing.recv_many(&mut batch, MAX_MESSAGES_PER_BATCH).await;
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            bus.dequeued(&message);
+            match message.to {
+                Target::Channel(channel) => _ = pipeline.publish(channel, &message.bytes[..]).ignore(),
+                Target::User(key) => {
+                    let mut call = scripts.call(Script::Route, &[&key]);
+                    call.arg(&channel_prefix).arg(&message.bytes[..]);
+                    pipeline.add_command(call).ignore();
+                }
+            }
+        }
+        pipeline.exec_async(&mut commands).await?;
+    }
+}

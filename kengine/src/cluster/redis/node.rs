@@ -1,0 +1,179 @@
+//! A node's handle on a cluster in Redis.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    cluster::{
+        config::IntoJoinCluster,
+        redis::{
+            bus::Bus,
+            bus_connection,
+            config::Redis,
+            connection::RESPONSE_TIMEOUT,
+            directory,
+            state::{NodeState, Phase},
+        },
+    },
+    http::reservation::ReservationId,
+    language::{start_error::StartError, uid::Uid},
+    local::{
+        cluster_interface::{
+            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage, Status,
+            Unavailable,
+        },
+        connection_id::ConnectionId,
+    },
+};
+
+/// How long a node waits until it is removed from the directory.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a draining node waits until it is off the list from which gateways choose.
+const UNLIST_TIMEOUT: Duration = Duration::from_millis(250);
+
+impl IntoJoinCluster for Redis {
+    fn into_join_cluster(self) -> Arc<dyn JoinCluster> {
+        Arc::new(self)
+    }
+}
+
+impl JoinCluster for Redis {
+    fn join(&self, info: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
+        let address = self.address(info.listens)?;
+        Ok(Arc::new(RedisNode::new(self, info, Some(&address))?))
+    }
+}
+
+/// The cluster for a program that is not a node: it is on the bus, but not in the directory.
+#[derive(Debug)]
+pub(crate) struct Outsider(pub(crate) Redis);
+
+impl JoinCluster for Outsider {
+    fn join(&self, info: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
+        Ok(Arc::new(RedisNode::new(&self.0, info, None)?))
+    }
+}
+
+/// One node's handle on the cluster.
+struct RedisNode {
+    state: Arc<NodeState>,
+    bus: Arc<Bus>,
+    /// Whether the node is in the directory.
+    is_listed: bool,
+    /// The tasks of the directory and the bus, which end when this is dropped.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl RedisNode {
+    fn new(config: &Redis, info: NodeInfo, address: Option<&str>) -> Result<Self, StartError> {
+        let state = Arc::new(NodeState::new(config, info, address.unwrap_or_default())?);
+        let bus = Arc::new(Bus::new(Arc::clone(&state)));
+        Ok(Self { state, bus, is_listed: address.is_some(), tasks: Mutex::default() })
+    }
+}
+
+impl Cluster for RedisNode {
+    fn attach(&self, node: Weak<dyn ClusterNode>) {
+        // Cannot fail: it is called once.
+        let _ = self.state.node.set(node);
+    }
+
+    fn start(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_listed {
+            tasks.spawn(directory::run(Arc::clone(&self.state)));
+        }
+        tasks.spawn(bus_connection::run(Arc::clone(&self.bus)));
+    }
+
+    fn load_changed(&self) {
+        self.state.load_changed.notify_one();
+    }
+
+    fn redeem(&self, reservation: ReservationId) {
+        self.state.redeemed().add(reservation);
+        self.load_changed();
+    }
+
+    fn drain(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let mut status = self.state.status.subscribe();
+            self.state.advance(Phase::Draining);
+            if self.status() == Status::Listed {
+                // If it takes longer, the directory is about to be away.
+                let _ = timeout(UNLIST_TIMEOUT, status.wait_for(|status| *status == Status::Unlisted)).await;
+            }
+            true
+        })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.state.advance(Phase::Leaving);
+            let is_reachable = self.status().is_registered() || self.status() == Status::Fenced;
+            let patience = if is_reachable { LEAVE_TIMEOUT } else { RESPONSE_TIMEOUT };
+            // The directory's task ends when it has left or cannot. That of the bus is cancelled then.
+            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            if !tasks.is_empty() && timeout(patience, tasks.join_next()).await.is_err() {
+                tracing::warn!(
+                    "the directory does not answer: this node stays in it until its lease expires"
+                );
+            }
+        })
+    }
+
+    fn status(&self) -> Status {
+        self.state.status()
+    }
+
+    fn wait_until_known(&self) -> BoxFuture<'_, bool> {
+        Box::pin(self.bus.wait_until_known())
+    }
+
+    fn reaches(&self, to: Address<&str>) -> bool {
+        let Address::Room(room) = to else { return true };
+        self.bus.peers.may_reach(room)
+    }
+
+    fn publish(&self, to: Address<&str>, message: NodeMessage) -> Result<(), Unavailable> {
+        self.bus.publish(to, &message)
+    }
+
+    fn subscribe(&self, room: &str) {
+        self.bus.peers.add(room);
+    }
+
+    fn unsubscribe(&self, room: &str) {
+        self.bus.peers.remove(room);
+    }
+
+    fn subscribed<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(self.bus.subscribed(room))
+    }
+
+    fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
+        let at = self.state.now();
+        self.state.claims().claim(uid, connection, order, at);
+        self.load_changed();
+    }
+
+    fn release(&self, uid: &Uid, connection: ConnectionId) {
+        self.state.claims().release(uid, connection);
+        self.load_changed();
+    }
+
+    fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {
+        Box::pin(self.bus.members(room))
+    }
+}
+
+impl fmt::Debug for RedisNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisNode").field("address", &self.state.keys.address).finish_non_exhaustive()
+    }
+}

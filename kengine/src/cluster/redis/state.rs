@@ -1,0 +1,145 @@
+//! The state of a node that its tasks share.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use redis::Client;
+use tokio::sync::{Notify, watch};
+
+use crate::cluster::redis::{claims::Claims, config::Redis, keys::Keys, redeemed::Redeemed};
+use crate::{
+    language::{start_error::StartError, uid::Uid},
+    local::{
+        cluster_interface::{ClusterNode, Load, NodeInfo, Status},
+        connection_id::ConnectionId,
+        limits::Duplicates,
+    },
+};
+
+/// The longest round trip after which the time of the directory's clock counts as accurate.
+const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// What a node wants of the directory. It only advances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    Draining,
+    Leaving,
+}
+
+/// The state of a node that its tasks share.
+pub(super) struct NodeState {
+    pub(super) client: Client,
+    pub(super) keys: Keys,
+    /// The boot id, which distinguishes this process from others at its address.
+    pub(super) boot: String,
+    pub(super) lease: Duration,
+    pub(super) info: NodeInfo,
+    pub(super) node: OnceLock<Weak<dyn ClusterNode>>,
+    /// What the node wants of the directory: the directory's task follows.
+    pub(super) phase: watch::Sender<Phase>,
+    /// What the directory's task has achieved.
+    pub(super) status: watch::Sender<Status>,
+    /// Notified when the load, a claim or a reservation must be reported to the directory.
+    pub(super) load_changed: Notify,
+    claims: Mutex<Claims>,
+    redeemed: Mutex<Redeemed>,
+    created: Instant,
+    /// The time of the directory's clock at `created`, in milliseconds.
+    clock_at_creation: AtomicI64,
+}
+
+impl NodeState {
+    /// # Errors
+    ///
+    /// The URL of Redis is invalid.
+    pub(super) fn new(config: &Redis, info: NodeInfo, address: &str) -> Result<Self, StartError> {
+        Ok(Self {
+            client: config.client()?,
+            keys: Keys::new(&config.prefix, address),
+            boot: format!("{:016x}", info.boot),
+            lease: config.lease,
+            info,
+            node: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Serving),
+            status: watch::Sender::new(Status::Joining),
+            load_changed: Notify::new(),
+            claims: Mutex::default(),
+            redeemed: Mutex::default(),
+            created: Instant::now(),
+            clock_at_creation: AtomicI64::new(0),
+        })
+    }
+
+    pub(super) fn node(&self) -> Option<Arc<dyn ClusterNode>> {
+        self.node.get().and_then(Weak::upgrade)
+    }
+
+    pub(super) fn load(&self) -> Load {
+        self.node().map_or_else(Load::default, |node| node.load())
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Advances to a phase, and wakes the directory's task. A phase that has passed stays.
+    pub(super) fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| mem::replace(phase, to.max(*phase)) < to);
+    }
+
+    pub(super) fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Sets the status, and logs when the node has become registered.
+    pub(super) fn set_status(&self, status: Status) {
+        let before = self.status.send_replace(status);
+        if status.is_registered() && !before.is_registered() {
+            tracing::info!(address = self.keys.address, "this node is in the directory");
+        }
+    }
+
+    pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
+        // Nothing between lock and unlock can panic with a change half done.
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {
+        // As above.
+        self.redeemed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the time of the directory's clock, in milliseconds, from an answer that took `round_trip`. A slow answer
+    /// is inaccurate, and counts only if the node is not registered. Claims of different nodes are compared by this clock.
+    pub(super) fn set_clock(&self, now: i64, round_trip: Duration) {
+        if round_trip < MAX_CLOCK_ROUND_TRIP || !self.status().is_registered() {
+            let elapsed = self.created.elapsed().saturating_sub(round_trip / 2);
+            self.clock_at_creation.store(now.saturating_sub(millis(elapsed)), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the time of the directory's clock, in milliseconds.
+    pub(super) fn now(&self) -> i64 {
+        self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(self.created.elapsed()))
+    }
+
+    /// Closes a connection that does not get its uid, or lost it to another node.
+    pub(super) fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
+        self.claims().lose(uid, connection);
+        if let Some(node) = self.node() {
+            node.lose_uid(uid, connection, duplicates);
+        }
+    }
+}
+
+/// Returns a duration in whole milliseconds.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

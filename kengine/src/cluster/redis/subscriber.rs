@@ -1,0 +1,158 @@
+//! Receives from the bus, and keeps the subscriptions.
+
+use std::{convert::Infallible, time::Duration};
+
+use futures_util::StreamExt;
+use redis::{
+    Pipeline, RedisResult,
+    aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    cluster::redis::{
+        bus::Bus,
+        connection::{lost, within_timeout},
+        message::{Message, Received},
+        state::NodeState,
+    },
+    local::{connection_id::ConnectionId, limits::Duplicates, panics::call_catching},
+};
+
+/// The number of rooms that are subscribed, and greeted, in one round trip.
+const MAX_ROOMS_PER_BATCH: usize = 256;
+/// How late an echo may be. After that the connection is dropped, together with the messages that wait in it.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The receiving half of a connection to the bus.
+pub(super) struct Subscriber<'b> {
+    bus: &'b Bus,
+    commands: MultiplexedConnection,
+    sink: PubSubSink,
+    stream: PubSubStream,
+    /// When the last message of this node to itself arrived.
+    last_echo: Instant,
+}
+
+impl<'b> Subscriber<'b> {
+    /// Subscribes to this node's channel, the common channel, and those of the rooms that have members by now.
+    pub(super) async fn start(
+        bus: &'b Bus,
+        commands: MultiplexedConnection,
+        subscriptions: PubSub,
+    ) -> RedisResult<Self> {
+        let (sink, stream) = subscriptions.split();
+        let mut subscriber = Self { bus, commands, sink, stream, last_echo: Instant::now() };
+        let NodeState { keys, boot, .. } = &*bus.state;
+        let channels = [keys.node_channel(boot), keys.common_channel()];
+        within_timeout(subscriber.sink.subscribe(&channels[..])).await?;
+        subscriber.subscribe_rooms().await?;
+        Ok(subscriber)
+    }
+
+    /// Receives until the connection fails.
+    pub(super) async fn run(mut self) -> RedisResult<Infallible> {
+        let mut beat = interval(self.bus.state.lease / 3);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = self.stream.next() => {
+                    let Some(message) = message else { return Err(lost("the bus was closed")) };
+                    let bytes = message.get_payload::<Vec<u8>>().ok();
+                    if let Some(received) = bytes.and_then(|bytes| Received::decode(bytes.into())) {
+                        // Calls the user's code, which tells what a session shows to other players.
+                        let _ = call_catching(|| self.receive(received));
+                    }
+                }
+                () = self.bus.peers.added.notified() => self.subscribe_rooms().await?,
+                _ = beat.tick() => self.beat().await?,
+            }
+        }
+    }
+
+    /// Subscribes to the channels of new rooms, and publishes a hello in each.
+    async fn subscribe_rooms(&mut self) -> RedisResult<()> {
+        let NodeState { keys, boot, .. } = &*self.bus.state;
+        for rooms in self.bus.peers.unsubscribed().chunks(MAX_ROOMS_PER_BATCH) {
+            let channels: Vec<_> = rooms.iter().map(|room| keys.room_channel(room)).collect();
+            within_timeout(self.sink.subscribe(&channels)).await?;
+            let mut hellos = Pipeline::with_capacity(rooms.len());
+            for (room, channel) in rooms.iter().zip(&channels) {
+                hellos.publish(channel, &Message::Hello { room: room.to_string() }.encode(boot)[..]);
+            }
+            let receivers = hellos.query_async(&mut self.commands).await?;
+            self.bus.peers.greeted(rooms, receivers);
+        }
+        Ok(())
+    }
+
+    /// Leaves the channels of rooms without members, forgets nodes that are gone, and checks that the bus works.
+    async fn beat(&mut self) -> RedisResult<()> {
+        if self.last_echo.elapsed() > ECHO_TIMEOUT {
+            return Err(lost("the bus is late"));
+        }
+        let (NodeState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
+        let mut pipeline = Pipeline::new();
+        pipeline.publish(keys.node_channel(boot), &Message::Echo.encode(boot)[..]).ignore();
+        let nodes: Vec<_> = peers.nodes().into_iter().collect();
+        let left = peers.take_left();
+        let channels: Vec<_> = left.iter().map(|room| keys.room_channel(room)).collect();
+        for (room, channel) in left.iter().zip(&channels) {
+            let bye = Message::Bye { room: room.to_string() };
+            pipeline.publish(channel, &bye.encode(boot)[..]).ignore();
+        }
+        if !nodes.is_empty() {
+            let mut count = redis::cmd("PUBSUB");
+            count.arg("NUMSUB").arg(nodes.iter().map(|node| keys.node_channel(node)).collect::<Vec<_>>());
+            pipeline.add_command(count);
+        }
+        let counts: Vec<Vec<(String, usize)>> = pipeline.query_async(&mut self.commands).await?;
+        for (node, (_, subscribers)) in nodes.iter().zip(counts.into_iter().flatten()) {
+            if subscribers == 0 {
+                peers.forget(node);
+            }
+        }
+        if !channels.is_empty() {
+            within_timeout(self.sink.unsubscribe(&channels)).await?;
+            // A room that got a member meanwhile is subscribed again.
+            peers.added.notify_one();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, received: Received) {
+        let Self { bus, .. } = self;
+        if received.from == bus.state.boot {
+            if matches!(received.message, Message::Echo) {
+                self.last_echo = Instant::now();
+            }
+            return;
+        }
+        let Some(node) = bus.state.node() else { return };
+        let Received { from, message, attachments, number } = received;
+        match message {
+            Message::Node { to, message } => {
+                if let Some(message) = message.decode(attachments, node.syntaxes()) {
+                    node.receive(to.map(String::as_str), &message);
+                }
+            }
+            Message::Lose { uid } => {
+                if let Some(number) = number {
+                    bus.state.lose(&uid, ConnectionId::new(number), Duplicates::Replace);
+                }
+            }
+            Message::Hello { room } => {
+                let is_member = bus.peers.hello(&room, from.clone());
+                bus.answer(&from, &Message::Seen { room, is_member });
+            }
+            Message::Seen { room, is_member } => bus.peers.seen(&room, from, is_member),
+            Message::Bye { room } => bus.peers.bye(&room, &from),
+            Message::Who { room, number } => {
+                let members = node.members(&room);
+                bus.answer(&from, &Message::Here { number, members });
+            }
+            Message::Here { number, members } => bus.answered(number, members),
+            Message::Echo => {}
+        }
+    }
+}

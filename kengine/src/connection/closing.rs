@@ -1,0 +1,88 @@
+//! The states of a connection, from open to over: the closing handshake and the end of TCP (RFC 6455, section 7).
+
+use crate::{
+    language::disconnect_reason::DisconnectReason,
+    websocket::close::{Close, CloseCode},
+};
+
+/// The state of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Messages are exchanged.
+    Open,
+    /// Our close frame is queued, and the client's is awaited (RFC 6455, section 7.1.2).
+    Closing,
+    /// Our close frame is queued, and no answer can be understood: TCP is closed after it (RFC 6455, section 7.1.7).
+    Failed,
+    /// TCP is closed on our side, and input is discarded until the client closes its side: unread input would make the kernel
+    /// reset TCP, and the client could lose our close frame (RFC 6455, section 7.1.1).
+    ShutDown,
+    /// Neither side sends more frames. The connection is over when everything is written and TCP is closed.
+    Closed,
+    /// Writing failed while the connection was open. Messages that were read are still handled.
+    Broken,
+    /// The connection is over.
+    Over,
+    /// The drain's deadline has passed: the connection is over, and a running handler is cancelled.
+    Abandoned,
+}
+
+impl State {
+    /// Returns the state after our close frame was queued, by how the client's input has ended, if it has.
+    pub(super) fn after_our_close(input_end: Option<&DisconnectReason>) -> Self {
+        match input_end {
+            None => Self::Closing,
+            Some(DisconnectReason::Violation(_)) => Self::Failed,
+            Some(_) => Self::Closed,
+        }
+    }
+
+    /// Returns the state after TCP was closed on our side.
+    pub(super) fn after_shutdown(self) -> Self {
+        if self == Self::Failed { Self::ShutDown } else { Self::Over }
+    }
+
+    /// Returns the state after TCP has ended on the client's side.
+    pub(super) fn after_end_of_input(self) -> Self {
+        if self == Self::Closing { Self::Closed } else { Self::Over }
+    }
+
+    /// Returns the state after writing failed.
+    pub(super) fn after_failed_write(self) -> Self {
+        if self == Self::Open { Self::Broken } else { Self::Over }
+    }
+
+    /// Whether messages that were read are handled.
+    pub(super) fn handles_messages(self) -> bool {
+        matches!(self, Self::Open | Self::Broken)
+    }
+
+    /// Whether input is read only to be discarded.
+    pub(super) fn discards_input(self) -> bool {
+        matches!(self, Self::Closing | Self::Failed | Self::ShutDown)
+    }
+
+    /// Whether TCP must be closed on our side when everything is written.
+    pub(super) fn must_shut_down(self) -> bool {
+        matches!(self, Self::Failed | Self::Closed)
+    }
+
+    /// Whether the socket is not used any more.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Broken | Self::Over | Self::Abandoned)
+    }
+}
+
+/// Returns the close frame for a reason; `None` stands for one without a code. A client's close is answered with its own code
+/// (RFC 6455, section 5.5.1).
+pub(super) fn close_frame(reason: &DisconnectReason) -> Option<Close> {
+    let (code, text) = match reason {
+        DisconnectReason::Client(close) => return close.clone(),
+        DisconnectReason::Violation(close) | DisconnectReason::Server(close) => return Some(close.clone()),
+        DisconnectReason::HeartbeatTimeout => (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"),
+        DisconnectReason::TooSlow => (CloseCode::TOO_SLOW, "too slow"),
+        DisconnectReason::Draining => (CloseCode::DRAINING, "draining"),
+        DisconnectReason::Lost | DisconnectReason::CutOff => return None,
+    };
+    Some(Close::new(code, text))
+}

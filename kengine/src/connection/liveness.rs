@@ -1,0 +1,64 @@
+//! When a silent client is pinged, and when it counts as gone.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How many times silence is checked within the idle timeout: the client is pinged at each check before the last.
+pub(super) const CHECKS: u32 = 3;
+
+/// The last sign of life of a client, and the connection's only timer.
+pub(super) struct Liveness {
+    /// `None` if there was a sign of life since the clock was last read.
+    last_heard: Option<Instant>,
+    /// Ends at the next check for silence; after our close frame, at the end of the close timeout.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Liveness {
+    /// Starts with a sign of life.
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self { last_heard: Some(now), timer: Box::pin(sleep_until(now + idle_timeout / CHECKS)) }
+    }
+
+    /// Records that a whole message, ping or pong came. [`poll_timer`](Self::poll_timer) reads the clock for it: once per
+    /// wake, not per message.
+    #[inline]
+    pub(super) fn record_input(&mut self) {
+        self.last_heard = None;
+    }
+
+    /// Records that the client reads again after it did not.
+    pub(super) fn record_read(&mut self) {
+        self.last_heard = Some(Instant::now());
+    }
+
+    /// Waits for the timer.
+    #[inline]
+    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.last_heard.get_or_insert_with(Instant::now);
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// Sets the timer for the close timeout.
+    pub(super) fn set_timer(&mut self, timeout: Duration) {
+        self.timer.as_mut().reset(Instant::now() + timeout);
+    }
+
+    /// Returns how long the client has been silent, and sets the timer for the next check. Its silence does not count if
+    /// `is_heard` is false: nothing is read from it then.
+    pub(super) fn check(&mut self, idle_timeout: Duration, is_heard: bool) -> Duration {
+        let now = Instant::now();
+        let last_heard = self.last_heard.filter(|_| is_heard).unwrap_or(now);
+        self.last_heard = Some(last_heard);
+        let (silence, interval) = (now - last_heard, idle_timeout / CHECKS);
+        let next = if silence >= interval { now + interval } else { last_heard + interval };
+        self.timer.as_mut().reset(next.min(last_heard + idle_timeout));
+        silence
+    }
+}

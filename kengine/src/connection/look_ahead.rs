@@ -1,0 +1,63 @@
+//! Messages that arrive while a handler runs, and wait until it has finished.
+
+use std::{borrow::Cow, collections::VecDeque};
+
+use crate::{connection::buffers::READ_SIZE, websocket::message::Message};
+
+/// What a waiting message costs besides its content, in bytes, so that empty messages are bounded too.
+const OVERHEAD: usize = size_of::<Incoming<'static>>();
+
+/// A message from the client: borrowed from the read buffer, or owned.
+pub(super) enum Incoming<'b> {
+    Text(Cow<'b, str>),
+    Binary(Cow<'b, [u8]>),
+}
+
+impl Incoming<'_> {
+    #[inline]
+    pub(super) fn message(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+
+    fn cost(&self) -> usize {
+        self.message().as_bytes().len() + OVERHEAD
+    }
+}
+
+/// The messages that wait, in order.
+#[derive(Default)]
+pub(super) struct LookAhead {
+    messages: VecDeque<Incoming<'static>>,
+    /// The cost of all messages in bytes.
+    cost: usize,
+}
+
+impl LookAhead {
+    /// Returns how many bytes may still be read ahead.
+    pub(super) fn room(&self) -> usize {
+        READ_SIZE.saturating_sub(self.cost)
+    }
+
+    pub(super) fn push(&mut self, message: Incoming<'_>) {
+        self.cost += message.cost();
+        self.messages.push_back(match message {
+            Incoming::Text(text) => Incoming::Text(text.into_owned().into()),
+            Incoming::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
+        });
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Incoming<'static>> {
+        let message = self.messages.pop_front();
+        match &message {
+            Some(message) => self.cost -= message.cost(),
+            // An idle connection keeps no storage for the queue.
+            None if self.messages.capacity() > 0 => self.messages = VecDeque::new(),
+            None => {}
+        }
+        message
+    }
+}
