@@ -40,8 +40,8 @@ pub(crate) struct Connected {
     pub(crate) syntax: &'static Syntax,
 }
 
-/// A request that may become a connection.
-struct Admitted<S> {
+/// A request that may become a connection, and what it needs for that.
+struct AcceptedHandshake<S> {
     session: S,
     slot: Slot,
     subprotocol: Option<&'static str>,
@@ -57,7 +57,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
 ) -> Response<Body> {
     // Taken before fastwebsockets takes it: its own future wraps the socket with another read buffer.
     let upgraded = hyper::upgrade::on(&mut request);
-    let Admitted { session, slot, response, .. } = match admit(&guarded, request, peer).await {
+    let AcceptedHandshake { session, slot, response, .. } = match admit(&guarded, request, peer).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
@@ -83,7 +83,7 @@ pub(crate) async fn connect<D: Dispatcher>(
     peer: Option<SocketAddr>,
     transport: Transport,
 ) -> Result<Connected, Refusal> {
-    let Admitted { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
+    let AcceptedHandshake { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
     start(guarded.endpoint, session, slot, peer, transport).await;
     Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
 }
@@ -123,13 +123,13 @@ async fn admit<D: Dispatcher>(
     guarded: &Guarded<D>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<Admitted<D::Session>, Refusal> {
+) -> Result<AcceptedHandshake<D::Session>, Refusal> {
     let checked = check(guarded, &mut request);
     let handshake = Handshake::new(request, peer, &guarded.access.proxies);
     let admitted = match checked {
         Ok((slot, subprotocol, response)) => accept(&guarded.endpoint, &handshake)
             .await
-            .map(|session| Admitted { session, slot, subprotocol, response }),
+            .map(|session| AcceptedHandshake { session, slot, subprotocol, response }),
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {
