@@ -298,11 +298,15 @@ async fn an_address_that_nobody_could_reach_is_an_error_at_start() {
                 Some(address) => redis.advertise(address),
                 None => redis,
             };
-            let error = Server::new(Lobby).cluster(redis).bind(listen).await.expect_err("an error");
-            assert!(matches!(error, StartError::Redis { .. }), "{error}");
-            let message = error.to_string();
+            let server = || Server::new(Lobby).cluster(redis.clone());
+            let bind = server().bind(listen).await.expect_err("an error");
+            let listener = tokio::net::TcpListener::bind(listen).await.expect("a free port");
+            let bind_to = server().bind_to(listener).expect_err("an error");
             let hint = if advertise.is_some() { "10.0.0.7:8000" } else { "Redis::advertise" };
-            assert!(message.contains(hint), "{message}");
+            for error in [bind, bind_to] {
+                assert!(matches!(error, StartError::Redis { .. }), "{error}");
+                assert!(error.to_string().contains(hint), "{error}");
+            }
         },
     )
     .await;

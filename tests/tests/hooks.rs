@@ -117,6 +117,12 @@ impl Hall {
             Some("stranger") => return Err(Stranger.into()),
             Some("thief") => return Err(Error::new("unauthorized", "show your ticket").into()),
             Some("fault") => return Err(Refusal::internal("the disk is on fire")),
+            Some("nameless") => {
+                let refusal = Refusal::unauthorized("who are you?");
+                return Err(refusal.header("WWW-Authenticate", "Bearer").header("Set-Cookie", "seen=1"));
+            }
+            Some("early") => return Err(Refusal::unavailable("it opens at noon").header("Retry-After", 3600)),
+            Some("broken") => return Err(Refusal::unauthorized("no").header("X-Reason", "a\r\nb: c")),
             Some("odd") => return Err(Refusal::new(200, "odd", "a status that refuses nothing")),
             Some("panic") => panic!("in the door"),
             Some("slow") => pending().await,
@@ -220,6 +226,7 @@ async fn who_may_not_connect_gets_a_status_and_a_reason() {
         ("an error becomes a refusal", ("/ws?as=thief", 401, "unauthorized")),
         ("a fault hides its cause", ("/ws?as=fault", 500, "internal")),
         ("a status that refuses nothing", ("/ws?as=odd", 500, "odd")),
+        ("a header field that cannot be sent", ("/ws?as=broken", 500, "internal")),
         ("a panic", ("/ws?as=panic", 500, "internal")),
         ("no decision in time", ("/ws?as=slow", 503, "unavailable")),
     ];
@@ -273,6 +280,31 @@ async fn the_session_is_made_of_the_handshake() {
         client.send_frames([request("whoami", "null"), request("say", r#""hello""#)]).await;
         assert_eq!(client.frame().await, format!("1: \"{name}\""));
         assert_eq!(client.frame().await, format!("1: \"{name}: hello\""));
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_header_fields_that_were_added() {
+    type Fields = &'static [(&'static str, Option<&'static str>)];
+    let rows: [(_, (_, _, Fields)); 3] = [
+        (
+            "two fields",
+            ("nameless", 401, &[("www-authenticate", Some("Bearer")), ("set-cookie", Some("seen=1"))]),
+        ),
+        ("another time to retry after", ("early", 503, &[("retry-after", Some("3600"))])),
+        ("a field that cannot be sent", ("broken", 500, &[("x-reason", None), ("b", None)])),
+    ];
+    let (hall, _notes) = hall();
+    let server = TestServer::start(Server::new(hall)).await;
+    every_row(rows, async |(guest, status, fields)| {
+        let request = Upgrade::new(server.address()).path(format!("/ws?as={guest}"));
+        let response = request.ask(server.address()).await;
+        assert_eq!((response.status, response.field("content-type")), (status, Some("application/json")));
+        for (name, value) in fields {
+            assert_eq!(response.field(name), *value, "{response:?}");
+        }
     })
     .await;
     server.stop().await;

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use kengine::{Handshake, Refusal, Server, StartError};
-use kengine_tests::{HttpClient, Lobby, TestServer, Upgrade, every_row};
-use tokio::time::{Instant, sleep};
+use kengine_tests::{ClientFrame, HttpClient, Lobby, TestServer, Upgrade, every_row};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 
 #[tokio::test]
 async fn pages_and_health_are_plain_http() {
@@ -73,6 +76,28 @@ async fn a_second_server_cannot_have_the_port() {
     assert!(matches!(refused, StartError::Bind { .. }), "{refused}");
     assert!(refused.to_string().contains(&server.address().to_string()), "{refused}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_given_listener_serves_also_clients_that_connected_before() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut early = HttpClient::connect(address).await;
+    listener.set_nonblocking(true).expect("a socket");
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    let bound = Server::new(Lobby).bind_to(listener).expect("a valid configuration");
+    assert_eq!(bound.local_addr(), address);
+    let serving = tokio::spawn(bound.serve_until(std::future::pending()));
+    assert_eq!(early.request(&Upgrade::new(address).bytes()).await.status, 101);
+    for mut client in [early.into_websocket(), Upgrade::new(address).open(address).await] {
+        client.send_frames([ClientFrame::text("p")]).await;
+        assert_eq!(client.frame().await, "q");
+    }
+    serving.abort();
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let refused = Server::new(Lobby).path("ws").bind_to(listener).expect_err("not a path");
+    assert!(matches!(refused, StartError::Config(_)), "{refused}");
 }
 
 #[tokio::test]
@@ -187,7 +212,7 @@ async fn a_handshake_has_a_time_of_its_own_besides_that_for_pages() {
         assert_eq!(http.response(false).await.status, status, "{row}");
         if status == 101 {
             let mut client = http.into_websocket();
-            client.send_frames([kengine_tests::ClientFrame::text("p")]).await;
+            client.send_frames([ClientFrame::text("p")]).await;
             assert_eq!(client.frame().await, "q");
         } else {
             assert_eq!(http.rest().await, b"", "{row}");

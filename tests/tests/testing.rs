@@ -72,6 +72,9 @@ impl Game {
             .or_else(|| handshake.subprotocols().find(|offer| *offer != "kengine.v1.json").map(Into::into));
         match token.as_deref() {
             Some("slow") => std::future::pending().await,
+            Some("expired") => {
+                Err(Refusal::unauthorized("the token has expired").header("WWW-Authenticate", "Bearer"))
+            }
             Some("peer") => Ok(Player { name: format!("{:?}", handshake.peer()) }),
             Some(name) => Ok(Player { name: name.to_owned() }),
             None => Err(Refusal::unauthorized("who are you?")),
@@ -213,6 +216,9 @@ async fn a_refusal_says_why() {
     assert_eq!(refused.status(), 403);
     let refused = game.connect("/ws?uid=ada").subprotocol("chess").await.unwrap_err();
     assert_eq!(refused.status(), 400);
+    // Header fields are part of it.
+    let refused = game.connect("/ws?uid=expired").await.unwrap_err();
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let refused = game.connect("/ws?uid=slow").await.unwrap_err();
     assert_eq!((refused.status(), refused.message()), (503, "it took too long to accept this connection"));
     // None of them keeps a seat; the second of two gets none.
@@ -226,9 +232,9 @@ async fn a_refusal_says_why() {
 #[tokio::test]
 async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
     let game = serve();
-    assert!(panics(async { game.connect("ws").await }).await.contains("`ws` is no path"));
+    assert!(panics(async { game.connect("ws").await }).await.contains("`ws` is not a path"));
     assert!(
-        panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is no name")
+        panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is not a valid")
     );
 }
 
@@ -236,7 +242,7 @@ async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
 async fn what_no_request_could_find_is_a_mistake_of_the_test() {
     let words =
         panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
-    assert!(words.starts_with("`ws` is no path: write `/ws`; `x` is no origin: "), "{words}");
+    assert!(words.starts_with("`ws` is not a path; write `/ws`; `x` is not an origin; "), "{words}");
 }
 
 #[tokio::test]
@@ -257,15 +263,15 @@ async fn answers_find_their_requests_and_pushes_keep_their_order() {
 }
 
 #[tokio::test]
-async fn failures_have_a_code_and_a_message() {
+async fn request_errors_have_a_code_and_a_message() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    let failure = ada.request::<()>("ecoh", "x").await.unwrap_err();
-    assert_eq!(failure.to_string(), "no route is named `ecoh` (unknown_method)");
+    let error = ada.request::<()>("ecoh", "x").await.unwrap_err();
+    assert_eq!(error.to_string(), "no route is named `ecoh` (unknown_method)");
     assert_eq!(ada.request::<String>("echo", &7).await.unwrap_err().code, "invalid_message");
-    // An answer of another type is no failure of the game's.
+    // A result of another type is a mistake in the test.
     let words = panics(ada.request::<u32>("echo", "x")).await;
-    assert!(words.starts_with("the result of `echo` is no `u32`: "), "{words}");
+    assert!(words.starts_with("the result of `echo` cannot be read as `u32`: "), "{words}");
     assert!(words.ends_with(r#"it is "x""#), "{words}");
 }
 
@@ -393,10 +399,7 @@ async fn a_pong_tells_that_all_before_it_was_read() {
     assert_eq!(ada.next_text().await.as_deref(), Some(r#""x""#));
     ada.notify("leave_me", &()).await;
     let words = panics(ada.ping()).await;
-    assert!(
-        words.starts_with("the connection ended before a pong came: it was closed with 4501 "),
-        "{words}"
-    );
+    assert!(words.starts_with("the connection ended before a pong came: closed with 4501 "), "{words}");
 }
 
 #[tokio::test]
@@ -405,18 +408,19 @@ async fn nothing_can_be_sent_when_the_connection_has_ended() {
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("leave_me", &()).await;
     ada.closed().await;
-    let ended = r#"cannot be sent, the connection has ended: it was closed with 4501 "as you wish""#;
-    assert_eq!(panics(ada.notify("note", &())).await, format!("`note` {ended}"));
-    assert_eq!(panics(ada.send_text("x")).await, format!("a text message {ended}"));
-    assert_eq!(panics(ada.send_binary(b"x")).await, format!("a binary message {ended}"));
-    assert_eq!(panics(ada.heartbeat()).await, format!("a heartbeat {ended}"));
-    assert_eq!(panics(ada.ping()).await, format!("a ping {ended}"));
+    let cannot_send =
+        |what| format!(r#"cannot send {what}; the connection has ended: closed with 4501 "as you wish""#);
+    assert_eq!(panics(ada.notify("note", &())).await, cannot_send("`note`"));
+    assert_eq!(panics(ada.send_text("x")).await, cannot_send("a text message"));
+    assert_eq!(panics(ada.send_binary(b"x")).await, cannot_send("a binary message"));
+    assert_eq!(panics(ada.heartbeat()).await, cannot_send("a heartbeat"));
+    assert_eq!(panics(ada.ping()).await, cannot_send("a ping"));
     assert_eq!(ada.request::<()>("note", &()).await.unwrap_err().code, "closed");
 
     let mut bob = game.connect("/ws?uid=bob").await.unwrap();
     bob.close(CloseCode::NORMAL, "").await;
     let words = panics(bob.notify("note", &())).await;
-    assert_eq!(words, "`note` cannot be sent, this client has closed the connection");
+    assert_eq!(words, "cannot send `note`; this client has closed the connection");
     assert_eq!(game.dispatcher().noted.load(Ordering::SeqCst), 0);
 }
 
@@ -426,21 +430,19 @@ async fn a_wait_for_what_never_comes_fails_with_words() {
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let words = panics(ada.push::<Step>()).await;
     assert!(
-        words.starts_with("waited 86400s for a push `step`, and 1 other messages came, the last text "),
+        words.starts_with("a push `step` did not come within 86400s; the last other text is {"),
         "{words}"
     );
-    ada.patience(Duration::from_secs(3600));
+    ada.set_timeout(Duration::from_secs(3600));
     let begun = Instant::now();
     panics(ada.next_binary()).await;
     assert_eq!(begun.elapsed().as_secs(), 3600);
 
-    let failure = ada.request::<u64>("think", &31).await.unwrap_err();
-    assert_eq!(failure.code, "timeout");
+    assert_eq!(ada.request::<u64>("think", &31).await.unwrap_err().code, "timeout");
     ada.notify("leave_me", &()).await;
-    let failure = ada.request::<()>("note", &()).await.unwrap_err();
-    let words =
-        r#"the connection ended before an answer to `note` came: it was closed with 4501 "as you wish""#;
-    assert_eq!((failure.code.as_str(), failure.message.as_str()), ("closed", words));
+    let error = ada.request::<()>("note", &()).await.unwrap_err();
+    let words = r#"the connection ended before an answer to `note` came: closed with 4501 "as you wish""#;
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("closed", words));
     let words = panics(ada.push::<Step>()).await;
     assert!(words.starts_with("the connection ended before a push `step` came: "), "{words}");
     assert_eq!(game.dispatcher().noted.load(Ordering::SeqCst), 0);

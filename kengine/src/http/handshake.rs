@@ -1,4 +1,4 @@
-//! The request that opens a connection, as `#[accept]` sees it.
+//! The request that opens a connection.
 
 use std::{
     borrow::Cow,
@@ -9,7 +9,7 @@ use hyper::{HeaderMap, Request, Uri, header::SEC_WEBSOCKET_PROTOCOL};
 
 use crate::http::proxies::Proxies;
 
-/// The request by which a client asks for a connection, as `#[accept]` sees it.
+/// The HTTP request that opens a connection. `#[accept]` takes it as `&Handshake`.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     uri: Uri,
@@ -25,51 +25,52 @@ impl Handshake {
         Self { uri: parts.uri, headers: parts.headers, peer, client_ip }
     }
 
-    /// The path, `/ws`.
+    /// Returns the path, for example `/ws`.
     pub fn path(&self) -> &str {
         self.uri.path()
     }
 
-    /// What stands behind the `?`, as it came; `None` if there is no `?`.
+    /// Returns the query after the `?`, not decoded, or `None` if there is no `?`.
     pub fn query_string(&self) -> Option<&str> {
         self.uri.query()
     }
 
-    /// The first parameter of this name in the query, decoded (WHATWG URL, `application/x-www-form-urlencoded`):
-    /// of `?uid=1001`, `query("uid")` is `1001`.
+    /// Returns the first query parameter with this name, decoded as `application/x-www-form-urlencoded` (WHATWG URL).
+    /// For `?uid=1001`, `query("uid")` returns `1001`.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut parameters = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
         parameters.find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// The first header field of this name, in any case; `None` also if it is not visible ASCII.
+    /// Returns the first header field with this name, whose case does not matter. Returns `None` if it contains anything but
+    /// visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// All header fields.
+    /// Returns all header fields.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The subprotocols that the client offers, in its order. One of them is `kengine.v1.json` if it offers any;
-    /// the others are for you, such as the token of a browser, which can set no header field.
+    /// Returns the subprotocols that the client offers, in its order. If it offers any, `kengine.v1.json` is among them. The
+    /// others are free for your use, for example for a token: a browser cannot set header fields.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        offers(&self.headers).filter_map(|offer| str::from_utf8(offer).ok())
+        offered_subprotocols(&self.headers).filter_map(|offer| str::from_utf8(offer).ok())
     }
 
-    /// The address at the other end of the socket, which may be a proxy's; `None` when the router in which the
-    /// dispatcher is mounted does not tell.
+    /// Returns the address at the other end of the socket, which may be a proxy. Returns `None` if the dispatcher is mounted
+    /// in a router.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// Where the player is: the address at the other end of the socket, or, if that is one of
-    /// [`Server::trusted_proxies`](crate::Server::trusted_proxies), what it wrote last into `X-Forwarded-For`. Nothing
-    /// else that stands there is believed, and what is no address neither: then it is the proxy's own. An IPv4 address
-    /// is given as such also where IPv6 carries it (`::ffff:10.0.0.2`). `None` where [`peer`](Self::peer) is.
+    /// Returns the IP address of the client: that of [`peer`](Self::peer) or, if the peer is one of
+    /// [`Server::trusted_proxies`](crate::Server::trusted_proxies), the last entry of `X-Forwarded-For`. Earlier entries are
+    /// ignored, since the client may have written them. If the last entry is not an address, the proxy's own address is
+    /// returned. An IPv4 address in IPv6 notation (`::ffff:10.0.0.2`) is returned as IPv4. Returns `None` if `peer` does.
     ///
-    /// A connection does not keep it, so that it costs no idle player anything: put it into your session.
+    /// The connection does not keep the address, to save memory. Put it into your session if handlers need it:
     ///
     /// ```
     /// use std::net::IpAddr;
@@ -92,7 +93,7 @@ impl Handshake {
     ///
     ///     #[route]
     ///     async fn whereabouts(&self, player: &Player) -> String {
-    ///         player.ip.map_or_else(|| "nowhere".to_owned(), |ip| ip.to_string())
+    ///         player.ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
     ///     }
     /// }
     /// ```
@@ -101,8 +102,8 @@ impl Handshake {
     }
 }
 
-/// The subprotocols that are offered (RFC 6455, section 11.3.4: in one field or in several).
-pub(super) fn offers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+/// Returns the offered subprotocols, which may be in one field or in several (RFC 6455, section 11.3.4).
+pub(super) fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     fields.flat_map(|field| field.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }

@@ -1,4 +1,4 @@
-//! The HTTP side of a handshake: what a request says, who may connect, and how a request is refused.
+//! The HTTP side of a handshake: reading, checking and refusing requests.
 
 pub(crate) mod handshake;
 pub(crate) mod origins;

@@ -1,22 +1,23 @@
-//! Whose word counts about where a player is: the proxies that are trusted, and what they say.
+//! The IP address of a client, as trusted proxies report it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::{HeaderMap, header::HeaderName};
 use ipnet::IpNet;
 
-/// The header field to which each proxy appends the address of whoever spoke to it.
+/// The header field to which each proxy appends the address that connected to it.
 const FIELD: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies that are trusted to tell who spoke to them.
+/// The proxies that are trusted to report which address connected to them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
     trusted: Vec<IpNet>,
-    /// What was given and is no address, in words.
+    /// The entries that are not addresses, as error messages.
     mistakes: Vec<String>,
 }
 
 impl Proxies {
+    /// Trusts an address or a network.
     pub(crate) fn trust(&mut self, proxy: &str) {
         match network(proxy) {
             Ok(network) => self.trusted.push(network),
@@ -24,20 +25,20 @@ impl Proxies {
         }
     }
 
-    /// What was given and is no address: each in words.
+    /// Returns an error message for each entry that is not an address.
     pub(crate) fn mistakes(&self) -> &[String] {
         &self.mistakes
     }
 
-    /// Where the player is who sent these header fields, through a proxy or not.
+    /// Returns the IP address of the client that sent these header fields, directly or through a proxy.
     pub(crate) fn client_ip(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
         let peer = peer?.ip().to_canonical();
-        let is_trusted = self.trusted.iter().any(|network| network.contains(&peer));
-        Some(if is_trusted { forwarded(headers).unwrap_or(peer) } else { peer })
+        let is_proxy = self.trusted.iter().any(|network| network.contains(&peer));
+        Some(if is_proxy { forwarded(headers).unwrap_or(peer) } else { peer })
     }
 }
 
-/// What the proxy has appended: the last entry. Those before it were there already, written by anybody.
+/// Returns the last entry, which the proxy has appended. The client may have written those before it.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let field = headers.get_all(FIELD).iter().next_back()?.to_str().ok()?;
     let entry = field.rsplit(',').next()?.trim();
@@ -45,19 +46,19 @@ fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     ip.ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// An address, or all of a network. Or what is wrong with it.
+/// Parses an address or a network; the error says what to write instead.
 fn network(proxy: &str) -> Result<IpNet, &'static str> {
     if let Ok(ip) = proxy.parse::<IpAddr>() {
         return Ok(ip.to_canonical().into());
     }
     match proxy.parse::<IpNet>() {
-        // No peer is in it: such an address is taken for the IPv4 one that it is.
+        // No peer would match it, since peers are compared as IPv4.
         Ok(IpNet::V6(network)) if network.network().to_ipv4_mapped().is_some() => {
-            Err("write a network of IPv4 as such, as `10.0.0.0/24`")
+            Err("write an IPv4 network in IPv4 notation, as `10.0.0.0/24`")
         }
         Ok(network) => Ok(network),
         Err(_) => {
-            Err("names are not looked up: write an IP address or a network, as `10.0.0.2` or `10.0.0.0/24`")
+            Err("write an IP address or a network, as `10.0.0.2` or `10.0.0.0/24` (names are not looked up)")
         }
     }
 }

@@ -1,23 +1,32 @@
-//! Why a request became no connection: an HTTP status and a JSON body.
+//! A refusal of a request: an HTTP status, header fields and a JSON body.
 
 use std::{borrow::Cow, convert::Infallible, error::Error as StdError, fmt};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    HeaderMap, Response, StatusCode,
+    header::{
+        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+        TRANSFER_ENCODING,
+    },
 };
 use serde::Serialize;
 
 use crate::language::{error::Error, uid::InvalidUid};
 
-/// The body of every answer of ours: whole, in memory.
+/// The body of a response, which is always complete in memory.
 pub(crate) type Body = Full<Bytes>;
 
-/// Why a request to open a connection is refused: an HTTP status, and a code and a message for its JSON body.
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The header fields that frame a response. They follow from its body, so a user cannot set them.
+const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING];
+
+/// Why a request to open a connection is refused: an HTTP status, a code and a message for the JSON body, and
+/// [header fields](Self::header).
 ///
-/// `#[accept]` returns one, or an error of your own that is `Into<Refusal>`:
+/// `#[accept]` returns it, or an error type of yours that implements `Into<Refusal>`:
 ///
 /// ```
 /// use kengine::Refusal;
@@ -39,68 +48,107 @@ pub(crate) type Body = Full<Bytes>;
 /// assert_eq!(Refusal::from(TokenError::Expired).status(), 401);
 /// ```
 ///
-/// The client sees `{"error": {"code": "…", "message": "…"}}`.
+/// The client gets the body `{"error": {"code": "…", "message": "…"}}`.
 pub struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
     message: Cow<'static, str>,
-    fields: Vec<(HeaderName, HeaderValue)>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Boxed because a large error would make every `Result` with it large.
+    headers: Box<HeaderMap>,
+    source: Option<BoxError>,
 }
 
 impl Refusal {
-    /// A refusal with this status, a code for programs and a message for people. A status that refuses nothing
-    /// (below 400, or above 599) becomes 500.
+    /// Creates a refusal with this status, a code for programs and a message for people. A status that is not an error
+    /// (below 400 or above 599) becomes 500.
     pub fn new(
         status: u16,
         code: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let refuses = (400..600).contains(&status);
-        let status = StatusCode::from_u16(status).ok().filter(|_| refuses);
+        let is_error = (400..600).contains(&status);
+        let status = StatusCode::from_u16(status).ok().filter(|_| is_error);
         Self::with_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message)
     }
 
-    /// 400: the request makes no sense.
+    /// Creates a refusal with 400 `bad_request`: the request is malformed or incomplete.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// 401: it is not known who asks.
+    /// Creates a refusal with 401 `unauthorized`: it is not known who asks. HTTP clients expect the header field
+    /// `WWW-Authenticate` with it (RFC 9110, section 15.5.2).
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
-    /// 403: it is known who asks, and they may not enter.
+    /// Creates a refusal with 403 `forbidden`: it is known who asks, and they may not connect.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
-    /// 503: not now; the client is told to come back in a second.
+    /// Creates a refusal with 503 `unavailable`, and `Retry-After: 1`: the client may try again after a second.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+            .header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// 500, which hides its cause: that goes to `tracing`.
-    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    /// Creates a refusal with 500 `internal`. The cause is hidden from the client and logged by `tracing`.
+    pub fn internal(source: impl Into<BoxError>) -> Self {
         let refusal = Self::with_status(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error");
         Self { source: Some(source.into()), ..refusal }
     }
 
-    /// The HTTP status.
+    /// Adds a header field to the response.
+    ///
+    /// ```
+    /// use kengine::Refusal;
+    ///
+    /// let refusal = Refusal::unauthorized("log in first").header("WWW-Authenticate", "Bearer");
+    /// assert_eq!(refusal.headers()["www-authenticate"], "Bearer");
+    ///
+    /// let refusal = Refusal::unavailable("the arena opens in a minute").header("Retry-After", 60);
+    /// assert_eq!(refusal.headers()["retry-after"], "60");
+    /// ```
+    ///
+    /// A field may be added several times, for example `Set-Cookie`; only `Retry-After` replaces an earlier value.
+    ///
+    /// The refusal becomes [`internal`](Self::internal), whose cause is logged, if the name or the value is invalid, or if
+    /// the field is one that the server sets itself: `Connection`, `Content-Length`, `Content-Type` and
+    /// `Transfer-Encoding`.
+    #[must_use]
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<BoxError>>,
+        V: TryInto<HeaderValue, Error: Into<BoxError>>,
+    {
+        match header_field(name, value) {
+            Ok((RETRY_AFTER, value)) => drop(self.headers.insert(RETRY_AFTER, value)),
+            Ok((name, value)) => drop(self.headers.append(name, value)),
+            Err(error) => return Self::internal(error),
+        }
+        self
+    }
+
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status.as_u16()
     }
 
-    /// The code, as programs compare it.
+    /// Returns the code, which is for programs.
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// The message, as people read it.
+    /// Returns the message, which is for people.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Returns the header fields that were added by [`header`](Self::header), and `Retry-After` of
+    /// [`unavailable`](Self::unavailable).
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     pub(crate) fn with_status(
@@ -108,20 +156,17 @@ impl Refusal {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code: code.into(), message: message.into(), fields: Vec::new(), source: None }
+        Self { status, code: code.into(), message: message.into(), headers: Box::default(), source: None }
     }
 
+    /// Creates a refusal with 405. `allowed` lists the allowed methods.
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
-        let message = format!("only {allowed} is answered here");
+        let message = format!("this method is not allowed; use {allowed}");
         Self::with_status(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-            .with(ALLOW, HeaderValue::from_static(allowed))
+            .header(ALLOW, HeaderValue::from_static(allowed))
     }
 
-    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.fields.push((name, value));
-        self
-    }
-
+    /// Returns the response, and logs the cause of an internal error.
     pub(crate) fn into_response(self) -> Response<Body> {
         #[derive(Serialize)]
         struct Page<'a> {
@@ -136,17 +181,33 @@ impl Refusal {
             tracing::error!(
                 status = self.status(),
                 error = &**source as &dyn StdError,
-                "refused for a fault"
+                "refused because of an internal error"
             );
         }
         let page = Page { error: Shown { code: &self.code, message: &self.message } };
-        // Two strings into memory: neither the writer nor the value has a way to fail.
+        // Writing two strings to memory cannot fail.
         let mut response = Response::new(Full::from(serde_json::to_vec(&page).unwrap_or_default()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(self.fields.into_iter().map(|(name, value)| (Some(name), value)));
+        headers.extend(*self.headers);
         response
+    }
+}
+
+/// Checks a header field of the user's.
+fn header_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), BoxError>
+where
+    N: TryInto<HeaderName, Error: Into<BoxError>>,
+    V: TryInto<HeaderValue, Error: Into<BoxError>>,
+{
+    let name = name.try_into().map_err(Into::into)?;
+    if FRAMING.contains(&name) {
+        return Err(format!("a refusal cannot set the header field `{name}`; the server sets it").into());
+    }
+    match value.try_into() {
+        Ok(value) => Ok((name, value)),
+        Err(error) => Err(format!("the header field `{name}` of a refusal: {}", error.into()).into()),
     }
 }
 
@@ -157,8 +218,9 @@ impl From<Infallible> for Refusal {
 }
 
 impl From<Error> for Refusal {
-    /// The error's own code and message, under the status that its code stands for: `bad_request` 400,
-    /// `rate_limited` 429, `internal` 500, `unavailable` and `timeout` 503, `unauthorized` 401, any other 403.
+    /// Keeps the code and the message. The status follows from the code: 400 for `bad_request`, 401 for `unauthorized`, 429
+    /// for `rate_limited`, 500 for `internal`, 503 for `unavailable` and for `timeout` (whose code becomes `unavailable`), and
+    /// 403 for any other code.
     fn from(error: Error) -> Self {
         let status = match error.code() {
             "bad_request" => StatusCode::BAD_REQUEST,
@@ -192,8 +254,54 @@ impl StdError for Refusal {
 }
 
 impl From<InvalidUid> for Refusal {
-    /// 400.
+    /// Creates a refusal with 400.
     fn from(error: InvalidUid) -> Self {
         Self::bad_request(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_fields_reach_the_response() {
+        let refusal = Refusal::unauthorized("log in first")
+            .header("WWW-Authenticate", "Basic")
+            .header("www-authenticate", HeaderValue::from_static("Bearer"))
+            .header(String::from("X-Queue"), 7);
+        let response = refusal.into_response();
+        assert_eq!(response.status(), 401);
+        let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges, ["Basic", "Bearer"]);
+        assert_eq!(response.headers()["x-queue"], "7");
+        assert_eq!(response.headers()["content-type"], "application/json");
+    }
+
+    #[test]
+    fn retry_after_replaces_the_default() {
+        let refusal = Refusal::unavailable("later");
+        assert_eq!(refusal.headers()["retry-after"], "1");
+        let headers = refusal.header("Retry-After", "30").into_response().into_parts().0.headers;
+        assert_eq!(headers.get_all(RETRY_AFTER).iter().collect::<Vec<_>>(), ["30"]);
+    }
+
+    #[test]
+    fn an_invalid_header_field_becomes_an_internal_error() {
+        for (name, value, cause) in [
+            ("a b", "c", "invalid HTTP header name"),
+            ("", "c", "invalid HTTP header name"),
+            ("x-reason", "a\r\nset-cookie: b", "the header field `x-reason` of a refusal: "),
+            ("Content-Length", "5", "cannot set the header field `content-length`"),
+            ("content-type", "text/html", "cannot set the header field `content-type`"),
+            ("transfer-encoding", "chunked", "cannot set the header field `transfer-encoding`"),
+            ("connection", "close", "cannot set the header field `connection`"),
+        ] {
+            let refusal = Refusal::forbidden("no").header(name, value);
+            assert_eq!((refusal.status(), refusal.code()), (500, "internal"), "{name}: {value}");
+            let source = refusal.source().unwrap().to_string();
+            assert!(source.contains(cause), "{source}");
+            assert!(refusal.headers().is_empty());
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! A server that listens: accepting sockets, serving HTTP on them, the drain.
+//! A server that listens: it accepts sockets, serves HTTP on them, and drains.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
+    sync::oneshot,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -14,92 +15,100 @@ use crate::{
     handles::hub::Hub,
     language::start_error::StartError,
     node::Node,
-    server::{routes::Routes, signals::Signals},
+    server::{listener::Listener, routes::Routes, signals::Signals},
 };
 
-/// How long a socket is served pages before it is a connection: one whose pages nobody reads shall not stay.
-const PAGES_WITHIN: Duration = Duration::from_secs(60);
-/// Sockets that are open besides the connections': handshakes, and pages being served.
+/// How long pages are served on one socket. It bounds how long a client that reads nothing keeps the socket.
+const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
+/// The number of sockets that may be open in addition to `max_connections`: handshakes, and pages being served.
 const SPARE_SOCKETS: usize = 192;
 /// The most that hyper buffers of a request before it answers 431 itself, in bytes.
-const REQUEST_BUFFER: usize = 64 * 1024;
-/// How long to wait before another try when no socket can be accepted.
+const MAX_REQUEST_BUFFER: usize = 64 * 1024;
+/// The pause before the next attempt when no socket can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A server that listens, and serves as soon as it is told to.
+/// A server that listens. It accepts nothing until [`serve`](Self::serve) or [`serve_until`](Self::serve_until) is awaited.
 #[derive(Debug)]
 #[must_use = "a bound server does nothing until it serves"]
 pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
-    hub: Hub,
+    listener: Listener,
     routes: Arc<Routes>,
 }
 
 impl Bound {
-    pub(super) fn new(listener: TcpListener, address: SocketAddr, routes: Routes) -> Self {
-        let hub = Hub::new(Arc::clone(&routes.node));
-        Self { listener, address, hub, routes: Arc::new(routes) }
+    pub(super) fn new(listener: Listener, routes: Routes) -> Self {
+        Self { listener, routes: Arc::new(routes) }
     }
 
-    /// The server's handle: who is connected, in which rooms, and how to reach them. Usable from any task, before and
-    /// while it serves.
+    /// Returns the handle on rooms, users and connections. It can be used from any task, also before the server serves.
     pub fn hub(&self) -> Hub {
-        self.hub.clone()
+        Hub::new(Arc::clone(&self.routes.node))
     }
 
-    /// The address that is listened on; the port is a real one even if `0` was asked for.
+    /// Returns the address that the server listens on, with the actual port if port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains: new connections are refused with 503, what was read is answered,
-    /// every connection is closed with 4000. A second signal cuts everyone off: only `#[close]` has a second left.
+    /// Serves until SIGTERM or SIGINT, then drains: new connections are refused with 503, messages that were read are
+    /// answered, and every connection is closed with 4000. A second signal cuts all connections off; `#[close]` still has
+    /// a second to run.
     ///
     /// # Errors
     ///
-    /// `signal` when the process cannot listen for signals.
+    /// [`StartError::Signals`] if the process cannot listen for signals.
     pub async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
         let node = Arc::clone(&self.routes.node);
-        let (first, arrived) = tokio::sync::oneshot::channel();
-        let impatience = async move {
+        let (first_signal, shutdown) = oneshot::channel();
+        let handle_signals = async move {
             signals.next().await;
-            // The receiver is awaited for as long as this future is.
-            let _ = first.send(());
+            // The receiver lives as long as this future.
+            let _ = first_signal.send(());
             signals.next().await;
-            tracing::warn!("a second signal: cut off everyone");
+            tracing::warn!("cutting off all connections after a second signal");
             node.abandon();
-            std::future::pending::<()>().await;
+            pending().await
         };
         tokio::select! {
-            served = self.serve_until(async { let _ = arrived.await; }) => served,
-            () = impatience => Ok(()),
+            () = self.serve_until(async { let _ = shutdown.await; }) => Ok(()),
+            never = handle_signals => never,
         }
     }
 
-    /// Serves until `shutdown` is ready, then drains as [`serve`](Self::serve) does.
+    /// Serves until `shutdown` completes, then drains as [`serve`](Self::serve) does. When no socket can be accepted, for
+    /// example because too many files are open, it tries again until it succeeds.
     ///
-    /// # Errors
+    /// ```no_run
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// use kengine::Server;
     ///
-    /// None at present: a listener that fails for a while is tried again.
-    pub async fn serve_until(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-        let node = Arc::clone(&self.routes.node);
-        let _owner = Owner(Arc::clone(&node));
+    /// # async fn run() -> Result<(), kengine::StartError> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let server = Server::new(Game).bind("127.0.0.1:8000").await?;
+    /// let serving = tokio::spawn(server.serve_until(async { drop(stopped.await) }));
+    /// # let _ = (stop, serving);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve_until(self, shutdown: impl Future<Output = ()>) {
+        let node = &self.routes.node;
+        let _abandon = AbandonOnDrop(Arc::clone(node));
         node.cluster().start();
-        tracing::info!(address = %self.address, connections = node.limits().max_connections, "listening");
-        let drained = async {
+        tracing::info!(address = %self.local_addr(), connections = node.limits().max_connections, "listening");
+        let mut drained = pin!(async {
             shutdown.await;
             tracing::info!(connections = node.connections(), "draining");
             node.drain().await;
-        };
-        let mut drained = pin!(drained);
-        // Sockets until they are connections. They are ours to await; dropped, they end.
+        });
+        // Sockets that are not connections yet. They end when this set is dropped.
         let mut sockets = JoinSet::new();
         loop {
-            let room = node.connections() + sockets.len() < node.limits().max_connections + SPARE_SOCKETS;
+            let accepts = node.connections() + sockets.len() < node.limits().max_connections + SPARE_SOCKETS;
             tokio::select! {
-                accepted = self.listener.accept(), if room => match accepted {
+                accepted = self.listener.accept(), if accepts => match accepted {
                     Ok((stream, peer)) => {
                         sockets.spawn(self.socket(stream, peer));
                     }
@@ -109,7 +118,7 @@ impl Bound {
                     }
                 },
                 Some(_) = sockets.join_next() => {}
-                () = sleep(ACCEPT_PAUSE), if !room => {}
+                () = sleep(ACCEPT_PAUSE), if !accepts => {}
                 () = &mut drained => break,
             }
         }
@@ -117,39 +126,35 @@ impl Bound {
             tracing::debug!(route, requests = count.requests, errors = count.errors, "served");
         }
         tracing::info!("drained");
-        Ok(())
     }
 
     /// Serves HTTP on one socket until it becomes a connection or ends.
     fn socket(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
-        // Where it is not inherited. A socket that cannot be set so works all the same, later.
-        #[cfg(not(target_os = "linux"))]
-        let _ = crate::connection::transport::tune(&stream);
         let routes = Arc::clone(&self.routes);
-        let handshake = routes.node.limits().handshake_timeout;
+        let handshake_timeout = routes.node.limits().handshake_timeout;
         let service = service_fn(move |request| {
             let routes = Arc::clone(&routes);
             async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
         });
         async move {
-            // hyper buffers from the start: a socket that says nothing yet shall not cost that. Looked at, since
-            // merely to be told "readable" proved wrong for half of the sockets of a crowd.
+            // hyper allocates its buffers at once, so it starts only when the client has sent something. This peeks because
+            // `readable` completed without data for half of the sockets when many connected together.
             let begun = Instant::now();
-            if !matches!(timeout(handshake, stream.peek(&mut [0])).await, Ok(Ok(1))) {
+            if !matches!(timeout(handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
                 return;
             }
             let http = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(handshake.saturating_sub(begun.elapsed()))
-                .max_buf_size(REQUEST_BUFFER)
+                .header_read_timeout(handshake_timeout.saturating_sub(begun.elapsed()))
+                .max_buf_size(MAX_REQUEST_BUFFER)
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
             let mut http = Box::pin(http);
-            let mut served = timeout(PAGES_WITHIN, http.as_mut()).await;
+            let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
             if served.is_err() {
-                // No page is taken any more; what was asked for last may be a handshake, which has its own time.
+                // No further request is read. The current one may be a handshake, which has its own timeout.
                 http.as_mut().graceful_shutdown();
-                served = timeout(handshake, http).await;
+                served = timeout(handshake_timeout, http).await;
             }
             match served {
                 Ok(Ok(())) => {}
@@ -160,10 +165,10 @@ impl Bound {
     }
 }
 
-/// Cuts the players off when the future that serves them ends or is dropped: no task outlives its owner.
-struct Owner(Arc<Node>);
+/// Cuts all connections off when the future that serves them ends or is dropped, so that no task outlives it.
+struct AbandonOnDrop(Arc<Node>);
 
-impl Drop for Owner {
+impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         self.0.abandon();
     }

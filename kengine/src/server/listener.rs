@@ -1,24 +1,58 @@
-//! The listening socket.
+//! The listening socket, and the options of the sockets that it accepts.
 
 use std::{fmt, io, net::SocketAddr};
 
-use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
-use crate::{connection::transport, language::start_error::StartError};
+use crate::{connection::transport::tune, language::start_error::StartError};
 
-/// How many connections the kernel completes before they are accepted.
+/// The number of connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// Listens on an address, and returns the actual address too.
-pub(super) async fn listen(
-    address: impl ToSocketAddrs + fmt::Debug,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let shown = format!("{address:?}");
-    let listening = listen_on_first(address).await.and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    listening.map_err(|source| StartError::Bind { address: shown, source })
+/// A listening socket. The sockets that it accepts are [tuned](tune).
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    /// Whether accepted sockets inherit the options from the listener, which saves two system calls per connection.
+    inherits: bool,
+}
+
+impl Listener {
+    /// Listens on an address.
+    pub(super) async fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, StartError> {
+        let shown = format!("{address:?}");
+        let listening = listen_on_first(address).await;
+        let listening = listening.and_then(|listener| Self::new(listener, cfg!(target_os = "linux")));
+        listening.map_err(|source| StartError::Bind { address: shown, source })
+    }
+
+    /// Uses a listener that exists already. Connections that wait in its queue were completed before its options could be
+    /// set, so each accepted socket is tuned.
+    pub(super) fn existing(listener: TcpListener) -> Result<Self, StartError> {
+        Self::new(listener, false)
+            .map_err(|source| StartError::Bind { address: "the given listener".to_owned(), source })
+    }
+
+    fn new(socket: TcpListener, inherits: bool) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address, inherits })
+    }
+
+    /// Returns the actual address, also if port 0 was asked for.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts the next connection. Nothing is lost when the future is dropped.
+    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.socket.accept().await?;
+        if !self.inherits {
+            // A socket that rejects the options still works, only with more delay and more memory.
+            let _ = tune(&stream);
+        }
+        Ok((stream, peer))
+    }
 }
 
 /// Listens on the first of the addresses that works.
@@ -38,8 +72,40 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // Accepted sockets inherit these options: two system calls less per connection.
     #[cfg(target_os = "linux")]
-    transport::tune(&socket)?;
+    tune(&socket)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Asserts that an accepted socket sends at once, and that the kernel holds little of what is unsent.
+    async fn assert_tuned(listener: &Listener) {
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), 16 * 1024);
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_are_tuned() {
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.address()).await.unwrap();
+        assert_tuned(&listener).await;
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_of_an_existing_listener_are_tuned() {
+        let given = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = given.local_addr().unwrap();
+        // This connection is complete before the listener is ours.
+        let _early = TcpStream::connect(address).await.unwrap();
+        given.set_nonblocking(true).unwrap();
+        let listener = Listener::existing(TcpListener::from_std(given).unwrap()).unwrap();
+        assert_eq!(listener.address(), address);
+        assert_tuned(&listener).await;
+        let _late = TcpStream::connect(address).await.unwrap();
+        assert_tuned(&listener).await;
+    }
 }

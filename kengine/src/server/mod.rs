@@ -2,7 +2,9 @@
 
 pub(crate) mod any_endpoint;
 mod bound;
+pub(crate) mod guarded;
 mod listener;
+mod pages;
 pub(crate) mod routes;
 mod service;
 mod signals;
@@ -15,8 +17,11 @@ use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::{
-    any_endpoint::{Access, AnyEndpoint, Guarded},
-    routes::{Page, Routes},
+    any_endpoint::AnyEndpoint,
+    guarded::{Access, Guarded},
+    listener::Listener,
+    pages::Page,
+    routes::Routes,
 };
 pub use self::{bound::Bound, service::Service};
 use crate::{
@@ -285,26 +290,42 @@ impl<D: Dispatcher> Server<D> {
     /// contains something that no request could ever match, [`StartError::Redis`] if that of Redis is invalid.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound, StartError> {
         self.check()?;
-        let (listener, address) = listener::listen(address).await?;
-        self.bound(listener, address)
+        self.listen_by(Listener::bind(address).await?)
     }
 
-    /// Uses a listener that exists already, for example one that systemd passed to the process.
+    /// Uses a listener that exists already, for example one that systemd passed to the process. Clients that connected to it
+    /// before are served too. The server sets `TCP_NODELAY` on the sockets that it accepts, as it does after
+    /// [`bind`](Self::bind).
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// use kengine::Server;
+    /// use tokio::net::TcpListener;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// listener.set_nonblocking(true)?;
+    /// let bound = Server::new(Game).bind_to(TcpListener::from_std(listener)?)?;
+    /// assert_eq!(bound.local_addr(), address);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// Those of [`bind`](Self::bind).
     pub fn bind_to(self, listener: TcpListener) -> Result<Bound, StartError> {
         self.check()?;
-        let address = listener.local_addr();
-        let address = address
-            .map_err(|source| StartError::Bind { address: "the given listener".to_owned(), source })?;
-        self.bound(listener, address)
+        self.listen_by(Listener::existing(listener)?)
     }
 
-    fn bound(self, listener: TcpListener, address: SocketAddr) -> Result<Bound, StartError> {
-        let (_, routes) = self.into_parts(Some(address))?;
-        Ok(Bound::new(listener, address, routes))
+    fn listen_by(self, listener: Listener) -> Result<Bound, StartError> {
+        let (_, routes) = self.into_parts(Some(listener.address()))?;
+        Ok(Bound::new(listener, routes))
     }
 
     /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages. A request

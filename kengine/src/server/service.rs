@@ -13,16 +13,13 @@ use crate::{
     dispatch::dispatcher::Dispatcher,
     handles::hub::Hub,
     http::refusal::Body,
-    server::{
-        any_endpoint::{AnyEndpoint, Guarded},
-        routes::Routes,
-    },
+    server::{any_endpoint::AnyEndpoint, guarded::Guarded, routes::Routes},
 };
 
-/// A dispatcher as a tower service: each request that asks for a WebSocket becomes a connection.
+/// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
 ///
-/// Made by [`Server::into_service`](crate::Server::into_service); cheap to clone, every clone is the same node. It
-/// needs a router over hyper with upgrades enabled, such as axum's:
+/// Created by [`Server::into_service`](crate::Server::into_service). It needs a router over hyper with upgrades enabled,
+/// such as axum's. It is cheap to clone, and all clones are the same node.
 ///
 /// ```
 /// # struct Game;
@@ -34,7 +31,7 @@ use crate::{
 /// let game = Server::new(Game).into_service()?;
 /// let router = axum::Router::<()>::new().route_service("/ws", game.clone());
 /// # let _ = router;
-/// // … serve the router; when it is time to go: game.drain().await
+/// // Serve the router. Before the process ends, await `game.drain()`.
 /// # Ok(())
 /// # }
 /// ```
@@ -50,13 +47,14 @@ impl<D> Service<D> {
         Self { first, routes: Arc::new(routes) }
     }
 
-    /// The server's handle: who is connected, in which rooms, and how to reach them.
+    /// Returns the handle on rooms, users and connections.
     pub fn hub(&self) -> Hub {
         Hub::new(Arc::clone(&self.routes.node))
     }
 
-    /// Refuses new connections with 503, answers what was read, closes every connection with 4000, and returns when
-    /// all are gone; handlers that still run at the drain's deadline are cancelled.
+    /// Drains: new connections are refused with 503, messages that were read are answered, and every connection is closed
+    /// with 4000. Returns when all connections have ended. Handlers that still run after
+    /// [`Server::drain_timeout`](crate::Server::drain_timeout) are cancelled.
     pub async fn drain(&self) {
         self.routes.node.drain().await;
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// The signals that ask a process to end.
+/// SIGTERM and SIGINT; Ctrl-C on systems other than Unix.
 pub(super) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -17,6 +17,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) {
         tokio::select! {

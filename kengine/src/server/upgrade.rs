@@ -21,19 +21,27 @@ use crate::{
         reservation::ReservationId,
         upgrade_request::{check_size, check_upgrade, choose_subprotocol},
     },
+    language::syntax::Syntax,
     local::{deferred_wakes::deferring, panics::run_catching},
     node::{
         Node,
         admission::{Refused, Reservation, Slot},
     },
-    server::any_endpoint::{Connected, Guarded},
+    server::guarded::Guarded,
 };
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
 
-/// A request that may become a connection.
-struct Admitted<S> {
+/// What the client of an open connection needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connected {
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) syntax: &'static Syntax,
+}
+
+/// A request that may become a connection, and what it needs for that.
+struct AcceptedHandshake<S> {
     session: S,
     slot: Slot,
     subprotocol: Option<&'static str>,
@@ -41,8 +49,7 @@ struct Admitted<S> {
     response: Response<Body>,
 }
 
-/// Answers a request to open a connection: with `101`, after which the connection has a task of its own, or with a
-/// refusal.
+/// Answers a request to open a connection with `101` or a refusal. After `101` the connection runs in its own task.
 pub(crate) async fn upgrade<D: Dispatcher>(
     guarded: Guarded<D>,
     mut request: Request<()>,
@@ -50,7 +57,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
 ) -> Response<Body> {
     // Taken before fastwebsockets takes it: its own future wraps the socket with another read buffer.
     let upgraded = hyper::upgrade::on(&mut request);
-    let Admitted { session, slot, response, .. } = match admit(&guarded, request, peer).await {
+    let AcceptedHandshake { session, slot, response, .. } = match admit(&guarded, request, peer).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
@@ -76,7 +83,7 @@ pub(crate) async fn connect<D: Dispatcher>(
     peer: Option<SocketAddr>,
     transport: Transport,
 ) -> Result<Connected, Refusal> {
-    let Admitted { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
+    let AcceptedHandshake { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
     start(guarded.endpoint, session, slot, peer, transport).await;
     Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
 }
@@ -116,13 +123,13 @@ async fn admit<D: Dispatcher>(
     guarded: &Guarded<D>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<Admitted<D::Session>, Refusal> {
+) -> Result<AcceptedHandshake<D::Session>, Refusal> {
     let checked = check(guarded, &mut request);
     let handshake = Handshake::new(request, peer, &guarded.access.proxies);
     let admitted = match checked {
         Ok((slot, subprotocol, response)) => accept(&guarded.endpoint, &handshake)
             .await
-            .map(|session| Admitted { session, slot, subprotocol, response }),
+            .map(|session| AcceptedHandshake { session, slot, subprotocol, response }),
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {
@@ -188,7 +195,7 @@ async fn start_after<D: Dispatcher>(
         Ok(upgraded) => {
             let (transport, received) = Transport::new(upgraded);
             if connection.peer().is_none() {
-                // A router accepted it. Sockets of our own inherit these options from the listener.
+                // A router has accepted the socket. Those of our own listener are tuned.
                 transport.tune();
             }
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)

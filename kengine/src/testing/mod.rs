@@ -1,9 +1,9 @@
-//! Tests of a dispatcher without a network: clients over memory, and tokio's clock, which a test may pause.
+//! Tests of a dispatcher without a network: clients over memory, and tokio's clock, which a test can pause.
 //!
-//! What runs is what serves: the checks of the handshake, `#[accept]`, `#[open]`, the loop of the connection with
-//! every limit of the [`Server`], `#[close]`. Only hyper and the socket are missing, and with them the
-//! server's pages and its [`path`](Server::path): a path that is no [other endpoint's](Server::endpoint) reaches the
-//! server's first dispatcher, which sees it.
+//! A test runs the code that serves players: the checks of the handshake, `#[accept]`, `#[open]`, the connection with every
+//! limit of the [`Server`], and `#[close]`. Only hyper and the socket are left out, and with them the pages and the
+//! [`path`](Server::path) of the server: a path that does not belong to [another endpoint](Server::endpoint) reaches the first
+//! dispatcher.
 //!
 //! ```
 //! use kengine::{Handshake, Refusal, Uid, testing};
@@ -14,7 +14,7 @@
 //! impl Game {
 //!     #[accept]
 //!     async fn enter(&self, handshake: &Handshake) -> Result<Uid, Refusal> {
-//!         let uid = handshake.query("uid").ok_or_else(|| Refusal::unauthorized("who are you?"))?;
+//!         let uid = handshake.query("uid").ok_or_else(|| Refusal::unauthorized("no uid"))?;
 //!         Ok(Uid::new(uid)?)
 //!     }
 //!
@@ -32,15 +32,15 @@
 //! assert_eq!(ada.request::<String>("chat", "hello").await?, "7 says: hello");
 //!
 //! let refusal = game.connect("/ws").await.unwrap_err();
-//! assert_eq!((refusal.status(), refusal.message()), (401, "who are you?"));
+//! assert_eq!((refusal.status(), refusal.message()), (401, "no uid"));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Time
 //!
-//! Under `#[tokio::test(start_paused = true)]` (tokio's feature `test-util`) every limit in time passes in no time,
-//! and in the same order on every run:
+//! Under `#[tokio::test(start_paused = true)]`, which needs tokio's feature `test-util`, timeouts take no real time and pass
+//! in the same order in every run:
 //!
 //! ```
 //! use std::time::Duration;
@@ -54,25 +54,26 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let game = testing::serve(Server::new(Game).idle_timeout(Duration::from_secs(20)));
 //! let mut ada = game.connect("/ws").await?;
-//! // Here and answering pings, though she has nothing to say:
+//! // She sends nothing, but answers pings:
 //! ada.stay(Duration::from_secs(3600)).await;
 //! ada.request::<()>("ping", &()).await?;
-//! // Away: nobody reads, nobody answers pings.
+//! // Now she does not answer pings:
 //! tokio::time::sleep(Duration::from_secs(21)).await;
 //! assert_eq!(ada.closed().await.unwrap().code(), CloseCode::HEARTBEAT_TIMEOUT);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A [`Client`] has no task of its own: it reads, and answers the server's pings, while a method of it is awaited, and
-//! is a player whose machine hangs otherwise. So a test may let a client be slow or silent, and one that has a lot of
-//! time to pass says [`stay`](Client::stay). Only its close frames nobody waits for: memory loses nothing, so a
-//! connection is over as soon as all that is to be said to it is.
+//! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a test can
+//! make a client slow or silent. A client that must stay connected while time passes awaits [`stay`](Client::stay). The server
+//! does not wait for a client's close frame: memory loses nothing, so a connection ends as soon as everything is written.
 
 mod client;
+mod messages;
+mod socket;
 mod wire;
 
-pub use self::client::{Client, Failure};
+pub use self::client::{Client, RequestError};
 
 use std::{fmt, future::IntoFuture, net::SocketAddr, pin::Pin, sync::Arc};
 
@@ -92,16 +93,17 @@ use crate::{
     http::refusal::Refusal,
     server::{
         Server,
-        any_endpoint::{AnyEndpoint, Connected, Guarded},
+        any_endpoint::AnyEndpoint,
+        guarded::Guarded,
         routes::Routes,
-        upgrade,
+        upgrade::{Connected, start, take_slot},
     },
 };
 
-/// What memory holds of what one side wrote and the other has not read, in bytes, in place of the kernel.
-const IN_FLIGHT: usize = 16 * 1024;
+/// How much one side can write before the other reads, in bytes. It stands for the buffers of the kernel.
+const BUFFER_SIZE: usize = 16 * 1024;
 
-/// The header fields of a request for a WebSocket, unless the test gives its own.
+/// The header fields of a request for a WebSocket, unless the test sets them.
 const FIELDS: [(HeaderName, &str); 5] = [
     (HOST, "kengine.test"),
     (CONNECTION, "upgrade"),
@@ -110,7 +112,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
     (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Serves a dispatcher to the clients of a test, or a server of one, with its limits and origins.
+/// Serves a dispatcher, or a configured [`Server`], to the clients of a test.
 ///
 /// ```
 /// use std::time::Duration;
@@ -120,13 +122,13 @@ const FIELDS: [(HeaderName, &str); 5] = [
 /// # #[kengine::dispatcher]
 /// # impl Game { #[route] async fn ping(&self) {} }
 ///
-/// let usual = testing::serve(Game);
-/// let brief = testing::serve(Server::new(Game).handler_timeout(Duration::from_millis(50)));
+/// let game = testing::serve(Game);
+/// let hasty = testing::serve(Server::new(Game).handler_timeout(Duration::from_millis(50)));
 /// ```
 ///
 /// # Panics
 ///
-/// When [`Server::bind`] would not bind what is configured: a mistake is found here, too.
+/// When the configuration is invalid, for the reasons for which [`Server::bind`] fails.
 pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     let server = server.into();
     let (first, routes) =
@@ -134,7 +136,7 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     Served { first, routes }
 }
 
-/// A dispatcher that is served to the clients of a test: made by [`serve`]. When it is dropped every client is cut off.
+/// A dispatcher that is served to the clients of a test, created by [`serve`]. All clients are cut off when it is dropped.
 #[derive(Debug)]
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
@@ -143,8 +145,8 @@ pub struct Served<D> {
 }
 
 impl<D: Dispatcher> Served<D> {
-    /// Asks for a connection, as a GET of this path and query does; awaited, it is a [`Client`] or what `#[accept]`,
-    /// or the server, refused it with.
+    /// Requests a connection, by a path with an optional query. Awaiting it returns a [`Client`], or the [`Refusal`] of
+    /// `#[accept]` or of the server.
     ///
     /// ```
     /// # use kengine::testing;
@@ -163,16 +165,16 @@ impl<D: Dispatcher> Served<D> {
         Connect { served: self, path: path.into(), fields: Vec::new(), offers: Vec::new(), peer: None }
     }
 
-    /// Makes a connection with this session, past `#[accept]`.
+    /// Opens a connection with this session, without `#[accept]`.
     ///
     /// # Errors
     ///
-    /// 503 when the server is full, or drains.
+    /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let endpoint = &self.first.endpoint;
-        let slot = upgrade::take_slot(&endpoint.node, None)?;
-        let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
-        upgrade::start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
+        let slot = take_slot(&endpoint.node, None)?;
+        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
+        start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
         Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
     }
 
@@ -181,26 +183,26 @@ impl<D: Dispatcher> Served<D> {
         Client::new(stream, *connected.syntax, heartbeat, connected.subprotocol)
     }
 
-    /// The dispatcher, to look at what its handlers have done.
+    /// Returns the dispatcher, for assertions about what its handlers did.
     pub fn dispatcher(&self) -> &D {
         &self.first.endpoint.dispatcher
     }
 
-    /// The server's handle: who is connected, in which rooms, and how to reach them.
+    /// Returns the handle on rooms, users and connections.
     pub fn hub(&self) -> Hub {
         Hub::new(Arc::clone(&self.routes.node))
     }
 
-    /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, what was read is
-    /// answered, every connection is closed with 4000; returns when all are gone and `#[close]` has seen them off.
+    /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, messages that were read
+    /// are answered, and every connection is closed with 4000. Returns when all connections have ended and `#[close]` has run.
     ///
-    /// Nobody has to await the clients meanwhile: what is sent to them is kept, the close frame last. Only one that
-    /// has left much unread (16 KiB) is waited for, for [`Server::close_timeout`].
+    /// The clients need not be awaited meanwhile: what is sent to them is kept, up to the close frame. Only a client with more
+    /// than 16 KiB unread delays the drain, for up to [`Server::close_timeout`].
     pub async fn drain(&self) {
         self.routes.node.drain().await;
     }
 
-    /// Waits until nobody is connected, and `#[close]` has seen everyone off.
+    /// Waits until there are no connections, and `#[close]` has run for all of them.
     pub async fn emptied(&self) {
         self.routes.node.emptied().await;
     }
@@ -208,12 +210,12 @@ impl<D: Dispatcher> Served<D> {
 
 impl<D> Drop for Served<D> {
     fn drop(&mut self) {
-        // No task outlives its test.
+        // So that no task outlives its test.
         self.routes.node.abandon();
     }
 }
 
-/// A request for a connection, sent when it is awaited: made by [`Served::connect`].
+/// A request for a connection, created by [`Served::connect`]. It is sent when it is awaited.
 #[must_use = "a request is sent when it is awaited"]
 pub struct Connect<'a, D> {
     served: &'a Served<D>,
@@ -224,7 +226,8 @@ pub struct Connect<'a, D> {
 }
 
 impl<D> Connect<'_, D> {
-    /// Adds a header field. `Host`, `Upgrade` and the others of a WebSocket are there unless they are given here.
+    /// Adds a header field. It replaces the default value of `Host`, `Upgrade` and the other fields that a request for a
+    /// WebSocket needs.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), value.into()));
         self
@@ -236,18 +239,19 @@ impl<D> Connect<'_, D> {
         self
     }
 
-    /// Comes from this address; from none unless it is said.
+    /// Sets the address that the request comes from. By default it is unknown.
     pub fn peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
         self
     }
 
-    /// The request. One that cannot be written is a mistake in the test, which no refusal shall hide.
+    /// Returns the request. Panics if it is invalid, since that is a mistake in the test and not a refusal.
     fn request(&self) -> Request<()> {
         let mut request = Request::new(());
         let path = &self.path;
-        assert!(path.starts_with('/'), "`{path}` is no path: it starts with a slash, as `/ws?uid=7` does");
-        *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("`{path}` is no path: {error}"));
+        assert!(path.starts_with('/'), "`{path}` is not a path; write it with a slash first, as `/ws?uid=7`");
+        *request.uri_mut() =
+            path.parse().unwrap_or_else(|error| panic!("`{path}` is not a valid path: {error}"));
         let headers = request.headers_mut();
         for (name, value) in &self.fields {
             append(headers, name, value);
@@ -263,8 +267,8 @@ impl<D> Connect<'_, D> {
 }
 
 fn append(headers: &mut HeaderMap, name: &str, value: &str) {
-    let Ok(field) = name.parse::<HeaderName>() else { panic!("`{name}` is no name of a header field") };
-    let Ok(text) = HeaderValue::from_str(value) else { panic!("`{value}` is no value of a header field") };
+    let Ok(field) = name.parse::<HeaderName>() else { panic!("`{name}` is not a valid header name") };
+    let Ok(text) = HeaderValue::from_str(value) else { panic!("`{value}` is not a valid header value") };
     headers.append(field, text);
 }
 
@@ -283,14 +287,14 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
 
     /// # Panics
     ///
-    /// When the path or a header field is none.
+    /// When the path or a header field is invalid.
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
         let endpoint: &'a dyn AnyEndpoint = match self.served.routes.endpoint(request.uri().path()) {
             Some(endpoint) => &**endpoint,
             None => &self.served.first,
         };
-        let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
+        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         let connecting = endpoint.connect(request, self.peer, Transport::Memory(theirs));
         Box::pin(async { Ok(self.served.client(ours, connecting.await?)) })
     }

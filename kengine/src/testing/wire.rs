@@ -1,15 +1,15 @@
-//! A client's side of RFC 6455, section 5.2: masked frames out, whole frames in.
+//! The frames of a client (RFC 6455, section 5.2): it sends masked frames, and reads unmasked ones.
 
 use fastwebsockets::OpCode;
 
 use crate::websocket::encoder;
 
-/// What every frame is masked with. It hides nothing here, where no proxy could be confused; one that changes each
-/// byte shows a server that forgets it.
+/// The mask of every frame. It changes each byte, so that a server that forgets to unmask is noticed. It need not be random:
+/// there is no proxy that could be confused.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// The second byte: the payload is masked.
+/// The bit of the second byte that tells that the payload is masked.
 const MASKED: u8 = 0x80;
-/// The first byte: the kind of frame.
+/// The bits of the first byte that hold the opcode.
 const OPCODE: u8 = 0x0F;
 
 /// Appends one masked frame with this payload.
@@ -22,8 +22,8 @@ pub(super) fn put(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.splice(body..body, MASK);
 }
 
-/// Takes the first frame off `bytes` once it is whole: its opcode and its payload. Each message of the server's is
-/// one frame.
+/// Removes the first frame from `bytes` if it is complete, and returns its opcode and payload. The server sends each message
+/// as one frame.
 pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let header = match bytes.get(1)? {
         126 => 4,
@@ -48,7 +48,7 @@ mod tests {
     use crate::websocket::deframer::{Deframer, WebSocketEvent};
 
     #[test]
-    fn what_is_put_is_understood() {
+    fn the_deframer_reads_what_put_writes() {
         for length in [0, 1, 125, 126, 65535, 65536] {
             let text = "x".repeat(length);
             let mut bytes = Vec::new();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_taken_when_it_is_whole() {
+    fn take_returns_complete_frames_only() {
         for length in [0, 1, 125, 126, 65535, 65536] {
             let payload = vec![7; length];
             let mut sent = Vec::new();
@@ -71,7 +71,7 @@ mod tests {
             bytes.clone_from(&sent);
             bytes.push(0x81);
             assert_eq!(take(&mut bytes), Some((OpCode::Binary as u8, payload)));
-            assert_eq!(bytes, [0x81], "what follows is left");
+            assert_eq!(bytes, [0x81], "bytes of the next frame stay");
         }
     }
 }
