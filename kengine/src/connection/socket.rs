@@ -238,7 +238,7 @@ impl Socket {
                 WebSocketEvent::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
                 WebSocketEvent::Pong => {}
                 WebSocketEvent::Close(close) => {
-                    self.input_end = Some(Box::new(DisconnectReason::Client(close)))
+                    self.input_end = Some(Box::new(DisconnectReason::Client(close)));
                 }
             }
         }
