@@ -1,11 +1,9 @@
 //! Reads lists of options, the content of every attribute of ours: `key = "type", flat`.
 
 use proc_macro2::TokenTree;
-use syn::{
-    Attribute, Data, Ident, LitStr, Path, Token, Type,
-    ext::IdentExt,
-    parse::{Parse, ParseStream},
-};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Data, Ident, LitStr, Path, Token, Type};
 
 use crate::errors::Errors;
 

@@ -65,64 +65,34 @@ mod server;
 pub mod testing;
 mod websocket;
 
-pub use crate::{
-    dispatch::{context::Context, dispatcher::Dispatcher, from_context::FromContext},
-    handles::{connection::Connection, hub::Hub},
-    http::{handshake::Handshake, refusal::Refusal},
-    language::{
-        call::Call,
-        disconnect_reason::DisconnectReason,
-        error::{Error, Result},
-        liveness::Liveness,
-        push::Push,
-        session::Session,
-        start_error::StartError,
-        uid::{InvalidUid, Uid},
-    },
-    local::{connection_id::ConnectionId, limits::Duplicates},
-    server::{Bound, Server, Service},
-    websocket::close::{Close, CloseCode, InvalidCloseCode},
+pub use crate::dispatch::{Context, Dispatcher, FromContext};
+pub use crate::handles::{Connection, Hub};
+pub use crate::http::{Handshake, Refusal};
+pub use crate::language::{
+    Call, DisconnectReason, Error, InvalidUid, Liveness, Push, Result, Session, StartError, Uid,
 };
+pub use crate::local::{ConnectionId, Duplicates};
+pub use crate::server::{Bound, Server, Service};
+pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
 /// Rooms, users and their members: what a [`Hub`] reaches.
 pub mod room {
-    pub use crate::{
-        handles::{
-            everybody::Everybody,
-            join::{Fill, Join},
-            room::{Room, RoomCount, Rooms},
-            user::User,
-        },
-        local::{
-            audience::Who,
-            join_error::JoinError,
-            member::{Joined, Left, Member, Members},
-            room::Occupants,
-        },
-    };
+    pub use crate::handles::{Everybody, Fill, Join, Room, RoomCount, Rooms, User};
+    pub use crate::local::{JoinError, Joined, Left, Member, Members, Occupants, Who};
 }
 
 /// Pushes and questions: how they are delivered, and why they fail.
 pub mod push {
-    pub use crate::{
-        handles::ask::{Ask, AskError},
-        language::push::Delivery,
-        local::{outbox::Queued, send_error::SendError},
-    };
+    pub use crate::handles::{Ask, AskError};
+    pub use crate::language::Delivery;
+    pub use crate::local::{Queued, SendError};
 }
 
 #[doc = include_str!("../docs/wire.md")]
 pub mod wire {
-    pub use crate::{
-        dispatch::dispatcher::Hooks,
-        language::{
-            answer::Answer,
-            envelope::Envelope,
-            route::{Rate, Route},
-            syntax::Syntax,
-        },
-        websocket::message::Message,
-    };
+    pub use crate::dispatch::Hooks;
+    pub use crate::language::{Answer, Envelope, Rate, Route, Syntax};
+    pub use crate::websocket::Message;
 }
 
 #[doc = include_str!("../docs/composition.md")]
@@ -199,17 +169,11 @@ pub mod guide {
 
 /// What compiler errors name: the traits with which the macros check the types of a block. You do not implement or call them.
 pub mod bounds {
-    pub use crate::{
-        dispatch::expansion::{
-            argument::{
-                Event, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable,
-                Valid,
-            },
-            composition::IsSameSession,
-            reply::{IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession, handler_future},
-        },
-        language::push::{IsPushKey, IsSerialize},
+    pub use crate::dispatch::{
+        Event, IsAcceptArgument, IsErrorReply, IsHookArgument, IsHookOutput, IsLiveness, IsMessage, IsOwned,
+        IsReference, IsRefusal, IsReply, IsSameSession, IsSession, Lent, Undecodable, Valid, handler_future,
     };
+    pub use crate::language::{IsPushKey, IsSerialize};
 }
 
 /// What the macros' expansion calls. Not public: it changes without notice.
@@ -232,11 +196,9 @@ pub mod __private {
 
     /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
     pub mod lookup {
-        pub use crate::dispatch::expansion::{
-            argument::{FindLent as _, FindMessage as _, FindOther as _},
-            composition::Unfit as _,
-            reply::Plain as _,
-        };
+        pub use crate::dispatch::expansion::argument::{FindLent as _, FindMessage as _, FindOther as _};
+        pub use crate::dispatch::expansion::composition::Unfit as _;
+        pub use crate::dispatch::expansion::reply::Plain as _;
     }
 }
 

@@ -5,12 +5,10 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Generics, Ident, Type, TypeParam, parse_quote, spanned::Spanned};
 
 use super::model::{Composition, Part};
-use crate::{
-    hook::Hook,
-    method,
-    spans::{at, respanned},
-    tokens::plain,
-};
+use crate::hook::Hook;
+use crate::method;
+use crate::spans::{at, respanned};
+use crate::tokens::plain;
 
 /// Implements the dispatcher: its constants combine those of the fields, and its methods call the fields' methods.
 pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {

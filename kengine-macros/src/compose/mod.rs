@@ -9,13 +9,13 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::DeriveInput;
 
-use self::model::{Composition, Options};
+use self::model::{Composition, CompositionOptions};
 use crate::{errors::Errors, inert};
 
 /// Expands the derive.
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
-    let options = Options::parse(&input.attrs, &mut errors);
+    let options = CompositionOptions::parse(&input.attrs, &mut errors);
     match Composition::validate(&options, input, errors) {
         Ok(composition) => expand::expand(&composition),
         Err(errors) => {

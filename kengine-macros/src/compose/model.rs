@@ -2,17 +2,16 @@
 
 use proc_macro2::Span;
 use quote::ToTokens;
-use syn::{
-    Attribute, Data, DeriveInput, Field, Ident, Member, Path, Type, parse::ParseStream, parse_quote,
-    spanned::Spanned,
-};
+use syn::parse::ParseStream;
+use syn::spanned::Spanned;
+use syn::{Attribute, Data, DeriveInput, Field, Ident, Member, Path, Type, parse_quote};
 
 use crate::{errors::Errors, options, spans::at};
 
 const EXPECTED: &str = "expected `session` or `crate`";
 
 /// `#[kengine(session = Player, crate = path)]`
-pub(crate) struct Options {
+pub(crate) struct CompositionOptions {
     /// The session of all parts, if it cannot be taken from the first one.
     pub(crate) session: Option<Type>,
     pub(crate) krate: Path,
@@ -20,7 +19,7 @@ pub(crate) struct Options {
 
 /// A struct without faults. Only [`Composition::validate`] makes one.
 pub(crate) struct Composition<'a> {
-    pub(crate) options: &'a Options,
+    pub(crate) options: &'a CompositionOptions,
     pub(crate) input: &'a DeriveInput,
     pub(crate) first: Part<'a>,
     others: Vec<Part<'a>>,
@@ -36,7 +35,7 @@ pub(crate) struct Part<'a> {
     pub(crate) at: Span,
 }
 
-impl Options {
+impl CompositionOptions {
     /// Reads the options. A wrong one is reported and left out.
     pub(crate) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut found = Self { session: None, krate: parse_quote!(::kengine) };
@@ -62,7 +61,7 @@ impl Options {
 impl<'a> Composition<'a> {
     /// Checks the struct. `errors` are the faults found in its options.
     pub(crate) fn validate(
-        options: &'a Options,
+        options: &'a CompositionOptions,
         input: &'a DeriveInput,
         mut errors: Errors,
     ) -> Result<Self, Errors> {

@@ -1,11 +1,8 @@
 //! The options of `#[dispatcher]` itself.
 
 use proc_macro2::{Span, TokenStream};
-use syn::{
-    Ident, LitStr, Path, Type,
-    parse::{ParseStream, Parser},
-    parse_quote,
-};
+use syn::parse::{ParseStream, Parser};
+use syn::{Ident, LitStr, Path, Type, parse_quote};
 
 use crate::{errors::Errors, options};
 

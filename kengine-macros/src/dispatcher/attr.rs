@@ -2,20 +2,15 @@
 
 use proc_macro2::{Group, TokenStream};
 use quote::quote;
-use syn::{
-    Attribute, Ident, LitStr, Meta, Path, Token,
-    ext::IdentExt,
-    parse::{ParseStream, Parser},
-    parse_quote,
-    punctuated::Punctuated,
-    token::Bracket,
-};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::token::Bracket;
+use syn::{Attribute, Ident, LitStr, Meta, Path, Token, parse_quote};
 
 use super::policy::Policy;
-use crate::{
-    errors::Errors,
-    hook::{Hook, Role},
-};
+use crate::errors::Errors;
+use crate::hook::{Hook, Role};
 
 /// One of our attributes on an item.
 pub(crate) struct Mark {

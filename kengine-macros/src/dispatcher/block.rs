@@ -2,10 +2,8 @@
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
-use syn::{
-    Attribute, Ident, ItemImpl, Path, Token, Type, Visibility,
-    parse::{ParseStream, Parser},
-};
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Ident, ItemImpl, Path, Token, Type, Visibility};
 
 use super::item::Item;
 use crate::{errors::Errors, tokens::plain};

@@ -5,11 +5,9 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
 
 use super::handler::Handler;
-use crate::{
-    hook::{Hook, Role},
-    spans::at,
-    tokens::{elide, find_word, plain},
-};
+use crate::hook::{Hook, Role};
+use crate::spans::at;
+use crate::tokens::{elide, find_word, plain};
 
 /// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name: there rustc reports a
 /// future that is not `Send`.

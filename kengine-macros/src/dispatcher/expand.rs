@@ -3,15 +3,12 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
-use super::{
-    args::Syntax,
-    call::call,
-    cfgs,
-    handler::Handler,
-    policy::Policy,
-    session,
-    validate::{Dispatcher, Route},
-};
+use super::args::Syntax;
+use super::call::call;
+use super::handler::Handler;
+use super::policy::Policy;
+use super::validate::{Dispatcher, Route};
+use super::{cfgs, session};
 use crate::{hook::Hook, method, spans::ReturnSpans};
 
 /// Writes the block as it was, and after it

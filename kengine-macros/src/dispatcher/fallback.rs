@@ -3,18 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 
-use super::{
-    args::Args,
-    block::Block,
-    item::{Content, Item},
-    session,
-};
-use crate::{
-    errors::Errors,
-    hook::{Hook, Role},
-    inert,
-    tokens::find_word,
-};
+use super::args::Args;
+use super::block::Block;
+use super::item::{Content, Item};
+use super::session;
+use crate::errors::Errors;
+use crate::hook::{Hook, Role};
+use crate::inert;
+use crate::tokens::find_word;
 
 /// Writes the block without our attributes, the errors, and an inert dispatcher.
 pub(crate) fn inert(args: &Args, block: &Block, errors: &Errors) -> TokenStream {

@@ -4,16 +4,12 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote_spanned};
 use syn::{FnArg, GenericParam, Receiver, ReceiverKind, Safety, Signature, Type, ext::IdentExt};
 
-use super::{
-    attr::Mark,
-    cfgs::Cfgs,
-    item::{Content, Item},
-};
-use crate::{
-    errors::Errors,
-    hook::{Hook, Role},
-    tokens::{find_word, plain},
-};
+use super::attr::Mark;
+use super::cfgs::Cfgs;
+use super::item::{Content, Item};
+use crate::errors::Errors;
+use crate::hook::{Hook, Role};
+use crate::tokens::{find_word, plain};
 
 /// An `async fn` that takes `&self` and arguments of named types.
 pub(crate) struct Handler<'a> {

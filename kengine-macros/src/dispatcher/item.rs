@@ -2,11 +2,10 @@
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, quote};
-use syn::{
-    Attribute, LitStr, Path, Signature, Token, Visibility,
-    parse::{ParseStream, discouraged::Speculative},
-    token::{Brace, Bracket},
-};
+use syn::parse::ParseStream;
+use syn::parse::discouraged::Speculative;
+use syn::token::{Brace, Bracket};
+use syn::{Attribute, LitStr, Path, Signature, Token, Visibility};
 
 use super::attr::{self, Mark};
 use crate::errors::Errors;

@@ -42,4 +42,179 @@ pub(crate) fn dispatcher(args: TokenStream, item: &TokenStream) -> TokenStream {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::{env, fs};
+
+    use proc_macro2::{Group, TokenStream, TokenTree};
+
+    use super::dispatcher;
+
+    /// A block with every kind of method, argument and option.
+    const EVERY_FORM: &str = r#"
+impl<D: Db> Game<D> where D: Sized {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refused> {}
+    #[open]
+    async fn greet(&self, player: &Player) {}
+    #[close]
+    async fn part(&self, reason: &DisconnectReason) {}
+    #[before]
+    async fn guard(&self, call: &Call) -> Result<(), Refused> {}
+    #[route("chat", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]
+    async fn chat(&self, connection: &Connection, player: Player, chat: Chat<'_>) -> Result<u8, Refused> {}
+    #[route]
+    #[cfg(debug_assertions)]
+    async fn leave(&self) {}
+    #[route]
+    async fn last(&self) {}
+    #[heartbeat]
+    async fn alive(&self, connection: &Connection) -> Liveness {}
+    #[fallback]
+    #[cfg(debug_assertions)]
+    async fn rest(&self, envelope: &Envelope<'_>) {}
+}
+"#;
+
+    /// Returns the expansion as `cargo expand` would show it.
+    fn expand(args: &str, block: &str) -> String {
+        let tokens = dispatcher(parse(args), &parse(block));
+        let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion consists of items"));
+        items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
+    }
+
+    fn parse(code: &str) -> TokenStream {
+        code.parse().expect("balanced brackets")
+    }
+
+    /// Checks that a file of the docs shows this expansion.
+    fn assert_shown(file: &str, block: &str) {
+        let path = format!("{}/../kengine/docs/expansion/{file}", env!("CARGO_MANIFEST_DIR"));
+        let expansion = expand("", block);
+        if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
+            fs::write(&path, &expansion).expect("writable docs");
+        }
+        let shown = fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            shown == expansion,
+            "`kengine/docs/expansion/{file}` does not show this expansion; if the change is intended, run\n\
+         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
+        );
+    }
+
+    #[test]
+    fn the_docs_show_the_expansion_of_a_route() {
+        assert_shown(
+            "route.rs",
+            r#"impl Game {
+            #[route("chat")]
+            async fn chat(&self, chat: Chat) -> String {
+                format!("hey, you said: {}", chat.greeting)
+            }
+        }"#,
+        );
+    }
+
+    #[test]
+    fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
+        assert_shown(
+            "hooks.rs",
+            r#"impl Game {
+            #[accept]
+            async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+                self.players.find(handshake.query("ticket")).ok_or_else(|| Refusal::unauthorized("no ticket"))
+            }
+            #[before]
+            async fn guard(&self, call: &Call, player: &Player) -> Result<(), Error> {
+                if player.muted { Err(Error::new("muted", call.route)) } else { Ok(()) }
+            }
+            #[route("move", rate = "30/s", timeout = "50ms")]
+            async fn step(&self, player: &Player, step: Step) {
+                player.step(step);
+            }
+        }"#,
+        );
+    }
+
+    #[test]
+    fn another_crate_path_replaces_every_default_path() {
+        let ours = expand(r#"key = "type""#, EVERY_FORM);
+        assert!(ours.contains("kengine"), "{ours}");
+        let theirs = expand(r#"key = "type", crate = crate::net::engine"#, EVERY_FORM);
+        assert!(!theirs.contains("kengine"), "{theirs}");
+        // Longer paths change where lines are broken.
+        let without_spaces = |code: &str| code.replace([' ', '\n', ','], "");
+        assert_eq!(without_spaces(&theirs), without_spaces(&ours.replace("::kengine", "crate::net::engine")));
+    }
+
+    #[test]
+    fn another_crate_path_replaces_the_default_in_the_inert_dispatcher() {
+        let theirs = expand("keys, crate = crate::net::engine", "impl Game { #[route] fn chat(&self) {} }");
+        assert!(!theirs.contains("kengine::"), "{theirs}");
+    }
+
+    #[test]
+    fn a_hook_under_cfg_is_listed_under_the_same_cfg() {
+        let expansion = expand(
+            "",
+            "impl Game { #[fallback] #[cfg(unix)] #[cfg(debug_assertions)] async fn rest(&self) {} }",
+        );
+        let listed = "hooks.fallback = ::core::cfg!(any(all(unix, debug_assertions)));";
+        assert!(expansion.contains(listed), "{expansion}");
+    }
+
+    #[test]
+    fn positions_are_literals_up_to_the_first_cfg() {
+        let expansion = expand(
+            "",
+            r"impl Game {
+            #[route]
+            async fn one(&self) {}
+            #[route]
+            #[cfg(unix)]
+            async fn two(&self) {}
+            #[route]
+            async fn three(&self) {}
+        }",
+        );
+        assert!(expansion.contains("enter(context, 0)"), "{expansion}");
+        for name in ["two", "three"] {
+            let position = format!("position::<Self>(\"{name}\")");
+            assert!(expansion.contains(&position), "{expansion}");
+        }
+    }
+
+    /// Returns the tokens without one of them, counted in reading order.
+    fn without(tokens: TokenStream, left_out: &mut usize) -> TokenStream {
+        let mut kept = Vec::new();
+        for token in tokens {
+            let is_left_out = *left_out == 0;
+            *left_out = left_out.wrapping_sub(1);
+            kept.extend(match token {
+                _ if is_left_out => None,
+                TokenTree::Group(group) => {
+                    let inner = without(group.stream(), left_out);
+                    Some(TokenTree::Group(Group::new(group.delimiter(), inner)))
+                }
+                token => Some(token),
+            });
+        }
+        kept.into_iter().collect()
+    }
+
+    #[test]
+    fn a_block_with_a_missing_token_is_expanded_without_a_panic() {
+        let block = parse(EVERY_FORM);
+        let mut missing = 0;
+        loop {
+            let mut left_out = missing;
+            let partial = without(block.clone(), &mut left_out);
+            // Counts down past zero if there is such a token.
+            if left_out <= missing {
+                break;
+            }
+            assert!(!dispatcher(TokenStream::new(), &partial).is_empty(), "{partial}");
+            missing += 1;
+        }
+        assert!(missing > 100, "only {missing} tokens were left out");
+    }
+}

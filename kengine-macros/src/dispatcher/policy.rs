@@ -1,10 +1,8 @@
 //! The policy of a route: `rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms"`.
 
 use proc_macro2::Ident;
-use syn::{
-    LitInt, LitStr,
-    parse::{Parse, ParseStream},
-};
+use syn::parse::{Parse, ParseStream};
+use syn::{LitInt, LitStr};
 
 use crate::{errors::Errors, options};
 

@@ -5,11 +5,9 @@ use std::collections::{HashMap, hash_map::Entry};
 use syn::{Ident, LitStr};
 
 use super::{args::Args, block::Block, handler::Handler, policy::Policy};
-use crate::{
-    errors::Errors,
-    hook::{Hook, Role},
-    tokens::lifetimes,
-};
+use crate::errors::Errors;
+use crate::hook::{Hook, Role};
+use crate::tokens::lifetimes;
 
 /// A block without faults. Only [`Dispatcher::validate`] makes one.
 pub(crate) struct Dispatcher<'a> {

@@ -9,13 +9,13 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DeriveInput};
 
-use self::model::{Options, Push};
+use self::model::{Push, PushOptions};
 use crate::errors::Errors;
 
 /// Expands the derive. After faults the type is still a push, so that code that sends it reports no further errors.
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
-    let options = Options::parse(&input.attrs, &mut errors);
+    let options = PushOptions::parse(&input.attrs, &mut errors);
     match Push::validate(&options, input, errors) {
         Ok(push) => expand::expand(&push),
         // A union does not implement `Serialize` either: one error is enough.

@@ -2,26 +2,22 @@
 
 use heck::ToSnakeCase;
 use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::token::Paren;
 use syn::{
-    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Type,
-    ext::IdentExt,
-    parenthesized,
-    parse::{ParseStream, Parser},
-    parse_quote,
-    spanned::Spanned,
-    token::Paren,
+    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Type, parenthesized, parse_quote,
 };
 
-use crate::{
-    errors::Errors,
-    options::{self, at_token, ends},
-};
+use crate::errors::Errors;
+use crate::options::{self, at_token, ends};
 
 const EXPECTED: &str = "expected a name in quotes, `reliable`, `latest`, `latest(…)` or `crate`";
 const NO_NAME: &str = r#"a push's name is a string literal: `#[push("position")]`"#;
 
 /// `#[push("position", latest(player), crate = path)]`.
-pub(crate) struct Options {
+pub(crate) struct PushOptions {
     name: Option<LitStr>,
     reliable: Option<Ident>,
     latest: Option<Ident>,
@@ -44,7 +40,7 @@ pub(crate) enum Delivery<'a> {
     Latest(Vec<(&'a Member, &'a Type)>),
 }
 
-impl Options {
+impl PushOptions {
     /// Reads the options. A wrong one is reported and left out.
     pub(crate) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut found = Self {
@@ -151,7 +147,7 @@ fn key(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<Member>> 
 impl<'a> Push<'a> {
     /// Checks the type against its options. `errors` are the faults found in the options.
     pub(crate) fn validate(
-        options: &'a Options,
+        options: &'a PushOptions,
         input: &'a DeriveInput,
         mut errors: Errors,
     ) -> Result<Self, Errors> {
@@ -172,7 +168,7 @@ impl<'a> Push<'a> {
     }
 
     /// Returns what stands in for a push with faults: its name, and nothing that a fault may concern.
-    pub(crate) fn inert(options: &'a Options, input: &'a DeriveInput) -> Self {
+    pub(crate) fn inert(options: &'a PushOptions, input: &'a DeriveInput) -> Self {
         let ident = &input.ident;
         let own = || LitStr::new(&ident.unraw().to_string().to_snake_case(), ident.span());
         let name = options.name.clone().unwrap_or_else(own);
@@ -240,7 +236,7 @@ mod tests {
             ("r#X", "x"),
         ] {
             let input = syn::parse_str(&format!("struct {ident};")).expect("a struct");
-            let options = Options::parse(&[], &mut Errors::default());
+            let options = PushOptions::parse(&[], &mut Errors::default());
             assert_eq!(Push::inert(&options, &input).name.value(), name);
         }
     }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{
-    language::start_error::StartError,
-    local::cluster_interface::{Cluster, JoinCluster, NodeInfo},
-};
+use crate::language::StartError;
+use crate::local::{Cluster, JoinCluster, NodeInfo};
 
 /// No cluster: there are no other nodes.
 #[derive(Clone, Copy, Debug)]

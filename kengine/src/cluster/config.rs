@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::local::cluster_interface::JoinCluster;
+use crate::local::JoinCluster;
 
 /// A cluster that [`Server::cluster`](crate::Server::cluster) accepts: `Redis` or [`Memory`](crate::cluster::Memory).
 #[expect(private_bounds, reason = "sealed: only the clusters of this crate implement it")]

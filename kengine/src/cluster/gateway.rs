@@ -1,17 +1,16 @@
 //! The gateway: OpenResty, or nginx with `ngx_lua`, in front of the nodes of a cluster in Redis.
 #![doc = include_str!("../../docs/gateway.md")]
 
-use std::{
-    fmt::Write,
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-use crate::{cluster::redis::Redis, language::start_error::StartError};
+use crate::cluster::redis::Redis;
+use crate::language::StartError;
 
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");

@@ -1,28 +1,18 @@
 //! A cluster in memory, of several servers in one process.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::ready,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::{
-    cluster::config::IntoJoinCluster,
-    language::{start_error::StartError, uid::Uid},
-    local::{
-        cluster_interface::{
-            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage,
-            Unavailable,
-        },
-        connection_id::ConnectionId,
-        limits::Duplicates,
-    },
+use crate::cluster::config::IntoJoinCluster;
+use crate::language::{StartError, Uid};
+use crate::local::{
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo,
+    NodeMessage, Unavailable,
 };
 
 /// A cluster in memory: several servers of one process that share rooms and users. It tests what spans nodes without Redis.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::language::answer::Answer;
+use crate::language::Answer;
 
 /// The size of a read buffer in bytes.
 pub(super) const READ_SIZE: usize = 16 * 1024;

@@ -1,9 +1,7 @@
 //! The states of a connection, from open to over: the closing handshake and the end of TCP (RFC 6455, section 7).
 
-use crate::{
-    language::disconnect_reason::DisconnectReason,
-    websocket::close::{Close, CloseCode},
-};
+use crate::language::DisconnectReason;
+use crate::websocket::{Close, CloseCode};
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

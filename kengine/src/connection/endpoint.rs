@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{dispatch::dispatcher::Dispatcher, local::counters::Counters, node::Node};
+use crate::dispatch::Dispatcher;
+use crate::local::Counters;
+use crate::node::Node;
 
 /// A dispatcher, its node, and the counters of its routes.
 pub(crate) struct Endpoint<D> {

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, collections::VecDeque};
 
-use crate::{connection::buffers::READ_SIZE, websocket::message::Message};
+use crate::connection::buffers::READ_SIZE;
+use crate::websocket::Message;
 
 /// What a waiting message costs besides its content, in bytes, so that empty messages are bounded too.
 const OVERHEAD: usize = size_of::<Incoming<'static>>();

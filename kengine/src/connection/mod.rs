@@ -2,9 +2,13 @@
 
 mod buffers;
 mod closing;
-pub(crate) mod endpoint;
+mod endpoint;
 mod liveness;
 mod look_ahead;
 mod socket;
-pub(crate) mod task;
-pub(crate) mod transport;
+mod task;
+mod transport;
+
+pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::task::ConnectionTask;
+pub(crate) use self::transport::{Transport, tune};

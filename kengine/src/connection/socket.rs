@@ -3,32 +3,22 @@
 //! The socket is a state machine: the task polls [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`] while a handler
 //! runs. It keeps no future between two polls, so nothing is lost when one of them is not polled to its end.
 
-use std::{
-    future::poll_fn,
-    mem,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::future::poll_fn;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use fastwebsockets::OpCode;
 
-use crate::{
-    connection::{
-        buffers,
-        closing::{State, close_frame},
-        liveness::{CHECKS, LivenessTimer},
-        look_ahead::{Incoming, LookAhead},
-        transport::Transport,
-    },
-    language::disconnect_reason::DisconnectReason,
-    local::outbox::{Ending, Outbox},
-    node::Node,
-    websocket::{
-        deframer::{Deframer, WebSocketEvent},
-        encoder,
-        message::Message,
-    },
-};
+use crate::connection::buffers;
+use crate::connection::closing::{State, close_frame};
+use crate::connection::liveness::{CHECKS, LivenessTimer};
+use crate::connection::look_ahead::{Incoming, LookAhead};
+use crate::connection::transport::Transport;
+use crate::language::DisconnectReason;
+use crate::local::{Ending, Outbox};
+use crate::node::Node;
+use crate::websocket::{Deframer, Message, WebSocketEvent, encoder};
 
 /// One connection's socket.
 pub(super) struct Socket {

@@ -1,38 +1,25 @@
 //! The task of one connection: it runs `#[open]`, reads and handles messages in order, writes once per wake, and runs
 //! `#[close]`.
 
-use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{self, Poll},
-    time::Duration,
-};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 use tracing::Instrument;
 
-use crate::{
-    connection::{
-        buffers::{self, Buffers, READ_SIZE},
-        endpoint::Endpoint,
-        socket::Socket,
-        transport::Transport,
-    },
-    dispatch::{context::Context, dispatcher::Dispatcher, progress::Progress},
-    handles::connection::Connection,
-    language::{answer::Answer, error::Error},
-    local::{
-        deferred_wakes::deferring,
-        outbox::BATCH,
-        panics::{poll_catching, run_catching},
-    },
-    node::admission::{Occupant, Slot},
-    websocket::{
-        close::{Close, CloseCode},
-        message::Message,
-    },
-};
+use crate::connection::buffers::{self, Buffers, READ_SIZE};
+use crate::connection::endpoint::Endpoint;
+use crate::connection::socket::Socket;
+use crate::connection::transport::Transport;
+use crate::dispatch::{Context, Dispatcher, Progress};
+use crate::handles::Connection;
+use crate::language::{Answer, Error};
+use crate::local::{BATCH, deferring, poll_catching, run_catching};
+use crate::node::admission::{Occupant, Slot};
+use crate::websocket::{Close, CloseCode, Message};
 
 /// How long `#[close]` may still run after the drain's deadline.
 const LAST_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,7 +52,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             task.open(&mut first).await;
         }
         // Pushes of `#[open]` precede every answer, and a connection that is closed already handles no message.
-        task.socket.receive_orders(task.connection.outbox()).await;
+        task.socket.receive_orders(&task.connection.state().outbox).await;
         task.handle(first, &mut Answer::default()).await;
         task
     }
@@ -104,7 +91,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     fn poll_read(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<(Box<Buffers>, usize)>> {
         let mut buffers = buffers::borrow();
         self.socket.lend(&mut buffers.out);
-        match self.socket.poll_idle(cx, self.connection.outbox(), &mut buffers.read) {
+        match self.socket.poll_idle(cx, &self.connection.state().outbox, &mut buffers.read) {
             Poll::Ready(Some(read)) => Poll::Ready(Some((buffers, read))),
             unread => {
                 self.socket.reclaim(&mut buffers.out);
@@ -118,7 +105,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, socket, .. } = self;
         while let Some(incoming) = socket.next_message(&mut bytes) {
-            if connection.questions().take_answer(incoming.message(), connection.syntax()) {
+            if connection.state().questions.take_answer(incoming.message(), *connection.state().syntax) {
                 continue;
             }
             answer.reset();
@@ -131,17 +118,17 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 Err(failure) => answer.replace(&failure.into_error()),
             }
             // What the handler has pushed precedes its answer.
-            socket.take_pushes(connection.outbox());
+            socket.take_pushes(&connection.state().outbox);
             socket.send(answer.frames());
             let (route, failed) = (progress.route(), answer.has_failed());
             endpoint.counters.record(route, failed);
             tracing::trace!(connection = %connection.id(), route = Endpoint::<D>::route_name(route), failed, "handled");
-            if connection.outbox().is_ending() {
+            if connection.state().outbox.is_ending() {
                 // The handler may have closed the connection: then no further message is handled.
-                socket.receive_orders(connection.outbox()).await;
+                socket.receive_orders(&connection.state().outbox).await;
             }
             if socket.queued() >= BATCH {
-                poll_fn(|cx| socket.poll_flushed(cx, connection.outbox())).await;
+                poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
             }
         }
     }
@@ -155,8 +142,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         let node = &endpoint.node;
         // The client can neither receive pushes nor answer questions any more.
-        connection.outbox().close(node.delivery().backlog());
-        connection.questions().close();
+        connection.state().outbox.close(node.delivery().backlog());
+        connection.state().questions.close();
         let deadline = async {
             node.abandoned().await;
             sleep(LAST_CLOSE_TIMEOUT).await;
@@ -210,12 +197,13 @@ async fn run_handler<S, F: Future>(
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {
             return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
         }
-        let take_answer =
-            |message: Message<'_>| connection.questions().take_answer(message, connection.syntax());
-        socket.poll_busy(cx, connection.outbox(), &take_answer, rest);
+        let take_answer = |message: Message<'_>| {
+            connection.state().questions.take_answer(message, *connection.state().syntax)
+        };
+        socket.poll_busy(cx, &connection.state().outbox, &take_answer, rest);
         if !socket.is_listening() {
             // A handler that waits for its client's answer would wait forever.
-            connection.questions().close();
+            connection.state().questions.close();
         }
         if socket.is_abandoned() {
             return Poll::Ready(Err(HandlerFailure::Abandoned));

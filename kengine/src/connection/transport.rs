@@ -1,17 +1,13 @@
 //! What carries a connection's bytes: a TCP socket, an upgraded stream, or memory.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
 
 /// How many unsent bytes the kernel buffers for a connection (`TCP_NOTSENT_LOWAT`). Without this limit it took 4.2 MB, which
 /// hid a slow reader from the outbox's bound.

@@ -2,22 +2,12 @@
 
 use std::future::{Future, ready};
 
-use crate::{
-    dispatch::context::Context,
-    http::{handshake::Handshake, refusal::Refusal},
-    language::{
-        answer::Answer,
-        call::Call,
-        disconnect_reason::DisconnectReason,
-        envelope::Envelope,
-        error::{Error, Result},
-        liveness::Liveness,
-        route::Route,
-        session::Session,
-        syntax::Syntax,
-    },
-    websocket::message::Message,
+use crate::dispatch::context::Context;
+use crate::http::{Handshake, Refusal};
+use crate::language::{
+    Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax,
 };
+use crate::websocket::Message;
 
 /// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl` block.
 ///

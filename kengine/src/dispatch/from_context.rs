@@ -1,14 +1,8 @@
 //! The trait of what a handler can take besides its message.
 
-use crate::{
-    dispatch::context::Context,
-    handles::{connection::Connection, hub::Hub},
-    language::{
-        envelope::Envelope,
-        error::{Error, Result},
-        session::Session,
-    },
-};
+use crate::dispatch::context::Context;
+use crate::handles::{Connection, Hub};
+use crate::language::{Envelope, Error, Result, Session};
 
 /// A type that a handler can take before its message, or instead of one.
 ///

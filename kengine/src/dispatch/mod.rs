@@ -1,8 +1,20 @@
 //! From a message to its handler: the trait that `#[dispatcher]` implements, and what its expansion calls.
 
-pub(crate) mod context;
-pub(crate) mod dispatcher;
+mod context;
+mod dispatcher;
 pub(crate) mod expansion;
-pub(crate) mod from_context;
-pub(crate) mod limits;
-pub(crate) mod progress;
+mod from_context;
+mod limits;
+mod progress;
+
+pub use self::context::Context;
+pub use self::dispatcher::{Dispatcher, Hooks};
+pub use self::expansion::argument::{
+    Event, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable, Valid,
+};
+pub use self::expansion::composition::IsSameSession;
+pub use self::expansion::reply::{
+    IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession, handler_future,
+};
+pub use self::from_context::FromContext;
+pub(crate) use self::progress::Progress;

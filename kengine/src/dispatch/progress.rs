@@ -1,9 +1,7 @@
 //! What the connection's task learns about the message that is being handled.
 
-use std::{
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Stands for a message without a route.
 const NO_ROUTE: usize = usize::MAX;

@@ -6,18 +6,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::{
-    handles::connection::Connection,
-    language::{
-        error::Error,
-        push::{self, Push},
-    },
-    local::{
-        cluster_interface::BoxFuture,
-        questions::{ClientError, MAX_QUESTIONS},
-        send_error::SendError,
-    },
-};
+use crate::handles::connection::Connection;
+use crate::language::{Error, Push, push};
+use crate::local::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
 
 /// How long an answer may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +48,7 @@ impl<S> Connection<S> {
     /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error. The other
     /// errors mean that the question could not be sent.
     pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
-        let syntax = self.syntax();
+        let syntax = *self.state().syntax;
         let encode = Box::new(move |id| push::encode(push, syntax, Some(id)));
         Ask { connection: self, encode, timeout: DEFAULT_TIMEOUT, reply: PhantomData }
     }
@@ -88,7 +79,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { connection, encode, timeout: limit, .. } = self;
         Box::pin(async move {
-            let mut question = connection.questions().open().ok_or(AskError::TooMany)?;
+            let mut question = connection.state().questions.open().ok_or(AskError::TooMany)?;
             let frame = encode(question.id).map_err(SendError::from)?;
             connection.queue(frame, None)?;
             let answer = timeout(limit, &mut question.answer).await.map_err(|_| AskError::TimedOut)?;

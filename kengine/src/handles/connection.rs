@@ -5,28 +5,14 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{
-    handles::hub::Hub,
-    language::{
-        push::{self, Push, PushKey, check_name_is_free},
-        session::Session,
-        syntax::Syntax,
-        uid::Uid,
-    },
-    local::{
-        audience::Who,
-        connection_id::ConnectionId,
-        memberships::Memberships,
-        outbox::{Ending, Outbox, Queued},
-        panics::call_catching,
-        questions::Questions,
-        rate_limiter::RateLimiter,
-        recipient::Recipient,
-        send_error::SendError,
-    },
-    node::Node,
-    websocket::close::Close,
+use crate::handles::hub::Hub;
+use crate::language::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
+use crate::local::{
+    ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient,
+    SendError, Who, call_catching,
 };
+use crate::node::Node;
+use crate::websocket::Close;
 
 /// The handle on a player's connection. It is cheap to clone and can be used from any task, also after the connection has
 /// ended.
@@ -57,43 +43,17 @@ pub struct Connection<S = ()> {
 }
 
 struct SharedConnection<S> {
-    id: ConnectionId,
+    state: ConnectionState,
     /// `None` behind a router that does not report it.
     peer: Option<SocketAddr>,
     session: S,
-    /// The session's uid, or a random one for a guest.
-    uid: Uid,
-    syntax: &'static Syntax,
-    outbox: Outbox,
-    memberships: Memberships,
-    questions: Questions,
     rate_limiter: RateLimiter,
     hub: Hub,
 }
 
 impl<S: Session> Recipient for SharedConnection<S> {
-    fn id(&self) -> ConnectionId {
-        self.id
-    }
-
-    fn uid(&self) -> &Uid {
-        &self.uid
-    }
-
-    fn syntax(&self) -> &'static Syntax {
-        self.syntax
-    }
-
-    fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
-    fn memberships(&self) -> &Memberships {
-        &self.memberships
-    }
-
-    fn questions(&self) -> &Questions {
-        &self.questions
+    fn state(&self) -> &ConnectionState {
+        &self.state
     }
 
     fn public(&self) -> Value {
@@ -114,18 +74,16 @@ impl<S: Session> Connection<S> {
         peer: Option<SocketAddr>,
         syntax: &'static Syntax,
     ) -> Self {
-        let shared = SharedConnection {
+        let state = ConnectionState {
             id: node.next_id(),
-            peer,
             uid: session.uid().unwrap_or_else(Uid::random),
-            session,
             syntax,
             outbox: Outbox::default(),
             memberships: Memberships::default(),
             questions: Questions::default(),
-            rate_limiter: RateLimiter::default(),
-            hub: Hub::new(node),
         };
+        let (rate_limiter, hub) = (RateLimiter::default(), Hub::new(node));
+        let shared = SharedConnection { state, peer, session, rate_limiter, hub };
         Self { shared: Arc::new(shared) }
     }
 
@@ -141,7 +99,7 @@ impl<S: Session> Connection<S> {
 impl<S> Connection<S> {
     /// Returns the id of this connection, unique within this process.
     pub fn id(&self) -> ConnectionId {
-        self.shared.id
+        self.shared.state.id
     }
 
     /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the router in which the dispatcher
@@ -157,7 +115,7 @@ impl<S> Connection<S> {
 
     /// Returns the player's uid: the session's, or for a guest a random one that belongs to the connection.
     pub fn uid(&self) -> &Uid {
-        &self.shared.uid
+        &self.shared.state.uid
     }
 
     /// Returns the hub, the handle on everybody else.
@@ -167,7 +125,7 @@ impl<S> Connection<S> {
 
     /// Returns what waits in the connection's outbox because the client has not read it yet.
     pub fn queued(&self) -> Queued {
-        self.shared.outbox.queued()
+        self.shared.state.outbox.queued()
     }
 
     /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which they were
@@ -180,18 +138,18 @@ impl<S> Connection<S> {
     /// outbox, [`SendError::Encode`] if it cannot be written as JSON.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
         check_name_is_free::<P>();
-        let frame = push::encode(push, *self.shared.syntax, None)?;
+        let frame = push::encode(push, *self.shared.state.syntax, None)?;
         self.queue(frame, push::key_of(push)?.as_ref())
     }
 
     /// Closes the connection. What is queued is sent first, then the close frame. No further message is handled. If a handler
     /// still runs when the close frame is sent, its request gets no answer. The first close stands.
     pub fn close(&self, close: impl Into<Close>) {
-        self.shared.outbox.end(Ending::Close(close.into()));
+        self.shared.state.outbox.end(Ending::Close(close.into()));
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
-        let queued = self.node().delivery().queue(&self.shared.outbox, frame, key);
+        let queued = self.node().delivery().queue(&self.shared.state.outbox, frame, key);
         self.node().relieve();
         queued
     }
@@ -206,21 +164,8 @@ impl<S> Connection<S> {
         tracing::debug_span!("connection", id = %self.id(), peer = ?self.peer())
     }
 
-    pub(crate) fn outbox(&self) -> &Outbox {
-        &self.shared.outbox
-    }
-
-    /// Returns the questions that the client has not answered yet.
-    pub(crate) fn questions(&self) -> &Questions {
-        &self.shared.questions
-    }
-
-    pub(super) fn memberships(&self) -> &Memberships {
-        &self.shared.memberships
-    }
-
-    pub(crate) fn syntax(&self) -> Syntax {
-        *self.shared.syntax
+    pub(crate) fn state(&self) -> &ConnectionState {
+        &self.shared.state
     }
 
     pub(crate) fn node(&self) -> &Node {

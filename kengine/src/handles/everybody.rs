@@ -1,14 +1,8 @@
 //! Everybody who is connected.
 
-use crate::{
-    handles::hub::Hub,
-    language::push::{Push, check_name_is_free},
-    local::{
-        audience::{Reach, Selection, Who},
-        cluster_interface::Address,
-        send_error::SendError,
-    },
-};
+use crate::handles::hub::Hub;
+use crate::language::{Push, check_name_is_free};
+use crate::local::{Address, Reach, Selection, SendError, Who};
 
 /// All connections of the cluster, from [`Hub::all`].
 #[derive(Clone, Debug)]

@@ -3,12 +3,13 @@
 use std::{fmt, sync::Arc, task::Waker};
 
 #[cfg(feature = "redis")]
-use crate::{
-    cluster::redis::{Outsider, Redis},
-    language::{start_error::StartError, syntax::Syntax},
-    local::limits::{Duplicates, Limits},
-};
-use crate::{local::deferred_wakes, node::Node};
+use crate::cluster::redis::{Outsider, Redis};
+#[cfg(feature = "redis")]
+use crate::language::{StartError, Syntax};
+use crate::local::deferred_wakes;
+#[cfg(feature = "redis")]
+use crate::local::{Duplicates, Limits};
+use crate::node::Node;
 
 /// The handle on everybody who is connected: rooms, users, and all connections. Handlers and hooks take it as the argument
 /// `&Hub`; elsewhere it comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.

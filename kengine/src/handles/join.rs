@@ -2,19 +2,10 @@
 
 use std::{fmt, future::IntoFuture};
 
-use crate::{
-    handles::{
-        connection::Connection,
-        room::{Room, Rooms},
-    },
-    language::{error::Error, session::Session},
-    local::{
-        cluster_interface::{BoxFuture, Unavailable},
-        join_error::JoinError,
-        room::Occupants,
-        rooms::{JoinRequest, SeatRequest},
-    },
-};
+use crate::handles::connection::Connection;
+use crate::handles::room::{Room, Rooms};
+use crate::language::{Error, Session};
+use crate::local::{BoxFuture, JoinError, JoinRequest, Occupants, SeatRequest, Unavailable};
 
 /// A join, made by [`Room::join`]. It happens when it is awaited.
 #[must_use = "a join happens when it is awaited"]

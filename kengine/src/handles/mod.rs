@@ -1,9 +1,17 @@
 //! The handles that handlers hold: the connection, the hub, and what the hub reaches.
 
-pub(crate) mod ask;
-pub(crate) mod connection;
-pub(crate) mod everybody;
-pub(crate) mod hub;
-pub(crate) mod join;
-pub(crate) mod room;
-pub(crate) mod user;
+mod ask;
+mod connection;
+mod everybody;
+mod hub;
+mod join;
+mod room;
+mod user;
+
+pub use self::ask::{Ask, AskError};
+pub use self::connection::Connection;
+pub use self::everybody::Everybody;
+pub use self::hub::Hub;
+pub use self::join::{Fill, Join};
+pub use self::room::{Room, RoomCount, Rooms};
+pub use self::user::User;

@@ -4,19 +4,10 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::{
-    handles::{connection::Connection, hub::Hub},
-    language::{
-        push::{Push, check_name_is_free},
-        session::Session,
-    },
-    local::{
-        audience::{Reach, Selection, Who},
-        cluster_interface::Address,
-        member::Members,
-        send_error::SendError,
-    },
-};
+use crate::handles::connection::Connection;
+use crate::handles::hub::Hub;
+use crate::language::{Push, Session, check_name_is_free};
+use crate::local::{Address, Members, Reach, Selection, SendError, Who};
 
 /// A room, from [`Hub::room`].
 #[derive(Clone, Debug)]
@@ -52,7 +43,7 @@ impl<S> Connection<S> {
     /// # }
     /// ```
     pub fn rooms(&self) -> Vec<Room<'_>> {
-        let names = self.memberships().names();
+        let names = self.state().memberships.names();
         names.iter().map(|name| self.hub().room(String::from(&**name))).collect()
     }
 }
@@ -86,7 +77,7 @@ impl Room<'_> {
 
     /// Whether a connection is in the room.
     pub fn contains<S: Session>(&self, connection: &Connection<S>) -> bool {
-        connection.memberships().contains(&self.name)
+        connection.state().memberships.contains(&self.name)
     }
 
     /// Removes a connection from the room. Returns whether it was a member.

@@ -2,16 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::{
-    handles::hub::Hub,
-    language::push::{Push, check_name_is_free},
-    local::{
-        audience::{Reach, Selection},
-        cluster_interface::Address,
-        send_error::SendError,
-    },
-    websocket::close::Close,
-};
+use crate::handles::hub::Hub;
+use crate::language::{Push, check_name_is_free};
+use crate::local::{Address, Reach, Selection, SendError};
+use crate::websocket::Close;
 
 /// The connections of one user, from [`Hub::user`].
 #[derive(Clone, Debug)]

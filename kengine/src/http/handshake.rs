@@ -1,9 +1,7 @@
 //! The request that opens a connection.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, SocketAddr},
-};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::{HeaderMap, Request, Uri, header::SEC_WEBSOCKET_PROTOCOL};
 

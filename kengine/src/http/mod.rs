@@ -1,8 +1,15 @@
 //! The HTTP side of a handshake: reading, checking and refusing requests.
 
-pub(crate) mod handshake;
-pub(crate) mod origins;
-pub(crate) mod proxies;
-pub(crate) mod refusal;
-pub(crate) mod reservation;
-pub(crate) mod upgrade_request;
+mod handshake;
+mod origins;
+mod proxies;
+mod refusal;
+mod reservation;
+mod upgrade_request;
+
+pub(crate) use self::origins::Origins;
+pub(crate) use self::proxies::Proxies;
+pub(crate) use self::refusal::Body;
+pub(crate) use self::reservation::ReservationId;
+pub(crate) use self::upgrade_request::{check_size, check_upgrade, choose_subprotocol};
+pub use self::{handshake::Handshake, refusal::Refusal};

@@ -1,9 +1,7 @@
 //! Which web pages may open a connection.
 
-use hyper::{
-    HeaderMap, Uri,
-    header::{HOST, ORIGIN},
-};
+use hyper::header::{HOST, ORIGIN};
+use hyper::{HeaderMap, Uri};
 
 /// The origins whose pages may open a connection. Browsers send `Origin`; other clients do not.
 #[derive(Clone, Debug, Default)]

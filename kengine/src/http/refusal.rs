@@ -4,16 +4,13 @@ use std::{borrow::Cow, convert::Infallible, error::Error as StdError, fmt};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    HeaderMap, Response, StatusCode,
-    header::{
-        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-        TRANSFER_ENCODING,
-    },
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
-use crate::language::{error::Error, uid::InvalidUid};
+use crate::language::{Error, InvalidUid};
 
 /// The body of a response, which is always complete in memory.
 pub(crate) type Body = Full<Bytes>;

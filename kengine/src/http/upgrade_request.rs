@@ -1,11 +1,10 @@
 //! The checks of a request for a WebSocket (RFC 6455, section 4.2.1).
 
-use hyper::{
-    HeaderMap, Method, Request, StatusCode, Version,
-    header::{HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
-};
+use hyper::header::{HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
-use crate::http::{handshake::offered_subprotocols, refusal::Refusal};
+use crate::http::handshake::offered_subprotocols;
+use crate::http::refusal::Refusal;
 
 /// The only supported subprotocol.
 const SUBPROTOCOL: &str = "kengine.v1.json";

@@ -3,7 +3,8 @@
 use fastwebsockets::OpCode;
 use serde::Serialize;
 
-use crate::{language::error::Error, websocket::encoder};
+use crate::language::error::Error;
+use crate::websocket::encoder;
 
 /// A text frame whose payload is `null`.
 const BARE_NULL: &[u8] = b"\x81\x04null";

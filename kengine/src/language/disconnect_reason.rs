@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::websocket::close::{Close, CloseCode};
+use crate::websocket::{Close, CloseCode};
 
 /// Why a connection has ended: passed to `#[close]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::websocket::close::{Close, CloseCode};
+use crate::websocket::{Close, CloseCode};
 
 /// How the server reacts to a heartbeat: the return type of a `#[heartbeat]` hook.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,9 @@
 //! The id of a user.
 
-use std::{
-    borrow::{Borrow, Cow},
-    fmt,
-    str::FromStr,
-    sync::Arc,
-};
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -93,22 +91,6 @@ impl FromStr for Uid {
     type Err = InvalidUid;
 
     fn from_str(text: &str) -> Result<Self, InvalidUid> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<&str> for Uid {
-    type Error = InvalidUid;
-
-    fn try_from(text: &str) -> Result<Self, InvalidUid> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for Uid {
-    type Error = InvalidUid;
-
-    fn try_from(text: String) -> Result<Self, InvalidUid> {
         Self::new(text)
     }
 }

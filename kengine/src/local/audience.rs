@@ -1,9 +1,8 @@
 //! Which connections at an address get a push.
 
-use crate::{
-    language::uid::Uid,
-    local::{connection_id::ConnectionId, recipient::Recipient},
-};
+use crate::language::Uid;
+use crate::local::recipient::ConnectionId;
+use crate::local::recipient::Recipient;
 
 /// A set of connections and users: the argument of [`except`](crate::room::Room::except) and
 /// [`only`](crate::room::Room::only).
@@ -36,8 +35,8 @@ impl Who {
     }
 
     fn includes(&self, recipient: &dyn Recipient) -> bool {
-        self.connections.contains(&recipient.id())
-            || (!self.users.is_empty() && self.users.contains(recipient.uid()))
+        self.connections.contains(&recipient.state().id)
+            || (!self.users.is_empty() && self.users.contains(&recipient.state().uid))
     }
 }
 

@@ -2,26 +2,20 @@
 //! calls.
 #![cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the cluster in Redis uses all of it"))]
 
-use std::{
-    fmt,
-    future::ready,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Weak},
-};
+use std::fmt;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 
-use crate::{
-    http::reservation::ReservationId,
-    language::{start_error::StartError, syntax::Syntax, uid::Uid},
-    local::{
-        audience::Audience,
-        connection_id::ConnectionId,
-        delivery::EncodedPush,
-        limits::Duplicates,
-        member::{Member, Presence},
-    },
-    websocket::close::Close,
-};
+use crate::http::ReservationId;
+use crate::language::{StartError, Syntax, Uid};
+use crate::local::audience::Audience;
+use crate::local::delivery::EncodedPush;
+use crate::local::limits::Duplicates;
+use crate::local::member::{Member, Presence};
+use crate::local::recipient::ConnectionId;
+use crate::websocket::Close;
 
 /// A boxed future, for the methods of object-safe traits.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

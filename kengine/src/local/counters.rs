@@ -1,9 +1,7 @@
 //! Counters per route: cheap enough for every message, and summed only on demand.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Threads are spread over this number of shards, so that two cores rarely share a cache line.
 const SHARDS: usize = 16;

@@ -2,18 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::{
-    language::{
-        push::{self, Push, PushKey},
-        syntax::Syntax,
-    },
-    local::{
-        limits::{Limits, OutboxLimits},
-        outbox::{Backlog, Outbox},
-        recipient::Recipient,
-        send_error::SendError,
-    },
-};
+use crate::language::{Push, PushKey, Syntax, push};
+use crate::local::errors::SendError;
+use crate::local::limits::{Limits, OutboxLimits};
+use crate::local::outbox::{Backlog, Outbox};
+use crate::local::recipient::Recipient;
 
 /// What every delivery on this node needs: the syntaxes of its endpoints and the bounds of its outboxes.
 #[derive(Debug)]
@@ -86,9 +79,9 @@ impl PushDelivery {
     /// Queues an encoded push for one receiver. Returns whether it was queued, or `None` if it has no frame in the
     /// receiver's syntax.
     pub(crate) fn send(&self, to: &dyn Recipient, push: &EncodedPush) -> Option<bool> {
-        let frame = push.frame(to.syntax())?;
+        let frame = push.frame(to.state().syntax)?;
         // A receiver that cannot take the push is ending or has ended, which does not concern the others.
-        Some(self.queue(to.outbox(), frame.clone(), push.key.as_ref()).is_ok())
+        Some(self.queue(&to.state().outbox, frame.clone(), push.key.as_ref()).is_ok())
     }
 
     /// Queues one frame.

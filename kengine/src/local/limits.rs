@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::websocket::close::{Close, CloseCode};
+use crate::websocket::{Close, CloseCode};
 
 /// Open files that a node reserves for everything but players: its listener, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;

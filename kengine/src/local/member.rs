@@ -3,14 +3,8 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
-    language::{
-        error::{Error, Result},
-        push::Push,
-        uid::Uid,
-    },
-    local::recipient::Recipient,
-};
+use crate::language::{Error, Push, Result, Uid};
+use crate::local::recipient::Recipient;
 
 /// A user in a room. As JSON: `{"uid": "1001", "public": …}`, without `public` if the session shows nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,7 +19,7 @@ pub struct Member {
 
 impl Member {
     pub(crate) fn new(recipient: &dyn Recipient) -> Self {
-        Self { uid: recipient.uid().clone(), public: recipient.public() }
+        Self { uid: recipient.state().uid.clone(), public: recipient.public() }
     }
 
     /// Returns what the session [shows to other players](crate::Session::public).

@@ -1,25 +1,48 @@
 //! What one node knows about its own connections: users, rooms, outboxes and limits. It reaches other nodes only through
 //! the trait [`Cluster`](cluster_interface::Cluster).
 
-pub(crate) mod audience;
-pub(crate) mod cluster_interface;
-pub(crate) mod connection_id;
-pub(crate) mod counters;
+mod audience;
+mod cluster_interface;
+mod counters;
 pub(crate) mod deferred_wakes;
-pub(crate) mod delivery;
-pub(crate) mod join_error;
-pub(crate) mod limits;
-pub(crate) mod member;
-pub(crate) mod memberships;
-pub(crate) mod outbox;
-pub(crate) mod panics;
-pub(crate) mod questions;
-pub(crate) mod rate_limiter;
-pub(crate) mod recipient;
-pub(crate) mod room;
-pub(crate) mod room_id;
-pub(crate) mod rooms;
-pub(crate) mod seating;
-pub(crate) mod send_error;
+mod delivery;
+mod errors;
+mod limits;
+mod member;
+mod memberships;
+mod outbox;
+mod panics;
+mod questions;
+mod rate_limiter;
+mod recipient;
+mod room;
+mod rooms;
+mod seating;
 mod sharded;
-pub(crate) mod users;
+mod users;
+
+pub use self::audience::Who;
+pub(crate) use self::audience::{Audience, Reach, Selection};
+pub(crate) use self::cluster_interface::{
+    Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status,
+    Unavailable,
+};
+pub(crate) use self::counters::{Count, Counters};
+pub(crate) use self::deferred_wakes::deferring;
+pub(crate) use self::delivery::{EncodedPush, PushDelivery};
+pub use self::errors::{JoinError, SendError};
+pub use self::limits::Duplicates;
+pub(crate) use self::limits::Limits;
+pub(crate) use self::member::Presence;
+pub use self::member::{Joined, Left, Member, Members};
+pub(crate) use self::memberships::Memberships;
+pub use self::outbox::Queued;
+pub(crate) use self::outbox::{BATCH, Ending, Outbox};
+pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
+pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
+pub(crate) use self::rate_limiter::RateLimiter;
+pub use self::recipient::ConnectionId;
+pub(crate) use self::recipient::{ConnectionState, Recipient};
+pub use self::room::Occupants;
+pub(crate) use self::rooms::{JoinRequest, LocalRooms, SeatRequest};
+pub(crate) use self::users::{ClaimOutcome, Users};

@@ -2,24 +2,20 @@
 //!
 //! Any task may queue a frame; only the connection's task takes frames out.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::{Context, Waker},
-};
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::{
-    language::push::PushKey,
-    local::{deferred_wakes, limits::OutboxLimits, send_error::SendError},
-    websocket::close::Close,
-};
+use crate::language::PushKey;
+use crate::local::deferred_wakes;
+use crate::local::errors::SendError;
+use crate::local::limits::OutboxLimits;
+use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. What the socket does not accept stays in the outbox, where it is
 /// bounded.
@@ -327,12 +323,10 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::AtomicU32,
-        task::Wake,
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::sync::atomic::AtomicU32;
+    use std::task::Wake;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 

@@ -9,18 +9,17 @@
 //!
 //! Answers overtake requests that wait while a handler runs, since that handler may have asked.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::{language::syntax::Syntax, websocket::message::Message};
+use crate::language::Syntax;
+use crate::websocket::Message;
 
 /// How many questions of one connection may be open at a time.
 pub(crate) const MAX_QUESTIONS: usize = 32;

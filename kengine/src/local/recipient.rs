@@ -1,20 +1,51 @@
 //! A connection as the rest of the node sees it.
 
+use std::fmt;
+
 use serde_json::Value;
 
-use crate::{
-    language::{syntax::Syntax, uid::Uid},
-    local::{connection_id::ConnectionId, memberships::Memberships, outbox::Outbox, questions::Questions},
-};
+use crate::language::{Syntax, Uid};
+use crate::local::memberships::Memberships;
+use crate::local::outbox::Outbox;
+use crate::local::questions::Questions;
 
 /// A connection with any session, as the rest of the node sees it.
 pub(crate) trait Recipient: Send + Sync {
-    fn id(&self) -> ConnectionId;
-    fn uid(&self) -> &Uid;
-    fn syntax(&self) -> &'static Syntax;
-    fn outbox(&self) -> &Outbox;
-    fn memberships(&self) -> &Memberships;
-    fn questions(&self) -> &Questions;
+    fn state(&self) -> &ConnectionState;
+
     /// Returns what other players may see of this one; `null` if it cannot be written as JSON.
     fn public(&self) -> Value;
+}
+
+/// What the rest of the node uses of a connection.
+pub(crate) struct ConnectionState {
+    pub(crate) id: ConnectionId,
+    /// The session's uid, or a random one for a guest.
+    pub(crate) uid: Uid,
+    pub(crate) syntax: &'static Syntax,
+    pub(crate) outbox: Outbox,
+    pub(crate) memberships: Memberships,
+    /// The questions that the client has not answered yet.
+    pub(crate) questions: Questions,
+}
+
+/// The id of a connection, unique within this process. It is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }

@@ -4,16 +4,12 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::{
-    language::{push::Push, uid::Uid},
-    local::{
-        connection_id::ConnectionId,
-        delivery::PushDelivery,
-        member::{Joined, Left, Member, Presence},
-        recipient::Recipient,
-        room_id::RoomId,
-    },
-};
+use crate::language::{Push, Uid};
+use crate::local::delivery::PushDelivery;
+use crate::local::member::{Joined, Left, Member, Presence};
+use crate::local::memberships::RoomId;
+use crate::local::recipient::ConnectionId;
+use crate::local::recipient::Recipient;
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {
@@ -55,7 +51,7 @@ impl Occupants<'_> {
 
     /// Whether this user is in the room.
     pub fn contains(&self, uid: &Uid) -> bool {
-        self.members.values().any(|member| member.recipient.uid() == uid)
+        self.members.values().any(|member| member.recipient.state().uid == *uid)
     }
 }
 
@@ -107,7 +103,7 @@ impl RoomState {
 
     pub(super) fn insert(&mut self, recipient: &Arc<dyn Recipient>, listens: bool) {
         self.listeners += usize::from(listens);
-        self.members.insert(recipient.id(), RoomMember { recipient: Arc::clone(recipient), listens });
+        self.members.insert(recipient.state().id, RoomMember { recipient: Arc::clone(recipient), listens });
     }
 
     pub(super) fn remove(&mut self, connection: ConnectionId) {

@@ -4,27 +4,21 @@
 //! after a send gets the push once, and a member who left before it gets none. Locks are taken in this order: the
 //! connection's memberships, the families, the room. A shard's lock is held for a lookup only.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
-};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
-use crate::{
-    language::error::Error,
-    local::{
-        cluster_interface::{Address, Cluster, NodeMessage},
-        delivery::PushDelivery,
-        join_error::JoinError,
-        limits::Limits,
-        member::{Member, Presence},
-        recipient::Recipient,
-        room::{LocalRoom, Occupants, RoomState},
-        room_id::{check_name, check_prefix},
-        seating::{Families, Seating},
-        sharded::{Sharded, excess},
-    },
-};
+use crate::language::Error;
+use crate::local::cluster_interface::{Address, Cluster, NodeMessage};
+use crate::local::delivery::PushDelivery;
+use crate::local::errors::JoinError;
+use crate::local::limits::Limits;
+use crate::local::member::{Member, Presence};
+use crate::local::memberships::{check_name, check_prefix};
+use crate::local::recipient::Recipient;
+use crate::local::room::{LocalRoom, Occupants, RoomState};
+use crate::local::seating::{Families, Seating};
+use crate::local::sharded::{Sharded, excess};
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {
@@ -81,7 +75,7 @@ impl LocalRooms {
         check_name(name)?;
         // Runs the session's code, so no lock may be held.
         let member = Member::new(&**recipient);
-        let mut joined = recipient.memberships().lock();
+        let mut joined = recipient.state().memberships.lock();
         let mut guard = Some(request.guard);
         loop {
             let room = self.find_or_create(name, None);
@@ -92,9 +86,9 @@ impl LocalRooms {
                 self.remove(&room);
                 continue;
             }
-            if state.contains(recipient.id()) {
+            if state.contains(recipient.state().id) {
                 if request.listens {
-                    state.listen(recipient.id());
+                    state.listen(recipient.state().id);
                 }
                 return Ok(());
             }
@@ -131,11 +125,11 @@ impl LocalRooms {
         let SeatRequest { family, seats, listens } = request;
         check_prefix(family)?;
         let member = Member::new(&**recipient);
-        let mut joined = recipient.memberships().lock();
+        let mut joined = recipient.state().memberships.lock();
         let mut families = self.seating.lock();
         if let Some(id) = joined.room_of_family(family) {
             if let Some(room) = self.find(&id.name).filter(|_| listens) {
-                room.state.write().listen(recipient.id());
+                room.state.write().listen(recipient.state().id);
             }
             return Ok(Arc::clone(&id.name));
         }
@@ -163,11 +157,11 @@ impl LocalRooms {
 
     /// Removes a connection from a room. Returns whether it was a member.
     pub(crate) fn leave(&self, name: &str, recipient: &dyn Recipient) -> bool {
-        if !recipient.memberships().contains(name) {
+        if !recipient.state().memberships.contains(name) {
             return false;
         }
         let member = Member::new(recipient);
-        let mut joined = recipient.memberships().lock();
+        let mut joined = recipient.state().memberships.lock();
         if joined.remove(name).is_none() {
             return false;
         }
@@ -177,7 +171,7 @@ impl LocalRooms {
 
     /// Removes a connection that has ended from all its rooms.
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
-        let rooms = recipient.memberships().end();
+        let rooms = recipient.state().memberships.end();
         if !rooms.is_empty() {
             let member = Member::new(recipient);
             for id in rooms {
@@ -214,7 +208,7 @@ impl LocalRooms {
         let mut families = room.id.family.is_some().then(|| self.seating.lock());
         let mut state = room.state.write();
         let before = state.len();
-        state.remove(recipient.id());
+        state.remove(recipient.state().id);
         if state.len() == 0 {
             state.end();
             // While the room is locked: a connection that creates the room anew waits, and subscribes after this.

@@ -1,19 +1,13 @@
 //! Rooms with seats: which rooms of a family have a free seat.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::local::{
-    join_error::JoinError,
-    room_id::{RoomId, check_name},
-};
+use crate::local::errors::JoinError;
+use crate::local::memberships::{RoomId, check_name};
 
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {

@@ -1,24 +1,16 @@
 //! The connections of this node, by uid.
 
-use std::{
-    borrow::Borrow,
-    collections::{HashMap, HashSet},
-    hash::{Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{
-    language::uid::Uid,
-    local::{
-        limits::Duplicates,
-        outbox::Ending,
-        recipient::Recipient,
-        sharded::{Sharded, excess},
-    },
-};
+use crate::language::Uid;
+use crate::local::limits::Duplicates;
+use crate::local::outbox::Ending;
+use crate::local::recipient::Recipient;
+use crate::local::sharded::{Sharded, excess};
 
 /// Every connection of this node, by uid. The shards reduce contention between players who come and go.
 #[derive(Default)]
@@ -41,19 +33,19 @@ struct ByUid(Arc<dyn Recipient>);
 
 impl Borrow<str> for ByUid {
     fn borrow(&self) -> &str {
-        self.0.uid().as_str()
+        self.0.state().uid.as_str()
     }
 }
 
 impl Hash for ByUid {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.uid().as_str().hash(state);
+        self.0.state().uid.as_str().hash(state);
     }
 }
 
 impl PartialEq for ByUid {
     fn eq(&self, other: &Self) -> bool {
-        self.0.uid() == other.0.uid()
+        self.0.state().uid == other.0.state().uid
     }
 }
 
@@ -69,20 +61,20 @@ impl Users {
     /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end. All of them stay
     /// until they have ended.
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
-        let mut shard = self.shards.of(recipient.uid().as_str()).write();
+        let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
         let present: Vec<_> = shard
-            .of(recipient.uid().as_str())
-            .filter(|holder| !holder.outbox().is_ending())
+            .of(recipient.state().uid.as_str())
+            .filter(|holder| !holder.state().outbox.is_ending())
             .cloned()
             .collect();
         if duplicates == Duplicates::Refuse && !present.is_empty() {
             // At once, so that it does not count against the next connection.
-            recipient.outbox().end(Ending::Close(Duplicates::Refuse.close()));
-            shard.earlier.entry(recipient.uid().clone()).or_default().push(recipient);
+            recipient.state().outbox.end(Ending::Close(Duplicates::Refuse.close()));
+            shard.earlier.entry(recipient.state().uid.clone()).or_default().push(recipient);
             return ClaimOutcome::Refused;
         }
         if let Some(before) = shard.latest.replace(ByUid(recipient)) {
-            shard.earlier.entry(before.0.uid().clone()).or_default().push(before.0);
+            shard.earlier.entry(before.0.state().uid.clone()).or_default().push(before.0);
         }
         let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
         ClaimOutcome::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
@@ -90,17 +82,17 @@ impl Users {
 
     /// Removes a connection. Other connections of its uid stay.
     pub(crate) fn release(&self, recipient: &dyn Recipient) {
-        let uid = recipient.uid().as_str();
+        let uid = recipient.state().uid.as_str();
         let mut shard = self.shards.of(uid).write();
         let UserShard { latest, earlier } = &mut *shard;
         let mut others = earlier.remove(uid).unwrap_or_default();
-        others.retain(|other| other.id() != recipient.id());
-        if latest.get(uid).is_some_and(|latest| latest.0.id() == recipient.id()) {
+        others.retain(|other| other.state().id != recipient.state().id);
+        if latest.get(uid).is_some_and(|latest| latest.0.state().id == recipient.state().id) {
             latest.remove(uid);
             latest.extend(others.pop().map(ByUid));
         }
         if !others.is_empty() {
-            earlier.insert(recipient.uid().clone(), others);
+            earlier.insert(recipient.state().uid.clone(), others);
         }
         if let Some(kept) = excess(latest.len(), latest.capacity()) {
             latest.shrink_to(kept);

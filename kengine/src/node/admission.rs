@@ -2,11 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use crate::{
-    http::reservation::ReservationId,
-    local::{limits::Duplicates, outbox::Ending, recipient::Recipient, users::ClaimOutcome},
-    node::Node,
-};
+use crate::http::ReservationId;
+use crate::local::{ClaimOutcome, Duplicates, Ending, Recipient};
+use crate::node::Node;
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +59,12 @@ impl Node {
 
     /// Removes a connection that has ended from the users, the rooms and the cluster.
     fn remove(&self, recipient: &dyn Recipient) {
-        recipient.outbox().close(self.delivery.backlog());
-        recipient.questions().close();
+        recipient.state().outbox.close(self.delivery.backlog());
+        recipient.state().questions.close();
         self.rooms.leave_all(recipient);
         self.relieve();
         self.users.release(recipient);
-        self.cluster.release(recipient.uid(), recipient.id());
+        self.cluster.release(&recipient.state().uid, recipient.state().id);
         self.connected.fetch_sub(1, Ordering::Relaxed);
         self.cluster.load_changed();
     }
@@ -87,15 +85,15 @@ impl Slot {
         let claim = node.users.claim(Arc::clone(recipient), duplicates);
         let ending = node.occupancy.lock().ending.clone();
         if let Some(ending) = ending {
-            recipient.outbox().end(ending);
+            recipient.state().outbox.end(ending);
         }
         let has_uid = match claim {
             ClaimOutcome::Granted { replaced, order } => {
                 for older in replaced {
-                    older.outbox().end(Ending::Close(Duplicates::Replace.close()));
+                    older.state().outbox.end(Ending::Close(Duplicates::Replace.close()));
                 }
                 if duplicates != Duplicates::Allow {
-                    node.cluster.claim(recipient.uid(), recipient.id(), order);
+                    node.cluster.claim(&recipient.state().uid, recipient.state().id, order);
                 }
                 true
             }

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{interval, timeout};
 
-use crate::{local::outbox::Ending, node::Node};
+use crate::local::Ending;
+use crate::node::Node;
 
 /// How many players a drain closes at once if other nodes have to take them, and the pause after that: 2,000 players a
 /// second.
@@ -57,7 +58,7 @@ impl Node {
 
     /// Ends the registered connections. Later ones find the ending in the occupancy.
     fn end_all(&self, ending: &Ending) {
-        self.users.for_each(|recipient| recipient.outbox().end(ending.clone()));
+        self.users.for_each(|recipient| recipient.state().outbox.end(ending.clone()));
     }
 
     /// Drains all connections in waves, the last one after at most half of the drain's time.
@@ -71,7 +72,7 @@ impl Node {
             for wave in recipients.chunks(recipients.len().div_ceil(waves).max(WAVE)) {
                 pause.tick().await;
                 for recipient in wave {
-                    recipient.outbox().end(Ending::Drain);
+                    recipient.state().outbox.end(Ending::Drain);
                 }
             }
         };

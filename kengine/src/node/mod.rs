@@ -4,30 +4,18 @@ pub(crate) mod admission;
 mod drain;
 mod sending;
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    language::{start_error::StartError, syntax::Syntax, uid::random_bits},
-    local::{
-        cluster_interface::{Cluster, ClusterNode, JoinCluster, NodeInfo},
-        connection_id::ConnectionId,
-        counters::Counters,
-        delivery::PushDelivery,
-        limits::Limits,
-        outbox::Ending,
-        rooms::LocalRooms,
-        users::Users,
-    },
+use crate::language::{StartError, Syntax, random_bits};
+use crate::local::{
+    Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo,
+    PushDelivery, Users,
 };
 
 /// One process that serves players.

@@ -2,22 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use crate::{
-    language::{push::Push, syntax::Syntax, uid::Uid},
-    local::{
-        audience::{Audience, Reach, Selection},
-        cluster_interface::{Address, ClusterNode, Load, NodeMessage},
-        connection_id::ConnectionId,
-        delivery::EncodedPush,
-        limits::Duplicates,
-        member::{Member, Presence},
-        outbox::Ending,
-        recipient::Recipient,
-        send_error::SendError,
-    },
-    node::Node,
-    websocket::close::Close,
+use crate::language::{Push, Syntax, Uid};
+use crate::local::{
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage,
+    Presence, Reach, Recipient, Selection, SendError,
 };
+use crate::node::Node;
+use crate::websocket::Close;
 
 /// What became of a push on this node.
 #[derive(Default)]
@@ -75,7 +66,8 @@ impl Node {
     /// Returns how many connections of this node the user has.
     pub(crate) fn connections_of(&self, uid: &str) -> usize {
         let mut connections = 0;
-        self.users.for_each_of(uid, |recipient| connections += usize::from(!recipient.outbox().is_ending()));
+        self.users
+            .for_each_of(uid, |recipient| connections += usize::from(!recipient.state().outbox.is_ending()));
         connections
     }
 
@@ -84,7 +76,7 @@ impl Node {
         while self.delivery.backlog().is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each(|recipient| {
-                let bytes = recipient.outbox().queued().bytes;
+                let bytes = recipient.state().outbox.queued().bytes;
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
@@ -92,8 +84,8 @@ impl Node {
             // A swap, so that the next look sees what other tasks have added and left to this one.
             self.is_relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(recipient)) = largest else { return };
-            tracing::warn!(connection = %recipient.id(), bytes, "all outboxes together are full; closing the largest");
-            recipient.outbox().overflow(self.delivery.backlog());
+            tracing::warn!(connection = %recipient.state().id, bytes, "all outboxes together are full; closing the largest");
+            recipient.state().outbox.overflow(self.delivery.backlog());
         }
     }
 
@@ -135,8 +127,8 @@ impl Node {
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut kicked = 0;
         self.users.for_each_of(uid, |recipient| {
-            if !recipient.outbox().is_ending() {
-                recipient.outbox().end(Ending::Close(close.clone()));
+            if !recipient.state().outbox.is_ending() {
+                recipient.state().outbox.end(Ending::Close(close.clone()));
                 kicked += 1;
             }
         });
@@ -164,8 +156,8 @@ impl ClusterNode for Node {
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         self.users.for_each_of(uid.as_str(), |recipient| {
-            if recipient.id() == connection {
-                recipient.outbox().end(Ending::Close(duplicates.close()));
+            if recipient.state().id == connection {
+                recipient.state().outbox.end(Ending::Close(duplicates.close()));
             }
         });
     }

@@ -4,16 +4,12 @@ use std::{fmt, net::SocketAddr};
 
 use hyper::{Request, Response};
 
-use crate::{
-    connection::transport::Transport,
-    dispatch::dispatcher::Dispatcher,
-    http::refusal::{Body, Refusal},
-    local::{cluster_interface::BoxFuture, counters::Count},
-    server::{
-        guarded::Guarded,
-        upgrade::{self, Connected},
-    },
-};
+use crate::connection::Transport;
+use crate::dispatch::Dispatcher;
+use crate::http::{Body, Refusal};
+use crate::local::{BoxFuture, Count};
+use crate::server::guarded::Guarded;
+use crate::server::upgrade::{self, Connected};
 
 /// A [`Guarded`] endpoint with any dispatcher.
 pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {

@@ -4,19 +4,17 @@ use std::{convert::Infallible, future::pending, net::SocketAddr, pin::pin, sync:
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    sync::oneshot,
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
-};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::{
-    handles::hub::Hub,
-    language::start_error::StartError,
-    node::Node,
-    server::{listener::Listener, routes::Routes, signals::Signals},
-};
+use crate::handles::Hub;
+use crate::language::StartError;
+use crate::node::Node;
+use crate::server::listener::Listener;
+use crate::server::routes::Routes;
+use crate::server::signals::Signals;
 
 /// How long pages are served on one socket. It bounds how long a client that reads nothing keeps the socket.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);

@@ -2,10 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{
-    connection::endpoint::Endpoint,
-    http::{origins::Origins, proxies::Proxies},
-};
+use crate::connection::Endpoint;
+use crate::http::{Origins, Proxies};
 
 /// Which requests may become connections, and which proxies may report where requests come from.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,8 @@ use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
-use crate::{connection::transport::tune, language::start_error::StartError};
+use crate::connection::tune;
+use crate::language::StartError;
 
 /// The number of connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 4096;

@@ -16,26 +16,19 @@ use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-use self::{
-    any_endpoint::AnyEndpoint,
-    guarded::{Access, Guarded},
-    listener::Listener,
-    pages::Page,
-    routes::Routes,
-};
+use self::any_endpoint::AnyEndpoint;
+use self::guarded::{Access, Guarded};
+use self::listener::Listener;
+use self::pages::Page;
+use self::routes::Routes;
 pub use self::{bound::Bound, service::Service};
-use crate::{
-    cluster::{alone::Alone, config::ClusterConfig},
-    connection::endpoint::Endpoint,
-    dispatch::dispatcher::Dispatcher,
-    language::{start_error::StartError, syntax::Syntax},
-    local::{
-        cluster_interface::JoinCluster,
-        counters::Counters,
-        limits::{Duplicates, Limits},
-    },
-    node::Node,
-};
+use crate::cluster::alone::Alone;
+use crate::cluster::config::ClusterConfig;
+use crate::connection::Endpoint;
+use crate::dispatch::Dispatcher;
+use crate::language::{StartError, Syntax};
+use crate::local::{Counters, Duplicates, JoinCluster, Limits};
+use crate::node::Node;
 
 /// The default path of the WebSocket.
 const DEFAULT_PATH: &str = "/ws";

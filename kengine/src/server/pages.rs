@@ -3,16 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use hyper::{
-    Response,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use hyper::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use crate::{
-    http::refusal::{Body, Refusal},
-    local::cluster_interface::Status,
-    node::Node,
-};
+use crate::http::{Body, Refusal};
+use crate::local::Status;
+use crate::node::Node;
 
 /// A page whose content does not change.
 #[derive(Clone)]

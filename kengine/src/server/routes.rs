@@ -4,18 +4,11 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc};
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 
-use crate::{
-    http::{
-        refusal::{Body, Refusal},
-        upgrade_request::check_size,
-    },
-    local::counters::Count,
-    node::Node,
-    server::{
-        any_endpoint::AnyEndpoint,
-        pages::{Page, readiness},
-    },
-};
+use crate::http::{Body, Refusal, check_size};
+use crate::local::Count;
+use crate::node::Node;
+use crate::server::any_endpoint::AnyEndpoint;
+use crate::server::pages::{Page, readiness};
 
 /// Everything that a server serves, by path. A page of the user's takes precedence over `/healthz` and `/readyz`.
 #[derive(Debug)]

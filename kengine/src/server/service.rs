@@ -1,20 +1,18 @@
 //! A dispatcher as a tower service, to be mounted in a router of the user's.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use hyper::{Request, Response};
 
-use crate::{
-    dispatch::dispatcher::Dispatcher,
-    handles::hub::Hub,
-    http::refusal::Body,
-    server::{any_endpoint::AnyEndpoint, guarded::Guarded, routes::Routes},
-};
+use crate::dispatch::Dispatcher;
+use crate::handles::Hub;
+use crate::http::Body;
+use crate::server::any_endpoint::AnyEndpoint;
+use crate::server::guarded::Guarded;
+use crate::server::routes::Routes;
 
 /// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
 ///

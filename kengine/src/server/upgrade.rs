@@ -3,32 +3,21 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL},
-    upgrade::OnUpgrade,
-};
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response};
 use tokio::{sync::oneshot, time::sleep};
 use tracing::Instrument;
 
-use crate::{
-    connection::{endpoint::Endpoint, task::ConnectionTask, transport::Transport},
-    dispatch::dispatcher::Dispatcher,
-    handles::connection::Connection,
-    http::{
-        handshake::Handshake,
-        refusal::{Body, Refusal},
-        reservation::ReservationId,
-        upgrade_request::{check_size, check_upgrade, choose_subprotocol},
-    },
-    language::syntax::Syntax,
-    local::{deferred_wakes::deferring, panics::run_catching},
-    node::{
-        Node,
-        admission::{Refused, Reservation, Slot},
-    },
-    server::guarded::Guarded,
-};
+use crate::connection::{ConnectionTask, Endpoint, Transport};
+use crate::dispatch::Dispatcher;
+use crate::handles::Connection;
+use crate::http::{Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol};
+use crate::language::Syntax;
+use crate::local::{deferring, run_catching};
+use crate::node::Node;
+use crate::node::admission::{Refused, Reservation, Slot};
+use crate::server::guarded::Guarded;
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";

@@ -7,14 +7,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{io::DuplexStream, time::timeout};
 
-use crate::{
-    language::{push::Push, syntax::Syntax},
-    testing::{
-        messages::{compose_request, decode, decode_push, push_payload, question},
-        socket::{ClientSocket, End, Pings},
-    },
-    websocket::close::{Close, CloseCode},
-};
+use crate::language::{Push, Syntax};
+use crate::testing::messages::{compose_request, decode, decode_push, push_payload, question};
+use crate::testing::socket::{ClientSocket, End, Pings};
+use crate::websocket::{Close, CloseCode};
 
 /// The client of a test, connected by [`Served::connect`](super::Served::connect) or
 /// [`connect_as`](super::Served::connect_as). When it is dropped, the server sees a lost socket.

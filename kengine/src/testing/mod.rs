@@ -77,28 +77,22 @@ pub use self::client::{Client, RequestError};
 
 use std::{fmt, future::IntoFuture, net::SocketAddr, pin::Pin, sync::Arc};
 
-use hyper::{
-    HeaderMap, Request,
-    header::{
-        CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
-    },
+use hyper::header::{
+    CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use hyper::{HeaderMap, Request};
 use tokio::io::DuplexStream;
 
-use crate::{
-    connection::transport::Transport,
-    dispatch::dispatcher::Dispatcher,
-    handles::hub::Hub,
-    http::refusal::Refusal,
-    server::{
-        Server,
-        any_endpoint::AnyEndpoint,
-        guarded::Guarded,
-        routes::Routes,
-        upgrade::{Connected, start, take_slot},
-    },
-};
+use crate::connection::Transport;
+use crate::dispatch::Dispatcher;
+use crate::handles::Hub;
+use crate::http::Refusal;
+use crate::server::Server;
+use crate::server::any_endpoint::AnyEndpoint;
+use crate::server::guarded::Guarded;
+use crate::server::routes::Routes;
+use crate::server::upgrade::{Connected, start, take_slot};
 
 /// How much one side can write before the other reads, in bytes. It stands for the buffers of the kernel.
 const BUFFER_SIZE: usize = 16 * 1024;

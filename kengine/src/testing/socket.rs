@@ -1,24 +1,18 @@
 //! A client's end of a connection: it sends frames, and collects what the server sends.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use fastwebsockets::OpCode;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    time::{Instant, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::time::{Instant, sleep};
 
-use crate::{
-    testing::wire,
-    websocket::close::{Close, CloseCode},
-};
+use crate::testing::wire;
+use crate::websocket::{Close, CloseCode};
 
 /// The default timeout of a wait.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -45,7 +45,7 @@ pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::deframer::{Deframer, WebSocketEvent};
+    use crate::websocket::{Deframer, WebSocketEvent};
 
     #[test]
     fn the_deframer_reads_what_put_writes() {

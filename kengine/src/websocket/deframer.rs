@@ -2,10 +2,8 @@
 
 use std::{borrow::Cow, mem};
 
-use crate::websocket::{
-    close::{Close, CloseCode},
-    frame::{Frame, Kind, MAX_HEADER_LEN, Violation},
-};
+use crate::websocket::close::{Close, CloseCode};
+use crate::websocket::frame::{Frame, Kind, MAX_HEADER_LEN, Violation};
 
 /// A whole message or control frame from the client.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,10 +3,8 @@
 
 use fastwebsockets::OpCode;
 
-use crate::websocket::{
-    close::Close,
-    frame::{FIN, LENGTH_16, LENGTH_64, MAX_SHORT},
-};
+use crate::websocket::close::Close;
+use crate::websocket::frame::{FIN, LENGTH_16, LENGTH_64, MAX_SHORT};
 
 /// Appends one frame whose payload is appended by `write`. Appends nothing if `write` fails.
 ///

@@ -1,7 +1,11 @@
 //! RFC 6455 without I/O: bytes to messages, messages to bytes, and close codes.
 
-pub(crate) mod close;
-pub(crate) mod deframer;
+mod close;
+mod deframer;
 pub(crate) mod encoder;
 mod frame;
-pub(crate) mod message;
+mod message;
+
+pub use self::close::{Close, CloseCode, InvalidCloseCode};
+pub(crate) use self::deframer::{Deframer, WebSocketEvent};
+pub use self::message::Message;

@@ -1,31 +1,19 @@
 //! The bus: sends to other nodes, over a channel for each node, one for all nodes, and one for each room.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use crate::cluster::redis::{
-    message::{self, BusMessage},
-    peers::{ANSWER_TIMEOUT, Peers},
-    state::NodeState,
-};
-use crate::local::{
-    cluster_interface::{Address, Gathered, NodeMessage, Unavailable},
-    limits::Duplicates,
-    member::Member,
-};
+use crate::cluster::redis::message::{self, BusMessage};
+use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
+use crate::cluster::redis::state::NodeState;
+use crate::local::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
 
 /// The number of messages that may wait to be sent.
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;

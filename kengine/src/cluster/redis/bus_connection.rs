@@ -5,12 +5,10 @@ use std::{convert::Infallible, sync::Arc};
 use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
 use tokio::sync::mpsc;
 
-use crate::cluster::redis::{
-    bus::{Bus, Outgoing, Target},
-    connection::{Backoff, connect, within_timeout},
-    scripts::{Script, Scripts},
-    subscriber::Subscriber,
-};
+use crate::cluster::redis::bus::{Bus, Outgoing, Target};
+use crate::cluster::redis::connection::{Backoff, connect, within_timeout};
+use crate::cluster::redis::scripts::{Script, Scripts};
+use crate::cluster::redis::subscriber::Subscriber;
 
 /// The number of messages that are sent in one round trip.
 const MAX_MESSAGES_PER_BATCH: usize = 256;

@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{language::uid::Uid, local::connection_id::ConnectionId};
+use crate::language::Uid;
+use crate::local::ConnectionId;
 
 /// The claims of this node.
 #[derive(Default)]

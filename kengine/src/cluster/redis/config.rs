@@ -1,14 +1,12 @@
 //! The configuration of a cluster in Redis.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use redis::Client;
 
-use crate::language::start_error::StartError;
+use crate::language::StartError;
 
 /// How long a node counts as alive after its last heartbeat, unless configured.
 const DEFAULT_LEASE: Duration = Duration::from_secs(6);

@@ -5,17 +5,13 @@ use std::{mem, sync::Arc, time::Duration};
 use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use crate::{
-    cluster::redis::{
-        claims::{Change, Claim},
-        connection::{Backoff, connect},
-        keys::{Keys, NODES},
-        message::BusMessage,
-        scripts::{Script, Scripts},
-        state::{NodeState, Phase, millis},
-    },
-    local::{cluster_interface::Status, limits::Duplicates},
-};
+use crate::cluster::redis::claims::{Change, Claim};
+use crate::cluster::redis::connection::{Backoff, connect};
+use crate::cluster::redis::keys::{Keys, NODES};
+use crate::cluster::redis::message::BusMessage;
+use crate::cluster::redis::scripts::{Script, Scripts};
+use crate::cluster::redis::state::{NodeState, Phase, millis};
+use crate::local::{Duplicates, Status};
 
 /// How long changes are gathered before a report: at most 40 round trips a second, and no report is older than 100 ms.
 const REPORT_DELAY: Duration = Duration::from_millis(25);

@@ -3,16 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    language::{push::PushKey, syntax::Syntax, uid::Uid},
-    local::{
-        audience::Audience,
-        cluster_interface::{Address, NodeMessage},
-        delivery::EncodedPush,
-        member::{Member, Presence},
-    },
-    websocket::close::{Close, CloseCode},
-};
+use crate::language::{PushKey, Syntax, Uid};
+use crate::local::{Address, Audience, EncodedPush, Member, NodeMessage, Presence};
+use crate::websocket::{Close, CloseCode};
 
 /// A message on the bus.
 #[derive(Debug, Serialize, Deserialize)]

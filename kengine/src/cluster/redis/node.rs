@@ -1,34 +1,22 @@
 //! A node's handle on a cluster in Redis.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::{
-    cluster::{
-        config::IntoJoinCluster,
-        redis::{
-            bus::Bus,
-            bus_connection,
-            config::Redis,
-            connection::RESPONSE_TIMEOUT,
-            directory,
-            state::{NodeState, Phase},
-        },
-    },
-    http::reservation::ReservationId,
-    language::{start_error::StartError, uid::Uid},
-    local::{
-        cluster_interface::{
-            Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, NodeInfo, NodeMessage, Status,
-            Unavailable,
-        },
-        connection_id::ConnectionId,
-    },
+use crate::cluster::config::IntoJoinCluster;
+use crate::cluster::redis::bus::Bus;
+use crate::cluster::redis::config::Redis;
+use crate::cluster::redis::connection::RESPONSE_TIMEOUT;
+use crate::cluster::redis::state::{NodeState, Phase};
+use crate::cluster::redis::{bus_connection, directory};
+use crate::http::ReservationId;
+use crate::language::{StartError, Uid};
+use crate::local::{
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Gathered, JoinCluster, NodeInfo, NodeMessage,
+    Status, Unavailable,
 };
 
 /// How long a node waits until it is removed from the directory.

@@ -4,16 +4,12 @@
 //! Every node in the channel answers whether it has members too. So the nodes know each other: a send to a room on one node
 //! publishes nothing, and a join returns once the other nodes know of it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// How long other nodes may take to answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::http::reservation::ReservationId;
+use crate::http::ReservationId;
 
 /// The number of reservations that may wait, 16 bytes each. A reservation expires 5 s after it was made, so if this many
 /// wait, the oldest are about to expire.

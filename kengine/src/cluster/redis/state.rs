@@ -1,26 +1,19 @@
 //! The state of a node that its tasks share.
 
-use std::{
-    mem,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::mem;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use redis::Client;
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::redis::{claims::Claims, config::Redis, keys::Keys, redeemed::Redeemed};
-use crate::{
-    language::{start_error::StartError, uid::Uid},
-    local::{
-        cluster_interface::{ClusterNode, Load, NodeInfo, Status},
-        connection_id::ConnectionId,
-        limits::Duplicates,
-    },
-};
+use crate::cluster::redis::claims::Claims;
+use crate::cluster::redis::config::Redis;
+use crate::cluster::redis::keys::Keys;
+use crate::cluster::redis::redeemed::Redeemed;
+use crate::language::{StartError, Uid};
+use crate::local::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status};
 
 /// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);

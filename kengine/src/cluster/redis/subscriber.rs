@@ -3,21 +3,15 @@
 use std::{convert::Infallible, time::Duration};
 
 use futures_util::StreamExt;
-use redis::{
-    Pipeline, RedisResult,
-    aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream},
-};
+use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
+use redis::{Pipeline, RedisResult};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{
-    cluster::redis::{
-        bus::Bus,
-        connection::{lost, within_timeout},
-        message::{BusMessage, Received},
-        state::NodeState,
-    },
-    local::{connection_id::ConnectionId, limits::Duplicates, panics::call_catching},
-};
+use crate::cluster::redis::bus::Bus;
+use crate::cluster::redis::connection::{lost, within_timeout};
+use crate::cluster::redis::message::{BusMessage, Received};
+use crate::cluster::redis::state::NodeState;
+use crate::local::{ConnectionId, Duplicates, call_catching};
 
 /// The number of rooms that are subscribed, and greeted, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;

@@ -8,18 +8,11 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 
-use crate::{
-    dispatch::{
-        context::Context,
-        expansion::request::no_message,
-        from_context::{Borrowed, FromContext},
-    },
-    http::handshake::Handshake,
-    language::{
-        envelope::Envelope,
-        error::{Error, Result},
-    },
-};
+use crate::dispatch::context::Context;
+use crate::dispatch::expansion::request::no_message;
+use crate::dispatch::from_context::{Borrowed, FromContext};
+use crate::http::Handshake;
+use crate::language::{Envelope, Error, Result};
 
 /// An argument of `#[accept]`.
 #[diagnostic::on_unimplemented(

@@ -2,18 +2,9 @@
 
 use std::marker::PhantomData;
 
-use crate::{
-    dispatch::{
-        context::Context,
-        dispatcher::{Dispatcher, Hooks},
-    },
-    language::{
-        const_text::{ConstText, equal},
-        route::Route,
-        session::Session,
-        syntax::Syntax,
-    },
-};
+use crate::dispatch::context::Context;
+use crate::dispatch::dispatcher::{Dispatcher, Hooks};
+use crate::language::{ConstText, Route, Session, Syntax, equal};
 
 /// The maximum number of routes of a composed dispatcher. It is fixed because the length of an array cannot depend on a type
 /// parameter.

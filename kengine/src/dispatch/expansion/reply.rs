@@ -2,10 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{
-    http::refusal::Refusal,
-    language::{answer::Answer, error::Error, liveness::Liveness, session::Session},
-};
+use crate::http::Refusal;
+use crate::language::{Answer, Error, Liveness, Session};
 
 /// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for one that
 /// is not `Send` is reported at the handler's name.

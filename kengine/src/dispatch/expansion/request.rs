@@ -1,9 +1,9 @@
 //! What the expansion does with a request before it calls the handler.
 
-use crate::{
-    dispatch::{context::Context, dispatcher::Dispatcher, limits},
-    language::{call::Call, const_text::equal, envelope::Envelope, error::Result, route::Route},
-};
+use crate::dispatch::context::Context;
+use crate::dispatch::dispatcher::Dispatcher;
+use crate::dispatch::limits;
+use crate::language::{Call, Envelope, Result, Route, equal};
 
 /// Returns the name of the route that a request is for.
 #[doc(hidden)]

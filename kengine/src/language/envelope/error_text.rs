@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use crate::language::{error::Error, syntax::Syntax};
+use crate::language::error::Error;
+use crate::language::syntax::Syntax;
 
 /// The longest text of an error, in bytes.
 pub(super) const MAX_LEN: usize = 256;

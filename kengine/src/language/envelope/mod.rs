@@ -7,14 +7,10 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use self::{
-    error_text::{locate, not_json, position, reason, shape, truncate},
-    scanner::{Malformed, Piece, Scanner},
-};
-use crate::language::{
-    error::{Error, Result},
-    syntax::Syntax,
-};
+use self::error_text::{locate, not_json, position, reason, shape, truncate};
+use self::scanner::{Malformed, Piece, Scanner};
+use crate::language::error::{Error, Result};
+use crate::language::syntax::Syntax;
 
 /// The member that correlates a request with its answer, in every syntax.
 const ID: &str = "id";
