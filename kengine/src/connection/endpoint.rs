@@ -3,14 +3,23 @@
 use std::{fmt, sync::Arc};
 
 use crate::dispatch::Dispatcher;
+use crate::http::{Origins, Proxies};
 use crate::local::Counters;
 use crate::node::Node;
 
-/// A dispatcher, its node, and the counters of its routes.
+/// A dispatcher, its node, the counters of its routes, and who may connect to it.
 pub(crate) struct Endpoint<D> {
     pub(crate) dispatcher: D,
     pub(crate) node: Arc<Node>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) access: Arc<Access>,
+}
+
+/// Which requests may become connections, and which proxies may report where requests come from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
 }
 
 impl<D: Dispatcher> Endpoint<D> {

@@ -9,6 +9,6 @@ mod socket;
 mod task;
 mod transport;
 
-pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::{Access, Endpoint};
 pub(crate) use self::task::ConnectionTask;
 pub(crate) use self::transport::{Transport, tune};

@@ -1,24 +1,27 @@
 //! An endpoint with any dispatcher.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use hyper::{Request, Response};
 
-use crate::connection::Transport;
+use crate::connection::{Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::http::{Body, Refusal};
 use crate::local::{BoxFuture, Count};
-use crate::server::guarded::Guarded;
 use crate::server::upgrade::{self, Connected};
 
-/// A [`Guarded`] endpoint with any dispatcher.
+/// An [`Endpoint`] with any dispatcher.
 pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     /// Answers a request to open a connection.
-    fn upgrade(&self, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>>;
+    fn upgrade(
+        self: Arc<Self>,
+        request: Request<()>,
+        peer: Option<SocketAddr>,
+    ) -> BoxFuture<'static, Response<Body>>;
 
     /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
     fn connect(
-        &self,
+        self: Arc<Self>,
         request: Request<()>,
         peer: Option<SocketAddr>,
         transport: Transport,
@@ -28,22 +31,26 @@ pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     fn counts(&self) -> Vec<(Count, &'static str)>;
 }
 
-impl<D: Dispatcher> AnyEndpoint for Guarded<D> {
-    fn upgrade(&self, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(upgrade::upgrade(self.clone(), request, peer))
+impl<D: Dispatcher> AnyEndpoint for Endpoint<D> {
+    fn upgrade(
+        self: Arc<Self>,
+        request: Request<()>,
+        peer: Option<SocketAddr>,
+    ) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(upgrade::upgrade(self, request, peer))
     }
 
     fn connect(
-        &self,
+        self: Arc<Self>,
         request: Request<()>,
         peer: Option<SocketAddr>,
         transport: Transport,
     ) -> BoxFuture<'static, Result<Connected, Refusal>> {
-        Box::pin(upgrade::connect(self.clone(), request, peer, transport))
+        Box::pin(upgrade::connect(self, request, peer, transport))
     }
 
     fn counts(&self) -> Vec<(Count, &'static str)> {
         let names = D::ROUTES.iter().map(|route| route.name).chain(["-"]);
-        self.endpoint.counters.sums().into_iter().zip(names).collect()
+        self.counters.sums().into_iter().zip(names).collect()
     }
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod any_endpoint;
 mod bound;
-pub(crate) mod guarded;
 mod listener;
 mod pages;
 pub(crate) mod routes;
@@ -17,14 +16,13 @@ use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::any_endpoint::AnyEndpoint;
-use self::guarded::{Access, Guarded};
 use self::listener::Listener;
 use self::pages::Page;
 use self::routes::Routes;
 pub use self::{bound::Bound, service::Service};
 use crate::cluster::alone::Alone;
 use crate::cluster::config::ClusterConfig;
-use crate::connection::Endpoint;
+use crate::connection::{Access, Endpoint};
 use crate::dispatch::Dispatcher;
 use crate::language::{StartError, Syntax};
 use crate::local::{Counters, Duplicates, JoinCluster, Limits};
@@ -124,8 +122,7 @@ impl<D: Dispatcher> Server<D> {
         let counters = Arc::new(Counters::new(O::ROUTES.len()));
         let own_counters = Arc::clone(&counters);
         let create = Box::new(|node, access| {
-            let endpoint = Arc::new(Endpoint { dispatcher, node, counters: own_counters });
-            Arc::new(Guarded { endpoint, access }) as _
+            Arc::new(Endpoint { dispatcher, node, counters: own_counters, access }) as _
         });
         self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
@@ -339,7 +336,10 @@ impl<D: Dispatcher> Server<D> {
     /// # Errors
     ///
     /// The configuration of the cluster is invalid.
-    pub(crate) fn into_parts(self, listens: Option<SocketAddr>) -> Result<(Guarded<D>, Routes), StartError> {
+    pub(crate) fn into_parts(
+        self,
+        listens: Option<SocketAddr>,
+    ) -> Result<(Arc<Endpoint<D>>, Routes), StartError> {
         let mut syntaxes = vec![const { &D::SYNTAX }];
         for OtherEndpoint { syntax, .. } in &self.others {
             if !syntaxes.contains(syntax) {
@@ -356,9 +356,9 @@ impl<D: Dispatcher> Server<D> {
             .into_iter()
             .map(|OtherEndpoint { path, create, .. }| (path, create(Arc::clone(&node), Arc::clone(&access))))
             .collect();
-        let endpoint = Arc::new(Endpoint { dispatcher: self.dispatcher, node: Arc::clone(&node), counters });
-        let first = Guarded { endpoint, access };
-        endpoints.insert(self.path, Arc::new(first.clone()) as _);
+        let (dispatcher, own_node) = (self.dispatcher, Arc::clone(&node));
+        let first = Arc::new(Endpoint { dispatcher, node: own_node, counters, access });
+        endpoints.insert(self.path, Arc::clone(&first) as _);
         Ok((first, Routes { node, endpoints, pages: self.pages }))
     }
 

@@ -27,7 +27,7 @@ impl Routes {
     /// Answers a request for a connection or a page.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         match self.endpoint(request.uri().path()) {
-            Some(endpoint) => endpoint.upgrade(request.map(drop), Some(peer)).await,
+            Some(endpoint) => Arc::clone(endpoint).upgrade(request.map(drop), Some(peer)).await,
             None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response),
         }
     }

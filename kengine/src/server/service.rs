@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 
 use hyper::{Request, Response};
 
+use crate::connection::Endpoint;
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Body;
 use crate::server::any_endpoint::AnyEndpoint;
-use crate::server::guarded::Guarded;
 use crate::server::routes::Routes;
 
 /// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
@@ -35,12 +35,12 @@ use crate::server::routes::Routes;
 /// ```
 #[derive(Debug)]
 pub struct Service<D> {
-    first: Guarded<D>,
+    first: Arc<Endpoint<D>>,
     routes: Arc<Routes>,
 }
 
 impl<D> Service<D> {
-    pub(crate) fn new(first: Guarded<D>, routes: Routes) -> Self {
+    pub(crate) fn new(first: Arc<Endpoint<D>>, routes: Routes) -> Self {
         routes.node.cluster().start();
         Self { first, routes: Arc::new(routes) }
     }
@@ -60,7 +60,7 @@ impl<D> Service<D> {
 
 impl<D> Clone for Service<D> {
     fn clone(&self) -> Self {
-        Self { first: self.first.clone(), routes: Arc::clone(&self.routes) }
+        Self { first: Arc::clone(&self.first), routes: Arc::clone(&self.routes) }
     }
 }
 
@@ -74,10 +74,8 @@ impl<D: Dispatcher, B: 'static> tower_service::Service<Request<B>> for Service<D
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint: &dyn AnyEndpoint = match self.routes.endpoint(request.uri().path()) {
-            Some(endpoint) => &**endpoint,
-            None => &self.first,
-        };
+        let endpoint = self.routes.endpoint(request.uri().path()).cloned();
+        let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&self.first) as Arc<dyn AnyEndpoint>);
         let response = endpoint.upgrade(request.map(drop), None);
         Box::pin(async { Ok(response.await) })
     }

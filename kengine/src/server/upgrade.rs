@@ -17,7 +17,6 @@ use crate::language::Syntax;
 use crate::local::{deferring, run_catching};
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
-use crate::server::guarded::Guarded;
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
@@ -40,17 +39,16 @@ struct AcceptedHandshake<S> {
 
 /// Answers a request to open a connection with `101` or a refusal. After `101` the connection runs in its own task.
 pub(crate) async fn upgrade<D: Dispatcher>(
-    guarded: Guarded<D>,
+    endpoint: Arc<Endpoint<D>>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Response<Body> {
     // Taken before fastwebsockets takes it: its own future wraps the socket with another read buffer.
     let upgraded = hyper::upgrade::on(&mut request);
-    let AcceptedHandshake { session, slot, response, .. } = match admit(&guarded, request, peer).await {
+    let AcceptedHandshake { session, slot, response, .. } = match admit(&endpoint, request, peer).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
-    let endpoint = guarded.endpoint;
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     // Boxed, so that the task does not keep the memory that only its start needs.
     let span = connection.span();
@@ -67,13 +65,13 @@ pub(crate) async fn upgrade<D: Dispatcher>(
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
 pub(crate) async fn connect<D: Dispatcher>(
-    guarded: Guarded<D>,
+    endpoint: Arc<Endpoint<D>>,
     request: Request<()>,
     peer: Option<SocketAddr>,
     transport: Transport,
 ) -> Result<Connected, Refusal> {
-    let AcceptedHandshake { session, slot, subprotocol, .. } = admit(&guarded, request, peer).await?;
-    start(guarded.endpoint, session, slot, peer, transport).await;
+    let AcceptedHandshake { session, slot, subprotocol, .. } = admit(&endpoint, request, peer).await?;
+    start(endpoint, session, slot, peer, transport).await;
     Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
 }
 
@@ -109,14 +107,14 @@ pub(crate) fn take_slot(node: &Arc<Node>, reservation: Option<Reservation>) -> R
 
 /// Decides whether a request may become a connection.
 async fn admit<D: Dispatcher>(
-    guarded: &Guarded<D>,
+    endpoint: &Arc<Endpoint<D>>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Result<AcceptedHandshake<D::Session>, Refusal> {
-    let checked = check(guarded, &mut request);
-    let handshake = Handshake::new(request, peer, &guarded.access.proxies);
+    let checked = check(endpoint, &mut request);
+    let handshake = Handshake::new(request, peer, &endpoint.access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol, response)) => accept(&guarded.endpoint, &handshake)
+        Ok((slot, subprotocol, response)) => accept(endpoint, &handshake)
             .await
             .map(|session| AcceptedHandshake { session, slot, subprotocol, response }),
         Err(refusal) => Err(refusal),
@@ -129,15 +127,15 @@ async fn admit<D: Dispatcher>(
 
 /// Checks everything about a request that does not need the dispatcher.
 fn check<D>(
-    guarded: &Guarded<D>,
+    endpoint: &Arc<Endpoint<D>>,
     request: &mut Request<()>,
 ) -> Result<(Slot, Option<&'static str>, Response<Body>), Refusal> {
-    let node = &guarded.endpoint.node;
+    let node = &endpoint.node;
     // First, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
     check_size(request.headers())?;
     check_upgrade(request)?;
-    if !guarded.access.origins.admits(request.headers()) {
+    if !endpoint.access.origins.admits(request.headers()) {
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;

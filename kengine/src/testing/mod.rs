@@ -84,13 +84,12 @@ use hyper::header::{
 use hyper::{HeaderMap, Request};
 use tokio::io::DuplexStream;
 
-use crate::connection::Transport;
+use crate::connection::{Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Refusal;
 use crate::server::Server;
 use crate::server::any_endpoint::AnyEndpoint;
-use crate::server::guarded::Guarded;
 use crate::server::routes::Routes;
 use crate::server::upgrade::{Connected, start, take_slot};
 
@@ -134,7 +133,7 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
 #[derive(Debug)]
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
-    first: Guarded<D>,
+    first: Arc<Endpoint<D>>,
     routes: Routes,
 }
 
@@ -165,7 +164,7 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
-        let endpoint = &self.first.endpoint;
+        let endpoint = &self.first;
         let slot = take_slot(&endpoint.node, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
@@ -179,7 +178,7 @@ impl<D: Dispatcher> Served<D> {
 
     /// Returns the dispatcher, for assertions about what its handlers did.
     pub fn dispatcher(&self) -> &D {
-        &self.first.endpoint.dispatcher
+        &self.first.dispatcher
     }
 
     /// Returns the handle on rooms, users and connections.
@@ -284,10 +283,8 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
     /// When the path or a header field is invalid.
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
-        let endpoint: &'a dyn AnyEndpoint = match self.served.routes.endpoint(request.uri().path()) {
-            Some(endpoint) => &**endpoint,
-            None => &self.served.first,
-        };
+        let endpoint = self.served.routes.endpoint(request.uri().path()).cloned();
+        let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&self.served.first) as Arc<dyn AnyEndpoint>);
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         let connecting = endpoint.connect(request, self.peer, Transport::Memory(theirs));
         Box::pin(async { Ok(self.served.client(ours, connecting.await?)) })
