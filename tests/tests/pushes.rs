@@ -6,13 +6,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 #[derive(Serialize)]
-struct Joined {
+struct Arrived {
     player: u32,
     name: &'static str,
 }
 
-impl Push for Joined {
-    const NAME: &'static str = "joined";
+impl Push for Arrived {
+    const NAME: &'static str = "arrived";
 }
 
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ impl Push for Broken {
 /// Sends the push of this name; returns what became of it.
 fn push(connection: &Connection, name: &str) -> &'static str {
     let sent = match name {
-        "joined" => connection.send(&Joined { player: 7, name: "né \"🎲\"" }),
+        "arrived" => connection.send(&Arrived { player: 7, name: "né \"🎲\"" }),
         "started" => connection.send(&Started {}),
         "ended" => connection.send(&Ended),
         "score" => connection.send(&Score(5)),
@@ -74,9 +74,9 @@ macro_rules! game {
 
         #[kengine::dispatcher($($syntax)*)]
         impl $game {
-            #[route("joined")]
-            async fn joined(&self, connection: &Connection) -> &'static str {
-                push(connection, "joined")
+            #[route("arrived")]
+            async fn arrived(&self, connection: &Connection) -> &'static str {
+                push(connection, "arrived")
             }
 
             #[route("started")]
@@ -138,7 +138,7 @@ async fn a_push_has_its_name_and_its_payload_and_no_id() {
         Usual,
         "method",
         [
-            ("joined", Ok(json!({"method": "joined", "message": {"player": 7, "name": "né \"🎲\""}}))),
+            ("arrived", Ok(json!({"method": "arrived", "message": {"player": 7, "name": "né \"🎲\""}}))),
             ("started", Ok(json!({"method": "started", "message": {}}))),
             ("ended", Ok(json!({"method": "a \"quoted\" name", "message": null}))),
             ("score", Ok(json!({"method": "score", "message": 5}))),
@@ -154,7 +154,7 @@ async fn a_push_follows_the_other_names_of_its_dispatcher() {
         Renamed,
         "type",
         [
-            ("joined", Ok(json!({"type": "joined", "data": {"player": 7, "name": "né \"🎲\""}}))),
+            ("arrived", Ok(json!({"type": "arrived", "data": {"player": 7, "name": "né \"🎲\""}}))),
             ("started", Ok(json!({"type": "started", "data": {}}))),
             ("ended", Ok(json!({"type": "a \"quoted\" name", "data": null}))),
             ("score", Ok(json!({"type": "score", "data": 5}))),
@@ -170,7 +170,7 @@ async fn a_push_stands_flat_where_requests_do() {
         Flat,
         "type",
         [
-            ("joined", Ok(json!({"type": "joined", "player": 7, "name": "né \"🎲\""}))),
+            ("arrived", Ok(json!({"type": "arrived", "player": 7, "name": "né \"🎲\""}))),
             ("started", Ok(json!({"type": "started"}))),
             ("ended", Ok(json!({"type": "a \"quoted\" name"}))),
             // A number has no place beside the key.
