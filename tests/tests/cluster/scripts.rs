@@ -5,7 +5,7 @@ use redis::{AsyncCommands, FromRedisValue, aio::MultiplexedConnection};
 
 macro_rules! script {
     ($name:literal) => {
-        include_str!(concat!("../../kengine/src/cluster/redis/scripts/", $name, ".lua"))
+        include_str!(concat!("../../../kengine/src/cluster/redis/scripts/", $name, ".lua"))
     };
 }
 

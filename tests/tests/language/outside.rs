@@ -6,8 +6,8 @@ use std::{
     process::Command,
 };
 
-const SOURCE: &str = include_str!("../outside/src/lib.rs");
-const MANIFEST: &str = include_str!("../outside/Cargo.toml");
+const SOURCE: &str = include_str!("../../outside/src/lib.rs");
+const MANIFEST: &str = include_str!("../../outside/Cargo.toml");
 
 /// Checks the crate by clippy, or by rustc where there is none; returns what was said when it did not pass.
 fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
