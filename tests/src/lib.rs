@@ -9,6 +9,7 @@ mod folder;
 mod frames;
 mod games;
 mod gateway;
+mod heavy;
 mod http;
 mod install;
 mod proxy;
@@ -28,6 +29,7 @@ pub use crate::{
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
+    heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},

@@ -6,8 +6,8 @@
 /// Every attribute, in a block with no options.
 pub mod chat {
     use ::kengine::{
-        Call, Connection, Context, DisconnectReason, Envelope, Error, FromContext, Handshake, Liveness,
-        Refusal, Session, Uid,
+        Call, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness, Refusal,
+        Session, Uid, wire::Envelope,
     };
     use ::serde::{Deserialize, Serialize};
     use ::std::{
@@ -109,7 +109,7 @@ pub mod chat {
 
         #[open]
         async fn greet(&self, connection: &Connection<Player>, player: &Player) -> Result<(), Error> {
-            connection.send(&super::pushes::Joined { name: String::from(player.name.as_str()) })?;
+            connection.send(&super::pushes::Arrived { name: String::from(player.name.as_str()) })?;
             Ok(())
         }
 
@@ -212,7 +212,7 @@ pub mod pushes {
     /// With the defaults.
     #[derive(::std::fmt::Debug, Serialize, ::kengine::Push)]
     #[push(reliable)]
-    pub struct Joined {
+    pub struct Arrived {
         /// Who.
         pub name: String,
     }

@@ -12,7 +12,9 @@ use std::{
 
 use futures_util::{StreamExt, future::join_all};
 use kengine::{CloseCode, Hub, Push, StartError, push::SendError};
-use kengine_tests::{Client, ClientFrame, RawClient, RedisServer, Said, TestServer, Town, until, within};
+use kengine_tests::{
+    Client, ClientFrame, RawClient, RedisServer, Said, TestServer, Town, heavy_test, until, within,
+};
 use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::interval};
@@ -152,6 +154,7 @@ impl Member {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_member_gets_every_send_once_and_in_order() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let servers = nodes(&redis, NODES).await;
     let sends = Arc::new(Sends::default());

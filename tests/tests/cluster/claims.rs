@@ -9,7 +9,9 @@ use std::{
 
 use futures_util::future::join_all;
 use kengine::{Duplicates, Hub};
-use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, until};
+use kengine_tests::{
+    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, heavy_test, until,
+};
 use tokio::{join, time::timeout};
 
 const NODES: usize = 3;
@@ -84,6 +86,7 @@ async fn compete(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut servers = Vec::new();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Client, Proxy, RawClient, RedisServer, TestServer, Town, until};
+use kengine_tests::{Client, Proxy, RawClient, RedisServer, TestServer, Town, heavy_test, until};
 use tokio::time::sleep;
 
 /// The default.
@@ -60,6 +60,7 @@ async fn connect(address: SocketAddr, count: usize) -> Vec<RawClient> {
 async fn a_crowd_that_connects_is_told_in_few_round_trips() {
     const PLAYERS: usize = 3000;
     const AT_ONCE: usize = 10;
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let (server, proxy) = node(&redis).await;
     let (begun, before) = (Instant::now(), proxy.trips());

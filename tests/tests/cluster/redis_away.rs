@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, TestServer, Town, every_row, until};
+use kengine_tests::{
+    Client, Directory, Network, Proxy, RedisServer, TestServer, Town, every_row, heavy_test, until,
+};
 use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -140,6 +142,7 @@ async fn redis_is_killed_and_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
+    let _turn = heavy_test().await;
     // Each of these would take 250 ms or more if it waited.
     const REQUESTS: u32 = 500;
     let redis = RedisServer::start().await;

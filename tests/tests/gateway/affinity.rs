@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
     Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway,
-    TestServer, Town, Upgrade, free_address, until,
+    TestServer, Town, Upgrade, free_address, heavy_test, until,
 };
 use redis::AsyncCommands;
 
@@ -55,6 +55,7 @@ fn places(comers: &[(usize, usize, Comer)]) -> HashMap<usize, u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut nodes = start(&redis, 4).await;

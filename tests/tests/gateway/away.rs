@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
     Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    free_address, until,
+    free_address, heavy_test, until,
 };
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -104,6 +104,7 @@ async fn nobody_comes_while_redis_was_never_seen() {
 
 #[tokio::test]
 async fn players_are_spread_over_the_nodes_as_last_seen_while_redis_is_killed() {
+    let _turn = heavy_test().await;
     let mut cluster = Cluster::start(3).await;
     let address = cluster.gateway.address();
     cluster.redis.kill();
@@ -140,6 +141,7 @@ async fn players_are_spread_over_the_nodes_as_last_seen_while_redis_is_killed() 
 
 #[tokio::test]
 async fn one_request_alone_waits_for_a_redis_that_hangs() {
+    let _turn = heavy_test().await;
     let cluster = Cluster::start(2).await;
     let address = cluster.gateway.address();
     let before = picks(&cluster.redis).await;
@@ -169,6 +171,7 @@ async fn one_request_alone_waits_for_a_redis_that_hangs() {
 async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_batch_a_worker_asks_it() {
     /// How many requests a worker asks for together.
     const BATCH: usize = 64;
+    let _turn = heavy_test().await;
     let cluster = Cluster::start(2).await;
     let address = cluster.gateway.address();
     let before = picks(&cluster.redis).await;

@@ -52,7 +52,7 @@ fn what_nginx_cannot_take_is_told() {
             "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
         ),
         (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
-        (Gateway::new("nonsense"), "the URL of Redis is none"),
+        (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
         let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
         assert!(error.contains(words), "{error}");

@@ -13,21 +13,18 @@ use futures_util::future::join_all;
 use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
     Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    every_row, free_address, within,
+    every_row, free_address, heavy_test, within,
 };
 use redis::AsyncCommands;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::Mutex,
     task::JoinHandle,
     time::interval,
 };
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
-/// Crowds come one after another: two at once are more than a small machine's share.
-static CROWD: Mutex<()> = Mutex::const_new(());
 
 /// Nodes in processes of their own, which are in the directory.
 async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
@@ -44,7 +41,7 @@ async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
 /// 3,000 players come at 500 a second; after half of them so many of four nodes are killed, and come back later.
 async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     const PLAYERS: usize = 3000;
-    let _crowd = CROWD.lock().await;
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut nodes = start(&redis, &[LEASE; 4]).await;
     let gateway = TestGateway::start(&redis.url()).await;

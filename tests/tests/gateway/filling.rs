@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use kengine_tests::{
     Audit, Client, Network, Proxy, RawClient, RedisServer, Said, TestGateway, TestServer, Town, Upgrade,
-    until,
+    heavy_test, until,
 };
 use tokio::{task::JoinSet, time::interval};
 
@@ -58,6 +58,7 @@ fn is_even(counts: &[usize], shares: &[usize]) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_filled_evenly_at_a_thousand_connects_a_second() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
     let gateway = TestGateway::start(&redis.url()).await;
@@ -70,6 +71,7 @@ async fn nodes_are_filled_evenly_at_a_thousand_connects_a_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_filled_evenly_by_a_burst() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
     let gateway = TestGateway::start(&redis.url()).await;
@@ -82,6 +84,7 @@ async fn nodes_are_filled_evenly_by_a_burst() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_filled_by_their_capacity() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[500, 1000, 500, 1000]).await;
     let gateway = TestGateway::start(&redis.url()).await;
@@ -105,6 +108,7 @@ async fn nodes_are_filled_to_the_last_seat_and_no_further() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_worker_has_one_connection_to_redis() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let _nodes = nodes(&redis, &[10_000; 2]).await;
     let gateway = TestGateway::start(&redis.url()).await;
@@ -157,6 +161,7 @@ async fn a_client_that_does_not_read_is_noticed_behind_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_does_not_wait_in_line_where_redis_is_far() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
     let proxy = Proxy::start(redis.port()).await;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Directory, NodeProcess, RedisServer, free_address, until};
+use kengine_tests::{Directory, NodeProcess, RedisServer, free_address, heavy_test, until};
 use redis::AsyncCommands;
 use tokio::time::sleep;
 
@@ -86,6 +86,7 @@ async fn start(address: SocketAddr, redis: &RedisServer, fates: &Fates) -> NodeP
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_misses_a_counter_nor_meets_a_node_that_is_gone() {
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let fates = Fates::default();
     let mut nodes = Vec::new();

@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use kengine_tests::{
     Audit, ClientFrame, Comer, NodeProcess, RawClient, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    free_address, segment, until,
+    free_address, heavy_test, segment, until,
 };
 use redis::AsyncCommands;
 use tokio::{sync::watch, time::interval};
@@ -141,6 +141,7 @@ impl Crowd {
 async fn a_rolling_restart_of_all_nodes_leaves_nobody_and_nothing_behind() {
     const NODES: usize = 4;
     const PLAYERS: usize = 200;
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut nodes = Vec::new();

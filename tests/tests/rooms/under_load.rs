@@ -17,7 +17,7 @@ use kengine::{
     room::RoomCount,
     testing::{self, Client, Served},
 };
-use kengine_tests::{ClientFrame, RawClient, TestServer, within};
+use kengine_tests::{ClientFrame, RawClient, TestServer, heavy_test, within};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::interval};
 
@@ -204,6 +204,7 @@ async fn stay(mut member: Member, stop: Arc<AtomicBool>) {
 async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
     const MOVERS: u32 = 20;
     const STAYERS: usize = 10;
+    let _turn = heavy_test().await;
     let server = Arc::new(TestServer::start(Server::new(Arena::default())).await);
     let sends = Arc::<Sends>::default();
     let [members_stop, senders_stop] = [(); 2].map(|()| Arc::<AtomicBool>::default());
@@ -287,6 +288,7 @@ fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
     const PLAYERS: usize = 10_000;
+    let _turn = heavy_test().await;
     let arena = testing::serve(Server::new(Arena::default()).max_connections(PLAYERS));
     let (clients, connections) = players(&arena, PLAYERS).await;
     let start = Arc::new(Semaphore::new(0));

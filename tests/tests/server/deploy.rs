@@ -99,7 +99,7 @@ fn every_variable_is_read_by_its_program() {
 #[test]
 fn whoever_stops_a_node_waits_for_its_drain() {
     let server = format!("{:?}", Server::new(Lobby));
-    let drain = server.split_once("drain: ").map(|(_, rest)| number(rest)).expect("the drain's time");
+    let drain = server.split_once("drain_timeout: ").map(|(_, rest)| number(rest)).expect("the drain's time");
     // A second for `#[close]`, three to leave the directory.
     let longest = drain + 4;
     for (file, setting) in [

@@ -236,7 +236,7 @@ async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
 async fn what_no_request_could_find_is_a_mistake_of_the_test() {
     let words =
         panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
-    assert!(words.starts_with("`ws` is no path: write `/ws`; `x` is no origin: "), "{words}");
+    assert!(words.starts_with("`ws` is not a path; write `/ws`; `x` is not an origin; "), "{words}");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, mpsc};
 
 use kengine::{Close, CloseCode, Connection, Push, Server, push::SendError};
-use kengine_tests::{ClientFrame, Gate, LIMIT, RawClient, ServerFrame, TestServer, Upgrade, within};
+use kengine_tests::{
+    ClientFrame, Gate, LIMIT, RawClient, ServerFrame, TestServer, Upgrade, heavy_test, within,
+};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -88,6 +90,7 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
     const MEMBERS: usize = 1000;
     /// Nobody is behind by more than this: who reads is never too slow.
     const BURST: usize = 16;
+    let _turn = heavy_test().await;
     let arena = Arena::default();
     let server =
         TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
