@@ -15,6 +15,8 @@ fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(folder.join("src")).unwrap();
     let kengine = tests.join("../kengine").canonicalize().unwrap();
+    // A name for each folder: to cargo, packages of one name in one target folder are the same, whatever their paths.
+    let manifest = manifest.replace("name = \"outside\"", &format!("name = \"{name}\""));
     let manifest = manifest.replace("../../kengine", kengine.to_str().unwrap());
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     fs::write(folder.join("src/lib.rs"), source).unwrap();
