@@ -5,6 +5,7 @@ mod audit;
 mod certificate;
 mod client;
 mod comer;
+mod dice;
 mod folder;
 mod frames;
 mod games;
@@ -16,6 +17,7 @@ mod proxy;
 mod raw;
 mod redis;
 mod server;
+mod stress;
 mod summary;
 mod table;
 mod town;
@@ -25,6 +27,7 @@ pub use crate::{
     certificate::Certificate,
     client::Client,
     comer::Comer,
+    dice::Dice,
     folder::new_folder,
     frames::{ClientFrame, segment},
     games::{Chat, Gate, Lobby, Watched},
@@ -35,6 +38,7 @@ pub use crate::{
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     server::TestServer,
+    stress::{RoomMember, Sends, stress_time},
     summary::summary,
     table::{LIMIT, every_row, within},
     town::{NodeProcess, Said, Town, free_address},

@@ -5,19 +5,18 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::{StreamExt, future::join_all};
-use kengine::{CloseCode, Hub, Push, StartError, push::SendError};
+use kengine::{CloseCode, Hub, StartError, push::SendError};
 use kengine_tests::{
-    Client, ClientFrame, RawClient, RedisServer, Said, TestServer, Town, heavy_test, until, within,
+    Client, RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within,
 };
 use redis::AsyncCommands;
-use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, time::interval};
+use tokio::sync::Semaphore;
 
 const NODES: usize = 3;
 /// Of each node.
@@ -25,20 +24,8 @@ const MEMBERS: usize = 100;
 /// Of each node's members, those who come and go.
 const MOVERS: usize = 10;
 const SENDERS: usize = 30;
-/// Sends a second, of all senders.
-const RATE: u64 = 500;
-
-/// What a sender sends: its number, and how many it has sent before.
-#[derive(Serialize, Deserialize, Push)]
-struct Move {
-    sender: usize,
-    number: u32,
-}
-
-fn stress() -> Duration {
-    let seconds = std::env::var("KENGINE_STRESS_SECONDS");
-    Duration::from_secs(seconds.map_or(3, |seconds| seconds.parse().expect("seconds")))
-}
+/// How often each sender sends: all of them together 500 times a second.
+const EVERY: Duration = Duration::from_millis(1000 * SENDERS as u64 / 500);
 
 async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
     let mut directory = redis.directory().await;
@@ -51,157 +38,55 @@ async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
     nodes
 }
 
-/// How far each sender is.
-#[derive(Default)]
-struct Sends {
-    /// Counted before a send.
-    begun: [AtomicU32; SENDERS],
-    /// Counted after it.
-    done: [AtomicU32; SENDERS],
-}
-
-impl Sends {
-    fn begun(&self) -> [u32; SENDERS] {
-        self.begun.each_ref().map(|begun| begun.load(Ordering::SeqCst))
-    }
-
-    fn done(&self) -> [u32; SENDERS] {
-        self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
-    }
-
-    async fn send(self: Arc<Self>, sender: usize, hub: Hub, stop: Arc<AtomicBool>) {
-        let mut turns = interval(Duration::from_millis(1000 * SENDERS as u64 / RATE));
-        while !stop.load(Ordering::SeqCst) {
-            turns.tick().await;
-            let number = self.begun[sender].fetch_add(1, Ordering::SeqCst);
-            hub.room("arena").send(&Move { sender, number }).expect("a bus that works");
-            self.done[sender].fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-/// A player in the arena, and what they have to get.
-struct Member {
-    client: RawClient,
-    sends: Arc<Sends>,
-    /// The least number that may come next from each sender: each comes once, and in order.
-    next: [u32; SENDERS],
-    /// From these numbers on they have to get each, until they leave.
-    from: [u32; SENDERS],
-    got: usize,
-}
-
-impl Member {
-    async fn connect(server: &TestServer, sends: &Arc<Sends>) -> Self {
-        let client = RawClient::connect(server.address()).await;
-        let sends = Arc::clone(sends);
-        Self { client, sends, next: [0; SENDERS], from: [u32::MAX; SENDERS], got: 0 }
-    }
-
-    /// Reads one frame; whether it is the answer to a request.
-    async fn read(&mut self) -> bool {
-        #[derive(Deserialize)]
-        struct Frame {
-            message: Option<Move>,
-        }
-        let mut frame = self.client.next().await.expect("a connection that lasts");
-        while frame.opcode == 0x9 {
-            self.client.send_frames([ClientFrame::pong(frame.payload)]).await;
-            frame = self.client.next().await.expect("a connection that lasts");
-        }
-        let text = std::str::from_utf8(&frame.payload).expect("a text");
-        let frame: Frame = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let Some(Move { sender, number }) = frame.message else {
-            assert!(text.starts_with(r#"{"id":1,"result""#), "{text}");
-            return true;
-        };
-        let (next, from) = (self.next[sender], self.from[sender]);
-        if number >= from {
-            assert_eq!(number, next.max(from), "of sender {sender}: one is missing, or came twice");
-        } else {
-            assert!(number >= next, "of sender {sender}: {number} came twice, or to one who had left");
-        }
-        self.next[sender] = number + 1;
-        self.got += 1;
-        false
-    }
-
-    async fn request(&mut self, route: &str) {
-        let request = format!(r#"{{"method":"{route}","message":"arena","id":1}}"#);
-        self.client.send_frames([ClientFrame::text(request)]).await;
-        while !self.read().await {}
-    }
-
-    async fn join(&mut self) {
-        // What was sent, and has arrived, before the wish to join is not for them,
-        self.from = [u32::MAX; SENDERS];
-        self.request("join").await;
-        // what is sent when they have joined is, and what is sent in between may be.
-        self.from = self.sends.begun();
-    }
-
-    /// Reads all that was sent so far.
-    async fn catch_up(&mut self) {
-        let until = self.sends.done();
-        let is_behind = |next: &[u32; SENDERS], from: &[u32; SENDERS]| {
-            (0..SENDERS).any(|sender| next[sender].max(from[sender]) < until[sender])
-        };
-        while is_behind(&self.next, &self.from) {
-            assert!(!self.read().await, "an answer to nothing");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_member_gets_every_send_once_and_in_order() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let servers = nodes(&redis, NODES).await;
-    let sends = Arc::new(Sends::default());
+    let sends = Arc::<Sends<SENDERS>>::default();
     let [stop_moving, stop_sending] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let here = Arc::new(Semaphore::new(0));
     let done = Arc::new(Semaphore::new(0));
     let mut members = Vec::new();
     for number in 0..NODES * MEMBERS {
-        let mut member = Member::connect(&servers[number % NODES], &sends).await;
+        let mut member = RoomMember::of_many_nodes(&servers[number % NODES], &sends).await;
         let is_mover = number / NODES < MOVERS;
         let (moving, here, done) = (Arc::clone(&stop_moving), Arc::clone(&here), Arc::clone(&done));
         members.push(tokio::spawn(async move {
             member.join().await;
             here.add_permits(1);
             while is_mover && !moving.load(Ordering::SeqCst) {
-                member.catch_up().await;
-                member.request("leave").await;
+                member.leave().await;
                 member.join().await;
             }
             // Reads until all senders have stopped, and to the last of what they sent.
             while done.available_permits() == 0 {
                 member.catch_up().await;
                 tokio::task::yield_now().await;
-                let (began, ended) = (member.sends.begun(), member.sends.done());
+                let (began, ended) = (member.sends().begun(), member.sends().done());
                 if began == ended {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             member.catch_up().await;
-            member.got
+            member.received()
         }));
     }
     within("all members", here.acquire_many(u32::try_from(NODES * MEMBERS).unwrap())).await.unwrap().forget();
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
             let hub = servers[sender % NODES].hub().clone();
-            tokio::spawn(Arc::clone(&sends).send(sender, hub, Arc::clone(&stop_sending)))
+            tokio::spawn(Arc::clone(&sends).send(sender, hub, EVERY, Arc::clone(&stop_sending)))
         })
         .collect();
-    tokio::time::sleep(stress()).await;
+    tokio::time::sleep(stress_time()).await;
     stop_moving.store(true, Ordering::SeqCst);
     stop_sending.store(true, Ordering::SeqCst);
     for sender in senders {
         sender.await.expect("a sender whose sends are taken");
     }
     done.add_permits(1);
-    let got: usize = within("what was sent", join_all(members))
+    let got: u32 = within("what was sent", join_all(members))
         .await
         .into_iter()
         .map(|member| member.expect("a member that gets what it has to"))

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Directory, NodeProcess, RedisServer, free_address, heavy_test, until};
+use kengine_tests::{Dice, Directory, NodeProcess, RedisServer, free_address, heavy_test, until};
 use redis::AsyncCommands;
 use tokio::time::sleep;
 
@@ -44,16 +44,6 @@ type Fates = Arc<Mutex<HashMap<SocketAddr, Done>>>;
 fn events() -> usize {
     let events = std::env::var("KENGINE_CLUSTER_EVENTS");
     events.map_or(16, |events| events.parse().expect("a number"))
-}
-
-/// Numbers that look like chance, the same in every run.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % bound
-    }
 }
 
 /// Reads as the gateway does, for as long as it is let; how often it did.
@@ -94,14 +84,14 @@ async fn a_reader_never_misses_a_counter_nor_meets_a_node_that_is_gone() {
         nodes.push(Some(start(free_address(), &redis, &fates).await));
     }
     let reading = tokio::spawn(read(redis.directory().await, Arc::clone(&fates)));
-    let mut chance = Chance(7);
+    let mut dice = Dice::new(7);
     for _ in 0..events() {
         // One is never touched, so that somebody lives.
-        let at = 1 + chance.below(NODES - 1);
+        let at = 1 + dice.roll(NODES - 1);
         let mut node = nodes[at].take().expect("each comes back");
         let address = node.address();
         let fate = |done| _ = fates.lock().unwrap().insert(address, done);
-        match chance.below(3) {
+        match dice.roll(3) {
             0 => {
                 node.kill();
                 fate(Done::Killed(Instant::now()));
@@ -110,7 +100,7 @@ async fn a_reader_never_misses_a_counter_nor_meets_a_node_that_is_gone() {
                 node.kill();
                 fate(Done::Killed(Instant::now()));
                 // Long enough to be reaped, or nearly so.
-                sleep(LEASE * u32::try_from(chance.below(25)).expect("few") / 10).await;
+                sleep(LEASE * u32::try_from(dice.roll(25)).expect("few") / 10).await;
             }
             _ => {
                 fate(Done::Told(Instant::now()));

@@ -6,27 +6,19 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use kengine::{
-    Connection, Error, Hub, Push, Server,
+    Connection, Hub, Server,
     room::RoomCount,
     testing::{self, Client, Served},
 };
-use kengine_tests::{ClientFrame, RawClient, TestServer, heavy_test, within};
-use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, time::interval};
-
-/// What a sender sends: its number, and how many it has sent before.
-#[derive(Serialize, Deserialize, Push)]
-struct Move {
-    sender: usize,
-    number: u32,
-}
+use kengine_tests::{Dice, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, within};
+use tokio::sync::Semaphore;
 
 #[derive(Default)]
 struct Arena {
@@ -42,130 +34,14 @@ impl Arena {
     }
 
     #[route]
-    async fn join(&self, hub: &Hub, connection: &Connection) -> Result<(), Error> {
-        Ok(hub.room("arena").join(connection).await?)
-    }
-
-    #[route]
-    async fn leave(&self, hub: &Hub, connection: &Connection) -> bool {
-        hub.room("arena").leave(connection)
-    }
-}
-
-fn stress() -> Duration {
-    let seconds = std::env::var("KENGINE_STRESS_SECONDS");
-    Duration::from_secs(seconds.map_or(3, |seconds| seconds.parse().expect("seconds")))
+    async fn never(&self) {}
 }
 
 const SENDERS: usize = 4;
+/// How often each sender sends: all of them together 1,000 times a second.
+const EVERY: Duration = Duration::from_millis(SENDERS as u64);
 
-/// How far each sender is.
-#[derive(Default)]
-struct Sends {
-    /// Counted before a send.
-    begun: [AtomicU32; SENDERS],
-    /// Counted after it.
-    done: [AtomicU32; SENDERS],
-}
-
-impl Sends {
-    fn begun(&self) -> [u32; SENDERS] {
-        self.begun.each_ref().map(|begun| begun.load(Ordering::SeqCst))
-    }
-
-    fn done(&self) -> [u32; SENDERS] {
-        self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
-    }
-
-    /// Sends, a thousand a second among all senders, until it is told to stop.
-    async fn send(self: Arc<Self>, sender: usize, hub: Hub, stop: Arc<AtomicBool>) {
-        let mut turns = interval(Duration::from_millis(SENDERS as u64));
-        while !stop.load(Ordering::SeqCst) {
-            turns.tick().await;
-            let number = self.begun[sender].fetch_add(1, Ordering::SeqCst);
-            hub.room("arena").send(&Move { sender, number }).expect("a push that can be written");
-            self.done[sender].fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-/// A client that comes and goes, and what it has to get.
-struct Member {
-    client: RawClient,
-    sends: Arc<Sends>,
-    /// The least number that may come next from each sender: each comes once, and in order.
-    next: [u32; SENDERS],
-    /// From these numbers on it has to get each, until it leaves.
-    from: [u32; SENDERS],
-}
-
-impl Member {
-    async fn connect(server: &TestServer, sends: &Arc<Sends>) -> Self {
-        let client = RawClient::connect(server.address()).await;
-        Self { client, sends: Arc::clone(sends), next: [0; SENDERS], from: [u32::MAX; SENDERS] }
-    }
-
-    /// Reads one frame; whether it is the answer to a request.
-    async fn read(&mut self) -> bool {
-        #[derive(Deserialize)]
-        struct Frame {
-            message: Option<Move>,
-        }
-        let mut frame = self.client.next().await.expect("a connection that lasts");
-        while frame.opcode == 0x9 {
-            self.client.send_frames([ClientFrame::pong(frame.payload)]).await;
-            frame = self.client.next().await.expect("a connection that lasts");
-        }
-        let text = std::str::from_utf8(&frame.payload).expect("a text");
-        let frame: Frame = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let Some(Move { sender, number }) = frame.message else {
-            assert!(text.starts_with(r#"{"id":1,"result""#), "{text}");
-            return true;
-        };
-        let (next, from) = (self.next[sender], self.from[sender]);
-        if number >= from {
-            assert_eq!(number, next.max(from), "of sender {sender}: one is missing, or came twice");
-        } else {
-            assert!(number >= next, "of sender {sender}: {number} came twice, or to one who had left");
-        }
-        self.next[sender] = number + 1;
-        false
-    }
-
-    async fn request(&mut self, route: &str) {
-        let request = format!(r#"{{"method":"{route}","id":1}}"#);
-        self.client.send_frames([ClientFrame::text(request)]).await;
-        while !self.read().await {}
-    }
-
-    async fn join(&mut self) {
-        // What was sent before it wished to join is not for it,
-        self.from = [u32::MAX; SENDERS];
-        self.next = self.sends.done();
-        self.request("join").await;
-        // what is sent when it has joined is, and what is sent in between may be.
-        self.from = self.sends.begun();
-    }
-
-    async fn leave(&mut self) {
-        let until = self.sends.done();
-        self.request("leave").await;
-        // An answer may overtake pushes while the socket is blocked: they follow.
-        while (0..SENDERS).any(|sender| self.next[sender].max(self.from[sender]) < until[sender]) {
-            assert!(!self.read().await, "two answers to one request");
-        }
-    }
-}
-
-/// Numbers that look random, and are the same on every run.
-struct Dice(u32);
-
-impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.0 >> 16) % sides
-    }
-}
+type Member = RoomMember<SENDERS>;
 
 /// Comes and goes, now and then by leaving the server, until it is told to stop; how often, and how many sends it got.
 async fn come_and_go(
@@ -174,7 +50,7 @@ async fn come_and_go(
     number: u32,
     stop: Arc<AtomicBool>,
 ) -> [u32; 2] {
-    let mut dice = Dice(number);
+    let mut dice = Dice::new(number.into());
     let (mut moves, mut got) = (0, 0);
     while !stop.load(Ordering::SeqCst) {
         member.join().await;
@@ -184,7 +60,7 @@ async fn come_and_go(
             got += 1;
         }
         if dice.roll(10) == 0 {
-            member = Member::connect(&server, &member.sends).await;
+            member = Member::of_one_node(&server, member.sends()).await;
         } else {
             member.leave().await;
         }
@@ -205,19 +81,19 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
     const MOVERS: u32 = 20;
     const STAYERS: usize = 10;
     let _turn = heavy_test().await;
-    let server = Arc::new(TestServer::start(Server::new(Arena::default())).await);
-    let sends = Arc::<Sends>::default();
+    let server = Arc::new(TestServer::start(Server::new(Town)).await);
+    let sends = Arc::<Sends<SENDERS>>::default();
     let [members_stop, senders_stop] = [(); 2].map(|()| Arc::<AtomicBool>::default());
 
     let mut staying = Vec::new();
     for _ in 0..STAYERS {
-        let mut member = Member::connect(&server, &sends).await;
+        let mut member = Member::of_one_node(&server, &sends).await;
         member.join().await;
         staying.push(tokio::spawn(stay(member, Arc::clone(&members_stop))));
     }
     let mut moving = Vec::new();
     for number in 0..MOVERS {
-        let member = Member::connect(&server, &sends).await;
+        let member = Member::of_one_node(&server, &sends).await;
         moving.push(tokio::spawn(come_and_go(
             member,
             Arc::clone(&server),
@@ -225,10 +101,11 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
             Arc::clone(&members_stop),
         )));
     }
-    let send = |sender| Arc::clone(&sends).send(sender, server.hub().clone(), Arc::clone(&senders_stop));
+    let send =
+        |sender| Arc::clone(&sends).send(sender, server.hub().clone(), EVERY, Arc::clone(&senders_stop));
     let sending: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(send(sender))).collect();
 
-    tokio::time::sleep(stress()).await;
+    tokio::time::sleep(stress_time()).await;
     members_stop.store(true, Ordering::SeqCst);
     let (mut moves, mut got) = (0, 0);
     for moving in moving {
@@ -255,7 +132,7 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
     .await;
     assert_eq!(server.hub().rooms("").list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
-    assert_eq!(server.hub().all().send(&Move { sender: 0, number: 0 }).unwrap(), 0, "a user is left");
+    assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a user is left");
     Arc::into_inner(server).expect("nobody else has it").stop().await;
 }
 
