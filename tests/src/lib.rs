@@ -21,6 +21,7 @@ mod stress;
 mod summary;
 mod table;
 mod town;
+mod workshop;
 
 pub use crate::{
     audit::Audit,
@@ -42,4 +43,5 @@ pub use crate::{
     summary::summary,
     table::{LIMIT, every_row, within},
     town::{NodeProcess, Said, Town, free_address},
+    workshop::{Move, WANTED_PANIC, Workshop, fill_outbox},
 };

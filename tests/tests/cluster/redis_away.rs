@@ -142,9 +142,9 @@ async fn redis_is_killed_and_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
-    let _turn = heavy_test().await;
     // Each of these would take 250 ms or more if it waited.
     const REQUESTS: u32 = 500;
+    let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut cluster = Cluster::start(&redis.url(), &mut directory).await;

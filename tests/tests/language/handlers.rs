@@ -1,94 +1,10 @@
 //! Handlers that wait, panic or never end, and what goes on meanwhile.
 
-use std::{future::pending, sync::Mutex, time::Duration};
+use std::time::Duration;
 
-use kengine::{Connection, Push, Server};
-use kengine_tests::{
-    Chat, Client, ClientFrame, Gate, Lobby, RawClient, TestServer, Watched, every_row, within,
-};
+use kengine::{Server, push::SendError};
+use kengine_tests::{Client, ClientFrame, Lobby, Move, RawClient, TestServer, Workshop, every_row, within};
 use tokio_tungstenite::tungstenite::Message;
-
-/// Handlers that do not just answer.
-#[derive(Clone, Default)]
-struct Workshop {
-    gate: Gate,
-    watched: Watched,
-    guest: std::sync::Arc<Mutex<Option<Connection>>>,
-}
-
-#[derive(serde::Serialize)]
-struct Tick {
-    number: u32,
-}
-
-impl Push for Tick {
-    const NAME: &'static str = "tick";
-}
-
-impl Tick {
-    fn text(number: u32) -> String {
-        format!(r#"{{"method":"tick","message":{{"number":{number}}}}}"#)
-    }
-}
-
-#[kengine::dispatcher]
-impl Workshop {
-    #[route("chat")]
-    async fn chat(&self, chat: Chat) -> String {
-        chat.answer()
-    }
-
-    /// Waits for the test, and leaves it the connection.
-    #[route]
-    async fn wait(&self, connection: &Connection) -> &'static str {
-        *self.guest.lock().expect("no panic") = Some(connection.clone());
-        self.watched.run(self.gate.pass()).await;
-        "done"
-    }
-
-    #[route]
-    async fn forever(&self) {
-        self.watched.run(pending::<()>()).await;
-    }
-
-    #[route]
-    async fn panic(&self) {
-        panic!("as the test wants it");
-    }
-
-    #[route]
-    async fn panic_later(&self) -> u32 {
-        tokio::task::yield_now().await;
-        panic!("as the test wants it");
-    }
-
-    #[route]
-    async fn panic_in_a_reply(&self) -> Explosive {
-        Explosive
-    }
-
-    /// Answers at once, and pushes from another task when the test wants it.
-    #[route]
-    async fn later(&self, connection: &Connection) -> &'static str {
-        let (connection, gate) = (connection.clone(), self.gate.clone());
-        tokio::spawn(async move {
-            gate.pass().await;
-            for number in 0..100 {
-                connection.send(&Tick { number }).expect("a connection that is open");
-            }
-        });
-        "later"
-    }
-}
-
-/// A reply that cannot even be written.
-struct Explosive;
-
-impl serde::Serialize for Explosive {
-    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        panic!("as the test wants it");
-    }
-}
 
 fn request(route: &str, id: u32) -> String {
     format!(r#"{{"method":"{route}","id":{id}}}"#)
@@ -114,10 +30,10 @@ async fn while_a_handler_waits_pushes_and_pings_flow_and_requests_queue() {
     client.send_frames([ClientFrame::ping("behind it")]).await;
     assert_eq!(client.frame().await, "pong \"behind it\"");
 
-    let guest = workshop.guest.lock().expect("no panic").take().expect("a guest");
+    let guest = workshop.guest();
     for number in 0..3 {
-        guest.send(&Tick { number }).expect("a connection that is open");
-        assert_eq!(client.frame().await, Tick::text(number));
+        guest.send(&Move::new(number, 0)).expect("a connection that is open");
+        assert_eq!(client.frame().await, Move::new(number, 0).text());
     }
     workshop.gate.open(1);
     let answers = ["1: \"done\"", &Lobby::answer(2, "x"), "q", &Lobby::answer(3, "x")];
@@ -149,25 +65,25 @@ async fn waiting_handlers_take_their_turns() {
 #[tokio::test]
 async fn a_handler_that_panics_fails_alone() {
     let rows = [
-        ("before it waits", "panic"),
-        ("after it waited", "panic_later"),
-        ("while its reply is written", "panic_in_a_reply"),
+        ("before it waits", r#""method":"panic","message":0"#),
+        ("after it waited", r#""method":"panic","message":1"#),
+        ("while its reply is written", r#""method":"panic_in_a_reply""#),
     ];
     let server = TestServer::start(Server::new(Workshop::default())).await;
-    every_row(rows, async |route| {
+    every_row(rows, async |call| {
+        let request = |id| format!(r#"{{{call},"id":{id}}}"#);
         let mut client = Client::connect(server.address()).await;
         for id in 1..=3 {
-            assert_eq!(client.answers_to(request(route, id)).await, [format!("{id}: error internal")]);
+            assert_eq!(client.answers_to(request(id)).await, [format!("{id}: error internal")]);
         }
-        let without_an_id = format!(r#"{{"method":"{route}"}}"#);
-        assert_eq!(client.answers_to(without_an_id).await, ["error internal"]);
+        assert_eq!(client.answers_to(format!("{{{call}}}")).await, ["error internal"], "without an id");
 
         // With others in the same segment.
         let mut client = RawClient::connect(server.address()).await;
         client
             .send_frames([
                 ClientFrame::text(Lobby::request(1, "x")),
-                ClientFrame::text(request(route, 2)),
+                ClientFrame::text(request(2)),
                 ClientFrame::text(Lobby::request(3, "x")),
             ])
             .await;
@@ -260,11 +176,15 @@ async fn another_task_may_push_and_the_order_stands() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = Client::connect(server.address()).await;
-    assert_eq!(client.ask(request("later", 1)).await, "1: \"later\"");
-    workshop.gate.arrived(1).await;
-    workshop.gate.open(1);
+    assert_eq!(client.ask("p").await, "q");
+    let guest = workshop.guest();
+    tokio::spawn(async move {
+        for number in 0..100 {
+            guest.send(&Move::new(number, 0)).expect("a connection that is open");
+        }
+    });
     for number in 0..100 {
-        assert_eq!(client.next().await, Tick::text(number));
+        assert_eq!(client.next().await, Move::new(number, 0).text());
     }
     drop(client);
     server.stop().await;
@@ -277,16 +197,16 @@ async fn a_connection_that_is_kept_tells_when_it_has_ended() {
     let mut client = Client::connect(server.address()).await;
     workshop.gate.open(1);
     assert_eq!(client.ask(request("wait", 1)).await, "1: \"done\"");
-    let guest = workshop.guest.lock().expect("no panic").take().expect("a guest");
+    let guest = workshop.guest();
     client.close(1000).await;
     while client.next().await != "the end" {}
     within("the connection to know", async {
-        while guest.send(&Tick { number: 0 }).is_ok() {
+        while guest.send(&Move::new(0, 0)).is_ok() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert!(matches!(guest.send(&Tick { number: 0 }), Err(kengine::push::SendError::Closed)));
+    assert!(matches!(guest.send(&Move::new(0, 0)), Err(SendError::Closed)));
     server.stop().await;
 }
 

@@ -1,9 +1,7 @@
 //! `latest` pushes: of each key the newest one waits, and what was read is never followed by something older.
 
-use std::sync::{Arc, Mutex};
-
-use kengine::{Connection, Push, Server, push::SendError, testing};
-use kengine_tests::{ClientFrame, RawClient, TestServer, within};
+use kengine::{Push, Server, push::SendError, testing};
+use kengine_tests::{TestServer, Workshop, within};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
 
@@ -42,27 +40,6 @@ struct Flag {
     team: String,
     name: String,
     step: u32,
-}
-
-/// Leaves its connection to the test.
-#[derive(Clone, Default)]
-struct Arena(Arc<Mutex<Option<Connection>>>);
-
-impl Arena {
-    fn guest(&self) -> Connection {
-        self.0.lock().unwrap().clone().expect("a guest")
-    }
-}
-
-#[kengine::dispatcher]
-impl Arena {
-    #[open]
-    async fn greet(&self, connection: &Connection) {
-        *self.0.lock().unwrap() = Some(connection.clone());
-    }
-
-    #[route]
-    async fn fence(&self) {}
 }
 
 /// What a client has seen so far.
@@ -108,7 +85,7 @@ async fn of_each_key_the_newest_waits_in_the_place_of_the_first() {
     const STEPS: u32 = 20;
     // Around and far past the number of frames among which a key is looked for one by one.
     for players in [1, 2, 31, 32, 33, 34, 100, 800] {
-        let game = testing::serve(Server::new(Arena::default()));
+        let game = testing::serve(Server::new(Workshop::default()));
         let mut client = game.connect("/ws").await.unwrap();
         let connection = game.dispatcher().guest();
         let mut hits = 0;
@@ -145,12 +122,9 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
     const STEPS: u32 = 10;
     /// So much that not all who wait fit what is taken at once, 64 KiB.
     const BALLAST: usize = 500;
-    let arena = Arena::default();
-    let server = TestServer::start(Server::new(arena.clone())).await;
-    let mut client = RawClient::connect(server.address()).await;
-    client.send_frames([ClientFrame::text(r#"{"method":"fence","id":1}"#)]).await;
-    assert_eq!(client.frame().await, "1: null");
-    let connection = arena.guest();
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone())).await;
+    let (mut client, connection) = workshop.connect(&server).await;
     let mut seen = Seen::of(PLAYERS as usize);
     let mut sent_hits = 0;
     for burst in 0..BURSTS {
@@ -197,7 +171,7 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
 #[tokio::test(start_paused = true)]
 async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
     const BYTES: usize = 4000;
-    let game = testing::serve(Server::new(Arena::default()).max_outbox_pushes(3).max_outbox_size(BYTES));
+    let game = testing::serve(Server::new(Workshop::default()).max_outbox_pushes(3).max_outbox_size(BYTES));
     let mut client = game.connect("/ws").await.unwrap();
     let connection = game.dispatcher().guest();
     connection.send(&Position::new(1, 0)).unwrap();
@@ -235,7 +209,7 @@ async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_told_apart_by_all_their_fields_and_by_their_push() {
-    let game = testing::serve(Server::new(Arena::default()));
+    let game = testing::serve(Server::new(Workshop::default()));
     let mut client = game.connect("/ws").await.unwrap();
     let connection = game.dispatcher().guest();
     let keys = [("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc"), ("a", "b"), ("b", "a")];

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,25 +17,10 @@ use kengine::{
     room::RoomCount,
     testing::{self, Client, Served},
 };
-use kengine_tests::{Dice, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, within};
+use kengine_tests::{
+    Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, heavy_test, stress_time, within,
+};
 use tokio::sync::Semaphore;
-
-#[derive(Default)]
-struct Arena {
-    /// The connections, in the order in which they came.
-    guests: Mutex<Vec<Connection>>,
-}
-
-#[kengine::dispatcher]
-impl Arena {
-    #[open]
-    async fn greet(&self, connection: &Connection) {
-        self.guests.lock().unwrap().push(connection.clone());
-    }
-
-    #[route]
-    async fn never(&self) {}
-}
 
 const SENDERS: usize = 4;
 /// How often each sender sends: all of them together 1,000 times a second.
@@ -124,12 +109,7 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
     println!("{moves} joins and leaves, {total} sends, {got} got by those who came and went");
     assert!(moves > 0 && got > 0);
 
-    within("the end of everyone", async {
-        while server.hub().connections() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    server.emptied().await;
     assert_eq!(server.hub().rooms("").list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
     assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a user is left");
@@ -137,12 +117,12 @@ async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
 }
 
 /// So many players, each with the connection that the server has of it.
-async fn players(arena: &Served<Arena>, count: usize) -> (Vec<Client>, Vec<Connection>) {
+async fn players(workshop: &Served<Workshop>, count: usize) -> (Vec<Client>, Vec<Connection>) {
     let mut clients = Vec::new();
     for _ in 0..count {
-        clients.push(arena.connect("/ws").await.expect("a place"));
+        clients.push(workshop.connect("/ws").await.expect("a place"));
     }
-    let connections = arena.dispatcher().guests.lock().unwrap().clone();
+    let connections = workshop.dispatcher().guests();
     (clients, connections)
 }
 
@@ -166,13 +146,13 @@ fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
 async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
     const PLAYERS: usize = 10_000;
     let _turn = heavy_test().await;
-    let arena = testing::serve(Server::new(Arena::default()).max_connections(PLAYERS));
-    let (clients, connections) = players(&arena, PLAYERS).await;
+    let workshop = testing::serve(Server::new(Workshop::default()).max_connections(PLAYERS));
+    let (clients, connections) = players(&workshop, PLAYERS).await;
     let start = Arc::new(Semaphore::new(0));
     let sitting: Vec<_> = connections
         .iter()
         .map(|connection| {
-            let (connection, hub, start) = (connection.clone(), arena.hub(), Arc::clone(&start));
+            let (connection, hub, start) = (connection.clone(), workshop.hub(), Arc::clone(&start));
             tokio::spawn(async move {
                 start.acquire().await.expect("never closed").forget();
                 sit_down(&hub, &connection).await
@@ -185,7 +165,7 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
         *seated.entry(sitting.await.expect("no panic")).or_default() += 1;
     }
     // Nobody left: at the end at most one room has a free seat, and so it was at any time before.
-    let hub = arena.hub();
+    let hub = workshop.hub();
     assert_eq!(sizes(&hub), BTreeMap::from([(SEATS, PLAYERS / SEATS), (PLAYERS % SEATS, 1)]));
     let listed: BTreeMap<_, _> =
         hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
@@ -195,7 +175,7 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
     assert_eq!(sizes(&hub).values().sum::<usize>(), PLAYERS / SEATS + 1);
 
     drop(clients);
-    within("the end of everyone", arena.emptied()).await;
+    within("the end of everyone", workshop.emptied()).await;
     assert_eq!(sizes(&hub), BTreeMap::new());
 }
 
@@ -203,11 +183,11 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
 async fn seats_that_are_left_are_taken_before_another_room_is_opened() {
     const PLAYERS: usize = 300;
     const TURNS: usize = 200;
-    let arena = testing::serve(Server::new(Arena::default()));
-    let (clients, connections) = players(&arena, PLAYERS).await;
+    let workshop = testing::serve(Server::new(Workshop::default()));
+    let (clients, connections) = players(&workshop, PLAYERS).await;
     let most = Arc::<AtomicUsize>::default();
     let moving = connections.iter().enumerate().map(|(number, connection)| {
-        let (connection, hub, most) = (connection.clone(), arena.hub(), Arc::clone(&most));
+        let (connection, hub, most) = (connection.clone(), workshop.hub(), Arc::clone(&most));
         tokio::spawn(async move {
             for turn in 0..TURNS {
                 let name = sit_down(&hub, &connection).await;
@@ -226,7 +206,7 @@ async fn seats_that_are_left_are_taken_before_another_room_is_opened() {
     for moved in join_all(moving).await {
         moved.expect("no panic");
     }
-    let hub = arena.hub();
+    let hub = workshop.hub();
     assert!((1..=SEATS).contains(&most.load(Ordering::SeqCst)), "{most:?} in a room of {SEATS}");
     let rooms = hub.rooms("arena-").list();
     assert_eq!(rooms.iter().map(|room| room.members).sum::<usize>(), PLAYERS);
@@ -251,6 +231,6 @@ async fn seats_that_are_left_are_taken_before_another_room_is_opened() {
         });
     }
     drop(clients);
-    within("the end of everyone", arena.emptied()).await;
+    within("the end of everyone", workshop.emptied()).await;
     assert_eq!(hub.rooms("").list(), []);
 }

@@ -1,34 +1,7 @@
 //! Many clients at once, on several threads: each gets its own answers, in order.
 
 use kengine::Server;
-use kengine_tests::{Chat, ClientFrame, Lobby, RawClient, TestServer, within};
-
-struct Crowd;
-
-#[kengine::dispatcher]
-impl Crowd {
-    #[route("chat")]
-    async fn chat(&self, chat: Chat) -> String {
-        chat.answer()
-    }
-
-    /// Gives others a turn in the middle.
-    #[route]
-    async fn ponder(&self, times: u8) -> u8 {
-        for _ in 0..times {
-            tokio::task::yield_now().await;
-        }
-        times
-    }
-
-    #[route]
-    async fn panic(&self, after: u8) {
-        for _ in 0..after {
-            tokio::task::yield_now().await;
-        }
-        panic!("as the test wants it");
-    }
-}
+use kengine_tests::{ClientFrame, Lobby, RawClient, TestServer, WANTED_PANIC, Workshop, within};
 
 /// The request of this client with this number, and its answer.
 fn request(client: usize, number: usize) -> (ClientFrame, String) {
@@ -62,11 +35,11 @@ async fn everybody_gets_the_own_answers() {
     // process's, so panics of other tests are reported as before.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload().downcast_ref::<&str>() != Some(&"as the test wants it") {
+        if panic.payload().downcast_ref::<&str>() != Some(&WANTED_PANIC) {
             report(panic);
         }
     }));
-    let server = TestServer::start(Server::new(Crowd)).await;
+    let server = TestServer::start(Server::new(Workshop::default())).await;
     let address = server.address();
     let clients: Vec<_> = (0..32)
         .map(|number| {

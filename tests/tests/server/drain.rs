@@ -2,64 +2,14 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::{Connection, Handshake, Push, Refusal, Server, push::SendError};
+use kengine::{Handshake, Refusal, Server};
 use kengine_tests::{
-    Chat, Client, ClientFrame, End, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade, Watched,
+    Client, ClientFrame, End, Gate, HttpClient, Lobby, Move, RawClient, TestServer, Upgrade, Workshop,
     every_row, within,
 };
 
-/// Handlers that a drain has to wait for.
-#[derive(Clone, Default)]
-struct Workshop {
-    gate: Gate,
-    watched: Watched,
-}
-
-#[kengine::dispatcher]
-impl Workshop {
-    #[route("chat")]
-    async fn chat(&self, chat: Chat) -> String {
-        chat.answer()
-    }
-
-    #[route]
-    async fn wait(&self) -> &'static str {
-        self.gate.pass().await;
-        "done"
-    }
-
-    /// Sends a push when it is let go.
-    #[route]
-    async fn push(&self, connection: &Connection) -> Result<(), SendError> {
-        self.gate.pass().await;
-        connection.send(&News {})
-    }
-
-    #[route]
-    async fn forever(&self) {
-        self.watched.run(pending::<()>()).await;
-    }
-}
-
-#[derive(serde::Serialize)]
-struct News {}
-
-impl Push for News {
-    const NAME: &'static str = "news";
-}
-
 fn request(route: &str, id: u32) -> ClientFrame {
     ClientFrame::text(format!(r#"{{"method":"{route}","id":{id}}}"#))
-}
-
-/// Waits until the server says that it is not ready, which it says only while it drains.
-async fn draining(server: &TestServer) {
-    within("the drain", async {
-        while Upgrade::new(server.address()).path("/readyz").ask(server.address()).await.status != 503 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +33,7 @@ async fn every_request_that_was_read_is_answered_and_everybody_is_closed_with_40
     workshop.gate.arrived(CLIENTS).await;
 
     server.shut_down();
-    draining(&server).await;
+    server.drains().await;
     let close = idle.next().await.expect("a close frame");
     assert_eq!(close.close(), Some((4000, "draining")));
     idle.answer_close(4000).await;
@@ -132,7 +82,7 @@ async fn who_does_not_read_yet_gets_every_answer_before_the_close() {
     let chat = |id| ClientFrame::text(Lobby::request(id, &greeting));
     let sent = client.send_while_taken(REQUESTS, chat).await;
     server.shut_down();
-    draining(&server).await;
+    server.drains().await;
     let mut answered = 0;
     loop {
         let frame = client.frame().await;
@@ -267,7 +217,7 @@ async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
     http.send(&Upgrade::new(server.address()).bytes()).await;
     door.gate.arrived(1).await;
     server.shut_down();
-    draining(&server).await;
+    server.drains().await;
     door.gate.open(1);
     let refused = http.response(false).await;
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
@@ -291,14 +241,14 @@ async fn a_handler_may_push_while_the_node_drains() {
     let workshop = Workshop::default();
     let mut server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
-    client.send_frames([request("push", 1)]).await;
+    client.send_frames([request("push_later", 1)]).await;
     workshop.gate.arrived(1).await;
     server.shut_down();
-    draining(&server).await;
+    server.drains().await;
     workshop.gate.open(1);
     let mut frames = client.frames(2).await;
     frames.sort();
-    assert_eq!(frames, ["1: null", r#"{"method":"news","message":{}}"#]);
+    assert_eq!(frames, ["1: null", &*Move::new(0, 0).text()]);
     assert_eq!(client.frame().await, "close 4000");
     client.answer_close(4000).await;
     server.ended().await;

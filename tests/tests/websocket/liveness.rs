@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use kengine::{
-    CloseCode, Connection, Server,
+    CloseCode, Server,
     testing::{self, Served},
 };
-use kengine_tests::{Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade};
+use kengine_tests::{Client, ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, Workshop};
 
 /// Short for the tests that wait for its end.
 const SOON: Duration = Duration::from_millis(150);
@@ -112,25 +112,6 @@ async fn bytes_that_never_become_a_message_are_no_life() {
     server.stop().await;
 }
 
-/// Leaves its handlers waiting.
-#[derive(Clone, Default)]
-struct Workshop {
-    gate: Gate,
-}
-
-#[kengine::dispatcher]
-impl Workshop {
-    #[route]
-    async fn wait(&self, _connection: &Connection) {
-        self.gate.pass().await;
-    }
-
-    #[route("chat")]
-    async fn chat(&self, chat: Chat) -> String {
-        chat.answer()
-    }
-}
-
 #[tokio::test]
 async fn a_running_handler_is_no_life() {
     let workshop = Workshop::default();
@@ -158,7 +139,7 @@ async fn who_answers_pings_stays_while_a_handler_runs() {
         assert_eq!(client.next().await, "ping \"\"");
     }
     workshop.gate.open(1);
-    assert_eq!(client.next().await, "1: null");
+    assert_eq!(client.next().await, "1: \"done\"");
     drop(client);
     server.stop().await;
 }

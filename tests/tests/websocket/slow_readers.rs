@@ -1,63 +1,13 @@
 //! Members of rooms that do not read: what waits for them is bounded, whatever else happens.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
-use kengine::{Close, CloseCode, Connection, Push, Server, push::SendError};
+use kengine::{Close, CloseCode, Push, Server};
 use kengine_tests::{
-    ClientFrame, Gate, LIMIT, RawClient, ServerFrame, TestServer, Upgrade, heavy_test, within,
+    ClientFrame, LIMIT, Move, RawClient, ServerFrame, TestServer, Workshop, fill_outbox, heavy_test, within,
 };
 use serde::Serialize;
 use tokio::sync::Semaphore;
-
-/// So many bytes and a number.
-#[derive(Serialize, Push)]
-struct Move {
-    number: usize,
-    ballast: String,
-}
-
-impl Move {
-    fn new(number: usize, bytes: usize) -> Self {
-        Self { number, ballast: "x".repeat(bytes) }
-    }
-
-    /// How many bytes it has on the wire, if they are more than 125 and less than 64 KiB.
-    fn frame(&self) -> usize {
-        4 + r#"{"method":"move","message":{"number":,"ballast":""}}"#.len()
-            + self.number.to_string().len()
-            + self.ballast.len()
-    }
-}
-
-/// Leaves its connections to the test.
-#[derive(Clone, Default)]
-struct Arena {
-    guests: Arc<Mutex<Vec<Connection>>>,
-    gate: Gate,
-}
-
-impl Arena {
-    /// Connects a client and tells the connection that it has.
-    async fn guest(&self, server: &TestServer) -> (RawClient, Connection) {
-        let mut client = RawClient::connect(server.address()).await;
-        client.send_frames([ClientFrame::text(r#"{"method":"seat","id":1}"#)]).await;
-        assert_eq!(client.frame().await, "1: null");
-        (client, self.guests.lock().unwrap().pop().expect("a guest"))
-    }
-}
-
-#[kengine::dispatcher]
-impl Arena {
-    #[route]
-    async fn seat(&self, connection: &Connection) {
-        self.guests.lock().unwrap().push(connection.clone());
-    }
-
-    #[route]
-    async fn wait(&self) {
-        self.gate.pass().await;
-    }
-}
 
 /// The last push.
 #[derive(Serialize, Push)]
@@ -91,16 +41,17 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
     /// Nobody is behind by more than this: who reads is never too slow.
     const BURST: usize = 16;
     let _turn = heavy_test().await;
-    let arena = Arena::default();
+    let workshop = Workshop::default();
     let server =
-        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024))
+            .await;
     let room = server.hub().room("arena");
-    let (mut slow, its_connection) = arena.guest(&server).await;
+    let (mut slow, its_connection) = workshop.connect(&server).await;
     room.join(&its_connection).await.expect("a room to join");
     let read = Arc::new(Semaphore::new(0));
     let mut reading = Vec::new();
     for _ in 1..MEMBERS {
-        let (client, connection) = arena.guest(&server).await;
+        let (client, connection) = workshop.connect(&server).await;
         room.join(&connection).await.expect("a room to join");
         reading.push(tokio::spawn(read_along(client, Arc::clone(&read))));
     }
@@ -152,9 +103,9 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
 #[tokio::test]
 async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
     const MOST: usize = 256 * 1024;
-    let arena = Arena::default();
+    let workshop = Workshop::default();
     let server = TestServer::start(
-        Server::new(arena.clone())
+        Server::new(workshop.clone())
             .max_outbox_pushes(1000)
             .max_outbox_size(1 << 30)
             .max_total_outbox_size(MOST),
@@ -162,7 +113,7 @@ async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
     .await;
     let mut guests = Vec::new();
     for _ in 0..10 {
-        guests.push(arena.guest(&server).await);
+        guests.push(workshop.connect(&server).await);
     }
     // What should wait for each; nothing any more for those that have ended.
     let mut waiting = [0; 10];
@@ -175,7 +126,7 @@ async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
             let sent = connection.send(&Move::new(number, 8 * 1024 + 16 * at));
             assert_eq!(sent.is_err(), ended.contains(&at), "move {number} to {at}");
             if sent.is_ok() {
-                waiting[at] = before + Move::new(number, 8 * 1024 + 16 * at).frame();
+                waiting[at] = before + Move::new(number, 8 * 1024 + 16 * at).frame_size();
             }
             while waiting.iter().copied().map(told).sum::<usize>() > MOST {
                 let largest = (0..10).max_by_key(|at| waiting[*at]).expect("ten of them");
@@ -205,14 +156,14 @@ async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
 /// the one thread of this test its task has no turn to take it.
 #[tokio::test]
 async fn the_largest_outbox_makes_room_though_it_is_closing() {
-    let arena = Arena::default();
-    let server = Server::new(arena.clone())
+    let workshop = Workshop::default();
+    let server = Server::new(workshop.clone())
         .max_outbox_pushes(1000)
         .max_outbox_size(1 << 30)
         .max_total_outbox_size(64 * 1024);
     let server = TestServer::start(server).await;
-    let (mut kicked, its_connection) = arena.guest(&server).await;
-    let (mut other, other_connection) = arena.guest(&server).await;
+    let (mut kicked, its_connection) = workshop.connect(&server).await;
+    let (mut other, other_connection) = workshop.connect(&server).await;
     its_connection.send(&Move::new(1, 60_000)).expect("room in the outbox");
     its_connection.close(Close::new(CloseCode::KICKED, "kicked"));
 
@@ -232,32 +183,18 @@ async fn the_largest_outbox_makes_room_though_it_is_closing() {
 /// While a node drains, a handler that still runs keeps its connection open, and pushes come on.
 #[tokio::test]
 async fn an_outbox_is_bounded_while_its_node_drains() {
-    const MOST: usize = 20_000;
-    let arena = Arena::default();
+    let workshop = Workshop::default();
     let mut server =
-        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
-    let (mut client, connection) = arena.guest(&server).await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024))
+            .await;
+    let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
-    arena.gate.arrived(1).await;
+    workshop.gate.arrived(1).await;
     server.shut_down();
-    within("the drain", async {
-        while Upgrade::new(server.address()).ask(server.address()).await.status == 101 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    let mut number = 0;
-    let overflown = loop {
-        match connection.send(&Move::new(number, 1000)) {
-            Ok(()) => number += 1,
-            Err(error) => break error,
-        }
-        assert!(number < MOST, "20 MB were taken from a server whose client does not read");
-        // The connection's task gets its turn.
-        tokio::task::yield_now().await;
-    };
-    assert!(matches!(overflown, SendError::TooSlow), "{overflown}");
-    arena.gate.open(1);
+    server.drains().await;
+    let taken = fill_outbox(&connection).await;
+    assert!(taken < 20_000, "{taken} KB were taken from a server whose client does not read");
+    workshop.gate.open(1);
     while client.next().await.expect("a close frame").close() != Some((4002, "too slow")) {}
     client.answer_close(4002).await;
     drop(client);
@@ -269,13 +206,13 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
 #[tokio::test]
 async fn a_drain_sends_what_waits_to_a_client_that_reads_late() {
     const PUSHES: usize = 20;
-    let arena = Arena::default();
+    let workshop = Workshop::default();
     let mut server =
-        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30))
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30))
             .await;
-    let (mut client, connection) = arena.guest(&server).await;
+    let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
-    arena.gate.arrived(1).await;
+    workshop.gate.arrived(1).await;
     // More than the kernel takes: the rest waits in the outbox.
     let mut number = 0;
     while connection.queued().pushes < PUSHES {
@@ -286,7 +223,7 @@ async fn a_drain_sends_what_waits_to_a_client_that_reads_late() {
         }
     }
     server.shut_down();
-    arena.gate.open(1);
+    workshop.gate.open(1);
     let (mut moves, mut others) = (0, Vec::new());
     while others.last().is_none_or(|last| last != "close 4000") {
         let frame = client.frame().await;
@@ -296,7 +233,7 @@ async fn a_drain_sends_what_waits_to_a_client_that_reads_late() {
             others.push(frame);
         }
     }
-    assert_eq!((moves, &others[..]), (number, &["2: null".to_owned(), "close 4000".to_owned()][..]));
+    assert_eq!((moves, &others[..]), (number, &["2: \"done\"".to_owned(), "close 4000".to_owned()][..]));
     client.answer_close(4000).await;
     drop(client);
     server.ended().await;
