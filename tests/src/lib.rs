@@ -16,6 +16,7 @@ mod install;
 mod proxy;
 mod raw;
 mod redis;
+mod router;
 mod server;
 mod stress;
 mod summary;
@@ -31,13 +32,14 @@ pub use crate::{
     dice::Dice,
     folder::new_folder,
     frames::{ClientFrame, segment},
-    games::{Chat, Gate, Lobby, Watched},
+    games::{Chat, Doorkeeper, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
+    router::{ServedRouter, serve_router},
     server::TestServer,
     stress::{RoomMember, Sends, stress_time},
     summary::summary,

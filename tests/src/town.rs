@@ -12,11 +12,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::within;
+use crate::{Client, within};
 
 /// What a player hears.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
 pub struct Said(pub String);
+
+impl Said {
+    /// Returns its text on the wire.
+    pub fn text(text: impl std::fmt::Display) -> String {
+        format!(r#"{{"method":"said","message":"{text}"}}"#)
+    }
+}
 
 /// Whoever they say they are, or a guest.
 #[derive(Debug)]
@@ -33,9 +40,29 @@ impl Session for Player {
 pub struct Town;
 
 impl Town {
+    /// A request that is answered, whatever happens to the cluster; its id is `"fence"`.
+    pub const FENCE: &'static str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
+
     /// A node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
         Server::new(Self).cluster(Redis::new(redis).lease(lease))
+    }
+
+    /// Connects as this user.
+    pub async fn connect(address: SocketAddr, uid: impl std::fmt::Display) -> Client {
+        Client::connect_to(address, &format!("/ws?uid={uid}")).await
+    }
+
+    /// Joins the room `lobby`.
+    pub async fn join_lobby(player: &mut Client) {
+        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    }
+
+    /// Connects as this user, and joins the room `lobby`.
+    pub async fn enter_lobby(address: SocketAddr, uid: impl std::fmt::Display) -> Client {
+        let mut player = Self::connect(address, uid).await;
+        Self::join_lobby(&mut player).await;
+        player
     }
 }
 
@@ -49,6 +76,16 @@ impl Town {
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
         Ok(hub.room(room).join(connection).await?)
+    }
+
+    #[route]
+    async fn join_with_presence(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        room: String,
+    ) -> Result<(), Error> {
+        Ok(hub.room(room).join(connection).with_presence().await?)
     }
 
     #[route]

@@ -13,11 +13,12 @@ use std::{
 use futures_util::{StreamExt, future::join_all};
 use kengine::{CloseCode, Hub, StartError, push::SendError};
 use kengine_tests::{
-    Client, RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within,
+    RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within,
 };
 use redis::AsyncCommands;
 use tokio::sync::Semaphore;
 
+const LEASE: Duration = Duration::from_secs(6);
 const NODES: usize = 3;
 /// Of each node.
 const MEMBERS: usize = 100;
@@ -28,12 +29,9 @@ const SENDERS: usize = 30;
 const EVERY: Duration = Duration::from_millis(1000 * SENDERS as u64 / 500);
 
 async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
-    let mut directory = redis.directory().await;
     let mut nodes = Vec::new();
     for _ in 0..count {
-        let node = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
-        directory.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
+        nodes.push(redis.serve(Town::node(&redis.url(), LEASE)).await);
     }
     nodes
 }
@@ -102,11 +100,8 @@ async fn every_member_gets_every_send_once_and_in_order() {
 async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
     let redis = RedisServer::start().await;
     let servers = nodes(&redis, 2).await;
-    let mut ada = Client::connect_to(servers[0].address(), "/ws?uid=ada").await;
-    let mut bob = Client::connect_to(servers[0].address(), "/ws?uid=bob").await;
-    for player in [&mut ada, &mut bob] {
-        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
-    }
+    let mut ada = Town::enter_lobby(servers[0].address(), "ada").await;
+    let mut bob = Town::enter_lobby(servers[0].address(), "bob").await;
     let client = redis::Client::open(redis.url()).unwrap();
     let (mut sink, mut stream) = client.get_async_pubsub().await.unwrap().split();
     sink.psubscribe("kengine:bus:room:*").await.unwrap();
@@ -122,25 +117,24 @@ async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
     };
     for number in 0..1000 {
         ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
-        assert_eq!(bob.next().await, format!(r#"{{"method":"said","message":"{number}"}}"#));
+        assert_eq!(bob.next().await, Said::text(number));
     }
     assert_eq!(on_the_bus().await, 0, "of 1,000 sends in a room of one node");
 
     // With a member on another node every send goes there, and when that one has left, none does again.
-    let mut eve = Client::connect_to(servers[1].address(), "/ws?uid=eve").await;
-    assert_eq!(eve.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    let mut eve = Town::enter_lobby(servers[1].address(), "eve").await;
     on_the_bus().await;
     for number in 0..10 {
         ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
         for other in [&mut bob, &mut eve] {
-            assert_eq!(other.next().await, format!(r#"{{"method":"said","message":"{number}"}}"#));
+            assert_eq!(other.next().await, Said::text(number));
         }
     }
     assert_eq!(on_the_bus().await, 10);
     assert_eq!(eve.ask(r#"{"method":"leave","message":"lobby","id":1}"#).await, "1: true");
     until("a room of one node", async || {
         ada.send(r#"{"method":"say","message":["lobby","alone?"]}"#).await;
-        assert_eq!(bob.next().await, r#"{"method":"said","message":"alone?"}"#);
+        assert_eq!(bob.next().await, Said::text("alone?"));
         (on_the_bus().await == 0).then_some(())
     })
     .await;
@@ -153,9 +147,8 @@ async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
 #[tokio::test]
 async fn players_who_hop_from_room_to_room_leave_no_channel_behind() {
     let redis = RedisServer::start().await;
-    let server = TestServer::start(Town::node(&redis.url(), Duration::from_millis(900))).await;
-    redis.directory().await.count_is(server.address(), Some(0)).await;
-    let mut ada = Client::connect_to(server.address(), "/ws?uid=ada").await;
+    let server = redis.serve(Town::node(&redis.url(), Duration::from_millis(900))).await;
+    let mut ada = Town::connect(server.address(), "ada").await;
     for number in 0..200 {
         let room = |route| format!(r#"{{"method":"{route}","message":"room{number}","id":1}}"#);
         assert_eq!(ada.ask(room("join")).await, "1: null");
@@ -181,15 +174,14 @@ async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
         env!("CARGO_BIN_EXE_node"),
         kengine_tests::free_address(),
         &redis.url(),
-        Duration::from_secs(6),
+        LEASE,
     )
     .await;
     redis.directory().await.count_is(stopped.address(), Some(0)).await;
     let mut players = Vec::new();
     let addresses = [servers[0].address(), servers[1].address(), stopped.address()];
     for (address, uid) in addresses.into_iter().zip(["ada", "bob", "eve"]) {
-        let mut player = Client::connect_to(address, &format!("/ws?uid={uid}")).await;
-        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+        let player = Town::enter_lobby(address, uid).await;
         players.push(player);
     }
     let members = async || {
@@ -221,17 +213,15 @@ async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
 async fn a_program_that_is_no_node_sends_to_rooms_users_and_everybody() {
     let mut redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let server = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
-    directory.count_is(server.address(), Some(0)).await;
-    let mut ada = Client::connect_to(server.address(), "/ws?uid=ada").await;
-    assert_eq!(ada.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    let server = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let mut ada = Town::enter_lobby(server.address(), "ada").await;
 
     let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
     hub.room("lobby").send(&Said("to the room".into())).unwrap();
     hub.user("ada").send(&Said("to the user".into())).unwrap();
     hub.all().send(&Said("to everybody".into())).unwrap();
     for text in ["to the room", "to the user", "to everybody"] {
-        assert_eq!(ada.next().await, format!(r#"{{"method":"said","message":"{text}"}}"#));
+        assert_eq!(ada.next().await, Said::text(text));
     }
     assert_eq!(hub.room("lobby").members().await.len(), 1);
     hub.user("ada").kick(CloseCode::KICKED);

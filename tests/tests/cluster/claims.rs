@@ -23,23 +23,12 @@ fn rounds() -> usize {
     std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
 }
 
-async fn connect(address: SocketAddr, uid: &str) -> Client {
-    Client::connect_to(address, &format!("/ws?uid={uid}")).await
-}
-
-/// A request that is answered whatever happens.
-const FENCE: &str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
-
-fn said(text: &str) -> String {
-    format!(r#"{{"method":"said","message":"{text}"}}"#)
-}
-
 /// Has every node send to a user, and sees that all of it arrives.
 async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) {
     for (number, hub) in hubs.iter().enumerate() {
         let text = format!("{round} from {number}");
         hub.user(uid).send(&Said(text.clone())).expect("a bus that works");
-        assert_eq!(client.next().await, said(&text), "to {uid}");
+        assert_eq!(client.next().await, Said::text(&text), "to {uid}");
     }
 }
 
@@ -58,14 +47,14 @@ async fn compete(
         let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
         let (mut older, mut newer);
         if round % 2 == 0 {
-            older = connect(one, &uid).await;
+            older = Town::connect(one, &uid).await;
             directory.user_is(&uid, Some(one.to_string())).await;
-            newer = connect(other, &uid).await;
+            newer = Town::connect(other, &uid).await;
             let connected = Instant::now();
             assert_eq!(older.next().await, "close 4500", "of {uid}, in round {round}");
             took.push(connected.elapsed());
         } else {
-            (older, newer) = join!(connect(one, &uid), connect(other, &uid));
+            (older, newer) = join!(Town::connect(one, &uid), Town::connect(other, &uid));
             // Whichever the directory heard of first.
             tokio::select! {
                 close = older.next() => assert_eq!(close, "close 4500"),
@@ -91,8 +80,7 @@ async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
     let mut directory = redis.directory().await;
     let mut servers = Vec::new();
     for _ in 0..NODES {
-        let server = TestServer::start(Town::node(&redis.url(), Duration::from_secs(6))).await;
-        directory.count_is(server.address(), Some(0)).await;
+        let server = redis.serve(Town::node(&redis.url(), Duration::from_secs(6))).await;
         servers.push(server);
     }
     let addresses = [0, 1, 2].map(|at: usize| servers[at].address());
@@ -119,20 +107,20 @@ async fn the_older_of_two_may_stay_as_long_as_its_node_lives() {
     for server in [&one, &other] {
         directory.count_is(server.address(), Some(0)).await;
     }
-    let mut older = connect(one.address(), "ada").await;
+    let mut older = Town::connect(one.address(), "ada").await;
     directory.user_is("ada", Some(one.address().to_string())).await;
-    let mut newer = connect(other.address(), "ada").await;
+    let mut newer = Town::connect(other.address(), "ada").await;
     assert_eq!(newer.next().await, "close 4503");
-    assert!(older.answers_until(FENCE).await.is_empty(), "it stays");
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it stays");
     // One who comes back at once to the node that just lost them is not taken for the one before.
     older.close(1000).await;
-    let mut again = connect(one.address(), "ada").await;
-    assert!(again.answers_until(FENCE).await.is_empty());
+    let mut again = Town::connect(one.address(), "ada").await;
+    assert!(again.answers_until(Town::FENCE).await.is_empty());
     again.close(1000).await;
     directory.user_is("ada", None).await;
-    let mut newer = connect(other.address(), "ada").await;
+    let mut newer = Town::connect(other.address(), "ada").await;
     directory.user_is("ada", Some(other.address().to_string())).await;
-    assert!(newer.answers_until(FENCE).await.is_empty());
+    assert!(newer.answers_until(Town::FENCE).await.is_empty());
     newer.close(1000).await;
     one.stop().await;
     other.stop().await;
@@ -148,19 +136,19 @@ async fn a_user_who_moved_while_a_node_was_cut_off_stays_where_they_are() {
     for server in [&cut_off, &other] {
         directory.count_is(server.address(), Some(0)).await;
     }
-    let mut older = connect(cut_off.address(), "ada").await;
-    let mut bob = connect(cut_off.address(), "bob").await;
+    let mut older = Town::connect(cut_off.address(), "ada").await;
+    let mut bob = Town::connect(cut_off.address(), "bob").await;
     for uid in ["ada", "bob"] {
         directory.user_is(uid, Some(cut_off.address().to_string())).await;
     }
     proxy.set(Network::Stalled);
-    let mut newer = connect(other.address(), "ada").await;
+    let mut newer = Town::connect(other.address(), "ada").await;
     directory.user_is("ada", Some(other.address().to_string())).await;
-    assert!(older.answers_until(FENCE).await.is_empty(), "nobody could tell it");
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "nobody could tell it");
     // Who came to the cut off node meanwhile is the newer one.
-    let mut earlier = connect(other.address(), "eve").await;
+    let mut earlier = Town::connect(other.address(), "eve").await;
     directory.user_is("eve", Some(other.address().to_string())).await;
-    let mut later = connect(cut_off.address(), "eve").await;
+    let mut later = Town::connect(cut_off.address(), "eve").await;
     // And a whole flush: then the later claim wins, whoever tells it first.
     redis::cmd("FLUSHALL").exec_async(&mut directory.redis).await.unwrap();
     proxy.set(Network::Good);
@@ -170,7 +158,7 @@ async fn a_user_who_moved_while_a_node_was_cut_off_stays_where_they_are() {
         directory.user_is(uid, Some(server.address().to_string())).await;
     }
     for player in [&mut newer, &mut later, &mut bob] {
-        assert!(player.answers_until(FENCE).await.is_empty());
+        assert!(player.answers_until(Town::FENCE).await.is_empty());
     }
     drop((older, newer, earlier, later, bob));
     cut_off.stop().await;
@@ -198,10 +186,10 @@ async fn what_was_done_without_an_answer_is_done_once() {
     }
     for round in 0..3 {
         let uid = format!("user{round}");
-        let mut older = connect(other.address(), &uid).await;
+        let mut older = Town::connect(other.address(), &uid).await;
         directory.user_is(&uid, Some(other.address().to_string())).await;
         proxy.set(Network::Mute);
-        let newer = connect(slow.address(), &uid).await;
+        let newer = Town::connect(slow.address(), &uid).await;
         unanswered(&mut directory, &proxy, &uid, Some(slow.address().to_string())).await;
         assert_eq!(older.next().await, "close 4500");
         proxy.set(Network::Mute);

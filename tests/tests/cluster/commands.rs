@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kengine_tests::{Client, Proxy, RawClient, RedisServer, TestServer, Town, heavy_test, until};
+use kengine_tests::{Proxy, RawClient, RedisServer, TestServer, Town, heavy_test, until};
 use tokio::time::sleep;
 
 /// The default.
@@ -26,8 +26,7 @@ async fn a_node_without_traffic_sends_at_most_two_commands_a_second() {
     let (other, others) = node(&redis).await;
     let mut players = Vec::new();
     for (server, uid) in [(&one, "ada"), (&other, "bob")] {
-        let mut player = Client::connect_to(server.address(), &format!("/ws?uid={uid}")).await;
-        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+        let player = Town::enter_lobby(server.address(), uid).await;
         redis.directory().await.user_is(uid, Some(server.address().to_string())).await;
         players.push(player);
     }

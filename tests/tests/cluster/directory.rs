@@ -7,7 +7,7 @@ use std::{
 
 use kengine::{Server, StartError, cluster::Redis};
 use kengine_tests::{
-    Client, Directory, Lobby, Network, NodeProcess, Proxy, RedisServer, TestServer, Town, Upgrade, every_row,
+    Directory, Lobby, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, Upgrade, every_row,
     free_address, until,
 };
 use redis::AsyncCommands;
@@ -15,10 +15,6 @@ use tokio::time::timeout;
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
-
-async fn player(address: SocketAddr, uid: impl std::fmt::Display) -> Client {
-    Client::connect_to(address, &format!("/ws?uid={uid}")).await
-}
 
 /// Waits until a process is in the directory, and not the one before; tells which.
 async fn joined(directory: &mut Directory, address: SocketAddr, before: Option<&String>) -> String {
@@ -51,7 +47,7 @@ async fn a_node_is_listed_with_its_count_until_it_goes() {
 
     let mut players = Vec::new();
     for number in 0..100 {
-        players.push(player(address, number).await);
+        players.push(Town::connect(address, number).await);
     }
     let connected = Instant::now();
     directory.count_is(address, Some(100)).await;
@@ -83,12 +79,11 @@ async fn sigterm_takes_a_node_off_the_list_first_and_its_counter_250_ms_later() 
         return {redis.call('LLEN', KEYS[1]), redis.call('EXISTS', KEYS[2]), lease, now}";
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
-    let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
+    let node = redis.spawn_node(NODE, LEASE).await;
     let address = node.address();
-    directory.count_is(address, Some(0)).await;
     let mut players = Vec::new();
     for number in 0..10 {
-        players.push(player(address, number).await);
+        players.push(Town::connect(address, number).await);
     }
     directory.count_is(address, Some(10)).await;
     node.terminate();
@@ -123,7 +118,7 @@ async fn players_of_a_node_that_drains_come_to_the_others_one_after_another() {
     let mut server = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     let mut players = Vec::new();
     for number in 0..200 {
-        players.push(player(server.address(), number).await);
+        players.push(Town::connect(server.address(), number).await);
     }
     directory.count_is(server.address(), Some(200)).await;
     let begun = Instant::now();
@@ -147,14 +142,14 @@ async fn ten_restarts_after_kill_9_leave_one_entry_and_the_right_count() {
     for _ in 0..10 {
         let mut node = NodeProcess::start(NODE, address, &redis.url(), LEASE).await;
         boot = Some(joined(&mut directory, address, boot.as_ref()).await);
-        let _players = [player(address, "ada").await, player(address, "bob").await];
+        let _players = [Town::connect(address, "ada").await, Town::connect(address, "bob").await];
         directory.count_is(address, Some(2)).await;
         node.kill();
     }
     let node = NodeProcess::start(NODE, address, &redis.url(), LEASE).await;
     joined(&mut directory, address, boot.as_ref()).await;
     directory.count_is(address, Some(0)).await;
-    let _players = [player(address, "ada").await];
+    let _players = [Town::connect(address, "ada").await];
     directory.count_is(address, Some(1)).await;
     assert_eq!(directory.listed().await, [address.to_string()]);
     drop(node);
@@ -169,7 +164,7 @@ async fn a_node_that_was_killed_or_stopped_is_gone_from_every_key_but_its_users_
     let mut node = NodeProcess::start(NODE, free_address(), &redis.url(), lease).await;
     let (here, there) = (server.address().to_string(), node.address());
     let boot = joined(&mut directory, there, None).await;
-    let mut ada = player(there, "ada").await;
+    let mut ada = Town::connect(there, "ada").await;
     directory.user_is("ada", Some(there.to_string())).await;
 
     node.freeze();
@@ -260,13 +255,13 @@ async fn of_two_processes_with_one_address_the_later_has_it() {
     // The earlier does not take the address back when it makes a new connection, before it has noticed or later,
     proxy.reset();
     is_ready(&earlier, 503, "unavailable").await;
-    let _player = player(later.address(), "ada").await;
+    let _player = Town::connect(later.address(), "ada").await;
     directory.count_is(ADDRESS, Some(1)).await;
     proxy.reset();
     directory.heard_of(ADDRESS, 3).await;
     assert_eq!(ready(&later).await.0, 200);
     // nor touch it when it leaves.
-    let mut ada = player(earlier.address(), "eve").await;
+    let mut ada = Town::connect(earlier.address(), "eve").await;
     assert_eq!(ada.ask(r#"{"method":"who","message":"lobby","id":1}"#).await, "1: []");
     assert_eq!(ready(&earlier).await.0, 503);
     drop(ada);
@@ -324,18 +319,18 @@ async fn names_mean_nothing_to_redis() {
     for server in [&one, &other] {
         directory.count_is(server.address(), Some(0)).await;
     }
-    let mut ada = player(one.address(), "%7Bada%7D:%25%20*").await;
-    let mut bob = player(other.address(), "bob").await;
+    let mut ada = Town::connect(one.address(), "%7Bada%7D:%25%20*").await;
+    let mut bob = Town::connect(other.address(), "bob").await;
     let join = serde_json::json!({"method": "join", "message": ROOM, "id": 1}).to_string();
     let say = serde_json::json!({"method": "say", "message": [ROOM, "hello"], "id": 2}).to_string();
     for player in [&mut ada, &mut bob] {
         assert_eq!(player.ask(&*join).await, "1: null");
     }
     assert_eq!(ada.ask(say).await, "2: 0");
-    assert_eq!(bob.next().await, r#"{"method":"said","message":"hello"}"#);
+    assert_eq!(bob.next().await, Said::text("hello"));
     directory.user_is("%7Bada%7D%3A%25%20%2A", Some(one.address().to_string())).await;
     assert_eq!(bob.ask(r#"{"method":"tell","message":["{ada}:% *","psst"],"id":3}"#).await, "3: 0");
-    assert_eq!(ada.next().await, r#"{"method":"said","message":"psst"}"#);
+    assert_eq!(ada.next().await, Said::text("psst"));
     drop((ada, bob));
     one.stop().await;
     other.stop().await;
@@ -359,13 +354,13 @@ async fn a_user_of_redis_needs_no_more_than_the_keys_and_channels_of_the_cluster
         is_ready(node, 200, "ready").await;
         directory.count_is(node.address(), Some(0)).await;
     }
-    let mut ada = player(nodes[0].address(), "ada").await;
-    let mut bob = player(nodes[1].address(), "bob").await;
+    let mut ada = Town::connect(nodes[0].address(), "ada").await;
+    let mut bob = Town::connect(nodes[1].address(), "bob").await;
     for player in [&mut ada, &mut bob] {
-        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+        Town::join_lobby(player).await;
     }
     ada.send(r#"{"method":"say","message":["lobby","hello"]}"#).await;
-    assert_eq!(bob.next().await, r#"{"method":"said","message":"hello"}"#);
+    assert_eq!(bob.next().await, Said::text("hello"));
     assert_eq!(ready(&nobody).await.0, 503);
     drop((ada, bob));
     for node in nodes {

@@ -1,70 +1,36 @@
 //! Several nodes as one: rooms, users and everybody across them.
 
 use kengine::{
-    Close, CloseCode, Connection, Duplicates, Error, Handshake, Hub, Push, Refusal, Server, Uid,
+    Close, CloseCode, Duplicates, Server, Uid,
     cluster::Memory,
     room::{Joined, Left},
     testing::{self, Client, Served},
 };
-use serde::{Deserialize, Serialize};
-
-#[derive(Serialize, Deserialize, Push)]
-struct Said(String);
-
-struct Game;
-
-#[kengine::dispatcher]
-impl Game {
-    #[accept]
-    async fn enter(&self, handshake: &Handshake) -> Result<Uid, Refusal> {
-        Ok(Uid::new(handshake.query("uid").unwrap_or_default())?)
-    }
-
-    #[route]
-    async fn join(&self, hub: &Hub, connection: &Connection<Uid>, room: String) -> Result<(), Error> {
-        Ok(hub.room(room).join(connection).with_presence().await?)
-    }
-
-    #[route]
-    async fn leave(&self, hub: &Hub, connection: &Connection<Uid>, room: String) -> bool {
-        hub.room(room).leave(connection)
-    }
-
-    #[route]
-    async fn say(&self, hub: &Hub, connection: &Connection<Uid>, text: String) -> Result<usize, Error> {
-        Ok(hub.room("lobby").except(connection).send(&Said(text))?)
-    }
-
-    /// Answered behind everything that was queued before it.
-    #[route]
-    async fn fence(&self) -> &'static str {
-        "the end"
-    }
-}
+use kengine_tests::{Said, Town};
 
 /// Two nodes that know each other.
-fn nodes(duplicates: Duplicates) -> [Served<Game>; 2] {
+fn nodes(duplicates: Duplicates) -> [Served<Town>; 2] {
     let cluster = Memory::new();
-    [(); 2].map(|()| testing::serve(Server::new(Game).cluster(&cluster).duplicates(duplicates)))
+    [(); 2].map(|()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(duplicates)))
 }
 
-async fn connect(node: &Served<Game>, uid: &str) -> Client {
+async fn connect(node: &Served<Town>, uid: &str) -> Client {
     node.connect(format!("/ws?uid={uid}")).await.unwrap()
 }
 
-async fn member(node: &Served<Game>, uid: &str) -> Client {
+async fn member(node: &Served<Town>, uid: &str) -> Client {
     let mut client = connect(node, uid).await;
-    client.request::<()>("join", "lobby").await.unwrap();
+    client.request::<()>("join_with_presence", "lobby").await.unwrap();
     client
 }
 
 /// What came until now, as it came.
 async fn heard(client: &mut Client) -> Vec<String> {
-    client.notify("fence", &()).await;
+    client.heartbeat().await;
     let mut heard = Vec::new();
     loop {
         let text = client.next_text().await.unwrap();
-        if text == r#""the end""# {
+        if text == "q" {
             return heard;
         }
         heard.push(text);
@@ -79,7 +45,11 @@ async fn a_room_spans_the_nodes() {
     let joined = ada.push::<Joined>().await;
     assert_eq!((&*joined.room, joined.member.uid.as_str()), ("lobby", "bob"));
 
-    assert_eq!(ada.request::<usize>("say", "hello").await.unwrap(), 0, "nobody else of this node");
+    assert_eq!(
+        ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(),
+        0,
+        "nobody else of this node"
+    );
     assert_eq!(bob.push::<Said>().await.0, "hello");
     for hub in [one.hub(), other.hub()] {
         let members = hub.room("lobby").members().await;
@@ -92,13 +62,12 @@ async fn a_room_spans_the_nodes() {
     hub.room("lobby").local().send(&Said("here".into())).unwrap();
     hub.room("lobby").only(&bobs).send(&Said("bob alone".into())).unwrap();
     hub.room("lobby").except(&bobs).send(&Said("not bob".into())).unwrap();
-    let said = |text| format!(r#"{{"method":"said","message":"{text}"}}"#);
-    assert_eq!(heard(&mut ada).await, [said("here"), said("not bob")]);
-    assert_eq!(heard(&mut bob).await, [said("bob alone")]);
+    assert_eq!(heard(&mut ada).await, [Said::text("here"), Said::text("not bob")]);
+    assert_eq!(heard(&mut bob).await, [Said::text("bob alone")]);
 
     assert!(bob.request::<bool>("leave", "lobby").await.unwrap());
     assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
-    ada.request::<usize>("say", "gone").await.unwrap();
+    ada.request::<usize>("say", &("lobby", "gone")).await.unwrap();
     assert_eq!(heard(&mut bob).await, [""; 0]);
 }
 
@@ -108,14 +77,14 @@ async fn one_connections_number_means_nothing_on_another_node() {
     // Each is the first connection of its node.
     let mut ada = member(&one, "ada").await;
     let mut bob = member(&other, "bob").await;
-    ada.request::<usize>("say", "not to me").await.unwrap();
+    ada.request::<usize>("say", &("lobby", "not to me")).await.unwrap();
     assert_eq!(bob.push::<Said>().await.0, "not to me");
 }
 
 #[tokio::test]
 async fn who_leaves_one_node_and_stays_on_another_is_still_there() {
     let cluster = Memory::new();
-    let node = |()| testing::serve(Server::new(Game).cluster(&cluster).duplicates(Duplicates::Allow));
+    let node = |()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(Duplicates::Allow));
     let [one, other, third] = [(); 3].map(node);
     let mut cy = member(&third, "cy").await;
     let mut here = member(&one, "ada").await;
@@ -136,9 +105,8 @@ async fn a_user_is_reached_wherever_they_are() {
         hub.user("ada").send(&Said(texts[0].into())).unwrap();
         hub.all().send(&Said(texts[1].into())).unwrap();
     }
-    let said = |text| format!(r#"{{"method":"said","message":"{text}"}}"#);
-    assert_eq!(heard(&mut ada).await, ["1", "2", "3", "4"].map(said));
-    assert_eq!(heard(&mut bob).await, ["2", "4"].map(said));
+    assert_eq!(heard(&mut ada).await, ["1", "2", "3", "4"].map(Said::text));
+    assert_eq!(heard(&mut bob).await, ["2", "4"].map(Said::text));
 
     one.hub().user("bob").local().kick(Close::new(CloseCode::KICKED, "not here"));
     assert_eq!(heard(&mut bob).await, [""; 0]);
@@ -194,6 +162,6 @@ async fn a_node_that_is_gone_is_forgotten() {
     drop((bob, other));
     assert_eq!(one.hub().room("lobby").members().await.len(), 1);
     let mut bob = member(&one, "bob").await;
-    ada.request::<usize>("say", "welcome back").await.unwrap();
+    ada.request::<usize>("say", &("lobby", "welcome back")).await.unwrap();
     assert_eq!(bob.push::<Said>().await.0, "welcome back");
 }

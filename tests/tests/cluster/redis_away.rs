@@ -12,7 +12,7 @@ use std::{
 };
 
 use kengine_tests::{
-    Client, Directory, Network, Proxy, RedisServer, TestServer, Town, every_row, heavy_test, until,
+    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, every_row, heavy_test, until,
 };
 use tokio::time::sleep;
 
@@ -39,8 +39,7 @@ impl Cluster {
         }
         for (server, uid) in servers.iter().zip(UIDS) {
             directory.count_is(server.address(), Some(0)).await;
-            let mut player = Client::connect_to(server.address(), &format!("/ws?uid={uid}")).await;
-            assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+            let player = Town::enter_lobby(server.address(), uid).await;
             players.push(player);
         }
         let mut cluster = Self { servers, players };
@@ -84,25 +83,22 @@ impl Cluster {
 
 /// Speaks until the other one hears it, as a member of a room and as a user.
 async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
-    let (room, user) = (r#"{"method":"said","message":"to all"}"#, r#"{"method":"said","message":"to you"}"#);
+    let (room, user) = (Said::text("to all"), Said::text("to you"));
     let mut heard = Vec::new();
     until("a word of another node", async || {
         speaker.ask(r#"{"method":"say","message":["lobby","to all"],"id":1}"#).await;
         for uid in UIDS {
             speaker
-                .answers_before(format!(r#"{{"method":"tell","message":["{uid}","to you"]}}"#), FENCE)
+                .answers_before(format!(r#"{{"method":"tell","message":["{uid}","to you"]}}"#), Town::FENCE)
                 .await;
         }
-        heard.extend(listener.answers_until(FENCE).await);
-        (heard.iter().any(|said| said == room) && heard.iter().any(|said| said == user)).then_some(())
+        heard.extend(listener.answers_until(Town::FENCE).await);
+        (heard.contains(&room) && heard.contains(&user)).then_some(())
     })
     .await;
     // What came twice has been on its way.
-    listener.answers_until(FENCE).await;
+    listener.answers_until(Town::FENCE).await;
 }
-
-/// A request that is answered whatever happens.
-const FENCE: &str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
 
 /// So many requests, one after another, each with a send to a room and to a user of another node; how long the slowest
 /// took.
@@ -112,7 +108,7 @@ async fn slowest_of(player: &mut Client, requests: u32) -> Duration {
         let begun = Instant::now();
         player.send(r#"{"method":"say","message":["lobby","anyone?"]}"#).await;
         player.send(r#"{"method":"tell","message":["somebody","there?"]}"#).await;
-        player.answers_until(FENCE).await;
+        player.answers_until(Town::FENCE).await;
         slowest = slowest.max(begun.elapsed());
     }
     slowest
@@ -157,8 +153,8 @@ async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
     }
     let mut connects = Vec::new();
     for number in 0..REQUESTS {
-        let mut client = Client::connect_to(proxy_address, &format!("/ws?uid=player{number}")).await;
-        client.answers_until(FENCE).await;
+        let mut client = Town::connect(proxy_address, format!("player{number}")).await;
+        client.answers_until(Town::FENCE).await;
         connects.push(client);
     }
     let took = begun.elapsed();
@@ -265,11 +261,11 @@ async fn redis_is_emptied_again_and_again_while_players_come_and_go() {
             let (address, coming) = (cluster.addresses()[number % 2], Arc::clone(&coming));
             tokio::spawn(async move {
                 while coming.load(Ordering::SeqCst) {
-                    let mut client = Client::connect_to(address, &format!("/ws?uid=player{number}")).await;
-                    client.answers_until(FENCE).await;
+                    let mut client = Town::connect(address, format!("player{number}")).await;
+                    client.answers_until(Town::FENCE).await;
                     client.close(1000).await;
                 }
-                Client::connect_to(address, &format!("/ws?uid=player{number}")).await
+                Town::connect(address, format!("player{number}")).await
             })
         })
         .collect();
@@ -291,7 +287,7 @@ async fn redis_is_emptied_again_and_again_while_players_come_and_go() {
         directory.user_is(&format!("player{number}"), Some(address)).await;
     }
     for (number, client) in stayed.iter_mut().enumerate() {
-        assert!(client.answers_until(FENCE).await.is_empty(), "of player {number}");
+        assert!(client.answers_until(Town::FENCE).await.is_empty(), "of player {number}");
     }
     drop(stayed);
     for address in cluster.addresses() {
@@ -326,7 +322,7 @@ async fn a_bad_network_to_redis_heals() {
     let [ada, _] = &mut cluster.players[..] else { unreachable!("two players") };
     ada.close(1000).await;
     let address = cluster.addresses()[0];
-    let mut ada = Client::connect_to(address, "/ws?uid=ada").await;
+    let mut ada = Town::connect(address, "ada").await;
     assert_eq!(ada.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: error unavailable");
     cluster.players[0] = ada;
     proxy.set(Network::Good);

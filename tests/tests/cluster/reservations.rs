@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use kengine::{Dispatcher, Handshake, Refusal, Server, cluster::Redis};
+use kengine::{Dispatcher, Server, cluster::Redis};
 use kengine_tests::{
-    Client, ClientFrame, Directory, Gate, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer,
-    TestServer, Town, Upgrade, until,
+    Client, Directory, Doorkeeper, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer, TestServer,
+    Town, Upgrade, serve_router, until,
 };
 use tokio::net::TcpListener;
 
@@ -102,8 +102,7 @@ async fn is_away(address: SocketAddr, away: bool) {
 /// A connection by this request, which is counted when this returns.
 async fn open_by(request: Upgrade, address: SocketAddr) -> RawClient {
     let mut player = request.open(address).await;
-    player.send_frames([ClientFrame::text("p")]).await;
-    assert_eq!(player.frame().await, "q");
+    player.heartbeat().await;
     player
 }
 
@@ -187,25 +186,10 @@ async fn whoever_finds_no_room_gives_the_seat_back() {
     server.ended().await;
 }
 
-/// Lets players in when the test does.
-struct Doorkeeper(Gate);
-
-#[kengine::dispatcher]
-impl Doorkeeper {
-    #[accept]
-    async fn enter(&self, _: &Handshake) -> Result<(), Refusal> {
-        self.0.pass().await;
-        Ok(())
-    }
-
-    #[route]
-    async fn ping(&self) {}
-}
-
 #[tokio::test]
 async fn a_seat_is_reserved_for_as_long_as_the_handshake_takes() {
-    let gate = Gate::default();
-    let keeper = Doorkeeper(gate.clone());
+    let keeper = Doorkeeper::default();
+    let gate = keeper.gate.clone();
     let (_redis, mut directory, server) =
         node_of(|url, lease| Server::new(keeper).cluster(Redis::new(url).lease(lease)), LEASE).await;
     let address = server.address();
@@ -356,8 +340,7 @@ async fn a_mounted_dispatcher_gives_seats_back_as_well() {
     let address = listener.local_addr().unwrap();
     let place = Redis::new(redis.url()).lease(LEASE).advertise(address.to_string());
     let game = Server::new(Lobby).cluster(place).into_service().unwrap();
-    let router = axum::Router::new().route_service("/ws", game.clone());
-    let serving = tokio::spawn(axum::serve(listener, router).into_future());
+    let serving = serve_router(listener, axum::Router::new().route_service("/ws", game.clone()));
     directory.count_is(address, Some(0)).await;
     reserve(&mut directory, address, &ids(2), LONG).await;
     let player = open(address, id(0)).await;
@@ -368,5 +351,5 @@ async fn a_mounted_dispatcher_gives_seats_back_as_well() {
     drop(player);
     game.drain().await;
     assert_eq!(directory.keys().await, [""; 0]);
-    serving.abort();
+    drop(serving);
 }

@@ -21,12 +21,9 @@ const PLAYERS: usize = 20;
 
 /// So many nodes in processes of their own, which are in the directory.
 async fn start(redis: &RedisServer, count: usize) -> Vec<NodeProcess> {
-    let mut directory = redis.directory().await;
     let mut nodes = Vec::new();
     for _ in 0..count {
-        let node = NodeProcess::start(NODE, free_address(), &redis.url(), LEASE).await;
-        directory.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
+        nodes.push(redis.spawn_node(NODE, LEASE).await);
     }
     nodes
 }

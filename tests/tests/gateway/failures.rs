@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
     Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    every_row, free_address, heavy_test, within,
+    every_row, heavy_test, within,
 };
 use redis::AsyncCommands;
 use tokio::{
@@ -28,12 +28,9 @@ const LEASE: Duration = Duration::from_millis(1500);
 
 /// Nodes in processes of their own, which are in the directory.
 async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
-    let mut directory = redis.directory().await;
     let mut nodes = Vec::new();
     for lease in leases {
-        let node = NodeProcess::start(NODE, free_address(), &redis.url(), *lease).await;
-        directory.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
+        nodes.push(redis.spawn_node(NODE, *lease).await);
     }
     nodes
 }

@@ -16,9 +16,7 @@ const TURN: Duration = Duration::from_millis(5);
 async fn nodes(redis: &RedisServer, capacities: &[usize]) -> Vec<TestServer> {
     let mut nodes = Vec::new();
     for capacity in capacities {
-        let node = TestServer::start(Town::node(&redis.url(), LEASE).max_connections(*capacity)).await;
-        redis.directory().await.count_is(node.address(), Some(0)).await;
-        nodes.push(node);
+        nodes.push(redis.serve(Town::node(&redis.url(), LEASE).max_connections(*capacity)).await);
     }
     nodes
 }

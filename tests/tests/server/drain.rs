@@ -2,9 +2,9 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::{Handshake, Refusal, Server};
+use kengine::Server;
 use kengine_tests::{
-    Client, ClientFrame, End, Gate, HttpClient, Lobby, Move, RawClient, TestServer, Upgrade, Workshop,
+    Client, ClientFrame, Doorkeeper, End, HttpClient, Lobby, Move, RawClient, TestServer, Upgrade, Workshop,
     every_row, within,
 };
 
@@ -28,8 +28,7 @@ async fn every_request_that_was_read_is_answered_and_everybody_is_closed_with_40
         clients.push(client);
     }
     let mut idle = RawClient::connect(server.address()).await;
-    idle.send_frames([ClientFrame::text("p")]).await;
-    assert_eq!(idle.frame().await, "q");
+    idle.heartbeat().await;
     workshop.gate.arrived(CLIENTS).await;
 
     server.shut_down();
@@ -134,8 +133,7 @@ async fn who_does_not_answer_the_close_does_not_hold_the_drain_up() {
         let server = Server::new(Lobby).close_timeout(close_timeout).drain_timeout(drain_timeout);
         let mut server = TestServer::start(server).await;
         let mut client = RawClient::connect(server.address()).await;
-        client.send_frames([ClientFrame::text("p")]).await;
-        assert_eq!(client.frame().await, "q");
+        client.heartbeat().await;
         server.shut_down();
         server.ended().await;
         assert_eq!(client.frame().await, "close 4000");
@@ -191,27 +189,9 @@ async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_lef
     }
 }
 
-/// Lets nobody in before its gate is opened.
-#[derive(Clone, Default)]
-struct Door {
-    gate: Gate,
-}
-
-#[kengine::dispatcher]
-impl Door {
-    #[accept]
-    async fn enter(&self, _handshake: &Handshake) -> Result<(), Refusal> {
-        self.gate.pass().await;
-        Ok(())
-    }
-
-    #[route]
-    async fn never(&self) {}
-}
-
 #[tokio::test]
 async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
-    let door = Door::default();
+    let door = Doorkeeper::default();
     let mut server = TestServer::start(Server::new(door.clone())).await;
     let mut http = HttpClient::connect(server.address()).await;
     http.send(&Upgrade::new(server.address()).bytes()).await;
@@ -226,7 +206,7 @@ async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
 
 #[tokio::test]
 async fn who_is_never_accepted_is_refused_at_the_deadline() {
-    let door = Door::default();
+    let door = Doorkeeper::default();
     let server = Server::new(door.clone()).handshake_timeout(Duration::MAX);
     let mut server = TestServer::start(server.drain_timeout(Duration::from_millis(100))).await;
     let mut http = HttpClient::connect(server.address()).await;
@@ -260,8 +240,7 @@ async fn a_server_that_is_dropped_takes_its_players_along() {
     let address = bound.local_addr();
     let serving = tokio::spawn(bound.serve_until(pending()));
     let mut client = RawClient::connect(address).await;
-    client.send_frames([ClientFrame::text("p")]).await;
-    assert_eq!(client.frame().await, "q");
+    client.heartbeat().await;
     serving.abort();
     assert!(client.next().await.is_err(), "it goes on being served");
 }
@@ -273,8 +252,7 @@ async fn limits_of_time_may_be_as_long_as_can_be_said() {
         server.idle_timeout(Duration::MAX).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX);
     let mut server = TestServer::start(server).await;
     let mut client = RawClient::connect(server.address()).await;
-    client.send_frames([ClientFrame::text("p")]).await;
-    assert_eq!(client.frame().await, "q");
+    client.heartbeat().await;
     server.shut_down();
     assert_eq!(client.frame().await, "close 4000");
     client.answer_close(4000).await;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kengine::{Handshake, Server, Session, StartError, testing};
-use kengine_tests::{ClientFrame, TestServer, Upgrade, every_row};
+use kengine_tests::{ClientFrame, TestServer, Upgrade, every_row, serve_router};
 use tokio::net::TcpListener;
 
 const FIELD: &str = "X-Forwarded-For";
@@ -205,10 +205,9 @@ async fn a_mounted_dispatcher_trusts_nobody() {
     let game = Server::new(Atlas).trusted_proxies(["0.0.0.0/0", "::/0"]).into_service().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = axum::Router::new().route_service("/ws", game);
-    let serving = tokio::spawn(axum::serve(listener, router).into_future());
+    let serving = serve_router(listener, axum::Router::new().route_service("/ws", game));
     assert_eq!(answers(address, "203.0.113.7").await, [r#""ip": null"#, r#""peer": null"#]);
-    serving.abort();
+    serving.stop().await;
 }
 
 #[tokio::test]

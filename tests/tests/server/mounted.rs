@@ -15,9 +15,10 @@ use axum::{
 use futures_util::FutureExt;
 use kengine::{Connection, Push, Server, Service};
 use kengine_tests::{
-    Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, Upgrade, every_row, segment, within,
+    Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, ServedRouter, Upgrade, every_row, segment,
+    serve_router, within,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
 /// Tells who is there.
 #[derive(Default)]
@@ -64,15 +65,9 @@ impl Push for Kilobyte {
     const NAME: &'static str = "kilobyte";
 }
 
-async fn serve(router: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
+async fn serve(router: Router) -> (SocketAddr, ServedRouter) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    (address, tokio::spawn(axum::serve(listener, router).into_future()))
-}
-
-async fn end(serving: JoinHandle<std::io::Result<()>>) {
-    serving.abort();
-    assert!(serving.await.expect_err("aborted").is_cancelled());
+    (listener.local_addr().expect("an address"), serve_router(listener, router))
 }
 
 fn router(service: &Service<impl kengine::Dispatcher<Session = ()>>) -> Router {
@@ -101,7 +96,7 @@ async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
         404,
         "health is the router's"
     );
-    end(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -120,7 +115,7 @@ async fn a_drain_closes_everybody_with_4000_and_returns() {
     within("the drain", drain).await.expect("a drain that ends well");
     let refused = Upgrade::new(address).ask(address).await;
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
-    end(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -136,7 +131,7 @@ async fn what_comes_right_behind_the_handshake_is_not_lost() {
         assert_eq!(client.frame().await, Lobby::answer(id, "x"));
     }
     drop(client);
-    end(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -157,7 +152,7 @@ async fn the_wire_is_the_same() {
     .await;
     let foreign = Upgrade::new(address).and("Origin", "https://evil.example").ask(address).await;
     assert_eq!((foreign.status, foreign.error_code().as_str()), (403, "forbidden"));
-    end(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -195,7 +190,7 @@ async fn the_kernel_hides_no_slow_reader_of_a_router() {
     assert!(taken < 1500, "{taken} KB were taken of which nothing was read");
     drop((slow, other));
     service.drain().await;
-    end(serving).await;
+    serving.stop().await;
 }
 
 /// Accepted, but no connection yet, when the drain looks who is here.
@@ -225,7 +220,7 @@ async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
     assert_eq!(client.frame().await, "close 4000");
     client.answer_close(4000).await;
     within("the drain", drain).await;
-    end(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +249,7 @@ async fn a_router_that_answers_otherwise_does_not_hold_the_drain_up() {
         http.send(&Upgrade::new(address).bytes()).await;
         gate.arrived(1).await;
         within("the drain", service.drain()).await;
-        end(serving).await;
+        serving.stop().await;
     })
     .await;
 }

@@ -9,10 +9,7 @@ use std::{
 };
 
 use kengine::{Close, CloseCode, Connection, Server, push::SendError};
-use kengine_tests::{
-    Chat, Client, ClientFrame, End, Gate, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row,
-    within,
-};
+use kengine_tests::{Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, every_row};
 
 #[tokio::test]
 async fn a_close_of_the_client_is_answered_with_its_own_code() {
@@ -272,8 +269,7 @@ async fn who_vanishes_gives_the_place_back() {
     every_row(rows, async |leaves| {
         let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
         let mut client = RawClient::connect(server.address()).await;
-        client.send_frames([ClientFrame::text("p")]).await;
-        assert_eq!(client.frame().await, "q");
+        client.heartbeat().await;
         match leaves {
             Leaves::Closes => {
                 client.send_frames([ClientFrame::close(1000, "")]).await;
@@ -282,13 +278,7 @@ async fn who_vanishes_gives_the_place_back() {
             Leaves::Drops => drop(client),
             Leaves::Resets => client.reset(),
         }
-        within("a place", async {
-            let upgrade = Upgrade::new(server.address()).bytes();
-            while HttpClient::connect(server.address()).await.request(&upgrade).await.status != 101 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        server.has_room().await;
         server.stop().await;
     })
     .await;
