@@ -37,7 +37,7 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
 
 /// Each gets pushes of its own: nothing that waits is shared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_who_do_not_read_take_what_the_server_says() {
+async fn a_thousand_slow_readers_use_the_documented_memory() {
     let workshop = Workshop::default();
     let server =
         TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX))

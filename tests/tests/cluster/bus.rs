@@ -97,7 +97,7 @@ async fn every_member_gets_every_send_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
+async fn a_room_on_one_node_sends_nothing_over_the_bus() {
     let redis = RedisServer::start().await;
     let servers = nodes(&redis, 2).await;
     let mut ada = Town::enter_lobby(servers[0].address(), "ada").await;
@@ -145,7 +145,7 @@ async fn a_room_that_lives_on_one_node_costs_the_bus_nothing() {
 }
 
 #[tokio::test]
-async fn players_who_hop_from_room_to_room_leave_no_channel_behind() {
+async fn players_who_change_rooms_leave_no_channel_behind() {
     let redis = RedisServer::start().await;
     let server = redis.serve(Town::node(&redis.url(), Duration::from_millis(900))).await;
     let mut ada = Town::connect(server.address(), "ada").await;
@@ -167,7 +167,7 @@ async fn players_who_hop_from_room_to_room_leave_no_channel_behind() {
 }
 
 #[tokio::test]
-async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
+async fn a_list_of_members_skips_nodes_that_do_not_answer() {
     let redis = RedisServer::start().await;
     let servers = nodes(&redis, 2).await;
     let stopped = kengine_tests::NodeProcess::start(
@@ -210,7 +210,7 @@ async fn members_of_other_nodes_are_gathered_from_those_that_answer() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_no_node_sends_to_rooms_users_and_everybody() {
+async fn a_program_outside_the_cluster_can_send_and_kick() {
     let mut redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let server = redis.serve(Town::node(&redis.url(), LEASE)).await;

@@ -74,7 +74,7 @@ async fn compete(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
+async fn the_older_connection_closes_and_the_newer_is_reached() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
@@ -99,7 +99,7 @@ async fn the_older_of_two_is_closed_and_the_newer_is_reached() {
 }
 
 #[tokio::test]
-async fn the_older_of_two_may_stay_as_long_as_its_node_lives() {
+async fn with_refuse_the_older_connection_stays() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let node = || Town::node(&redis.url(), LEASE).duplicates(Duplicates::Refuse);
@@ -127,7 +127,7 @@ async fn the_older_of_two_may_stay_as_long_as_its_node_lives() {
 }
 
 #[tokio::test]
-async fn a_user_who_moved_while_a_node_was_cut_off_stays_where_they_are() {
+async fn the_newest_claim_wins_after_a_node_was_cut_off() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let proxy = Proxy::start(redis.port()).await;
@@ -175,7 +175,7 @@ async fn unanswered(directory: &mut Directory, proxy: &Proxy, uid: &str, is_at: 
 }
 
 #[tokio::test]
-async fn what_was_done_without_an_answer_is_done_once() {
+async fn an_unanswered_claim_or_release_is_done_once() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let proxy = Proxy::start(redis.port()).await;

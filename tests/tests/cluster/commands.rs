@@ -20,7 +20,7 @@ async fn node(redis: &RedisServer) -> (TestServer, Proxy) {
 }
 
 #[tokio::test]
-async fn a_node_without_traffic_sends_at_most_two_commands_a_second() {
+async fn an_idle_node_sends_at_most_two_commands_a_second() {
     let redis = RedisServer::start().await;
     let (one, ones) = node(&redis).await;
     let (other, others) = node(&redis).await;
@@ -56,7 +56,7 @@ async fn connect(address: SocketAddr, count: usize) -> Vec<RawClient> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_connects_is_told_in_few_round_trips() {
+async fn a_crowd_is_counted_in_few_round_trips() {
     const PLAYERS: usize = 3000;
     const AT_ONCE: usize = 10;
     let _turn = heavy_test().await;

@@ -70,7 +70,7 @@ async fn a_node_is_listed_with_its_count_until_it_goes() {
 }
 
 #[tokio::test]
-async fn sigterm_takes_a_node_off_the_list_first_and_its_counter_250_ms_later() {
+async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
     /// All at one moment: how many are listed, the counter, the lease, and the time, in milliseconds.
     const LOOK: &str = "
         local time = redis.call('TIME')
@@ -112,7 +112,7 @@ async fn sigterm_takes_a_node_off_the_list_first_and_its_counter_250_ms_later() 
 }
 
 #[tokio::test]
-async fn players_of_a_node_that_drains_come_to_the_others_one_after_another() {
+async fn a_draining_node_sends_its_players_away_gradually() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut server = TestServer::start(Town::node(&redis.url(), LEASE)).await;
@@ -134,7 +134,7 @@ async fn players_of_a_node_that_drains_come_to_the_others_one_after_another() {
 }
 
 #[tokio::test]
-async fn ten_restarts_after_kill_9_leave_one_entry_and_the_right_count() {
+async fn ten_restarts_after_a_kill_leave_one_entry() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let address = free_address();
@@ -156,7 +156,7 @@ async fn ten_restarts_after_kill_9_leave_one_entry_and_the_right_count() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_killed_or_stopped_is_gone_from_every_key_but_its_users_and_comes_back() {
+async fn a_killed_or_frozen_node_is_removed_from_the_directory() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let lease = Duration::from_millis(600);
@@ -193,7 +193,7 @@ async fn a_node_that_was_killed_or_stopped_is_gone_from_every_key_but_its_users_
 }
 
 #[tokio::test]
-async fn a_node_says_whether_it_is_in_the_directory() {
+async fn readyz_tells_whether_a_node_is_in_the_directory() {
     let redis = RedisServer::start().await;
     let proxy = Proxy::start(redis.port()).await;
     proxy.set(Network::Refused);
@@ -214,7 +214,7 @@ async fn a_node_says_whether_it_is_in_the_directory() {
 }
 
 #[tokio::test]
-async fn a_node_leaves_even_if_its_connection_breaks_just_then() {
+async fn a_node_leaves_even_if_its_connection_breaks() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let proxy = Proxy::start(redis.port()).await;
@@ -238,7 +238,7 @@ async fn a_node_leaves_even_if_its_connection_breaks_just_then() {
 }
 
 #[tokio::test]
-async fn of_two_processes_with_one_address_the_later_has_it() {
+async fn the_later_of_two_processes_has_their_address() {
     const ADDRESS: &str = "game.example:8000";
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
@@ -273,7 +273,7 @@ async fn of_two_processes_with_one_address_the_later_has_it() {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_could_reach_is_an_error_at_start() {
+async fn an_unreachable_address_is_an_error_at_start() {
     let rows = [
         ("all of IPv4", "0.0.0.0:0", None),
         ("all of IPv6", "[::]:0", None),
@@ -309,7 +309,7 @@ async fn an_address_that_nobody_could_reach_is_an_error_at_start() {
 }
 
 #[tokio::test]
-async fn names_mean_nothing_to_redis() {
+async fn special_characters_in_names_have_no_effect() {
     const ROOM: &str = "{a} *? %20:\u{e4}";
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
@@ -338,7 +338,7 @@ async fn names_mean_nothing_to_redis() {
 }
 
 #[tokio::test]
-async fn a_user_of_redis_needs_no_more_than_the_keys_and_channels_of_the_cluster() {
+async fn a_node_needs_only_the_documented_rights_in_redis() {
     let user = ["--user", "game", "on", ">secret", "~NODE_HOST_LIST", "~127.0.0.1:*", "~{kengine}:*"];
     let user =
         [&user[..], &["~kengine:*", "&kengine:bus:*", "-@all", "+@connection", "+@pubsub", "+@scripting"]];

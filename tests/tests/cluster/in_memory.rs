@@ -38,7 +38,7 @@ async fn heard(client: &mut Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_room_spans_the_nodes() {
+async fn a_room_spans_several_nodes() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut ada = member(&one, "ada").await;
     let mut bob = member(&other, "bob").await;
@@ -72,7 +72,7 @@ async fn a_room_spans_the_nodes() {
 }
 
 #[tokio::test]
-async fn one_connections_number_means_nothing_on_another_node() {
+async fn excluding_a_connection_does_not_exclude_its_namesake() {
     let [one, other] = nodes(Duplicates::Replace);
     // Each is the first connection of its node.
     let mut ada = member(&one, "ada").await;
@@ -82,7 +82,7 @@ async fn one_connections_number_means_nothing_on_another_node() {
 }
 
 #[tokio::test]
-async fn who_leaves_one_node_and_stays_on_another_is_still_there() {
+async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
     let cluster = Memory::new();
     let node = |()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(Duplicates::Allow));
     let [one, other, third] = [(); 3].map(node);
@@ -97,7 +97,7 @@ async fn who_leaves_one_node_and_stays_on_another_is_still_there() {
 }
 
 #[tokio::test]
-async fn a_user_is_reached_wherever_they_are() {
+async fn a_user_is_reached_from_every_node() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut ada = connect(&one, "ada").await;
     let mut bob = connect(&other, "bob").await;
@@ -115,7 +115,7 @@ async fn a_user_is_reached_wherever_they_are() {
 }
 
 #[tokio::test]
-async fn the_newer_of_two_connections_stays() {
+async fn a_newer_connection_replaces_the_older() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut older = connect(&one, "ada").await;
     let mut newer = connect(&other, "ada").await;
@@ -132,7 +132,7 @@ async fn the_newer_of_two_connections_stays() {
 }
 
 #[tokio::test]
-async fn the_older_of_two_connections_may_stay() {
+async fn with_refuse_the_older_connection_stays() {
     let [one, other] = nodes(Duplicates::Refuse);
     let mut older = connect(&one, "ada").await;
     let mut newer = connect(&other, "ada").await;
@@ -142,7 +142,7 @@ async fn the_older_of_two_connections_may_stay() {
 }
 
 #[tokio::test]
-async fn both_of_two_connections_may_stay() {
+async fn with_allow_both_connections_stay() {
     let [one, other] = nodes(Duplicates::Allow);
     let mut here = connect(&one, "ada").await;
     let mut there = connect(&other, "ada").await;
@@ -152,7 +152,7 @@ async fn both_of_two_connections_may_stay() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_gone_is_forgotten() {
+async fn a_drained_node_is_forgotten() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut ada = member(&one, "ada").await;
     let bob = member(&other, "bob").await;

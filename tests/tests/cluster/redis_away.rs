@@ -115,7 +115,7 @@ async fn slowest_of(player: &mut Client, requests: u32) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_killed_and_comes_back_empty() {
+async fn a_cluster_recovers_when_redis_comes_back_empty() {
     let mut redis = RedisServer::start().await;
     let mut cluster = Cluster::start(&redis.url(), &mut redis.directory().await).await;
     redis.kill();
@@ -137,7 +137,7 @@ async fn redis_is_killed_and_comes_back_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
+async fn no_request_of_a_player_waits_for_a_frozen_redis() {
     // Each of these would take 250 ms or more if it waited.
     const REQUESTS: u32 = 500;
     let _turn = heavy_test().await;
@@ -188,7 +188,7 @@ async fn nothing_of_a_players_waits_for_a_redis_that_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_taken_for_dead_because_redis_was_away() {
+async fn no_node_is_reaped_because_redis_was_away() {
     let rows = [("longer than the lease", 2 * LEASE), ("not quite the lease", LEASE * 8 / 10)];
     every_row(rows, async |away| {
         for is_frozen in [true, false] {
@@ -225,7 +225,7 @@ async fn nobody_is_taken_for_dead_because_redis_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_comes_back_later_than_another_is_not_taken_for_dead() {
+async fn a_node_that_returns_later_is_not_reaped() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let proxies = [Proxy::start(redis.port()).await, Proxy::start(redis.port()).await];
@@ -251,7 +251,7 @@ async fn a_node_that_comes_back_later_than_another_is_not_taken_for_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_is_emptied_again_and_again_while_players_come_and_go() {
+async fn a_cluster_recovers_each_time_redis_is_emptied() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut cluster = Cluster::start(&redis.url(), &mut directory).await;
@@ -299,7 +299,7 @@ async fn redis_is_emptied_again_and_again_while_players_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_network_to_redis_heals() {
+async fn a_cluster_recovers_from_a_bad_network_to_redis() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let proxy = Proxy::start(redis.port()).await;

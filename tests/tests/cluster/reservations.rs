@@ -143,7 +143,7 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_gives_the_seat_back() {
+async fn a_refused_client_gives_its_seat_back() {
     type Change = fn(Upgrade) -> Upgrade;
     let rows: [(_, (Change, u16)); 6] = [
         ("no upgrade", (|request| request.without("Upgrade"), 426)),
@@ -166,7 +166,7 @@ async fn whoever_is_refused_gives_the_seat_back() {
 }
 
 #[tokio::test]
-async fn whoever_finds_no_room_gives_the_seat_back() {
+async fn a_client_without_room_gives_its_seat_back() {
     let (_redis, mut directory, mut server) =
         node_of(|url, lease| Town::node(url, lease).max_connections(1), LEASE).await;
     let address = server.address();
@@ -187,7 +187,7 @@ async fn whoever_finds_no_room_gives_the_seat_back() {
 }
 
 #[tokio::test]
-async fn a_seat_is_reserved_for_as_long_as_the_handshake_takes() {
+async fn a_seat_stays_reserved_during_the_handshake() {
     let keeper = Doorkeeper::default();
     let gate = keeper.gate.clone();
     let (_redis, mut directory, server) =
@@ -214,7 +214,7 @@ async fn a_seat_is_reserved_for_as_long_as_the_handshake_takes() {
 }
 
 #[tokio::test]
-async fn what_no_gateway_has_written_means_nothing() {
+async fn an_invalid_reservation_has_no_effect() {
     const TRUE: &str = "0abcdefabcdefabcdefabcdefabcdef0";
     let rows = [
         ("nothing", vec![String::new()]),
@@ -249,7 +249,7 @@ async fn what_no_gateway_has_written_means_nothing() {
 }
 
 #[tokio::test]
-async fn a_reservation_is_one_seat_however_many_come_by_it() {
+async fn a_reservation_used_twice_is_one_seat() {
     let (_redis, mut directory, server) = node().await;
     let address = server.address();
     reserve(&mut directory, address, &ids(2), LONG).await;
@@ -261,7 +261,7 @@ async fn a_reservation_is_one_seat_however_many_come_by_it() {
 }
 
 #[tokio::test]
-async fn who_never_comes_is_forgotten_with_the_next_who_does() {
+async fn an_expired_reservation_goes_with_the_next_connection() {
     let (_redis, mut directory, server) = node().await;
     let address = server.address();
     reserve(&mut directory, address, &ids(3), Duration::ZERO).await;
@@ -273,7 +273,7 @@ async fn who_never_comes_is_forgotten_with_the_next_who_does() {
 }
 
 #[tokio::test]
-async fn seats_are_given_back_when_redis_is_there_again() {
+async fn seats_are_given_back_when_redis_returns() {
     const PLAYERS: usize = 20;
     let redis = RedisServer::start().await;
     let proxy = Proxy::start(redis.port()).await;
@@ -301,7 +301,7 @@ async fn seats_are_given_back_when_redis_is_there_again() {
 }
 
 #[tokio::test]
-async fn a_flood_of_them_is_bounded_and_the_oldest_expire() {
+async fn a_flood_of_redeemed_reservations_is_bounded() {
     const TOO_MANY: usize = 300;
     let redis = RedisServer::start().await;
     let proxy = Proxy::start(redis.port()).await;

@@ -122,7 +122,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_node_joins_once_however_often_it_is_said() {
+async fn joining_twice_lists_a_node_once() {
     let mut redis = Fixture::new().await;
     for _ in 0..2 {
         redis.join("a:1", "one", "7", "60000", "ready").await;
@@ -146,7 +146,7 @@ async fn a_node_joins_once_however_often_it_is_said() {
 }
 
 #[tokio::test]
-async fn a_beat_knows_the_own_the_unknown_and_the_taken_over() {
+async fn a_beat_tells_known_unknown_and_replaced_nodes_apart() {
     let mut redis = Fixture::new().await;
     assert_eq!(redis.beat("a:1", "one", "1").await, (0, vec![]));
     assert_eq!(redis.count("a:1").await, None, "an unknown node writes nothing");
@@ -165,7 +165,7 @@ async fn a_beat_knows_the_own_the_unknown_and_the_taken_over() {
 }
 
 #[tokio::test]
-async fn a_node_whose_lease_ran_out_is_reaped_and_its_counter_later() {
+async fn an_expired_node_is_reaped_and_its_counter_later() {
     let mut redis = Fixture::new().await;
     for address in ["a:1", "b:1"] {
         redis.join(address, "one", "5", "60000", "ready").await;
@@ -193,7 +193,7 @@ async fn a_node_whose_lease_ran_out_is_reaped_and_its_counter_later() {
 }
 
 #[tokio::test]
-async fn nobody_is_dead_when_nobody_was_heard_of() {
+async fn no_node_is_reaped_when_all_leases_have_expired() {
     let mut redis = Fixture::new().await;
     for address in ["a:1", "b:1", "c:1"] {
         redis.join(address, "one", "0", "60000", "ready").await;
@@ -210,7 +210,7 @@ async fn nobody_is_dead_when_nobody_was_heard_of() {
 }
 
 #[tokio::test]
-async fn a_load_is_told_by_the_process_that_has_the_address() {
+async fn only_the_process_with_the_address_sets_its_load() {
     let mut redis = Fixture::new().await;
     let keys = "counter load node reserved";
     assert_eq!(redis.node::<i64>(LOAD, keys, "a:1", &["one", "4"]).await, 0);
@@ -227,7 +227,7 @@ async fn a_load_is_told_by_the_process_that_has_the_address() {
 }
 
 #[tokio::test]
-async fn a_node_drains_and_leaves_off_the_list_first() {
+async fn draining_takes_a_node_off_the_list_before_it_leaves() {
     let mut redis = Fixture::new().await;
     redis.join("a:1", "one", "5", "60000", "ready").await;
     assert_eq!(redis.node::<i64>(DRAIN, "list node", "a:1", &["two"]).await, 0);
@@ -247,7 +247,7 @@ async fn a_node_drains_and_leaves_off_the_list_first() {
 }
 
 #[tokio::test]
-async fn a_uid_is_the_newer_connections() {
+async fn a_newer_connection_gets_the_uid() {
     let mut redis = Fixture::new().await;
     assert_eq!(redis.claim("one", "1", "2000", "0", "0").await, 1);
     assert_eq!(redis.claim("one", "2", "1990", "0", "0").await, 1, "of one node the node knows the newer");
@@ -267,7 +267,7 @@ async fn a_uid_is_the_newer_connections() {
 }
 
 #[tokio::test]
-async fn a_uid_may_be_the_older_connections_while_its_node_lives() {
+async fn with_refuse_an_older_connection_keeps_the_uid() {
     let server = RedisServer::start().await;
     let mut redis = Fixture { redis: server.connection().await, server };
     let (mut sink, _stream) = {
@@ -284,7 +284,7 @@ async fn a_uid_may_be_the_older_connections_while_its_node_lives() {
 }
 
 #[tokio::test]
-async fn a_claim_is_released_by_its_node_alone() {
+async fn only_its_own_node_releases_a_claim() {
     let mut redis = Fixture::new().await;
     assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["one"]).await, 0);
     redis.claim("one", "1", "100", "0", "0").await;
@@ -295,7 +295,7 @@ async fn a_claim_is_released_by_its_node_alone() {
 }
 
 #[tokio::test]
-async fn what_is_for_a_user_goes_to_the_node_that_has_them() {
+async fn a_message_to_a_user_goes_to_their_node() {
     use futures_util::StreamExt;
 
     let mut redis = Fixture::new().await;

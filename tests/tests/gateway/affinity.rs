@@ -51,7 +51,7 @@ fn places(comers: &[(usize, usize, Comer)]) -> HashMap<usize, u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
+async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
@@ -99,7 +99,7 @@ async fn each_of_50_rooms_is_on_one_node_also_after_a_kill() {
 }
 
 #[tokio::test]
-async fn of_those_who_are_first_in_a_room_at_the_same_time_all_come_to_one_node() {
+async fn simultaneous_first_players_of_a_room_share_a_node() {
     let redis = RedisServer::start().await;
     let _nodes = start(&redis, 3).await;
     // So far away that all have asked where the room is before anybody has said.
@@ -121,7 +121,7 @@ async fn comes(gateway: &TestGateway, query: &str) -> RawClient {
 }
 
 #[tokio::test]
-async fn a_user_comes_to_the_node_of_the_other_connection_before_all() {
+async fn a_user_goes_to_the_node_of_their_other_connection() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let nodes = [(); 3].map(|()| TestServer::start(Town::node(&redis.url(), LEASE)));
@@ -155,7 +155,7 @@ async fn a_user_comes_to_the_node_of_the_other_connection_before_all() {
 }
 
 #[tokio::test]
-async fn who_is_on_a_node_is_of_no_use_once_another_process_has_its_address() {
+async fn a_claim_of_an_earlier_process_attracts_nobody() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let address = free_address();
@@ -228,7 +228,7 @@ impl Unfit {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_node_that_is_full_whoever_is_there() {
+async fn affinity_sends_no_player_to_a_full_node() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE).max_connections(3)).await;
     let audit = Audit::start(&redis);
@@ -238,7 +238,7 @@ async fn nobody_is_sent_to_a_node_that_is_full_whoever_is_there() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_node_that_drains_whoever_is_there() {
+async fn affinity_sends_no_player_to_a_draining_node() {
     let redis = RedisServer::start().await;
     let mut node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     let audit = Audit::start(&redis);
@@ -252,7 +252,7 @@ async fn nobody_is_sent_to_a_node_that_drains_whoever_is_there() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_node_whose_lease_has_ended_whoever_is_there() {
+async fn affinity_sends_no_player_to_a_node_without_a_lease() {
     let redis = RedisServer::start().await;
     let node = NodeProcess::start(NODE, free_address(), &redis.url(), Duration::from_millis(900)).await;
     let audit = Audit::start(&redis);
@@ -265,7 +265,7 @@ async fn nobody_is_sent_to_a_node_whose_lease_has_ended_whoever_is_there() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_killed_keeps_nobody_whoever_was_there() {
+async fn players_of_a_killed_node_come_to_another() {
     let redis = RedisServer::start().await;
     let mut node = NodeProcess::start(NODE, free_address(), &redis.url(), LIMIT).await;
     let audit = Audit::start(&redis);
@@ -276,7 +276,7 @@ async fn a_node_that_was_killed_keeps_nobody_whoever_was_there() {
 }
 
 #[tokio::test]
-async fn names_mean_nothing_but_themselves() {
+async fn special_characters_in_names_have_no_effect() {
     let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
     let (escaped, key_of_escaped) = ("%41".repeat(64), "A".repeat(64));
     // As it stands in the query, and the end of its key.
@@ -332,7 +332,7 @@ async fn names_mean_nothing_but_themselves() {
 }
 
 #[tokio::test]
-async fn a_room_stays_for_a_while_after_somebody_was_last_sent_there() {
+async fn each_arrival_extends_the_lifetime_of_a_room() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;

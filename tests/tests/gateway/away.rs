@@ -65,14 +65,14 @@ async fn picks(redis: &RedisServer) -> usize {
 }
 
 #[tokio::test]
-async fn nobody_comes_where_no_node_ever_was() {
+async fn a_player_gets_503_before_the_first_node_starts() {
     let redis = RedisServer::start().await;
     let gateway = TestGateway::start(&redis.url()).await;
     is_refused(&ask(gateway.address()).await);
 }
 
 #[tokio::test]
-async fn nobody_comes_where_every_node_was_killed() {
+async fn a_player_gets_503_after_every_node_was_killed() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut nodes = Vec::new();
@@ -97,13 +97,13 @@ async fn nobody_comes_where_every_node_was_killed() {
 }
 
 #[tokio::test]
-async fn nobody_comes_while_redis_was_never_seen() {
+async fn a_player_gets_503_before_redis_was_ever_reached() {
     let gateway = TestGateway::start(&format!("redis://{}/", free_address())).await;
     is_refused(&ask(gateway.address()).await);
 }
 
 #[tokio::test]
-async fn players_are_spread_over_the_nodes_as_last_seen_while_redis_is_killed() {
+async fn players_are_spread_over_the_last_known_nodes() {
     let _turn = heavy_test().await;
     let mut cluster = Cluster::start(3).await;
     let address = cluster.gateway.address();
@@ -140,7 +140,7 @@ async fn players_are_spread_over_the_nodes_as_last_seen_while_redis_is_killed() 
 }
 
 #[tokio::test]
-async fn one_request_alone_waits_for_a_redis_that_hangs() {
+async fn only_one_request_waits_for_a_frozen_redis() {
     let _turn = heavy_test().await;
     let cluster = Cluster::start(2).await;
     let address = cluster.gateway.address();
@@ -168,7 +168,7 @@ async fn one_request_alone_waits_for_a_redis_that_hangs() {
 }
 
 #[tokio::test]
-async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_batch_a_worker_asks_it() {
+async fn one_batch_a_worker_waits_for_a_frozen_redis() {
     /// How many requests a worker asks for together.
     const BATCH: usize = 64;
     let _turn = heavy_test().await;
@@ -186,7 +186,7 @@ async fn of_a_crowd_that_comes_as_redis_begins_to_hang_one_batch_a_worker_asks_i
 }
 
 #[tokio::test]
-async fn players_come_in_when_redis_was_away_for_longer_than_a_lease() {
+async fn players_come_in_after_redis_was_away_beyond_a_lease() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let lease = Duration::from_millis(600);
@@ -224,7 +224,7 @@ async fn players_come_in_while_redis_has_lost_its_data() {
 }
 
 #[tokio::test]
-async fn a_user_of_redis_a_password_and_a_database_are_given_from_the_url() {
+async fn the_url_gives_user_password_and_database() {
     let redis = RedisServer::start().await;
     let mut connection = redis.connection().await;
     for user in [&["game", "on", ">pa \"\\ss", "~*", "&*", "+@all"][..], &["default", "off"]] {
@@ -238,7 +238,7 @@ async fn a_user_of_redis_a_password_and_a_database_are_given_from_the_url() {
 }
 
 #[tokio::test]
-async fn redis_may_be_at_a_socket_of_its_machine_or_under_tls() {
+async fn redis_may_listen_on_a_unix_socket_or_with_tls() {
     let certificate = Certificate::new();
     let [key, cert] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));
     let (port, socket) = (free_address().port().to_string(), certificate.path("redis.sock"));

@@ -11,7 +11,7 @@ use kengine_tests::{
 const LEASE: Duration = Duration::from_secs(6);
 
 #[test]
-fn nginx_takes_every_configuration_without_a_word() {
+fn nginx_accepts_every_configuration_without_a_warning() {
     let certificate = Certificate::new();
     let [key, chain] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));
     let plain = || Gateway::new("redis://127.0.0.1/").listen("127.0.0.1:8080").standalone();
@@ -38,7 +38,7 @@ fn nginx_takes_every_configuration_without_a_word() {
 }
 
 #[test]
-fn what_nginx_cannot_take_is_told() {
+fn invalid_settings_are_reported() {
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
         (plain().listen("80; }"), "`80;` cannot stand in a configuration of nginx"),
@@ -63,7 +63,7 @@ fn what_nginx_cannot_take_is_told() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_read_the_password() {
+fn only_the_owner_may_read_the_password() {
     use std::os::unix::fs::PermissionsExt;
     let folder = new_folder();
     let gateway = Gateway::new("redis://:secret@127.0.0.1/");
@@ -81,7 +81,7 @@ fn nobody_else_may_read_the_password() {
 
 /// No global variable, nothing unused, nothing shadowed.
 #[test]
-fn the_lua_is_clean() {
+fn luacheck_finds_no_fault() {
     let kengine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kengine");
     let (gateway, scripts) = (kengine.join("openresty"), kengine.join("src/cluster/redis/scripts"));
     let in_nginx = ["kengine.lua", "settings.lua"].map(|file| gateway.join(file));
@@ -98,7 +98,7 @@ fn the_lua_is_clean() {
 }
 
 #[tokio::test]
-async fn only_what_was_named_is_reached() {
+async fn only_configured_paths_are_reached() {
     let redis = RedisServer::start().await;
     let server = Town::node(&redis.url(), LEASE).page("/", "text/plain", "the page").page(
         "/metrics",
@@ -208,7 +208,7 @@ async fn fields_of(upgrade: Upgrade, gateway: &TestGateway) -> BTreeMap<String, 
 }
 
 #[tokio::test]
-async fn a_client_cannot_say_what_the_gateway_says() {
+async fn a_client_cannot_forge_the_fields_of_the_gateway() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Server::new(Mirror).cluster(Redis::new(redis.url()))).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
@@ -236,7 +236,7 @@ async fn a_client_cannot_say_what_the_gateway_says() {
 }
 
 #[tokio::test]
-async fn no_query_is_written_down() {
+async fn no_query_is_logged() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let mut node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), free_address(), &redis.url(), LEASE).await;

@@ -193,7 +193,7 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
 }
 
 #[tokio::test]
-async fn a_node_that_fails_gets_nobody_and_is_left_alone_for_a_while() {
+async fn a_failing_node_gets_no_players_and_few_attempts() {
     let rows: [(_, &[u8]); 5] = [
         ("503", b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
         ("502", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops"),
@@ -210,7 +210,7 @@ async fn a_node_that_fails_gets_nobody_and_is_left_alone_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_node_whose_accept_says_503_gets_nobody_and_one_that_says_403_has_said_it() {
+async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
     let redis = RedisServer::start().await;
     let (busy, asked) = closed(&redis, 503).await;
     all_come_to_another(&redis, busy.address(), &asked).await;
@@ -233,7 +233,7 @@ async fn a_node_whose_accept_says_503_gets_nobody_and_one_that_says_403_has_said
 }
 
 #[tokio::test]
-async fn where_no_node_takes_a_player_that_is_said_and_the_next_node_that_comes_takes_one() {
+async fn a_player_gets_503_until_a_node_takes_players() {
     let redis = RedisServer::start().await;
     let gateway = TestGateway::start(&redis.url()).await;
     let upgrade = Upgrade::new(gateway.address());
@@ -255,7 +255,7 @@ async fn where_no_node_takes_a_player_that_is_said_and_the_next_node_that_comes_
 }
 
 #[tokio::test]
-async fn a_node_that_stands_still_is_not_picked_once_its_lease_has_ended() {
+async fn a_frozen_node_is_not_picked_after_its_lease() {
     const PLAYERS: usize = 40;
     let redis = RedisServer::start().await;
     // Nobody else beats so soon: it stays in the directory.
@@ -282,7 +282,7 @@ async fn a_node_that_stands_still_is_not_picked_once_its_lease_has_ended() {
 
 /// How long the gateway waits for a node: three quarters of the idle time.
 #[tokio::test]
-async fn who_was_sent_to_a_node_that_then_stood_still_comes_to_another() {
+async fn a_player_of_a_frozen_node_comes_to_another() {
     let redis = RedisServer::start().await;
     let nodes = start(&redis, &[LIMIT * 4, LIMIT * 4]).await;
     let gateway = Gateway::new(&*redis.url()).idle_timeout(Duration::from_secs(2));

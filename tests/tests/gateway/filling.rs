@@ -55,7 +55,7 @@ fn is_even(counts: &[usize], shares: &[usize]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_filled_evenly_at_a_thousand_connects_a_second() {
+async fn nodes_fill_evenly_at_a_thousand_connects_a_second() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
@@ -68,7 +68,7 @@ async fn nodes_are_filled_evenly_at_a_thousand_connects_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_filled_evenly_by_a_burst() {
+async fn nodes_fill_evenly_in_a_burst() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
@@ -81,7 +81,7 @@ async fn nodes_are_filled_evenly_by_a_burst() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_filled_by_their_capacity() {
+async fn nodes_fill_in_proportion_to_their_capacity() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[500, 1000, 500, 1000]).await;
@@ -94,7 +94,7 @@ async fn nodes_are_filled_by_their_capacity() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_filled_to_the_last_seat_and_no_further() {
+async fn nodes_fill_to_the_last_seat_and_no_further() {
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[30, 60]).await;
     let gateway = TestGateway::start(&redis.url()).await;
@@ -126,7 +126,7 @@ async fn each_worker_has_one_connection_to_redis() {
 }
 
 #[tokio::test]
-async fn a_player_comes_through_to_a_node() {
+async fn a_player_reaches_a_node() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
@@ -138,7 +138,7 @@ async fn a_player_comes_through_to_a_node() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_noticed_behind_the_gateway() {
+async fn a_node_notices_a_slow_reader_through_the_gateway() {
     const MOST: usize = 2 * 1024 * 1024;
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
@@ -158,7 +158,7 @@ async fn a_client_that_does_not_read_is_noticed_behind_the_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_does_not_wait_in_line_where_redis_is_far() {
+async fn a_crowd_does_not_queue_when_redis_is_slow() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let nodes = nodes(&redis, &[10_000; 4]).await;
@@ -173,7 +173,7 @@ async fn a_crowd_does_not_wait_in_line_where_redis_is_far() {
 }
 
 #[tokio::test]
-async fn tunnels_stay_when_the_gateway_is_reloaded_or_a_worker_is_killed() {
+async fn tunnels_survive_a_reload_and_the_death_of_a_worker() {
     let redis = RedisServer::start().await;
     let _nodes = nodes(&redis, &[100; 2]).await;
     let gateway = TestGateway::start(&redis.url()).await;

@@ -75,7 +75,7 @@ async fn start(address: SocketAddr, redis: &RedisServer, fates: &Fates) -> NodeP
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_never_misses_a_counter_nor_meets_a_node_that_is_gone() {
+async fn every_listed_node_lives_and_has_a_counter() {
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
     let fates = Fates::default();

@@ -23,7 +23,7 @@ const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
-async fn a_node_that_drains_gets_nobody() {
+async fn a_draining_node_gets_no_players() {
     const PLAYERS: usize = 40;
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
@@ -138,7 +138,7 @@ impl Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_of_all_nodes_leaves_nobody_and_nothing_behind() {
+async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
     const NODES: usize = 4;
     const PLAYERS: usize = 200;
     let _turn = heavy_test().await;

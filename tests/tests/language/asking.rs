@@ -128,7 +128,7 @@ async fn silence(client: &mut Client) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_goes_to_whoever_has_asked() {
+async fn an_answer_goes_to_the_caller() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     let answers = [
@@ -151,7 +151,7 @@ async fn an_answer_goes_to_whoever_has_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_passes_on_why_there_is_no_answer() {
+async fn a_handler_can_pass_on_why_it_got_no_answer() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     let failed = |text: &str, code: &str| text.contains(&format!(r#""error":{{"code":"{code}""#));
@@ -167,7 +167,7 @@ async fn a_handler_passes_on_why_there_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_answers_is_waited_for_so_long() {
+async fn a_question_times_out() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     for (id, route, limit) in
@@ -182,7 +182,7 @@ async fn who_never_answers_is_waited_for_so_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_comes_late_or_twice_goes_nowhere() {
+async fn a_late_or_repeated_answer_is_ignored() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     asked(&mut client, "ask_briefly", 1).await;
@@ -219,7 +219,7 @@ async fn an_answer_overtakes_the_requests_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_answer_is_a_request() {
+async fn a_message_that_answers_nothing_is_a_request() {
     let (game, mut told) = serve(false);
     let mut client = join(&game).await;
     let requests = [
@@ -253,7 +253,7 @@ async fn what_is_no_answer_is_a_request() {
 }
 
 #[tokio::test]
-async fn a_client_is_asked_before_it_has_said_anything() {
+async fn a_client_may_be_asked_before_it_sends_anything() {
     let (outcomes, mut told) = unbounded_channel();
     let game = Game { outcomes, guest: Mutex::default(), asks_at_once: true };
     let server = TestServer::start(Server::new(game)).await;
@@ -326,7 +326,7 @@ async fn told_at_once(what: &str, happens: impl AsyncFnOnce(&Served<Game>, Clien
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_an_answer_that_cannot_come_is_told() {
+async fn a_question_ends_when_its_answer_cannot_come() {
     told_at_once("the client is lost", async |_, client| drop(client)).await;
     told_at_once("the client is lost while it is written to", async |game, client| {
         drop(client);
@@ -353,7 +353,7 @@ async fn who_waits_for_an_answer_that_cannot_come_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_beside_that_waits_for_an_answer_is_told_too() {
+async fn a_question_of_another_task_ends_with_the_connection() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     let connection = game.dispatcher().guest();

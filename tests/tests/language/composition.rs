@@ -179,14 +179,14 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
 }
 
 #[tokio::test]
-async fn fields_serve_one_endpoint() {
+async fn the_fields_of_a_struct_serve_one_endpoint() {
     let door = Door::default();
     let flat = Flat { lobby: Lobby, door: door.clone(), chat: Chat, rest: Rest };
     serves_all_of_its_fields(flat, door).await;
 }
 
 #[tokio::test]
-async fn so_do_fields_that_are_composed_themselves() {
+async fn composed_fields_serve_one_endpoint_too() {
     let door = Door::default();
     let nested = Nested { lobby: Lobby, inner: Inner(door.clone(), Chat), rest: Rest };
     serves_all_of_its_fields(nested, door).await;
@@ -196,7 +196,7 @@ async fn so_do_fields_that_are_composed_themselves() {
 }
 
 #[tokio::test]
-async fn without_hooks_all_is_as_usual() {
+async fn fields_without_hooks_have_the_usual_hooks() {
     let server = TestServer::start(Server::new(Plain { lobby: Lobby, free: Free })).await;
     let mut client = Client::connect(server.address()).await;
     assert_eq!(client.ask(request("free", "null")).await, "1: 1");
@@ -223,7 +223,7 @@ struct Nobody(Named);
 
 /// A session that only an `#[accept]` could make is missed on each connection, not guessed.
 #[tokio::test]
-async fn without_accept_a_session_of_the_users_own_is_refused() {
+async fn a_session_that_only_accept_can_make_is_refused_without_it() {
     let bound = Server::new(Nobody(Named)).bind("127.0.0.1:0").await.expect("a free port");
     let address = bound.local_addr();
     let serving = tokio::spawn(bound.serve_until(tokio::time::sleep(Duration::from_secs(60))));

@@ -11,7 +11,7 @@ fn request(route: &str, id: u32) -> String {
 }
 
 #[tokio::test]
-async fn while_a_handler_waits_pushes_and_pings_flow_and_requests_queue() {
+async fn while_a_handler_waits_only_requests_queue() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -43,7 +43,7 @@ async fn while_a_handler_waits_pushes_and_pings_flow_and_requests_queue() {
 }
 
 #[tokio::test]
-async fn waiting_handlers_take_their_turns() {
+async fn handlers_of_a_connection_run_one_after_another() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = Client::connect(server.address()).await;
@@ -63,7 +63,7 @@ async fn waiting_handlers_take_their_turns() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_fails_alone() {
+async fn a_panicking_handler_fails_alone() {
     let rows = [
         ("before it waits", r#""method":"panic","message":0"#),
         ("after it waited", r#""method":"panic","message":1"#),
@@ -95,7 +95,7 @@ async fn a_handler_that_panics_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_handler_that_never_ends_is_answered_with_timeout() {
+async fn an_endless_handler_is_answered_with_timeout() {
     let workshop = Workshop::default();
     let server = Server::new(workshop.clone()).handler_timeout(Duration::from_millis(50));
     let server = TestServer::start(server).await;
@@ -172,7 +172,7 @@ async fn a_handler_is_not_cancelled_when_its_player_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_task_may_push_and_the_order_stands() {
+async fn pushes_of_another_task_keep_their_order() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = Client::connect(server.address()).await;
@@ -191,7 +191,7 @@ async fn another_task_may_push_and_the_order_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_kept_tells_when_it_has_ended() {
+async fn a_kept_connection_refuses_pushes_after_its_end() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = Client::connect(server.address()).await;
@@ -211,7 +211,7 @@ async fn a_connection_that_is_kept_tells_when_it_has_ended() {
 }
 
 #[tokio::test]
-async fn past_one_look_ahead_a_waiting_handler_stops_the_reading() {
+async fn a_waiting_handler_bounds_what_is_read_ahead() {
     const REQUESTS: usize = 20_000;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;

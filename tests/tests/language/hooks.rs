@@ -210,7 +210,7 @@ async fn named(server: &TestServer, path: &'static str, name: &str) -> RawClient
 }
 
 #[tokio::test]
-async fn who_may_not_connect_gets_a_status_and_a_reason() {
+async fn accept_refuses_with_a_status_and_a_reason() {
     let rows = [
         ("a refusal of the user's own", ("/ws?as=stranger", 451, "stranger")),
         ("an error becomes a refusal", ("/ws?as=thief", 401, "unauthorized")),
@@ -234,7 +234,7 @@ async fn who_may_not_connect_gets_a_status_and_a_reason() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_a_request_that_is_refused_anyway() {
+async fn accept_does_not_run_for_a_request_refused_anyway() {
     let (hall, _notes) = hall();
     let asked = Arc::clone(&hall.asked);
     let server = TestServer::start(Server::new(hall).max_connections(1)).await;
@@ -250,7 +250,7 @@ async fn nobody_is_asked_about_a_request_that_is_refused_anyway() {
 }
 
 #[tokio::test]
-async fn the_session_is_made_of_the_handshake() {
+async fn accept_makes_the_session_from_the_handshake() {
     type Change = fn(Upgrade) -> Upgrade;
     let rows: Vec<(_, (Change, &str))> = vec![
         ("of the query", (|request| request.path("/ws?name=ada"), "ada")),
@@ -275,7 +275,7 @@ async fn the_session_is_made_of_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_guest_without_a_name_has_a_uid_that_stays_and_is_nobody_else_s() {
+async fn a_guest_has_a_unique_and_lasting_uid() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut uids = Vec::new();
@@ -292,7 +292,7 @@ async fn a_guest_without_a_name_has_a_uid_that_stays_and_is_nobody_else_s() {
 }
 
 #[tokio::test]
-async fn a_guard_is_told_of_each_call_and_may_refuse_it() {
+async fn before_sees_each_call_and_may_refuse_it() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut client = named(&server, "/ws?name=ada&muted", "ada").await;
@@ -317,7 +317,7 @@ async fn a_guard_is_told_of_each_call_and_may_refuse_it() {
 }
 
 #[tokio::test]
-async fn a_type_that_could_be_either_is_context() {
+async fn a_type_that_is_context_and_message_is_context() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut client = named(&server, "/ws?name=ada", "ada").await;
@@ -329,7 +329,7 @@ async fn a_type_that_could_be_either_is_context() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_taken_by_value_is_not_what_the_client_sent() {
+async fn a_session_taken_by_value_is_not_decoded() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut client = named(&server, "/ws?name=ada", "ada").await;
@@ -340,7 +340,7 @@ async fn a_session_that_is_taken_by_value_is_not_what_the_client_sent() {
 }
 
 #[tokio::test]
-async fn a_connection_is_greeted_before_its_first_message() {
+async fn open_runs_before_the_first_message() {
     let (hall, mut notes) = hall();
     let gate = hall.gate.clone();
     let server = TestServer::start(Server::new(hall)).await;
@@ -364,7 +364,7 @@ async fn a_connection_is_greeted_before_its_first_message() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_greeted_is_closed_with_1011_and_seen_off() {
+async fn a_failing_open_closes_with_1011_and_runs_close() {
     let rows = [
         ("an error", ("/ws?name=unwelcome", "unwelcome", "the hall is full")),
         ("a panic", ("/ws?name=panic", "panic", "internal error")),
@@ -395,7 +395,7 @@ async fn who_cannot_be_greeted_is_closed_with_1011_and_seen_off() {
 }
 
 #[tokio::test]
-async fn every_end_is_noted_once_with_its_reason() {
+async fn close_runs_once_with_the_reason() {
     let (hall, mut notes) = hall();
     let gate = hall.gate.clone();
     let kept = Arc::clone(&hall.kept);
@@ -474,7 +474,7 @@ async fn every_end_is_noted_once_with_its_reason() {
 }
 
 #[tokio::test]
-async fn who_is_heard_no_more_is_seen_off() {
+async fn close_runs_after_a_heartbeat_timeout() {
     let (hall, mut notes) = hall();
     let server = TestServer::start(Server::new(hall).idle_timeout(Duration::from_millis(150))).await;
     let mut client = named(&server, "/ws?name=mute", "mute").await;
@@ -493,7 +493,7 @@ async fn who_is_heard_no_more_is_seen_off() {
 }
 
 #[tokio::test]
-async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
+async fn an_endless_close_does_not_hold_the_drain() {
     let (hall, mut notes) = hall();
     let server = TestServer::start(Server::new(hall).drain_timeout(Duration::from_millis(100))).await;
     let client = named(&server, "/ws?name=clinging", "clinging").await;
@@ -505,7 +505,7 @@ async fn a_hook_that_clings_to_a_connection_does_not_hold_up_the_drain() {
 }
 
 #[tokio::test]
-async fn the_first_reason_stands_though_the_end_itself_is_another() {
+async fn close_gets_the_first_reason() {
     let (hall, mut notes) = hall();
     let server = Server::new(hall).close_timeout(Duration::MAX).drain_timeout(Duration::from_millis(100));
     let server = TestServer::start(server).await;
@@ -520,7 +520,7 @@ async fn the_first_reason_stands_though_the_end_itself_is_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_clings_to_a_connection_is_given_the_time_of_a_handler() {
+async fn close_has_the_timeout_of_a_handler() {
     let (hall, mut notes) = hall();
     let hall = testing::serve(Server::new(hall).handler_timeout(Duration::from_secs(7)));
     for (path, name, seconds) in [("/ws?name=clinging", "clinging", 7), ("/ws?name=falling", "falling", 0)] {
@@ -556,7 +556,7 @@ impl Patient {
 }
 
 #[tokio::test]
-async fn a_heartbeat_whose_hook_lacks_an_argument_is_answered_with_its_error() {
+async fn a_failing_argument_of_heartbeat_is_answered() {
     let patient = testing::serve(Patient);
     let mut nurse = patient.connect("/ws").await.expect("a place");
     nurse.heartbeat().await;
@@ -566,7 +566,7 @@ async fn a_heartbeat_whose_hook_lacks_an_argument_is_answered_with_its_error() {
 }
 
 #[test]
-fn a_reason_says_the_code_of_the_close_frame() {
+fn a_reason_has_the_code_of_the_close_frame() {
     use DisconnectReason as Reason;
     let close = || Close::new(CloseCode::KICKED, "out");
     let rows = [

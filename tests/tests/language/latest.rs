@@ -81,7 +81,7 @@ impl Seen {
 
 /// Everything is sent before the connection's task has its first turn, on the one thread of this test.
 #[tokio::test(start_paused = true)]
-async fn of_each_key_the_newest_waits_in_the_place_of_the_first() {
+async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
     const STEPS: u32 = 20;
     // Around and far past the number of frames among which a key is looked for one by one.
     for players in [1, 2, 31, 32, 33, 34, 100, 800] {
@@ -114,7 +114,7 @@ async fn of_each_key_the_newest_waits_in_the_place_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
+async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     const PLAYERS: u32 = 200;
     const SENDERS: u32 = 4;
     const BURSTS: u32 = 60;
@@ -169,7 +169,7 @@ async fn who_reads_rarely_sees_the_newest_of_each_and_nothing_older_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
+async fn a_push_that_grows_in_its_place_is_bounded() {
     const BYTES: usize = 4000;
     let game = testing::serve(Server::new(Workshop::default()).max_outbox_pushes(3).max_outbox_size(BYTES));
     let mut client = game.connect("/ws").await.unwrap();
@@ -208,7 +208,7 @@ async fn a_push_that_grows_in_its_place_is_bounded_as_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_told_apart_by_all_their_fields_and_by_their_push() {
+async fn keys_differ_by_all_their_fields_and_by_their_push() {
     let game = testing::serve(Server::new(Workshop::default()));
     let mut client = game.connect("/ws").await.unwrap();
     let connection = game.dispatcher().guest();

@@ -19,7 +19,7 @@ async fn errors<M: Into<Message>>(rows: impl IntoIterator<Item = (&'static str, 
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_taken_is_told_why_under_its_id() {
+async fn an_invalid_request_gets_an_error_with_its_id() {
     errors([
         (
             "an unknown method",
@@ -178,7 +178,7 @@ async fn a_request_that_cannot_be_taken_is_told_why_under_its_id() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_told_so_without_an_id() {
+async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
     let rows = [
         ("a word", "hello"),
         ("nothing at all", ""),
@@ -239,7 +239,7 @@ async fn what_is_not_json_is_told_so_without_an_id() {
 }
 
 #[tokio::test]
-async fn what_is_json_but_no_object_is_told_so() {
+async fn json_that_is_not_an_object_gets_an_error() {
     errors([
         ("an empty array", "[]", "error bad_request"),
         ("an array of requests", r#"[{"id":7,"method":"chat"}]"#, "error bad_request"),
@@ -253,7 +253,7 @@ async fn what_is_json_but_no_object_is_told_so() {
 }
 
 #[tokio::test]
-async fn binary_that_is_not_utf8_is_told_so() {
+async fn binary_that_is_not_utf8_gets_an_error() {
     let rows: Vec<(_, &[u8], _)> = vec![
         ("alone", &[0xff, 0xfe], "error bad_request"),
         ("a zero", &[0], "error bad_request"),
@@ -278,7 +278,7 @@ async fn binary_that_is_not_utf8_is_told_so() {
 }
 
 #[tokio::test]
-async fn deep_nesting_harms_nobody() {
+async fn deep_nesting_is_answered_and_does_no_harm() {
     const DEEP: usize = 5_000;
     let arrays = "[".repeat(DEEP) + &"]".repeat(DEEP);
     let objects = r#"{"a":"#.repeat(DEEP) + "1" + &"}".repeat(DEEP);

@@ -73,7 +73,7 @@ async fn texts_and_binary_messages_of_all_lengths_come_back() {
 }
 
 #[tokio::test]
-async fn another_library_gets_back_what_it_sent() {
+async fn clients_of_another_library_get_their_messages_back() {
     let server = TestServer::start(Server::new(Echo)).await;
     let rows = [
         ("a text", (Message::text("né 🎲"), "né 🎲".to_owned())),
@@ -94,7 +94,7 @@ async fn another_library_gets_back_what_it_sent() {
 }
 
 #[tokio::test]
-async fn many_large_messages_in_one_go_come_back_in_order() {
+async fn many_large_messages_at_once_come_back_in_order() {
     const COUNT: usize = 64;
     let server = TestServer::start(Server::new(Echo)).await;
     let mut client = RawClient::connect(server.address()).await;

@@ -60,7 +60,7 @@ fn request(route: &str, message: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_route_s_rate_holds_per_connection_and_route() {
+async fn a_rate_holds_per_connection_and_route() {
     let server = TestServer::start(Server::new(Arena)).await;
     let mut client = Client::connect(server.address()).await;
     for _ in 0..3 {
@@ -86,7 +86,7 @@ async fn a_route_s_rate_holds_per_connection_and_route() {
 }
 
 #[tokio::test]
-async fn a_route_s_largest_message_counts_with_its_envelope() {
+async fn max_size_counts_the_whole_message() {
     let server = TestServer::start(Server::new(Arena)).await;
     let mut client = Client::connect(server.address()).await;
     let of = |size: usize| {
@@ -104,7 +104,7 @@ async fn a_route_s_largest_message_counts_with_its_envelope() {
 }
 
 #[tokio::test]
-async fn a_route_s_time_is_its_own_and_for_that_call_alone() {
+async fn a_timeout_of_a_route_holds_for_its_calls_alone() {
     let server = TestServer::start(Server::new(Arena).handler_timeout(Duration::from_millis(200))).await;
     let rows = [
         ("shorter than the server's", ("brief", "1: error timeout")),
@@ -122,7 +122,7 @@ async fn a_route_s_time_is_its_own_and_for_that_call_alone() {
 }
 
 #[tokio::test]
-async fn the_rate_comes_before_the_size_before_the_guard_before_the_message() {
+async fn rate_size_guard_and_message_are_checked_in_this_order() {
     let server = TestServer::start(Server::new(Arena)).await;
     let large = request("all", &"1".repeat(60));
     let rows = [
@@ -143,7 +143,7 @@ async fn the_rate_comes_before_the_size_before_the_guard_before_the_message() {
 }
 
 #[tokio::test]
-async fn the_prefix_stands_before_each_name() {
+async fn the_prefix_precedes_each_route_name() {
     let server = TestServer::start(Server::new(Arena)).await;
     let mut client = Client::connect(server.address()).await;
     let chat = |name| format!(r#"{{"method":"{name}","message":{{"greeting":"x"}},"id":1}}"#);

@@ -148,7 +148,7 @@ async fn a_push_has_its_name_and_its_payload_and_no_id() {
 }
 
 #[tokio::test]
-async fn a_push_follows_the_other_names_of_its_dispatcher() {
+async fn a_push_uses_the_key_and_payload_of_its_dispatcher() {
     pushes(
         Renamed,
         "type",
@@ -164,7 +164,7 @@ async fn a_push_follows_the_other_names_of_its_dispatcher() {
 }
 
 #[tokio::test]
-async fn a_push_stands_flat_where_requests_do() {
+async fn a_push_of_a_flat_dispatcher_is_flat() {
     pushes(
         Flat,
         "type",

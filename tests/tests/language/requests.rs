@@ -21,7 +21,7 @@ async fn answers<M: Into<Message>>(server: TestServer, fence: &str, rows: Vec<(&
 }
 
 #[tokio::test]
-async fn a_request_is_answered_with_its_id_byte_for_byte_or_bare() {
+async fn an_answer_repeats_the_id_byte_for_byte() {
     let rows: Vec<(_, _, &[&str])> = vec![
         ("no id", r#"{"method":"chat","message":{"greeting":"hello"}}"#, &[r#""hey, you said: hello""#]),
         (
@@ -109,7 +109,7 @@ async fn a_request_is_answered_with_its_id_byte_for_byte_or_bare() {
 }
 
 #[tokio::test]
-async fn a_request_may_be_written_in_any_way_that_json_knows() {
+async fn a_request_may_be_any_equivalent_json() {
     const HELLO: &[&str] = &[r#"7: "hey, you said: hello""#];
     let rows: Vec<(_, &str, &[&str])> = vec![
         ("method, message, id", r#"{"method":"chat","message":{"greeting":"hello"},"id":7}"#, HELLO),
@@ -236,7 +236,7 @@ async fn a_heartbeat_is_answered() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_may_be_another() {
+async fn the_heartbeat_can_be_set() {
     let rows: Vec<(_, _, &[&str])> = vec![
         ("a text", Message::text(r#"{"ping":1}"#), &[r#"{"pong":1}"#]),
         ("a binary message", Message::binary(r#"{"ping":1}"#), &[r#"{"pong":1}"#]),
@@ -272,7 +272,7 @@ impl Doctor {
 }
 
 #[tokio::test]
-async fn a_hook_decides_about_each_heartbeat() {
+async fn a_hook_decides_how_to_answer_each_heartbeat() {
     let server = TestServer::start(Server::new(Doctor::default())).await;
     let mut client = Client::connect(server.address()).await;
     assert_eq!(client.answers_to("p").await, ["q"]);
@@ -421,7 +421,7 @@ struct Asked {
 }
 
 #[tokio::test]
-async fn a_reply_is_silent_without_an_id_when_it_says_nothing() {
+async fn an_empty_reply_without_an_id_is_not_sent() {
     const FENCE: &str = r#"{"method":"no","id":"fence"}"#;
     // Route, the answer without an id, the answer with one.
     let rows: Vec<(_, (&[&str], &str))> = vec![
@@ -466,7 +466,7 @@ async fn a_reply_is_silent_without_an_id_when_it_says_nothing() {
 }
 
 #[tokio::test]
-async fn an_argument_takes_what_its_type_takes() {
+async fn an_argument_accepts_what_its_type_deserializes() {
     const FENCE: &str = r#"{"method":"no","id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
         ("a bare number", r#"{"method":"a longer name/with: anything","message":5}"#, &["-5"]),
@@ -486,7 +486,7 @@ async fn an_argument_takes_what_its_type_takes() {
 }
 
 #[tokio::test]
-async fn an_error_shows_its_own_words_and_never_its_cause() {
+async fn an_error_shows_its_message_and_never_its_cause() {
     let rows = [
         ("a user's", ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning"}}"#)),
         (
@@ -527,7 +527,7 @@ impl Renamed {
 }
 
 #[tokio::test]
-async fn key_and_payload_may_have_other_names() {
+async fn key_and_payload_can_be_renamed() {
     const FENCE: &str = r#"{"type":"chat","data":{"greeting":"x"},"id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
         ("as agreed", r#"{"type":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
@@ -585,7 +585,7 @@ impl Flat {
 }
 
 #[tokio::test]
-async fn fields_may_stand_flat_beside_the_key() {
+async fn fields_can_be_flat_beside_the_key() {
     const FENCE: &str = r#"{"type":"rest","id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
         ("without an id", r#"{"type":"step","x":1,"y":2}"#, &["12"]),

@@ -145,7 +145,7 @@ async fn everyone(server: &TestServer) -> [(RawClient, &'static str); 3] {
 }
 
 #[tokio::test]
-async fn a_send_is_written_as_each_endpoint_speaks() {
+async fn a_send_follows_the_syntax_of_each_endpoint() {
     let server = TestServer::start(server()).await;
     let [(mut player, _), (mut operator, _), (mut viewer, _)] = everyone(&server).await;
     let guest = server.hub().room("inn").members().await;
@@ -184,7 +184,7 @@ async fn a_send_is_written_as_each_endpoint_speaks() {
 }
 
 #[tokio::test]
-async fn a_member_reaches_those_of_other_endpoints() {
+async fn a_member_reaches_members_at_other_endpoints() {
     let rows = [("from the game", 0), ("from the desk", 1), ("from the stand", 2)];
     every_row(rows, async |from| {
         let server = TestServer::start(server()).await;
@@ -213,7 +213,7 @@ async fn a_member_reaches_those_of_other_endpoints() {
 }
 
 #[tokio::test]
-async fn a_user_is_one_at_all_endpoints() {
+async fn a_uid_is_the_same_user_at_every_endpoint() {
     let server = TestServer::start(server()).await;
     let [(mut ada, _), (mut bob, _), (viewer, _)] = everyone(&server).await;
     ada.frames(2).await;
@@ -233,7 +233,7 @@ async fn a_user_is_one_at_all_endpoints() {
 }
 
 #[tokio::test]
-async fn a_question_is_put_as_its_endpoint_speaks() {
+async fn a_question_follows_the_syntax_of_its_endpoint() {
     let server = TestServer::start(server()).await;
     let mut operator = Upgrade::new(server.address()).path("/desk").open(server.address()).await;
     operator.send_frames([ClientFrame::text(r#"{"type":"ask","id":"ask"}"#)]).await;

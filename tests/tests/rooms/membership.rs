@@ -207,7 +207,7 @@ fn rooms(hub: &Hub) -> Vec<(String, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_is_there_from_the_first_who_joins_to_the_last_who_leaves() {
+async fn a_room_lasts_from_its_first_join_to_its_last_leave() {
     let town = serve();
     let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
     assert_eq!(members(&mut ada, "inn").await, serde_json::json!([]));
@@ -234,7 +234,7 @@ async fn a_room_is_there_from_the_first_who_joins_to_the_last_who_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_comes_with_the_first_connection_and_goes_with_the_last() {
+async fn presence_tells_of_users_and_not_of_connections() {
     let town = serve();
     let mut watcher = enter(&town, "eve").await;
     let mut deaf = enter(&town, "joe").await;
@@ -270,7 +270,7 @@ async fn a_user_comes_with_the_first_connection_and_goes_with_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_who_want_the_last_seat_one_is_refused() {
+async fn one_of_two_players_gets_the_last_seat() {
     let town = serve();
     let mut players = [enter(&town, "ada").await, enter(&town, "bob").await];
     let mut winners = [0, 0];
@@ -294,7 +294,7 @@ async fn of_two_who_want_the_last_seat_one_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_is_not_asked_about_members_and_leaves_no_room_behind() {
+async fn a_guard_skips_members_and_leaves_no_empty_room() {
     let town = serve();
     let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
     let seats = |seats: usize| serde_json::json!({ "room": "table", "seats": seats });
@@ -315,7 +315,7 @@ async fn a_guard_is_not_asked_about_members_and_leaves_no_room_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_comes_while_a_room_ends_is_in_one_that_lasts() {
+async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
     const ROUNDS: usize = 5000;
     let town = serve();
     let (_ada, _bob, _eve) =
@@ -416,7 +416,7 @@ async fn a_room_is_reached_from_anywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_in_so_many_rooms() {
+async fn the_rooms_of_a_connection_are_limited() {
     for (server, most) in [
         (Server::new(Town::default()), 32),
         (Server::new(Town::default()).max_rooms_per_connection(2), 2),
@@ -441,7 +441,7 @@ async fn a_connection_is_in_so_many_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_has_a_name_of_1_to_64_bytes_without_control_characters() {
+async fn a_room_name_has_1_to_64_bytes_and_no_control_character() {
     let town = serve();
     let rows = [
         ("empty", "", false),
@@ -473,7 +473,7 @@ async fn a_room_has_a_name_of_1_to_64_bytes_without_control_characters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_ended_is_a_member_until_close_has_run() {
+async fn a_connection_stays_a_member_until_its_close_hook_ends() {
     for how in ["closes", "is lost", "is kicked", "is drained"] {
         let town = serve();
         let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
@@ -532,7 +532,7 @@ async fn who_has_ended_is_a_member_until_close_has_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_panics_when_it_is_shown_leaves_its_rooms_all_the_same() {
+async fn a_panicking_session_still_leaves_its_rooms() {
     let town = serve();
     let player = Player::new("ada");
     let mut ada = town.connect_as(player.clone()).await.expect("a place");
@@ -559,7 +559,7 @@ async fn a_session_that_panics_when_it_is_shown_leaves_its_rooms_all_the_same() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_to_be_filled_is_nobody_elses() {
+async fn a_room_that_is_filled_has_no_uninvited_members() {
     let town = serve();
     let hub = town.hub();
     let (mut ada, mut eve) = (enter(&town, "ada").await, enter(&town, "eve").await);

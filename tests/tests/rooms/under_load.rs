@@ -62,7 +62,7 @@ async fn stay(mut member: Member, stop: Arc<AtomicBool>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_in_the_room_gets_every_send_once_while_others_come_and_go() {
+async fn members_get_every_send_once_while_others_come_and_go() {
     const MOVERS: u32 = 20;
     const STAYERS: usize = 10;
     let _turn = heavy_test().await;
@@ -143,7 +143,7 @@ fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
+async fn ten_thousand_players_at_once_fill_room_after_room() {
     const PLAYERS: usize = 10_000;
     let _turn = heavy_test().await;
     let workshop = testing::serve(Server::new(Workshop::default()).max_connections(PLAYERS));
@@ -180,7 +180,7 @@ async fn ten_thousand_who_sit_down_at_once_fill_room_after_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn seats_that_are_left_are_taken_before_another_room_is_opened() {
+async fn free_seats_are_taken_before_a_new_room_opens() {
     const PLAYERS: usize = 300;
     const TURNS: usize = 200;
     let workshop = testing::serve(Server::new(Workshop::default()));

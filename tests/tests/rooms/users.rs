@@ -82,7 +82,7 @@ async fn connect(server: &TestServer, uid: &str) -> RawClient {
 const WHO: &str = r#"{"method":"who","id":1}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_claim_a_uid_at_once_one_stays() {
+async fn one_of_several_simultaneous_connections_of_a_uid_stays() {
     const ROUNDS: usize = 1000;
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone())).await;
@@ -114,7 +114,7 @@ async fn of_many_who_claim_a_uid_at_once_one_stays() {
 }
 
 #[tokio::test]
-async fn the_newer_connection_of_a_uid_takes_its_place() {
+async fn a_newer_connection_replaces_the_older() {
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone())).await;
     let mut older = connect(&server, "ada").await;
@@ -139,7 +139,7 @@ async fn the_newer_connection_of_a_uid_takes_its_place() {
 }
 
 #[tokio::test]
-async fn a_uid_may_keep_its_connection() {
+async fn with_refuse_the_older_connection_stays() {
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Refuse)).await;
     let mut older = connect(&server, "ada").await;
@@ -174,7 +174,7 @@ async fn a_uid_may_keep_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_claim_a_uid_that_keeps_its_connection_one_stays() {
+async fn with_refuse_one_of_several_simultaneous_claims_stays() {
     const ROUNDS: usize = 300;
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Refuse)).await;
@@ -201,7 +201,7 @@ async fn of_many_who_claim_a_uid_that_keeps_its_connection_one_stays() {
 }
 
 #[tokio::test]
-async fn a_uid_may_have_several_connections() {
+async fn with_allow_a_uid_has_several_connections() {
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Allow)).await;
     let (mut first, mut second) = (connect(&server, "ada").await, connect(&server, "ada").await);
@@ -232,7 +232,7 @@ async fn a_uid_may_have_several_connections() {
 }
 
 #[tokio::test]
-async fn who_is_kicked_gets_what_was_sent_before_and_then_the_reason() {
+async fn a_kicked_user_gets_earlier_pushes_and_the_reason() {
     const CHEATED: CloseCode = CloseCode::new(4510).unwrap();
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone())).await;
@@ -261,7 +261,7 @@ async fn who_is_kicked_gets_what_was_sent_before_and_then_the_reason() {
 }
 
 #[tokio::test]
-async fn everybody_is_reached_but_those_who_are_left_out() {
+async fn a_send_to_all_reaches_all_but_the_excluded() {
     let club = Club::default();
     let server = TestServer::start(Server::new(club.clone())).await;
     assert_eq!(server.hub().all().send(&Note(0)).unwrap(), 0);
@@ -326,7 +326,7 @@ impl Rooms {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_kept_of_those_who_have_gone() {
+async fn nothing_is_kept_of_connections_that_ended() {
     for duplicates in [Duplicates::Replace, Duplicates::Refuse, Duplicates::Allow] {
         let rooms = testing::serve(Server::new(Rooms).duplicates(duplicates));
         let token = Arc::new(());
@@ -382,7 +382,7 @@ impl Reluctant {
 }
 
 #[tokio::test]
-async fn who_is_lost_keeps_no_uid_while_being_seen_off() {
+async fn a_lost_connection_frees_its_uid_before_the_close_hook() {
     let club = testing::serve(Server::new(Reluctant::new()).duplicates(Duplicates::Refuse));
     let lost = club.connect_as(Uid::from(7)).await.unwrap();
     drop(lost);

@@ -29,7 +29,7 @@ fn request(client: usize, number: usize) -> (ClientFrame, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn everybody_gets_the_own_answers() {
+async fn each_of_many_clients_gets_its_own_answers() {
     const REQUESTS: usize = 210;
     // Without this, the reports of nearly a thousand wanted panics would hide that of a failure. The hook is the
     // process's, so panics of other tests are reported as before.

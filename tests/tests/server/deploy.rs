@@ -35,7 +35,7 @@ fn number(text: &str) -> u64 {
 }
 
 #[test]
-fn the_images_are_built_of_what_is_there() {
+fn the_images_copy_files_that_exist() {
     let dockerfile = dockerfile();
     let copied: Vec<_> = behind(&dockerfile, "COPY ")
         .filter(|files| !files.starts_with("--from"))
@@ -64,7 +64,7 @@ fn the_images_are_built_of_what_is_there() {
 }
 
 #[test]
-fn the_gateway_has_the_packages_that_its_page_names() {
+fn the_gateway_image_has_the_documented_packages() {
     let page = read("kengine/docs/gateway.md");
     let named = behind(&page, "(Debian: `").next().and_then(|rest| rest.split('`').next()).expect("packages");
     for file in [dockerfile(), read("kengine/docs/deploying.md")] {
@@ -97,7 +97,7 @@ fn every_variable_is_read_by_its_program() {
 }
 
 #[test]
-fn whoever_stops_a_node_waits_for_its_drain() {
+fn every_stop_timeout_is_longer_than_the_drain() {
     let server = format!("{:?}", Server::new(Lobby));
     let drain = server.split_once("drain_timeout: ").map(|(_, rest)| number(rest)).expect("the drain's time");
     // A second for `#[close]`, three to leave the directory.
@@ -120,7 +120,7 @@ fn whoever_stops_a_node_waits_for_its_drain() {
 }
 
 #[test]
-fn nodes_and_gateways_may_open_the_files_that_they_need() {
+fn the_limits_of_open_files_suffice() {
     let unit = read("examples/deploy/kengine-node@.service");
     let compose = read("examples/deploy/compose.yaml");
     let files = behind(&unit, "LimitNOFILE=").next().map(number);
@@ -137,7 +137,7 @@ fn nodes_and_gateways_may_open_the_files_that_they_need() {
 }
 
 #[test]
-fn systemd_takes_the_unit_without_a_word() {
+fn systemd_accepts_the_unit_without_a_warning() {
     let unit = workspace().join("examples/deploy/kengine-node@.service");
     let Ok(verified) = Command::new("systemd-analyze").args(["--man=no", "verify"]).arg(unit).output() else {
         // Not a machine with systemd.
@@ -158,7 +158,7 @@ impl Drop for Nginx {
 }
 
 #[tokio::test]
-async fn a_player_comes_through_a_plain_nginx_to_one_node() {
+async fn a_player_reaches_a_node_through_a_plain_nginx() {
     let node = TestServer::start(Server::new(Lobby)).await;
     let certificate = Certificate::new();
     let (plain, tls, folder) = (free_address(), free_address(), new_folder());

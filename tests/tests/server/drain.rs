@@ -13,7 +13,7 @@ fn request(route: &str, id: u32) -> ClientFrame {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_that_was_read_is_answered_and_everybody_is_closed_with_4000() {
+async fn a_drain_answers_what_was_read_then_closes_with_4000() {
     const CLIENTS: u32 = 50;
     let workshop = Workshop::default();
     let mut server = TestServer::start(Server::new(workshop.clone())).await;
@@ -56,7 +56,7 @@ async fn every_request_that_was_read_is_answered_and_everybody_is_closed_with_40
 }
 
 #[tokio::test]
-async fn clients_of_another_library_are_told_to_come_back() {
+async fn a_drain_closes_clients_of_another_library_with_4000() {
     let mut server = TestServer::start(Server::new(Lobby)).await;
     let mut clients = Vec::new();
     for id in 0..10 {
@@ -73,7 +73,7 @@ async fn clients_of_another_library_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_yet_gets_every_answer_before_the_close() {
+async fn a_slow_reader_gets_every_answer_before_the_close() {
     const REQUESTS: usize = 30_000;
     let mut server = TestServer::start(Server::new(Lobby)).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -97,7 +97,7 @@ async fn who_does_not_read_yet_gets_every_answer_before_the_close() {
 }
 
 #[tokio::test]
-async fn half_a_message_is_not_waited_for() {
+async fn a_drain_does_not_wait_for_half_a_message() {
     let mut server = TestServer::start(Server::new(Lobby)).await;
     let mut client = RawClient::connect(server.address()).await;
     let half = ClientFrame::text("half a message").announcing(100).bytes();
@@ -110,7 +110,7 @@ async fn half_a_message_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_handler_that_never_ends_is_cancelled_at_the_deadline() {
+async fn a_drain_cancels_an_endless_handler_at_its_deadline() {
     let workshop = Workshop::default();
     let server = Server::new(workshop.clone()).drain_timeout(Duration::from_millis(100));
     let mut server = TestServer::start(server).await;
@@ -124,7 +124,7 @@ async fn a_handler_that_never_ends_is_cancelled_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_the_close_does_not_hold_the_drain_up() {
+async fn a_client_that_ignores_the_close_does_not_delay_the_drain() {
     let rows = [
         ("the time for a close handshake", (Duration::from_millis(100), Duration::from_secs(600))),
         ("the deadline of the drain", (Duration::from_secs(600), Duration::from_millis(100))),
@@ -148,13 +148,13 @@ async fn a_server_without_clients_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_told_before_it_serves_ends_too() {
+async fn a_server_stopped_before_it_serves_ends_too() {
     let bound = Server::new(Lobby).bind("127.0.0.1:0").await.expect("a free port");
     within("the end", bound.serve_until(async {})).await.expect("a good end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_left_hanging() {
+async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
     for _ in 0..20 {
         let mut server = TestServer::start(Server::new(Lobby)).await;
         let address = server.address();
@@ -190,7 +190,7 @@ async fn whoever_comes_while_the_drain_begins_is_served_or_refused_and_never_lef
 }
 
 #[tokio::test]
-async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
+async fn a_client_not_accepted_before_the_drain_is_refused() {
     let door = Doorkeeper::default();
     let mut server = TestServer::start(Server::new(door.clone())).await;
     let mut http = HttpClient::connect(server.address()).await;
@@ -205,7 +205,7 @@ async fn who_is_not_accepted_yet_when_the_drain_begins_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_never_accepted_is_refused_at_the_deadline() {
+async fn an_endless_accept_does_not_outlast_the_drain() {
     let door = Doorkeeper::default();
     let server = Server::new(door.clone()).handshake_timeout(Duration::MAX);
     let mut server = TestServer::start(server.drain_timeout(Duration::from_millis(100))).await;
@@ -235,7 +235,7 @@ async fn a_handler_may_push_while_the_node_drains() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_dropped_takes_its_players_along() {
+async fn dropping_a_server_ends_its_connections() {
     let bound = Server::new(Lobby).bind("127.0.0.1:0").await.expect("a free port");
     let address = bound.local_addr();
     let serving = tokio::spawn(bound.serve_until(pending()));
@@ -246,7 +246,7 @@ async fn a_server_that_is_dropped_takes_its_players_along() {
 }
 
 #[tokio::test]
-async fn limits_of_time_may_be_as_long_as_can_be_said() {
+async fn every_timeout_may_be_the_longest_duration() {
     let server = Server::new(Lobby).handshake_timeout(Duration::MAX).close_timeout(Duration::MAX);
     let server =
         server.idle_timeout(Duration::MAX).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX);

@@ -97,7 +97,7 @@ async fn a_trusted_proxy_tells_where_a_player_is() {
 }
 
 #[tokio::test]
-async fn of_several_fields_the_last_counts() {
+async fn the_last_of_several_fields_counts() {
     for (fields, expected) in [
         (&["198.51.100.1", "203.0.113.7"][..], "203.0.113.7"),
         (&["198.51.100.1, 198.51.100.2", "198.51.100.3, 203.0.113.7"], "203.0.113.7"),
@@ -124,7 +124,7 @@ fn written() -> impl Iterator<Item = [String; 2]> {
 }
 
 #[tokio::test]
-async fn an_untrusted_peer_cannot_change_where_it_is() {
+async fn an_untrusted_peer_cannot_forge_its_address() {
     for trusted in [&TRUSTED[..], &[]] {
         let served = testing::serve(Server::new(Atlas).trusted_proxies(trusted.iter().copied()));
         for [one, other] in written() {
@@ -139,7 +139,7 @@ async fn an_untrusted_peer_cannot_change_where_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_client_wrote_changes_nothing_behind_a_trusted_proxy() {
+async fn a_client_cannot_forge_its_address_to_a_trusted_proxy() {
     let served = testing::serve(Server::new(Atlas).trusted_proxies(TRUSTED));
     for [one, other] in written() {
         // Proxies append to the last field, or add one.
@@ -164,7 +164,7 @@ async fn answers(address: SocketAddr, field: &str) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn the_peer_is_that_of_the_socket_and_stays_it() {
+async fn the_peer_is_always_that_of_the_socket() {
     for (trusted, field, expected) in [
         ("127.0.0.1", "198.51.100.1, 203.0.113.7", "203.0.113.7"),
         ("127.0.0.2", "198.51.100.1, 203.0.113.7", "127.0.0.1"),
@@ -178,7 +178,7 @@ async fn the_peer_is_that_of_the_socket_and_stays_it() {
 }
 
 #[tokio::test]
-async fn every_endpoint_of_a_server_trusts_the_same() {
+async fn every_endpoint_trusts_the_same_proxies() {
     let served = testing::serve(Server::new(Atlas).endpoint("/admin", Atlas).trusted_proxies(TRUSTED));
     for path in ["/ws", "/admin"] {
         let request = served.connect(path).peer(at(PROXY)).header(FIELD, "203.0.113.7");
@@ -188,7 +188,7 @@ async fn every_endpoint_of_a_server_trusts_the_same() {
 }
 
 #[tokio::test]
-async fn a_socket_for_both_versions_of_ip_trusts_a_proxy_of_ipv4() {
+async fn a_dual_stack_socket_trusts_an_ipv4_proxy() {
     let Ok(bound) = Server::new(Atlas).trusted_proxies(["127.0.0.1"]).bind("[::]:0").await else {
         // A machine without IPv6; what an address in it means is a row above.
         return;
@@ -201,7 +201,7 @@ async fn a_socket_for_both_versions_of_ip_trusts_a_proxy_of_ipv4() {
 }
 
 #[tokio::test]
-async fn a_mounted_dispatcher_trusts_nobody() {
+async fn a_mounted_dispatcher_trusts_no_proxy() {
     let game = Server::new(Atlas).trusted_proxies(["0.0.0.0/0", "::/0"]).into_service().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -211,7 +211,7 @@ async fn a_mounted_dispatcher_trusts_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_no_proxys_address_is_an_error_at_start() {
+async fn an_invalid_proxy_address_is_an_error_at_start() {
     let rows = [
         ("a name", "gateway.example"),
         ("nothing", ""),
@@ -250,7 +250,7 @@ async fn what_is_no_proxys_address_is_an_error_at_start() {
 }
 
 #[tokio::test]
-async fn a_proxys_address_may_be_written_in_other_ways() {
+async fn a_proxy_address_has_more_than_one_spelling() {
     assert_eq!(whereabouts(&["::ffff:10.0.0.2"], PROXY, &["203.0.113.7"]).await, ip("203.0.113.7"));
     assert_eq!(whereabouts(&["192.168.7.7/16"], "192.168.9.9", &["203.0.113.7"]).await, ip("203.0.113.7"));
 }

@@ -75,7 +75,7 @@ fn router(service: &Service<impl kengine::Dispatcher<Session = ()>>) -> Router {
 }
 
 #[tokio::test]
-async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
+async fn a_router_serves_the_dispatcher_and_its_own_routes() {
     let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut client = Client::connect(address).await;
@@ -100,7 +100,7 @@ async fn a_router_serves_the_dispatcher_beside_its_own_routes() {
 }
 
 #[tokio::test]
-async fn a_drain_closes_everybody_with_4000_and_returns() {
+async fn draining_a_service_closes_every_client_with_4000() {
     let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut clients = [Client::connect(address).await, Client::connect(address).await];
@@ -119,7 +119,7 @@ async fn a_drain_closes_everybody_with_4000_and_returns() {
 }
 
 #[tokio::test]
-async fn what_comes_right_behind_the_handshake_is_not_lost() {
+async fn frames_right_after_the_handshake_are_not_lost() {
     let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut http = HttpClient::connect(address).await;
@@ -135,7 +135,7 @@ async fn what_comes_right_behind_the_handshake_is_not_lost() {
 }
 
 #[tokio::test]
-async fn the_wire_is_the_same() {
+async fn a_mounted_dispatcher_speaks_the_same_protocol() {
     let service = Server::new(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let rows: Vec<(_, (_, &[&str]))> = vec![
@@ -156,7 +156,7 @@ async fn the_wire_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_server_of_ours_knows_its_peers() {
+async fn a_connection_of_our_own_server_knows_its_peer() {
     let server = kengine_tests::TestServer::start(Server::new(Guests::default())).await;
     let mut client = Client::connect(server.address()).await;
     let own = client.local_address();
@@ -167,7 +167,7 @@ async fn a_server_of_ours_knows_its_peers() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_kernel_hides_no_slow_reader_of_a_router() {
+async fn a_slow_reader_of_a_router_is_noticed() {
     let service = Server::new(Guests::default())
         .max_outbox_pushes(64)
         .max_outbox_size(64 * 1024)
@@ -195,7 +195,7 @@ async fn the_kernel_hides_no_slow_reader_of_a_router() {
 
 /// Accepted, but no connection yet, when the drain looks who is here.
 #[tokio::test]
-async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
+async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
     let service = Server::new(Guests::default()).into_service().unwrap();
     let gate = Gate::default();
     let held = gate.clone();
@@ -224,7 +224,7 @@ async fn whose_answer_is_on_its_way_when_the_drain_begins_is_told_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_router_that_answers_otherwise_does_not_hold_the_drain_up() {
+async fn a_handshake_that_a_router_drops_does_not_hold_the_drain() {
     let rows = [
         ("the time for a handshake", (Duration::from_secs(10), Duration::MAX)),
         ("the deadline of the drain", (Duration::MAX, Duration::from_secs(10))),

@@ -76,7 +76,7 @@ async fn a_second_server_cannot_have_the_port() {
 }
 
 #[tokio::test]
-async fn what_no_request_could_find_is_an_error_of_bind() {
+async fn an_invalid_path_or_origin_is_an_error_of_bind() {
     let page = |path: &'static str| Server::new(Lobby).page(path, "text/plain", "x");
     let origin = |origin: &str| Server::new(Lobby).origins([origin]);
     let rows = [
@@ -131,7 +131,7 @@ async fn what_no_request_could_find_is_an_error_of_bind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_nobody_reads_is_given_up_after_a_minute() {
+async fn a_page_that_is_not_read_is_dropped_after_a_minute() {
     // More than the kernel holds.
     const SIZE: usize = 64 << 20;
     let server = Server::new(Lobby).page("/", "text/plain", vec![b'x'; SIZE]);
@@ -174,7 +174,7 @@ impl Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_has_a_time_of_its_own_besides_that_for_pages() {
+async fn a_handshake_has_its_own_timeout_besides_that_of_pages() {
     let slow = Slow(Duration::from_secs(100));
     let server = TestServer::start(Server::new(slow).handshake_timeout(Duration::from_secs(110))).await;
     let rows = [("accepted", ("/ws", 101)), ("refused", ("/ws?x", 401))];

@@ -158,7 +158,7 @@ async fn panics(future: impl Future) -> String {
 }
 
 #[tokio::test]
-async fn a_token_comes_by_query_header_or_subprotocol() {
+async fn a_token_may_be_a_query_a_header_or_a_subprotocol() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
@@ -178,7 +178,7 @@ async fn a_token_comes_by_query_header_or_subprotocol() {
 }
 
 #[tokio::test]
-async fn a_client_comes_from_where_it_says() {
+async fn a_client_has_the_peer_address_that_a_test_sets() {
     let game = serve();
     let peer = SocketAddr::from(([10, 0, 0, 7], 4711));
     let mut ada = game.connect("/ws?uid=peer").peer(peer).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_client_comes_from_where_it_says() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_is_the_server_s() {
+async fn a_client_sends_the_heartbeat_of_its_server() {
     let game = testing::serve(Server::new(Game::default()).heartbeat("alive?", "yes"));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.push::<Welcome>().await;
@@ -204,7 +204,7 @@ async fn a_heartbeat_is_the_server_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_says_why() {
+async fn a_refusal_has_a_status_a_code_and_a_message() {
     let game = testing::serve(Server::new(Game::default()).max_connections(1));
     let refused = game.connect("/ws").await.unwrap_err();
     assert_eq!((refused.status(), refused.code(), refused.message()), (401, "unauthorized", "who are you?"));
@@ -224,7 +224,7 @@ async fn a_refusal_says_why() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
+async fn connecting_with_an_invalid_request_panics() {
     let game = serve();
     assert!(panics(async { game.connect("ws").await }).await.contains("`ws` is no path"));
     assert!(
@@ -233,7 +233,7 @@ async fn a_request_that_cannot_be_written_is_a_mistake_of_the_test() {
 }
 
 #[tokio::test]
-async fn what_no_request_could_find_is_a_mistake_of_the_test() {
+async fn serving_with_an_invalid_setting_panics() {
     let words =
         panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
     assert!(words.starts_with("`ws` is not a path; write `/ws`; `x` is not an origin; "), "{words}");
@@ -270,7 +270,7 @@ async fn failures_have_a_code_and_a_message() {
 }
 
 #[tokio::test]
-async fn messages_go_and_come_as_they_are() {
+async fn raw_messages_pass_unchanged() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.push::<Welcome>().await;
@@ -295,7 +295,7 @@ async fn messages_go_and_come_as_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_silent_is_closed_with_4001() {
+async fn a_silent_client_is_closed_with_4001() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     // Pings are answered while she stays.
@@ -325,7 +325,7 @@ async fn a_heartbeat_keeps_a_client_that_reads_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_thinks_too_long_is_answered_for() {
+async fn a_slow_handler_is_answered_with_timeout() {
     let game = testing::serve(Server::new(Game::default()).handler_timeout(Duration::from_secs(5)));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     assert_eq!(ada.request::<u64>("think", &4).await.unwrap(), 4);
@@ -348,7 +348,7 @@ async fn a_rate_fills_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_given_up_loses_nothing() {
+async fn a_cancelled_wait_loses_nothing() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.push::<Welcome>().await;
@@ -365,7 +365,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_may_take_as_long_as_the_test_says() {
+async fn a_wait_may_take_a_day() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.push::<Welcome>().await;
@@ -379,7 +379,7 @@ async fn a_wait_may_take_as_long_as_the_test_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pong_tells_that_all_before_it_was_read() {
+async fn a_pong_proves_that_everything_before_it_was_read() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("think", &3).await;
@@ -400,7 +400,7 @@ async fn a_pong_tells_that_all_before_it_was_read() {
 }
 
 #[tokio::test]
-async fn nothing_can_be_sent_when_the_connection_has_ended() {
+async fn sending_on_an_ended_connection_panics() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("leave_me", &()).await;
@@ -421,7 +421,7 @@ async fn nothing_can_be_sent_when_the_connection_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_what_never_comes_fails_with_words() {
+async fn waiting_in_vain_panics_with_a_description() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let words = panics(ada.push::<Step>()).await;
@@ -486,7 +486,7 @@ async fn a_drain_closes_everyone_with_4000() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_has_to_attend_to_a_client_that_is_closed() {
+async fn a_closed_client_finishes_without_being_polled() {
     let game = serve();
     let begun = Instant::now();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
@@ -511,7 +511,7 @@ async fn nobody_has_to_attend_to_a_client_that_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_are_cut_off_when_nobody_serves_them() {
+async fn dropping_the_game_cuts_off_its_clients() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     drop(game);
@@ -542,7 +542,7 @@ impl Flat {
 }
 
 #[tokio::test]
-async fn requests_have_the_form_that_the_dispatcher_takes() {
+async fn requests_follow_the_syntax_of_the_dispatcher() {
     let game = testing::serve(Flat);
     let mut ada = game.connect("/ws").await.unwrap();
     assert_eq!(ada.request::<u32>("step", &Step { number: 7 }).await.unwrap(), 7);

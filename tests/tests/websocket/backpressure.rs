@@ -11,7 +11,7 @@ fn kilobyte(number: usize) -> Move {
 }
 
 #[tokio::test]
-async fn who_does_not_read_pushes_is_closed_with_4002() {
+async fn a_client_that_does_not_read_pushes_is_closed_with_4002() {
     let workshop = Workshop::default();
     let server =
         TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024))
@@ -67,7 +67,7 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
 }
 
 #[tokio::test]
-async fn an_outbox_overflows_while_a_handler_runs_and_the_handler_goes_on() {
+async fn an_overflowing_outbox_does_not_cancel_the_handler() {
     let workshop = Workshop::default();
     let server =
         TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(10).max_outbox_size(usize::MAX))
@@ -91,7 +91,7 @@ async fn an_outbox_overflows_while_a_handler_runs_and_the_handler_goes_on() {
 }
 
 #[tokio::test]
-async fn who_reads_gets_more_than_the_outbox_holds() {
+async fn a_reader_gets_more_than_the_outbox_holds() {
     let workshop = Workshop::default();
     let server =
         TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(4).max_outbox_size(8 * 1024)).await;
@@ -109,7 +109,7 @@ async fn who_reads_gets_more_than_the_outbox_holds() {
 }
 
 #[tokio::test]
-async fn who_never_reads_is_cut_off_and_gives_the_place_back() {
+async fn a_client_that_never_reads_is_cut_off() {
     let workshop = Workshop::default();
     let server = Server::new(workshop.clone())
         .max_outbox_pushes(64)
@@ -134,7 +134,7 @@ async fn who_never_reads_is_cut_off_and_gives_the_place_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn megabytes_of_requests_without_reading_wait_and_are_all_answered_in_order() {
+async fn requests_wait_while_their_answers_are_not_read() {
     const REQUESTS: usize = 30_000;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
@@ -161,7 +161,7 @@ async fn megabytes_of_requests_without_reading_wait_and_are_all_answered_in_orde
 }
 
 #[tokio::test]
-async fn pings_without_reading_the_pongs_wait_too() {
+async fn pings_wait_while_their_pongs_are_not_read() {
     const PINGS: usize = 200_000;
     let payload = |number: usize| format!("{number:0125}");
     for handler_runs in [false, true] {
@@ -187,7 +187,7 @@ async fn pings_without_reading_the_pongs_wait_too() {
 }
 
 #[tokio::test]
-async fn answers_larger_than_their_requests_are_not_piled_up() {
+async fn large_answers_to_small_requests_do_not_pile_up() {
     const REQUESTS: usize = 300;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
@@ -213,7 +213,7 @@ async fn answers_larger_than_their_requests_are_not_piled_up() {
 }
 
 #[tokio::test]
-async fn who_reads_again_gets_what_waited_at_once() {
+async fn a_client_that_reads_again_gets_what_waited() {
     /// More than the kernel takes at once: some of it stays in the outbox.
     const PUSHES: usize = 20_000;
     let workshop = Workshop::default();

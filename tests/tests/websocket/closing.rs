@@ -12,7 +12,7 @@ use kengine::{Close, CloseCode, Connection, Server, push::SendError};
 use kengine_tests::{Chat, Client, ClientFrame, End, Gate, Lobby, RawClient, TestServer, every_row};
 
 #[tokio::test]
-async fn a_close_of_the_client_is_answered_with_its_own_code() {
+async fn a_close_is_answered_with_its_own_code() {
     let close = |code| (ClientFrame::close(code, ""), format!("close {code}"));
     let rows = [
         ("1000", close(1000)),
@@ -65,7 +65,7 @@ async fn a_client_of_another_library_closes_and_is_closed() {
 }
 
 #[tokio::test]
-async fn who_only_stops_writing_still_gets_the_answers() {
+async fn a_client_that_stops_writing_still_gets_its_answers() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames((1..=3).map(|id| ClientFrame::text(Lobby::request(id, "x")))).await;
@@ -139,7 +139,7 @@ impl Bouncer {
 }
 
 #[tokio::test]
-async fn a_handler_closes_its_connection_and_nothing_behind_is_handled() {
+async fn requests_after_a_handler_closed_are_not_handled() {
     let rows = [("at once", ("leave", false)), ("after it waited", ("wait_and_leave", true))];
     every_row(rows, async |(route, waits)| {
         let bouncer = Bouncer::default();
@@ -165,7 +165,7 @@ async fn a_handler_closes_its_connection_and_nothing_behind_is_handled() {
 }
 
 #[tokio::test]
-async fn a_handler_that_waits_after_it_closed_does_not_hold_the_close_up() {
+async fn a_handler_that_waits_does_not_delay_its_close() {
     let bouncer = Bouncer::default();
     let server = TestServer::start(Server::new(bouncer.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -182,7 +182,7 @@ async fn a_handler_that_waits_after_it_closed_does_not_hold_the_close_up() {
 }
 
 #[tokio::test]
-async fn the_first_close_stands_and_a_long_reason_is_cut_at_a_character() {
+async fn the_first_close_stands_and_a_long_reason_is_cut() {
     let bouncer = Bouncer::default();
     let server = TestServer::start(Server::new(bouncer.clone())).await;
     let rows = [
@@ -200,7 +200,7 @@ async fn the_first_close_stands_and_a_long_reason_is_cut_at_a_character() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_from_outside_and_says_so_to_its_senders() {
+async fn another_task_may_close_an_idle_connection() {
     let bouncer = Bouncer::default();
     let server = TestServer::start(Server::new(bouncer.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -235,7 +235,7 @@ impl kengine::Push for Note {
 }
 
 #[tokio::test]
-async fn who_never_answers_a_close_is_cut_off() {
+async fn a_client_that_ignores_a_close_is_cut_off() {
     let server = Server::new(Bouncer::default()).close_timeout(Duration::from_millis(100));
     let server = TestServer::start(server).await;
     let rows = [("silent", false), ("talkative", true)];
@@ -254,7 +254,7 @@ async fn who_never_answers_a_close_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_vanishes_gives_the_place_back() {
+async fn a_client_that_vanishes_frees_its_place() {
     #[derive(Clone, Copy, Debug)]
     enum Leaves {
         Closes,
@@ -286,7 +286,7 @@ async fn who_vanishes_gives_the_place_back() {
 
 /// Whoever has said goodbye already is not waited for: the time for a close handshake is never over here.
 #[tokio::test]
-async fn a_close_that_came_before_ours_is_the_answer_to_it() {
+async fn an_earlier_close_of_the_client_answers_ours() {
     let rows = [
         ("behind a handler that returns at once", ("leave", false)),
         ("while a handler waits that closes then", ("wait_and_leave", true)),

@@ -11,7 +11,7 @@ type Change = fn(Upgrade) -> Upgrade;
 type Fields = &'static [(&'static str, &'static str)];
 
 #[tokio::test]
-async fn what_is_no_handshake_is_refused_with_a_status_and_a_reason() {
+async fn an_invalid_handshake_gets_a_status_and_a_reason() {
     const UPGRADE: Fields = &[("upgrade", "websocket"), ("sec-websocket-version", "13")];
     let rows: Vec<(_, (Change, u16, &str, Fields))> = vec![
         ("no key", (|request| request.without("Sec-WebSocket-Key"), 400, "bad_request", &[])),
@@ -146,7 +146,7 @@ async fn a_header_that_is_far_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_handshake_is_accepted_with_the_key_s_answer() {
+async fn a_valid_handshake_is_accepted() {
     const NO_SUBPROTOCOL: Fields = &[];
     const SUBPROTOCOL: Fields = &[("sec-websocket-protocol", "kengine.v1.json")];
     let rows: Vec<(_, (Change, Fields))> = vec![
@@ -206,7 +206,7 @@ async fn a_handshake_is_accepted_with_the_key_s_answer() {
 }
 
 #[tokio::test]
-async fn a_page_may_connect_from_this_host_and_from_the_origins_that_are_named() {
+async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
     type Origins = &'static [&'static str];
     /// The origins that are named, the page's, the host (else the server's address), and the status.
     type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
@@ -288,7 +288,7 @@ async fn a_full_node_refuses_with_503_until_a_place_is_free() {
 }
 
 #[tokio::test]
-async fn a_refusal_takes_no_place() {
+async fn a_refused_handshake_takes_no_place() {
     let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
     let upgrade = Upgrade::new(server.address());
     for _ in 0..3 {
@@ -302,7 +302,7 @@ async fn a_refusal_takes_no_place() {
 }
 
 #[tokio::test]
-async fn one_socket_may_ask_again_after_a_refusal() {
+async fn a_socket_may_try_again_after_a_refusal() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let mut http = HttpClient::connect(server.address()).await;
     let upgrade = Upgrade::new(server.address());
@@ -316,7 +316,7 @@ async fn one_socket_may_ask_again_after_a_refusal() {
 }
 
 #[tokio::test]
-async fn the_path_may_be_another() {
+async fn the_path_can_be_set() {
     let server = TestServer::start(Server::new(Lobby).path("/play/now")).await;
     let upgrade = Upgrade::new(server.address());
     assert_eq!(upgrade.clone().path("/play/now").ask(server.address()).await.status, 101);
@@ -326,7 +326,7 @@ async fn the_path_may_be_another() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_not_answered_with_101() {
+async fn bytes_that_are_not_http_open_no_connection() {
     let rows: Vec<(_, &[u8])> = vec![
         ("nonsense", b"hello\r\n\r\n"),
         ("a frame", b"\x81\x81\0\0\0\0p\r\n\r\n"),

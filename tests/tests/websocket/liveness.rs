@@ -28,7 +28,7 @@ async fn after_pings(client: &mut RawClient) -> (usize, ServerFrame) {
 }
 
 #[tokio::test]
-async fn who_is_silent_is_pinged_then_closed_with_4001() {
+async fn a_silent_client_is_pinged_then_closed_with_4001() {
     let server = TestServer::start(Server::new(Lobby).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     let begun = Instant::now();
@@ -42,7 +42,7 @@ async fn who_is_silent_is_pinged_then_closed_with_4001() {
 }
 
 #[tokio::test]
-async fn who_answers_pings_stays() {
+async fn a_client_that_answers_pings_stays() {
     let server = TestServer::start(Server::new(Lobby).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
     // A ping comes after a third of the idle time at the earliest: five take longer than all of it.
@@ -55,7 +55,7 @@ async fn who_answers_pings_stays() {
 }
 
 #[tokio::test]
-async fn who_says_anything_stays() {
+async fn a_client_that_sends_anything_stays() {
     let rows = [
         ("heartbeats", ClientFrame::text("p")),
         ("requests", ClientFrame::text(Lobby::request(1, "x"))),
@@ -82,7 +82,7 @@ async fn who_says_anything_stays() {
 }
 
 #[tokio::test]
-async fn bytes_that_never_become_a_message_are_no_life() {
+async fn an_endless_message_is_no_sign_of_life() {
     let server = TestServer::start(Server::new(Lobby).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
     let endless = ClientFrame::text("x".repeat(1000)).bytes();
@@ -100,7 +100,7 @@ async fn bytes_that_never_become_a_message_are_no_life() {
 }
 
 #[tokio::test]
-async fn a_running_handler_is_no_life() {
+async fn a_running_handler_is_no_sign_of_life() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone()).idle_timeout(SOON)).await;
     let mut client = RawClient::connect(server.address()).await;
@@ -116,7 +116,7 @@ async fn a_running_handler_is_no_life() {
 }
 
 #[tokio::test]
-async fn who_answers_pings_stays_while_a_handler_runs() {
+async fn a_client_that_answers_pings_stays_during_a_handler() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone()).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
@@ -132,7 +132,7 @@ async fn who_answers_pings_stays_while_a_handler_runs() {
 }
 
 #[tokio::test]
-async fn who_never_ends_the_handshake_is_cut_off() {
+async fn an_unfinished_handshake_is_cut_off() {
     let server = TestServer::start(Server::new(Lobby).handshake_timeout(SOON)).await;
     let request = Upgrade::new(server.address()).bytes();
     let mut http = HttpClient::connect(server.address()).await;
@@ -178,7 +178,7 @@ async fn reader(library: &Served<Library>, books: usize) -> testing::Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_read_is_silent_also_where_nobody_listens() {
+async fn a_client_that_does_not_read_counts_as_silent() {
     const FEW: usize = 3;
     /// More requests than are read ahead.
     const MANY: usize = 300;
@@ -203,7 +203,7 @@ async fn who_does_not_read_is_silent_also_where_nobody_listens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_slowly_stays() {
+async fn a_client_that_reads_slowly_stays() {
     let library = library();
     let mut reader = reader(&library, 10).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -216,7 +216,7 @@ async fn who_reads_slowly_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silence_of_ours_is_not_the_client_s() {
+async fn a_client_that_the_server_does_not_read_is_not_silent() {
     let library = library();
     let mut reader = library.connect("/ws").await.expect("a place");
     reader.notify("search", &300).await;

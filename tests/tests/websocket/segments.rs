@@ -8,7 +8,7 @@ fn chat(id: usize) -> ClientFrame {
 }
 
 #[tokio::test]
-async fn one_byte_at_a_time_is_enough() {
+async fn a_connection_works_byte_by_byte() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let mut http = HttpClient::connect(server.address()).await;
     for byte in Upgrade::new(server.address()).bytes() {
@@ -44,7 +44,7 @@ async fn one_byte_at_a_time_is_enough() {
 }
 
 #[tokio::test]
-async fn any_cut_between_two_segments_will_do() {
+async fn frames_may_be_cut_anywhere_between_two_segments() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let long = "é".repeat(100);
     let bytes = segment([
@@ -85,7 +85,7 @@ async fn fifty_requests_in_one_segment_are_answered_in_order() {
 type Behind<'a> = (Vec<u8>, &'a [u8], Vec<String>);
 
 #[tokio::test]
-async fn what_comes_right_behind_the_handshake_is_not_lost() {
+async fn frames_right_after_the_handshake_are_not_lost() {
     let half = chat(2).bytes();
     let (begun, rest) = half.split_at(half.len() / 2);
     let many: Vec<_> = (0..1000).map(chat).collect();

@@ -36,7 +36,7 @@ fn expect_move(frame: &ServerFrame, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lose_nothing() {
+async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     const MEMBERS: usize = 1000;
     /// Nobody is behind by more than this: who reads is never too slow.
     const BURST: usize = 16;
@@ -101,7 +101,7 @@ async fn of_a_thousand_members_the_one_that_does_not_read_ends_and_the_others_lo
 
 /// Each is sent to on its own, on the one thread of this test: what waits is known to the byte.
 #[tokio::test]
-async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
+async fn the_largest_outbox_ends_when_all_are_full() {
     const MOST: usize = 256 * 1024;
     let workshop = Workshop::default();
     let server = TestServer::start(
@@ -155,7 +155,7 @@ async fn when_all_outboxes_are_full_the_largest_ends_and_the_others_stay() {
 /// What waits for a client that has been told to go is dropped when all outboxes are full, though it is the largest: on
 /// the one thread of this test its task has no turn to take it.
 #[tokio::test]
-async fn the_largest_outbox_makes_room_though_it_is_closing() {
+async fn the_largest_outbox_makes_room_even_while_closing() {
     let workshop = Workshop::default();
     let server = Server::new(workshop.clone())
         .max_outbox_pushes(1000)
@@ -204,7 +204,7 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
 /// What waited when the last handler of a draining node was done is sent before the close frame, also to one whose
 /// socket was blocked.
 #[tokio::test]
-async fn a_drain_sends_what_waits_to_a_client_that_reads_late() {
+async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     const PUSHES: usize = 20;
     let workshop = Workshop::default();
     let mut server =

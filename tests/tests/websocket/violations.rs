@@ -34,7 +34,7 @@ async fn violations(code: u16, rows: impl IntoIterator<Item = (&'static str, Vec
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_is_closed_with_1002() {
+async fn a_protocol_error_is_closed_with_1002() {
     let hello = || ClientFrame::text(Lobby::request(2, "second"));
     let mut rows = vec![
         ("an unmasked text", hello().unmasked().bytes()),
@@ -119,7 +119,7 @@ async fn what_breaks_the_protocol_is_closed_with_1002() {
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf8_is_closed_with_1007_at_its_first_bad_byte() {
+async fn invalid_utf8_is_closed_with_1007_at_its_first_byte() {
     let unfinished = |bytes: &[u8]| ClientFrame::text(bytes).unfinished();
     let and_on = |bytes: &[u8]| ClientFrame::continuation(bytes).unfinished();
     violations(
@@ -167,7 +167,7 @@ async fn text_that_is_not_utf8_is_closed_with_1007_at_its_first_bad_byte() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_closed_with_1009_at_the_header_that_proves_it() {
+async fn a_message_over_the_limit_is_closed_with_1009_early() {
     let large = request_of(LARGEST + 1024);
     let header = |length| ClientFrame::text("").announcing(length).bytes();
     let fragments = ClientFrame::fragments(0x1, &large, 100);
@@ -238,7 +238,7 @@ async fn a_message_of_exactly_the_limit_is_answered() {
 }
 
 #[tokio::test]
-async fn the_limit_may_be_another() {
+async fn the_limit_of_a_message_can_be_set() {
     let server = TestServer::start(Server::new(Lobby).max_message_size(100)).await;
     let rows = [
         (
@@ -288,7 +288,7 @@ async fn the_reason_tells_a_client_what_to_fix() {
 }
 
 #[tokio::test]
-async fn everything_before_the_breach_is_answered_and_nothing_behind_it() {
+async fn requests_before_a_violation_are_answered_and_none_after() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let chat = |id: u32| ClientFrame::text(Lobby::request(id, "x"));
     let mut client = RawClient::connect(server.address()).await;
@@ -303,7 +303,7 @@ async fn everything_before_the_breach_is_answered_and_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn a_large_message_is_refused_however_much_of_it_is_on_its_way() {
+async fn a_large_message_is_refused_while_it_arrives() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send(ClientFrame::binary(vec![b'x'; 16 * 1024 * 1024]).bytes()).await;
