@@ -68,10 +68,7 @@ impl Program {
         let mut child = Command::new(program).kill_on_drop(true).spawn().expect("the program starts");
         let listening = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                assert!(
-                    child.try_wait().expect("a child of ours").is_none(),
-                    "the program ended instead of listening"
-                );
+                assert!(child.try_wait().expect("a child of ours").is_none(), "the program ended instead of listening");
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -90,10 +87,8 @@ impl Program {
     ///
     /// If the program has already ended.
     pub fn terminate(&self) {
-        let id =
-            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let sent =
-            rustix::process::kill_process(id.expect("a running program"), rustix::process::Signal::TERM);
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let sent = rustix::process::kill_process(id.expect("a running program"), rustix::process::Signal::TERM);
         sent.expect("permission to signal it");
     }
 
@@ -112,10 +107,7 @@ impl Program {
     ///
     /// If it does not end in time.
     pub async fn ended(mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait())
-            .await
-            .expect("the program ends in time")
-            .expect("a child of ours")
+        timeout(PATIENCE, self.child.wait()).await.expect("the program ends in time").expect("a child of ours")
     }
 }
 

@@ -128,11 +128,7 @@ impl Arena {
             }
         }
         if due > MAX_STEPS {
-            tracing::warn!(
-                room = self.room,
-                skipped = due - MAX_STEPS,
-                "an arena cannot keep up and skips steps"
-            );
+            tracing::warn!(room = self.room, skipped = due - MAX_STEPS, "an arena cannot keep up and skips steps");
         }
     }
 
@@ -163,11 +159,7 @@ impl Drop for Arena {
     /// An arena with players ends only by a panic or when it is cancelled. Tells the players.
     fn drop(&mut self) {
         if !self.ships.is_empty() {
-            tracing::error!(
-                room = self.room,
-                players = self.ships.len(),
-                "an arena failed while players were in it"
-            );
+            tracing::error!(room = self.room, players = self.ships.len(), "an arena failed while players were in it");
             let _ = self.hub.room(&self.room).send(&Over {});
         }
     }

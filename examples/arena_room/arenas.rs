@@ -43,11 +43,7 @@ impl Arenas {
     /// # Errors
     ///
     /// `arena_over` if the arena fails at this moment.
-    pub(crate) async fn enter<S: Session>(
-        &self,
-        room: &Room<'_>,
-        connection: &Connection<S>,
-    ) -> Result<Seat, Error> {
+    pub(crate) async fn enter<S: Session>(&self, room: &Room<'_>, connection: &Connection<S>) -> Result<Seat, Error> {
         const { assert!(SEATS < QUEUE, "the reserved slots leave space for other commands") };
         let commands = self.channel(connection.hub(), room.name());
         let farewell = commands.clone().reserve_owned().await.map_err(|_| over())?;

@@ -53,12 +53,7 @@ impl Game {
 
     /// Seats the player in the fullest arena with a free seat, or in a new one.
     #[route]
-    async fn play<'a>(
-        &self,
-        hub: &Hub,
-        connection: &'a Connection<Pilot>,
-        pilot: &Pilot,
-    ) -> Result<Seated<'a>, Error> {
+    async fn play<'a>(&self, hub: &Hub, connection: &'a Connection<Pilot>, pilot: &Pilot) -> Result<Seated<'a>, Error> {
         if pilot.seat().as_ref().is_some_and(Seat::is_open) {
             return Err(Error::new("already_playing", "you are in an arena; leave it first"));
         }

@@ -103,10 +103,7 @@ async fn ten_players_fill_two_arenas() {
     assert_eq!(game.dispatcher().arenas.running(), 2);
     for (arena, client) in &mut clients {
         let seen = positions(client, TICK * 3 / 2).await;
-        assert!(
-            players(&seen).into_iter().eq(&arenas[arena]),
-            "each player sees the ships of their own arena"
-        );
+        assert!(players(&seen).into_iter().eq(&arenas[arena]), "each player sees the ships of their own arena");
     }
 }
 
@@ -187,10 +184,7 @@ async fn players_who_leave_or_disconnect_are_removed() {
     assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
     let seen = positions(&mut ada, TICK * 20).await;
     assert_eq!(players(&seen), BTreeSet::from(["ada", "cy"]));
-    assert_eq!(
-        bob.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code,
-        "not_playing"
-    );
+    assert_eq!(bob.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code, "not_playing");
 
     drop(cy);
     assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "cy");
@@ -306,10 +300,7 @@ async fn command_to_a_full_channel_is_answered_with_an_error() {
     let [mut bob, mut cy] = crowd;
     let seen = positions(&mut bob, TICK * 3 / 2).await;
     assert_eq!(players(&seen), BTreeSet::from(["bob", "cy"]));
-    assert!(
-        seen.iter().all(|position| position.x > FIELD / 2.0),
-        "the queued commands were executed: {seen:?}"
-    );
+    assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "the queued commands were executed: {seen:?}");
     cy.stay(Duration::from_secs(1)).await;
     cy.request::<()>("steer", &heading).await.unwrap();
 }
@@ -408,8 +399,7 @@ async fn program_serves_players_and_drains() {
         client.send(Message::text(r#"{"method":"play","id":1}"#)).await.unwrap();
     }
     for client in [&mut ada, &mut bob] {
-        for awaited in [r#"{"id":1,"result":{"arena":"arena-"#, r#"{"player":"ada","#, r#"{"player":"bob","#]
-        {
+        for awaited in [r#"{"id":1,"result":{"arena":"arena-"#, r#"{"player":"ada","#, r#"{"player":"bob","#] {
             while !client.next().await.unwrap().unwrap().into_text().unwrap().contains(awaited) {}
         }
     }

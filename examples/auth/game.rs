@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind,
-    get_current_timestamp,
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind, get_current_timestamp,
 };
 use kengine::{Call, Close, CloseCode, Error, Handshake, Hub, Refusal, Session, Uid};
 use serde::{Deserialize, Serialize};
@@ -30,8 +29,7 @@ struct Claims {
 pub(crate) fn token(secret: &str, id: &Uid, role: Role, valid: Duration) -> String {
     let claims = Claims { sub: id.clone(), role, exp: get_current_timestamp() + valid.as_secs() };
     let key = EncodingKey::from_secret(secret.as_bytes());
-    encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .expect("claims that serialize as JSON, and a key for HS256")
+    encode(&Header::new(Algorithm::HS256), &claims, &key).expect("claims that serialize as JSON, and a key for HS256")
 }
 
 /// The session of a player, created from a valid token.
@@ -74,12 +72,11 @@ impl Game {
     }
 
     fn check(&self, token: &str) -> Result<Player, Refusal> {
-        let claims =
-            decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Refusal::unauthorized("the token has expired; log in again"),
-                ErrorKind::InvalidSignature => Refusal::unauthorized("the token was not signed by us"),
-                _ => Refusal::unauthorized(format!("invalid token: {error}")),
-            })?;
+        let claims = decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => Refusal::unauthorized("the token has expired; log in again"),
+            ErrorKind::InvalidSignature => Refusal::unauthorized("the token was not signed by us"),
+            _ => Refusal::unauthorized(format!("invalid token: {error}")),
+        })?;
         let Claims { sub: id, role, .. } = claims.claims;
         Ok(Player { id, role })
     }
@@ -89,8 +86,7 @@ impl Game {
 fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
     // A program can set a header field.
     if let Some(field) = handshake.header("authorization") {
-        let scheme_and_token =
-            field.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let scheme_and_token = field.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, token) = scheme_and_token
             .ok_or_else(|| Refusal::unauthorized("`Authorization` must be `Bearer`, a space and a token"))?;
         return Ok(token.trim().to_owned());

@@ -25,8 +25,7 @@ async fn get(address: &str, path: &str) -> (String, String) {
 #[tokio::test]
 async fn pages_are_served_until_the_players_are_gone() {
     let program = Program::start("axum_mount").await;
-    let address =
-        program.url().strip_prefix("ws://").and_then(|url| url.strip_suffix("/ws")).unwrap().to_owned();
+    let address = program.url().strip_prefix("ws://").and_then(|url| url.strip_suffix("/ws")).unwrap().to_owned();
     let ok = |body: &str| ("HTTP/1.1 200 OK".to_owned(), body.to_owned());
     assert_eq!(get(&address, "/players").await, ok(r#"{"players":0}"#));
     assert!(get(&address, "/").await.1.contains("/ws"));

@@ -75,11 +75,7 @@ impl Browser {
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             // Do not slow down tabs in the background.
             .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
-            .args([
-                "--disable-renderer-backgrounding",
-                "--disable-dev-shm-usage",
-                "--remote-debugging-port=0",
-            ])
+            .args(["--disable-renderer-backgrounding", "--disable-dev-shm-usage", "--remote-debugging-port=0"])
             .arg(format!("--user-data-dir={}", profile.0.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -130,8 +126,7 @@ impl Browser {
     pub(crate) async fn until(&mut self, tab: &Tab, expression: &str) {
         let begun = Instant::now();
         // While the page loads, the expression may throw.
-        let guarded =
-            format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+        let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         while self.look(tab, &guarded).await != json!(true) {
             if begun.elapsed() > PATIENCE {
                 let page = self.look(tab, "document.body.innerText").await;
@@ -151,8 +146,7 @@ impl Browser {
         self.socket.send(Message::text(call.to_string())).await.expect("the browser runs");
         let answered = async {
             loop {
-                let message =
-                    self.socket.next().await.expect("the browser runs").expect("it speaks WebSocket");
+                let message = self.socket.next().await.expect("the browser runs").expect("it speaks WebSocket");
                 let Message::Text(text) = message else { continue };
                 let mut answer: Value = serde_json::from_str(&text).expect("it speaks JSON");
                 if answer["id"] == json!(self.last_id) {

@@ -31,9 +31,7 @@ impl Browser {
         let last = "[...document.querySelectorAll('.log:not([hidden]) .said')].at(-1)";
         self.until(
             tab,
-            &format!(
-                "{last}.querySelector('.text').textContent === {text} && {last}.textContent.includes({name})"
-            ),
+            &format!("{last}.querySelector('.text').textContent === {text} && {last}.textContent.includes({name})"),
         )
         .await;
     }
@@ -86,9 +84,7 @@ async fn two_tabs_chat_and_survive_a_restart_of_the_server() {
 
     browser.close(bob).await;
     browser.sees(&ada, &["ada"]).await;
-    browser
-        .until(&ada, "document.querySelector('.log:not([hidden])').lastChild.textContent === 'bob left'")
-        .await;
+    browser.until(&ada, "document.querySelector('.log:not([hidden])').lastChild.textContent === 'bob left'").await;
 }
 
 #[tokio::test]

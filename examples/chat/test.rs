@@ -90,10 +90,7 @@ async fn newer_connection_replaces_the_older_one() {
     let [mut one, mut other] = [chat.connect("/ws").await.unwrap(), chat.connect("/ws").await.unwrap()];
     one.heartbeat().await;
     other.heartbeat().await;
-    assert_eq!(
-        (one.next_text().await.as_deref(), other.next_text().await.as_deref()),
-        (Some("q"), Some("q"))
-    );
+    assert_eq!((one.next_text().await.as_deref(), other.next_text().await.as_deref()), (Some("q"), Some("q")));
     assert_eq!(chat.connect("/ws?uid=").await.unwrap_err().status(), 400);
 }
 
@@ -110,10 +107,7 @@ async fn every_spelling_of_a_request_is_answered() {
         (r#"{"\u006dethod":"chat","message":{"greeting":"hello"}}"#, plain),
         (" { \"method\" : \"chat\" ,\n\"message\" : { \"greeting\" : \"hello\" } } ", plain),
         (r#"{"extra":[1],"method":"chat","message":{"greeting":"hello","other":0},"more":{}}"#, plain),
-        (
-            r#"{"method":"chat","message":{"greeting":"hello"},"id":7}"#,
-            r#"{"id":7,"result":"hey, you said: hello"}"#,
-        ),
+        (r#"{"method":"chat","message":{"greeting":"hello"},"id":7}"#, r#"{"id":7,"result":"hey, you said: hello"}"#),
         ("p", "q"),
     ];
     for (sent, expected) in rows {

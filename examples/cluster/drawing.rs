@@ -113,9 +113,9 @@ fn load(node: &Node, width: u16) -> String {
 fn last_events(cluster: &Cluster, height: u16) -> Paragraph<'_> {
     let room = usize::from(height).saturating_sub(1);
     let last = cluster.events.len().saturating_sub(room);
-    let lines = cluster.events[last..].iter().map(|(at, what)| {
-        Line::from(vec![format!("{:>7.1}s  ", at.as_secs_f32()).dim(), what.as_str().into()])
-    });
+    let lines = cluster.events[last..]
+        .iter()
+        .map(|(at, what)| Line::from(vec![format!("{:>7.1}s  ", at.as_secs_f32()).dim(), what.as_str().into()]));
     let title = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(" events ");
     Paragraph::new(lines.collect::<Vec<_>>()).block(title)
 }

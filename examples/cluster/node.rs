@@ -44,13 +44,7 @@ pub(crate) enum State {
 }
 
 impl Node {
-    pub(crate) fn start(
-        number: usize,
-        address: String,
-        redis: &str,
-        capacity: u32,
-        log: PathBuf,
-    ) -> Result<Self> {
+    pub(crate) fn start(number: usize, address: String, redis: &str, capacity: u32, log: PathBuf) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["node", &address, redis, &capacity.to_string()]);
         let process = Process::start(&command, log)?;

@@ -142,8 +142,7 @@ pub(crate) fn attached(parent: u32, command: &[OsString]) -> Result<()> {
     if parent_id() != parent {
         bail!("the parent of `{}` has ended", program.display());
     }
-    Err(Command::new(program).args(arguments).exec())
-        .with_context(|| format!("cannot start `{}`", program.display()))
+    Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start `{}`", program.display()))
 }
 
 /// Returns this address, with a free port if its port is 0. Fails if the address is in use.

@@ -14,8 +14,7 @@ pub(crate) struct Programs {
 
 pub(crate) fn find() -> Result<Programs> {
     // Only the PATH of root contains /usr/sbin.
-    let nginx =
-        program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|nginx| nginx.is_file()));
+    let nginx = program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|nginx| nginx.is_file()));
     match (nginx, program("redis-server")) {
         (Some(nginx), Some(redis)) => Ok(Programs { nginx, redis }),
         (None, Some(_)) => bail!("`nginx` is missing: {INSTALL}"),

@@ -34,16 +34,12 @@ impl Servers {
     /// Starts both servers, with their files in this folder.
     pub(crate) async fn start(listen: SocketAddr, folder: &Path) -> Result<Self> {
         let programs = requirements::find()?;
-        let gateway = free(listen).with_context(|| {
-            format!("cannot listen on {listen}; `--listen 127.0.0.1:0` selects a free port")
-        })?;
+        let gateway = free(listen)
+            .with_context(|| format!("cannot listen on {listen}; `--listen 127.0.0.1:0` selects a free port"))?;
         let store = free(ANY)?;
         let redis = format!("redis://{store}/");
-        let conf = Gateway::new(Redis::new(&redis))
-            .listen(gateway.to_string())
-            .pages(["/"])
-            .standalone()
-            .write(folder)?;
+        let conf =
+            Gateway::new(Redis::new(&redis)).listen(gateway.to_string()).pages(["/"]).standalone().write(folder)?;
 
         // nginx first, because it may lack a module.
         let mut command = Command::new(programs.nginx);

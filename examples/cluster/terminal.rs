@@ -39,8 +39,7 @@ impl Terminal {
         let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
         let theirs = OpenOptions::new().read(true).write(true).open(path).unwrap();
         let (unread, cursor) = (Vec::new(), (0, 0));
-        let mut terminal =
-            Self { ours: ours.into(), theirs, unread, lines: Vec::new(), cursor, is_taken: false };
+        let mut terminal = Self { ours: ours.into(), theirs, unread, lines: Vec::new(), cursor, is_taken: false };
         terminal.resize(columns, rows);
         terminal
     }

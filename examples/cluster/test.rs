@@ -118,8 +118,7 @@ impl Run {
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let found = async {
             loop {
-                let address: Option<String> =
-                    redis.hget(format!("kengine:user:{name}"), "address").await.unwrap();
+                let address: Option<String> = redis.hget(format!("kengine:user:{name}"), "address").await.unwrap();
                 let number = 1 + nodes.iter().take_while(|node| Some(*node) != address.as_ref()).count();
                 if number <= nodes.len() && number != from {
                     return number;
@@ -246,10 +245,7 @@ fn terminal_shows_a_table() {
     terminal.until(&[" k kill "]);
     assert!(terminal.is_taken && !terminal.is_cooked());
     let header = terminal.until(&["load"]);
-    assert_eq!(
-        header.trim_end(),
-        "  # address         state     load   players reserved capacity msg/s rooms lease"
-    );
+    assert_eq!(header.trim_end(), "  # address         state     load   players reserved capacity msg/s rooms lease");
 
     terminal.press("a");
     terminal.until(&["2 127.0.0.1:", "ready"]);
@@ -312,8 +308,7 @@ fn missing_programs_are_reported_in_one_line() {
     let install = "apt-get install nginx libnginx-mod-http-lua lua-nginx-redis redis-server\n";
     for (change, missing) in rows {
         // The real nginx, with a configuration that lacks a module.
-        let script =
-            format!("#!/bin/sh\nsed -i \"{change}\" \"$2\"\nPATH=${{PATH#*:}}:/usr/sbin exec nginx \"$@\"\n");
+        let script = format!("#!/bin/sh\nsed -i \"{change}\" \"$2\"\nPATH=${{PATH#*:}}:/usr/sbin exec nginx \"$@\"\n");
         fs::write(&nginx, script).unwrap();
         fs::set_permissions(&nginx, fs::Permissions::from_mode(0o755)).unwrap();
         let said = run(format!("{}:{path}", programs.display()));

@@ -32,10 +32,7 @@ async fn program_of_the_readme_runs_in_a_new_crate() {
     fs::create_dir_all(home.join("src")).unwrap();
     let kengine = root.join("kengine").display().to_string();
     let dependencies = snippet("toml");
-    assert!(
-        dependencies.contains("../kengine/kengine"),
-        "the README contains the path that this test replaces"
-    );
+    assert!(dependencies.contains("../kengine/kengine"), "the README contains the path that this test replaces");
     let dependencies = dependencies.replace("../kengine/kengine", &kengine);
     let package = "[workspace]\n[package]\nname = \"newcomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
     fs::write(home.join("Cargo.toml"), format!("{package}{dependencies}")).unwrap();

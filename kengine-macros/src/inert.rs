@@ -9,12 +9,7 @@ use syn::{Generics, Path, parse_quote};
 /// ```text
 /// impl ::kengine::Dispatcher for Game where Self: 'static { type Session = (); const SYNTAX: … = …; }
 /// ```
-pub(crate) fn dispatcher(
-    krate: &Path,
-    generics: &Generics,
-    ty: impl ToTokens,
-    session: impl ToTokens,
-) -> TokenStream {
+pub(crate) fn dispatcher(krate: &Path, generics: &Generics, ty: impl ToTokens, session: impl ToTokens) -> TokenStream {
     let mut bounded = generics.clone();
     bounded.make_where_clause().predicates.push(parse_quote!(Self: 'static));
     let (generics, _, clause) = bounded.split_for_impl();

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use kengine::{Handshake, Refusal};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -84,6 +85,25 @@ impl Gate {
     pub fn open(&self, count: usize) {
         self.opened.add_permits(count);
     }
+}
+
+/// Lets each player in when the test opens its gate.
+#[derive(Clone, Debug, Default)]
+pub struct Doorkeeper {
+    /// Where players wait to be accepted.
+    pub gate: Gate,
+}
+
+#[kengine::dispatcher]
+impl Doorkeeper {
+    #[accept]
+    async fn enter(&self, _: &Handshake) -> Result<(), Refusal> {
+        self.gate.pass().await;
+        Ok(())
+    }
+
+    #[route]
+    async fn never(&self) {}
 }
 
 /// Tells how a handler ended: to its last line, or dropped before.

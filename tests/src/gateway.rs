@@ -15,8 +15,7 @@ use tokio::{net::TcpStream, time::sleep};
 use crate::{LIMIT, Town, free_address, install::install, new_folder, until, within};
 
 /// Succeeds where nginx is, with Lua and with its client of Redis.
-const PROBE: &str =
-    "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
+const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
 
 /// An nginx that ends with its test.
 #[derive(Debug)]
@@ -55,11 +54,7 @@ impl TestGateway {
                 ("kengine_picker.lua", "PICK_TIMEOUT", "0.5", LIMIT.as_secs().into()),
                 ("kengine_picker.lua", "LEARN_TIMEOUT", "2", LIMIT.as_secs().into()),
             ] {
-                replace(
-                    &folder.join(file),
-                    &format!("{name} = {shipped}\n"),
-                    &format!("{name} = {patient}\n"),
-                );
+                replace(&folder.join(file), &format!("{name} = {shipped}\n"), &format!("{name} = {patient}\n"));
             }
         }
         let child = nginx(&conf)

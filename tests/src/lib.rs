@@ -5,35 +5,45 @@ mod audit;
 mod certificate;
 mod client;
 mod comer;
+mod dice;
 mod folder;
 mod frames;
 mod games;
 mod gateway;
+mod heavy;
 mod http;
 mod install;
 mod proxy;
 mod raw;
 mod redis;
+mod router;
 mod server;
+mod stress;
 mod summary;
 mod table;
 mod town;
+mod workshop;
 
 pub use crate::{
     audit::Audit,
     certificate::Certificate,
     client::Client,
     comer::Comer,
+    dice::Dice,
     folder::new_folder,
     frames::{ClientFrame, segment},
-    games::{Chat, Gate, Lobby, Watched},
+    games::{Chat, Doorkeeper, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
+    heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
+    router::{ServedRouter, serve_router},
     server::TestServer,
+    stress::{RoomMember, Sends, stress_time},
     summary::summary,
     table::{LIMIT, every_row, within},
     town::{NodeProcess, Said, Town, free_address},
+    workshop::{Move, WANTED_PANIC, Workshop, fill_outbox},
 };

@@ -65,6 +65,12 @@ impl RawClient {
         self.send(crate::segment(frames)).await;
     }
 
+    /// Sends a heartbeat and expects its answer next: everything before it was handled, and nothing else has come.
+    pub async fn heartbeat(&mut self) {
+        self.send_frames([ClientFrame::text("p")]).await;
+        assert_eq!(self.frame().await, "q", "instead of the answer to a heartbeat");
+    }
+
     /// Writes bytes one by one, each in a packet of its own.
     pub async fn send_bytewise(&mut self, bytes: impl AsRef<[u8]>) {
         for byte in bytes.as_ref() {

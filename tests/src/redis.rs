@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
+use kengine::{Dispatcher, Server};
 use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use crate::{LIMIT, free_address, install::install, within};
+use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, within};
 
 /// A `redis-server` that ends with its test.
 #[derive(Debug)]
@@ -53,6 +54,21 @@ impl RedisServer {
     /// What the directory says.
     pub async fn directory(&self) -> Directory {
         Directory { redis: self.connection().await }
+    }
+
+    /// Starts a node, and waits until it is in this directory.
+    pub async fn serve<D: Dispatcher>(&self, server: Server<D>) -> TestServer {
+        let node = TestServer::start(server).await;
+        self.directory().await.count_is(node.address(), Some(0)).await;
+        node
+    }
+
+    /// Starts a node of the [`Town`] in its own process, and waits until it is in this directory. The program is
+    /// `env!("CARGO_BIN_EXE_node")`.
+    pub async fn spawn_node(&self, program: &str, lease: Duration) -> NodeProcess {
+        let node = NodeProcess::start(program, free_address(), &self.url(), lease).await;
+        self.directory().await.count_is(node.address(), Some(0)).await;
+        node
     }
 
     /// What it tells of itself.

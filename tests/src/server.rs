@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use kengine::{Dispatcher, Hub, Server};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::within;
+use crate::{Upgrade, until, within};
 
 /// A server in this process, on a free port; it listens as soon as there is one.
 #[derive(Debug)]
@@ -37,6 +37,23 @@ impl TestServer {
     /// Its handle, as the program has it that serves.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Waits until it has room for another connection.
+    pub async fn has_room(&self) {
+        let upgrade = Upgrade::new(self.address);
+        until("a free place", async || (upgrade.ask(self.address).await.status == 101).then_some(())).await;
+    }
+
+    /// Waits until it says that it is not ready, which it does only while it drains.
+    pub async fn drains(&self) {
+        let ready = Upgrade::new(self.address).path("/readyz");
+        until("the drain", async || (ready.ask(self.address).await.status == 503).then_some(())).await;
+    }
+
+    /// Waits until it has no connection any more.
+    pub async fn emptied(&self) {
+        until("the end of every connection", async || (self.hub.connections() == 0).then_some(())).await;
     }
 
     /// Begins its shutdown.

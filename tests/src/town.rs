@@ -14,11 +14,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::within;
+use crate::{Client, within};
 
 /// What a player hears.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
 pub struct Said(pub String);
+
+impl Said {
+    /// Returns its text on the wire.
+    pub fn text(text: impl std::fmt::Display) -> String {
+        format!(r#"{{"method":"said","message":"{text}"}}"#)
+    }
+}
 
 /// Whoever they say they are, or a guest.
 #[derive(Debug)]
@@ -37,10 +44,29 @@ pub struct Town;
 impl Town {
     /// The idle time of its nodes: longer than any test, since clients of tests do not answer pings while they wait.
     pub const IDLE_TIME: Duration = Duration::from_secs(600);
+    /// A request that is answered, whatever happens to the cluster; its id is `"fence"`.
+    pub const FENCE: &'static str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
 
     /// A node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
         Server::new(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
+    }
+
+    /// Connects as this user.
+    pub async fn connect(address: SocketAddr, uid: impl std::fmt::Display) -> Client {
+        Client::connect_to(address, &format!("/ws?uid={uid}")).await
+    }
+
+    /// Joins the room `lobby`.
+    pub async fn join_lobby(player: &mut Client) {
+        assert_eq!(player.ask(r#"{"method":"join","message":"lobby","id":1}"#).await, "1: null");
+    }
+
+    /// Connects as this user, and joins the room `lobby`.
+    pub async fn enter_lobby(address: SocketAddr, uid: impl std::fmt::Display) -> Client {
+        let mut player = Self::connect(address, uid).await;
+        Self::join_lobby(&mut player).await;
+        player
     }
 }
 
@@ -54,6 +80,11 @@ impl Town {
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
         Ok(hub.room(room).join(connection).await?)
+    }
+
+    #[route]
+    async fn join_with_presence(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
+        Ok(hub.room(room).join(connection).with_presence().await?)
     }
 
     #[route]
@@ -178,8 +209,7 @@ pub fn free_address() -> SocketAddr {
     const STRIDE: u32 = 101;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     for _ in PORTS {
-        let number =
-            TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(STRIDE));
+        let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(STRIDE));
         let port = PORTS.start + number % (PORTS.end - PORTS.start);
         let port = u16::try_from(port).expect("a port");
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {

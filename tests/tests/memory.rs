@@ -1,10 +1,10 @@
 //! What a process takes for clients that do not read. Alone in its file, and so in its process.
 #![cfg(target_os = "linux")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kengine::{Connection, Push, Server, push::SendError};
-use kengine_tests::{ClientFrame, RawClient, TestServer, within};
+use kengine_tests::{TestServer, Workshop, within};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
@@ -13,24 +13,11 @@ use tokio::task::yield_now;
 #[derive(Serialize, Push)]
 struct Move<'a>(&'a RawValue);
 
-/// Leaves its connections to the test.
-#[derive(Clone, Default)]
-struct Arena(Arc<Mutex<Vec<Connection>>>);
-
-#[kengine::dispatcher]
-impl Arena {
-    #[route]
-    async fn seat(&self, connection: &Connection) {
-        self.0.lock().unwrap().push(connection.clone());
-    }
-}
-
 /// What this process has in memory, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
-    let kilobytes: usize =
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
     kilobytes * 1024
 }
 
@@ -49,27 +36,20 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
 
 /// Each gets pushes of its own: nothing that waits is shared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_who_do_not_read_take_what_the_server_says() {
-    let arena = Arena::default();
-    let server =
-        TestServer::start(Server::new(arena.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX)).await;
+async fn a_thousand_slow_readers_use_the_documented_memory() {
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX)).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        let mut client = RawClient::connect(server.address()).await;
-        client.send_frames([ClientFrame::text(r#"{"method":"seat","id":1}"#)]).await;
-        assert_eq!(client.frame().await, "1: null");
-        clients.push(client);
+        clients.push(workshop.connect(&server).await.0);
     }
-    let connections = arena.0.lock().unwrap().clone();
+    let connections = workshop.guests();
     let ballast = format!("\"{}\"", "x".repeat(8000));
     let ballast: Arc<RawValue> = RawValue::from_string(ballast).expect("JSON").into();
     let before = resident();
 
-    let filling: Vec<_> = connections
-        .iter()
-        .cloned()
-        .map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast))))
-        .collect();
+    let filling: Vec<_> =
+        connections.iter().cloned().map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast)))).collect();
     for filling in filling {
         within("a full outbox", filling).await.expect("no panic");
     }
@@ -94,11 +74,6 @@ async fn a_thousand_who_do_not_read_take_what_the_server_says() {
     for client in clients {
         client.reset();
     }
-    within("the end of everyone", async {
-        while server.hub().connections() > 0 {
-            yield_now().await;
-        }
-    })
-    .await;
+    server.emptied().await;
     server.stop().await;
 }

@@ -101,8 +101,7 @@ fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
         bounded.make_where_clause().predicates.push(parse_quote!(#bound));
     }
     for TypeParam { ident, .. } in input.generics.type_params() {
-        let is_parameter =
-            |part: &Part<'_>| matches!(plain(part.ty), Type::Path(path) if path.path.is_ident(ident));
+        let is_parameter = |part: &Part<'_>| matches!(plain(part.ty), Type::Path(path) if path.path.is_ident(ident));
         let Some(index) = composition.parts().position(is_parameter) else { continue };
         let session = (index > 0 || options.session.is_some()).then(|| quote!(<Session = #session>));
         bounded.make_where_clause().predicates.push(parse_quote!(#ident: #krate::Dispatcher #session));

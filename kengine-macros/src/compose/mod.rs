@@ -21,8 +21,7 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
         Err(errors) => {
             let (ident, (_, arguments, _)) = (&input.ident, input.generics.split_for_impl());
             let session = options.session.as_ref().map_or_else(|| quote!(()), ToTokens::to_token_stream);
-            let inert =
-                inert::dispatcher(&options.krate, &input.generics, quote!(#ident #arguments), session);
+            let inert = inert::dispatcher(&options.krate, &input.generics, quote!(#ident #arguments), session);
             quote!(#errors #inert)
         }
     }

@@ -35,17 +35,10 @@ pub(crate) enum Syntax {
 impl Args {
     /// Reads the options. A wrong one is reported and left out.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
-        let mut args = Self {
-            key: None,
-            payload: None,
-            flat: None,
-            prefix: None,
-            session: None,
-            krate: parse_quote!(::kengine),
-        };
-        let read = |input: ParseStream<'_>| {
-            options::named(input, errors, EXPECTED, |name, input| args.option(name, input))
-        };
+        let mut args =
+            Self { key: None, payload: None, flat: None, prefix: None, session: None, krate: parse_quote!(::kengine) };
+        let read =
+            |input: ParseStream<'_>| options::named(input, errors, EXPECTED, |name, input| args.option(name, input));
         let read = read.parse2(tokens);
         errors.ok(read);
         args.validate(errors);
@@ -93,9 +86,8 @@ impl Args {
 
     /// Returns what the messages look like, unless that is the default.
     pub(crate) fn syntax(&self) -> Option<Syntax> {
-        let or = |given: &Option<LitStr>, default| {
-            given.clone().unwrap_or_else(|| LitStr::new(default, Span::call_site()))
-        };
+        let or =
+            |given: &Option<LitStr>, default| given.clone().unwrap_or_else(|| LitStr::new(default, Span::call_site()));
         let key = or(&self.key, "method");
         match (&self.flat, &self.key, &self.payload) {
             (Some(_), _, _) => Some(Syntax::Flat(key)),

@@ -33,11 +33,7 @@ const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
 
 /// Reads the attributes of an item. What is not an attribute is reported and left out, except that one of ours stays,
 /// without its options, because it tells what the item is.
-pub(crate) fn parse(
-    input: ParseStream<'_>,
-    krate: &Path,
-    errors: &mut Errors,
-) -> syn::Result<Vec<Attribute>> {
+pub(crate) fn parse(input: ParseStream<'_>, krate: &Path, errors: &mut Errors) -> syn::Result<Vec<Attribute>> {
     let mut attrs = Vec::new();
     while input.peek(Token![#]) {
         let hash: Token![#] = input.parse()?;

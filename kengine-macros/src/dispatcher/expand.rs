@@ -75,8 +75,7 @@ fn syntax(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
 /// ```
 fn limits(policy: &Policy) -> TokenStream {
     let rate = policy.rate.as_ref().map(|rate| {
-        let [count, seconds, burst] =
-            [rate.count.into(), rate.seconds, rate.burst.into()].map(Literal::u64_unsuffixed);
+        let [count, seconds, burst] = [rate.count.into(), rate.seconds, rate.burst.into()].map(Literal::u64_unsuffixed);
         quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
     });
     let max_size = policy.max_size.map(|bytes| quote!(.max_size(#bytes as usize)));
@@ -171,8 +170,7 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
 /// __private::IsReply::write(reply, answer);
 /// ```
 fn reply(handler: &Handler<'_>) -> TokenStream {
-    let (reply, span) =
-        (value(handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
+    let (reply, span) = (value(handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
     let write = quote_spanned!(span=> __private::IsReply::write(reply, answer));
     quote!(let reply = #reply; #write;)
 }

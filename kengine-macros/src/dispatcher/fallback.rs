@@ -27,9 +27,7 @@ fn session(args: &Args, block: &Block) -> TokenStream {
     let is_accept = |item: &&Item| item.marks.iter().any(|mark| mark.role == Role::Hook(Hook::Accept));
     match (&args.session, block.items.iter().find(is_accept).map(|item| &item.content)) {
         (Some(session), _) => quote!(#session),
-        (None, Some(Content::Function { signature, .. }))
-            if find_word(&signature.output, "impl").is_none() =>
-        {
+        (None, Some(Content::Function { signature, .. })) if find_word(&signature.output, "impl").is_none() => {
             session::of_accept(&args.krate, &block.header.generics, &signature.output)
         }
         _ => quote!(()),

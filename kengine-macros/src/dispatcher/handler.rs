@@ -56,8 +56,7 @@ impl<'a> Handler<'a> {
     fn check_qualifiers(&self, errors: &mut Errors) {
         let (role, signature) = (self.mark.role, self.signature);
         let subject = format!("{role} `{}`", signature.ident.unraw());
-        let mut refuse =
-            |tokens: &dyn ToTokens, what: &str| errors.at(tokens, format_args!("{subject} {what}"));
+        let mut refuse = |tokens: &dyn ToTokens, what: &str| errors.at(tokens, format_args!("{subject} {what}"));
 
         if signature.asyncness.is_none() {
             refuse(&signature.fn_token, "must be an `async fn`");
@@ -102,8 +101,7 @@ impl<'a> Handler<'a> {
 
 /// Checks that a receiver is `&self`. The error is what is wrong with it, and where.
 fn borrowed(receiver: &Receiver) -> Result<(), (TokenStream, &'static str)> {
-    const MUTABLE: &str =
-        "takes `&mut self`, but connections share the dispatcher; take `&self` and use a lock";
+    const MUTABLE: &str = "takes `&mut self`, but connections share the dispatcher; take `&self` and use a lock";
     let mutable = match &receiver.kind {
         ReceiverKind::Reference(_, _, mutable) => mutable,
         ReceiverKind::Typed(_, ty) => match plain(ty) {

@@ -154,10 +154,8 @@ impl<D: Db> Game<D> where D: Sized {
 
     #[test]
     fn a_hook_under_cfg_is_listed_under_the_same_cfg() {
-        let expansion = expand(
-            "",
-            "impl Game { #[fallback] #[cfg(unix)] #[cfg(debug_assertions)] async fn rest(&self) {} }",
-        );
+        let expansion =
+            expand("", "impl Game { #[fallback] #[cfg(unix)] #[cfg(debug_assertions)] async fn rest(&self) {} }");
         let listed = "hooks.fallback = ::core::cfg!(any(all(unix, debug_assertions)));";
         assert!(expansion.contains(listed), "{expansion}");
     }

@@ -63,9 +63,8 @@ fn header<'a>(block: &'a Block, errors: &mut Errors) -> Option<&'a Ident> {
         return None;
     };
     if let Some((of, _)) = &header.trait_ {
-        let message = format!(
-            "`#[dispatcher]` cannot be used on a trait impl; move the routes to `impl {name} {{ … }}`"
-        );
+        let message =
+            format!("`#[dispatcher]` cannot be used on a trait impl; move the routes to `impl {name} {{ … }}`");
         errors.at(of, message);
         return None;
     }

@@ -21,17 +21,16 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     let ident = &input.ident;
     let (latest, fields) = match delivery {
         Delivery::Reliable => (None, [].as_slice()),
-        Delivery::Latest(fields) => (
-            Some(quote!(const DELIVERY: #krate::push::Delivery = #krate::push::Delivery::Latest;)),
-            fields.as_slice(),
-        ),
+        Delivery::Latest(fields) => {
+            (Some(quote!(const DELIVERY: #krate::push::Delivery = #krate::push::Delivery::Latest;)), fields.as_slice())
+        }
     };
     let key = (!fields.is_empty()).then(|| {
         // Nested pairs, because serde implements `Serialize` for tuples of at most 16 fields.
-        let key = fields.iter().rev().fold(
-            quote!(()),
-            |rest, (member, _)| quote!((#krate::__private::IsPushKey::field(&self.#member), #rest)),
-        );
+        let key = fields
+            .iter()
+            .rev()
+            .fold(quote!(()), |rest, (member, _)| quote!((#krate::__private::IsPushKey::field(&self.#member), #rest)));
         quote! {
             fn key(&self) -> impl #krate::__private::Serialize {
                 #key

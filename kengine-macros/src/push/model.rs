@@ -6,9 +6,7 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::token::Paren;
-use syn::{
-    Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Type, parenthesized, parse_quote,
-};
+use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Member, Meta, Path, Type, parenthesized, parse_quote};
 
 use crate::errors::Errors;
 use crate::options::{self, at_token, ends};
@@ -43,13 +41,8 @@ pub(crate) enum Delivery<'a> {
 impl PushOptions {
     /// Reads the options. A wrong one is reported and left out.
     pub(crate) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
-        let mut found = Self {
-            name: None,
-            reliable: None,
-            latest: None,
-            key: Vec::new(),
-            krate: parse_quote!(::kengine),
-        };
+        let mut found =
+            Self { name: None, reliable: None, latest: None, key: Vec::new(), krate: parse_quote!(::kengine) };
         let mut attributes = attributes.iter().filter(|attribute| attribute.path().is_ident("push"));
         let Some(first) = attributes.next() else { return found };
         for second in attributes {
@@ -63,9 +56,7 @@ impl PushOptions {
                 return found;
             }
         };
-        let read = |input: ParseStream<'_>| {
-            options::list(input, errors, |input, errors| found.option(input, errors))
-        };
+        let read = |input: ParseStream<'_>| options::list(input, errors, |input, errors| found.option(input, errors));
         let read = read.parse2(list);
         errors.ok(read);
         if let (Some(_), Some(latest)) = (&found.reliable, &found.latest) {
@@ -121,15 +112,14 @@ fn key(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<Member>> 
     let content;
     let paren = parenthesized!(content in input);
     if content.is_empty() {
-        let message =
-            "name fields of the struct, or write `latest` alone to keep one waiting push of the type";
+        let message = "name fields of the struct, or write `latest` alone to keep one waiting push of the type";
         errors.push(syn::Error::new(paren.span.join(), message));
     }
     let mut key: Vec<Member> = Vec::new();
     options::list(&content, errors, |content, errors| {
-        let member: Member = content.parse().map_err(|error: syn::Error| {
-            syn::Error::new(error.span(), "expected a field: `latest(player)`")
-        })?;
+        let member: Member = content
+            .parse()
+            .map_err(|error: syn::Error| syn::Error::new(error.span(), "expected a field: `latest(player)`"))?;
         if !ends(content) {
             let message = format!("expected `,` after `{}`", shown(&member));
             return Err(syn::Error::new(member.span(), message));
@@ -154,8 +144,7 @@ impl<'a> Push<'a> {
         options::refuse_inside("push", &input.data, &mut errors);
         let inert = Self::inert(options, input);
         if inert.name.value().is_empty() && options.name.is_none() {
-            let message =
-                format!(r#"the name of `{}` has no letters; add one: `#[push("position")]`"#, input.ident);
+            let message = format!(r#"the name of `{}` has no letters; add one: `#[push("position")]`"#, input.ident);
             errors.at(&input.ident, message);
         }
         if let "joined" | "left" = &*inert.name.value() {
@@ -183,9 +172,7 @@ fn fields<'a>(input: &'a DeriveInput, key: &'a [Member], errors: &mut Errors) ->
     match &input.data {
         Data::Struct(data) => {
             for member in key {
-                if let Some((_, field)) =
-                    data.fields.members().zip(&data.fields).find(|(own, _)| own == member)
-                {
+                if let Some((_, field)) = data.fields.members().zip(&data.fields).find(|(own, _)| own == member) {
                     found.push((member, &field.ty));
                 } else {
                     let (shown, choice) = (shown(member), choice(&data.fields));

@@ -233,8 +233,7 @@ impl Gateway {
                 format!("host = {}, port = {port}", LuaString(self.host(host)?))
             }
             ConnectionAddr::TcpTls { host, insecure: false, .. } if host.parse::<IpAddr>().is_ok() => {
-                let reason =
-                    "nginx verifies a certificate by name, not by address: use a host name with `rediss://`";
+                let reason = "nginx verifies a certificate by name, not by address: use a host name with `rediss://`";
                 return Err(StartError::gateway(reason));
             }
             ConnectionAddr::TcpTls { host, port, insecure, .. } => {
@@ -245,9 +244,7 @@ impl Gateway {
                 format!("host = {}", LuaString(&format!("unix:{}", path.display())))
             }
             _ => {
-                return Err(StartError::gateway(
-                    "invalid Redis URL for nginx, which cannot connect this way",
-                ));
+                return Err(StartError::gateway("invalid Redis URL for nginx, which cannot connect this way"));
             }
         };
         let settings = redis.redis_settings();
@@ -262,8 +259,7 @@ impl Gateway {
         let mut settings = Template(SETTINGS.to_owned());
         settings.replace(r#"host = "127.0.0.1", port = 6379"#, &server);
         settings.replace(r#"prefix = "kengine""#, &format!("prefix = {}", LuaString(&self.redis.prefix)));
-        settings
-            .replace(r#"sockets = { ["/ws"] = true }"#, &format!("sockets = {}", lua_set(&self.sockets)?));
+        settings.replace(r#"sockets = { ["/ws"] = true }"#, &format!("sockets = {}", lua_set(&self.sockets)?));
         settings.replace(r#"pages = { ["/"] = true }"#, &format!("pages = {}", lua_set(&self.pages)?));
         settings.replace(r#"uid = "uid""#, &format!("uid = {}", LuaString(&self.uid)));
         settings.replace(r#"room = "room""#, &format!("room = {}", LuaString(&self.room)));
@@ -363,15 +359,11 @@ mod tests {
             .max_connections(100)
             .standalone();
         let [conf, settings] = files(&gateway, "/srv/gate", "redis://ada:pa%22ss@db/3");
-        assert!(
-            !conf.contains(FOLDER) && !conf.contains("/var/log") && !conf.contains("listen 80"),
-            "{conf}"
-        );
+        assert!(!conf.contains(FOLDER) && !conf.contains("/var/log") && !conf.contains("listen 80"), "{conf}");
         for line in ["listen 8443 ssl", "ssl_certificate_key /tls/key.pem", "proxy_read_timeout 6000ms"] {
             assert!(conf.lines().any(|given| given.trim().starts_with(line)), "{line} in {conf}");
         }
-        let redis =
-            r#"redis = { host = "db", port = 6379, user = "ada", password = "pa\"ss", database = 3 },"#;
+        let redis = r#"redis = { host = "db", port = 6379, user = "ada", password = "pa\"ss", database = 3 },"#;
         assert!(settings.contains(redis), "{settings}");
     }
 

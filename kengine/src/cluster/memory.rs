@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use crate::cluster::config::IntoJoinCluster;
 use crate::language::{StartError, Uid};
 use crate::local::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo,
-    NodeMessage, Unavailable,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo, NodeMessage,
+    Unavailable,
 };
 
 /// A cluster in memory: several servers of one process that share rooms and users. It tests what spans nodes without Redis.

@@ -26,9 +26,9 @@ pub(super) struct Buffers {
 /// Borrows this thread's buffers, or allocates new ones if those are in use.
 #[expect(clippy::unnecessary_box_returns, reason = "the idle task holds them as a pointer")]
 pub(super) fn borrow() -> Box<Buffers> {
-    SPARE.take().unwrap_or_else(|| {
-        Box::new(Buffers { read: vec![0; READ_SIZE], out: Vec::new(), answer: Answer::default() })
-    })
+    SPARE
+        .take()
+        .unwrap_or_else(|| Box::new(Buffers { read: vec![0; READ_SIZE], out: Vec::new(), answer: Answer::default() }))
 }
 
 /// Returns buffers to the thread that the task runs on by now.

@@ -197,9 +197,8 @@ async fn run_handler<S, F: Future>(
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {
             return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
         }
-        let take_answer = |message: Message<'_>| {
-            connection.state().questions.take_answer(message, *connection.state().syntax)
-        };
+        let take_answer =
+            |message: Message<'_>| connection.state().questions.take_answer(message, *connection.state().syntax);
         socket.poll_busy(cx, &connection.state().outbox, &take_answer, rest);
         if !socket.is_listening() {
             // A handler that waits for its client's answer would wait forever.

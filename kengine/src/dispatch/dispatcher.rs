@@ -4,9 +4,7 @@ use std::future::{Future, ready};
 
 use crate::dispatch::context::Context;
 use crate::http::{Handshake, Refusal};
-use crate::language::{
-    Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax,
-};
+use crate::language::{Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax};
 use crate::websocket::Message;
 
 /// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl` block.
@@ -64,10 +62,7 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// # Errors
     ///
     /// The refusal that answers the request.
-    fn accept<'a>(
-        &'a self,
-        handshake: &'a Handshake,
-    ) -> impl Future<Output = Result<Self::Session, Refusal>> + Send {
+    fn accept<'a>(&'a self, handshake: &'a Handshake) -> impl Future<Output = Result<Self::Session, Refusal>> + Send {
         let _ = handshake;
         ready(anonymous())
     }
@@ -192,10 +187,7 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// # Errors
     ///
     /// An argument of the hook is not available. The client gets the error as a reply.
-    fn heartbeat<'a>(
-        &'a self,
-        context: Context<'a, Self::Session>,
-    ) -> impl Future<Output = Result<Liveness>> + Send {
+    fn heartbeat<'a>(&'a self, context: Context<'a, Self::Session>) -> impl Future<Output = Result<Liveness>> + Send {
         let _ = context;
         ready(Ok(Liveness::Alive))
     }
@@ -220,8 +212,7 @@ pub struct Hooks {
 
 impl Hooks {
     /// No hooks.
-    pub const NONE: Self =
-        Self { accept: false, open: false, close: false, heartbeat: false, fallback: false };
+    pub const NONE: Self = Self { accept: false, open: false, close: false, heartbeat: false, fallback: false };
 }
 
 /// Returns the session of a connection to a dispatcher without `#[accept]`.
@@ -247,7 +238,8 @@ fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut
 fn as_text(message: Message<'_>) -> Result<&str> {
     match message {
         Message::Text(text) => Ok(text),
-        Message::Binary(bytes) => std::str::from_utf8(bytes)
-            .map_err(|error| Error::new("bad_request", format!("not JSON: {error}"))),
+        Message::Binary(bytes) => {
+            std::str::from_utf8(bytes).map_err(|error| Error::new("bad_request", format!("not JSON: {error}")))
+        }
     }
 }

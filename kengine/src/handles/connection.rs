@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::handles::hub::Hub;
 use crate::language::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
 use crate::local::{
-    ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient,
-    SendError, Who, call_catching,
+    ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError,
+    Who, call_catching,
 };
 use crate::node::Node;
 use crate::websocket::Close;
@@ -68,12 +68,7 @@ impl<S: Session> Recipient for SharedConnection<S> {
 }
 
 impl<S: Session> Connection<S> {
-    pub(crate) fn new(
-        node: Arc<Node>,
-        session: S,
-        peer: Option<SocketAddr>,
-        syntax: &'static Syntax,
-    ) -> Self {
+    pub(crate) fn new(node: Arc<Node>, session: S, peer: Option<SocketAddr>, syntax: &'static Syntax) -> Self {
         let state = ConnectionState {
             id: node.next_id(),
             uid: session.uid().unwrap_or_else(Uid::random),

@@ -125,10 +125,7 @@ impl<S: Session> Fill<'_, S> {
 
 impl<S> fmt::Debug for Fill<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fill")
-            .field("rooms", &self.rooms.prefix)
-            .field("seats", &self.seats)
-            .finish_non_exhaustive()
+        f.debug_struct("Fill").field("rooms", &self.rooms.prefix).field("seats", &self.seats).finish_non_exhaustive()
     }
 }
 

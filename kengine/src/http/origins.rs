@@ -39,10 +39,7 @@ impl Origins {
         };
         let Ok(origin) = origin else { return false };
         self.allows_all
-            || headers
-                .get(HOST)
-                .and_then(|host| host.to_str().ok())
-                .is_some_and(|host| same_host(origin, host))
+            || headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| same_host(origin, host))
             || normalize(origin).is_ok_and(|origin| self.allowed.contains(&origin))
     }
 }
@@ -81,8 +78,7 @@ fn normalize(origin: &str) -> Result<String, &'static str> {
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let scheme = scheme.to_ascii_lowercase();
-    default_port(&scheme).is_some()
-        && normalize_authority(&scheme, authority) == normalize_authority(&scheme, host)
+    default_port(&scheme).is_some() && normalize_authority(&scheme, authority) == normalize_authority(&scheme, host)
 }
 
 /// Returns an authority in lower case, without the scheme's default port.

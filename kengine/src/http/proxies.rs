@@ -57,8 +57,6 @@ fn network(proxy: &str) -> Result<IpNet, &'static str> {
             Err("write an IPv4 network in IPv4 notation, as `10.0.0.0/24`")
         }
         Ok(network) => Ok(network),
-        Err(_) => {
-            Err("write an IP address or a network, as `10.0.0.2` or `10.0.0.0/24` (names are not looked up)")
-        }
+        Err(_) => Err("write an IP address or a network, as `10.0.0.2` or `10.0.0.0/24` (names are not looked up)"),
     }
 }

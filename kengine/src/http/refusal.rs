@@ -58,11 +58,7 @@ pub struct Refusal {
 impl Refusal {
     /// Creates a refusal with this status, a code for programs and a message for people. A status that is not an error
     /// (below 400 or above 599) becomes 500.
-    pub fn new(
-        status: u16,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         let is_error = (400..600).contains(&status);
         let status = StatusCode::from_u16(status).ok().filter(|_| is_error);
         Self::with_status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message)

@@ -28,8 +28,7 @@ pub(crate) fn check_upgrade(request: &Request<()>) -> Result<(), Refusal> {
     }
     let headers = request.headers();
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
-    let is_upgrade =
-        request.version() == Version::HTTP_11 && fastwebsockets::upgrade::is_upgrade_request(request);
+    let is_upgrade = request.version() == Version::HTTP_11 && fastwebsockets::upgrade::is_upgrade_request(request);
     if !is_upgrade || version.is_some_and(|version| version != b"13") {
         let message = "this is a WebSocket; request an upgrade with version 13";
         return Err(Refusal::with_status(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)

@@ -144,11 +144,7 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> serde_json::Result<Option<Pu
 /// # Errors
 ///
 /// The push cannot be written as JSON, or the syntax is flat and the push is not an object.
-pub(crate) fn encode<P: Push + ?Sized>(
-    push: &P,
-    syntax: Syntax,
-    id: Option<u64>,
-) -> serde_json::Result<Bytes> {
+pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> serde_json::Result<Bytes> {
     let mut frame = Vec::with_capacity(128);
     encoder::frame(&mut frame, OpCode::Text, |out| {
         out.push(b'{');

@@ -54,12 +54,8 @@ impl PushDelivery {
     /// # Errors
     ///
     /// `Encode` if the push can be encoded for no endpoint, `TooLarge` if no outbox would take it.
-    pub(crate) fn encode<P: Push + ?Sized>(
-        &self,
-        push: &P,
-    ) -> Result<(EncodedPush, Option<SendError>), SendError> {
-        let mut encoded =
-            EncodedPush { key: push::key_of(push)?, frames: Vec::with_capacity(self.syntaxes.len()) };
+    pub(crate) fn encode<P: Push + ?Sized>(&self, push: &P) -> Result<(EncodedPush, Option<SendError>), SendError> {
+        let mut encoded = EncodedPush { key: push::key_of(push)?, frames: Vec::with_capacity(self.syntaxes.len()) };
         let mut failure = None;
         for syntax in &self.syntaxes {
             match push::encode(push, **syntax, None) {
@@ -85,12 +81,7 @@ impl PushDelivery {
     }
 
     /// Queues one frame.
-    pub(crate) fn queue(
-        &self,
-        outbox: &Outbox,
-        frame: Bytes,
-        key: Option<&PushKey>,
-    ) -> Result<(), SendError> {
+    pub(crate) fn queue(&self, outbox: &Outbox, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
         outbox.push(frame, key, self.outbox, &self.backlog)
     }
 }

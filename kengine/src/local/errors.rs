@@ -69,9 +69,7 @@ impl From<JoinError> for Error {
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,
-            JoinError::InvalidName | JoinError::TooManyRooms(_) => {
-                Self::new("bad_request", error.to_string())
-            }
+            JoinError::InvalidName | JoinError::TooManyRooms(_) => Self::new("bad_request", error.to_string()),
             JoinError::Unavailable => Self::new("unavailable", error.to_string()),
             JoinError::InvalidPrefix => Self::internal(error),
             JoinError::Closed => SendError::Closed.into(),

@@ -24,8 +24,7 @@ mod users;
 pub use self::audience::Who;
 pub(crate) use self::audience::{Audience, Reach, Selection};
 pub(crate) use self::cluster_interface::{
-    Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status,
-    Unavailable,
+    Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status, Unavailable,
 };
 pub(crate) use self::counters::{Count, Counters};
 pub(crate) use self::deferred_wakes::deferring;

@@ -50,12 +50,7 @@ pub(crate) struct SeatRequest<'f> {
 }
 
 impl LocalRooms {
-    pub(crate) fn new(
-        boot: u64,
-        limits: &Limits,
-        delivery: Arc<PushDelivery>,
-        cluster: Arc<dyn Cluster>,
-    ) -> Self {
+    pub(crate) fn new(boot: u64, limits: &Limits, delivery: Arc<PushDelivery>, cluster: Arc<dyn Cluster>) -> Self {
         Self {
             shards: Sharded::default(),
             seating: Seating::new(boot),
@@ -106,8 +101,7 @@ impl LocalRooms {
                 }
                 return admitted.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            let is_news =
-                self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
+            let is_news = self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
             drop((state, families));
             self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
             joined.add(Arc::clone(&room.id));
@@ -117,11 +111,7 @@ impl LocalRooms {
 
     /// Adds a connection to the fullest room of a family with a free seat, or to a new room. A connection that is already
     /// in a room of the family stays there. Returns the name of the room.
-    pub(crate) fn seat(
-        &self,
-        recipient: &Arc<dyn Recipient>,
-        request: SeatRequest<'_>,
-    ) -> Result<Arc<str>, JoinError> {
+    pub(crate) fn seat(&self, recipient: &Arc<dyn Recipient>, request: SeatRequest<'_>) -> Result<Arc<str>, JoinError> {
         let SeatRequest { family, seats, listens } = request;
         check_prefix(family)?;
         let member = Member::new(&**recipient);
@@ -229,13 +219,7 @@ impl LocalRooms {
 
     /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
     /// have to announce it too.
-    fn announce_here(
-        &self,
-        room: &LocalRoom,
-        state: &RoomState,
-        presence: Presence,
-        member: &Member,
-    ) -> bool {
+    fn announce_here(&self, room: &LocalRoom, state: &RoomState, presence: Presence, member: &Member) -> bool {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if is_news {
@@ -248,9 +232,7 @@ impl LocalRooms {
     fn announce_to_other_nodes(&self, is_news: bool, room: &LocalRoom, presence: Presence, member: Member) {
         if is_news {
             // If the bus is away, other nodes learn of it when they ask for the members.
-            let _ = self
-                .cluster
-                .publish(Address::Room(&room.id.name), NodeMessage::Presence { presence, member });
+            let _ = self.cluster.publish(Address::Room(&room.id.name), NodeMessage::Presence { presence, member });
         }
     }
 

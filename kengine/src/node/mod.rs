@@ -14,8 +14,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::language::{StartError, Syntax, random_bits};
 use crate::local::{
-    Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo,
-    PushDelivery, Users,
+    Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo, PushDelivery,
+    Users,
 };
 
 /// One process that serves players.

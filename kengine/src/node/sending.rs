@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::language::{Push, Syntax, Uid};
 use crate::local::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage,
-    Presence, Reach, Recipient, Selection, SendError,
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage, Presence,
+    Reach, Recipient, Selection, SendError,
 };
 use crate::node::Node;
 use crate::websocket::Close;
@@ -66,8 +66,7 @@ impl Node {
     /// Returns how many connections of this node the user has.
     pub(crate) fn connections_of(&self, uid: &str) -> usize {
         let mut connections = 0;
-        self.users
-            .for_each_of(uid, |recipient| connections += usize::from(!recipient.state().outbox.is_ending()));
+        self.users.for_each_of(uid, |recipient| connections += usize::from(!recipient.state().outbox.is_ending()));
         connections
     }
 

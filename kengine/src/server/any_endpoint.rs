@@ -13,11 +13,7 @@ use crate::server::upgrade::{self, Connected};
 /// An [`Endpoint`] with any dispatcher.
 pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     /// Answers a request to open a connection.
-    fn upgrade(
-        self: Arc<Self>,
-        request: Request<()>,
-        peer: Option<SocketAddr>,
-    ) -> BoxFuture<'static, Response<Body>>;
+    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>>;
 
     /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
     fn connect(
@@ -32,11 +28,7 @@ pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
 }
 
 impl<D: Dispatcher> AnyEndpoint for Endpoint<D> {
-    fn upgrade(
-        self: Arc<Self>,
-        request: Request<()>,
-        peer: Option<SocketAddr>,
-    ) -> BoxFuture<'static, Response<Body>> {
+    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>> {
         Box::pin(upgrade::upgrade(self, request, peer))
     }
 

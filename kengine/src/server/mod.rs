@@ -121,9 +121,8 @@ impl<D: Dispatcher> Server<D> {
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
         let counters = Arc::new(Counters::new(O::ROUTES.len()));
         let own_counters = Arc::clone(&counters);
-        let create = Box::new(|node, access| {
-            Arc::new(Endpoint { dispatcher, node, counters: own_counters, access }) as _
-        });
+        let create =
+            Box::new(|node, access| Arc::new(Endpoint { dispatcher, node, counters: own_counters, access }) as _);
         self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
     }
@@ -136,8 +135,8 @@ impl<D: Dispatcher> Server<D> {
         content_type: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        let content_type = HeaderValue::from_str(content_type)
-            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        let content_type =
+            HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
         self.pages.insert(path.into(), Page::new(content_type, body.into()));
         self
     }
@@ -262,11 +261,7 @@ impl<D: Dispatcher> Server<D> {
 
     /// Sets the heartbeat that a client sends and its usual answer. The defaults are `p` and `q`. A text or binary message of
     /// exactly these bytes is a heartbeat and nothing else.
-    pub fn heartbeat(
-        mut self,
-        request: impl Into<Cow<'static, str>>,
-        answer: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn heartbeat(mut self, request: impl Into<Cow<'static, str>>, answer: impl Into<Cow<'static, str>>) -> Self {
         self.limits.heartbeat.request = request.into();
         self.limits.heartbeat.answer = answer.into();
         self
@@ -336,10 +331,7 @@ impl<D: Dispatcher> Server<D> {
     /// # Errors
     ///
     /// The configuration of the cluster is invalid.
-    pub(crate) fn into_parts(
-        self,
-        listens: Option<SocketAddr>,
-    ) -> Result<(Arc<Endpoint<D>>, Routes), StartError> {
+    pub(crate) fn into_parts(self, listens: Option<SocketAddr>) -> Result<(Arc<Endpoint<D>>, Routes), StartError> {
         let mut syntaxes = vec![const { &D::SYNTAX }];
         for OtherEndpoint { syntax, .. } in &self.others {
             if !syntaxes.contains(syntax) {
@@ -373,8 +365,7 @@ impl<D: Dispatcher> Server<D> {
         endpoints.sort_unstable();
         let mut pages: Vec<_> = self.pages.keys().map(|path| &**path).collect();
         pages.sort_unstable();
-        let mut mistakes: Vec<_> =
-            pages.iter().chain(&endpoints).filter_map(|path| mistake_in_path(path)).collect();
+        let mut mistakes: Vec<_> = pages.iter().chain(&endpoints).filter_map(|path| mistake_in_path(path)).collect();
         for path in pages.iter().filter(|path| endpoints.contains(path)) {
             mistakes.push(format!(
                 "the page at `{path}` has the path of the WebSocket; move one of them, as `Server::path` does"

@@ -114,9 +114,9 @@ async fn admit<D: Dispatcher>(
     let checked = check(endpoint, &mut request);
     let handshake = Handshake::new(request, peer, &endpoint.access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol, response)) => accept(endpoint, &handshake)
-            .await
-            .map(|session| AcceptedHandshake { session, slot, subprotocol, response }),
+        Ok((slot, subprotocol, response)) => {
+            accept(endpoint, &handshake).await.map(|session| AcceptedHandshake { session, slot, subprotocol, response })
+        }
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {

@@ -135,11 +135,10 @@ impl Client {
         self.socket.send(OpCode::Text, text.as_bytes()).await;
         let id = Value::from(id);
         let what = format!("an answer to `{route}`");
-        let is_reply =
-            |text: &str| serde_json::from_str::<RequestAnswer>(text).ok().filter(|reply| reply.id == id);
+        let is_reply = |text: &str| serde_json::from_str::<RequestAnswer>(text).ok().filter(|reply| reply.id == id);
         let reply = self.socket.take_text(&what, is_reply).await;
-        let RequestAnswer { result, error, .. } = reply
-            .map_err(|end| RequestError { code: "closed".to_owned(), message: ended_before(&what, &end) })?;
+        let RequestAnswer { result, error, .. } =
+            reply.map_err(|end| RequestError { code: "closed".to_owned(), message: ended_before(&what, &end) })?;
         match error {
             Some(error) => Err(error),
             None => Ok(decode(&result, &format!("the result of `{route}`"))),

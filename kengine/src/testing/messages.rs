@@ -12,9 +12,8 @@ pub(super) fn compose_request(
     message: &(impl Serialize + ?Sized),
     id: Option<u64>,
 ) -> String {
-    let invalid = |error: &serde_json::Error| -> ! {
-        panic!("the message for `{route}` cannot be written as JSON: {error}")
-    };
+    let invalid =
+        |error: &serde_json::Error| -> ! { panic!("the message for `{route}` cannot be written as JSON: {error}") };
     let Some(member) = syntax.payload() else {
         let mut members = match serde_json::to_value(message).unwrap_or_else(|error| invalid(&error)) {
             Value::Object(members) => members,

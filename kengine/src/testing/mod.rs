@@ -78,8 +78,8 @@ pub use self::client::{Client, RequestError};
 use std::{fmt, future::IntoFuture, net::SocketAddr, pin::Pin, sync::Arc};
 
 use hyper::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::{HeaderMap, Request};
 use tokio::io::DuplexStream;
@@ -243,8 +243,7 @@ impl<D> Connect<'_, D> {
         let mut request = Request::new(());
         let path = &self.path;
         assert!(path.starts_with('/'), "`{path}` is not a path; write it with a slash first, as `/ws?uid=7`");
-        *request.uri_mut() =
-            path.parse().unwrap_or_else(|error| panic!("`{path}` is not a valid path: {error}"));
+        *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("`{path}` is not a valid path: {error}"));
         let headers = request.headers_mut();
         for (name, value) in &self.fields {
             append(headers, name, value);
@@ -267,10 +266,7 @@ fn append(headers: &mut HeaderMap, name: &str, value: &str) {
 
 impl<D> fmt::Debug for Connect<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect")
-            .field("path", &self.path)
-            .field("fields", &self.fields)
-            .finish_non_exhaustive()
+        f.debug_struct("Connect").field("path", &self.path).field("fields", &self.fields).finish_non_exhaustive()
     }
 }
 

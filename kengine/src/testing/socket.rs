@@ -123,11 +123,7 @@ impl ClientSocket {
     }
 
     /// Takes the first text message for which `look` returns something.
-    pub(super) async fn take_text<T>(
-        &mut self,
-        what: &str,
-        look: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, End> {
+    pub(super) async fn take_text<T>(&mut self, what: &str, look: impl Fn(&str) -> Option<T>) -> Result<T, End> {
         let mut seen = 0;
         let next = |socket: &mut Self| {
             while let Some(text) = socket.texts.get(seen) {
@@ -243,8 +239,7 @@ impl ClientSocket {
             }
             CLOSE => {
                 let code = payload.first_chunk().and_then(|code| CloseCode::new(u16::from_be_bytes(*code)));
-                let close =
-                    code.map(|code| Close::new(code, String::from_utf8_lossy(&payload[2..]).into_owned()));
+                let close = code.map(|code| Close::new(code, String::from_utf8_lossy(&payload[2..]).into_owned()));
                 self.end = Some(End::Closed(close));
             }
             _ => {}
@@ -254,9 +249,7 @@ impl ClientSocket {
 
 impl fmt::Debug for ClientSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientSocket")
-            .field("end", &self.end.as_ref().map(End::to_string))
-            .finish_non_exhaustive()
+        f.debug_struct("ClientSocket").field("end", &self.end.as_ref().map(End::to_string)).finish_non_exhaustive()
     }
 }
 

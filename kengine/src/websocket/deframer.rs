@@ -44,10 +44,7 @@ impl Deframer {
     /// # Errors
     ///
     /// The input violates RFC 6455 or the size limit.
-    pub(crate) fn next<'b>(
-        &mut self,
-        input: &mut &'b mut [u8],
-    ) -> Result<Option<WebSocketEvent<'b>>, Violation> {
+    pub(crate) fn next<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
             None => match Frame::parse(input, None, self.max_message_size)? {
@@ -112,11 +109,7 @@ impl Partial {
     }
 
     /// Returns the frame whose payload is next in `input`, or `None` if the input ends inside a header.
-    fn next_frame(
-        &mut self,
-        input: &mut &mut [u8],
-        max_message_size: usize,
-    ) -> Result<Option<Frame>, Violation> {
+    fn next_frame(&mut self, input: &mut &mut [u8], max_message_size: usize) -> Result<Option<Frame>, Violation> {
         if let Some(frame) = self.frame.take() {
             return Ok(Some(frame));
         }
@@ -217,8 +210,7 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
 fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
     // The payload is empty then: a single byte was rejected with the header.
     let Some((code, reason)) = payload.split_first_chunk() else { return Ok(None) };
-    let code = CloseCode::new(u16::from_be_bytes(*code))
-        .ok_or(Violation::Protocol("close code that is never sent"))?;
+    let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(Violation::Protocol("close code that is never sent"))?;
     let reason = str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
     Ok(Some(Close::new(code, reason.to_owned())))
 }
@@ -357,8 +349,7 @@ mod tests {
                 }
             }
         }
-        let many =
-            frames(&[(FIN | TEXT, b"one"), (FIN | BINARY, b"two"), (FIN | TEXT, b""), (FIN | TEXT, b"3")]);
+        let many = frames(&[(FIN | TEXT, b"one"), (FIN | BINARY, b"two"), (FIN | TEXT, b""), (FIN | TEXT, b"3")]);
         corpus.push((many, vec![text("one"), binary(b"two"), text(""), text("3")]));
 
         let fragmented = frames(&[
@@ -526,8 +517,7 @@ mod tests {
         let long = [b"ab\xFF", &[b'c'; 200][..]].concat();
         let cut_by_the_message = [(TEXT, &b"\xE2"[..]), (FIN | PING, b""), (FIN | CONTINUATION, b"\x82")];
         let cut_by_nothing = [(TEXT, &b"\xE2\x82"[..]), (FIN | CONTINUATION, b"")];
-        let in_a_later_fragment =
-            [(TEXT, &b"a\xF0\x9F"[..]), (CONTINUATION, b""), (CONTINUATION, b"\x98\x41more")];
+        let in_a_later_fragment = [(TEXT, &b"a\xF0\x9F"[..]), (CONTINUATION, b""), (CONTINUATION, b"\x98\x41more")];
         vec![
             ("bad byte", one(FIN | TEXT, b"ab\xFFcd"), 8),
             ("bad byte in a long frame", one(FIN | TEXT, &long), 10),
@@ -619,20 +609,11 @@ mod tests {
             let exact = vec![b'x'; limit];
             let (head, tail) = exact.split_at(limit / 3);
             assert_eq!(limited(&[(FIN | TEXT, &exact)], limit), None);
-            assert_eq!(
-                limited(&[(TEXT, head), (FIN | PING, &[0; 125]), (FIN | CONTINUATION, tail)], limit),
-                None
-            );
+            assert_eq!(limited(&[(TEXT, head), (FIN | PING, &[0; 125]), (FIN | CONTINUATION, tail)], limit), None);
             assert_eq!(limited(&[(BINARY, &exact), (FIN | CONTINUATION, b"")], limit), None);
-            assert_eq!(
-                limited(&[(BINARY, &exact), (FIN | CONTINUATION, b"1")], limit),
-                Some(Violation::TooLarge)
-            );
+            assert_eq!(limited(&[(BINARY, &exact), (FIN | CONTINUATION, b"1")], limit), Some(Violation::TooLarge));
             // The limit applies to each message separately.
-            assert_eq!(
-                limited(&[(FIN | TEXT, &exact), (TEXT, head), (FIN | CONTINUATION, tail)], limit),
-                None
-            );
+            assert_eq!(limited(&[(FIN | TEXT, &exact), (TEXT, head), (FIN | CONTINUATION, tail)], limit), None);
 
             let over = vec![b'x'; limit + 1];
             let bytes = frame(FIN | TEXT, MASKS[1], &over);
@@ -643,8 +624,7 @@ mod tests {
 
     #[test]
     fn whole_frames_are_borrowed_from_the_input() {
-        let mut bytes =
-            frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
+        let mut bytes = frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
         let mut input = &mut bytes[..];
         let mut deframer = Deframer::new(LIMIT);
         // All of them are held at once, while the rest of the input is decoded.

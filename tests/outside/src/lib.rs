@@ -6,8 +6,8 @@
 /// Every attribute, in a block with no options.
 pub mod chat {
     use ::kengine::{
-        Call, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness,
-        Refusal, Session, Uid, wire::Envelope,
+        Call, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness, Refusal,
+        Session, Uid, wire::Envelope,
     };
     use ::serde::{Deserialize, Serialize};
     use ::std::{

@@ -3,8 +3,7 @@
 use crate::{files, read, workspace};
 
 /// The folders that paths on the page are relative to.
-const FOLDERS: [&str; 5] =
-    ["kengine/src", "kengine/src/cluster/redis", "kengine/openresty", "kengine-macros/src", "."];
+const FOLDERS: [&str; 5] = ["kengine/src", "kengine/src/cluster/redis", "kengine/openresty", "kengine-macros/src", "."];
 
 /// Returns the texts between backticks.
 fn code_spans() -> Vec<String> {

@@ -60,9 +60,7 @@ impl Contact {
             Status::Listed | Status::Unlisted => state.set_status(Status::Away),
             Status::Away if is_expired => {
                 state.set_status(Status::Expired);
-                tracing::warn!(
-                    "the directory is away for longer than the lease: other nodes consider this node dead"
-                );
+                tracing::warn!("the directory is away for longer than the lease: other nodes consider this node dead");
             }
             _ => {}
         }

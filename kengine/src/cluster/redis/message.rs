@@ -74,8 +74,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
     let message = match message {
         NodeMessage::Push { push: EncodedPush { frames, key }, audience } => {
             attachments.extend(frames.iter().map(|(_, frame)| &frame[..]).chain(key.as_deref()));
-            let wire_syntax =
-                |syntax: &Syntax| (syntax.key().to_owned(), syntax.payload().map(str::to_owned));
+            let wire_syntax = |syntax: &Syntax| (syntax.key().to_owned(), syntax.payload().map(str::to_owned));
             let syntaxes = frames.iter().map(|(syntax, _)| wire_syntax(syntax)).collect();
             WireNodeMessage::Push { syntaxes, audience: audience.clone() }
         }
@@ -115,8 +114,7 @@ impl Received {
         let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
         let header = split_to(&mut bytes, length)?;
         let (from, message, lengths): (_, _, Vec<usize>) = serde_json::from_slice(&header).ok()?;
-        let attachments =
-            lengths.into_iter().map(|length| split_to(&mut bytes, length)).collect::<Option<_>>()?;
+        let attachments = lengths.into_iter().map(|length| split_to(&mut bytes, length)).collect::<Option<_>>()?;
         let number = std::str::from_utf8(&bytes).ok().and_then(|digits| digits.parse().ok());
         Some(Self { from, message, attachments, number })
     }
@@ -134,10 +132,8 @@ mod tests {
 
     /// A push with a key, encoded for two syntaxes.
     fn push() -> Bytes {
-        let frames = vec![
-            (&Syntax::DEFAULT, Bytes::from_static(b"\x81\x02{}")),
-            (&OTHER, Bytes::from_static(b"\xff\x00")),
-        ];
+        let frames =
+            vec![(&Syntax::DEFAULT, Bytes::from_static(b"\x81\x02{}")), (&OTHER, Bytes::from_static(b"\xff\x00"))];
         let push = EncodedPush { key: Some(PushKey::from(&b"key"[..])), frames };
         let message = NodeMessage::Push { push, audience: Audience::default() };
         encode("boot", Address::Room("a \"room\""), &message)

@@ -15,8 +15,8 @@ use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::language::{StartError, Uid};
 use crate::local::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Gathered, JoinCluster, NodeInfo, NodeMessage,
-    Status, Unavailable,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Gathered, JoinCluster, NodeInfo, NodeMessage, Status,
+    Unavailable,
 };
 
 /// How long a node waits until it is removed from the directory.
@@ -108,9 +108,7 @@ impl Cluster for RedisNode {
             // The directory's task ends when it has left or cannot. That of the bus is cancelled then.
             let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
             if !tasks.is_empty() && timeout(patience, tasks.join_next()).await.is_err() {
-                tracing::warn!(
-                    "the directory does not answer: this node stays in it until its lease expires"
-                );
+                tracing::warn!("the directory does not answer: this node stays in it until its lease expires");
             }
         })
     }

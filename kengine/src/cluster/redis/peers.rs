@@ -48,8 +48,7 @@ impl Peers {
 
     /// Whether the other nodes know of this node's members, or have had the time to answer.
     pub(super) fn is_settled(&self, room: &str) -> bool {
-        let is_answered =
-            |peers: &RoomPeers, at: Instant| peers.missing == 0 || at.elapsed() >= ANSWER_TIMEOUT;
+        let is_answered = |peers: &RoomPeers, at: Instant| peers.missing == 0 || at.elapsed() >= ANSWER_TIMEOUT;
         self.rooms().get(room).is_none_or(|peers| peers.greeted.is_some_and(|at| is_answered(peers, at)))
     }
 

@@ -25,10 +25,7 @@ impl Table {
     ///
     /// If there are more than [`CAPACITY`].
     #[track_caller]
-    #[expect(
-        clippy::large_stack_arrays,
-        reason = "evaluated while compiling, into a constant that is never copied"
-    )]
+    #[expect(clippy::large_stack_arrays, reason = "evaluated while compiling, into a constant that is never copied")]
     pub const fn new(parts: &[&[Route]]) -> Self {
         let mut table = Self { routes: [Route::new(""); CAPACITY], len: 0 };
         let mut part = 0;
@@ -152,8 +149,7 @@ pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
         let mut part = 0;
         while part < before.len() {
             if contains(before[part], routes[at].name) {
-                let text =
-                    ConstText::new("route `").and(routes[at].name).and("` is served by two dispatchers");
+                let text = ConstText::new("route `").and(routes[at].name).and("` is served by two dispatchers");
                 panic!("{}", text.as_str());
             }
             part += 1;

@@ -394,9 +394,7 @@ mod tests {
         ] {
             assert_eq!(reject(text, Syntax::DEFAULT), (message.to_owned(), None), "{text}");
         }
-        for text in
-            ["{\"method\":\"a\nb\"}", "{\"me\tthod\":1,\"method\":\"m\"}", "{\"method\":\"m\",\"id\":\"\0\"}"]
-        {
+        for text in ["{\"method\":\"a\nb\"}", "{\"me\tthod\":1,\"method\":\"m\"}", "{\"method\":\"m\",\"id\":\"\0\"}"] {
             let (message, id) = reject(text, Syntax::DEFAULT);
             assert!(message.starts_with("not JSON: control character"), "{message}");
             assert_eq!(id, None);
@@ -429,11 +427,7 @@ mod tests {
                 "`message` is given twice, again at byte 13; send it once".to_owned(),
                 Some(r#""x""#),
             ),
-            (
-                r#"{"id":7,"method":"m","id":7}"#,
-                "`id` is given twice, again at byte 21; send it once".to_owned(),
-                None,
-            ),
+            (r#"{"id":7,"method":"m","id":7}"#, "`id` is given twice, again at byte 21; send it once".to_owned(), None),
             (r#"{"method":1,"id":7,"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), None),
             (r#"{"method":1,"id":[],"id":7}"#, format!("`method` at byte 10 is not a string; {shape}"), None),
             (
@@ -451,10 +445,7 @@ mod tests {
             assert_eq!(reject(&text, Syntax::DEFAULT), (message.to_owned(), None));
         }
         let (message, id) = reject(r#"{"greeting":1,"id":7}"#, FLAT);
-        assert_eq!(
-            (message.as_str(), id),
-            (r#"`method` is missing; a request is {"method": "…", …}"#, Some("7"))
-        );
+        assert_eq!((message.as_str(), id), (r#"`method` is missing; a request is {"method": "…", …}"#, Some("7")));
     }
 
     #[test]
@@ -465,11 +456,7 @@ mod tests {
         assert_eq!(parse(r#"{"method":"m"}"#).message::<Option<Chat>>().unwrap(), None);
 
         for (text, code, message) in [
-            (
-                r#"{"method":"m"}"#,
-                "invalid_message",
-                "`message` is missing: invalid type: null, expected struct Chat",
-            ),
+            (r#"{"method":"m"}"#, "invalid_message", "`message` is missing: invalid type: null, expected struct Chat"),
             (
                 r#"{"method":"m","message":null}"#,
                 "invalid_message",
@@ -491,11 +478,7 @@ mod tests {
                 "bad_request",
                 "not JSON: expected `,` or `}` at byte 40",
             ),
-            (
-                r#"{"method":"m","message":{"greeting":7,}}"#,
-                "bad_request",
-                "not JSON: key must be a string at byte 38",
-            ),
+            (r#"{"method":"m","message":{"greeting":7,}}"#, "bad_request", "not JSON: key must be a string at byte 38"),
             (r#"{"method":"m","message":{]}"#, "bad_request", "not JSON: key must be a string at byte 25"),
             (r#"{"method":"m","message":1x}"#, "bad_request", "not JSON: expected `,` or `}` at byte 25"),
         ] {
@@ -675,9 +658,7 @@ mod tests {
             Some(payloads) => Some(payloads.first().copied().unwrap_or("null")),
         };
         match (route, payload) {
-            (Some(route), Some(payload)) if !id_is_bad => {
-                Outcome::Request { route, id, payload: payload.to_owned() }
-            }
+            (Some(route), Some(payload)) if !id_is_bad => Outcome::Request { route, id, payload: payload.to_owned() },
             _ => Outcome::NoRequest { id },
         }
     }
@@ -726,9 +707,7 @@ mod tests {
                 2 => {
                     text.push('"');
                     for _ in 0..self.below(80) {
-                        text.push_str(
-                            self.pick(&["a", "b", "}", "]", "{", ",", "\\\\", "\\\"", "\\u0041", "ü"]),
-                        );
+                        text.push_str(self.pick(&["a", "b", "}", "]", "{", ",", "\\\\", "\\\"", "\\u0041", "ü"]));
                     }
                     text.push('"');
                 }
@@ -741,13 +720,7 @@ mod tests {
             }
         }
 
-        fn list(
-            &mut self,
-            text: &mut String,
-            open: char,
-            close: char,
-            mut item: impl FnMut(&mut Self, &mut String),
-        ) {
+        fn list(&mut self, text: &mut String, open: char, close: char, mut item: impl FnMut(&mut Self, &mut String)) {
             text.push(open);
             self.white_space(text);
             for index in 0..self.below(4) {
@@ -854,9 +827,6 @@ mod tests {
             }
         }
         // The test is worth something only if every outcome is frequent.
-        assert!(
-            seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000),
-            "{seen:?}"
-        );
+        assert!(seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000), "{seen:?}");
     }
 }

@@ -1,0 +1,184 @@
+//! A room under load: senders that number what they send, and members that check what they get.
+
+use std::{
+    array,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use kengine::{Hub, Push};
+use serde::{Deserialize, Serialize};
+use tokio::time::interval;
+
+use crate::{ClientFrame, RawClient, TestServer};
+
+/// The room that everything is sent to.
+const ROOM: &str = "arena";
+
+/// How long rooms are put under load: `KENGINE_STRESS_SECONDS`, or 3 s.
+pub fn stress_time() -> Duration {
+    let seconds = std::env::var("KENGINE_STRESS_SECONDS");
+    Duration::from_secs(seconds.map_or(3, |seconds| seconds.parse().expect("seconds")))
+}
+
+/// What a sender sends: its number, and how many it has sent before.
+#[derive(Serialize, Deserialize, Push)]
+struct Sent {
+    sender: usize,
+    number: u32,
+}
+
+/// How much each sender has sent.
+#[derive(Debug)]
+pub struct Sends<const SENDERS: usize> {
+    /// Counted before a send.
+    begun: [AtomicU32; SENDERS],
+    /// Counted after it.
+    done: [AtomicU32; SENDERS],
+}
+
+impl<const SENDERS: usize> Default for Sends<SENDERS> {
+    fn default() -> Self {
+        let zeros = || array::from_fn(|_| AtomicU32::new(0));
+        Self { begun: zeros(), done: zeros() }
+    }
+}
+
+impl<const SENDERS: usize> Sends<SENDERS> {
+    /// Returns how many sends each sender has begun.
+    pub fn begun(&self) -> [u32; SENDERS] {
+        self.begun.each_ref().map(|begun| begun.load(Ordering::SeqCst))
+    }
+
+    /// Returns how many sends each sender has finished.
+    pub fn done(&self) -> [u32; SENDERS] {
+        self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
+    }
+
+    /// Sends to the room, once in each interval, until it is told to stop.
+    pub async fn send(self: Arc<Self>, sender: usize, hub: Hub, every: Duration, stop: Arc<AtomicBool>) {
+        let mut turns = interval(every);
+        while !stop.load(Ordering::SeqCst) {
+            turns.tick().await;
+            let number = self.begun[sender].fetch_add(1, Ordering::SeqCst);
+            hub.room(ROOM).send(&Sent { sender, number }).expect("a send that is taken");
+            self.done[sender].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A player of the [`Town`](crate::Town) in the room, and what they have to get: each send once, and those of one
+/// sender in order.
+#[derive(Debug)]
+pub struct RoomMember<const SENDERS: usize> {
+    client: RawClient,
+    sends: Arc<Sends<SENDERS>>,
+    /// Whether a send has reached every member's outbox when it returns: so it is on one node, not between nodes.
+    arrives_at_once: bool,
+    /// The least number that may come next from each sender.
+    next: [u32; SENDERS],
+    /// From these numbers on the member has to get each send, until it leaves.
+    from: [u32; SENDERS],
+    received: u32,
+}
+
+impl<const SENDERS: usize> RoomMember<SENDERS> {
+    /// Connects to the only node.
+    pub async fn of_one_node(server: &TestServer, sends: &Arc<Sends<SENDERS>>) -> Self {
+        Self::connect(server, sends, true).await
+    }
+
+    /// Connects to one of several nodes.
+    pub async fn of_many_nodes(server: &TestServer, sends: &Arc<Sends<SENDERS>>) -> Self {
+        Self::connect(server, sends, false).await
+    }
+
+    async fn connect(server: &TestServer, sends: &Arc<Sends<SENDERS>>, arrives_at_once: bool) -> Self {
+        let client = RawClient::connect(server.address()).await;
+        let (next, from) = ([0; SENDERS], [u32::MAX; SENDERS]);
+        Self { client, sends: Arc::clone(sends), arrives_at_once, next, from, received: 0 }
+    }
+
+    /// The sends that it has to get.
+    pub fn sends(&self) -> &Arc<Sends<SENDERS>> {
+        &self.sends
+    }
+
+    /// How many sends it has got.
+    pub fn received(&self) -> u32 {
+        self.received
+    }
+
+    /// Reads one frame and checks it; returns whether it is the answer to a request.
+    pub async fn read(&mut self) -> bool {
+        #[derive(Deserialize)]
+        struct Frame {
+            message: Option<Sent>,
+        }
+        let mut frame = self.client.next().await.expect("a connection that lasts");
+        while frame.opcode == 0x9 {
+            self.client.send_frames([ClientFrame::pong(frame.payload)]).await;
+            frame = self.client.next().await.expect("a connection that lasts");
+        }
+        let text = std::str::from_utf8(&frame.payload).expect("a text");
+        let frame: Frame = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let Some(Sent { sender, number }) = frame.message else {
+            assert!(text.starts_with(r#"{"id":1,"result""#), "{text}");
+            return true;
+        };
+        let (next, from) = (self.next[sender], self.from[sender]);
+        if number >= from {
+            assert_eq!(number, next.max(from), "a send of sender {sender} is missing, or came twice");
+        } else {
+            assert!(number >= next, "send {number} of sender {sender} came twice, or after the member had left");
+        }
+        self.next[sender] = number + 1;
+        self.received += 1;
+        false
+    }
+
+    /// Joins the room.
+    pub async fn join(&mut self) {
+        // A send that had arrived before the request to join is not for this member,
+        self.from = [u32::MAX; SENDERS];
+        if self.arrives_at_once {
+            self.next = self.sends.done();
+        }
+        self.request("join").await;
+        // one that begins after the answer is, and one in between may be.
+        self.from = self.sends.begun();
+    }
+
+    /// Leaves the room, and reads everything that was sent before.
+    pub async fn leave(&mut self) {
+        if !self.arrives_at_once {
+            self.catch_up().await;
+        }
+        let until = self.sends.done();
+        self.request("leave").await;
+        if self.arrives_at_once {
+            // While the socket is blocked, the answer may overtake pushes, which follow.
+            self.read_up_to(until).await;
+        }
+    }
+
+    /// Reads everything that was sent so far.
+    pub async fn catch_up(&mut self) {
+        self.read_up_to(self.sends.done()).await;
+    }
+
+    async fn read_up_to(&mut self, until: [u32; SENDERS]) {
+        while (0..SENDERS).any(|sender| self.next[sender].max(self.from[sender]) < until[sender]) {
+            assert!(!self.read().await, "an answer without a request");
+        }
+    }
+
+    async fn request(&mut self, route: &str) {
+        let request = format!(r#"{{"method":"{route}","message":"{ROOM}","id":1}}"#);
+        self.client.send_frames([ClientFrame::text(request)]).await;
+        while !self.read().await {}
+    }
+}

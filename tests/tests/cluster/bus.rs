@@ -1,0 +1,240 @@
+//! Rooms across nodes: who is in them gets every send once and in order, whichever node it comes from.
+//!
+//! How long they are tried, in seconds, `KENGINE_STRESS_SECONDS` tells: `.ci/long` gives them more than here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::join_all};
+use kengine::{CloseCode, Hub, StartError, push::SendError};
+use kengine_tests::{RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within};
+use redis::AsyncCommands;
+use tokio::sync::Semaphore;
+
+const LEASE: Duration = Duration::from_secs(6);
+const NODES: usize = 3;
+/// Of each node.
+const MEMBERS: usize = 100;
+/// Of each node's members, those who come and go.
+const MOVERS: usize = 10;
+const SENDERS: usize = 30;
+/// How often each sender sends: all of them together 500 times a second.
+const EVERY: Duration = Duration::from_millis(1000 * SENDERS as u64 / 500);
+
+async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        nodes.push(redis.serve(Town::node(&redis.url(), LEASE)).await);
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_gets_every_send_once_and_in_order() {
+    let _turn = heavy_test().await;
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, NODES).await;
+    let sends = Arc::<Sends<SENDERS>>::default();
+    let [stop_moving, stop_sending] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let here = Arc::new(Semaphore::new(0));
+    let done = Arc::new(Semaphore::new(0));
+    let mut members = Vec::new();
+    for number in 0..NODES * MEMBERS {
+        let mut member = RoomMember::of_many_nodes(&servers[number % NODES], &sends).await;
+        let is_mover = number / NODES < MOVERS;
+        let (moving, here, done) = (Arc::clone(&stop_moving), Arc::clone(&here), Arc::clone(&done));
+        members.push(tokio::spawn(async move {
+            member.join().await;
+            here.add_permits(1);
+            while is_mover && !moving.load(Ordering::SeqCst) {
+                member.leave().await;
+                member.join().await;
+            }
+            // Reads until all senders have stopped, and to the last of what they sent.
+            while done.available_permits() == 0 {
+                member.catch_up().await;
+                tokio::task::yield_now().await;
+                let (began, ended) = (member.sends().begun(), member.sends().done());
+                if began == ended {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            member.catch_up().await;
+            member.received()
+        }));
+    }
+    within("all members", here.acquire_many(u32::try_from(NODES * MEMBERS).unwrap())).await.unwrap().forget();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let hub = servers[sender % NODES].hub().clone();
+            tokio::spawn(Arc::clone(&sends).send(sender, hub, EVERY, Arc::clone(&stop_sending)))
+        })
+        .collect();
+    tokio::time::sleep(stress_time()).await;
+    stop_moving.store(true, Ordering::SeqCst);
+    stop_sending.store(true, Ordering::SeqCst);
+    for sender in senders {
+        sender.await.expect("a sender whose sends are taken");
+    }
+    done.add_permits(1);
+    let got: u32 = within("what was sent", join_all(members))
+        .await
+        .into_iter()
+        .map(|member| member.expect("a member that gets what it has to"))
+        .sum();
+    let sent: u32 = sends.done().iter().sum();
+    eprintln!("{sent} sends, {got} receipts");
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_room_on_one_node_sends_nothing_over_the_bus() {
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, 2).await;
+    let mut ada = Town::enter_lobby(servers[0].address(), "ada").await;
+    let mut bob = Town::enter_lobby(servers[0].address(), "bob").await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let (mut sink, mut stream) = client.get_async_pubsub().await.unwrap().split();
+    sink.psubscribe("kengine:bus:room:*").await.unwrap();
+    let mut view = redis.connection().await;
+    let mut on_the_bus = async || {
+        // What was published before this is seen before it.
+        view.publish::<_, _, ()>("kengine:bus:room:fence", "fence").await.unwrap();
+        let mut messages = 0;
+        while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
+            messages += 1;
+        }
+        messages
+    };
+    for number in 0..1000 {
+        ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
+        assert_eq!(bob.next().await, Said::text(number));
+    }
+    assert_eq!(on_the_bus().await, 0, "of 1,000 sends in a room of one node");
+
+    // With a member on another node every send goes there, and when that one has left, none does again.
+    let mut eve = Town::enter_lobby(servers[1].address(), "eve").await;
+    on_the_bus().await;
+    for number in 0..10 {
+        ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
+        for other in [&mut bob, &mut eve] {
+            assert_eq!(other.next().await, Said::text(number));
+        }
+    }
+    assert_eq!(on_the_bus().await, 10);
+    assert_eq!(eve.ask(r#"{"method":"leave","message":"lobby","id":1}"#).await, "1: true");
+    until("a room of one node", async || {
+        ada.send(r#"{"method":"say","message":["lobby","alone?"]}"#).await;
+        assert_eq!(bob.next().await, Said::text("alone?"));
+        (on_the_bus().await == 0).then_some(())
+    })
+    .await;
+    drop((ada, bob, eve));
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn players_who_change_rooms_leave_no_channel_behind() {
+    let redis = RedisServer::start().await;
+    let server = redis.serve(Town::node(&redis.url(), Duration::from_millis(900))).await;
+    let mut ada = Town::connect(server.address(), "ada").await;
+    for number in 0..200 {
+        let room = |route| format!(r#"{{"method":"{route}","message":"room{number}","id":1}}"#);
+        assert_eq!(ada.ask(room("join")).await, "1: null");
+        assert_eq!(ada.ask(room("leave")).await, "1: true");
+    }
+    let mut view = redis.connection().await;
+    until("no channel of a room", async || {
+        let mut channels = redis::cmd("PUBSUB");
+        channels.arg("CHANNELS").arg("kengine:bus:room:*");
+        let channels: Vec<String> = channels.query_async(&mut view).await.unwrap();
+        channels.is_empty().then_some(())
+    })
+    .await;
+    drop(ada);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_of_members_skips_nodes_that_do_not_answer() {
+    let redis = RedisServer::start().await;
+    let servers = nodes(&redis, 2).await;
+    let stopped = kengine_tests::NodeProcess::start(
+        env!("CARGO_BIN_EXE_node"),
+        kengine_tests::free_address(),
+        &redis.url(),
+        LEASE,
+    )
+    .await;
+    redis.directory().await.count_is(stopped.address(), Some(0)).await;
+    let mut players = Vec::new();
+    let addresses = [servers[0].address(), servers[1].address(), stopped.address()];
+    for (address, uid) in addresses.into_iter().zip(["ada", "bob", "eve"]) {
+        let player = Town::enter_lobby(address, uid).await;
+        players.push(player);
+    }
+    let members = async || {
+        let members = servers[0].hub().room("lobby").members().await;
+        let uids: Vec<_> = members.iter().map(|member| member.uid.to_string()).collect();
+        (uids, members.is_partial())
+    };
+    // On a machine under load an answer may come late, and is then missing.
+    let members_are = async |uids: &[&str], is_partial: bool| {
+        let expected = (uids.iter().copied().map(String::from).collect::<Vec<_>>(), is_partial);
+        until("these members", async || (members().await == expected).then_some(())).await;
+    };
+    members_are(&["ada", "bob", "eve"], false).await;
+    stopped.freeze();
+    members_are(&["ada", "bob"], true).await;
+    redis.freeze();
+    let asked = std::time::Instant::now();
+    assert_eq!(members().await, (["ada"].map(String::from).to_vec(), true));
+    eprintln!("members without an answer of Redis: {:?}", asked.elapsed());
+    redis.thaw();
+    stopped.thaw();
+    drop(players);
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_outside_the_cluster_can_send_and_kick() {
+    let mut redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let server = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let mut ada = Town::enter_lobby(server.address(), "ada").await;
+
+    let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
+    hub.room("lobby").send(&Said("to the room".into())).unwrap();
+    hub.user("ada").send(&Said("to the user".into())).unwrap();
+    hub.all().send(&Said("to everybody".into())).unwrap();
+    for text in ["to the room", "to the user", "to everybody"] {
+        assert_eq!(ada.next().await, Said::text(text));
+    }
+    assert_eq!(hub.room("lobby").members().await.len(), 1);
+    hub.user("ada").kick(CloseCode::KICKED);
+    assert_eq!(ada.next().await, "close 4501");
+    drop(ada);
+    // It is no node, and never was.
+    assert_eq!(directory.listed().await, [server.address().to_string()]);
+    server.stop().await;
+
+    // What others do not get is told to the sender, and counted.
+    assert_eq!(hub.unpublished(), 0);
+    redis.kill();
+    let send = async || hub.all().send(&Said("to nobody".into())).err();
+    let error = until("an outage", send).await;
+    assert!(matches!(error, SendError::Unavailable), "{error}");
+    assert_eq!(hub.unpublished(), 1);
+    assert!(matches!(Hub::connect("redis://127.0.0.1:1/").await.unwrap_err(), StartError::RedisUnreachable));
+}

@@ -1,0 +1,201 @@
+//! A user has one connection in the whole cluster, the newer one, and is reached there from every node.
+//!
+//! `KENGINE_CLUSTER_ROUNDS` says how often that is tried: `.ci/long` tries it more often than here.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use kengine::{Duplicates, Hub};
+use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, heavy_test, until};
+use tokio::{join, time::timeout};
+
+const NODES: usize = 3;
+/// Users who are at it at the same time.
+const USERS: usize = 8;
+const LEASE: Duration = Duration::from_millis(1500);
+
+fn rounds() -> usize {
+    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
+}
+
+/// Has every node send to a user, and sees that all of it arrives.
+async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) {
+    for (number, hub) in hubs.iter().enumerate() {
+        let text = format!("{round} from {number}");
+        hub.user(uid).send(&Said(text.clone())).expect("a bus that works");
+        assert_eq!(client.next().await, Said::text(&text), "to {uid}");
+    }
+}
+
+/// One user's rounds: two connections to two nodes, one after the other or at the same time; how long it took until the
+/// older was closed.
+async fn compete(
+    user: usize,
+    mut directory: Directory,
+    addresses: [SocketAddr; NODES],
+    hubs: Vec<Hub>,
+) -> Vec<Duration> {
+    let mut took = Vec::new();
+    for round in 0..rounds() / USERS {
+        // A uid of its own: the claim that is waited for is not one of the round before.
+        let uid = format!("user{user}-{round}");
+        let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
+        let (mut older, mut newer);
+        if round % 2 == 0 {
+            older = Town::connect(one, &uid).await;
+            directory.user_is(&uid, Some(one.to_string())).await;
+            newer = Town::connect(other, &uid).await;
+            let connected = Instant::now();
+            assert_eq!(older.next().await, "close 4500", "of {uid}, in round {round}");
+            took.push(connected.elapsed());
+        } else {
+            (older, newer) = join!(Town::connect(one, &uid), Town::connect(other, &uid));
+            // Whichever the directory heard of first.
+            tokio::select! {
+                close = older.next() => assert_eq!(close, "close 4500"),
+                close = newer.next() => {
+                    assert_eq!(close, "close 4500");
+                    std::mem::swap(&mut older, &mut newer);
+                }
+            }
+        }
+        is_reached(&mut newer, &uid, &hubs, round).await;
+        // The end of the older one takes nothing away from the newer.
+        assert_eq!(older.next().await, "the end");
+        is_reached(&mut newer, &uid, &hubs, round).await;
+        newer.close(1000).await;
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_older_connection_closes_and_the_newer_is_reached() {
+    let _turn = heavy_test().await;
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let mut servers = Vec::new();
+    for _ in 0..NODES {
+        let server = redis.serve(Town::node(&redis.url(), Duration::from_secs(6))).await;
+        servers.push(server);
+    }
+    let addresses = [0, 1, 2].map(|at: usize| servers[at].address());
+    let hubs: Vec<_> = servers.iter().map(|server| server.hub().clone()).collect();
+    let users = (0..USERS).map(|user| compete(user, directory.clone(), addresses, hubs.clone()));
+    let mut took = join_all(users).await.concat();
+    took.sort();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    eprintln!("{} rounds, 4500 after: p50 {:?}, p99 {:?}, most {:?}", rounds(), at(50), at(99), at(100));
+    for server in servers {
+        let address = server.address();
+        directory.count_is(address, Some(0)).await;
+        server.stop().await;
+    }
+    assert_eq!(directory.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn with_refuse_the_older_connection_stays() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let node = || Town::node(&redis.url(), LEASE).duplicates(Duplicates::Refuse);
+    let (one, other) = (TestServer::start(node()).await, TestServer::start(node()).await);
+    for server in [&one, &other] {
+        directory.count_is(server.address(), Some(0)).await;
+    }
+    let mut older = Town::connect(one.address(), "ada").await;
+    directory.user_is("ada", Some(one.address().to_string())).await;
+    let mut newer = Town::connect(other.address(), "ada").await;
+    assert_eq!(newer.next().await, "close 4503");
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it stays");
+    // One who comes back at once to the node that just lost them is not taken for the one before.
+    older.close(1000).await;
+    let mut again = Town::connect(one.address(), "ada").await;
+    assert!(again.answers_until(Town::FENCE).await.is_empty());
+    again.close(1000).await;
+    directory.user_is("ada", None).await;
+    let mut newer = Town::connect(other.address(), "ada").await;
+    directory.user_is("ada", Some(other.address().to_string())).await;
+    assert!(newer.answers_until(Town::FENCE).await.is_empty());
+    newer.close(1000).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_claim_wins_after_a_node_was_cut_off() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let cut_off = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
+    let other = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    for server in [&cut_off, &other] {
+        directory.count_is(server.address(), Some(0)).await;
+    }
+    let mut older = Town::connect(cut_off.address(), "ada").await;
+    let mut bob = Town::connect(cut_off.address(), "bob").await;
+    for uid in ["ada", "bob"] {
+        directory.user_is(uid, Some(cut_off.address().to_string())).await;
+    }
+    proxy.set(Network::Stalled);
+    let mut newer = Town::connect(other.address(), "ada").await;
+    directory.user_is("ada", Some(other.address().to_string())).await;
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "nobody could tell it");
+    // Who came to the cut off node meanwhile is the newer one.
+    let mut earlier = Town::connect(other.address(), "eve").await;
+    directory.user_is("eve", Some(other.address().to_string())).await;
+    let mut later = Town::connect(cut_off.address(), "eve").await;
+    // And a whole flush: then the later claim wins, whoever tells it first.
+    redis::cmd("FLUSHALL").exec_async(&mut directory.redis).await.unwrap();
+    proxy.set(Network::Good);
+    assert_eq!(older.next().await, "close 4500");
+    assert_eq!(earlier.next().await, "close 4500");
+    for (uid, server) in [("ada", &other), ("eve", &cut_off), ("bob", &cut_off)] {
+        directory.user_is(uid, Some(server.address().to_string())).await;
+    }
+    for player in [&mut newer, &mut later, &mut bob] {
+        assert!(player.answers_until(Town::FENCE).await.is_empty());
+    }
+    drop((older, newer, earlier, later, bob));
+    cut_off.stop().await;
+    other.stop().await;
+}
+
+/// Lets the directory hear something of a user without an answer, which is lost with the connection.
+async fn unanswered(directory: &mut Directory, proxy: &Proxy, uid: &str, is_at: Option<String>) {
+    // Soon, unless the answer that is missing is one that the node was waiting for.
+    let _ = timeout(Duration::from_millis(300), directory.user_is(uid, is_at.clone())).await;
+    proxy.set(Network::Good);
+    proxy.reset();
+    directory.user_is(uid, is_at).await;
+}
+
+#[tokio::test]
+async fn an_unanswered_claim_or_release_is_done_once() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let slow = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
+    let other = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    for server in [&slow, &other] {
+        directory.count_is(server.address(), Some(0)).await;
+    }
+    for round in 0..3 {
+        let uid = format!("user{round}");
+        let mut older = Town::connect(other.address(), &uid).await;
+        directory.user_is(&uid, Some(other.address().to_string())).await;
+        proxy.set(Network::Mute);
+        let newer = Town::connect(slow.address(), &uid).await;
+        unanswered(&mut directory, &proxy, &uid, Some(slow.address().to_string())).await;
+        assert_eq!(older.next().await, "close 4500");
+        proxy.set(Network::Mute);
+        drop(newer);
+        unanswered(&mut directory, &proxy, &uid, None).await;
+    }
+    directory.count_is(slow.address(), Some(0)).await;
+    until("both nodes", async || (directory.listed().await.len() == 2).then_some(())).await;
+    slow.stop().await;
+    other.stop().await;
+}

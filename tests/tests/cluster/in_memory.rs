@@ -1,0 +1,163 @@
+//! Several nodes as one: rooms, users and everybody across them.
+
+use kengine::{
+    Close, CloseCode, Duplicates, Server, Uid,
+    cluster::Memory,
+    room::{Joined, Left},
+    testing::{self, Client, Served},
+};
+use kengine_tests::{Said, Town};
+
+/// Two nodes that know each other.
+fn nodes(duplicates: Duplicates) -> [Served<Town>; 2] {
+    let cluster = Memory::new();
+    [(); 2].map(|()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(duplicates)))
+}
+
+async fn connect(node: &Served<Town>, uid: &str) -> Client {
+    node.connect(format!("/ws?uid={uid}")).await.unwrap()
+}
+
+async fn member(node: &Served<Town>, uid: &str) -> Client {
+    let mut client = connect(node, uid).await;
+    client.request::<()>("join_with_presence", "lobby").await.unwrap();
+    client
+}
+
+/// What came until now, as it came.
+async fn heard(client: &mut Client) -> Vec<String> {
+    client.heartbeat().await;
+    let mut heard = Vec::new();
+    loop {
+        let text = client.next_text().await.unwrap();
+        if text == "q" {
+            return heard;
+        }
+        heard.push(text);
+    }
+}
+
+#[tokio::test]
+async fn a_room_spans_several_nodes() {
+    let [one, other] = nodes(Duplicates::Replace);
+    let mut ada = member(&one, "ada").await;
+    let mut bob = member(&other, "bob").await;
+    let joined = ada.push::<Joined>().await;
+    assert_eq!((&*joined.room, joined.member.uid.as_str()), ("lobby", "bob"));
+
+    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "nobody else of this node");
+    assert_eq!(bob.push::<Said>().await.0, "hello");
+    for hub in [one.hub(), other.hub()] {
+        let members = hub.room("lobby").members().await;
+        assert_eq!(members.iter().map(|member| member.uid.as_str()).collect::<Vec<_>>(), ["ada", "bob"]);
+        assert_eq!(hub.room("lobby").local().members().await.len(), 1);
+    }
+
+    let hub = one.hub();
+    let bobs = Uid::new("bob").unwrap();
+    hub.room("lobby").local().send(&Said("here".into())).unwrap();
+    hub.room("lobby").only(&bobs).send(&Said("bob alone".into())).unwrap();
+    hub.room("lobby").except(&bobs).send(&Said("not bob".into())).unwrap();
+    assert_eq!(heard(&mut ada).await, [Said::text("here"), Said::text("not bob")]);
+    assert_eq!(heard(&mut bob).await, [Said::text("bob alone")]);
+
+    assert!(bob.request::<bool>("leave", "lobby").await.unwrap());
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
+    ada.request::<usize>("say", &("lobby", "gone")).await.unwrap();
+    assert_eq!(heard(&mut bob).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn excluding_a_connection_does_not_exclude_its_namesake() {
+    let [one, other] = nodes(Duplicates::Replace);
+    // Each is the first connection of its node.
+    let mut ada = member(&one, "ada").await;
+    let mut bob = member(&other, "bob").await;
+    ada.request::<usize>("say", &("lobby", "not to me")).await.unwrap();
+    assert_eq!(bob.push::<Said>().await.0, "not to me");
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
+    let cluster = Memory::new();
+    let node = |()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(Duplicates::Allow));
+    let [one, other, third] = [(); 3].map(node);
+    let mut cy = member(&third, "cy").await;
+    let mut here = member(&one, "ada").await;
+    let _there = member(&other, "ada").await;
+    assert!(here.request::<bool>("leave", "lobby").await.unwrap());
+    // However often it is said who came and went, the last word is that she is here.
+    let last = heard(&mut cy).await.pop().unwrap();
+    assert!(last.starts_with(r#"{"method":"joined""#), "{last}");
+    assert_eq!(third.hub().room("lobby").members().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_user_is_reached_from_every_node() {
+    let [one, other] = nodes(Duplicates::Replace);
+    let mut ada = connect(&one, "ada").await;
+    let mut bob = connect(&other, "bob").await;
+    for (hub, texts) in [(one.hub(), ["1", "2"]), (other.hub(), ["3", "4"])] {
+        hub.user("ada").send(&Said(texts[0].into())).unwrap();
+        hub.all().send(&Said(texts[1].into())).unwrap();
+    }
+    assert_eq!(heard(&mut ada).await, ["1", "2", "3", "4"].map(Said::text));
+    assert_eq!(heard(&mut bob).await, ["2", "4"].map(Said::text));
+
+    one.hub().user("bob").local().kick(Close::new(CloseCode::KICKED, "not here"));
+    assert_eq!(heard(&mut bob).await, [""; 0]);
+    one.hub().user("bob").kick(Close::new(CloseCode::KICKED, "be nice"));
+    assert_eq!(bob.closed().await, Some(Close::new(CloseCode::KICKED, "be nice")));
+}
+
+#[tokio::test]
+async fn a_newer_connection_replaces_the_older() {
+    let [one, other] = nodes(Duplicates::Replace);
+    let mut older = connect(&one, "ada").await;
+    let mut newer = connect(&other, "ada").await;
+    let close = older.closed().await.unwrap();
+    assert_eq!((close.code().get(), close.reason()), (4500, "replaced by a newer connection"));
+    // The end of the older does not take the uid from the newer.
+    one.emptied().await;
+    one.hub().user("ada").send(&Said("still there?".into())).unwrap();
+    assert_eq!(newer.push::<Said>().await.0, "still there?");
+    drop(newer);
+    other.emptied().await;
+    let mut again = connect(&one, "ada").await;
+    assert_eq!(heard(&mut again).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn with_refuse_the_older_connection_stays() {
+    let [one, other] = nodes(Duplicates::Refuse);
+    let mut older = connect(&one, "ada").await;
+    let mut newer = connect(&other, "ada").await;
+    assert_eq!(newer.closed().await.unwrap().code(), CloseCode::ALREADY_CONNECTED);
+    one.hub().user("ada").send(&Said("stay".into())).unwrap();
+    assert_eq!(older.push::<Said>().await.0, "stay");
+}
+
+#[tokio::test]
+async fn with_allow_both_connections_stay() {
+    let [one, other] = nodes(Duplicates::Allow);
+    let mut here = connect(&one, "ada").await;
+    let mut there = connect(&other, "ada").await;
+    one.hub().user("ada").send(&Said("to both".into())).unwrap();
+    assert_eq!(here.push::<Said>().await.0, "to both");
+    assert_eq!(there.push::<Said>().await.0, "to both");
+}
+
+#[tokio::test]
+async fn a_drained_node_is_forgotten() {
+    let [one, other] = nodes(Duplicates::Replace);
+    let mut ada = member(&one, "ada").await;
+    let bob = member(&other, "bob").await;
+    assert_eq!(ada.push::<Joined>().await.member.uid.as_str(), "bob");
+    other.drain().await;
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
+    drop((bob, other));
+    assert_eq!(one.hub().room("lobby").members().await.len(), 1);
+    let mut bob = member(&one, "bob").await;
+    ada.request::<usize>("say", &("lobby", "welcome back")).await.unwrap();
+    assert_eq!(bob.push::<Said>().await.0, "welcome back");
+}

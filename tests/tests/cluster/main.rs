@@ -1,0 +1,11 @@
+//! Several nodes as one, in memory or through Redis.
+
+mod bus;
+mod claims;
+mod commands;
+mod directory;
+mod in_memory;
+mod redis_away;
+mod redis_tls;
+mod reservations;
+mod scripts;

@@ -1,0 +1,352 @@
+//! Seats that a gateway has reserved: a node counts whom they were for, and gives them back in the same moment.
+
+use std::{net::SocketAddr, time::Duration};
+
+use kengine::{Dispatcher, Server, cluster::Redis};
+use kengine_tests::{
+    Client, Directory, Doorkeeper, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer, TestServer, Town,
+    Upgrade, serve_router, until,
+};
+use tokio::net::TcpListener;
+
+/// The header field by which a gateway names a reservation.
+const FIELD: &str = "Kengine-Reservation";
+/// Longer than any test: what ends a reservation before is the node.
+const LONG: Duration = Duration::from_secs(600);
+/// A lease with no beat while a test runs: one is due at every third.
+const LEASE: Duration = Duration::from_secs(600);
+/// One with a beat every 100 ms.
+const OFTEN: Duration = Duration::from_millis(300);
+/// How many redeemed reservations wait for Redis.
+const WAITING: usize = 8192;
+
+/// A reservation's id, as a gateway writes it.
+fn id(number: usize) -> String {
+    format!("feed{number:028x}")
+}
+
+fn ids(count: usize) -> Vec<String> {
+    (0..count).map(id).collect()
+}
+
+/// Reserves seats on a node for so long, as a gateway does.
+async fn reserve(directory: &mut Directory, address: impl ToString, ids: &[String], lasting: Duration) {
+    const RESERVE: &str = "
+        local time = redis.call('TIME')
+        local expiry = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+        for i = 3, #ARGV do
+          redis.call('ZADD', KEYS[2], expiry, ARGV[i])
+          redis.call('ZINCRBY', KEYS[1], 1, ARGV[1])
+        end";
+    let address = address.to_string();
+    for ids in ids.chunks(1000) {
+        let mut call = redis::cmd("EVAL");
+        call.arg(RESERVE).arg(2).arg("{kengine}:load").arg(format!("{{kengine}}:reserved:{address}"));
+        call.arg(&address).arg(lasting.as_millis().to_string()).arg(ids);
+        call.exec_async(&mut directory.redis).await.unwrap();
+    }
+}
+
+/// What the directory says of a node, all at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    load: usize,
+    connections: usize,
+    reserved: usize,
+}
+
+async fn look(directory: &mut Directory, address: impl ToString) -> Look {
+    const LOOK: &str = "
+        return {redis.call('ZSCORE', KEYS[1], KEYS[2]), redis.call('GET', KEYS[2]), redis.call('ZCARD', KEYS[3])}";
+    let address = address.to_string();
+    let mut call = redis::cmd("EVAL");
+    call.arg(LOOK).arg(3).arg("{kengine}:load").arg(&address).arg(format!("{{kengine}}:reserved:{address}"));
+    let (load, connections, reserved) = call.query_async(&mut directory.redis).await.unwrap();
+    let look = Look { load, connections, reserved };
+    assert_eq!(load, connections + reserved, "{look:?}");
+    look
+}
+
+/// Waits until there are so many connections and so many reservations.
+async fn counted(directory: &mut Directory, address: impl ToString, connections: usize, reserved: usize) {
+    let expected = Look { load: connections + reserved, connections, reserved };
+    let address = address.to_string();
+    until("a count", async || (look(directory, &address).await == expected).then_some(())).await;
+}
+
+/// A node in the directory of a Redis of its own.
+async fn node() -> (RedisServer, Directory, TestServer) {
+    node_of(Town::node, LEASE).await
+}
+
+async fn node_of<D: Dispatcher>(
+    node: impl FnOnce(&str, Duration) -> Server<D>,
+    lease: Duration,
+) -> (RedisServer, Directory, TestServer) {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let server = TestServer::start(node(&redis.url(), lease)).await;
+    directory.count_is(server.address(), Some(0)).await;
+    (redis, directory, server)
+}
+
+/// Waits until `/readyz` says so of the directory.
+async fn is_away(address: SocketAddr, away: bool) {
+    until("another answer of `/readyz`", async || {
+        let response = Upgrade::new(address).path("/readyz").ask(address).await;
+        (response.body.contains("away") == away).then_some(())
+    })
+    .await;
+}
+
+/// A connection by this request, which is counted when this returns.
+async fn open_by(request: Upgrade, address: SocketAddr) -> RawClient {
+    let mut player = request.open(address).await;
+    player.heartbeat().await;
+    player
+}
+
+async fn open(address: SocketAddr, id: impl Into<String>) -> RawClient {
+    open_by(Upgrade::new(address).and(FIELD, id), address).await
+}
+
+#[tokio::test]
+async fn a_player_counts_once_from_the_reservation_to_the_end() {
+    const PLAYERS: usize = 300;
+    // Beats and the news of connections alternate.
+    let (_redis, mut directory, server) = node_of(Town::node, OFTEN).await;
+    let address = server.address();
+    reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
+    assert_eq!(look(&mut directory, address).await, Look { load: PLAYERS, connections: 0, reserved: PLAYERS });
+    let arriving = tokio::spawn(async move {
+        let mut players = Vec::new();
+        for number in 0..PLAYERS {
+            players.push(open(address, id(number)).await);
+        }
+        players
+    });
+    until("everybody", async || {
+        let look = look(&mut directory, address).await;
+        // One may be counted just then, whose reservation is not redeemed yet.
+        assert!((PLAYERS..=PLAYERS + 1).contains(&look.load), "{look:?}");
+        (look.reserved == 0).then_some(())
+    })
+    .await;
+    counted(&mut directory, address, PLAYERS, 0).await;
+    drop(arriving.await.unwrap());
+    counted(&mut directory, address, 0, 0).await;
+    server.stop().await;
+    assert_eq!(directory.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refused_client_gives_its_seat_back() {
+    type Change = fn(Upgrade) -> Upgrade;
+    let rows: [(_, (Change, u16)); 6] = [
+        ("no upgrade", (|request| request.without("Upgrade"), 426)),
+        ("no key", (|request| request.without("Sec-WebSocket-Key"), 400)),
+        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403)),
+        ("a foreign subprotocol", (|request| request.with("Sec-WebSocket-Protocol", "chat"), 400)),
+        ("large header fields", (|request| request.with("X", "x".repeat(20_000)), 431)),
+        ("by `#[accept]`", (|request| request.path("/ws?uid=%00"), 400)),
+    ];
+    let (_redis, directory, server) = node().await;
+    let address = server.address();
+    for (name, (change, status)) in rows {
+        let mut directory = directory.clone();
+        reserve(&mut directory, address, &ids(1), LONG).await;
+        let request = change(Upgrade::new(address)).and(FIELD, id(0));
+        assert_eq!(request.ask(address).await.status, status, "{name}");
+        counted(&mut directory, address, 0, 0).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_without_room_gives_its_seat_back() {
+    let (_redis, mut directory, mut server) =
+        node_of(|url, lease| Town::node(url, lease).max_connections(1), LEASE).await;
+    let address = server.address();
+    let mut player = open(address, id(0)).await;
+    reserve(&mut directory, address, &ids(1), LONG).await;
+    let request = Upgrade::new(address).and(FIELD, id(0));
+    assert_eq!(request.ask(address).await.status, 503, "it is full");
+    counted(&mut directory, address, 1, 0).await;
+
+    server.shut_down();
+    // The player, who does not answer, keeps the node.
+    assert_eq!(player.frame().await, "close 4000");
+    reserve(&mut directory, address, &ids(1), LONG).await;
+    assert_eq!(request.ask(address).await.status, 503, "it drains");
+    counted(&mut directory, address, 1, 0).await;
+    player.answer_close(1000).await;
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_seat_stays_reserved_during_the_handshake() {
+    let keeper = Doorkeeper::default();
+    let gate = keeper.gate.clone();
+    let (_redis, mut directory, server) =
+        node_of(|url, lease| Server::new(keeper).cluster(Redis::new(url).lease(lease)), LEASE).await;
+    let address = server.address();
+    let request = Upgrade::new(address).and(FIELD, id(0));
+
+    reserve(&mut directory, address, &ids(2), LONG).await;
+    let mut http = HttpClient::connect(address).await;
+    http.send(&request.bytes()).await;
+    gate.arrived(1).await;
+    // Another comes and goes: by then the node would have told of the first.
+    let mut other = HttpClient::connect(address).await;
+    other.send(&Upgrade::new(address).and(FIELD, id(1)).bytes()).await;
+    gate.arrived(1).await;
+    drop(other);
+    counted(&mut directory, address, 0, 1).await;
+    gate.open(2);
+    assert_eq!(http.response(false).await.status, 101);
+    counted(&mut directory, address, 1, 0).await;
+    drop(http);
+    counted(&mut directory, address, 0, 0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_invalid_reservation_has_no_effect() {
+    const TRUE: &str = "0abcdefabcdefabcdefabcdefabcdef0";
+    let rows = [
+        ("nothing", vec![String::new()]),
+        ("a digit less", vec![TRUE[1..].to_owned()]),
+        ("a sign", vec![TRUE.replacen('0', "+", 1)]),
+        ("a digit more", vec![format!("0{TRUE}")]),
+        ("upper case", vec![TRUE.to_uppercase()]),
+        ("a prefix", vec![format!("0x{TRUE}")]),
+        ("a space inside", vec![TRUE.replacen('0', " ", 1)]),
+        ("no digits", vec!["z".repeat(32)]),
+        ("more than one", vec![format!("{TRUE},{TRUE}")]),
+        ("a name", vec!["{kengine}:load".to_owned()]),
+        ("beyond ASCII", vec!["\u{e4}".repeat(16)]),
+        ("another's id", vec![id(7)]),
+        ("given twice", vec![TRUE.to_owned(), TRUE.to_owned()]),
+        ("given twice, otherwise", vec![TRUE.to_owned(), id(7)]),
+    ];
+    let (_redis, mut directory, server) = node().await;
+    let address = server.address();
+    reserve(&mut directory, address, &[TRUE.to_owned()], LONG).await;
+    let mut players = Vec::new();
+    for (name, values) in rows {
+        let named = |request: Upgrade, value| request.and(FIELD, value);
+        players.push(open_by(values.into_iter().fold(Upgrade::new(address), named), address).await);
+        eprintln!("{name}");
+        counted(&mut directory, address, players.len(), 1).await;
+    }
+    players.push(open(address, TRUE).await);
+    counted(&mut directory, address, players.len(), 0).await;
+    drop(players);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_reservation_used_twice_is_one_seat() {
+    let (_redis, mut directory, server) = node().await;
+    let address = server.address();
+    reserve(&mut directory, address, &ids(2), LONG).await;
+    let players = [open(address, id(0)).await, open(address, id(0)).await];
+    counted(&mut directory, address, 2, 1).await;
+    drop(players);
+    counted(&mut directory, address, 0, 1).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_expired_reservation_goes_with_the_next_connection() {
+    let (_redis, mut directory, server) = node().await;
+    let address = server.address();
+    reserve(&mut directory, address, &ids(3), Duration::ZERO).await;
+    assert_eq!(look(&mut directory, address).await.load, 3);
+    let player = Client::connect(address).await;
+    counted(&mut directory, address, 1, 0).await;
+    drop(player);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn seats_are_given_back_when_redis_returns() {
+    const PLAYERS: usize = 20;
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let mut directory = redis.directory().await;
+    let server = TestServer::start(Town::node(&proxy.url(), OFTEN)).await;
+    let address = server.address();
+    directory.count_is(address, Some(0)).await;
+    reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
+    proxy.set(Network::Refused);
+    is_away(address, true).await;
+    let mut players = Vec::new();
+    for number in 0..PLAYERS {
+        players.push(open(address, id(number)).await);
+    }
+    assert_eq!(look(&mut directory, address).await.reserved, PLAYERS);
+    proxy.set(Network::Good);
+    until("everybody", async || {
+        let look = look(&mut directory, address).await;
+        assert_eq!(look.load, PLAYERS, "{look:?}");
+        (look.reserved == 0).then_some(())
+    })
+    .await;
+    drop(players);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_redeemed_reservations_is_bounded() {
+    const TOO_MANY: usize = 300;
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let mut directory = redis.directory().await;
+    let server = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
+    let address = server.address();
+    directory.count_is(address, Some(0)).await;
+    reserve(&mut directory, address, &ids(TOO_MANY + WAITING), LONG).await;
+    proxy.set(Network::Refused);
+    // Something to tell, by which the node notices.
+    drop(Client::connect(address).await);
+    is_away(address, true).await;
+    let mut http = HttpClient::connect(address).await;
+    let refused = Upgrade::new(address).without("Upgrade");
+    for ids in ids(TOO_MANY + WAITING).chunks(100) {
+        let requests: Vec<_> = ids.iter().flat_map(|id| refused.clone().and(FIELD, id).bytes()).collect();
+        http.send(&requests).await;
+        for _ in ids {
+            assert_eq!(http.response(false).await.status, 426);
+        }
+    }
+    proxy.set(Network::Good);
+    counted(&mut directory, address, 0, TOO_MANY).await;
+    let mut left = redis::cmd("ZRANGE");
+    left.arg(format!("{{kengine}}:reserved:{address}")).arg(0).arg(-1);
+    let left: Vec<String> = left.query_async(&mut directory.redis).await.unwrap();
+    assert_eq!(left, ids(TOO_MANY));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mounted_dispatcher_gives_seats_back_as_well() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let place = Redis::new(redis.url()).lease(LEASE).advertise(address.to_string());
+    let game = Server::new(Lobby).cluster(place).into_service().unwrap();
+    let serving = serve_router(listener, axum::Router::new().route_service("/ws", game.clone()));
+    directory.count_is(address, Some(0)).await;
+    reserve(&mut directory, address, &ids(2), LONG).await;
+    let player = open(address, id(0)).await;
+    counted(&mut directory, address, 1, 1).await;
+    let refused = Upgrade::new(address).without("Sec-WebSocket-Key").and(FIELD, id(1));
+    assert_eq!(refused.ask(address).await.status, 400);
+    counted(&mut directory, address, 1, 0).await;
+    drop(player);
+    game.drain().await;
+    assert_eq!(directory.keys().await, [""; 0]);
+    drop(serving);
+}

@@ -1,0 +1,383 @@
+//! No node is alive, or Redis is killed, hangs or loses its data: what the gateway makes of it.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use kengine::cluster::gateway::Gateway;
+use kengine_tests::{
+    Certificate, Client, HttpResponse, LIMIT, Network, NodeProcess, Proxy, RedisServer, TestGateway, TestServer, Town,
+    Upgrade, free_address, heavy_test, until, within,
+};
+use tokio::time::sleep;
+
+const LEASE: Duration = Duration::from_secs(6);
+
+/// Nodes, and a gateway that knows them.
+struct Cluster {
+    redis: RedisServer,
+    nodes: Vec<TestServer>,
+    gateway: TestGateway,
+}
+
+impl Cluster {
+    /// Starts a cluster whose gateway waits for Redis as long as a test does.
+    async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, TestGateway::start_from).await
+    }
+
+    /// Starts a cluster whose gateway waits for Redis only as long as it does in production.
+    async fn start_as_shipped(nodes: usize) -> Self {
+        Self::start_with(nodes, TestGateway::start_as_shipped).await
+    }
+
+    async fn start_with(nodes: usize, start: impl AsyncFnOnce(Gateway) -> TestGateway) -> Self {
+        let redis = RedisServer::start().await;
+        let mut directory = redis.directory().await;
+        let mut started = Vec::new();
+        for _ in 0..nodes {
+            let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+            directory.count_is(node.address(), Some(0)).await;
+            started.push(node);
+        }
+        let gateway = start(Gateway::new(redis.url())).await;
+        redis.nodes_are_read().await;
+        Self { redis, nodes: started, gateway }
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.hub().connections()).collect()
+    }
+
+    async fn has(&self, connections: usize) {
+        let all = async || (self.connections().iter().sum::<usize>() == connections).then_some(());
+        until("the connections", all).await;
+    }
+}
+
+/// A gateway that waits for Redis as in production.
+async fn shipped(redis: &str) -> TestGateway {
+    TestGateway::start_as_shipped(Gateway::new(redis)).await
+}
+
+/// Returns the gateway's answer to a request for a WebSocket.
+async fn ask(address: SocketAddr) -> HttpResponse {
+    Upgrade::new(address).ask(address).await
+}
+
+fn is_refused(answer: &HttpResponse, code: &str) {
+    assert_eq!((answer.status, answer.error_code().as_str()), (503, code));
+    assert_eq!(answer.field("retry-after"), Some("1"));
+}
+
+/// Connects as a player whose client tries again while the gateway does not know the nodes. A gateway on a machine so slow
+/// that it cannot reach Redis within two seconds may say so; it must never say that there is no node.
+async fn come(address: SocketAddr, path: impl Into<String>) -> HttpResponse {
+    let upgrade = Upgrade::new(address).path(path);
+    let coming = async {
+        loop {
+            let answer = upgrade.ask(address).await;
+            if answer.status != 503 {
+                return answer;
+            }
+            is_refused(&answer, "unavailable");
+        }
+    };
+    within("a connection", coming).await
+}
+
+/// How many times Redis has picked: nodes do not run this command.
+async fn picks(redis: &RedisServer) -> usize {
+    redis.calls("zincrby").await
+}
+
+#[tokio::test]
+async fn an_empty_directory_is_answered_at_once() {
+    // More than would fit into the limit if each waited for a node.
+    const REQUESTS: u32 = 40;
+    const WAIT: Duration = Duration::from_secs(2);
+    assert!(WAIT * REQUESTS > LIMIT);
+    let redis = RedisServer::start().await;
+    let gateway = shipped(&redis.url()).await;
+    redis.nodes_are_read().await;
+    // A slow machine may take a moment to learn it.
+    until("an answer", async || (ask(gateway.address()).await.error_code() == "no_node").then_some(())).await;
+    within("answers", async {
+        for _ in 0..REQUESTS {
+            is_refused(&ask(gateway.address()).await, "no_node");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_just_started_does_not_say_that_there_is_no_node() {
+    let redis = RedisServer::start().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    // The first pick for a room needs three round trips of 200 ms, which is longer than the gateway waits for a pick.
+    let proxy = Proxy::start(redis.port()).await;
+    proxy.set(Network::Slow(Duration::from_millis(100)));
+    let gateway = shipped(&proxy.url()).await;
+    assert_eq!(come(gateway.address(), "/ws?room=lobby").await.status, 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_a_gateway_that_has_just_started_is_not_told_that_there_is_no_node() {
+    let redis = RedisServer::start().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let proxy = Proxy::start(redis.port()).await;
+    proxy.set(Network::Slow(Duration::from_millis(10)));
+    let gateway = shipped(&proxy.url()).await;
+    let crowd = (0..600).map(|_| tokio::spawn(come(gateway.address(), "/ws")));
+    for answer in join_all(crowd).await {
+        assert_eq!(answer.expect("an answer").status, 101);
+    }
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_redis_that_comes_and_for_two_seconds_at_most() {
+    let redis = RedisServer::start().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let proxy = Proxy::start(redis.port()).await;
+    // On a slow machine the request may have given up before Redis came.
+    until("a request that waits and succeeds", async || {
+        proxy.set(Network::Refused);
+        let gateway = shipped(&proxy.url()).await;
+        let asked = tokio::spawn(ask(gateway.address()));
+        sleep(Duration::from_millis(300)).await;
+        proxy.set(Network::Good);
+        let answer = asked.await.expect("an answer");
+        if answer.status == 101 {
+            return Some(());
+        }
+        is_refused(&answer, "unavailable");
+        None
+    })
+    .await;
+    proxy.set(Network::Refused);
+    let gateway = shipped(&proxy.url()).await;
+    let begun = Instant::now();
+    is_refused(&ask(gateway.address()).await, "unavailable");
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "it waited for {:?}", begun.elapsed());
+    // The node was there all the time.
+    proxy.set(Network::Good);
+    assert_eq!(come(gateway.address(), "/ws").await.status, 101);
+}
+
+#[tokio::test]
+async fn a_gateway_started_before_redis_and_the_nodes_finds_them() {
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    let gateway = shipped(&redis.url()).await;
+    is_refused(&ask(gateway.address()).await, "unavailable");
+    let coming = tokio::spawn(async move { (come(gateway.address(), "/ws").await, gateway) });
+    redis.restart().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    assert_eq!(coming.await.expect("an answer").0.status, 101);
+    drop(node);
+}
+
+#[tokio::test]
+async fn an_idle_gateway_learns_the_nodes_by_one_read_a_second() {
+    let mut redis = RedisServer::start().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let gateway = TestGateway::start(&proxy.url()).await;
+    redis.nodes_are_read().await;
+    let (begun, before) = (Instant::now(), proxy.commands());
+    until("reads", async || (proxy.commands() >= before + 6).then_some(())).await;
+    let elapsed = begun.elapsed();
+    let reads = proxy.commands() - before;
+    let most = usize::try_from(elapsed.as_secs()).expect("seconds") + 2;
+    assert!(reads <= most, "{reads} commands within {elapsed:?}");
+    // A node that comes later is known before the first player asks for it.
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let before = proxy.commands();
+    until("two more reads", async || (proxy.commands() >= before + 2).then_some(())).await;
+    redis.kill();
+    assert_eq!(ask(gateway.address()).await.status, 101);
+}
+
+#[tokio::test]
+async fn a_player_gets_503_after_every_node_was_killed() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), free_address(), &redis.url(), LEASE / 2).await;
+        directory.count_is(node.address(), Some(0)).await;
+        nodes.push(node);
+    }
+    let gateway = TestGateway::start(&redis.url()).await;
+    drop(Client::connect(gateway.address()).await);
+    nodes.iter_mut().for_each(NodeProcess::kill);
+    // While their leases run, and when they have run out.
+    is_refused(&ask(gateway.address()).await, "no_node");
+    directory.lives(nodes[0].address(), false).await;
+    directory.lives(nodes[1].address(), false).await;
+    is_refused(&ask(gateway.address()).await, "no_node");
+    // One that comes back at the same address is found at once, whatever was noted of it.
+    let address = nodes.remove(0).address();
+    let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), address, &redis.url(), LEASE).await;
+    directory.lives(node.address(), true).await;
+    assert_eq!(ask(gateway.address()).await.status, 101);
+}
+
+#[tokio::test]
+async fn players_are_spread_over_the_last_known_nodes() {
+    let _turn = heavy_test().await;
+    let mut cluster = Cluster::start(3).await;
+    let address = cluster.gateway.address();
+    cluster.redis.kill();
+    let mut players = Vec::new();
+    for _ in 0..30 {
+        players.push(Client::connect(address).await);
+    }
+    cluster.has(30).await;
+    assert_eq!(cluster.connections(), [10, 10, 10], "in turn");
+    // A node that is gone meanwhile is left out.
+    cluster.nodes.remove(0).stop().await;
+    for _ in 0..10 {
+        players.push(Client::connect(address).await);
+    }
+    cluster.has(30).await;
+    // Whoever was sent to it first, and then to another, has had two turns.
+    assert!(cluster.connections().iter().all(|count| (13..=17).contains(count)), "{:?}", cluster.connections());
+
+    cluster.redis.restart().await;
+    until("picks by the directory", async || {
+        drop(Client::connect(address).await);
+        (picks(&cluster.redis).await > 0).then_some(())
+    })
+    .await;
+    let errors = cluster.gateway.errors();
+    assert_eq!(errors.matches("the directory is away (").count(), 1, "{errors}");
+    assert_eq!(errors.matches("the directory is back").count(), 1, "{errors}");
+}
+
+#[tokio::test]
+async fn only_one_request_waits_for_a_frozen_redis() {
+    let _turn = heavy_test().await;
+    let cluster = Cluster::start_as_shipped(2).await;
+    let address = cluster.gateway.address();
+    let before = picks(&cluster.redis).await;
+    cluster.redis.freeze();
+    let mut players = Vec::new();
+    for _ in 0..20 {
+        players.push(Client::connect(address).await);
+    }
+    join_all((0..100).map(|_| Client::connect(address))).await;
+    cluster.redis.thaw();
+    // Redis now does what it was asked to meanwhile: the answer to this came behind it.
+    assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
+    until("the return of Redis", async || cluster.gateway.errors().contains("the directory is back").then_some(()))
+        .await;
+    // A crowd so large that each worker gets some of it, all of whom Redis is asked for. On a slow machine some of the
+    // first crowd may have been sent on without Redis.
+    until("every worker to ask Redis again", async || {
+        let before = picks(&cluster.redis).await;
+        let crowd = join_all((0..200).map(|_| Client::connect(address))).await;
+        (picks(&cluster.redis).await == before + crowd.len()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_batch_a_worker_waits_for_a_frozen_redis() {
+    /// How many requests a worker asks for together.
+    const BATCH: usize = 64;
+    let _turn = heavy_test().await;
+    let cluster = Cluster::start_as_shipped(2).await;
+    let address = cluster.gateway.address();
+    let before = picks(&cluster.redis).await;
+    cluster.redis.freeze();
+    let workers = cluster.gateway.workers().len();
+    let crowd = 2 * workers * BATCH;
+    let crowd = join_all((0..crowd).map(|_| Client::connect(address))).await;
+    cluster.redis.thaw();
+    let asked = picks(&cluster.redis).await - before;
+    assert!(asked <= workers * BATCH, "{asked} of {} have asked Redis", crowd.len());
+}
+
+#[tokio::test]
+async fn players_come_in_after_redis_was_away_beyond_a_lease() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let lease = LEASE / 2;
+    let node = TestServer::start(Town::node(&redis.url(), lease)).await;
+    directory.count_is(node.address(), Some(0)).await;
+    let gateway = shipped(&redis.url()).await;
+    redis.nodes_are_read().await;
+    let come = async || assert_eq!(ask(gateway.address()).await.status, 101);
+    come().await;
+    redis.freeze();
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * lease {
+        come().await;
+    }
+    redis.thaw();
+    // The gateway has Redis back, with a lease that has ended, before the node does.
+    until("picks by the directory", async || {
+        come().await;
+        gateway.errors().contains("the directory is back").then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        come().await;
+    }
+}
+
+#[tokio::test]
+async fn players_come_in_while_redis_has_lost_its_data() {
+    let cluster = Cluster::start(2).await;
+    let mut redis = cluster.redis.connection().await;
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a command");
+    // Its scripts are gone, too.
+    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("a command");
+    let players = join_all((0..20).map(|_| Client::connect(cluster.gateway.address()))).await;
+    cluster.has(players.len()).await;
+}
+
+#[tokio::test]
+async fn the_url_gives_user_password_and_database() {
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection().await;
+    for user in [&["game", "on", ">pa \"\\ss", "~*", "&*", "+@all"][..], &["default", "off"]] {
+        redis::cmd("ACL").arg("SETUSER").arg(user).exec_async(&mut connection).await.expect("a user");
+    }
+    let url = format!("redis://game:pa%20%22%5Css@127.0.0.1:{}/3", redis.port());
+    let node = TestServer::start(Town::node(&url, LEASE)).await;
+    let gateway = TestGateway::start(&url).await;
+    until("a connection", async || (ask(gateway.address()).await.status == 101).then_some(())).await;
+    drop(node);
+}
+
+#[tokio::test]
+async fn redis_may_listen_on_a_unix_socket_or_with_tls() {
+    let certificate = Certificate::new();
+    let [key, cert] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));
+    let (port, socket) = (free_address().port().to_string(), certificate.path("redis.sock"));
+    let mut arguments = vec!["--unixsocket", &socket, "--unixsocketperm", "777"];
+    arguments.extend(["--tls-port", &port, "--tls-key-file", &key, "--tls-cert-file", &cert]);
+    arguments.extend(["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]);
+    let redis = RedisServer::start_with(&arguments).await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let tls = format!("rediss://localhost:{port}/");
+    for gateway in [
+        Gateway::new(format!("redis+unix://{socket}")),
+        Gateway::new(&*tls).authorities(&cert),
+        Gateway::new(format!("{tls}#insecure")),
+    ] {
+        let gateway = TestGateway::start_from(gateway).await;
+        assert_eq!(ask(gateway.address()).await.status, 101, "{gateway:?}: {}", gateway.errors());
+    }
+    // A Redis whose certificate is not trusted is as good as away.
+    let gateway = shipped(&tls).await;
+    is_refused(&ask(gateway.address()).await, "unavailable");
+}

@@ -1,0 +1,308 @@
+//! Nodes fail behind the gateway, and no player who comes is turned away by that.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
+use kengine_tests::{
+    Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade, every_row,
+    heavy_test, until, within,
+};
+use redis::AsyncCommands;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+    time::interval,
+};
+
+const NODE: &str = env!("CARGO_BIN_EXE_node");
+/// Long enough for a node on a busy machine to renew it in time.
+const LEASE: Duration = Duration::from_secs(6);
+
+/// Nodes in processes of their own, which are in the directory.
+async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
+    let mut nodes = Vec::new();
+    for lease in leases {
+        nodes.push(redis.spawn_node(NODE, *lease).await);
+    }
+    nodes
+}
+
+/// 3,000 players come at 500 a second; after half of them so many of four nodes are killed, and come back later.
+async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
+    const PLAYERS: usize = 3000;
+    /// At least half of a node's share of the players who come before the kill.
+    const FEWEST: usize = PLAYERS / 16;
+    let _turn = heavy_test().await;
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let mut nodes = start(&redis, &[LEASE; 4]).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let audit = Audit::start(&redis);
+    let mut killed = nodes.split_off(4 - victims);
+    let mut pace = interval(Duration::from_millis(2));
+    let mut coming = Vec::new();
+    for number in 0..PLAYERS {
+        pace.tick().await;
+        if number == PLAYERS / 2 {
+            for node in &killed {
+                until("players", async || (directory.count(node.address()).await? >= FEWEST).then_some(())).await;
+            }
+            killed.iter_mut().for_each(NodeProcess::kill);
+        } else if number == PLAYERS * 3 / 4 {
+            for node in &killed {
+                nodes.push(NodeProcess::start(NODE, node.address(), &redis.url(), LEASE).await);
+            }
+        }
+        let (address, query) = (gateway.address(), format!("?uid={number}"));
+        coming.push(tokio::spawn(async move { Comer::come(address, &query).await }));
+    }
+    let living: Vec<_> = nodes.iter().map(NodeProcess::pid).collect();
+    let mut lost = 0;
+    let mut comers = Vec::new();
+    for (number, coming) in coming.into_iter().enumerate() {
+        let comer = coming.await.expect("a connection");
+        if comer.process.is_some_and(|process| living.contains(&process)) {
+            comers.push(comer);
+        } else {
+            // Where it was when that was killed: nobody is sent there later.
+            assert!(number < PLAYERS / 2, "player {number} came to a node that had been killed");
+            lost += 1;
+        }
+    }
+    for comer in &mut comers {
+        assert!(comer.is_alive().await, "a connection to a node that lives has ended");
+    }
+    assert!(lost >= victims * FEWEST, "only {lost} were at the nodes that were killed");
+    // Also those that came back, once the gateway no longer avoids them.
+    until("players at every node", async || {
+        comers.push(Comer::come(gateway.address(), "").await);
+        let has = |node: &NodeProcess| comers.iter().any(|comer| comer.process == Some(node.pid()));
+        nodes.iter().all(has).then_some(())
+    })
+    .await;
+    eprintln!("{lost} of {PLAYERS} were at {victims} nodes that were killed; {} looks", audit.passed().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connect_succeeds_while_one_of_four_nodes_is_killed() {
+    a_crowd_comes_while_nodes_are_killed(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connect_succeeds_while_two_of_four_nodes_are_killed() {
+    a_crowd_comes_while_nodes_are_killed(2).await;
+}
+
+/// What stands in the directory as a node, and is none.
+struct Impostor {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
+}
+
+impl Impostor {
+    /// Answers whatever it is asked by these bytes, and then ends the connection.
+    async fn start(directory: &mut Directory, answer: &'static [u8]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                // One that answers has read what it was asked; the others end at once.
+                let mut request = [0; 4096];
+                if !answer.is_empty() && stream.read(&mut request).await.is_ok() {
+                    let _ = stream.write_all(answer).await;
+                }
+            }
+        });
+        let address_there = address.to_string();
+        let node = [("boot", "0"), ("state", "ready"), ("capacity", "1000")];
+        redis::pipe()
+            .atomic()
+            .set(&address_there, 0)
+            .zadd("{kengine}:load", &address_there, 0)
+            .hset("{kengine}:lease", &address_there, i64::MAX / 1000)
+            .hset_multiple(format!("{{kengine}}:node:{address}"), &node)
+            .rpush("NODE_HOST_LIST", &address_there)
+            .exec_async(&mut directory.redis)
+            .await
+            .expect("a node in the directory");
+        Self { address, asked, serving }
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Lets nobody in, by this status.
+struct Closed {
+    status: u16,
+    asked: Arc<AtomicUsize>,
+}
+
+#[kengine::dispatcher]
+impl Closed {
+    #[accept]
+    async fn enter(&self, _handshake: &Handshake) -> Result<(), Refusal> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Err(match self.status {
+            403 => Refusal::forbidden("not you"),
+            _ => Refusal::unavailable("not now"),
+        })
+    }
+
+    #[route]
+    async fn never(&self) {}
+}
+
+/// A node that refuses everybody, and how often it did.
+async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let dispatcher = Closed { status, asked: Arc::clone(&asked) };
+    let server = TestServer::start(Server::new(dispatcher).cluster(Redis::new(redis.url()))).await;
+    redis.directory().await.count_is(server.address(), Some(0)).await;
+    (server, asked)
+}
+
+/// Players come while the failing node has the least load, and all of them to the other; how often it was asked.
+async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &AtomicUsize) {
+    const PLAYERS: usize = 100;
+    let mut directory = redis.directory().await;
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    directory.count_is(node.address(), Some(0)).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let audit = Audit::start(redis);
+    let begun = Instant::now();
+    let mut comers = Vec::new();
+    for number in 0..PLAYERS {
+        comers.push(Comer::come(gateway.address(), &format!("?uid={number}")).await);
+    }
+    let took = begun.elapsed();
+    assert_eq!(node.hub().connections(), PLAYERS);
+    // Once in two seconds, and a clock may tick late.
+    let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((1..=most).contains(&asked), "it was asked {asked} times within {took:?}");
+    let reserved: usize = directory.redis.zcard(format!("{{kengine}}:reserved:{failing}")).await.expect("reservations");
+    assert_eq!(reserved, 0, "seats are kept for players who went elsewhere");
+    audit.passed().await;
+}
+
+#[tokio::test]
+async fn a_failing_node_gets_no_players_and_few_attempts() {
+    let rows: [(_, &[u8]); 5] = [
+        ("503", b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
+        ("502", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops"),
+        ("504", b"HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\n\r\n"),
+        ("half an answer", b"HTTP/1.1 101 Switch"),
+        ("a reset", b""),
+    ];
+    every_row(rows, async |answer| {
+        let redis = RedisServer::start().await;
+        let impostor = Impostor::start(&mut redis.directory().await, answer).await;
+        all_come_to_another(&redis, impostor.address, &impostor.asked).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
+    let redis = RedisServer::start().await;
+    let (busy, asked) = closed(&redis, 503).await;
+    all_come_to_another(&redis, busy.address(), &asked).await;
+    busy.stop().await;
+
+    let redis = RedisServer::start().await;
+    let nodes = [closed(&redis, 403).await, closed(&redis, 403).await];
+    let gateway = TestGateway::start(&redis.url()).await;
+    let audit = Audit::start(&redis);
+    for number in 1..=20 {
+        let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
+        assert_eq!((refused.status, refused.error_code().as_str()), (403, "forbidden"));
+        let asked: usize = nodes.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
+        assert_eq!(asked, number, "nobody else is asked");
+    }
+    audit.passed().await;
+    for (node, _) in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_player_gets_503_until_a_node_takes_players() {
+    let redis = RedisServer::start().await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let upgrade = Upgrade::new(gateway.address());
+    let mut impostors = Vec::new();
+    for _ in 0..6 {
+        let refused = upgrade.ask(gateway.address()).await;
+        assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_node"));
+        assert!(refused.field("retry-after").is_some(), "{refused:?}");
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        impostors.push(Impostor::start(&mut redis.directory().await, answer).await);
+    }
+    let asked = || impostors.iter().map(|impostor| impostor.asked.load(Ordering::SeqCst)).sum::<usize>();
+    let before = asked();
+    assert_eq!(upgrade.ask(gateway.address()).await.status, 503);
+    assert!((1..=4).contains(&(asked() - before)), "one request asks four nodes at most");
+    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    Comer::come(gateway.address(), "").await;
+}
+
+#[tokio::test]
+async fn a_frozen_node_is_not_picked_after_its_lease() {
+    const PLAYERS: usize = 40;
+    let redis = RedisServer::start().await;
+    // Nobody else beats so soon: it stays in the directory.
+    let nodes = start(&redis, &[Duration::from_millis(900), LIMIT * 4, LIMIT * 4]).await;
+    let [still, living @ ..] = &nodes[..] else { unreachable!("three nodes") };
+    let gateway = TestGateway::start(&redis.url()).await;
+    let audit = Audit::start(&redis);
+    let mut directory = redis.directory().await;
+    still.freeze();
+    directory.lives(still.address(), false).await;
+    assert!(directory.listed().await.contains(&still.address().to_string()), "it was reaped");
+    let mut comers = Vec::new();
+    for number in 0..PLAYERS {
+        let comer = within("a connect", Comer::come(gateway.address(), &format!("?uid={number}"))).await;
+        assert!(living.iter().any(|node| comer.process == Some(node.pid())));
+        comers.push(comer);
+    }
+    still.thaw();
+    directory.heard_of(still.address(), 1).await;
+    let comer = Comer::come(gateway.address(), "").await;
+    assert_eq!(comer.process, Some(still.pid()), "it has the least load");
+    audit.passed().await;
+}
+
+/// How long the gateway waits for a node: three quarters of the idle time.
+#[tokio::test]
+async fn a_player_of_a_frozen_node_comes_to_another() {
+    let redis = RedisServer::start().await;
+    let nodes = start(&redis, &[LIMIT * 4, LIMIT * 4]).await;
+    let gateway = Gateway::new(&*redis.url()).idle_timeout(Duration::from_secs(8));
+    let gateway = TestGateway::start_from(gateway).await;
+    let audit = Audit::start(&redis);
+    nodes[0].freeze();
+    let coming = (0..20).map(|_| Comer::come(gateway.address(), ""));
+    for comer in join_all(coming).await {
+        assert_eq!(comer.process, Some(nodes[1].pid()));
+    }
+    nodes[0].thaw();
+    audit.passed().await;
+}

@@ -1,0 +1,9 @@
+//! The gateway, nginx, in front of the nodes of a cluster.
+
+mod affinity;
+mod away;
+mod configuration;
+mod failures;
+mod filling;
+mod original;
+mod restart;

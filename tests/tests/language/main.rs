@@ -1,0 +1,13 @@
+//! What clients and dispatchers say to each other: requests, answers, pushes, questions and hooks.
+
+mod asking;
+mod composition;
+mod handlers;
+mod hooks;
+mod latest;
+mod malformed;
+mod outside;
+mod own_dispatcher;
+mod policies;
+mod pushes;
+mod requests;

@@ -1,0 +1,154 @@
+//! The policy of a route: how often, how large, how long.
+
+use std::{future::pending, time::Duration};
+
+use kengine::{Error, Server};
+use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, every_row};
+
+struct Arena;
+
+#[kengine::dispatcher(prefix = "arena.")]
+impl Arena {
+    /// So rarely that no test sees it allowed again.
+    #[route("rare", rate = "1/h", burst = 3)]
+    async fn rare(&self, number: u32) -> u32 {
+        number
+    }
+
+    #[route(rate = "2/h")]
+    async fn seldom(&self) {}
+
+    #[route(max_size = "100B")]
+    async fn small(&self, text: String) -> usize {
+        text.len()
+    }
+
+    #[route(timeout = "50ms")]
+    async fn brief(&self) {
+        pending::<()>().await;
+    }
+
+    #[route(timeout = "10min")]
+    async fn patient(&self) -> &'static str {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        "done"
+    }
+
+    #[route]
+    async fn usual(&self) {
+        pending::<()>().await;
+    }
+
+    #[route("all", rate = "1/h", max_size = "60B", timeout = "1s")]
+    async fn all(&self, number: u32) -> u32 {
+        number
+    }
+
+    #[before]
+    async fn guard(&self, call: &kengine::Call) -> Result<(), Error> {
+        if call.route == "arena.all" { Err(Error::new("guarded", "not today")) } else { Ok(()) }
+    }
+
+    #[route("chat")]
+    async fn chat(&self, chat: Chat) -> String {
+        chat.answer()
+    }
+}
+
+fn request(route: &str, message: &str) -> String {
+    format!(r#"{{"method":"arena.{route}","message":{message},"id":1}}"#)
+}
+
+#[tokio::test]
+async fn a_rate_holds_per_connection_and_route() {
+    let server = TestServer::start(Server::new(Arena)).await;
+    let mut client = Client::connect(server.address()).await;
+    for _ in 0..3 {
+        assert_eq!(client.ask(request("rare", "1")).await, "1: 1");
+    }
+    for _ in 0..3 {
+        assert_eq!(client.ask(request("rare", "1")).await, "1: error rate_limited");
+    }
+    // Not even decoded; but what is no JSON at all is told so, without the id.
+    assert_eq!(client.ask(request("rare", r#""no number""#)).await, "1: error rate_limited");
+    for malformed in ["{", "tru", r#"{"a":}"#] {
+        assert_eq!(client.ask(request("rare", malformed)).await, "error bad_request", "{malformed}");
+    }
+    // Another route has a rate of its own, without a burst it is the count.
+    for expected in ["1: null", "1: null", "1: error rate_limited"] {
+        assert_eq!(client.ask(request("seldom", "null")).await, expected);
+    }
+    // And so has another connection.
+    let mut other = Client::connect(server.address()).await;
+    assert_eq!(other.ask(request("rare", "1")).await, "1: 1");
+    drop((client, other));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn max_size_counts_the_whole_message() {
+    let server = TestServer::start(Server::new(Arena)).await;
+    let mut client = Client::connect(server.address()).await;
+    let of = |size: usize| {
+        let text = "x".repeat(size - request("small", r#""""#).len());
+        (request("small", &format!("{text:?}")), text.len())
+    };
+    for (size, fits) in [(99, true), (100, true), (101, false), (10_000, false)] {
+        let (message, length) = of(size);
+        assert_eq!(message.len(), size);
+        let expected = if fits { format!("1: {length}") } else { "1: error too_large".to_owned() };
+        assert_eq!(client.ask(message).await, expected);
+    }
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_timeout_of_a_route_holds_for_its_calls_alone() {
+    let server = TestServer::start(Server::new(Arena).handler_timeout(Duration::from_millis(200))).await;
+    let rows = [
+        ("shorter than the server's", ("brief", "1: error timeout")),
+        ("longer than the server's", ("patient", "1: \"done\"")),
+        ("none of its own, behind others", ("usual", "1: error timeout")),
+    ];
+    let mut client = RawClient::connect(server.address()).await;
+    let frames = rows.map(|(_, (route, _))| ClientFrame::text(request(route, "null")));
+    client.send_frames(frames).await;
+    for (row, (_, expected)) in rows {
+        assert_eq!(client.frame().await, expected, "{row}");
+    }
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rate_size_guard_and_message_are_checked_in_this_order() {
+    let server = TestServer::start(Server::new(Arena)).await;
+    let large = request("all", &"1".repeat(60));
+    let rows = [
+        ("too large, first", (vec![large.clone()], "1: error too_large")),
+        ("too large, past the rate", (vec![large.clone(), large], "1: error rate_limited")),
+        ("guarded, and it would not fit", (vec![request("all", "[]")], "1: error guarded")),
+    ];
+    every_row(rows, async |(messages, expected)| {
+        let mut client = Client::connect(server.address()).await;
+        let mut answer = String::new();
+        for message in messages {
+            answer = client.ask(message).await;
+        }
+        assert_eq!(answer, expected);
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_prefix_precedes_each_route_name() {
+    let server = TestServer::start(Server::new(Arena)).await;
+    let mut client = Client::connect(server.address()).await;
+    let chat = |name| format!(r#"{{"method":"{name}","message":{{"greeting":"x"}},"id":1}}"#);
+    assert_eq!(client.ask(chat("arena.chat")).await, "1: \"hey, you said: x\"");
+    assert_eq!(client.ask(chat("chat")).await, "1: error unknown_method");
+    drop(client);
+    server.stop().await;
+}

@@ -1,0 +1,6 @@
+//! Rooms, users and endpoints of one server, and rooms under load.
+
+mod endpoints;
+mod membership;
+mod under_load;
+mod users;

@@ -1,0 +1,391 @@
+//! Users by uid: who holds one, what is sent to it, who is thrown out.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::future::join_all;
+use kengine::{
+    Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server, Session, Uid,
+    testing,
+};
+use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, within};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+#[derive(Serialize, Push)]
+struct Note(usize);
+
+/// What is seen of it.
+fn note(number: usize) -> String {
+    format!(r#"{{"method":"note","message":{number}}}"#)
+}
+
+/// Believes who a client says it is, in a header field, and counts who comes and goes.
+#[derive(Clone)]
+struct Club {
+    greeted: Arc<Semaphore>,
+    seen_off: Arc<Semaphore>,
+    handled: Arc<AtomicUsize>,
+}
+
+impl Default for Club {
+    fn default() -> Self {
+        let [greeted, seen_off] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        Self { greeted, seen_off, handled: Arc::default() }
+    }
+}
+
+#[kengine::dispatcher]
+impl Club {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Uid, Refusal> {
+        if handshake.header("x-banned").is_some() {
+            return Err(Refusal::forbidden("you are banned"));
+        }
+        Ok(Uid::new(handshake.header("x-uid").unwrap_or_default())?)
+    }
+
+    #[open]
+    async fn greet(&self) {
+        self.greeted.add_permits(1);
+    }
+
+    #[close]
+    async fn see_off(&self, _reason: &DisconnectReason) {
+        self.seen_off.add_permits(1);
+    }
+
+    #[route]
+    async fn who(&self, uid: &Uid) -> String {
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        uid.to_string()
+    }
+
+    /// Writes to everybody else.
+    #[route]
+    async fn shout(&self, hub: &Hub, connection: &Connection<Uid>, number: usize) -> kengine::Result<usize> {
+        Ok(hub.all().except(connection).send(&Note(number))?)
+    }
+}
+
+/// Waits until so many more have been greeted, or seen off.
+async fn happened(what: &Semaphore, count: u32) {
+    within("those who are awaited", what.acquire_many(count)).await.expect("never closed").forget();
+}
+
+async fn connect(server: &TestServer, uid: &str) -> RawClient {
+    Upgrade::new(server.address()).and("x-uid", uid).open(server.address()).await
+}
+
+const WHO: &str = r#"{"method":"who","id":1}"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_simultaneous_connections_of_a_uid_stays() {
+    const ROUNDS: usize = 1000;
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone())).await;
+    for round in 0..ROUNDS {
+        let uid = round.to_string();
+        let mut clients = tokio::join!(connect(&server, &uid), connect(&server, &uid));
+        happened(&club.greeted, 2).await;
+        // From here on, without waiting for anything.
+        let user = server.hub().user(&*uid);
+        assert_eq!(user.connections(), 1, "round {round}");
+        assert_eq!(user.send(&Note(round)).unwrap(), 1, "round {round}");
+        let seen = [clients.0.frame().await, clients.1.frame().await];
+        let at = seen.iter().position(|frame| *frame == note(round));
+        let at = at.unwrap_or_else(|| panic!("round {round}: {seen:?}"));
+        assert_eq!(seen[1 - at], "close 4500", "round {round}");
+        let (stays, goes) = if at == 0 { (&mut clients.0, &mut clients.1) } else { (&mut clients.1, &mut clients.0) };
+        goes.answer_close(4500).await;
+        // Nor is it forgotten with the one that has gone.
+        happened(&club.seen_off, 1).await;
+        stays.send_frames([ClientFrame::text(WHO)]).await;
+        assert_eq!(stays.frame().await, format!("1: \"{uid}\""));
+        assert_eq!(user.connections(), 1, "round {round}");
+        stays.send_frames([ClientFrame::close(1000, "")]).await;
+        assert_eq!(stays.transcript().await, ["close 1000", "end of TCP"]);
+        happened(&club.seen_off, 1).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_connection_replaces_the_older() {
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone())).await;
+    let mut older = connect(&server, "ada").await;
+    happened(&club.greeted, 1).await;
+    for round in 0..20 {
+        // Who is not let in throws nobody out.
+        let banned = Upgrade::new(server.address()).and("x-uid", "ada").and("x-banned", "yes");
+        assert_eq!(banned.ask(server.address()).await.status, 403);
+        assert_eq!(server.hub().user("ada").send(&Note(round)).unwrap(), 1);
+        assert_eq!(older.frame().await, note(round));
+
+        let newer = connect(&server, "ada").await;
+        happened(&club.greeted, 1).await;
+        let close = older.next().await.expect("a close frame");
+        assert_eq!(close.close(), Some((4500, "replaced by a newer connection")));
+        older.answer_close(4500).await;
+        happened(&club.seen_off, 1).await;
+        older = newer;
+    }
+    drop(older);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn with_refuse_the_older_connection_stays() {
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Refuse)).await;
+    let mut older = connect(&server, "ada").await;
+    happened(&club.greeted, 1).await;
+    for _ in 0..20 {
+        let mut newer = connect(&server, "ada").await;
+        newer.send_frames([ClientFrame::text(WHO)]).await;
+        let close = newer.next().await.expect("a close frame");
+        assert_eq!(close.close(), Some((4503, "already connected")));
+        newer.answer_close(4503).await;
+    }
+    assert_eq!(server.hub().user("ada").send(&Note(1)).unwrap(), 1);
+    assert_eq!(older.frame().await, note(1));
+    older.send_frames([ClientFrame::close(1000, "")]).await;
+    assert_eq!(older.transcript().await, ["close 1000", "end of TCP"]);
+    // None of the others was greeted, heard or seen off.
+    happened(&club.seen_off, 1).await;
+    assert_eq!(club.greeted.available_permits(), 0);
+    assert_eq!(club.seen_off.available_permits(), 0);
+    assert_eq!(club.handled.load(Ordering::SeqCst), 0);
+    within("the end of the older one", async {
+        while server.hub().user("ada").connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut another = connect(&server, "ada").await;
+    another.send_frames([ClientFrame::text(WHO)]).await;
+    assert_eq!(another.frame().await, r#"1: "ada""#);
+    drop(another);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_refuse_one_of_several_simultaneous_claims_stays() {
+    const ROUNDS: usize = 300;
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Refuse)).await;
+    for round in 0..ROUNDS {
+        let uid = round.to_string();
+        let mut clients = tokio::join!(connect(&server, &uid), connect(&server, &uid), connect(&server, &uid));
+        let mut stay = 0;
+        for client in [&mut clients.0, &mut clients.1, &mut clients.2] {
+            client.send_frames([ClientFrame::text(WHO)]).await;
+            match &*client.frame().await {
+                "close 4503" => client.answer_close(4503).await,
+                answer => {
+                    assert_eq!(answer, format!("1: \"{uid}\""));
+                    stay += 1;
+                }
+            }
+        }
+        assert_eq!(stay, 1, "round {round}");
+        assert_eq!(server.hub().user(&*uid).connections(), 1, "round {round}");
+    }
+    assert_eq!(club.greeted.available_permits(), ROUNDS);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn with_allow_a_uid_has_several_connections() {
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Allow)).await;
+    let (mut first, mut second) = (connect(&server, "ada").await, connect(&server, "ada").await);
+    happened(&club.greeted, 2).await;
+    let user = server.hub().user("ada");
+    assert_eq!((user.connections(), user.send(&Note(1)).unwrap()), (2, 2));
+    assert_eq!([first.frame().await, second.frame().await], [note(1), note(1)]);
+    drop(first);
+    happened(&club.seen_off, 1).await;
+    within("the end of the first", async {
+        while user.connections() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(user.send(&Note(2)).unwrap(), 1);
+    assert_eq!(second.frame().await, note(2));
+    let mut third = connect(&server, "ada").await;
+    happened(&club.greeted, 1).await;
+    assert_eq!(user.kick(Close::new(CloseCode::KICKED, "both")), 2);
+    for client in [&mut second, &mut third] {
+        assert_eq!(client.next().await.expect("a close frame").close(), Some((4501, "both")));
+        client.answer_close(4501).await;
+    }
+    happened(&club.seen_off, 2).await;
+    drop((second, third));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_kicked_user_gets_earlier_pushes_and_the_reason() {
+    const CHEATED: CloseCode = CloseCode::new(4510).unwrap();
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone())).await;
+    let (mut ada, mut bob) = (connect(&server, "ada").await, connect(&server, "bob").await);
+    happened(&club.greeted, 2).await;
+    let user = server.hub().user("ada");
+    for number in 0..100 {
+        assert_eq!(user.send(&Note(number)).unwrap(), 1);
+    }
+    assert_eq!(user.kick(Close::new(CHEATED, "an aimbot")), 1);
+    // The first close stands, and nothing comes behind it.
+    assert_eq!(user.kick(Close::new(CloseCode::KICKED, "once more")), 0);
+    assert_eq!(user.send(&Note(100)).unwrap(), 0);
+    assert_eq!(user.connections(), 0);
+    for number in 0..100 {
+        assert_eq!(ada.frame().await, note(number));
+    }
+    assert_eq!(ada.next().await.expect("a close frame").close(), Some((4510, "an aimbot")));
+    ada.answer_close(4510).await;
+    assert_eq!(server.hub().user("nobody").kick(Close::new(CloseCode::KICKED, "")), 0);
+    assert_eq!(server.hub().user("nobody").send(&Note(0)).unwrap(), 0);
+    bob.send_frames([ClientFrame::text(WHO)]).await;
+    assert_eq!(bob.frame().await, r#"1: "bob""#);
+    drop((ada, bob));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_send_to_all_reaches_all_but_the_excluded() {
+    let club = Club::default();
+    let server = TestServer::start(Server::new(club.clone())).await;
+    assert_eq!(server.hub().all().send(&Note(0)).unwrap(), 0);
+    let names = ["ada", "bob", "eve"];
+    let mut clients = Vec::new();
+    for name in names {
+        clients.push(connect(&server, name).await);
+    }
+    happened(&club.greeted, 3).await;
+    assert_eq!(server.hub().all().send(&Note(1)).unwrap(), 3);
+    let [ada, bob] = ["ada", "bob"].map(|name| Uid::new(name).unwrap());
+    assert_eq!(server.hub().all().except(&ada).send(&Note(2)).unwrap(), 2);
+    assert_eq!(server.hub().all().only(vec![ada.clone(), bob]).except(ada).send(&Note(3)).unwrap(), 1);
+    clients[2].send_frames([ClientFrame::text(r#"{"method":"shout","message":4,"id":1}"#)]).await;
+    for (client, expected) in clients.iter_mut().zip([&[1, 4][..], &[1, 2, 3, 4], &[1, 2]]) {
+        for number in expected {
+            assert_eq!(client.frame().await, note(*number));
+        }
+    }
+    assert_eq!(clients[2].frame().await, "1: 2");
+    for client in &mut clients {
+        client.heartbeat().await;
+    }
+    drop(clients);
+    server.stop().await;
+}
+
+/// A session that tells whether it is kept.
+#[derive(Clone)]
+struct Kept {
+    uid: u32,
+    _token: Arc<()>,
+}
+
+impl Session for Kept {
+    fn uid(&self) -> Option<Uid> {
+        Some(self.uid.into())
+    }
+
+    fn anonymous() -> Option<Self> {
+        Some(Self { uid: 0, _token: Arc::default() })
+    }
+}
+
+struct Rooms;
+
+#[kengine::dispatcher(session = Kept)]
+impl Rooms {
+    #[open]
+    async fn greet(&self, hub: &Hub, connection: &Connection<Kept>) -> kengine::Result<()> {
+        hub.room("inn").join(connection).with_presence().await?;
+        hub.rooms("arena-").fill(9, connection).await?;
+        connection.send(&Note(1))?;
+        Ok(())
+    }
+
+    /// Waits for an answer that never comes.
+    #[route]
+    async fn ask(&self, connection: &Connection<Kept>) {
+        let _ = connection.ask::<()>(&Note(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_of_connections_that_ended() {
+    for duplicates in [Duplicates::Replace, Duplicates::Refuse, Duplicates::Allow] {
+        let rooms = testing::serve(Server::new(Rooms).duplicates(duplicates));
+        let token = Arc::new(());
+        let coming = (0..120).map(async |number| {
+            let session = Kept { uid: number % 40, _token: Arc::clone(&token) };
+            let mut client = rooms.connect_as(session).await.expect("a place");
+            if number % 3 == 0 {
+                client.notify("ask", &()).await;
+            }
+            client
+        });
+        let clients = join_all(coming).await;
+        assert!(Arc::strong_count(&token) > 40, "{duplicates:?}");
+        drop(clients);
+        within("the end of everyone", rooms.emptied()).await;
+        // The last seat is given back inside the last task, which drops what it has of the connection then.
+        within("the end of every session", async {
+            while Arc::strong_count(&token) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(rooms.hub().rooms("").list(), [], "{duplicates:?}");
+        assert_eq!(rooms.hub().queued_bytes(), 0, "{duplicates:?}");
+    }
+}
+
+/// Takes its time to see players off.
+struct Reluctant {
+    begun: Arc<Semaphore>,
+    may_end: Arc<Semaphore>,
+}
+
+impl Reluctant {
+    fn new() -> Self {
+        let [begun, may_end] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        Self { begun, may_end }
+    }
+}
+
+#[kengine::dispatcher(session = Uid)]
+impl Reluctant {
+    #[close]
+    async fn see_off(&self) {
+        self.begun.add_permits(1);
+        self.may_end.acquire().await.expect("never closed").forget();
+    }
+
+    #[route]
+    async fn who(&self, uid: &Uid) -> String {
+        uid.to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_frees_its_uid_before_the_close_hook() {
+    let club = testing::serve(Server::new(Reluctant::new()).duplicates(Duplicates::Refuse));
+    let lost = club.connect_as(Uid::from(7)).await.unwrap();
+    drop(lost);
+    happened(&club.dispatcher().begun, 1).await;
+    let mut back = club.connect_as(Uid::from(7)).await.unwrap();
+    assert_eq!(back.request::<String>("who", &()).await.unwrap(), "7");
+    club.dispatcher().may_end.add_permits(2);
+}

@@ -1,0 +1,9 @@
+//! The server around its connections: pages, drain, proxies, deployment, and `kengine::testing`.
+
+mod crowd;
+mod deploy;
+mod drain;
+mod forwarded;
+mod mounted;
+mod pages;
+mod testing;

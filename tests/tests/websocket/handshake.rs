@@ -1,0 +1,303 @@
+//! The handshake (RFC 6455, section 4.2): what opens a connection, and how the rest is refused.
+
+#![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
+
+use kengine::Server;
+use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
+
+/// A change of the request that would open a connection.
+type Change = fn(Upgrade) -> Upgrade;
+/// Header fields that the response must have.
+type Fields = &'static [(&'static str, &'static str)];
+
+#[tokio::test]
+async fn an_invalid_handshake_gets_a_status_and_a_reason() {
+    const UPGRADE: Fields = &[("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    let rows: Vec<(_, (Change, u16, &str, Fields))> = vec![
+        ("no key", (|request| request.without("Sec-WebSocket-Key"), 400, "bad_request", &[])),
+        ("an empty key", (|request| request.with("Sec-WebSocket-Key", ""), 400, "bad_request", &[])),
+        (
+            "a key of 15 bytes",
+            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1"), 400, "bad_request", &[]),
+        ),
+        (
+            "a key of 17 bytes",
+            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="), 400, "bad_request", &[]),
+        ),
+        (
+            "a key that is no base64",
+            (|request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", &[]),
+        ),
+        ("two keys", (|request| request.and("Sec-WebSocket-Key", Upgrade::KEY), 400, "bad_request", &[])),
+        ("no version", (|request| request.without("Sec-WebSocket-Version"), 400, "bad_request", &[])),
+        ("no host", (|request| request.without("Host"), 400, "bad_request", &[])),
+        (
+            "an unknown subprotocol",
+            (|request| request.with("Sec-WebSocket-Protocol", "kengine.v2.json"), 400, "bad_request", &[]),
+        ),
+        (
+            "unknown subprotocols",
+            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request", &[]),
+        ),
+        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden", &[])),
+        (
+            "a foreign origin on this machine",
+            (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden", &[]),
+        ),
+        (
+            "two origins",
+            (
+                |request| {
+                    let request = request.with("Host", "game.example").with("Origin", "http://game.example");
+                    request.and("Origin", "https://evil.example")
+                },
+                403,
+                "forbidden",
+                &[],
+            ),
+        ),
+        ("two hosts", (|request| request.and("Host", "evil.example"), 400, "bad_request", &[])),
+        ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden", &[])),
+        ("another path", (|request| request.path("/wss"), 404, "not_found", &[])),
+        ("a path below", (|request| request.path("/ws/x"), 404, "not_found", &[])),
+        ("another path in capitals", (|request| request.path("/WS"), 404, "not_found", &[])),
+        ("a POST", (|request| request.method("POST"), 405, "method_not_allowed", &[("allow", "GET")])),
+        ("a DELETE", (|request| request.method("DELETE"), 405, "method_not_allowed", &[("allow", "GET")])),
+        (
+            "a plain GET",
+            (
+                |request| request.without("Upgrade").with("Connection", "keep-alive").without("Sec-WebSocket-Key"),
+                426,
+                "upgrade_required",
+                UPGRADE,
+            ),
+        ),
+        ("no upgrade", (|request| request.without("Upgrade"), 426, "upgrade_required", UPGRADE)),
+        ("another upgrade", (|request| request.with("Upgrade", "h2c"), 426, "upgrade_required", UPGRADE)),
+        (
+            "an upgrade that is not meant",
+            (|request| request.with("Connection", "keep-alive"), 426, "upgrade_required", UPGRADE),
+        ),
+        ("version 12", (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE)),
+        ("version 8", (|request| request.with("Sec-WebSocket-Version", "8"), 426, "upgrade_required", UPGRADE)),
+        ("HTTP/1.0", (|request| request.version("HTTP/1.0"), 426, "upgrade_required", UPGRADE)),
+        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large", &[])),
+        (
+            "a header of many fields",
+            (
+                |request| (0..50).fold(request, |request, field| request.and(&format!("X-{field}"), "x".repeat(400))),
+                431,
+                "too_large",
+                &[],
+            ),
+        ),
+    ];
+    let server = TestServer::start(Server::new(Lobby)).await;
+    every_row(rows, async |(change, status, code, fields)| {
+        let response = change(Upgrade::new(server.address())).ask(server.address()).await;
+        assert_eq!((response.status, response.error_code().as_str()), (status, code), "{response:?}");
+        for (name, value) in fields {
+            assert_eq!(response.field(name), Some(*value), "{response:?}");
+        }
+        assert_eq!(response.field("sec-websocket-accept"), None);
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_header_that_is_far_too_large_is_refused() {
+    let server = TestServer::start(Server::new(Lobby)).await;
+    let request = Upgrade::new(server.address()).and("X-Large", "x".repeat(100 * 1024));
+    assert_eq!(request.ask(server.address()).await.status, 431);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_valid_handshake_is_accepted() {
+    const NO_SUBPROTOCOL: Fields = &[];
+    const SUBPROTOCOL: Fields = &[("sec-websocket-protocol", "kengine.v1.json")];
+    let rows: Vec<(_, (Change, Fields))> = vec![
+        ("as browsers ask", (|request| request, NO_SUBPROTOCOL)),
+        ("with a query", (|request| request.path("/ws?uid=1001&x=/"), NO_SUBPROTOCOL)),
+        (
+            "in other cases",
+            (|request| request.with("Upgrade", "WebSocket").with("Connection", "upgrade"), NO_SUBPROTOCOL),
+        ),
+        ("as Firefox asks", (|request| request.with("Connection", "keep-alive, Upgrade"), NO_SUBPROTOCOL)),
+        (
+            "with an extension",
+            (|request| request.and("Sec-WebSocket-Extensions", "permessage-deflate"), NO_SUBPROTOCOL),
+        ),
+        ("with a cookie", (|request| request.and("Cookie", "a=b"), NO_SUBPROTOCOL)),
+        ("our subprotocol", (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json"), SUBPROTOCOL)),
+        (
+            "our subprotocol among others",
+            (|request| request.and("Sec-WebSocket-Protocol", "a,kengine.v1.json ,b"), SUBPROTOCOL),
+        ),
+        (
+            "our subprotocol in a second field",
+            (
+                |request| {
+                    request.and("Sec-WebSocket-Protocol", "token").and("Sec-WebSocket-Protocol", "kengine.v1.json")
+                },
+                SUBPROTOCOL,
+            ),
+        ),
+        ("a header of 15 KiB", (|request| request.and("X-Large", "x".repeat(15 * 1024)), NO_SUBPROTOCOL)),
+    ];
+    let server = TestServer::start(Server::new(Lobby)).await;
+    every_row(rows, async |(change, fields)| {
+        let mut http = HttpClient::connect(server.address()).await;
+        let response = http.request(&change(Upgrade::new(server.address())).bytes()).await;
+        assert_eq!(response.status, 101, "{response:?}");
+        assert_eq!(response.field("sec-websocket-accept"), Some(Upgrade::ACCEPT));
+        let upgrade = response.field("upgrade").map(str::to_ascii_lowercase);
+        assert_eq!(upgrade.as_deref(), Some("websocket"));
+        let connection = response.field("connection").map(str::to_ascii_lowercase);
+        assert_eq!(connection.as_deref(), Some("upgrade"));
+        assert_eq!(response.field("sec-websocket-extensions"), None);
+        let subprotocol = fields.first().map(|(_, value)| *value);
+        assert_eq!(response.field("sec-websocket-protocol"), subprotocol);
+
+        let mut client = http.into_websocket();
+        client.send_frames([ClientFrame::text(Lobby::request(1, "x"))]).await;
+        assert_eq!(client.frame().await, Lobby::answer(1, "x"));
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
+    type Origins = &'static [&'static str];
+    /// The origins that are named, the page's, the host (else the server's address), and the status.
+    type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
+    const NAMED: Origins = &["https://game.example", "http://localhost:3000"];
+    const ODDLY: Origins = &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
+    let rows: Vec<(_, Row)> = vec![
+        ("no origin", (&[], None, None, 101)),
+        ("this host", (&[], Some("http://game.example"), Some("game.example"), 101)),
+        ("this host in capitals", (&[], Some("http://Game.Example"), Some("game.example"), 101)),
+        ("this host with its port", (&[], Some("http://game.example:8000"), Some("game.example:8000"), 101)),
+        ("this host with the usual port", (&[], Some("https://game.example"), Some("game.example:443"), 101)),
+        ("this host behind TLS", (&[], Some("https://game.example"), Some("game.example"), 101)),
+        ("another port of this host", (&[], Some("http://game.example:1"), Some("game.example"), 403)),
+        ("a host below this one", (&[], Some("http://x.game.example"), Some("game.example"), 403)),
+        ("a host that begins as this one", (&[], Some("http://game.example.evil"), Some("game.example"), 403)),
+        ("a host that ends as this one", (&[], Some("http://evilgame.example"), Some("game.example"), 403)),
+        ("a user of this name", (&[], Some("http://game.example@evil"), Some("game.example"), 403)),
+        ("another scheme", (&[], Some("file://game.example"), Some("game.example"), 403)),
+        ("nothing", (&[], Some(""), Some("game.example"), 403)),
+        ("a named one", (NAMED, Some("https://game.example"), None, 101)),
+        ("another named one", (NAMED, Some("http://localhost:3000"), None, 101)),
+        ("a named one with another scheme", (NAMED, Some("http://game.example"), None, 403)),
+        ("a named one with another port", (NAMED, Some("http://localhost:3001"), None, 403)),
+        ("one named with the usual port and more", (ODDLY, Some("https://game.example"), None, 101)),
+        ("one named by its address", (ODDLY, Some("http://[::1]"), None, 101)),
+        ("one named with a port of another scheme", (ODDLY, Some("http://game.example:443"), None, 101)),
+        ("one named with that port alone", (ODDLY, Some("http://game.example"), None, 403)),
+        ("one in capitals", (NAMED, Some("HTTPS://GAME.EXAMPLE"), None, 101)),
+        ("none, which is named", (ODDLY, Some("null"), None, 101)),
+        ("one that is not named", (NAMED, Some("https://evil.example"), None, 403)),
+        ("no origin where some are named", (NAMED, None, None, 101)),
+        ("this host where others are named", (NAMED, Some("http://other.example"), Some("other.example"), 101)),
+        ("any where all are", (&["*"], Some("https://evil.example"), None, 101)),
+        ("none where all are", (&["*"], Some("null"), None, 101)),
+    ];
+    every_row(rows, async |(origins, origin, host, status)| {
+        let server = TestServer::start(Server::new(Lobby).origins(origins.iter().copied())).await;
+        let mut request = Upgrade::new(server.address());
+        if let Some(origin) = origin {
+            request = request.and("Origin", origin);
+        }
+        if let Some(host) = host {
+            request = request.with("Host", host);
+        }
+        let response = request.ask(server.address()).await;
+        assert_eq!(response.status, status, "{response:?}");
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_node_refuses_with_503_until_a_place_is_free() {
+    let server = TestServer::start(Server::new(Lobby).max_connections(2)).await;
+    let mut first = RawClient::connect(server.address()).await;
+    let second = RawClient::connect(server.address()).await;
+    let upgrade = Upgrade::new(server.address());
+    let response = upgrade.ask(server.address()).await;
+    assert_eq!((response.status, response.error_code().as_str()), (503, "unavailable"));
+    let wait: u32 = response.field("retry-after").and_then(|wait| wait.parse().ok()).expect("a number of seconds");
+    assert!(wait > 0);
+    // Health and pages are not refused.
+    let ready = upgrade.clone().path("/readyz").ask(server.address()).await;
+    assert_eq!(ready.status, 200, "{ready:?}");
+
+    first.send_frames([ClientFrame::close(1000, "")]).await;
+    assert_eq!(first.transcript().await, ["close 1000", "end of TCP"]);
+    server.has_room().await;
+    drop(second);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_handshake_takes_no_place() {
+    let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
+    let upgrade = Upgrade::new(server.address());
+    for _ in 0..3 {
+        let refused = upgrade.clone().with("Origin", "https://evil.example").ask(server.address()).await;
+        assert_eq!(refused.status, 403);
+        let refused = upgrade.clone().without("Sec-WebSocket-Key").ask(server.address()).await;
+        assert_eq!(refused.status, 400);
+    }
+    assert_eq!(upgrade.ask(server.address()).await.status, 101);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_may_try_again_after_a_refusal() {
+    let server = TestServer::start(Server::new(Lobby)).await;
+    let mut http = HttpClient::connect(server.address()).await;
+    let upgrade = Upgrade::new(server.address());
+    assert_eq!(http.request(&upgrade.clone().path("/nowhere").bytes()).await.status, 404);
+    assert_eq!(http.request(&upgrade.clone().with("Sec-WebSocket-Version", "12").bytes()).await.status, 426);
+    assert_eq!(http.request(&upgrade.bytes()).await.status, 101);
+    let mut client = http.into_websocket();
+    client.heartbeat().await;
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_path_can_be_set() {
+    let server = TestServer::start(Server::new(Lobby).path("/play/now")).await;
+    let upgrade = Upgrade::new(server.address());
+    assert_eq!(upgrade.clone().path("/play/now").ask(server.address()).await.status, 101);
+    assert_eq!(upgrade.clone().path("/play/now?x").ask(server.address()).await.status, 101);
+    assert_eq!(upgrade.ask(server.address()).await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http_open_no_connection() {
+    let rows: Vec<(_, &[u8])> = vec![
+        ("nonsense", b"hello\r\n\r\n"),
+        ("a frame", b"\x81\x81\0\0\0\0p\r\n\r\n"),
+        ("a field without a colon", b"GET /ws HTTP/1.1\r\nHost\r\n\r\n"),
+        ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+    ];
+    let server = TestServer::start(Server::new(Lobby)).await;
+    every_row(rows, async |bytes| {
+        let mut http = HttpClient::connect(server.address()).await;
+        http.send(bytes).await;
+        let rest = http.rest().await;
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{:?}", String::from_utf8_lossy(&rest));
+    })
+    .await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.heartbeat().await;
+    drop(client);
+    server.stop().await;
+}

@@ -1,0 +1,9 @@
+//! WebSocket connections: handshake, frames, closing, liveness and backpressure (RFC 6455).
+
+mod backpressure;
+mod closing;
+mod handshake;
+mod liveness;
+mod segments;
+mod slow_readers;
+mod violations;

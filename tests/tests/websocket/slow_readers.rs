@@ -1,0 +1,228 @@
+//! Members of rooms that do not read: what waits for them is bounded, whatever else happens.
+
+use std::sync::{Arc, mpsc};
+
+use kengine::{Close, CloseCode, Push, Server};
+use kengine_tests::{
+    ClientFrame, LIMIT, Move, RawClient, ServerFrame, TestServer, Workshop, fill_outbox, heavy_test, within,
+};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+/// The last push.
+#[derive(Serialize, Push)]
+struct Over {}
+
+/// Reads moves, all of them and in order, until it is over.
+async fn read_along(mut client: RawClient, read: Arc<Semaphore>) -> RawClient {
+    for number in 0.. {
+        let frame = client.next().await.expect("a connection that lasts");
+        if frame.payload.starts_with(br#"{"method":"over","#) {
+            break;
+        }
+        expect_move(&frame, number);
+        read.add_permits(1);
+    }
+    client
+}
+
+fn expect_move(frame: &ServerFrame, number: usize) {
+    let start = format!(r#"{{"method":"move","message":{{"number":{number},"#);
+    assert!(frame.payload.starts_with(start.as_bytes()), "instead of move {number}: {:.60}", frame.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
+    const MEMBERS: usize = 1000;
+    /// Nobody is behind by more than this: who reads is never too slow.
+    const BURST: usize = 16;
+    let _turn = heavy_test().await;
+    let workshop = Workshop::default();
+    let server =
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
+    let room = server.hub().room("arena");
+    let (mut slow, its_connection) = workshop.connect(&server).await;
+    room.join(&its_connection).await.expect("a room to join");
+    let read = Arc::new(Semaphore::new(0));
+    let mut reading = Vec::new();
+    for _ in 1..MEMBERS {
+        let (client, connection) = workshop.connect(&server).await;
+        room.join(&connection).await.expect("a room to join");
+        reading.push(tokio::spawn(read_along(client, Arc::clone(&read))));
+    }
+
+    // Until one is too slow, and then a hundred more.
+    let (mut number, mut most) = (0, 20_000);
+    let mut ended_at = None;
+    while number < most {
+        for _ in 0..BURST {
+            let reached = room.send(&Move::new(number, 1000)).expect("a push that can be written");
+            number += 1;
+            if reached < MEMBERS && ended_at.is_none() {
+                (ended_at, most) = (Some(number), number + 100);
+            }
+            assert_eq!(reached, MEMBERS - usize::from(ended_at.is_some()), "at move {number}");
+        }
+        let by_all = u32::try_from(BURST * (MEMBERS - 1)).expect("a few thousand");
+        within("the others", read.acquire_many(by_all)).await.expect("never closed").forget();
+    }
+    assert!(ended_at.is_some(), "20 MB were taken from a server whose client does not read");
+
+    // What the slow one finds when it reads at last: everything from the first on, then the close frame.
+    for expected in 0.. {
+        let frame = slow.next().await.expect("a close frame");
+        if let Some(close) = frame.close() {
+            assert_eq!(close, (4002, "too slow"));
+            assert!(Some(expected) < ended_at, "nothing was dropped");
+            break;
+        }
+        expect_move(&frame, expected);
+    }
+    slow.answer_close(4002).await;
+    within("the end of the slow one", async {
+        while server.hub().rooms("").list()[0].members == MEMBERS {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Nobody else has ended.
+    assert_eq!(room.send(&Over {}).expect("a push that can be written"), MEMBERS - 1);
+    for reading in reading {
+        within("a member", reading).await.expect("everything, in order");
+    }
+    drop(slow);
+    server.stop().await;
+}
+
+/// Each is sent to on its own, on the one thread of this test: what waits is known to the byte.
+#[tokio::test]
+async fn the_largest_outbox_ends_when_all_are_full() {
+    const MOST: usize = 256 * 1024;
+    let workshop = Workshop::default();
+    let server = TestServer::start(
+        Server::new(workshop.clone()).max_outbox_pushes(1000).max_outbox_size(1 << 30).max_total_outbox_size(MOST),
+    )
+    .await;
+    let mut guests = Vec::new();
+    for _ in 0..10 {
+        guests.push(workshop.connect(&server).await);
+    }
+    // What should wait for each; nothing any more for those that have ended.
+    let mut waiting = [0; 10];
+    let mut ended = Vec::new();
+    let told = |bytes: usize| bytes / 4096 * 4096;
+    for number in 0..10 {
+        // The later ones get more, and no two the same.
+        for (at, (_, connection)) in guests.iter().enumerate().skip(number) {
+            let before = connection.queued().bytes;
+            let sent = connection.send(&Move::new(number, 8 * 1024 + 16 * at));
+            assert_eq!(sent.is_err(), ended.contains(&at), "move {number} to {at}");
+            if sent.is_ok() {
+                waiting[at] = before + Move::new(number, 8 * 1024 + 16 * at).frame_size();
+            }
+            while waiting.iter().copied().map(told).sum::<usize>() > MOST {
+                let largest = (0..10).max_by_key(|at| waiting[*at]).expect("ten of them");
+                waiting[largest] = 0;
+                ended.push(largest);
+            }
+            let queued: Vec<_> = guests.iter().map(|(_, connection)| connection.queued().bytes).collect();
+            assert_eq!(queued, waiting, "after move {number} to {at}");
+            assert_eq!(server.hub().queued_bytes(), queued.into_iter().map(told).sum::<usize>());
+        }
+    }
+    assert!((2..8).contains(&ended.len()), "{ended:?}");
+    for (at, (client, connection)) in guests.iter_mut().enumerate() {
+        for number in 0..connection.queued().pushes {
+            expect_move(&client.next().await.expect("a connection that lasts"), number);
+        }
+        if ended.contains(&at) {
+            assert_eq!(client.frame().await, "close 4002");
+            client.answer_close(4002).await;
+        }
+    }
+    drop(guests);
+    server.stop().await;
+}
+
+/// What waits for a client that has been told to go is dropped when all outboxes are full, though it is the largest: on
+/// the one thread of this test its task has no turn to take it.
+#[tokio::test]
+async fn the_largest_outbox_makes_room_even_while_closing() {
+    let workshop = Workshop::default();
+    let server =
+        Server::new(workshop.clone()).max_outbox_pushes(1000).max_outbox_size(1 << 30).max_total_outbox_size(64 * 1024);
+    let server = TestServer::start(server).await;
+    let (mut kicked, its_connection) = workshop.connect(&server).await;
+    let (mut other, other_connection) = workshop.connect(&server).await;
+    its_connection.send(&Move::new(1, 60_000)).expect("room in the outbox");
+    its_connection.close(Close::new(CloseCode::KICKED, "kicked"));
+
+    // In a thread of its own, so that a send that never returns fails this test instead of hanging it.
+    let (sent, returned) = mpsc::channel();
+    let sending = std::thread::spawn(move || sent.send(other_connection.send(&Move::new(2, 20_000))));
+    returned.recv_timeout(LIMIT).expect("a send that returns").expect("room in the other's outbox");
+    sending.join().expect("no panic").expect("a test that listens");
+
+    assert_eq!(kicked.frame().await, "close 4501");
+    kicked.answer_close(4501).await;
+    assert!(other.frame().await.starts_with(r#"{"method":"move","message":{"number":2,"#));
+    drop((kicked, other));
+    server.stop().await;
+}
+
+/// While a node drains, a handler that still runs keeps its connection open, and pushes come on.
+#[tokio::test]
+async fn an_outbox_is_bounded_while_its_node_drains() {
+    let workshop = Workshop::default();
+    let mut server =
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
+    let (mut client, connection) = workshop.connect(&server).await;
+    client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
+    workshop.gate.arrived(1).await;
+    server.shut_down();
+    server.drains().await;
+    let taken = fill_outbox(&connection).await;
+    assert!(taken < 20_000, "{taken} KB were taken from a server whose client does not read");
+    workshop.gate.open(1);
+    while client.next().await.expect("a close frame").close() != Some((4002, "too slow")) {}
+    client.answer_close(4002).await;
+    drop(client);
+    server.ended().await;
+}
+
+/// What waited when the last handler of a draining node was done is sent before the close frame, also to one whose
+/// socket was blocked.
+#[tokio::test]
+async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
+    const PUSHES: usize = 20;
+    let workshop = Workshop::default();
+    let mut server =
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30)).await;
+    let (mut client, connection) = workshop.connect(&server).await;
+    client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
+    workshop.gate.arrived(1).await;
+    // More than the kernel takes: the rest waits in the outbox.
+    let mut number = 0;
+    while connection.queued().pushes < PUSHES {
+        connection.send(&Move::new(number, 10_000)).expect("a large outbox");
+        number += 1;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.shut_down();
+    workshop.gate.open(1);
+    let (mut moves, mut others) = (0, Vec::new());
+    while others.last().is_none_or(|last| last != "close 4000") {
+        let frame = client.frame().await;
+        if frame.starts_with(&format!(r#"{{"method":"move","message":{{"number":{moves},"#)) {
+            moves += 1;
+        } else {
+            others.push(frame);
+        }
+    }
+    assert_eq!((moves, &others[..]), (number, &["2: \"done\"".to_owned(), "close 4000".to_owned()][..]));
+    client.answer_close(4000).await;
+    drop(client);
+    server.ended().await;
+}
