@@ -190,9 +190,3 @@ impl Drop for MemoryNode {
         self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
     }
 }
-
-impl fmt::Debug for MemoryNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryNode").field("number", &self.number).finish_non_exhaustive()
-    }
-}

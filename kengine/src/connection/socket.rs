@@ -46,7 +46,7 @@ impl Socket {
     pub(super) fn new(transport: Transport, node: Arc<Node>) -> Self {
         Self {
             transport,
-            deframer: Deframer::new(node.limits().max_message_size),
+            deframer: Deframer::new(node.limits.max_message_size),
             out: Vec::new(),
             written: 0,
             is_blocked: false,
@@ -55,7 +55,7 @@ impl Socket {
             look_ahead: LookAhead::default(),
             input_end: None,
             reason: None,
-            liveness: LivenessTimer::new(node.limits().idle_timeout),
+            liveness: LivenessTimer::new(node.limits.idle_timeout),
             node,
         }
     }
@@ -151,7 +151,7 @@ impl Socket {
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == State::Open && !self.is_blocked {
-            outbox.take_pushes(&mut self.out, self.node.delivery().backlog());
+            outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
         }
     }
 
@@ -252,7 +252,7 @@ impl Socket {
         // anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        match outbox.take(cx, &mut self.out, self.node.delivery().backlog(), wants_pushes) {
+        match outbox.take(cx, &mut self.out, &self.node.delivery.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(State::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
@@ -267,7 +267,7 @@ impl Socket {
             Some(DisconnectReason::Lost) => self.end(State::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(&mut self.out, self.node.delivery().backlog());
+                outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -296,7 +296,7 @@ impl Socket {
     fn end(&mut self, state: State, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
-        self.liveness.set_timer(self.node.limits().close_timeout);
+        self.liveness.set_timer(self.node.limits.close_timeout);
     }
 
     /// Checks the timer and writes what is queued. Returns whether the outbox must be looked at again, because no other wake
@@ -340,7 +340,7 @@ impl Socket {
         }
         // A client may be alive if nothing is read from it. But if it does not read our data, its silence counts.
         let is_heard = self.can_read_ahead() || self.is_blocked;
-        let idle_timeout = self.node.limits().idle_timeout;
+        let idle_timeout = self.node.limits.idle_timeout;
         let silence = self.liveness.check(idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);

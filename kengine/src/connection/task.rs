@@ -142,7 +142,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         let node = &endpoint.node;
         // The client can neither receive pushes nor answer questions any more.
-        connection.state().outbox.close(node.delivery().backlog());
+        connection.state().outbox.close(&node.delivery.backlog);
         connection.state().questions.close();
         let deadline = async {
             node.abandoned().await;
@@ -152,7 +152,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         let closed = tokio::select! {
             biased;
             closed = run_catching(closing) => closed.unwrap_or_else(|_| Err(HandlerFailure::Panicked.into_error())),
-            () = sleep(node.limits().handler_timeout) => Err(HandlerFailure::TimedOut.into_error()),
+            () = sleep(node.limits.handler_timeout) => Err(HandlerFailure::TimedOut.into_error()),
             () = deadline => Err(HandlerFailure::TimedOut.into_error()),
         };
         if let Err(error) = closed {
@@ -210,7 +210,7 @@ async fn run_handler<S, F: Future>(
         let timeout = timeout.get_or_insert_with(|| {
             // The route's own limit, or the server's.
             let own = progress.and_then(Progress::timeout);
-            Box::pin(sleep(own.unwrap_or(connection.node().limits().handler_timeout)))
+            Box::pin(sleep(own.unwrap_or(connection.node().limits.handler_timeout)))
         });
         timeout.as_mut().poll(cx).map(|()| Err(HandlerFailure::TimedOut))
     })

@@ -222,12 +222,12 @@ fn anonymous<S: Session>() -> Result<S, Refusal> {
 }
 
 fn heartbeat_request<S>(context: Context<'_, S>) -> &[u8] {
-    context.connection().node().limits().heartbeat.request.as_bytes()
+    context.connection().node().limits.heartbeat.request.as_bytes()
 }
 
 fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut Answer) {
     match liveness {
-        Liveness::Alive => answer.text(&context.connection().node().limits().heartbeat.answer),
+        Liveness::Alive => answer.text(&context.connection().node().limits.heartbeat.answer),
         Liveness::Answer(text) => answer.text(&text),
         Liveness::Silent => {}
         Liveness::Close(close) => context.connection().close(close),

@@ -83,7 +83,7 @@ impl Hub {
 
     /// Returns the total size of all outboxes of this node, in bytes. It is counted in steps of 4 KiB per connection.
     pub fn queued_bytes(&self) -> usize {
-        self.node.delivery().backlog().bytes()
+        self.node.delivery.backlog.bytes()
     }
 
     /// Returns how many sends and kicks did not reach other nodes, because the nodes could not be reached or too many
@@ -121,8 +121,8 @@ impl Hub {
         // This program does not know where users are, so messages to a user go to all nodes.
         let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
         let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &Outsider(redis.into()), None)?;
-        node.cluster().start();
-        if !node.cluster().wait_until_known().await {
+        node.cluster.start();
+        if !node.cluster.wait_until_known().await {
             return Err(StartError::RedisUnreachable);
         }
         Ok(Self::new(node))

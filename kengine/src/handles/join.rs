@@ -69,10 +69,10 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Room { hub, name, .. } = &self.room;
-            let joined = hub.node().rooms().join(name, &self.connection.to_recipient(), self.request);
+            let joined = hub.node().rooms.join(name, &self.connection.to_recipient(), self.request);
             hub.node().relieve();
             joined?;
-            hub.node().cluster().subscribed(name).await.map_err(|Unavailable| JoinError::Unavailable)
+            hub.node().cluster.subscribed(name).await.map_err(|Unavailable| JoinError::Unavailable)
         })
     }
 }
@@ -137,10 +137,10 @@ impl<'f, S: Session> IntoFuture for Fill<'f, S> {
         Box::pin(async move {
             let Rooms { hub, prefix } = &self.rooms;
             let request = SeatRequest { family: prefix, seats: self.seats, listens: self.listens };
-            let seated = hub.node().rooms().seat(&self.connection.to_recipient(), request);
+            let seated = hub.node().rooms.seat(&self.connection.to_recipient(), request);
             hub.node().relieve();
             let name = seated?;
-            hub.node().cluster().subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)?;
+            hub.node().cluster.subscribed(&name).await.map_err(|Unavailable| JoinError::Unavailable)?;
             Ok(hub.room(String::from(&*name)))
         })
     }

@@ -83,7 +83,7 @@ impl Room<'_> {
     /// Removes a connection from the room. Returns whether it was a member.
     pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
         let node = self.hub.node();
-        let was_member = node.rooms().leave(&self.name, connection.as_recipient());
+        let was_member = node.rooms.leave(&self.name, connection.as_recipient());
         node.relieve();
         was_member
     }
@@ -91,10 +91,10 @@ impl Room<'_> {
     /// Returns the members, each user once, with what their sessions show to other players.
     pub async fn members(&self) -> Members {
         let node = self.hub.node();
-        let mut members = node.rooms().members(&self.name);
+        let mut members = node.rooms.members(&self.name);
         let mut is_partial = false;
-        if self.selection.reach == Reach::Cluster && node.cluster().reaches(Address::Room(&self.name)) {
-            let gathered = node.cluster().members(&self.name).await;
+        if self.selection.reach == Reach::Cluster && node.cluster.reaches(Address::Room(&self.name)) {
+            let gathered = node.cluster.members(&self.name).await;
             members.extend(gathered.members);
             is_partial = gathered.is_partial;
         }
@@ -126,7 +126,7 @@ pub struct Rooms<'a> {
 impl Rooms<'_> {
     /// Returns the rooms of this node, sorted by name, with the number of their connections on this node.
     pub fn list(&self) -> Vec<RoomCount> {
-        let rooms = self.hub.node().rooms().list(&self.prefix).into_iter();
+        let rooms = self.hub.node().rooms.list(&self.prefix).into_iter();
         rooms.map(|(name, members)| RoomCount { name: name.to_string(), members }).collect()
     }
 }

@@ -9,9 +9,3 @@ pub struct Call {
     /// The size of the whole message, in bytes.
     pub size: usize,
 }
-
-impl Call {
-    pub(crate) fn new(route: &'static str, size: usize) -> Self {
-        Self { route, size }
-    }
-}

@@ -19,7 +19,7 @@ use crate::language::error::Error;
 /// assert!("".parse::<Uid>().is_err());
 /// # Ok::<(), kengine::InvalidUid>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Uid(#[serde(serialize_with = "serialize")] Arc<str>);
 
@@ -101,12 +101,6 @@ impl<'a> From<&'a Uid> for Cow<'a, str> {
     }
 }
 
-impl From<Uid> for Cow<'_, str> {
-    fn from(uid: Uid) -> Self {
-        Cow::Owned(uid.as_str().to_owned())
-    }
-}
-
 impl AsRef<str> for Uid {
     fn as_ref(&self) -> &str {
         &self.0
@@ -122,12 +116,6 @@ impl Borrow<str> for Uid {
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Uid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Uid({:?})", &*self.0)
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct NodeInfo {
 ///
 /// Methods that return no future only take note and return: no message of a player waits for the cluster. The default of
 /// each method is what it does for a node without a cluster.
-pub(crate) trait Cluster: fmt::Debug + Send + Sync {
+pub(crate) trait Cluster: Send + Sync {
     /// Connects this handle to its node. Called once, before [`start`](Self::start).
     fn attach(&self, _: Weak<dyn ClusterNode>) {}
 

@@ -12,9 +12,10 @@ use crate::local::recipient::Recipient;
 #[derive(Debug)]
 pub(crate) struct PushDelivery {
     /// Each syntax once.
-    syntaxes: Vec<&'static Syntax>,
+    pub(crate) syntaxes: Vec<&'static Syntax>,
     outbox: OutboxLimits,
-    backlog: Backlog,
+    /// The total of all outboxes.
+    pub(crate) backlog: Backlog,
 }
 
 /// A push as frames, one per syntax that receivers may have.
@@ -37,15 +38,6 @@ impl EncodedPush {
 impl PushDelivery {
     pub(crate) fn new(syntaxes: Vec<&'static Syntax>, limits: &Limits) -> Self {
         Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
-    }
-
-    pub(crate) fn syntaxes(&self) -> &[&'static Syntax] {
-        &self.syntaxes
-    }
-
-    /// Returns the total of all outboxes.
-    pub(crate) fn backlog(&self) -> &Backlog {
-        &self.backlog
     }
 
     /// Encodes a push for every endpoint. This runs the user's `Serialize`, so no lock may be held. If the push cannot be

@@ -63,12 +63,6 @@ impl Members {
         self.members.iter()
     }
 
-    /// Returns the member with this uid.
-    pub fn get(&self, uid: &str) -> Option<&Member> {
-        let at = self.members.binary_search_by(|member| member.uid.as_str().cmp(uid)).ok()?;
-        self.members.get(at)
-    }
-
     /// Whether users are missing, because a node did not answer in time.
     pub fn is_partial(&self) -> bool {
         self.is_partial

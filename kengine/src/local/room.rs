@@ -21,9 +21,9 @@ pub(crate) struct LocalRoom {
 pub(super) struct RoomState {
     members: HashMap<ConnectionId, RoomMember>,
     /// How many of the members get presence pushes.
-    listeners: usize,
+    pub(super) listeners: usize,
     /// Whether the last member has left. The next one to join creates a new room with the same name.
-    has_ended: bool,
+    pub(super) has_ended: bool,
 }
 
 struct RoomMember {
@@ -87,18 +87,6 @@ impl RoomState {
 
     pub(super) fn contains_user(&self, uid: &Uid) -> bool {
         self.occupants().contains(uid)
-    }
-
-    pub(super) fn has_listeners(&self) -> bool {
-        self.listeners > 0
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
-    }
-
-    pub(super) fn end(&mut self) {
-        self.has_ended = true;
     }
 
     pub(super) fn insert(&mut self, recipient: &Arc<dyn Recipient>, listens: bool) {

@@ -76,7 +76,7 @@ impl LocalRooms {
             let room = self.find_or_create(name, None);
             let mut families = room.id.family.is_some().then(|| self.seating.lock());
             let mut state = room.state.write();
-            if state.has_ended() {
+            if state.has_ended {
                 drop((state, families));
                 self.remove(&room);
                 continue;
@@ -95,7 +95,7 @@ impl LocalRooms {
             }));
             if !matches!(admitted, Ok(Ok(()))) {
                 if is_new {
-                    state.end();
+                    state.has_ended = true;
                     drop((state, families));
                     self.remove(&room);
                 }
@@ -200,7 +200,7 @@ impl LocalRooms {
         let before = state.len();
         state.remove(recipient.state().id);
         if state.len() == 0 {
-            state.end();
+            state.has_ended = true;
             // While the room is locked: a connection that creates the room anew waits, and subscribes after this.
             self.cluster.unsubscribe(&room.id.name);
         }
@@ -208,7 +208,7 @@ impl LocalRooms {
         if let Some(families) = &mut families {
             families.update(&room.id, before, state.len());
         }
-        let has_ended = state.has_ended();
+        let has_ended = state.has_ended;
         drop(state);
         if has_ended {
             self.remove(room);
@@ -221,7 +221,7 @@ impl LocalRooms {
     /// have to announce it too.
     fn announce_here(&self, room: &LocalRoom, state: &RoomState, presence: Presence, member: &Member) -> bool {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
-        let is_news = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
+        let is_news = (state.listeners > 0 || reaches_others) && !state.contains_user(&member.uid);
         if is_news {
             state.announce(&room.id.name, presence, member, &self.delivery);
         }

@@ -20,11 +20,11 @@ use crate::local::{
 
 /// One process that serves players.
 pub(crate) struct Node {
-    limits: Limits,
-    delivery: Arc<PushDelivery>,
+    pub(crate) limits: Limits,
+    pub(crate) delivery: Arc<PushDelivery>,
     users: Users,
-    rooms: LocalRooms,
-    cluster: Arc<dyn Cluster>,
+    pub(crate) rooms: LocalRooms,
+    pub(crate) cluster: Arc<dyn Cluster>,
     /// The counters of each endpoint.
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
@@ -84,24 +84,8 @@ impl Node {
         Ok(node)
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub(crate) fn rooms(&self) -> &LocalRooms {
-        &self.rooms
-    }
-
-    pub(crate) fn delivery(&self) -> &PushDelivery {
-        &self.delivery
-    }
-
-    pub(crate) fn cluster(&self) -> &dyn Cluster {
-        &*self.cluster
-    }
-
     pub(crate) fn next_id(&self) -> ConnectionId {
-        ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
+        ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns the number of connections, including pending handshakes.

@@ -10,15 +10,6 @@ use crate::local::{
 use crate::node::Node;
 use crate::websocket::Close;
 
-/// What became of a push on this node.
-#[derive(Default)]
-struct Delivered {
-    /// How many connections it was queued for.
-    queued: usize,
-    /// Whether it had no frame in a receiver's syntax.
-    missed: bool,
-}
-
 impl Node {
     /// Sends a push to the selected connections at an address. Returns for how many connections of this node it was queued.
     pub(crate) fn send<P: Push + ?Sized>(
@@ -35,7 +26,7 @@ impl Node {
             return Ok(0);
         }
         let (encoded, failure) = self.delivery.encode(push)?;
-        let delivered = self.deliver(to, &encoded, &selection.audience);
+        let (queued, is_missed) = self.deliver(to, &encoded, &selection.audience);
         let mut is_published = true;
         if self.may_be_elsewhere(to)
             && reaches_others()
@@ -45,9 +36,9 @@ impl Node {
         }
         self.relieve();
         match failure {
-            Some(failure) if delivered.missed => Err(failure),
+            Some(failure) if is_missed => Err(failure),
             _ if !is_published => Err(SendError::Unavailable),
-            _ => Ok(delivered.queued),
+            _ => Ok(queued),
         }
     }
 
@@ -72,7 +63,7 @@ impl Node {
 
     /// Closes the connections with the largest outboxes until the backlog is under its bound.
     pub(crate) fn relieve(&self) {
-        while self.delivery.backlog().is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
+        while self.delivery.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each(|recipient| {
                 let bytes = recipient.state().outbox.queued().bytes;
@@ -84,18 +75,18 @@ impl Node {
             self.is_relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(recipient)) = largest else { return };
             tracing::warn!(connection = %recipient.state().id, bytes, "all outboxes together are full; closing the largest");
-            recipient.state().outbox.overflow(self.delivery.backlog());
+            recipient.state().outbox.overflow(&self.delivery.backlog);
         }
     }
 
-    /// Queues a push for the connections of this node.
-    fn deliver(&self, to: Address<&str>, push: &EncodedPush, audience: &Audience) -> Delivered {
-        let mut delivered = Delivered::default();
+    /// Queues a push for the connections of this node. Returns for how many, and whether a receiver's syntax had no frame.
+    fn deliver(&self, to: Address<&str>, push: &EncodedPush, audience: &Audience) -> (usize, bool) {
+        let (mut queued, mut is_missed) = (0, false);
         let deliver = |recipient: &Arc<dyn Recipient>| {
             if audience.includes(&**recipient) {
                 match self.delivery.send(&**recipient, push) {
-                    Some(queued) => delivered.queued += usize::from(queued),
-                    None => delivered.missed = true,
+                    Some(is_queued) => queued += usize::from(is_queued),
+                    None => is_missed = true,
                 }
             }
         };
@@ -104,7 +95,7 @@ impl Node {
             Address::User(uid) => self.users.for_each_of(uid, deliver),
             Address::Everybody => self.users.for_each(deliver),
         }
-        delivered
+        (queued, is_missed)
     }
 
     /// Sends a message to other nodes. Returns whether that was possible.
@@ -166,7 +157,7 @@ impl ClusterNode for Node {
     }
 
     fn syntaxes(&self) -> &[&'static Syntax] {
-        self.delivery.syntaxes()
+        &self.delivery.syntaxes
     }
 
     fn load(&self) -> Load {

@@ -94,8 +94,8 @@ impl Bound {
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) {
         let node = &self.routes.node;
         let _abandon = AbandonOnDrop(Arc::clone(node));
-        node.cluster().start();
-        tracing::info!(address = %self.local_addr(), connections = node.limits().max_connections, "listening");
+        node.cluster.start();
+        tracing::info!(address = %self.local_addr(), connections = node.limits.max_connections, "listening");
         let mut drained = pin!(async {
             shutdown.await;
             tracing::info!(connections = node.connections(), "draining");
@@ -104,7 +104,7 @@ impl Bound {
         // Sockets that are not connections yet. They end when this set is dropped.
         let mut sockets = JoinSet::new();
         loop {
-            let accepts = node.connections() + sockets.len() < node.limits().max_connections + SPARE_SOCKETS;
+            let accepts = node.connections() + sockets.len() < node.limits.max_connections + SPARE_SOCKETS;
             tokio::select! {
                 accepted = self.listener.accept(), if accepts => match accepted {
                     Ok((stream, peer)) => {
@@ -129,7 +129,7 @@ impl Bound {
     /// Serves HTTP on one socket until it becomes a connection or ends.
     fn socket(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
         let routes = Arc::clone(&self.routes);
-        let handshake_timeout = routes.node.limits().handshake_timeout;
+        let handshake_timeout = routes.node.limits.handshake_timeout;
         let service = service_fn(move |request| {
             let routes = Arc::clone(&routes);
             async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }

@@ -52,7 +52,7 @@ pub(super) fn readiness(node: &Node) -> Result<Page, Refusal> {
     if node.is_draining() {
         return Err(Refusal::unavailable("this node is draining"));
     }
-    match node.cluster().status() {
+    match node.cluster.status() {
         Status::Listed | Status::Unlisted => Ok(Page::text("ready\n")),
         Status::Away => Ok(Page::json("{\"directory\":\"away\"}\n")),
         Status::Expired => Ok(Page::json("{\"directory\":\"away\",\"lease\":\"expired\"}\n")),

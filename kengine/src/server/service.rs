@@ -41,7 +41,7 @@ pub struct Service<D> {
 
 impl<D> Service<D> {
     pub(crate) fn new(first: Arc<Endpoint<D>>, routes: Routes) -> Self {
-        routes.node.cluster().start();
+        routes.node.cluster.start();
         Self { first, routes: Arc::new(routes) }
     }
 

@@ -155,7 +155,7 @@ async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) ->
     let node = &endpoint.node;
     let accepted = tokio::select! {
         accepted = run_catching(endpoint.dispatcher.accept(handshake)) => accepted,
-        () = sleep(node.limits().handshake_timeout) => {
+        () = sleep(node.limits.handshake_timeout) => {
             return Err(Refusal::unavailable("it took too long to accept this connection"));
         }
         () = node.abandoned() => return Err(Refusal::unavailable(DRAINING)),
@@ -175,7 +175,7 @@ async fn start_after<D: Dispatcher>(
     // A router may answer with something else after all, and then the upgrade never comes.
     let upgraded = tokio::select! {
         upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
-        () = sleep(endpoint.node.limits().handshake_timeout) => Err("no upgrade followed".to_owned()),
+        () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade followed".to_owned()),
         () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
     };
     match upgraded {

@@ -172,7 +172,7 @@ impl<D: Dispatcher> Served<D> {
     }
 
     fn client(&self, stream: DuplexStream, connected: Connected) -> Client {
-        let heartbeat = self.routes.node.limits().heartbeat.request.clone();
+        let heartbeat = self.routes.node.limits.heartbeat.request.clone();
         Client::new(stream, *connected.syntax, heartbeat, connected.subprotocol)
     }
 

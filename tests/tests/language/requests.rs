@@ -1,7 +1,5 @@
 //! Requests that are as they should be, and what they are answered.
 
-#![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
-
 use std::fmt;
 
 use kengine::{Error, Liveness, Server};

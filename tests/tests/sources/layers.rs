@@ -317,7 +317,7 @@ fn upward(arrows: &[Arrow]) -> Vec<&Arrow> {
 }
 
 fn shown(arrows: &[&Arrow]) -> String {
-    arrows.iter().map(|arrow| format!("\n  {arrow}")).collect()
+    arrows.iter().flat_map(|arrow| ["\n  ".to_owned(), arrow.to_string()]).collect()
 }
 
 #[test]

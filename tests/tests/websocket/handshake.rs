@@ -1,7 +1,5 @@
 //! The handshake (RFC 6455, section 4.2): what opens a connection, and how the rest is refused.
 
-#![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
-
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
 

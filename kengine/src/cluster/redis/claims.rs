@@ -127,12 +127,12 @@ mod tests {
     }
 
     fn connection(number: u64) -> ConnectionId {
-        ConnectionId::new(number)
+        ConnectionId(number)
     }
 
     /// Takes all changes: for each, the connection that has the uid, and whether the claim may have been sent before.
     fn sent(claims: &mut Claims) -> Vec<Option<(u64, bool)>> {
-        let shown = |claim: Claim| (claim.connection.number(), claim.is_again);
+        let shown = |claim: Claim| (claim.connection.0, claim.is_again);
         claims.take(10).into_iter().map(|change| change.claim.map(shown)).collect()
     }
 

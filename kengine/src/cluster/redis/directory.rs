@@ -260,7 +260,7 @@ impl<'s> Directory<'s> {
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
                     .arg(boot)
-                    .arg(connection.number())
+                    .arg(connection.0)
                     .arg(at)
                     .arg(u8::from(*is_again))
                     .arg(u8::from(duplicates == Duplicates::Refuse))

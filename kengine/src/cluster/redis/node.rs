@@ -1,6 +1,5 @@
 //! A node's handle on a cluster in Redis.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -155,11 +154,5 @@ impl Cluster for RedisNode {
 
     fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(self.bus.members(room))
-    }
-}
-
-impl fmt::Debug for RedisNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisNode").field("address", &self.state.keys.address).finish_non_exhaustive()
     }
 }

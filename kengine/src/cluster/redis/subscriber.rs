@@ -132,7 +132,7 @@ impl<'b> Subscriber<'b> {
             }
             BusMessage::Lose { uid } => {
                 if let Some(number) = number {
-                    bus.state.lose(&uid, ConnectionId::new(number), Duplicates::Replace);
+                    bus.state.lose(&uid, ConnectionId(number), Duplicates::Replace);
                 }
             }
             BusMessage::Hello { room } => {

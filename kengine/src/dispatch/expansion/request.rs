@@ -43,7 +43,7 @@ pub fn limit<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
 /// Returns the call that `#[before]` may refuse.
 #[doc(hidden)]
 pub fn call<S>(context: Context<'_, S>, route: &Route) -> Call {
-    Call::new(route.name, context.envelope().map_or(0, Envelope::size))
+    Call { route: route.name, size: context.envelope().map_or(0, Envelope::size) }
 }
 
 /// Checks that the payload is JSON, for a handler that does not decode it.
