@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{Client, within};
 
-/// What a player hears.
+/// A push with a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
 pub struct Said(pub String);
 
@@ -25,7 +25,7 @@ impl Said {
     }
 }
 
-/// Whoever they say they are, or a guest.
+/// A user with the uid that they give, or a guest.
 #[derive(Debug)]
 pub struct Player(Option<Uid>);
 
@@ -35,7 +35,7 @@ impl Session for Player {
     }
 }
 
-/// Players have the uid that the query says; they meet in rooms.
+/// Players have the uid of the query `uid`, and meet in rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct Town;
 
@@ -43,7 +43,7 @@ impl Town {
     /// A request that is answered, whatever happens to the cluster; its id is `"fence"`.
     pub const FENCE: &'static str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
 
-    /// A node of a cluster in Redis.
+    /// Makes a node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
         Server::new(Self).cluster(Redis::new(redis).lease(lease))
     }
@@ -93,7 +93,7 @@ impl Town {
         hub.room(room).leave(connection)
     }
 
-    /// Tells how many heard it on this node.
+    /// Returns how many members on this node it was sent to.
     #[route]
     async fn say(
         &self,
@@ -114,14 +114,14 @@ impl Town {
         hub.room(room).members().await.iter().map(|member| member.uid.to_string()).collect()
     }
 
-    /// Tells which process it is that serves the player.
+    /// Returns the process id of the node.
     #[route]
     async fn process(&self) -> u32 {
         std::process::id()
     }
 }
 
-/// A node in a process of its own, which may be killed; it ends with its test.
+/// A node in its own process, which ends when this is dropped.
 #[derive(Debug)]
 pub struct NodeProcess {
     address: SocketAddr,
@@ -134,7 +134,7 @@ impl NodeProcess {
         Self::start_from(Command::new(Path::new(program)), address, redis, lease).await
     }
 
-    /// The same from a command that is set up already.
+    /// Does the same with a prepared command.
     pub async fn start_from(mut command: Command, address: SocketAddr, redis: &str, lease: Duration) -> Self {
         command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
         let child = command.stdout(Stdio::null()).spawn().expect("it starts");
@@ -149,12 +149,12 @@ impl NodeProcess {
         node
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process, as [`Town`] tells it.
+    /// Returns its process id, as the route `process` of [`Town`] does.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -165,22 +165,22 @@ impl NodeProcess {
         let _ = self.child.wait();
     }
 
-    /// Stops it where it is.
+    /// Stops the process.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues the stopped process.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Tells it to drain.
+    /// Sends SIGTERM, so that it drains.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub async fn ended(mut self) {
         let ended = async {
             while self.child.try_wait().expect("a process of ours").is_none() {
@@ -202,7 +202,7 @@ impl Drop for NodeProcess {
     }
 }
 
-/// An address of this machine at which nothing listens.
+/// Returns an address of this machine at which nothing listens.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }

@@ -1,4 +1,4 @@
-//! No node is alive, or Redis is killed, hangs or loses its data: what the gateway makes of it.
+//! The gateway without a live node, or with a Redis that is killed, hangs or loses its data.
 
 use std::{
     net::SocketAddr,
@@ -13,10 +13,10 @@ use kengine_tests::{
 };
 
 const LEASE: Duration = Duration::from_secs(6);
-/// Within which every answer has to be there.
+/// Every answer has to come within this time.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Nodes, and the gateway before them, which has seen them.
+/// Nodes, and a gateway that has seen them.
 struct Cluster {
     redis: RedisServer,
     nodes: Vec<TestServer>,
@@ -48,7 +48,7 @@ impl Cluster {
     }
 }
 
-/// What the gateway answers to a request for a WebSocket, which it does soon.
+/// Returns the gateway's answer to a request for a WebSocket, which must come soon.
 async fn ask(address: SocketAddr) -> HttpResponse {
     let upgrade = Upgrade::new(address);
     tokio::time::timeout(SOON, upgrade.ask(address)).await.expect("an answer within a second")
@@ -59,7 +59,7 @@ fn is_refused(answer: &HttpResponse) {
     assert_eq!(answer.field("retry-after"), Some("1"));
 }
 
-/// How many times Redis has picked: nodes do not run this command.
+/// Returns how often Redis has picked a node; nodes do not run this command.
 async fn picks(redis: &RedisServer) -> usize {
     redis.calls("zincrby").await
 }
@@ -84,12 +84,12 @@ async fn a_player_gets_503_after_every_node_was_killed() {
     let gateway = TestGateway::start(&redis.url()).await;
     drop(Client::connect(gateway.address()).await);
     nodes.iter_mut().for_each(NodeProcess::kill);
-    // While their leases run, and when they have run out.
+    // While the leases run, and after they have expired.
     is_refused(&ask(gateway.address()).await);
     directory.lives(nodes[0].address(), false).await;
     directory.lives(nodes[1].address(), false).await;
     is_refused(&ask(gateway.address()).await);
-    // One that comes back at the same address is found at once, whatever was noted of it.
+    // A node that returns to the same address is found at once, although it had failed.
     let address = nodes.remove(0).address();
     let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), address, &redis.url(), LEASE).await;
     directory.lives(node.address(), true).await;
@@ -115,13 +115,13 @@ async fn players_are_spread_over_the_last_known_nodes() {
     }
     cluster.has(30).await;
     assert_eq!(cluster.connections(), [10, 10, 10], "in turn");
-    // A node that is gone meanwhile is left out.
+    // A node that has gone meanwhile is skipped.
     cluster.nodes.remove(0).stop().await;
     for _ in 0..10 {
         players.push(Client::connect(address).await);
     }
     cluster.has(30).await;
-    // Whoever was sent to it first, and then to another, has had two turns.
+    // A player who was sent to it first, and then to another node, has taken two turns.
     assert!(
         cluster.connections().iter().all(|count| (13..=17).contains(count)),
         "{:?}",
@@ -154,14 +154,14 @@ async fn only_one_request_waits_for_a_frozen_redis() {
     let crowd = join_all((0..100).map(|_| tokio::time::timeout(SOON, Client::connect(address)))).await;
     assert!(crowd.iter().all(Result::is_ok), "each within a second");
     cluster.redis.thaw();
-    // Redis now does what it was asked to meanwhile: the answer to this came behind it.
+    // Redis now runs the commands that it was sent meanwhile, before it answers this one.
     assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
     until("the return of Redis", async || {
         cluster.gateway.errors().contains("the directory is back").then_some(())
     })
     .await;
     let before = picks(&cluster.redis).await;
-    // As of an answer that came a while ago, and so many that each worker gets some.
+    // The last answer is some time ago, and the crowd is large enough to reach every worker.
     tokio::time::sleep(SOON / 4).await;
     let crowd = join_all((0..200).map(|_| Client::connect(address))).await;
     assert_eq!(picks(&cluster.redis).await, before + crowd.len(), "every worker asks Redis again");
@@ -169,7 +169,7 @@ async fn only_one_request_waits_for_a_frozen_redis() {
 
 #[tokio::test]
 async fn one_batch_a_worker_waits_for_a_frozen_redis() {
-    /// How many requests a worker asks for together.
+    /// How many requests a worker sends to Redis together.
     const BATCH: usize = 64;
     let _turn = heavy_test().await;
     let cluster = Cluster::start(2).await;
@@ -201,7 +201,7 @@ async fn players_come_in_after_redis_was_away_beyond_a_lease() {
         come().await;
     }
     redis.thaw();
-    // The gateway has Redis back, with a lease that has ended, before the node does.
+    // The gateway reaches Redis before the node does, and finds an expired lease.
     until("picks by the directory", async || {
         come().await;
         gateway.errors().contains("the directory is back").then_some(())
@@ -217,7 +217,7 @@ async fn players_come_in_while_redis_has_lost_its_data() {
     let cluster = Cluster::start(2).await;
     let mut redis = cluster.redis.connection().await;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a command");
-    // Its scripts are gone, too.
+    // Also removes its scripts.
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("a command");
     let players = join_all((0..20).map(|_| Client::connect(cluster.gateway.address()))).await;
     cluster.has(players.len()).await;
@@ -252,7 +252,7 @@ async fn redis_may_listen_on_a_unix_socket_or_with_tls() {
     for (gateway, status) in [
         (Gateway::new(format!("redis+unix://{socket}")), 101),
         (Gateway::new(&*tls).authorities(&cert), 101),
-        // One whose certificate is not believed is as good as away.
+        // A Redis with an untrusted certificate counts as away.
         (Gateway::new(&*tls), 503),
         (Gateway::new(format!("{tls}#insecure")), 101),
     ] {

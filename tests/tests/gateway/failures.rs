@@ -1,4 +1,4 @@
-//! Nodes fail behind the gateway, and no player who comes is turned away by that.
+//! Nodes fail behind the gateway, and every player is still let in.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ use tokio::{
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
 
-/// Nodes in processes of their own, which are in the directory.
+/// Starts nodes in their own processes, with these leases.
 async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     let mut nodes = Vec::new();
     for lease in leases {
@@ -35,7 +35,7 @@ async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     nodes
 }
 
-/// 3,000 players come at 500 a second; after half of them so many of four nodes are killed, and come back later.
+/// Connects 3,000 players at 500 a second; halfway, this many of four nodes are killed, and come back later.
 async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     const PLAYERS: usize = 3000;
     let _turn = heavy_test().await;
@@ -66,7 +66,7 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
         if comer.process.is_some_and(|process| living.contains(&process)) {
             comers.push(comer);
         } else {
-            // Where it was when that was killed: nobody is sent there later.
+            // Its node was killed after the player had come; later players are not sent there.
             assert!(number < PLAYERS / 2, "player {number} came to a node that had been killed");
             lost += 1;
         }
@@ -74,7 +74,7 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     for comer in &mut comers {
         assert!(comer.is_alive().await, "a connection to a node that lives has ended");
     }
-    // They had at least half of their share of those who came before.
+    // The killed nodes had at least half of their share of the earlier players.
     assert!(lost >= victims * PLAYERS / 16, "only {lost} were at the nodes that were killed");
     let at = |node: &NodeProcess| comers.iter().filter(|comer| comer.process == Some(node.pid())).count();
     assert!(nodes.iter().all(|node| at(node) > 0), "a node that came back gets nobody");
@@ -91,7 +91,7 @@ async fn every_connect_succeeds_while_two_of_four_nodes_are_killed() {
     a_crowd_comes_while_nodes_are_killed(2).await;
 }
 
-/// What stands in the directory as a node, and is none.
+/// An entry in the directory that is not a node.
 struct Impostor {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -99,7 +99,7 @@ struct Impostor {
 }
 
 impl Impostor {
-    /// Answers whatever it is asked by these bytes, and then ends the connection.
+    /// Answers every request with these bytes, and then ends the connection.
     async fn start(directory: &mut Directory, answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -108,7 +108,7 @@ impl Impostor {
         let serving = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                // One that answers has read what it was asked; the others end at once.
+                // With an answer it reads the request first; otherwise it ends the connection at once.
                 let mut request = [0; 4096];
                 if !answer.is_empty() && stream.read(&mut request).await.is_ok() {
                     let _ = stream.write_all(answer).await;
@@ -137,7 +137,7 @@ impl Drop for Impostor {
     }
 }
 
-/// Lets nobody in, by this status.
+/// Refuses every player with this status.
 struct Closed {
     status: u16,
     asked: Arc<AtomicUsize>,
@@ -158,7 +158,7 @@ impl Closed {
     async fn never(&self) {}
 }
 
-/// A node that refuses everybody, and how often it did.
+/// Starts a node that refuses every player; returns it with the number of refusals.
 async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let dispatcher = Closed { status, asked: Arc::clone(&asked) };
@@ -167,7 +167,8 @@ async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsiz
     (server, asked)
 }
 
-/// Players come while the failing node has the least load, and all of them to the other; how often it was asked.
+/// Connects players while the failing node has the least load; all of them must reach the other node. Checks how
+/// often the failing node was asked.
 async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &AtomicUsize) {
     const PLAYERS: usize = 100;
     let mut directory = redis.directory().await;
@@ -182,7 +183,7 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
     }
     let took = begun.elapsed();
     assert_eq!(node.hub().connections(), PLAYERS);
-    // Once in two seconds, and a clock may tick late.
+    // Once every two seconds at most; the clock may tick late.
     let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
     let asked = asked.load(Ordering::SeqCst);
     assert!((1..=most).contains(&asked), "it was asked {asked} times within {took:?}");
@@ -258,7 +259,7 @@ async fn a_player_gets_503_until_a_node_takes_players() {
 async fn a_frozen_node_is_not_picked_after_its_lease() {
     const PLAYERS: usize = 40;
     let redis = RedisServer::start().await;
-    // Nobody else beats so soon: it stays in the directory.
+    // The other nodes beat too rarely to reap it, so it stays in the directory.
     let nodes = start(&redis, &[Duration::from_millis(900), LIMIT * 4, LIMIT * 4]).await;
     let [still, living @ ..] = &nodes[..] else { unreachable!("three nodes") };
     let gateway = TestGateway::start(&redis.url()).await;
@@ -280,7 +281,7 @@ async fn a_frozen_node_is_not_picked_after_its_lease() {
     audit.passed().await;
 }
 
-/// How long the gateway waits for a node: three quarters of the idle time.
+/// The gateway waits for a node for three quarters of the idle time.
 #[tokio::test]
 async fn a_player_of_a_frozen_node_comes_to_another() {
     let redis = RedisServer::start().await;

@@ -1,7 +1,6 @@
-//! The first kengine's gateway reads the list of nodes, then the counter of each, and answers 500 to everybody when one
-//! is missing: it never finds one missing, nor a node that is gone for good, whatever becomes of the nodes.
-//!
-//! `KENGINE_CLUSTER_EVENTS` says how often something happens to one of them: `.ci/long` lets more happen than here.
+//! The gateway of the first kengine reads the list of nodes, then the counter of each, and answers 500 to every
+//! player if one is missing. It never misses a counter, nor finds a node that has gone for good.
+//! `KENGINE_CLUSTER_EVENTS` sets how often something happens to a node; `.ci/long` sets more events.
 
 use std::{
     collections::HashMap,
@@ -17,10 +16,10 @@ use tokio::time::sleep;
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const NODES: usize = 4;
 const LEASE: Duration = Duration::from_millis(900);
-/// A machine under load takes its time: for a beat, for a signal.
+/// How late a beat or a signal may be on a busy machine.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// What was done to a node, and when.
+/// What was done to a node.
 #[derive(Clone, Copy, Debug)]
 enum Done {
     Started,
@@ -29,7 +28,7 @@ enum Done {
 }
 
 impl Done {
-    /// How long it may still be listed.
+    /// Returns whether the node may still be listed.
     fn may_be_listed(self, looked: Instant) -> bool {
         match self {
             Self::Started => true,
@@ -46,7 +45,7 @@ fn events() -> usize {
     events.map_or(16, |events| events.parse().expect("a number"))
 }
 
-/// Reads as the gateway does, for as long as it is let; how often it did.
+/// Reads as that gateway does until the test ends; returns how often.
 async fn read(mut directory: Directory, fates: Fates) -> usize {
     let mut reads = 0;
     while Arc::strong_count(&fates) > 1 {
@@ -86,7 +85,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
     let reading = tokio::spawn(read(redis.directory().await, Arc::clone(&fates)));
     let mut dice = Dice::new(7);
     for _ in 0..events() {
-        // One is never touched, so that somebody lives.
+        // The first node always lives.
         let at = 1 + dice.roll(NODES - 1);
         let mut node = nodes[at].take().expect("each comes back");
         let address = node.address();
@@ -99,7 +98,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
             1 => {
                 node.kill();
                 fate(Done::Killed(Instant::now()));
-                // Long enough to be reaped, or nearly so.
+                // Long enough for the node to be reaped, or nearly so.
                 sleep(LEASE * u32::try_from(dice.roll(25)).expect("few") / 10).await;
             }
             _ => {

@@ -1,4 +1,4 @@
-//! Messages that are not requests: each is answered with an error, and the connection lives on.
+//! Messages that are not valid requests: each is answered with an error, and the connection stays open.
 
 #![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
 
@@ -6,7 +6,7 @@ use kengine::Server;
 use kengine_tests::{Client, Lobby, TestServer, every_row};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends each row's message; it must be answered once, and a chat behind it too.
+/// Sends the message of each row; it must be answered once, and a chat after it, too.
 async fn errors<M: Into<Message>>(rows: impl IntoIterator<Item = (&'static str, M, &'static str)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));

@@ -1,4 +1,4 @@
-//! Requests that are as they should be, and what they are answered.
+//! Valid requests and their answers.
 
 #![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
 
@@ -9,7 +9,7 @@ use kengine_tests::{Chat, Client, Lobby, TestServer, every_row};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends each row's message, and compares everything that is answered to it.
+/// Sends the message of each row, and compares everything that comes before the answer to the fence.
 async fn answers<M: Into<Message>>(server: TestServer, fence: &str, rows: Vec<(&'static str, M, &[&str])>) {
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));
     every_row(rows, async |(message, expected)| {
@@ -247,7 +247,7 @@ async fn the_heartbeat_can_be_set() {
     answers(TestServer::start(server).await, Lobby::FENCE, rows).await;
 }
 
-/// Decides about heartbeats by how many came.
+/// Answers each heartbeat differently, by how many came before.
 #[derive(Default)]
 struct Doctor {
     heard: std::sync::atomic::AtomicU32,
@@ -283,7 +283,7 @@ async fn a_hook_decides_how_to_answer_each_heartbeat() {
     server.stop().await;
 }
 
-/// Returns everything that a handler may return.
+/// Has a route for each kind of return value.
 struct Replies;
 
 #[derive(Serialize)]
@@ -423,7 +423,7 @@ struct Asked {
 #[tokio::test]
 async fn an_empty_reply_without_an_id_is_not_sent() {
     const FENCE: &str = r#"{"method":"no","id":"fence"}"#;
-    // Route, the answer without an id, the answer with one.
+    // The route, the answer without an id, and the answer with one.
     let rows: Vec<(_, (&[&str], &str))> = vec![
         ("unit", (&[], "null")),
         ("unit_struct", (&[], "null")),
@@ -515,7 +515,7 @@ async fn an_error_shows_its_message_and_never_its_cause() {
     server.stop().await;
 }
 
-/// Other names for key and payload.
+/// Has other names for the key and the payload.
 struct Renamed;
 
 #[kengine::dispatcher(key = "type", payload = "data")]
@@ -561,7 +561,7 @@ async fn key_and_payload_can_be_renamed() {
     answers(TestServer::start(Server::new(Renamed)).await, FENCE, rows).await;
 }
 
-/// The fields stand beside the key.
+/// Takes the fields of a message beside the key.
 struct Flat;
 
 #[derive(Deserialize)]
