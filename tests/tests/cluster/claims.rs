@@ -143,7 +143,7 @@ async fn the_newest_claim_wins_after_a_node_was_cut_off() {
     proxy.set(Network::Stalled);
     let mut newer = Town::connect(other.address(), "ada").await;
     directory.user_is("ada", Some(other.address().to_string())).await;
-    assert!(older.answers_until(Town::FENCE).await.is_empty(), "nobody could tell it");
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it cannot know of the newer");
     // A connection to the cut-off node made meanwhile is the newer one.
     let mut earlier = Town::connect(other.address(), "eve").await;
     directory.user_is("eve", Some(other.address().to_string())).await;

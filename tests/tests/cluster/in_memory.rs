@@ -48,7 +48,7 @@ async fn a_room_spans_several_nodes() {
     assert_eq!(
         ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(),
         0,
-        "nobody else of this node"
+        "no other member is on this node"
     );
     assert_eq!(bob.push::<Said>().await.0, "hello");
     for hub in [one.hub(), other.hub()] {

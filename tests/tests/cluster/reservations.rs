@@ -128,7 +128,7 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
         }
         players
     });
-    until("everybody", async || {
+    until("every player", async || {
         let look = look(&mut directory, address).await;
         // One connection may be counted whose reservation is not redeemed yet.
         assert!((PLAYERS..=PLAYERS + 1).contains(&look.load), "{look:?}");
@@ -290,7 +290,7 @@ async fn seats_are_given_back_when_redis_returns() {
     }
     assert_eq!(look(&mut directory, address).await.reserved, PLAYERS);
     proxy.set(Network::Good);
-    until("everybody", async || {
+    until("every player", async || {
         let look = look(&mut directory, address).await;
         assert_eq!(look.load, PLAYERS, "{look:?}");
         (look.reserved == 0).then_some(())

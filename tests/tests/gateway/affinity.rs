@@ -72,7 +72,7 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
         let key = format!("{{kengine}}:reserved:{}", node.address());
         reserved += directory.redis.zcard::<_, usize>(key).await.expect("reservations");
     }
-    assert_eq!(reserved, 0, "seats are still reserved, and everybody has come");
+    assert_eq!(reserved, 0, "seats are still reserved, although all players have come");
 
     let mut killed = nodes.remove(1);
     killed.kill();
@@ -271,7 +271,7 @@ async fn players_of_a_killed_node_come_to_another() {
     let audit = Audit::start(&redis);
     let dead = Unfit::settle(redis, node.address()).await;
     node.kill();
-    assert!(dead.is_tried().await, "its lease has not ended: nobody could know");
+    assert!(dead.is_tried().await, "its lease has not ended, so it must be tried");
     audit.passed().await;
 }
 

@@ -77,7 +77,7 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     // The killed nodes had at least half of their share of the earlier players.
     assert!(lost >= victims * PLAYERS / 16, "only {lost} were at the nodes that were killed");
     let at = |node: &NodeProcess| comers.iter().filter(|comer| comer.process == Some(node.pid())).count();
-    assert!(nodes.iter().all(|node| at(node) > 0), "a node that came back gets nobody");
+    assert!(nodes.iter().all(|node| at(node) > 0), "a node that came back gets no players");
     eprintln!("{lost} of {PLAYERS} were at {victims} nodes that were killed; {} looks", audit.passed().await);
 }
 
@@ -225,7 +225,7 @@ async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
         let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
         assert_eq!((refused.status, refused.error_code().as_str()), (403, "forbidden"));
         let asked: usize = nodes.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
-        assert_eq!(asked, number, "nobody else is asked");
+        assert_eq!(asked, number, "no other node is asked");
     }
     audit.passed().await;
     for (node, _) in nodes {

@@ -37,7 +37,7 @@ async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<
 /// Returns how many players each node has, once all are counted.
 async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<usize> {
     let mut directory = redis.directory().await;
-    until("everybody to be counted", async || {
+    until("every player to be counted", async || {
         let mut counts = Vec::new();
         for node in nodes {
             counts.push(directory.count(node.address()).await?);

@@ -116,7 +116,7 @@ impl Crowd {
                 } else if frame == "close 4000" {
                     assert!(answered >= read, "of {read} requests that were read {answered} were answered");
                     client.try_send(ClientFrame::close(4000, "").bytes()).await;
-                    assert!(client.next().await.is_err(), "something comes behind the close");
+                    assert!(client.next().await.is_err(), "something comes after the close");
                     return Stay::SentAway;
                 } else {
                     answered += 1;
@@ -194,7 +194,7 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         clients.push(client);
     }
     let sent_away = crowd.sent_away.load(Ordering::Relaxed);
-    assert!(sent_away > 0, "nobody was there when the nodes drained");
+    assert!(sent_away > 0, "no player was there when the nodes drained");
     let pids: Vec<_> = nodes.iter().map(|node| format!("\"where\": {}", node.pid())).collect();
     assert!(loads.keys().all(|process| pids.contains(process)), "{loads:?} are not all of {pids:?}");
     let share = PLAYERS / NODES;

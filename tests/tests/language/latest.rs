@@ -67,7 +67,7 @@ impl Seen {
         match serde_json::from_str(text).expect("a push") {
             Any::Position(Position { player, step, .. }) => {
                 let last = &mut self.steps[player as usize];
-                assert!(step > *last, "player {player}: step {step} behind step {last}");
+                assert!(step > *last, "player {player}: step {step} after step {last}");
                 *last = step;
                 self.positions += 1;
             }

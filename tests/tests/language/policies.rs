@@ -109,7 +109,7 @@ async fn a_timeout_of_a_route_holds_for_its_calls_alone() {
     let rows = [
         ("shorter than the server's", ("brief", "1: error timeout")),
         ("longer than the server's", ("patient", "1: \"done\"")),
-        ("none of its own, behind others", ("usual", "1: error timeout")),
+        ("the server's, after others", ("usual", "1: error timeout")),
     ];
     let mut client = RawClient::connect(server.address()).await;
     let frames = rows.map(|(_, (route, _))| ClientFrame::text(request(route, "null")));

@@ -135,7 +135,7 @@ async fn a_request_may_be_any_equivalent_json() {
         ),
         ("an escape in the route", r#"{"method":"ch\u0061t","message":{"greeting":"hello"},"id":7}"#, HELLO),
         (
-            "an escape in the route, behind the payload",
+            "an escape in the route, after the payload",
             r#"{"message":{"greeting":"hello"},"id":7,"method":"\u0063hat"}"#,
             HELLO,
         ),
@@ -175,7 +175,7 @@ async fn a_request_may_be_any_equivalent_json() {
             HELLO,
         ),
         (
-            "half a surrogate pair where nobody looks",
+            "half a surrogate pair in an unknown member",
             r#"{"a":"\ud800","method":"chat","message":{"greeting":"hello"},"id":7}"#,
             HELLO,
         ),
@@ -226,7 +226,7 @@ async fn a_heartbeat_is_answered() {
         ("a text", Message::text("p"), &["q"]),
         ("a binary message", Message::binary("p"), &["q"]),
         ("a space before it", Message::text(" p"), &["error bad_request"]),
-        ("a line's end behind it", Message::text("p\n"), &["error bad_request"]),
+        ("a line feed after it", Message::text("p\n"), &["error bad_request"]),
         ("two at once", Message::text("pp"), &["error bad_request"]),
         ("in capitals", Message::text("P"), &["error bad_request"]),
         ("its answer", Message::text("q"), &["error bad_request"]),
@@ -474,13 +474,13 @@ async fn an_argument_accepts_what_its_type_deserializes() {
         ("null for an option", r#"{"method":"maybe","message":null}"#, &[r#""nothing asked""#]),
         ("something for an option", r#"{"method":"maybe","message":{"what":"x"}}"#, &[r#""x""#]),
         ("something else for an option", r#"{"method":"maybe","message":7}"#, &["error invalid_message"]),
-        ("a message that nobody takes", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
+        ("a message that no argument takes", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
         (
-            "a message that nobody takes and is not JSON",
+            "a message that no argument takes and is not JSON",
             r#"{"method":"some","message":{x},"id":1}"#,
             &["error bad_request"],
         ),
-        ("null for nobody", r#"{"method":"some","message":null}"#, &["5"]),
+        ("null that no argument takes", r#"{"method":"some","message":null}"#, &["5"]),
     ];
     answers(TestServer::start(Server::new(Replies)).await, FENCE, rows).await;
 }

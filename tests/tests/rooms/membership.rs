@@ -553,7 +553,7 @@ async fn a_panicking_session_still_leaves_its_rooms() {
         assert_eq!(heard, left);
     }
     drop(bob);
-    within("the end of everyone", town.emptied()).await;
+    within("the end of every connection", town.emptied()).await;
     assert_eq!(rooms(&town.hub()), []);
     assert_eq!(town.hub().connections(), 0);
 }

@@ -113,7 +113,7 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     assert_eq!(server.hub().rooms("").list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
     assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a user is left");
-    Arc::into_inner(server).expect("nobody else has it").stop().await;
+    Arc::into_inner(server).expect("no other owner").stop().await;
 }
 
 /// Connects this many players; returns them with the server's connections.
@@ -175,7 +175,7 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
     assert_eq!(sizes(&hub).values().sum::<usize>(), PLAYERS / SEATS + 1);
 
     drop(clients);
-    within("the end of everyone", workshop.emptied()).await;
+    within("the end of every connection", workshop.emptied()).await;
     assert_eq!(sizes(&hub), BTreeMap::new());
 }
 
@@ -220,7 +220,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     let mut free: BTreeMap<_, _> =
         hub.rooms("arena-").list().into_iter().map(free).filter(|(_, seats)| *seats > 0).collect();
     let seats: usize = free.values().sum();
-    assert!(seats > SEATS, "nobody got up");
+    assert!(seats > SEATS, "no seat is free");
     for connection in connections.iter().take(PLAYERS / 2).take(seats) {
         let fewest = free.values().min().copied();
         let name = sit_down(&hub, connection).await;
@@ -231,6 +231,6 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
         });
     }
     drop(clients);
-    within("the end of everyone", workshop.emptied()).await;
+    within("the end of every connection", workshop.emptied()).await;
     assert_eq!(hub.rooms("").list(), []);
 }

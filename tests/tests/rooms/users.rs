@@ -72,7 +72,7 @@ impl Club {
 
 /// Waits until this many more hooks have run.
 async fn happened(what: &Semaphore, count: u32) {
-    within("those who are awaited", what.acquire_many(count)).await.expect("never closed").forget();
+    within("hooks to run", what.acquire_many(count)).await.expect("never closed").forget();
 }
 
 async fn connect(server: &TestServer, uid: &str) -> RawClient {
@@ -341,7 +341,7 @@ async fn nothing_is_kept_of_connections_that_ended() {
         let clients = join_all(coming).await;
         assert!(Arc::strong_count(&token) > 40, "{duplicates:?}");
         drop(clients);
-        within("the end of everyone", rooms.emptied()).await;
+        within("the end of every connection", rooms.emptied()).await;
         // The last place is freed inside the last task, which drops the rest of the connection after that.
         within("the end of every session", async {
             while Arc::strong_count(&token) > 1 {

@@ -38,7 +38,7 @@ async fn a_close_is_answered_with_its_own_code() {
         let chat = |id| ClientFrame::text(Lobby::request(id, "x"));
         client.send_frames([chat(1), chat(2), close, chat(3)]).await;
         let answers = [Lobby::answer(1, "x"), Lobby::answer(2, "x"), expected, "end of TCP".to_owned()];
-        assert_eq!(client.transcript().await, answers, "behind requests and before one");
+        assert_eq!(client.transcript().await, answers, "after requests and before one");
     })
     .await;
     server.stop().await;
@@ -288,7 +288,7 @@ async fn a_client_that_vanishes_frees_its_place() {
 #[tokio::test]
 async fn an_earlier_close_of_the_client_answers_ours() {
     let rows = [
-        ("behind a handler that returns at once", ("leave", false)),
+        ("after a handler that returns at once", ("leave", false)),
         ("while a handler waits that closes then", ("wait_and_leave", true)),
         ("while a handler waits that has closed", ("leave_and_wait", true)),
     ];

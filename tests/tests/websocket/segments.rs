@@ -167,7 +167,7 @@ async fn a_message_may_come_in_fragments() {
             ),
         ),
         (
-            "empty ones before, between and behind",
+            "empty ones before, between and after",
             (
                 vec![
                     ClientFrame::text("").unfinished(),
@@ -218,7 +218,7 @@ async fn a_ping_is_answered_with_its_payload() {
         ("125 bytes", (vec![ClientFrame::ping(&longest)], pong(&longest))),
         ("bytes that are no text", (vec![ClientFrame::ping([0xff, 0])], pong("\u{fffd}\0"))),
         ("several", (["a", "b", "c"].map(ClientFrame::ping).into(), ["a", "b", "c"].map(pong).concat())),
-        ("a pong that nobody asked for", (vec![ClientFrame::pong("here")], vec![])),
+        ("an unsolicited pong", (vec![ClientFrame::pong("here")], vec![])),
         ("one of 125 bytes", (vec![ClientFrame::pong(&longest)], vec![])),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;

@@ -63,7 +63,7 @@ async fn a_protocol_error_is_closed_with_1002() {
         ("an unfinished continuation of nothing", ClientFrame::continuation("x").unfinished().bytes()),
         ("a text inside a text", segment([ClientFrame::text("x").unfinished(), ClientFrame::text("y")])),
         (
-            "an unfinished text inside a text, behind a pong",
+            "an unfinished text inside a text, after a pong",
             segment([
                 ClientFrame::text("x").unfinished(),
                 ClientFrame::pong(""),
