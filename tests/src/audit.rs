@@ -116,10 +116,7 @@ impl Seen {
             ("a node is listed twice", listed.len() == self.listed.len()),
             ("the nodes that are listed are not those that are ready", listed.into_iter().eq(ready)),
             ("a counter is no number", self.counters.keys().all(|address| count(address).is_some())),
-            (
-                "there is a counter without a lease, or none with one",
-                self.counters.keys().eq(self.leases.keys()),
-            ),
+            ("there is a counter without a lease, or none with one", self.counters.keys().eq(self.leases.keys())),
             ("there is a node without a lease, or none with one", self.states.keys().eq(leased)),
             ("there is a node without a load, or none with one", self.states.keys().eq(self.loads.keys())),
             ("a load is not the connections and the reservations", self.loads.iter().all(adds_up)),

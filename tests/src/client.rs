@@ -29,8 +29,7 @@ impl Client {
 
     /// Connects to another path, or with a query.
     pub async fn connect_to(address: SocketAddr, path: &str) -> Self {
-        let stream =
-            within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
+        let stream = within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         stream.set_nodelay(true).expect("a TCP socket");
         let handshake = within("a handshake", client_async(format!("ws://{address}{path}"), stream)).await;
         Self { socket: handshake.expect("a connection").0 }

@@ -15,8 +15,7 @@ use tokio::{net::TcpStream, time::sleep};
 use crate::{free_address, install::install, new_folder, until, within};
 
 /// Shell command that succeeds if nginx is installed with Lua and the Redis client.
-const PROBE: &str =
-    "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
+const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
 
 /// An nginx that ends when this is dropped.
 #[derive(Debug)]

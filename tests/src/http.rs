@@ -30,8 +30,7 @@ pub struct HttpResponse {
 impl HttpResponse {
     /// Returns the value of a header field, which must not occur twice.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let mut values =
-            self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let mut values = self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
         let value = values.next();
         assert_eq!(values.next(), None, "`{name}` stands twice in {self:?}");
         value
@@ -48,8 +47,7 @@ impl HttpResponse {
 impl HttpClient {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream =
-            within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
+        let stream = within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         Self::over(stream)
     }
 
@@ -73,9 +71,7 @@ impl HttpClient {
     /// Sends a request and reads the response; returns `None` if the server ends the connection instead.
     pub async fn try_request(&mut self, request: &[u8]) -> Option<HttpResponse> {
         let sent = within("a write", self.stream.write_all(request)).await;
-        if sent.is_err()
-            || within("a response", self.stream.read_buf(&mut self.unread)).await.unwrap_or(0) == 0
-        {
+        if sent.is_err() || within("a response", self.stream.read_buf(&mut self.unread)).await.unwrap_or(0) == 0 {
             return None;
         }
         Some(self.response(request.starts_with(b"HEAD ")).await)

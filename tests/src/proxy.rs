@@ -96,12 +96,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    port: u16,
-    network: watch::Receiver<(Network, u64)>,
-    asked: Arc<Asked>,
-) {
+async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -115,12 +110,7 @@ async fn serve(
 }
 
 /// Serves one connection until it is reset or either side closes it.
-async fn connection(
-    client: TcpStream,
-    port: u16,
-    network: watch::Receiver<(Network, u64)>,
-    asked: Arc<Asked>,
-) {
+async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
     // So that dropping the socket resets it.
     let _ = client.set_zero_linger();
     let begun = network.borrow().1;

@@ -133,10 +133,7 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
         if number >= from {
             assert_eq!(number, next.max(from), "a send of sender {sender} is missing, or came twice");
         } else {
-            assert!(
-                number >= next,
-                "send {number} of sender {sender} came twice, or after the member had left"
-            );
+            assert!(number >= next, "send {number} of sender {sender} came twice, or after the member had left");
         }
         self.next[sender] = number + 1;
         self.received += 1;

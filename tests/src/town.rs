@@ -79,12 +79,7 @@ impl Town {
     }
 
     #[route]
-    async fn join_with_presence(
-        &self,
-        hub: &Hub,
-        connection: &Connection<Player>,
-        room: String,
-    ) -> Result<(), Error> {
+    async fn join_with_presence(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
         Ok(hub.room(room).join(connection).with_presence().await?)
     }
 

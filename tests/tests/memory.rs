@@ -18,8 +18,7 @@ struct Move<'a>(&'a RawValue);
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
-    let kilobytes: usize =
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
     kilobytes * 1024
 }
 
@@ -40,9 +39,7 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_slow_readers_use_the_documented_memory() {
     let workshop = Workshop::default();
-    let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX))
-            .await;
+    let server = TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1024).max_outbox_size(OUTBOX)).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(workshop.connect(&server).await.0);
@@ -52,11 +49,8 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
     let ballast: Arc<RawValue> = RawValue::from_string(ballast).expect("JSON").into();
     let before = resident();
 
-    let filling: Vec<_> = connections
-        .iter()
-        .cloned()
-        .map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast))))
-        .collect();
+    let filling: Vec<_> =
+        connections.iter().cloned().map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast)))).collect();
     for filling in filling {
         within("a full outbox", filling).await.expect("no panic");
     }

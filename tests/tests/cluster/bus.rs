@@ -11,9 +11,7 @@ use std::{
 
 use futures_util::{StreamExt, future::join_all};
 use kengine::{CloseCode, Hub, StartError, push::SendError};
-use kengine_tests::{
-    RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within,
-};
+use kengine_tests::{RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within};
 use redis::AsyncCommands;
 use tokio::sync::Semaphore;
 

@@ -8,9 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use kengine::{Duplicates, Hub};
-use kengine_tests::{
-    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, heavy_test, until,
-};
+use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, heavy_test, until};
 use tokio::{join, time::timeout};
 
 const NODES: usize = 3;

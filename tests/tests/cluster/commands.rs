@@ -63,8 +63,7 @@ async fn a_crowd_is_counted_in_few_round_trips() {
     let redis = RedisServer::start().await;
     let (server, proxy) = node(&redis).await;
     let (begun, before) = (Instant::now(), proxy.trips());
-    let crowd: Vec<_> =
-        (0..AT_ONCE).map(|_| tokio::spawn(connect(server.address(), PLAYERS / AT_ONCE))).collect();
+    let crowd: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(connect(server.address(), PLAYERS / AT_ONCE))).collect();
     let mut players = Vec::new();
     for some in crowd {
         players.extend(some.await.expect("players who connect"));

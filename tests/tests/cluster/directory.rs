@@ -184,8 +184,7 @@ async fn a_killed_or_frozen_node_is_removed_from_the_directory() {
     let mut keys = directory.keys().await;
     keys.sort();
     let nodes_key = format!("{{kengine}}:node:{here}");
-    let expected =
-        [&*here, "NODE_HOST_LIST", "kengine:user:ada", "{kengine}:lease", "{kengine}:load", &nodes_key];
+    let expected = [&*here, "NODE_HOST_LIST", "kengine:user:ada", "{kengine}:lease", "{kengine}:load", &nodes_key];
     assert_eq!(keys, expected);
     assert_eq!(directory.redis.hlen::<_, usize>("{kengine}:lease").await.unwrap(), 1);
     assert_eq!(directory.redis.zcard::<_, usize>("{kengine}:load").await.unwrap(), 1);
@@ -285,21 +284,18 @@ async fn an_unreachable_address_is_an_error_at_start() {
         ("a space", "127.0.0.1:0", Some("game example:8000")),
         ("a line break", "127.0.0.1:0", Some("game\n:8000")),
     ];
-    every_row(
-        rows.map(|(name, listen, advertise)| (name, (listen, advertise))),
-        async |(listen, advertise)| {
-            let redis = Redis::new("redis://127.0.0.1/");
-            let redis = match advertise {
-                Some(address) => redis.advertise(address),
-                None => redis,
-            };
-            let error = Server::new(Lobby).cluster(redis).bind(listen).await.expect_err("an error");
-            assert!(matches!(error, StartError::Redis { .. }), "{error}");
-            let message = error.to_string();
-            let hint = if advertise.is_some() { "10.0.0.7:8000" } else { "Redis::advertise" };
-            assert!(message.contains(hint), "{message}");
-        },
-    )
+    every_row(rows.map(|(name, listen, advertise)| (name, (listen, advertise))), async |(listen, advertise)| {
+        let redis = Redis::new("redis://127.0.0.1/");
+        let redis = match advertise {
+            Some(address) => redis.advertise(address),
+            None => redis,
+        };
+        let error = Server::new(Lobby).cluster(redis).bind(listen).await.expect_err("an error");
+        assert!(matches!(error, StartError::Redis { .. }), "{error}");
+        let message = error.to_string();
+        let hint = if advertise.is_some() { "10.0.0.7:8000" } else { "Redis::advertise" };
+        assert!(message.contains(hint), "{message}");
+    })
     .await;
     let redis = Redis::new("redis://127.0.0.1/").advertise("10.0.0.7:8000");
     let bound = Server::new(Lobby).cluster(redis).bind("0.0.0.0:0").await;
@@ -340,8 +336,7 @@ async fn special_characters_in_names_have_no_effect() {
 #[tokio::test]
 async fn a_node_needs_only_the_documented_rights_in_redis() {
     let user = ["--user", "game", "on", ">secret", "~NODE_HOST_LIST", "~127.0.0.1:*", "~{kengine}:*"];
-    let user =
-        [&user[..], &["~kengine:*", "&kengine:bus:*", "-@all", "+@connection", "+@pubsub", "+@scripting"]];
+    let user = [&user[..], &["~kengine:*", "&kengine:bus:*", "-@all", "+@connection", "+@pubsub", "+@scripting"]];
     let user = [&user.concat()[..], &["+@read", "+@write", "+time"]].concat();
     let redis = RedisServer::start_with(&user).await;
     let url = |user: &str| redis.url().replace("://", &format!("://{user}@"));

@@ -45,11 +45,7 @@ async fn a_room_spans_several_nodes() {
     let joined = ada.push::<Joined>().await;
     assert_eq!((&*joined.room, joined.member.uid.as_str()), ("lobby", "bob"));
 
-    assert_eq!(
-        ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(),
-        0,
-        "no other member is on this node"
-    );
+    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "no other member is on this node");
     assert_eq!(bob.push::<Said>().await.0, "hello");
     for hub in [one.hub(), other.hub()] {
         let members = hub.room("lobby").members().await;

@@ -88,9 +88,7 @@ async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
     until("a word of another node", async || {
         speaker.ask(r#"{"method":"say","message":["lobby","to all"],"id":1}"#).await;
         for uid in UIDS {
-            speaker
-                .answers_before(format!(r#"{{"method":"tell","message":["{uid}","to you"]}}"#), Town::FENCE)
-                .await;
+            speaker.answers_before(format!(r#"{{"method":"tell","message":["{uid}","to you"]}}"#), Town::FENCE).await;
         }
         heard.extend(listener.answers_until(Town::FENCE).await);
         (heard.contains(&room) && heard.contains(&user)).then_some(())

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use kengine::{Dispatcher, Server, cluster::Redis};
 use kengine_tests::{
-    Client, Directory, Doorkeeper, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer, TestServer,
-    Town, Upgrade, serve_router, until,
+    Client, Directory, Doorkeeper, HttpClient, Lobby, Network, Proxy, RawClient, RedisServer, TestServer, Town,
+    Upgrade, serve_router, until,
 };
 use tokio::net::TcpListener;
 
@@ -117,10 +117,7 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
     let (_redis, mut directory, server) = node_of(Town::node, OFTEN).await;
     let address = server.address();
     reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
-    assert_eq!(
-        look(&mut directory, address).await,
-        Look { load: PLAYERS, connections: 0, reserved: PLAYERS }
-    );
+    assert_eq!(look(&mut directory, address).await, Look { load: PLAYERS, connections: 0, reserved: PLAYERS });
     let arriving = tokio::spawn(async move {
         let mut players = Vec::new();
         for number in 0..PLAYERS {

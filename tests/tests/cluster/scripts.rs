@@ -41,13 +41,7 @@ impl Fixture {
     }
 
     /// Runs a script for the node at this address, with the keys of these names.
-    async fn node<T: FromRedisValue>(
-        &mut self,
-        script: &str,
-        keys: &str,
-        address: &str,
-        arguments: &[&str],
-    ) -> T {
+    async fn node<T: FromRedisValue>(&mut self, script: &str, keys: &str, address: &str, arguments: &[&str]) -> T {
         let key = |name| match name {
             "list" => "NODE_HOST_LIST".to_owned(),
             "counter" => address.to_owned(),
@@ -68,8 +62,7 @@ impl Fixture {
 
     async fn beat(&mut self, address: &str, boot: &str, count: &str) -> (i64, Vec<String>) {
         let keys = "counter load lease node reserved";
-        let beaten: Vec<redis::Value> =
-            self.node(BEAT, keys, address, &[boot, count, "60000", "3", "17"]).await;
+        let beaten: Vec<redis::Value> = self.node(BEAT, keys, address, &[boot, count, "60000", "3", "17"]).await;
         let mut beaten = beaten.into_iter();
         let known = redis::from_redis_value(beaten.next().unwrap()).unwrap();
         let now: i64 = redis::from_redis_value(beaten.next().unwrap()).unwrap();
@@ -115,8 +108,7 @@ impl Fixture {
 
     /// Returns the boot id and the connection that hold the user.
     async fn holder(&mut self) -> Option<(String, String)> {
-        let holder: (Option<String>, Option<String>) =
-            self.redis.hmget("user", &["boot", "connection"]).await.unwrap();
+        let holder: (Option<String>, Option<String>) = self.redis.hmget("user", &["boot", "connection"]).await.unwrap();
         holder.0.zip(holder.1)
     }
 }
@@ -131,8 +123,7 @@ async fn joining_twice_lists_a_node_once() {
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(7), Some(7)));
     let ttl: i64 = redis.redis.ttl("a:1").await.unwrap();
     assert_eq!(ttl, -1, "a counter without an end");
-    let node: Vec<String> =
-        redis.redis.hmget("{k}:node:a:1", &["boot", "state", "capacity", "version"]).await.unwrap();
+    let node: Vec<String> = redis.redis.hmget("{k}:node:a:1", &["boot", "state", "capacity", "version"]).await.unwrap();
     assert_eq!(node, ["one", "ready", "100", "0.1.0"]);
 
     // Seats that were reserved at an earlier process do not count for this one.

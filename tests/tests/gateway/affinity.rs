@@ -9,8 +9,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
-    Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway,
-    TestServer, Town, Upgrade, free_address, heavy_test, until,
+    Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway, TestServer, Town,
+    Upgrade, free_address, heavy_test, until,
 };
 use redis::AsyncCommands;
 
@@ -93,8 +93,7 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
         let left: i64 = directory.redis.pttl(format!("kengine:room:room%20{room}")).await.expect("a key");
         assert!((1..=3_600_000).contains(&left), "the key of room {room} stays for {left} ms");
     }
-    until("the end of the killed", async || (directory.listed().await.len() == nodes.len()).then_some(()))
-        .await;
+    until("the end of the killed", async || (directory.listed().await.len() == nodes.len()).then_some(())).await;
     eprintln!("{moved} players were at the node that was killed; {} looks", audit.passed().await);
 }
 
@@ -136,8 +135,7 @@ async fn a_user_goes_to_the_node_of_their_other_connection() {
     for number in 0..10 {
         crowd.push(Client::connect_to(nodes[0].address(), &format!("/ws?uid={number}")).await);
     }
-    let _: () =
-        directory.redis.set_ex("kengine:room:lobby", nodes[1].address().to_string(), 60).await.unwrap();
+    let _: () = directory.redis.set_ex("kengine:room:lobby", nodes[1].address().to_string(), 60).await.unwrap();
     let mut ada = Client::connect_to(nodes[0].address(), "/ws?uid=ada").await;
     directory.user_is("ada", Some(nodes[0].address().to_string())).await;
     directory.count_is(nodes[0].address(), Some(11)).await;
@@ -210,11 +208,9 @@ impl Unfit {
         let mut directory = self.redis.directory().await;
         let other = self.other.address().to_string();
         let gateway = TestGateway::start(&self.redis.url()).await;
-        let queries =
-            ["?uid=ada", "?uid=bob&room=lobby", "?uid=cid&room=lobby", "?room=lobby", "?uid=dan&room=lobby"];
+        let queries = ["?uid=ada", "?uid=bob&room=lobby", "?uid=cid&room=lobby", "?room=lobby", "?uid=dan&room=lobby"];
         for query in queries {
-            let _: () =
-                directory.redis.set_ex("kengine:room:lobby", self.address.to_string(), 60).await.unwrap();
+            let _: () = directory.redis.set_ex("kengine:room:lobby", self.address.to_string(), 60).await.unwrap();
             drop(Comer::come(gateway.address(), query).await);
             if query.contains("room") {
                 let at: String = directory.redis.get("kengine:room:lobby").await.unwrap();

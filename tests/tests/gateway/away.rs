@@ -8,8 +8,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
-    Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    free_address, heavy_test, until,
+    Certificate, Client, HttpResponse, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade, free_address,
+    heavy_test, until,
 };
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -122,11 +122,7 @@ async fn players_are_spread_over_the_last_known_nodes() {
     }
     cluster.has(30).await;
     // A player who was sent to it first, and then to another node, has taken two turns.
-    assert!(
-        cluster.connections().iter().all(|count| (13..=17).contains(count)),
-        "{:?}",
-        cluster.connections()
-    );
+    assert!(cluster.connections().iter().all(|count| (13..=17).contains(count)), "{:?}", cluster.connections());
 
     cluster.redis.restart().await;
     until("picks by the directory", async || {
@@ -156,10 +152,8 @@ async fn only_one_request_waits_for_a_frozen_redis() {
     cluster.redis.thaw();
     // Redis now runs the commands that it was sent meanwhile, before it answers this one.
     assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
-    until("the return of Redis", async || {
-        cluster.gateway.errors().contains("the directory is back").then_some(())
-    })
-    .await;
+    until("the return of Redis", async || cluster.gateway.errors().contains("the directory is back").then_some(()))
+        .await;
     let before = picks(&cluster.redis).await;
     // The last answer is some time ago, and the crowd is large enough to reach every worker.
     tokio::time::sleep(SOON / 4).await;

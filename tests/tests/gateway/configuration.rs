@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duratio
 
 use kengine::{Handshake, Refusal, Server, Session, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
-    Certificate, Client, ClientFrame, HttpClient, NodeProcess, RedisServer, TestGateway, TestServer, Town,
-    Upgrade, free_address, luacheck, new_folder, nginx, segment,
+    Certificate, Client, ClientFrame, HttpClient, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
+    free_address, luacheck, new_folder, nginx, segment,
 };
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -47,10 +47,7 @@ fn invalid_settings_are_reported() {
         (plain().pages(["page"]), "`page` is no path: write it from its `/` on"),
         (plain().pages(["/a b"]), "`/a b` is no path"),
         (plain().sockets(["/ws?x"]), "`/ws?x` is no path"),
-        (
-            Gateway::new("redis://db/"),
-            "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`",
-        ),
+        (Gateway::new("redis://db/"), "Redis is known by a name, `db`: say who resolves it, by `Gateway::resolver`"),
         (Gateway::new("rediss://127.0.0.1/"), "a certificate with a name, not with an address"),
         (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
@@ -223,10 +220,7 @@ async fn a_client_cannot_forge_the_fields_of_the_gateway() {
     let fields = fields_of(forged, &gateway).await;
     let field = |name: &str| fields.get(name).map(String::as_str);
     let reservation = field("kengine-reservation").expect("a reservation");
-    assert!(
-        reservation.len() == 32 && reservation.chars().all(|char| char.is_ascii_hexdigit()),
-        "{reservation}"
-    );
+    assert!(reservation.len() == 32 && reservation.chars().all(|char| char.is_ascii_hexdigit()), "{reservation}");
     assert_ne!(reservation, "0123456789abcdef0123456789abcdef");
     assert_eq!(field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(field("x-forwarded-proto"), Some("http"));

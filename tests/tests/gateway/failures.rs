@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
-    Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    every_row, heavy_test, within,
+    Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade, every_row,
+    heavy_test, within,
 };
 use redis::AsyncCommands;
 use tokio::{
@@ -187,8 +187,7 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
     let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
     let asked = asked.load(Ordering::SeqCst);
     assert!((1..=most).contains(&asked), "it was asked {asked} times within {took:?}");
-    let reserved: usize =
-        directory.redis.zcard(format!("{{kengine}}:reserved:{failing}")).await.expect("reservations");
+    let reserved: usize = directory.redis.zcard(format!("{{kengine}}:reserved:{failing}")).await.expect("reservations");
     assert_eq!(reserved, 0, "seats are kept for players who went elsewhere");
     audit.passed().await;
 }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use kengine_tests::{
-    Audit, Client, Network, Proxy, RawClient, RedisServer, Said, TestGateway, TestServer, Town, Upgrade,
-    heavy_test, until,
+    Audit, Client, Network, Proxy, RawClient, RedisServer, Said, TestGateway, TestServer, Town, Upgrade, heavy_test,
+    until,
 };
 use tokio::{task::JoinSet, time::interval};
 
@@ -181,8 +181,7 @@ async fn tunnels_survive_a_reload_and_the_death_of_a_worker() {
     let before = gateway.workers();
     gateway.reload();
     let reloaded =
-        until("a new worker", async || gateway.workers().into_iter().find(|worker| !before.contains(worker)))
-            .await;
+        until("a new worker", async || gateway.workers().into_iter().find(|worker| !before.contains(worker))).await;
     assert_eq!(player.ask(r#"{"method":"who","message":"nowhere","id":1}"#).await, "1: []");
     gateway.kill(reloaded);
     until("its end", async || (!gateway.workers().contains(&reloaded)).then_some(())).await;

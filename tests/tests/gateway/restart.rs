@@ -120,10 +120,7 @@ impl Crowd {
                     return Stay::SentAway;
                 } else {
                     answered += 1;
-                    assert!(
-                        frame.starts_with(&format!("{answered}: ")),
-                        "not the answer to {answered}: {frame}"
-                    );
+                    assert!(frame.starts_with(&format!("{answered}: ")), "not the answer to {answered}: {frame}");
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
             }

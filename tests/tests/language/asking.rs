@@ -170,9 +170,7 @@ async fn a_handler_can_pass_on_why_it_got_no_answer() {
 async fn a_question_times_out() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
-    for (id, route, limit) in
-        [(1, "ask", Duration::from_secs(10)), (2, "ask_briefly", Duration::from_millis(5))]
-    {
+    for (id, route, limit) in [(1, "ask", Duration::from_secs(10)), (2, "ask_briefly", Duration::from_millis(5))] {
         asked(&mut client, route, id).await;
         let begun = Instant::now();
         assert_eq!(next(&mut client).await, format!(r#"{{"id":"{route}","result":"timed out"}}"#));
@@ -345,8 +343,7 @@ async fn a_question_ends_when_its_answer_cannot_come() {
     })
     .await;
     told_at_once("the node drains", async |game, mut client| {
-        let closing =
-            async { assert_eq!(client.closed().await.expect("a code").code(), CloseCode::DRAINING) };
+        let closing = async { assert_eq!(client.closed().await.expect("a code").code(), CloseCode::DRAINING) };
         tokio::join!(game.drain(), closing);
     })
     .await;

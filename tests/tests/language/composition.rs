@@ -38,10 +38,7 @@ impl Door {
 
     #[close]
     async fn leave(&self, reason: &DisconnectReason) {
-        self.log
-            .lock()
-            .expect("no panic")
-            .push(format!("close {:?}", reason.code().map(kengine::CloseCode::get)));
+        self.log.lock().expect("no panic").push(format!("close {:?}", reason.code().map(kengine::CloseCode::get)));
         self.gate.pass().await;
     }
 

@@ -11,8 +11,8 @@ use std::{
 };
 
 use kengine::{
-    Call, Close, CloseCode, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness,
-    Push, Refusal, Server, Session, Uid, testing,
+    Call, Close, CloseCode, Connection, Context, DisconnectReason, Error, FromContext, Handshake, Liveness, Push,
+    Refusal, Server, Session, Uid, testing,
 };
 use kengine_tests::{ClientFrame, Gate, RawClient, TestServer, Upgrade, every_row, segment, within};
 use serde::Deserialize;
@@ -256,10 +256,7 @@ async fn accept_makes_the_session_from_the_handshake() {
         ("of the query", (|request| request.path("/ws?name=ada"), "ada")),
         ("of the query, encoded", (|request| request.path("/ws?x=1&name=a%20d+a"), "a d a")),
         ("of a header field", (|request| request.and("X-Name", "bob"), "bob")),
-        (
-            "of a subprotocol",
-            (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json, name.eve"), "eve"),
-        ),
+        ("of a subprotocol", (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json, name.eve"), "eve")),
     ];
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
@@ -379,11 +376,7 @@ async fn a_failing_open_closes_with_1011_and_runs_close() {
         assert_eq!(close.close(), Some((1011, reason)), "{row}");
         client.answer_close(1011).await;
         assert_eq!(notes.next().await, format!("open {name}"), "{row}");
-        assert_eq!(
-            notes.next().await,
-            format!("close {name} closed by the server: 1011 {reason:?}"),
-            "{row}"
-        );
+        assert_eq!(notes.next().await, format!("close {name} closed by the server: 1011 {reason:?}"), "{row}");
     }
     let mut client = Upgrade::new(server.address()).path("/ws?name=left").open(server.address()).await;
     assert_eq!(client.frame().await, "close 4501");
@@ -399,10 +392,7 @@ async fn close_runs_once_with_the_reason() {
     let (hall, mut notes) = hall();
     let gate = hall.gate.clone();
     let kept = Arc::clone(&hall.kept);
-    let server = Server::new(hall)
-        .max_outbox_pushes(4)
-        .max_outbox_size(1024)
-        .drain_timeout(Duration::from_millis(300));
+    let server = Server::new(hall).max_outbox_pushes(4).max_outbox_size(1024).drain_timeout(Duration::from_millis(300));
     let server = server.close_timeout(Duration::from_millis(300));
     let mut server = TestServer::start(server).await;
 
@@ -425,11 +415,7 @@ async fn close_runs_once_with_the_reason() {
     let mut client = named(&server, "/ws?name=rude", "rude").await;
     // The request and the close after the violation change nothing.
     client
-        .send_frames([
-            ClientFrame::text("x").unmasked(),
-            request("kick", "null"),
-            ClientFrame::close(1000, ""),
-        ])
+        .send_frames([ClientFrame::text("x").unmasked(), request("kick", "null"), ClientFrame::close(1000, "")])
         .await;
     assert_eq!(client.frame().await, "close 1002");
     drop(client);

@@ -98,9 +98,7 @@ async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
         }
         assert_eq!(connection.queued().pushes, (players + hits) as usize);
         let mut expected: Vec<_> = (0..players)
-            .map(|player| {
-                format!(r#"{{"method":"position","message":{{"player":{player},"step":{STEPS}}}}}"#)
-            })
+            .map(|player| format!(r#"{{"method":"position","message":{{"player":{player},"step":{STEPS}}}}}"#))
             .collect();
         expected.extend((0..hits).map(|hit| format!(r#"{{"method":"hit","message":{{"number":{hit}}}}}"#)));
         for expected in expected {

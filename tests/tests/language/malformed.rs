@@ -21,16 +21,8 @@ async fn errors<M: Into<Message>>(rows: impl IntoIterator<Item = (&'static str, 
 #[tokio::test]
 async fn an_invalid_request_gets_an_error_with_its_id() {
     errors([
-        (
-            "an unknown method",
-            r#"{"method":"nope","message":{"greeting":"x"},"id":7}"#,
-            "7: error unknown_method",
-        ),
-        (
-            "an unknown method without an id",
-            r#"{"method":"nope","message":{"greeting":"x"}}"#,
-            "error unknown_method",
-        ),
+        ("an unknown method", r#"{"method":"nope","message":{"greeting":"x"},"id":7}"#, "7: error unknown_method"),
+        ("an unknown method without an id", r#"{"method":"nope","message":{"greeting":"x"}}"#, "error unknown_method"),
         ("an unknown method alone", r#"{"method":"nope"}"#, "error unknown_method"),
         ("a method without characters", r#"{"method":"","id":7}"#, "7: error unknown_method"),
         ("a method in capitals", r#"{"method":"Chat","id":7}"#, "7: error unknown_method"),
@@ -42,16 +34,8 @@ async fn an_invalid_request_gets_an_error_with_its_id() {
         ("no method", r#"{"message":{"greeting":"x"},"id":7}"#, "7: error bad_request"),
         ("no method and no id", r#"{"message":{"greeting":"x"}}"#, "error bad_request"),
         ("nothing", "{}", "error bad_request"),
-        (
-            "a method in another case",
-            r#"{"Method":"chat","message":{"greeting":"x"},"id":7}"#,
-            "7: error bad_request",
-        ),
-        (
-            "a number for a method",
-            r#"{"method":1,"message":{"greeting":"x"},"id":7}"#,
-            "7: error bad_request",
-        ),
+        ("a method in another case", r#"{"Method":"chat","message":{"greeting":"x"},"id":7}"#, "7: error bad_request"),
+        ("a number for a method", r#"{"method":1,"message":{"greeting":"x"},"id":7}"#, "7: error bad_request"),
         ("null for a method", r#"{"method":null,"message":{"greeting":"x"},"id":7}"#, "7: error bad_request"),
         ("an object for a method", r#"{"method":{"chat":1},"id":7}"#, "7: error bad_request"),
         ("an array for a method", r#"{"id":7,"method":["chat"]}"#, "7: error bad_request"),
@@ -70,11 +54,7 @@ async fn an_invalid_request_gets_an_error_with_its_id() {
             r#"{"method":"chat","message":{"greeting":"x"},"\u006dethod":"chat","id":7}"#,
             "7: error bad_request",
         ),
-        (
-            "an unknown method twice",
-            r#"{"method":"nope","message":{},"method":"nope","id":7}"#,
-            "7: error bad_request",
-        ),
+        ("an unknown method twice", r#"{"method":"nope","message":{},"method":"nope","id":7}"#, "7: error bad_request"),
         (
             "the payload twice",
             r#"{"method":"chat","message":{"greeting":"x"},"message":{"greeting":"x"},"id":7}"#,
@@ -90,11 +70,7 @@ async fn an_invalid_request_gets_an_error_with_its_id() {
             r#"{"message":{"greeting":"x"},"message":null,"method":"chat","id":7}"#,
             "7: error bad_request",
         ),
-        (
-            "the id twice",
-            r#"{"method":"chat","message":{"greeting":"x"},"id":7,"id":7}"#,
-            "error bad_request",
-        ),
+        ("the id twice", r#"{"method":"chat","message":{"greeting":"x"},"id":7,"id":7}"#, "error bad_request"),
         (
             "the id twice, around the payload",
             r#"{"id":7,"method":"chat","message":{"greeting":"x"},"id":8}"#,
@@ -106,33 +82,17 @@ async fn an_invalid_request_gets_an_error_with_its_id() {
             "error bad_request",
         ),
         ("null for an id", r#"{"method":"chat","message":{"greeting":"x"},"id":null}"#, "error bad_request"),
-        (
-            "an object for an id",
-            r#"{"id":{},"method":"chat","message":{"greeting":"x"}}"#,
-            "error bad_request",
-        ),
-        (
-            "an array for an id",
-            r#"{"method":"chat","message":{"greeting":"x"},"id":[1]}"#,
-            "error bad_request",
-        ),
+        ("an object for an id", r#"{"id":{},"method":"chat","message":{"greeting":"x"}}"#, "error bad_request"),
+        ("an array for an id", r#"{"method":"chat","message":{"greeting":"x"},"id":[1]}"#, "error bad_request"),
         ("true for an id", r#"{"method":"chat","message":{"greeting":"x"},"id":true}"#, "error bad_request"),
-        (
-            "false for an id",
-            r#"{"id":false,"method":"chat","message":{"greeting":"x"}}"#,
-            "error bad_request",
-        ),
+        ("false for an id", r#"{"id":false,"method":"chat","message":{"greeting":"x"}}"#, "error bad_request"),
         ("no payload", r#"{"method":"chat","id":7}"#, "7: error invalid_message"),
         ("null for a payload", r#"{"method":"chat","message":null,"id":7}"#, "7: error invalid_message"),
         ("a number for a payload", r#"{"method":"chat","message":7,"id":7}"#, "7: error invalid_message"),
         ("a string for a payload", r#"{"method":"chat","message":"x","id":7}"#, "7: error invalid_message"),
         ("a missing field", r#"{"method":"chat","message":{},"id":7}"#, "7: error invalid_message"),
         ("a missing field, no id", r#"{"method":"chat","message":{}}"#, "error invalid_message"),
-        (
-            "a field of another type",
-            r#"{"method":"chat","message":{"greeting":7},"id":7}"#,
-            "7: error invalid_message",
-        ),
+        ("a field of another type", r#"{"method":"chat","message":{"greeting":7},"id":7}"#, "7: error invalid_message"),
         (
             "a field twice",
             r#"{"method":"chat","message":{"greeting":"x","greeting":"x"},"id":7}"#,
@@ -163,9 +123,7 @@ async fn an_invalid_request_gets_an_error_with_its_id() {
         ),
         (
             "a payload that is a long string",
-            Box::leak(
-                format!(r#"{{"method":"chat","message":"{}","id":7}}"#, "é".repeat(500)).into_boxed_str(),
-            ),
+            Box::leak(format!(r#"{{"method":"chat","message":"{}","id":7}}"#, "é".repeat(500)).into_boxed_str()),
             "7: error invalid_message",
         ),
         (
@@ -203,24 +161,15 @@ async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
             r#"{"id":7,"method":"chat","message":{"greeting":"x"}}{"id":8,"method":"chat","message":{"greeting":"x"}}"#,
         ),
         ("a zero after it", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}\0"),
-        (
-            "a mark of byte order before it",
-            "\u{feff}{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}",
-        ),
+        ("a mark of byte order before it", "\u{feff}{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}"),
         ("a number with a leading zero", r#"{"id":07,"method":"chat","message":{"greeting":"x"}}"#),
         ("a number that ends with a point", r#"{"id":7.,"method":"chat","message":{"greeting":"x"}}"#),
         ("a number with a plus", r#"{"id":+7,"method":"chat","message":{"greeting":"x"}}"#),
         ("not a number", r#"{"id":NaN,"method":"chat","message":{"greeting":"x"}}"#),
         ("a word for a payload", r#"{"id":7,"method":"chat","message":undefined}"#),
         ("an unknown escape", r#"{"id":7,"method":"chat","message":{"greeting":"\x41"}}"#),
-        (
-            "a line's end inside a string",
-            "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"a\nb\"}}",
-        ),
-        (
-            "an unknown member that is not JSON",
-            r#"{"id":7,"method":"chat","message":{"greeting":"x"},"a":[1}"#,
-        ),
+        ("a line's end inside a string", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"a\nb\"}}"),
+        ("an unknown member that is not JSON", r#"{"id":7,"method":"chat","message":{"greeting":"x"},"a":[1}"#),
         ("the same before the rest", r#"{"a":tru,"id":7,"method":"chat","message":{"greeting":"x"}}"#),
         ("an unknown field", r#"{"id":7,"method":"chat","message":{"greeting":"x","a":nul}}"#),
         ("an unknown method whose payload is not JSON", r#"{"id":7,"method":"nope","message":{x}}"#),
@@ -258,16 +207,8 @@ async fn binary_that_is_not_utf8_gets_an_error() {
         ("alone", &[0xff, 0xfe], "error bad_request"),
         ("a zero", &[0], "error bad_request"),
         ("nothing", &[], "error bad_request"),
-        (
-            "in a field",
-            b"{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"\xff\"}}",
-            "error bad_request",
-        ),
-        (
-            "in a method",
-            b"{\"id\":7,\"method\":\"\xc3\",\"message\":{\"greeting\":\"x\"}}",
-            "error bad_request",
-        ),
+        ("in a field", b"{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"\xff\"}}", "error bad_request"),
+        ("in a method", b"{\"id\":7,\"method\":\"\xc3\",\"message\":{\"greeting\":\"x\"}}", "error bad_request"),
         (
             "cut inside a character",
             b"{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"\xf0\x9f\x8e",

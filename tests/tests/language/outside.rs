@@ -62,8 +62,7 @@ fn every_form_passes_with_kengine_under_another_name() {
 
 #[test]
 fn a_warning_is_reported() {
-    let source =
-        SOURCE.replace("async fn wave(&self, _: Grown) {}", "async fn wave(&self, unused: Grown) {}");
+    let source = SOURCE.replace("async fn wave(&self, _: Grown) {}", "async fn wave(&self, unused: Grown) {}");
     let said = check("outside-warned", MANIFEST, &source).unwrap_err();
     assert!(said.contains("unused variable"), "{said}");
 }

@@ -24,11 +24,7 @@ async fn answers<M: Into<Message>>(server: TestServer, fence: &str, rows: Vec<(&
 async fn an_answer_repeats_the_id_byte_for_byte() {
     let rows: Vec<(_, _, &[&str])> = vec![
         ("no id", r#"{"method":"chat","message":{"greeting":"hello"}}"#, &[r#""hey, you said: hello""#]),
-        (
-            "a number",
-            r#"{"method":"chat","message":{"greeting":"hello"},"id":7}"#,
-            &[r#"7: "hey, you said: hello""#],
-        ),
+        ("a number", r#"{"method":"chat","message":{"greeting":"hello"},"id":7}"#, &[r#"7: "hey, you said: hello""#]),
         (
             "a string",
             r#"{"method":"chat","message":{"greeting":"hello"},"id":"a1"}"#,
@@ -118,32 +114,16 @@ async fn a_request_may_be_any_equivalent_json() {
         ("message, id, method", r#"{"message":{"greeting":"hello"},"id":7,"method":"chat"}"#, HELLO),
         ("id, method, message", r#"{"id":7,"method":"chat","message":{"greeting":"hello"}}"#, HELLO),
         ("id, message, method", r#"{"id":7,"message":{"greeting":"hello"},"method":"chat"}"#, HELLO),
-        (
-            "an escape in the key's name",
-            r#"{"\u006dethod":"chat","message":{"greeting":"hello"},"id":7}"#,
-            HELLO,
-        ),
-        (
-            "an escape in the payload's name",
-            r#"{"method":"chat","mess\u0061ge":{"greeting":"hello"},"id":7}"#,
-            HELLO,
-        ),
-        (
-            "an escape in the id's name",
-            r#"{"method":"chat","message":{"greeting":"hello"},"\u0069d":7}"#,
-            HELLO,
-        ),
+        ("an escape in the key's name", r#"{"\u006dethod":"chat","message":{"greeting":"hello"},"id":7}"#, HELLO),
+        ("an escape in the payload's name", r#"{"method":"chat","mess\u0061ge":{"greeting":"hello"},"id":7}"#, HELLO),
+        ("an escape in the id's name", r#"{"method":"chat","message":{"greeting":"hello"},"\u0069d":7}"#, HELLO),
         ("an escape in the route", r#"{"method":"ch\u0061t","message":{"greeting":"hello"},"id":7}"#, HELLO),
         (
             "an escape in the route, after the payload",
             r#"{"message":{"greeting":"hello"},"id":7,"method":"\u0063hat"}"#,
             HELLO,
         ),
-        (
-            "an escape in the payload",
-            r#"{"method":"chat","message":{"greet\u0069ng":"h\u0065llo"},"id":7}"#,
-            HELLO,
-        ),
+        ("an escape in the payload", r#"{"method":"chat","message":{"greet\u0069ng":"h\u0065llo"},"id":7}"#, HELLO),
         (
             "white space everywhere",
             " \t\r\n{ \"method\"\n:\t\"chat\" ,\r\n \"message\" : { \"greeting\" : \"hello\" } , \"id\" : 7 } \n",
@@ -154,16 +134,8 @@ async fn a_request_may_be_any_equivalent_json() {
             r#"{"a":"}{\"","method":"chat","b":[{"method":"x"},[]],"message":{"greeting":"hello","c":null},"d":1e9,"id":7,"e":{"id":8}}"#,
             HELLO,
         ),
-        (
-            "an unknown member twice",
-            r#"{"a":1,"a":2,"method":"chat","message":{"greeting":"hello"},"id":7}"#,
-            HELLO,
-        ),
-        (
-            "an unknown member without a name",
-            r#"{"":1,"method":"chat","message":{"greeting":"hello"},"id":7}"#,
-            HELLO,
-        ),
+        ("an unknown member twice", r#"{"a":1,"a":2,"method":"chat","message":{"greeting":"hello"},"id":7}"#, HELLO),
+        ("an unknown member without a name", r#"{"":1,"method":"chat","message":{"greeting":"hello"},"id":7}"#, HELLO),
         (
             "names of another case",
             r#"{"METHOD":1,"Message":2,"ID":[],"method":"chat","message":{"greeting":"hello"},"id":7}"#,
@@ -454,11 +426,7 @@ async fn an_empty_reply_without_an_id_is_not_sent() {
             let request = format!(r#"{{"method":"{route}"}}"#);
             assert_eq!(client.answers_before(request, FENCE).await, bare, "without an id");
             let request = format!(r#"{{"method":"{route}","id":0}}"#);
-            assert_eq!(
-                client.answers_before(request, FENCE).await,
-                [format!("0: {correlated}")],
-                "with an id"
-            );
+            assert_eq!(client.answers_before(request, FENCE).await, [format!("0: {correlated}")], "with an id");
         },
     )
     .await;
@@ -489,18 +457,9 @@ async fn an_argument_accepts_what_its_type_deserializes() {
 async fn an_error_shows_its_message_and_never_its_cause() {
     let rows = [
         ("a user's", ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning"}}"#)),
-        (
-            "with quotes",
-            ("refused", r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away"}}"#),
-        ),
-        (
-            "one that hides its cause",
-            ("hidden", r#"{"error":{"code":"internal","message":"internal error"}}"#),
-        ),
-        (
-            "a reply that cannot be written",
-            ("no_key", r#"{"error":{"code":"internal","message":"internal error"}}"#),
-        ),
+        ("with quotes", ("refused", r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away"}}"#)),
+        ("one that hides its cause", ("hidden", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
+        ("a reply that cannot be written", ("no_key", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
     ];
     let server = TestServer::start(Server::new(Replies)).await;
     every_row(rows, async |(route, expected)| {
@@ -531,22 +490,10 @@ async fn key_and_payload_can_be_renamed() {
     const FENCE: &str = r#"{"type":"chat","data":{"greeting":"x"},"id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
         ("as agreed", r#"{"type":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
-        (
-            "in another order",
-            r#"{"id":7,"data":{"greeting":"x"},"type":"chat"}"#,
-            &[r#"7: "hey, you said: x""#],
-        ),
+        ("in another order", r#"{"id":7,"data":{"greeting":"x"},"type":"chat"}"#, &[r#"7: "hey, you said: x""#]),
         ("with an escape", r#"{"t\u0079pe":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
-        (
-            "by the usual key",
-            r#"{"method":"chat","data":{"greeting":"x"},"id":7}"#,
-            &["7: error bad_request"],
-        ),
-        (
-            "by the usual payload",
-            r#"{"type":"chat","message":{"greeting":"x"},"id":7}"#,
-            &["7: error invalid_message"],
-        ),
+        ("by the usual key", r#"{"method":"chat","data":{"greeting":"x"},"id":7}"#, &["7: error bad_request"]),
+        ("by the usual payload", r#"{"type":"chat","message":{"greeting":"x"},"id":7}"#, &["7: error invalid_message"]),
         (
             "the usual names are like any other",
             r#"{"method":1,"method":2,"message":3,"message":4,"type":"chat","data":{"greeting":"x"}}"#,

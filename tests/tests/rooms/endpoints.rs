@@ -1,8 +1,6 @@
 //! Endpoints of one server with different syntaxes and sessions share rooms and users.
 
-use kengine::{
-    Close, CloseCode, Connection, Dispatcher, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid,
-};
+use kengine::{Close, CloseCode, Connection, Dispatcher, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid};
 use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, every_row};
 use serde::Serialize;
 
@@ -158,10 +156,7 @@ async fn a_send_follows_the_syntax_of_each_endpoint() {
             format!(r#"{{"method":"joined","message":{{"room":"inn","uid":"{guest}"}}}}"#),
         ]
     );
-    assert_eq!(
-        operator.frame().await,
-        format!(r#"{{"type":"joined","data":{{"room":"inn","uid":"{guest}"}}}}"#)
-    );
+    assert_eq!(operator.frame().await, format!(r#"{{"type":"joined","data":{{"room":"inn","uid":"{guest}"}}}}"#));
 
     assert_eq!(server.hub().room("inn").send(&News { text: "x" }).unwrap(), 3);
     assert_eq!(server.hub().all().send(&Place { player: 1, x: 2 }).unwrap(), 3);

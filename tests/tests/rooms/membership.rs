@@ -318,14 +318,12 @@ async fn a_guard_skips_members_and_leaves_no_empty_room() {
 async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
     const ROUNDS: usize = 5000;
     let town = serve();
-    let (_ada, _bob, _eve) =
-        (enter(&town, "ada").await, enter(&town, "bob").await, enter(&town, "eve").await);
+    let (_ada, _bob, _eve) = (enter(&town, "ada").await, enter(&town, "bob").await, enter(&town, "eve").await);
     let guests = town.dispatcher().guests.lock().unwrap().clone();
     let coming = guests.into_iter().map(|guest| {
         let hub = town.hub();
         tokio::spawn(async move {
-            let is_there =
-                async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
+            let is_there = async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
             for round in 0..ROUNDS {
                 // A room ends when its last member leaves, or when the guard refuses the one for whom it was made.
                 let refused = hub.room("inn").join(&guest).guard(|_| {
@@ -376,8 +374,7 @@ async fn a_send_reaches_the_members_it_is_for() {
     ];
     for (audience, hears) in rows {
         let reached = hears.iter().filter(|hears| **hears).count();
-        let text =
-            format!(r#"{{"method":"say","message":{{"rooms":["inn"],"text":"hi",{audience}}},"id":"say"}}"#);
+        let text = format!(r#"{{"method":"say","message":{{"rooms":["inn"],"text":"hi",{audience}}},"id":"say"}}"#);
         inside[0].send_text(&text).await;
         let answer = format!(r#"{{"id":"say","result":{reached}}}"#);
         for (client, hears) in inside.iter_mut().zip(hears) {
@@ -495,10 +492,7 @@ async fn a_connection_stays_a_member_until_its_close_hook_ends() {
                 town.drain().await;
                 let farewells = town.dispatcher().farewells.lock().unwrap();
                 assert_eq!(farewells.len(), 2);
-                assert_eq!(
-                    farewells[0],
-                    ("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec())
-                );
+                assert_eq!(farewells[0], ("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec()));
                 assert_eq!(rooms(&town.hub()), []);
                 continue;
             }
@@ -512,11 +506,7 @@ async fn a_connection_stays_a_member_until_its_close_hook_ends() {
         heard[2..].sort_unstable();
         assert_eq!(heard[2..], ["inn", "mill"].map(|room| presence("left", room, "ada")), "{how}");
         let farewells = town.dispatcher().farewells.lock().unwrap().clone();
-        assert_eq!(
-            farewells,
-            [("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec())],
-            "{how}"
-        );
+        assert_eq!(farewells, [("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec())], "{how}");
         assert_eq!(rooms(&town.hub()), [("inn".to_owned(), 1), ("mill".to_owned(), 1)], "{how}");
         // It cannot join a room any more, although the test still holds the connection.
         let hub = town.hub();

@@ -16,9 +16,7 @@ use kengine::{
     room::RoomCount,
     testing::{self, Client, Served},
 };
-use kengine_tests::{
-    Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, heavy_test, stress_time, within,
-};
+use kengine_tests::{Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, heavy_test, stress_time, within};
 use tokio::sync::Semaphore;
 
 const SENDERS: usize = 4;
@@ -29,12 +27,7 @@ type Member = RoomMember<SENDERS>;
 
 /// Joins and leaves again and again, and sometimes disconnects, until it is told to stop. Returns how often it did,
 /// and how many sends it got.
-async fn come_and_go(
-    mut member: Member,
-    server: Arc<TestServer>,
-    number: u32,
-    stop: Arc<AtomicBool>,
-) -> [u32; 2] {
+async fn come_and_go(mut member: Member, server: Arc<TestServer>, number: u32, stop: Arc<AtomicBool>) -> [u32; 2] {
     let mut dice = Dice::new(number.into());
     let (mut moves, mut got) = (0, 0);
     while !stop.load(Ordering::SeqCst) {
@@ -79,15 +72,9 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     let mut moving = Vec::new();
     for number in 0..MOVERS {
         let member = Member::of_one_node(&server, &sends).await;
-        moving.push(tokio::spawn(come_and_go(
-            member,
-            Arc::clone(&server),
-            number,
-            Arc::clone(&members_stop),
-        )));
+        moving.push(tokio::spawn(come_and_go(member, Arc::clone(&server), number, Arc::clone(&members_stop))));
     }
-    let send =
-        |sender| Arc::clone(&sends).send(sender, server.hub().clone(), EVERY, Arc::clone(&senders_stop));
+    let send = |sender| Arc::clone(&sends).send(sender, server.hub().clone(), EVERY, Arc::clone(&senders_stop));
     let sending: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(send(sender))).collect();
 
     tokio::time::sleep(stress_time()).await;
@@ -167,8 +154,7 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
     // No player left, so at most one room has free seats.
     let hub = workshop.hub();
     assert_eq!(sizes(&hub), BTreeMap::from([(SEATS, PLAYERS / SEATS), (PLAYERS % SEATS, 1)]));
-    let listed: BTreeMap<_, _> =
-        hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
+    let listed: BTreeMap<_, _> = hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
     assert_eq!(listed, seated, "who was told to sit elsewhere");
     // A seated player stays where they are.
     assert_eq!(sit_down(&hub, &connections[0]).await, connections[0].rooms()[0].name());

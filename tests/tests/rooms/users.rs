@@ -7,8 +7,8 @@ use std::sync::{
 
 use futures_util::future::join_all;
 use kengine::{
-    Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server,
-    Session, Uid, testing,
+    Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server, Session, Uid,
+    testing,
 };
 use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, within};
 use serde::Serialize;
@@ -98,8 +98,7 @@ async fn one_of_several_simultaneous_connections_of_a_uid_stays() {
         let at = seen.iter().position(|frame| *frame == note(round));
         let at = at.unwrap_or_else(|| panic!("round {round}: {seen:?}"));
         assert_eq!(seen[1 - at], "close 4500", "round {round}");
-        let (stays, goes) =
-            if at == 0 { (&mut clients.0, &mut clients.1) } else { (&mut clients.1, &mut clients.0) };
+        let (stays, goes) = if at == 0 { (&mut clients.0, &mut clients.1) } else { (&mut clients.1, &mut clients.0) };
         goes.answer_close(4500).await;
         // The uid is not freed by the connection that has gone.
         happened(&club.seen_off, 1).await;
@@ -180,8 +179,7 @@ async fn with_refuse_one_of_several_simultaneous_claims_stays() {
     let server = TestServer::start(Server::new(club.clone()).duplicates(Duplicates::Refuse)).await;
     for round in 0..ROUNDS {
         let uid = round.to_string();
-        let mut clients =
-            tokio::join!(connect(&server, &uid), connect(&server, &uid), connect(&server, &uid));
+        let mut clients = tokio::join!(connect(&server, &uid), connect(&server, &uid), connect(&server, &uid));
         let mut stay = 0;
         for client in [&mut clients.0, &mut clients.1, &mut clients.2] {
             client.send_frames([ClientFrame::text(WHO)]).await;

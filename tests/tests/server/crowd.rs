@@ -15,10 +15,7 @@ fn request(client: usize, number: usize) -> (ClientFrame, String) {
             let request = format!(r#"{{"method":"panic","message":{},"id":{id}}}"#, number % 2);
             (ClientFrame::text(request), format!("{id}: error internal"))
         }
-        2 => (
-            ClientFrame::binary(format!(r#"{{"method":"nope","id":{id}}}"#)),
-            format!("{id}: error unknown_method"),
-        ),
+        2 => (ClientFrame::binary(format!(r#"{{"method":"nope","id":{id}}}"#)), format!("{id}: error unknown_method")),
         3 => (ClientFrame::text("p"), "q".to_owned()),
         4 => (ClientFrame::text("{"), "error bad_request".to_owned()),
         _ => {
@@ -45,8 +42,7 @@ async fn each_of_many_clients_gets_its_own_answers() {
         .map(|number| {
             tokio::spawn(async move {
                 let mut client = RawClient::connect(address).await;
-                let (requests, answers): (Vec<_>, Vec<_>) =
-                    (0..REQUESTS).map(|each| request(number, each)).unzip();
+                let (requests, answers): (Vec<_>, Vec<_>) = (0..REQUESTS).map(|each| request(number, each)).unzip();
                 let bytes = kengine_tests::segment(requests);
                 // In pieces of a different length for each client.
                 for piece in bytes.chunks(100 + 997 * number) {

@@ -9,9 +9,7 @@ use std::{
 };
 
 use kengine::{Server, cluster::gateway::Gateway};
-use kengine_tests::{
-    Certificate, Client, Lobby, TestServer, Upgrade, free_address, new_folder, nginx, until,
-};
+use kengine_tests::{Certificate, Client, Lobby, TestServer, Upgrade, free_address, new_folder, nginx, until};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -52,8 +50,7 @@ fn the_images_copy_files_that_exist() {
         assert!(is_copied, "cargo needs {member}, which is not copied");
     }
     let examples = read("examples/Cargo.toml");
-    let built: Vec<_> =
-        dockerfile.split("--example ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    let built: Vec<_> = dockerfile.split("--example ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
     assert_eq!(built, ["chat", "gateway"]);
     for example in built {
         assert!(examples.contains(&format!("[[example]]\nname = \"{example}\"")), "{example} is built");
@@ -112,10 +109,7 @@ fn every_stop_timeout_is_longer_than_the_drain() {
     ] {
         let text = read(file);
         let waits: Vec<_> = behind(&text, setting).map(number).collect();
-        assert!(
-            !waits.is_empty() && waits.iter().all(|&wait| wait > longest),
-            "{setting}{waits:?} in {file}"
-        );
+        assert!(!waits.is_empty() && waits.iter().all(|&wait| wait > longest), "{setting}{waits:?} in {file}");
     }
     assert!(read("kengine/docs/deploying.md").contains(&format!("longer than the drain, {longest} s")));
 }
@@ -171,8 +165,7 @@ async fn a_player_reaches_a_node_through_a_plain_nginx() {
         .replace("/etc/nginx/tls/privkey.pem", &certificate.path("key.pem"))
         .replace("/var/log/nginx", &at)
         .replace("127.0.0.1:8000", &node.address().to_string());
-    let folders =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {at}/{of};"));
+    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {at}/{of};"));
     let conf = folder.join("nginx.conf");
     let whole = format!(
         "daemon off; master_process off; pid {at}/pid; error_log {at}/start.log; events {{}}\nhttp {{ {}\n{site} }}",

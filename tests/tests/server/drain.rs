@@ -4,8 +4,8 @@ use std::{future::pending, time::Duration};
 
 use kengine::Server;
 use kengine_tests::{
-    Client, ClientFrame, Doorkeeper, End, HttpClient, Lobby, Move, RawClient, TestServer, Upgrade, Workshop,
-    every_row, within,
+    Client, ClientFrame, Doorkeeper, End, HttpClient, Lobby, Move, RawClient, TestServer, Upgrade, Workshop, every_row,
+    within,
 };
 
 fn request(route: &str, id: u32) -> ClientFrame {
@@ -248,8 +248,7 @@ async fn dropping_a_server_ends_its_connections() {
 #[tokio::test]
 async fn every_timeout_may_be_the_longest_duration() {
     let server = Server::new(Lobby).handshake_timeout(Duration::MAX).close_timeout(Duration::MAX);
-    let server =
-        server.idle_timeout(Duration::MAX).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX);
+    let server = server.idle_timeout(Duration::MAX).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX);
     let mut server = TestServer::start(server).await;
     let mut client = RawClient::connect(server.address()).await;
     client.heartbeat().await;

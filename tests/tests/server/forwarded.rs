@@ -143,10 +143,9 @@ async fn a_client_cannot_forge_its_address_to_a_trusted_proxy() {
     let served = testing::serve(Server::new(Atlas).trusted_proxies(TRUSTED));
     for [one, other] in written() {
         // Proxies append to the last field, or add one.
-        for fields in [
-            [one.clone(), format!("{other}, 203.0.113.99")],
-            [format!("{one},{other}"), "203.0.113.99".to_owned()],
-        ] {
+        for fields in
+            [[one.clone(), format!("{other}, 203.0.113.99")], [format!("{one},{other}"), "203.0.113.99".to_owned()]]
+        {
             let [one, other] = &fields;
             let request = served.connect("/ws").peer(at(PROXY)).header(FIELD, one).header(FIELD, other);
             let told: Option<IpAddr> = request.await.unwrap().request("whereabouts", &()).await.unwrap();

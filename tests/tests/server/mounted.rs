@@ -91,11 +91,7 @@ async fn a_router_serves_the_dispatcher_and_its_own_routes() {
 
     let page = Upgrade::new(address).path("/").ask(address).await;
     assert_eq!((page.status, page.body.as_str()), (200, "a page of axum's"));
-    assert_eq!(
-        Upgrade::new(address).path("/healthz").ask(address).await.status,
-        404,
-        "health is the router's"
-    );
+    assert_eq!(Upgrade::new(address).path("/healthz").ask(address).await.status, 404, "health is the router's");
     serving.stop().await;
 }
 
@@ -168,11 +164,8 @@ async fn a_connection_of_our_own_server_knows_its_peer() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_slow_reader_of_a_router_is_noticed() {
-    let service = Server::new(Guests::default())
-        .max_outbox_pushes(64)
-        .max_outbox_size(64 * 1024)
-        .into_service()
-        .unwrap();
+    let service =
+        Server::new(Guests::default()).max_outbox_pushes(64).max_outbox_size(64 * 1024).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut slow = RawClient::connect(address).await;
     slow.send_frames([ClientFrame::text(r#"{"method":"flood"}"#)]).await;
@@ -230,8 +223,7 @@ async fn a_handshake_that_a_router_drops_does_not_hold_the_drain() {
         ("the deadline of the drain", (Duration::MAX, Duration::from_secs(10))),
     ];
     every_row(rows, async |(handshake_timeout, drain_timeout)| {
-        let server =
-            Server::new(Guests::default()).handshake_timeout(handshake_timeout).drain_timeout(drain_timeout);
+        let server = Server::new(Guests::default()).handshake_timeout(handshake_timeout).drain_timeout(drain_timeout);
         let service = server.into_service().unwrap();
         let gate = Gate::default();
         let held = gate.clone();

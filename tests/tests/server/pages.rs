@@ -20,11 +20,8 @@ async fn pages_and_health_are_plain_http() {
         ("the header of a page", ("HEAD /", 200, HTML, "")),
         ("the header of health", ("HEAD /healthz", 200, PLAIN, "")),
     ];
-    let server = Server::new(Lobby).page("/", HTML, "<h1>a game</h1>").page(
-        "/game.js",
-        "text/javascript",
-        b"play()".to_vec(),
-    );
+    let server =
+        Server::new(Lobby).page("/", HTML, "<h1>a game</h1>").page("/game.js", "text/javascript", b"play()".to_vec());
     let server = TestServer::start(server).await;
     let ask = async |line: &str| {
         let request = format!("{line} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
@@ -92,29 +89,13 @@ async fn an_invalid_path_or_origin_is_an_error_of_bind() {
             origin("game.example"),
             "`game.example` is not an origin; write it with its scheme",
         ),
-        (
-            "an origin with a path",
-            origin("https://game.example/play"),
-            "write the scheme, the host and the port alone",
-        ),
-        (
-            "an origin with a user",
-            origin("https://a@game.example"),
-            "write the scheme, the host and the port alone",
-        ),
+        ("an origin with a path", origin("https://game.example/play"), "write the scheme, the host and the port alone"),
+        ("an origin with a user", origin("https://a@game.example"), "write the scheme, the host and the port alone"),
         ("an origin for many", origin("https://*.game.example"), "write each host out, or `*` alone"),
-        (
-            "an origin beyond ASCII",
-            origin("https://spiél.example"),
-            "write the host as browsers send it, in ASCII",
-        ),
+        ("an origin beyond ASCII", origin("https://spiél.example"), "write the host as browsers send it, in ASCII"),
         ("an origin without a host", origin("https://"), "write a host"),
         ("an origin without a port", origin("https://game.example:"), "write a host, and a port if"),
-        (
-            "an origin with a name for a port",
-            origin("https://game.example:https"),
-            "write a host, and a port if",
-        ),
+        ("an origin with a name for a port", origin("https://game.example:https"), "write a host, and a port if"),
     ];
     for (row, server, words) in rows {
         let refused = server.bind("127.0.0.1:0").await.expect_err(row);

@@ -68,8 +68,8 @@ impl Game {
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         let token = handshake.header("x-token").map(str::to_owned);
         let token = token.or_else(|| handshake.query("uid").map(Into::into));
-        let token = token
-            .or_else(|| handshake.subprotocols().find(|offer| *offer != "kengine.v1.json").map(Into::into));
+        let token =
+            token.or_else(|| handshake.subprotocols().find(|offer| *offer != "kengine.v1.json").map(Into::into));
         match token.as_deref() {
             Some("slow") => std::future::pending().await,
             Some("peer") => Ok(Player { name: format!("{:?}", handshake.peer()) }),
@@ -151,9 +151,7 @@ fn serve() -> Served<Game> {
 
 /// Returns the message of a panic.
 async fn panics(future: impl Future) -> String {
-    let Err(panic) = std::panic::AssertUnwindSafe(future).catch_unwind().await else {
-        panic!("it did not panic")
-    };
+    let Err(panic) = std::panic::AssertUnwindSafe(future).catch_unwind().await else { panic!("it did not panic") };
     *panic.downcast::<String>().expect("words")
 }
 
@@ -169,11 +167,7 @@ async fn a_token_may_be_a_query_a_header_or_a_subprotocol() {
     assert_eq!(eve.subprotocol(), Some("kengine.v1.json"));
     assert_eq!(eve.request::<String>("name", &()).await.unwrap(), "eve");
     let mut max = game.connect_as(Player { name: "max".to_owned() }).await.unwrap();
-    assert_eq!(
-        game.dispatcher().greeted.load(Ordering::SeqCst),
-        4,
-        "they were greeted when they were let in"
-    );
+    assert_eq!(game.dispatcher().greeted.load(Ordering::SeqCst), 4, "they were greeted when they were let in");
     assert_eq!(max.push::<Welcome>().await, Welcome { name: "max".to_owned() });
 }
 
@@ -227,15 +221,12 @@ async fn a_refusal_has_a_status_a_code_and_a_message() {
 async fn connecting_with_an_invalid_request_panics() {
     let game = serve();
     assert!(panics(async { game.connect("ws").await }).await.contains("`ws` is no path"));
-    assert!(
-        panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is no name")
-    );
+    assert!(panics(async { game.connect("/ws").header("a b", "c").await }).await.contains("`a b` is no name"));
 }
 
 #[tokio::test]
 async fn serving_with_an_invalid_setting_panics() {
-    let words =
-        panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
+    let words = panics(async { testing::serve(Server::new(Game::default()).path("ws").origins(["x"])) }).await;
     assert!(words.starts_with("`ws` is not a path; write `/ws`; `x` is not an origin; "), "{words}");
 }
 
@@ -394,10 +385,7 @@ async fn a_pong_proves_that_everything_before_it_was_read() {
     assert_eq!(ada.next_text().await.as_deref(), Some(r#""x""#));
     ada.notify("leave_me", &()).await;
     let words = panics(ada.ping()).await;
-    assert!(
-        words.starts_with("the connection ended before a pong came: it was closed with 4501 "),
-        "{words}"
-    );
+    assert!(words.starts_with("the connection ended before a pong came: it was closed with 4501 "), "{words}");
 }
 
 #[tokio::test]
@@ -426,10 +414,7 @@ async fn waiting_in_vain_panics_with_a_description() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let words = panics(ada.push::<Step>()).await;
-    assert!(
-        words.starts_with("waited 86400s for a push `step`, and 1 other messages came, the last text "),
-        "{words}"
-    );
+    assert!(words.starts_with("waited 86400s for a push `step`, and 1 other messages came, the last text "), "{words}");
     ada.patience(Duration::from_secs(3600));
     let begun = Instant::now();
     panics(ada.next_binary()).await;
@@ -439,8 +424,7 @@ async fn waiting_in_vain_panics_with_a_description() {
     assert_eq!(failure.code, "timeout");
     ada.notify("leave_me", &()).await;
     let failure = ada.request::<()>("note", &()).await.unwrap_err();
-    let words =
-        r#"the connection ended before an answer to `note` came: it was closed with 4501 "as you wish""#;
+    let words = r#"the connection ended before an answer to `note` came: it was closed with 4501 "as you wish""#;
     assert_eq!((failure.code.as_str(), failure.message.as_str()), ("closed", words));
     let words = panics(ada.push::<Step>()).await;
     assert!(words.starts_with("the connection ended before a push `step` came: "), "{words}");
@@ -464,8 +448,7 @@ async fn a_client_closes_or_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_too_slow() {
-    let game =
-        testing::serve(Server::new(Game::default()).max_outbox_pushes(100).max_outbox_size(256 * 1024));
+    let game = testing::serve(Server::new(Game::default()).max_outbox_pushes(100).max_outbox_size(256 * 1024));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("steps", &51).await;
     sleep(Duration::from_secs(1)).await;
@@ -500,10 +483,7 @@ async fn a_closed_client_finishes_without_being_polled() {
     assert_eq!(begun.elapsed().as_millis(), 1, "she is waited for");
     let bye = kengine::Close::new(CloseCode::KICKED, "as you wish");
     let reasons = [("bob", DisconnectReason::Server(bye)), ("ada", DisconnectReason::Draining)];
-    assert_eq!(
-        *game.dispatcher().gone.lock().unwrap(),
-        reasons.map(|(name, reason)| (name.to_owned(), reason))
-    );
+    assert_eq!(*game.dispatcher().gone.lock().unwrap(), reasons.map(|(name, reason)| (name.to_owned(), reason)));
     // Everything that was sent to them can still be read.
     assert_eq!(ada.push::<Welcome>().await.name, "ada");
     assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);

@@ -14,8 +14,7 @@ fn kilobyte(number: usize) -> Move {
 async fn a_client_that_does_not_read_pushes_is_closed_with_4002() {
     let workshop = Workshop::default();
     let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024))
-            .await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
     let (mut client, connection) = workshop.connect(&server).await;
     let taken = fill_outbox(&connection).await;
     for _ in 0..3 {
@@ -48,17 +47,13 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
     let frame = kilobyte(0).frame_size();
     for (pushes, bytes, taken) in [(10, usize::MAX, 10), (usize::MAX, 10 * frame, 10), (0, usize::MAX, 0)] {
         let server =
-            TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(pushes).max_outbox_size(bytes))
-                .await;
+            TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(pushes).max_outbox_size(bytes)).await;
         let (mut client, connection) = workshop.connect(&server).await;
         // Without an await, on the one thread of this test, the connection's task cannot take any.
         for _ in 0..taken {
             connection.send(&kilobyte(0)).expect("room in the outbox");
         }
-        assert!(
-            matches!(connection.send(&kilobyte(0)), Err(SendError::TooSlow)),
-            "{pushes} or {bytes} bytes"
-        );
+        assert!(matches!(connection.send(&kilobyte(0)), Err(SendError::TooSlow)), "{pushes} or {bytes} bytes");
         assert!(matches!(connection.send(&kilobyte(0)), Err(SendError::Closed)));
         assert_eq!(client.frame().await, "close 4002");
         client.answer_close(4002).await;
@@ -71,8 +66,7 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
 async fn an_overflowing_outbox_does_not_cancel_the_handler() {
     let workshop = Workshop::default();
     let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(10).max_outbox_size(usize::MAX))
-            .await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(10).max_outbox_size(usize::MAX)).await;
     let mut client = RawClient::connect(server.address()).await;
     let wait = ClientFrame::text(r#"{"method":"wait","id":1}"#);
     client.send_frames([wait, ClientFrame::text(Lobby::request(2, "x"))]).await;
@@ -94,8 +88,7 @@ async fn an_overflowing_outbox_does_not_cancel_the_handler() {
 #[tokio::test]
 async fn a_reader_gets_more_than_the_outbox_holds() {
     let workshop = Workshop::default();
-    let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(4).max_outbox_size(8 * 1024)).await;
+    let server = TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(4).max_outbox_size(8 * 1024)).await;
     let (mut client, connection) = workshop.connect(&server).await;
     for turn in 0..1000 {
         for number in [2 * turn, 2 * turn + 1] {
@@ -202,10 +195,7 @@ async fn large_answers_to_small_requests_do_not_pile_up() {
         assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
     }
     let handled = workshop.handled() - 200;
-    assert!(
-        (1..REQUESTS).contains(&handled),
-        "{handled} of {REQUESTS} were handled for a client that does not read"
-    );
+    assert!((1..REQUESTS).contains(&handled), "{handled} of {REQUESTS} were handled for a client that does not read");
     for id in 0..REQUESTS {
         assert!(client.frame().await == format!("{id}: \"{}\"", Workshop::blob_of(id)), "request {id}");
     }

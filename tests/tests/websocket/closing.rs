@@ -261,11 +261,7 @@ async fn a_client_that_vanishes_frees_its_place() {
         Drops,
         Resets,
     }
-    let rows = [
-        ("with a close", Leaves::Closes),
-        ("without a word", Leaves::Drops),
-        ("with a reset", Leaves::Resets),
-    ];
+    let rows = [("with a close", Leaves::Closes), ("without a word", Leaves::Drops), ("with a reset", Leaves::Resets)];
     every_row(rows, async |leaves| {
         let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
         let mut client = RawClient::connect(server.address()).await;

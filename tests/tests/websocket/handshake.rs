@@ -22,21 +22,11 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
         ),
         (
             "a key of 17 bytes",
-            (
-                |request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="),
-                400,
-                "bad_request",
-                &[],
-            ),
+            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="), 400, "bad_request", &[]),
         ),
         (
             "a key that is no base64",
-            (
-                |request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="),
-                400,
-                "bad_request",
-                &[],
-            ),
+            (|request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", &[]),
         ),
         ("two keys", (|request| request.and("Sec-WebSocket-Key", Upgrade::KEY), 400, "bad_request", &[])),
         ("no version", (|request| request.without("Sec-WebSocket-Version"), 400, "bad_request", &[])),
@@ -47,17 +37,9 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
         ),
         (
             "unknown subprotocols",
-            (
-                |request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"),
-                400,
-                "bad_request",
-                &[],
-            ),
+            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request", &[]),
         ),
-        (
-            "a foreign origin",
-            (|request| request.with("Origin", "https://evil.example"), 403, "forbidden", &[]),
-        ),
+        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden", &[])),
         (
             "a foreign origin on this machine",
             (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden", &[]),
@@ -84,9 +66,7 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
         (
             "a plain GET",
             (
-                |request| {
-                    request.without("Upgrade").with("Connection", "keep-alive").without("Sec-WebSocket-Key")
-                },
+                |request| request.without("Upgrade").with("Connection", "keep-alive").without("Sec-WebSocket-Key"),
                 426,
                 "upgrade_required",
                 UPGRADE,
@@ -98,26 +78,14 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
             "an upgrade that is not meant",
             (|request| request.with("Connection", "keep-alive"), 426, "upgrade_required", UPGRADE),
         ),
-        (
-            "version 12",
-            (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE),
-        ),
-        (
-            "version 8",
-            (|request| request.with("Sec-WebSocket-Version", "8"), 426, "upgrade_required", UPGRADE),
-        ),
+        ("version 12", (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE)),
+        ("version 8", (|request| request.with("Sec-WebSocket-Version", "8"), 426, "upgrade_required", UPGRADE)),
         ("HTTP/1.0", (|request| request.version("HTTP/1.0"), 426, "upgrade_required", UPGRADE)),
-        (
-            "a header of 20 KiB",
-            (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large", &[]),
-        ),
+        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large", &[])),
         (
             "a header of many fields",
             (
-                |request| {
-                    (0..50)
-                        .fold(request, |request, field| request.and(&format!("X-{field}"), "x".repeat(400)))
-                },
+                |request| (0..50).fold(request, |request, field| request.and(&format!("X-{field}"), "x".repeat(400))),
                 431,
                 "too_large",
                 &[],
@@ -162,10 +130,7 @@ async fn a_valid_handshake_is_accepted() {
             (|request| request.and("Sec-WebSocket-Extensions", "permessage-deflate"), NO_SUBPROTOCOL),
         ),
         ("with a cookie", (|request| request.and("Cookie", "a=b"), NO_SUBPROTOCOL)),
-        (
-            "our subprotocol",
-            (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json"), SUBPROTOCOL),
-        ),
+        ("our subprotocol", (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json"), SUBPROTOCOL)),
         (
             "our subprotocol among others",
             (|request| request.and("Sec-WebSocket-Protocol", "a,kengine.v1.json ,b"), SUBPROTOCOL),
@@ -174,9 +139,7 @@ async fn a_valid_handshake_is_accepted() {
             "our subprotocol in a second field",
             (
                 |request| {
-                    request
-                        .and("Sec-WebSocket-Protocol", "token")
-                        .and("Sec-WebSocket-Protocol", "kengine.v1.json")
+                    request.and("Sec-WebSocket-Protocol", "token").and("Sec-WebSocket-Protocol", "kengine.v1.json")
                 },
                 SUBPROTOCOL,
             ),
@@ -211,8 +174,7 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
     /// The allowed origins, the origin of the page, the host (otherwise the server's address), and the status.
     type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
     const NAMED: Origins = &["https://game.example", "http://localhost:3000"];
-    const ODDLY: Origins =
-        &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
+    const ODDLY: Origins = &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
     let rows: Vec<(_, Row)> = vec![
         ("no origin", (&[], None, None, 101)),
         ("this host", (&[], Some("http://game.example"), Some("game.example"), 101)),
@@ -222,10 +184,7 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
         ("this host behind TLS", (&[], Some("https://game.example"), Some("game.example"), 101)),
         ("another port of this host", (&[], Some("http://game.example:1"), Some("game.example"), 403)),
         ("a host below this one", (&[], Some("http://x.game.example"), Some("game.example"), 403)),
-        (
-            "a host that begins as this one",
-            (&[], Some("http://game.example.evil"), Some("game.example"), 403),
-        ),
+        ("a host that begins as this one", (&[], Some("http://game.example.evil"), Some("game.example"), 403)),
         ("a host that ends as this one", (&[], Some("http://evilgame.example"), Some("game.example"), 403)),
         ("a user of this name", (&[], Some("http://game.example@evil"), Some("game.example"), 403)),
         ("another scheme", (&[], Some("file://game.example"), Some("game.example"), 403)),
@@ -242,10 +201,7 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
         ("none, which is named", (ODDLY, Some("null"), None, 101)),
         ("one that is not named", (NAMED, Some("https://evil.example"), None, 403)),
         ("no origin where some are named", (NAMED, None, None, 101)),
-        (
-            "this host where others are named",
-            (NAMED, Some("http://other.example"), Some("other.example"), 101),
-        ),
+        ("this host where others are named", (NAMED, Some("http://other.example"), Some("other.example"), 101)),
         ("any where all are", (&["*"], Some("https://evil.example"), None, 101)),
         ("none where all are", (&["*"], Some("null"), None, 101)),
     ];
@@ -273,8 +229,7 @@ async fn a_full_node_refuses_with_503_until_a_place_is_free() {
     let upgrade = Upgrade::new(server.address());
     let response = upgrade.ask(server.address()).await;
     assert_eq!((response.status, response.error_code().as_str()), (503, "unavailable"));
-    let wait: u32 =
-        response.field("retry-after").and_then(|wait| wait.parse().ok()).expect("a number of seconds");
+    let wait: u32 = response.field("retry-after").and_then(|wait| wait.parse().ok()).expect("a number of seconds");
     assert!(wait > 0);
     // Health is still served.
     let ready = upgrade.clone().path("/readyz").ask(server.address()).await;

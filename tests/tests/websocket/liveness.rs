@@ -6,9 +6,7 @@ use kengine::{
     CloseCode, Server,
     testing::{self, Served},
 };
-use kengine_tests::{
-    Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop,
-};
+use kengine_tests::{Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop};
 
 /// A short time, for tests that wait for its end.
 const SOON: Duration = Duration::from_millis(150);

@@ -101,11 +101,7 @@ async fn frames_right_after_the_handshake_are_not_lost() {
         ("1,000 requests", (segment(many), b"", (0..1000).map(|id| Lobby::answer(id, "x")).collect())),
         (
             "a close",
-            (
-                ClientFrame::close(1000, "").bytes(),
-                b"",
-                vec!["close 1000".to_owned(), "end of TCP".to_owned()],
-            ),
+            (ClientFrame::close(1000, "").bytes(), b"", vec!["close 1000".to_owned(), "end of TCP".to_owned()]),
         ),
         (
             "a breach",
@@ -141,10 +137,7 @@ async fn a_message_may_come_in_fragments() {
     let rows = [
         ("two", (ClientFrame::fragments(0x1, bytes, 2), vec![answer.clone()])),
         ("binary", (ClientFrame::fragments(0x2, bytes, 3), vec![answer.clone()])),
-        (
-            "one per byte, characters cut",
-            (ClientFrame::fragments(0x1, bytes, bytes.len()), vec![answer.clone()]),
-        ),
+        ("one per byte, characters cut", (ClientFrame::fragments(0x1, bytes, bytes.len()), vec![answer.clone()])),
         (
             "with pings between",
             (
@@ -161,10 +154,7 @@ async fn a_message_may_come_in_fragments() {
         ),
         (
             "with pongs between",
-            (
-                between(ClientFrame::fragments(0x1, bytes, 5), &ClientFrame::pong("between")),
-                vec![answer.clone()],
-            ),
+            (between(ClientFrame::fragments(0x1, bytes, 5), &ClientFrame::pong("between")), vec![answer.clone()]),
         ),
         (
             "empty ones before, between and after",

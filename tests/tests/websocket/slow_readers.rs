@@ -28,11 +28,7 @@ async fn read_along(mut client: RawClient, read: Arc<Semaphore>) -> RawClient {
 
 fn expect_move(frame: &ServerFrame, number: usize) {
     let start = format!(r#"{{"method":"move","message":{{"number":{number},"#);
-    assert!(
-        frame.payload.starts_with(start.as_bytes()),
-        "instead of move {number}: {:.60}",
-        frame.to_string()
-    );
+    assert!(frame.payload.starts_with(start.as_bytes()), "instead of move {number}: {:.60}", frame.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,8 +39,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     let _turn = heavy_test().await;
     let workshop = Workshop::default();
     let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024))
-            .await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
     let room = server.hub().room("arena");
     let (mut slow, its_connection) = workshop.connect(&server).await;
     room.join(&its_connection).await.expect("a room to join");
@@ -105,10 +100,7 @@ async fn the_largest_outbox_ends_when_all_are_full() {
     const MOST: usize = 256 * 1024;
     let workshop = Workshop::default();
     let server = TestServer::start(
-        Server::new(workshop.clone())
-            .max_outbox_pushes(1000)
-            .max_outbox_size(1 << 30)
-            .max_total_outbox_size(MOST),
+        Server::new(workshop.clone()).max_outbox_pushes(1000).max_outbox_size(1 << 30).max_total_outbox_size(MOST),
     )
     .await;
     let mut guests = Vec::new();
@@ -157,10 +149,8 @@ async fn the_largest_outbox_ends_when_all_are_full() {
 #[tokio::test]
 async fn the_largest_outbox_makes_room_even_while_closing() {
     let workshop = Workshop::default();
-    let server = Server::new(workshop.clone())
-        .max_outbox_pushes(1000)
-        .max_outbox_size(1 << 30)
-        .max_total_outbox_size(64 * 1024);
+    let server =
+        Server::new(workshop.clone()).max_outbox_pushes(1000).max_outbox_size(1 << 30).max_total_outbox_size(64 * 1024);
     let server = TestServer::start(server).await;
     let (mut kicked, its_connection) = workshop.connect(&server).await;
     let (mut other, other_connection) = workshop.connect(&server).await;
@@ -185,8 +175,7 @@ async fn the_largest_outbox_makes_room_even_while_closing() {
 async fn an_outbox_is_bounded_while_its_node_drains() {
     let workshop = Workshop::default();
     let mut server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024))
-            .await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(32 * 1024)).await;
     let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     workshop.gate.arrived(1).await;
@@ -208,8 +197,7 @@ async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     const PUSHES: usize = 20;
     let workshop = Workshop::default();
     let mut server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30))
-            .await;
+        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(1 << 20).max_outbox_size(1 << 30)).await;
     let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     workshop.gate.arrived(1).await;

@@ -12,8 +12,7 @@ const SHORT: usize = 1024;
 /// follows the bytes, so the server has to detect the violation by them alone.
 async fn violations(code: u16, rows: impl IntoIterator<Item = (&'static str, Vec<u8>)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
-    let expected =
-        [Lobby::answer(1, "first"), "q".to_owned(), format!("close {code}"), "end of TCP".to_owned()];
+    let expected = [Lobby::answer(1, "first"), "q".to_owned(), format!("close {code}"), "end of TCP".to_owned()];
     let request = segment([ClientFrame::text(Lobby::request(1, "first")), ClientFrame::text("p")]);
     every_row(rows, async |violation| {
         let bytes = [&request[..], &violation].concat();
@@ -64,20 +63,10 @@ async fn a_protocol_error_is_closed_with_1002() {
         ("a text inside a text", segment([ClientFrame::text("x").unfinished(), ClientFrame::text("y")])),
         (
             "an unfinished text inside a text, after a pong",
-            segment([
-                ClientFrame::text("x").unfinished(),
-                ClientFrame::pong(""),
-                ClientFrame::text("y").unfinished(),
-            ]),
+            segment([ClientFrame::text("x").unfinished(), ClientFrame::pong(""), ClientFrame::text("y").unfinished()]),
         ),
-        (
-            "a binary message inside a text",
-            segment([ClientFrame::text("x").unfinished(), ClientFrame::binary("y")]),
-        ),
-        (
-            "a text inside a binary message",
-            segment([ClientFrame::binary("x").unfinished(), ClientFrame::text("y")]),
-        ),
+        ("a binary message inside a text", segment([ClientFrame::text("x").unfinished(), ClientFrame::binary("y")])),
+        ("a text inside a binary message", segment([ClientFrame::binary("x").unfinished(), ClientFrame::text("y")])),
         ("a length with its first bit set", ClientFrame::text("x").announcing(1 << 63).bytes()),
         ("the longest length", ClientFrame::binary("").announcing(u64::MAX).bytes()),
         ("5 bytes with a 16-bit length", ClientFrame::text("hello").with_16_bit_length().bytes()),
@@ -132,20 +121,14 @@ async fn invalid_utf8_is_closed_with_1007_at_its_first_byte() {
             ("a character that ends early", ClientFrame::text(b"\xe2\x82x").bytes()),
             ("cut at the end of the only frame", ClientFrame::text(b"hello \xf0\x9f\x8e").bytes()),
             ("in a frame that has not ended", ClientFrame::text(b"hello \xff").announcing(100).bytes()),
-            (
-                "in a frame of 60,000 bytes that has not ended",
-                ClientFrame::text(b"\xff").announcing(60_000).bytes(),
-            ),
+            ("in a frame of 60,000 bytes that has not ended", ClientFrame::text(b"\xff").announcing(60_000).bytes()),
             ("in a message that has not ended", unfinished(b"hello \xff").bytes()),
             ("in a later fragment", segment([unfinished(b"hello "), and_on(b"\xff")])),
             (
                 "in a fragment that has not ended",
                 segment([unfinished(b"hello "), ClientFrame::continuation(b"\xc1").announcing(9)]),
             ),
-            (
-                "in the middle of a character, over two fragments",
-                segment([unfinished(b"\xf0\x9f"), and_on(b"x")]),
-            ),
+            ("in the middle of a character, over two fragments", segment([unfinished(b"\xf0\x9f"), and_on(b"x")])),
             (
                 "in the middle of a character, around a pong",
                 segment([unfinished(b"\xf0\x9f\x8e"), ClientFrame::pong(b"\xff"), and_on(b"\x28")]),
@@ -242,10 +225,7 @@ async fn the_limit_of_a_message_can_be_set() {
     let rows = [
         (
             "exactly",
-            (
-                ClientFrame::text(request_of(100)).bytes(),
-                Lobby::answer(2, &"x".repeat(100 - request_of_nothing())),
-            ),
+            (ClientFrame::text(request_of(100)).bytes(), Lobby::answer(2, &"x".repeat(100 - request_of_nothing()))),
         ),
         ("a byte more", (ClientFrame::text(request_of(101)).bytes(), "close 1009".to_owned())),
         ("a control frame does not count", {
