@@ -1,4 +1,4 @@
-//! Whether what the directory holds of its nodes agrees with itself, at any time, whatever becomes of them.
+//! Checks that the keys of the directory agree with each other at every moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::RedisServer;
 
-/// Everything there is of nodes, as of one moment. The nodes of tests are at addresses of this machine.
+/// Reads everything about nodes at one moment. Nodes of tests have addresses on this machine.
 const LOOK: &str = "
     local reserved, nodes, counters = {}, {}, {}
     for _, key in ipairs(redis.call('KEYS', '{kengine}:reserved:*')) do
@@ -27,10 +27,10 @@ const LOOK: &str = "
     end
     return {redis.call('LRANGE', 'NODE_HOST_LIST', 0, -1), counters, redis.call('ZRANGE', '{kengine}:load', 0, -1,
       'WITHSCORES'), redis.call('HGETALL', '{kengine}:lease'), nodes, reserved}";
-/// The pause between two looks.
+/// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks into the directory again and again, and tells whether it was ever wrong.
+/// Looks into the directory again and again, and fails if its keys ever disagree.
 #[derive(Debug)]
 pub struct Audit {
     over: watch::Sender<bool>,
@@ -38,18 +38,18 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Begins. While Redis is away there is nothing to look at.
+    /// Starts looking. While Redis is away, nothing is looked at.
     pub fn start(redis: &RedisServer) -> Self {
         let (over, told) = watch::channel(false);
         let client = Client::open(redis.url()).expect("a URL");
         Self { over, looking: tokio::spawn(look_until(told, client)) }
     }
 
-    /// Ends it: how often it looked, and never saw anything wrong.
+    /// Stops looking, and returns how many looks there were.
     ///
     /// # Panics
     ///
-    /// When it did see something wrong, or nothing at all.
+    /// Panics if a look found a contradiction, or if there was no look.
     pub async fn passed(mut self) -> usize {
         self.over.send_replace(true);
         let looks = (&mut self.looking).await.expect("a directory that agrees with itself");
@@ -83,7 +83,7 @@ async fn look_until(over: watch::Receiver<bool>, client: Client) -> usize {
     looks
 }
 
-/// What was seen in one look.
+/// The result of one look.
 #[derive(Debug)]
 struct Seen {
     listed: Vec<String>,
@@ -101,11 +101,11 @@ impl Seen {
         Ok(Self { listed, counters, loads, leases, states, reserved })
     }
 
-    /// What is wrong with it.
+    /// Returns the first contradiction.
     fn wrong(&self) -> Option<&'static str> {
         let listed: BTreeSet<_> = self.listed.iter().collect();
         let ready = self.states.iter().filter(|(_, state)| *state == "ready").map(|(address, _)| address);
-        // A lease below 0 is that of a node that is gone: only its counter is left.
+        // A node that has gone has a negative lease; only its counter is left.
         let leased = self.leases.iter().filter(|(_, expiry)| **expiry > 0).map(|(address, _)| address);
         let count = |address: &String| self.counters.get(address).and_then(|count| count.parse::<u32>().ok());
         let reserved = |address: &String| self.reserved.get(address).copied().unwrap_or(0);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use crate::{install::install, new_folder};
 
-/// A certificate of this machine's own, made by openssl, in a folder that is removed with it.
+/// A self-signed certificate made by openssl, in a folder that is removed when this is dropped.
 #[derive(Debug)]
 pub struct Certificate(PathBuf);
 
@@ -28,7 +28,7 @@ impl Certificate {
         certificate
     }
 
-    /// Its file `cert.pem`, or `key.pem`.
+    /// Returns the path of its file `cert.pem` or `key.pem`.
     pub fn path(&self, file: &str) -> String {
         self.0.join(file).display().to_string()
     }
@@ -36,7 +36,7 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // What is left is the system's to clean.
+        // The system cleans up what cannot be removed.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -35,7 +35,7 @@ impl Client {
         Self { socket: handshake.expect("a connection").0 }
     }
 
-    /// This side's address, as the server sees it.
+    /// Returns the address of this side, as the server sees it.
     pub fn local_address(&self) -> SocketAddr {
         self.socket.get_ref().local_addr().expect("a socket")
     }
@@ -45,8 +45,8 @@ impl Client {
         within("a write", self.socket.send(message.into())).await.expect("a server that reads");
     }
 
-    /// Whatever comes next in short: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`, `close 1000`,
-    /// `close`, or `the end`.
+    /// Returns the next message in short form: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`,
+    /// `close 1000`, `close`, or `the end`.
     pub async fn next(&mut self) -> String {
         let shown = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
         match within("a message of the server", self.socket.next()).await {
@@ -65,25 +65,25 @@ impl Client {
         }
     }
 
-    /// Sends a message and tells what comes next.
+    /// Sends a message and returns what comes next.
     pub async fn ask(&mut self, message: impl Into<Message>) -> String {
         self.send(message).await;
         self.next().await
     }
 
-    /// Sends a message, and behind it [`Lobby::FENCE`]; tells everything that comes before the latter's answer. So
-    /// silence can be told without waiting for it, and the connection is known to be alive.
+    /// Sends a message and then [`Lobby::FENCE`]; returns everything that comes before the answer to the fence. So
+    /// a test can see that nothing came without waiting, and that the connection is alive.
     pub async fn answers_to(&mut self, message: impl Into<Message>) -> Vec<String> {
         self.answers_before(message, Lobby::FENCE).await
     }
 
-    /// The same with another fence: any request with the id `"fence"` that is answered.
+    /// Does the same with another fence: any request with the id `"fence"` that is answered.
     pub async fn answers_before(&mut self, message: impl Into<Message>, fence: &str) -> Vec<String> {
         self.send(message).await;
         self.answers_until(fence).await
     }
 
-    /// Sends such a fence alone, and tells everything that has come.
+    /// Sends a fence alone, and returns everything that has come before its answer.
     pub async fn answers_until(&mut self, fence: &str) -> Vec<String> {
         self.send(fence).await;
         let mut answers = Vec::new();

@@ -1,4 +1,4 @@
-//! Folders for what tests write.
+//! Temporary folders of tests.
 
 use std::{
     path::PathBuf,
@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A path of a test's own, at which there is nothing yet.
+/// Returns a unique path at which there is nothing yet.
 pub fn new_folder() -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Programs that tests need and a machine may lack.
+//! Programs that tests need and that may be missing.
 
 use std::{
     collections::HashSet,
@@ -6,11 +6,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Sees that a program is there, by a command that fails where it is not, and installs its packages where they can be.
+/// Checks by a command whether a program is there, and installs its packages if it is not.
 ///
 /// # Panics
 ///
-/// When it cannot be had: with what to install.
+/// Panics if the program cannot be installed, and says how to install it.
 pub(crate) fn install(program: &'static str, probe: &str, packages: &str) {
     static FOUND: Mutex<Option<HashSet<&str>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What the tests share: a server to test, clients that are not ours, and tables of cases.
+//! What the tests share: servers, clients, gateways and Redis to test with, small games, and tables of cases.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it stands on")]
 
 mod audit;

@@ -1,4 +1,4 @@
-//! A TCP proxy between a node and Redis, which does to their connection whatever a network may.
+//! A TCP proxy in front of Redis that behaves like a good or bad network.
 
 use std::{
     net::SocketAddr,
@@ -20,41 +20,41 @@ use tokio::{
     time::sleep,
 };
 
-/// What becomes of what is sent.
+/// What happens to the bytes between a client and Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// It arrives.
+    /// They arrive.
     #[default]
     Good,
-    /// Each piece arrives so much later.
+    /// They arrive this much later.
     Slow(Duration),
-    /// Nothing arrives, either way, and nobody is told; new connections are made, and as silent.
+    /// Nothing arrives in either direction. New connections are accepted, and stay silent, too.
     Stalled,
-    /// What is asked arrives, the answers do not.
+    /// Requests arrive, answers do not.
     Mute,
-    /// Connections are reset, and new ones, too.
+    /// Connections are reset, and so are new ones.
     Refused,
 }
 
-/// What clients have asked for.
+/// Counts what clients have sent.
 #[derive(Debug, Default)]
 struct Asked {
     trips: AtomicUsize,
     commands: AtomicUsize,
 }
 
-/// A proxy; it ends when this is dropped.
+/// A proxy that ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// How it is, and how many times all connections were reset.
+    /// The state of the network, and how often all connections were reset.
     network: watch::Sender<(Network, u64)>,
     asked: Arc<Asked>,
     serving: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts one in front of a port of this machine.
+    /// Starts a proxy to a port of this machine.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -64,27 +64,27 @@ impl Proxy {
         Self { address, network, asked, serving }
     }
 
-    /// Where it listens, as a URL of Redis.
+    /// Returns its address as a Redis URL.
     pub fn url(&self) -> String {
         format!("redis://{}/", self.address)
     }
 
-    /// Changes the network, for connections that are open as well.
+    /// Changes the network, also for open connections.
     pub fn set(&self, network: Network) {
         self.network.send_modify(|(now, _)| *now = network);
     }
 
-    /// Resets every connection that is open.
+    /// Resets every open connection.
     pub fn reset(&self) {
         self.network.send_modify(|(_, resets)| *resets += 1);
     }
 
-    /// How many times something was asked of the server, however much at once: the round trips of its clients.
+    /// Returns how many round trips clients have made.
     pub fn trips(&self) -> usize {
         self.asked.trips.load(Ordering::SeqCst)
     }
 
-    /// How many commands the server was sent.
+    /// Returns how many commands clients have sent.
     pub fn commands(&self) -> usize {
         self.asked.commands.load(Ordering::SeqCst)
     }
@@ -118,7 +118,7 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     let _ = (client.set_nodelay(true), server.set_nodelay(true), server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Of one piece after another of a client without an answer in between, the first is a round trip's.
+    // Several pieces without an answer in between are one round trip.
     let answered = AtomicUsize::new(1);
     let mut commands = Commands::default();
     let count = |bytes: &[u8]| {
@@ -134,7 +134,7 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     }
 }
 
-/// Carries what comes one way, but in a network that holds it up.
+/// Copies one direction, unless the network holds it up.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -159,11 +159,11 @@ async fn carry(
     }
 }
 
-/// Finds the commands in what a client sends: arrays of bulk strings, in any pieces.
+/// Counts the commands in the bytes of a client, which are arrays of bulk strings, in any pieces.
 #[derive(Debug, Default)]
 struct Commands {
     line: Vec<u8>,
-    /// What is left of a string, with its line break.
+    /// How many bytes of a string are still to come, with its line break.
     string: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A server of its own for each test.
+//! A server for each test.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{Upgrade, until, within};
 
-/// A server in this process, on a free port; it listens as soon as there is one.
+/// A server in this process, on a free port.
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
@@ -17,24 +17,24 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Binds and serves.
+    /// Binds a port and serves.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let (address, hub) = (bound.local_addr(), bound.hub());
         let (shutdown, told) = oneshot::channel::<()>();
         let serving = tokio::spawn(bound.serve_until(async {
-            // Dropped by a test that failed, it ends the server as well.
+            // A test that fails drops the sender, which also ends the server.
             let _ = told.await;
         }));
         Self { address, hub, shutdown: Some(shutdown), serving }
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its handle, as the program has it that serves.
+    /// Returns its handle.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }

@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{Client, within};
 
-/// What a player hears.
+/// A push with a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
 pub struct Said(pub String);
 
@@ -27,7 +27,7 @@ impl Said {
     }
 }
 
-/// Whoever they say they are, or a guest.
+/// A user with the uid that they give, or a guest.
 #[derive(Debug)]
 pub struct Player(Option<Uid>);
 
@@ -37,7 +37,7 @@ impl Session for Player {
     }
 }
 
-/// Players have the uid that the query says; they meet in rooms.
+/// Players have the uid of the query `uid`, and meet in rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct Town;
 
@@ -47,7 +47,7 @@ impl Town {
     /// A request that is answered, whatever happens to the cluster; its id is `"fence"`.
     pub const FENCE: &'static str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
 
-    /// A node of a cluster in Redis.
+    /// Makes a node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
         Server::new(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
     }
@@ -92,7 +92,7 @@ impl Town {
         hub.room(room).leave(connection)
     }
 
-    /// Tells how many heard it on this node.
+    /// Returns how many members on this node it was sent to.
     #[route]
     async fn say(
         &self,
@@ -113,14 +113,14 @@ impl Town {
         hub.room(room).members().await.iter().map(|member| member.uid.to_string()).collect()
     }
 
-    /// Tells which process it is that serves the player.
+    /// Returns the process id of the node.
     #[route]
     async fn process(&self) -> u32 {
         std::process::id()
     }
 }
 
-/// A node in a process of its own, which may be killed; it ends with its test.
+/// A node in its own process, which ends when this is dropped.
 #[derive(Debug)]
 pub struct NodeProcess {
     address: SocketAddr,
@@ -133,7 +133,7 @@ impl NodeProcess {
         Self::start_from(Command::new(Path::new(program)), address, redis, lease).await
     }
 
-    /// The same from a command that is set up already.
+    /// Does the same with a prepared command.
     pub async fn start_from(mut command: Command, address: SocketAddr, redis: &str, lease: Duration) -> Self {
         command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
         let child = command.stdout(Stdio::null()).spawn().expect("it starts");
@@ -148,12 +148,12 @@ impl NodeProcess {
         node
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process, as [`Town`] tells it.
+    /// Returns its process id, as the route `process` of [`Town`] does.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -164,22 +164,22 @@ impl NodeProcess {
         let _ = self.child.wait();
     }
 
-    /// Stops it where it is.
+    /// Stops the process.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Continues the stopped process.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Tells it to drain.
+    /// Sends SIGTERM, so that it drains.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub async fn ended(mut self) {
         let ended = async {
             while self.child.try_wait().expect("a process of ours").is_none() {

@@ -1,4 +1,5 @@
-//! What a process takes for clients that do not read. Alone in its file, and so in its process.
+//! The memory of a process with clients that do not read. It is alone in its binary because it measures the
+//! process.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-/// Eight thousand bytes, written already: what is measured is not the time that JSON takes.
+/// A push of 8,000 bytes, serialized already, so that the test does not spend its time in JSON.
 #[derive(Serialize, Push)]
 struct Move<'a>(&'a RawValue);
 
-/// What this process has in memory, in bytes.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
@@ -23,10 +24,10 @@ fn resident() -> usize {
 
 const CLIENTS: usize = 1000;
 const OUTBOX: usize = 64 * 1024;
-/// As `Server::max_outbox_size` says: on the way to the socket.
+/// What `Server::max_outbox_size` allows besides, on the way to the socket.
 const BESIDE: usize = 64 * 1024;
 
-/// Sends until the outbox is as full as it may be, and takes no more.
+/// Sends until the outbox has no room for another push.
 async fn fill(connection: Connection, ballast: Arc<RawValue>) {
     while connection.queued().bytes < OUTBOX - 8100 {
         connection.send(&Move(&ballast)).expect("room in the outbox");
@@ -34,7 +35,7 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
     }
 }
 
-/// Each gets pushes of its own: nothing that waits is shared.
+/// Each client gets its own pushes, so that nothing that waits is shared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_slow_readers_use_the_documented_memory() {
     let workshop = Workshop::default();
@@ -62,10 +63,10 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
     );
     assert!(waiting > CLIENTS * (OUTBOX - 16_200), "{waiting} bytes wait");
     assert!(waiting - server.hub().queued_bytes() <= CLIENTS * 4096, "as the hub counts");
-    // The queue itself, and what an allocator keeps, come on top.
+    // The queue itself and the allocator take something on top.
     assert!(taken <= CLIENTS * (OUTBOX + BESIDE) * 5 / 4, "{} bytes for each", taken / CLIENTS);
 
-    // One push more for each: all that waited is given back.
+    // One more push for each gives back everything that waited.
     for connection in &connections {
         while connection.send(&Move(&ballast)).is_ok() {}
         assert!(matches!(connection.send(&Move(&ballast)), Err(SendError::Closed)));

@@ -1,6 +1,5 @@
-//! Rooms across nodes: who is in them gets every send once and in order, whichever node it comes from.
-//!
-//! How long they are tried, in seconds, `KENGINE_STRESS_SECONDS` tells: `.ci/long` gives them more than here.
+//! Rooms across nodes: every member gets every send once and in order, from whichever node it comes.
+//! `KENGINE_STRESS_SECONDS` sets how long that is tried; `.ci/long` sets a longer time.
 
 use std::{
     sync::{
@@ -18,9 +17,9 @@ use tokio::sync::Semaphore;
 
 const LEASE: Duration = Duration::from_secs(6);
 const NODES: usize = 3;
-/// Of each node.
+/// Members on each node.
 const MEMBERS: usize = 100;
-/// Of each node's members, those who come and go.
+/// How many of each node's members come and go.
 const MOVERS: usize = 10;
 const SENDERS: usize = 30;
 /// How often each sender sends: all of them together 500 times a second.
@@ -105,7 +104,7 @@ async fn a_room_on_one_node_sends_nothing_over_the_bus() {
     sink.psubscribe("kengine:bus:room:*").await.unwrap();
     let mut view = redis.connection().await;
     let mut on_the_bus = async || {
-        // What was published before this is seen before it.
+        // Everything published before this is seen before it.
         view.publish::<_, _, ()>("kengine:bus:room:fence", "fence").await.unwrap();
         let mut messages = 0;
         while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
@@ -119,7 +118,7 @@ async fn a_room_on_one_node_sends_nothing_over_the_bus() {
     }
     assert_eq!(on_the_bus().await, 0, "of 1,000 sends in a room of one node");
 
-    // With a member on another node every send goes there, and when that one has left, none does again.
+    // With a member on another node every send goes there; after that member has left, none does.
     let mut eve = Town::enter_lobby(servers[1].address(), "eve").await;
     on_the_bus().await;
     for number in 0..10 {
@@ -187,7 +186,7 @@ async fn a_list_of_members_skips_nodes_that_do_not_answer() {
         let uids: Vec<_> = members.iter().map(|member| member.uid.to_string()).collect();
         (uids, members.is_partial())
     };
-    // On a machine under load an answer may come late, and is then missing.
+    // An answer may come too late on a busy machine, and is then missing.
     let members_are = async |uids: &[&str], is_partial: bool| {
         let expected = (uids.iter().copied().map(String::from).collect::<Vec<_>>(), is_partial);
         until("these members", async || (members().await == expected).then_some(())).await;
@@ -225,11 +224,11 @@ async fn a_program_outside_the_cluster_can_send_and_kick() {
     hub.user("ada").kick(CloseCode::KICKED);
     assert_eq!(ada.next().await, "close 4501");
     drop(ada);
-    // It is no node, and never was.
+    // The program is not a node, and never was.
     assert_eq!(directory.listed().await, [server.address().to_string()]);
     server.stop().await;
 
-    // What others do not get is told to the sender, and counted.
+    // A send that other nodes cannot get fails, and is counted.
     assert_eq!(hub.unpublished(), 0);
     redis.kill();
     let send = async || hub.all().send(&Said("to nobody".into())).err();

@@ -1,4 +1,4 @@
-//! A cluster in Redis: what the directory says of nodes, whatever becomes of them.
+//! A cluster in Redis: what the directory says about nodes that start, drain, stop and die.
 
 use std::{
     net::SocketAddr,
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
 
-/// Waits until a process is in the directory, and not the one before; tells which.
+/// Waits until the directory has a process at this address other than the one before; returns its boot id.
 async fn joined(directory: &mut Directory, address: SocketAddr, before: Option<&String>) -> String {
     let joined = async || directory.node(address, "boot").await.filter(|boot| Some(boot) != before);
     until("a node in the directory", joined).await
 }
 
-/// What `/readyz` says: the status, and the body or the error's code.
+/// Returns the status of `/readyz`, and its body or the code of its error.
 async fn ready(server: &TestServer) -> (u16, String) {
     let response = Upgrade::new(server.address()).path("/readyz").ask(server.address()).await;
     match response.status {
@@ -71,7 +71,7 @@ async fn a_node_is_listed_with_its_count_until_it_goes() {
 
 #[tokio::test]
 async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
-    /// All at one moment: how many are listed, the counter, the lease, and the time, in milliseconds.
+    /// At one moment: the number of listed nodes, the counter, the lease, and the time in milliseconds.
     const LOOK: &str = "
         local time = redis.call('TIME')
         local lease = tonumber(redis.call('HGET', KEYS[3], KEYS[2]) or 0)
@@ -87,7 +87,7 @@ async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
     }
     directory.count_is(address, Some(10)).await;
     node.terminate();
-    // They read on, and so close.
+    // The players keep reading, and so answer the close.
     let closing = tokio::spawn(async move {
         for player in &mut players {
             assert_eq!(player.next().await, "close 4000");
@@ -100,7 +100,7 @@ async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
         let seen = look.query_async(&mut directory.redis).await.unwrap();
         let (listed, counted, lease, now): (usize, bool, i64, i64) = seen;
         assert!(listed == 0 || counted, "it is listed without a counter");
-        // The lease says since when a node is gone; one that is listed is not gone yet.
+        // The lease of a node that has gone is the negative time at which it left.
         left = left.max(if listed > 0 { now } else { -lease });
         (!counted).then_some(now)
     })
@@ -127,7 +127,7 @@ async fn a_draining_node_sends_its_players_away_gradually() {
         assert_eq!(player.next().await, "close 4000");
     }
     let took = begun.elapsed();
-    // 20 at once, every 10 ms.
+    // 20 connections are closed every 10 ms.
     assert!(took >= Duration::from_millis(90), "all were sent away within {took:?}");
     drop(players);
     server.ended().await;
@@ -226,7 +226,7 @@ async fn a_node_leaves_even_if_its_connection_breaks() {
             _ => {}
         }
         server.shut_down();
-        // Soon, unless the answer that is missing is one it was waiting for.
+        // Soon, unless the node was waiting for the missing answer.
         let unlisted = until("the list", async || directory.listed().await.is_empty().then_some(()));
         let _ = timeout(Duration::from_millis(300), unlisted).await;
         proxy.set(Network::Good);
@@ -251,7 +251,7 @@ async fn the_later_of_two_processes_has_their_address() {
     let boot = directory.node(ADDRESS, "boot").await.unwrap();
     let later = node(redis.url()).await;
     is_ready(&later, 200, "ready").await;
-    // The earlier does not take the address back when it makes a new connection, before it has noticed or later,
+    // The earlier process does not take the address back when it reconnects, before it has noticed or later,
     proxy.reset();
     is_ready(&earlier, 503, "unavailable").await;
     let _player = Town::connect(later.address(), "ada").await;
@@ -259,7 +259,7 @@ async fn the_later_of_two_processes_has_their_address() {
     proxy.reset();
     directory.heard_of(ADDRESS, 3).await;
     assert_eq!(ready(&later).await.0, 200);
-    // nor touch it when it leaves.
+    // nor does it touch the entry when it leaves.
     let mut ada = Town::connect(earlier.address(), "eve").await;
     assert_eq!(ada.ask(r#"{"method":"who","message":"lobby","id":1}"#).await, "1: []");
     assert_eq!(ready(&earlier).await.0, 503);

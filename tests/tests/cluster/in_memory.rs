@@ -1,4 +1,4 @@
-//! Several nodes as one: rooms, users and everybody across them.
+//! Several nodes in one process, connected by `Memory`: rooms, users and sends to all span them.
 
 use kengine::{
     Close, CloseCode, Duplicates, Server, Uid,
@@ -8,7 +8,7 @@ use kengine::{
 };
 use kengine_tests::{Said, Town};
 
-/// Two nodes that know each other.
+/// Starts two nodes of one cluster.
 fn nodes(duplicates: Duplicates) -> [Served<Town>; 2] {
     let cluster = Memory::new();
     [(); 2].map(|()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(duplicates)))
@@ -24,7 +24,7 @@ async fn member(node: &Served<Town>, uid: &str) -> Client {
     client
 }
 
-/// What came until now, as it came.
+/// Returns everything that has come so far.
 async fn heard(client: &mut Client) -> Vec<String> {
     client.heartbeat().await;
     let mut heard = Vec::new();
@@ -70,7 +70,7 @@ async fn a_room_spans_several_nodes() {
 #[tokio::test]
 async fn excluding_a_connection_does_not_exclude_its_namesake() {
     let [one, other] = nodes(Duplicates::Replace);
-    // Each is the first connection of its node.
+    // Each is the first connection of its node, so both have the same number.
     let mut ada = member(&one, "ada").await;
     let mut bob = member(&other, "bob").await;
     ada.request::<usize>("say", &("lobby", "not to me")).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
     let mut here = member(&one, "ada").await;
     let _there = member(&other, "ada").await;
     assert!(here.request::<bool>("leave", "lobby").await.unwrap());
-    // However often it is said who came and went, the last word is that she is here.
+    // She may leave and join several times, but the last push says that she is here.
     let last = heard(&mut cy).await.pop().unwrap();
     assert!(last.starts_with(r#"{"method":"joined""#), "{last}");
     assert_eq!(third.hub().room("lobby").members().await.len(), 2);
@@ -117,7 +117,7 @@ async fn a_newer_connection_replaces_the_older() {
     let mut newer = connect(&other, "ada").await;
     let close = older.closed().await.unwrap();
     assert_eq!((close.code().get(), close.reason()), (4500, "replaced by a newer connection"));
-    // The end of the older does not take the uid from the newer.
+    // The end of the older connection does not take the uid from the newer.
     one.emptied().await;
     one.hub().user("ada").send(&Said("still there?".into())).unwrap();
     assert_eq!(newer.push::<Said>().await.0, "still there?");

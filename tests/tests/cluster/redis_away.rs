@@ -1,6 +1,5 @@
-//! Redis is killed, stopped, emptied or cut off: players notice nothing, and all is right again when it is back.
-//!
-//! `KENGINE_OUTAGE_SECONDS` says how long Redis is away: `.ci/long` keeps it away for longer than here.
+//! Redis is killed, stopped, emptied or cut off: players notice nothing, and everything is right again when it is
+//! back. `KENGINE_OUTAGE_SECONDS` sets how long Redis is away; `.ci/long` sets a longer time.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +22,7 @@ fn outage() -> Duration {
     seconds.map_or(2 * LEASE, |seconds| Duration::from_secs(seconds.parse().expect("seconds")))
 }
 
-/// Two nodes with a player on each, who meet in the lobby.
+/// Two nodes with a player on each; both players are in the lobby.
 struct Cluster {
     servers: Vec<TestServer>,
     players: Vec<Client>,
@@ -51,7 +50,8 @@ impl Cluster {
         self.servers.iter().map(TestServer::address).collect()
     }
 
-    /// Waits until the directory knows both nodes and players, and they hear each other; tells how long either took.
+    /// Waits until the directory knows both nodes and players, and the players hear each other. Returns how long
+    /// either took.
     async fn is_right(&mut self, directory: &mut Directory) -> (Duration, Duration) {
         let begun = Instant::now();
         let mut addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
@@ -81,7 +81,7 @@ impl Cluster {
     }
 }
 
-/// Speaks until the other one hears it, as a member of a room and as a user.
+/// Sends until the other player hears it, as a member of a room and as a user.
 async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
     let (room, user) = (Said::text("to all"), Said::text("to you"));
     let mut heard = Vec::new();
@@ -94,12 +94,12 @@ async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
         (heard.contains(&room) && heard.contains(&user)).then_some(())
     })
     .await;
-    // What came twice has been on its way.
+    // Reads repeated messages that were still on their way.
     listener.answers_until(Town::FENCE).await;
 }
 
-/// So many requests, one after another, each with a send to a room and to a user of another node; how long the slowest
-/// took.
+/// Sends this many requests one after another, each with a send to a room and to a user of another node. Returns
+/// how long the slowest took.
 async fn slowest_of(player: &mut Client, requests: u32) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..requests {
@@ -173,7 +173,7 @@ async fn no_request_of_a_player_waits_for_a_frozen_redis() {
     redis.thaw();
     cluster.is_right(&mut directory).await;
 
-    // Nor does a drain.
+    // Neither does a drain.
     redis.freeze();
     // The servers have no deadline for a drain, so each ends only because it gives up on Redis.
     drop(cluster.players);
@@ -205,7 +205,7 @@ async fn no_node_is_reaped_because_redis_was_away() {
                 sleep(away).await;
                 proxy.set(Network::Good);
             }
-            // A node that was reaped begins anew; every one has had two leases to reap.
+            // A node that was reaped joins anew. Every node has had the time of two leases to reap.
             let thawed = Instant::now();
             while thawed.elapsed() < 2 * LEASE {
                 for (address, started) in cluster.addresses().into_iter().zip(&started) {
@@ -314,7 +314,7 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
     cluster.is_right(&mut directory).await;
     proxy.set(Network::Refused);
     sleep(outage().min(2 * LEASE)).await;
-    // Who has left meanwhile is not claimed any more, and who has come is.
+    // A user who left meanwhile is not claimed any more, and one who came is.
     let [ada, _] = &mut cluster.players[..] else { unreachable!("two players") };
     ada.close(1000).await;
     let address = cluster.addresses()[0];

@@ -1,4 +1,4 @@
-//! Seats that a gateway has reserved: a node counts whom they were for, and gives them back in the same moment.
+//! Seats reserved by a gateway: a node counts the player and gives the seat back in the same moment.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 
 /// The header field by which a gateway names a reservation.
 const FIELD: &str = "Kengine-Reservation";
-/// Longer than any test: what ends a reservation before is the node.
+/// Longer than any test, so only the node can end a reservation.
 const LONG: Duration = Duration::from_secs(600);
-/// A lease with no beat while a test runs: one is due at every third.
+/// So long that no beat is due during a test: one comes in every third of a lease.
 const LEASE: Duration = Duration::from_secs(600);
-/// One with a beat every 100 ms.
+/// A lease with a beat every 100 ms.
 const OFTEN: Duration = Duration::from_millis(300);
 /// How many redeemed reservations wait for Redis.
 const WAITING: usize = 8192;
@@ -29,7 +29,7 @@ fn ids(count: usize) -> Vec<String> {
     (0..count).map(id).collect()
 }
 
-/// Reserves seats on a node for so long, as a gateway does.
+/// Reserves seats on a node for this long, as a gateway does.
 async fn reserve(directory: &mut Directory, address: impl ToString, ids: &[String], lasting: Duration) {
     const RESERVE: &str = "
         local time = redis.call('TIME')
@@ -47,7 +47,7 @@ async fn reserve(directory: &mut Directory, address: impl ToString, ids: &[Strin
     }
 }
 
-/// What the directory says of a node, all at one moment.
+/// What the directory says about a node at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Look {
     load: usize,
@@ -67,14 +67,14 @@ async fn look(directory: &mut Directory, address: impl ToString) -> Look {
     look
 }
 
-/// Waits until there are so many connections and so many reservations.
+/// Waits until a node has this many connections and reservations.
 async fn counted(directory: &mut Directory, address: impl ToString, connections: usize, reserved: usize) {
     let expected = Look { load: connections + reserved, connections, reserved };
     let address = address.to_string();
     until("a count", async || (look(directory, &address).await == expected).then_some(())).await;
 }
 
-/// A node in the directory of a Redis of its own.
+/// Starts a Redis, and a node in its directory.
 async fn node() -> (RedisServer, Directory, TestServer) {
     node_of(Town::node, LEASE).await
 }
@@ -90,7 +90,7 @@ async fn node_of<D: Dispatcher>(
     (redis, directory, server)
 }
 
-/// Waits until `/readyz` says so of the directory.
+/// Waits until `/readyz` says whether the directory is away.
 async fn is_away(address: SocketAddr, away: bool) {
     until("another answer of `/readyz`", async || {
         let response = Upgrade::new(address).path("/readyz").ask(address).await;
@@ -99,7 +99,7 @@ async fn is_away(address: SocketAddr, away: bool) {
     .await;
 }
 
-/// A connection by this request, which is counted when this returns.
+/// Connects with this request; the connection is counted when this returns.
 async fn open_by(request: Upgrade, address: SocketAddr) -> RawClient {
     let mut player = request.open(address).await;
     player.heartbeat().await;
@@ -113,7 +113,7 @@ async fn open(address: SocketAddr, id: impl Into<String>) -> RawClient {
 #[tokio::test]
 async fn a_player_counts_once_from_the_reservation_to_the_end() {
     const PLAYERS: usize = 300;
-    // Beats and the news of connections alternate.
+    // Beats and updates of the load alternate.
     let (_redis, mut directory, server) = node_of(Town::node, OFTEN).await;
     let address = server.address();
     reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
@@ -125,9 +125,9 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
         }
         players
     });
-    until("everybody", async || {
+    until("every player", async || {
         let look = look(&mut directory, address).await;
-        // One may be counted just then, whose reservation is not redeemed yet.
+        // One connection may be counted whose reservation is not redeemed yet.
         assert!((PLAYERS..=PLAYERS + 1).contains(&look.load), "{look:?}");
         (look.reserved == 0).then_some(())
     })
@@ -174,7 +174,7 @@ async fn a_client_without_room_gives_its_seat_back() {
     counted(&mut directory, address, 1, 0).await;
 
     server.shut_down();
-    // The player, who does not answer, keeps the node.
+    // The player does not answer the close, so the node keeps draining.
     assert_eq!(player.frame().await, "close 4000");
     reserve(&mut directory, address, &ids(1), LONG).await;
     assert_eq!(request.ask(address).await.status, 503, "it drains");
@@ -196,7 +196,7 @@ async fn a_seat_stays_reserved_during_the_handshake() {
     let mut http = HttpClient::connect(address).await;
     http.send(&request.bytes()).await;
     gate.arrived(1).await;
-    // Another comes and goes: by then the node would have told of the first.
+    // Another client comes and goes, by which time the node would have redeemed the first reservation.
     let mut other = HttpClient::connect(address).await;
     other.send(&Upgrade::new(address).and(FIELD, id(1)).bytes()).await;
     gate.arrived(1).await;
@@ -287,7 +287,7 @@ async fn seats_are_given_back_when_redis_returns() {
     }
     assert_eq!(look(&mut directory, address).await.reserved, PLAYERS);
     proxy.set(Network::Good);
-    until("everybody", async || {
+    until("every player", async || {
         let look = look(&mut directory, address).await;
         assert_eq!(look.load, PLAYERS, "{look:?}");
         (look.reserved == 0).then_some(())
@@ -308,7 +308,7 @@ async fn a_flood_of_redeemed_reservations_is_bounded() {
     directory.count_is(address, Some(0)).await;
     reserve(&mut directory, address, &ids(TOO_MANY + WAITING), LONG).await;
     proxy.set(Network::Refused);
-    // Something to tell, by which the node notices.
+    // A change to report, so that the node notices.
     drop(Client::connect(address).await);
     is_away(address, true).await;
     let mut http = HttpClient::connect(address).await;

@@ -22,7 +22,7 @@ const ROUTE: &str = script!("route");
 /// How long a counter outlives its node, in milliseconds.
 const FAREWELL: &str = "250";
 
-/// A Redis, and what is done to it.
+/// A Redis, and the scripts that run in it.
 struct Fixture {
     server: RedisServer,
     redis: MultiplexedConnection,
@@ -90,7 +90,7 @@ impl Fixture {
         self.redis.zscore("{k}:load", address).await.unwrap()
     }
 
-    /// Sets when a lease ends, in milliseconds from now; before now, it has.
+    /// Sets when a lease ends, in milliseconds from now; a negative number is in the past.
     async fn lease(&mut self, address: &str, from_now: i64) {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
         let expiry = seconds * 1000 + micros / 1000 + from_now;
@@ -106,7 +106,7 @@ impl Fixture {
         self.run(CLAIM, &["user"], &arguments).await
     }
 
-    /// Which node and which connection has the user.
+    /// Returns the boot id and the connection that hold the user.
     async fn holder(&mut self) -> Option<(String, String)> {
         let holder: (Option<String>, Option<String>) = self.redis.hmget("user", &["boot", "connection"]).await.unwrap();
         holder.0.zip(holder.1)
@@ -126,7 +126,7 @@ async fn joining_twice_lists_a_node_once() {
     let node: Vec<String> = redis.redis.hmget("{k}:node:a:1", &["boot", "state", "capacity", "version"]).await.unwrap();
     assert_eq!(node, ["one", "ready", "100", "0.1.0"]);
 
-    // What was promised to seats of the process before is not kept by this one.
+    // Seats that were reserved at an earlier process do not count for this one.
     redis.redis.zadd::<_, _, _, ()>("{k}:reserved:a:1", "seat", "+inf").await.unwrap();
     redis.join("a:1", "one", "7", "60000", "ready").await;
     assert_eq!(redis.load("a:1").await, Some(8));
@@ -170,7 +170,7 @@ async fn an_expired_node_is_reaped_and_its_counter_later() {
     assert_eq!(redis.beat("b:1", "one", "5").await.0, 0, "it has to join again");
     assert_eq!(redis.reap("b:1").await, 0, "too early");
 
-    // It comes back in between, and stays.
+    // It comes back in between and stays.
     redis.join("b:1", "one", "5", "60000", "ready").await;
     assert_eq!((redis.reap("b:1").await, redis.count("b:1").await), (0, Some(5)));
     redis.lease("b:1", -1).await;
@@ -190,7 +190,7 @@ async fn no_node_is_reaped_when_all_leases_have_expired() {
         redis.join(address, "one", "0", "60000", "ready").await;
         redis.lease(address, -1).await;
     }
-    // Whoever comes first, be it one that has to join.
+    // The first beat after an outage reaps nothing, even if its node has to join.
     assert_eq!(redis.beat("d:1", "one", "0").await, (0, vec![]));
     assert_eq!(redis.beat("a:1", "one", "0").await, (1, vec![]));
     for address in ["a:1", "b:1", "c:1"] {
@@ -232,7 +232,7 @@ async fn draining_takes_a_node_off_the_list_before_it_leaves() {
     assert_eq!(redis.leave("a:1", "one").await, 1);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), None));
     assert_eq!(redis.leave("a:1", "one").await, 0, "said again, it changes nothing");
-    // Whoever dies before it is through is forgotten by the others.
+    // A node that dies before it has left completely is found by the others.
     redis.join("b:1", "one", "0", "60000", "ready").await;
     assert_eq!(redis.beat("b:1", "one", "0").await, (1, vec!["a:1".to_owned()]));
 }
@@ -250,7 +250,7 @@ async fn a_newer_connection_gets_the_uid() {
     let ttl: i64 = redis.redis.ttl("user").await.unwrap();
     assert!((86_000..=86_400).contains(&ttl), "{ttl}");
 
-    // Told again, as after an outage: the later stands, and the earlier gives way.
+    // Claims repeated after an outage: the later stands, and the earlier gives way.
     assert_eq!(redis.claim("one", "2", "40", "1", "0").await, 0);
     assert_eq!(redis.claim("two", "1", "50", "1", "0").await, 1);
     assert_eq!(redis.claim("one", "2", "60", "1", "0").await, 1);
@@ -297,7 +297,7 @@ async fn a_message_to_a_user_goes_to_their_node() {
     redis.claim("one", "17", "100", "0", "0").await;
     assert_eq!(redis.run::<i64>(ROUTE, &["user"], &["bus:", "hello"]).await, 1);
     assert_eq!(stream.next().await.unwrap().get_payload::<String>().unwrap(), "hello");
-    // The script that takes the uid away says so itself.
+    // The script that takes the uid away also tells the loser.
     redis.claim("two", "1", "200", "0", "0").await;
     assert_eq!(stream.next().await.unwrap().get_payload::<String>().unwrap(), "you lose 17");
 }

@@ -1,4 +1,4 @@
-//! No node is alive, or Redis is killed, hangs or loses its data: what the gateway makes of it.
+//! The gateway without a live node, or with a Redis that is killed, hangs or loses its data.
 
 use std::{
     net::SocketAddr,
@@ -240,7 +240,7 @@ async fn players_are_spread_over_the_last_known_nodes() {
     }
     cluster.has(30).await;
     assert_eq!(cluster.connections(), [10, 10, 10], "in turn");
-    // A node that is gone meanwhile is left out.
+    // A node that has gone meanwhile is skipped.
     cluster.nodes.remove(0).stop().await;
     for _ in 0..10 {
         players.push(Client::connect(address).await);
@@ -273,7 +273,7 @@ async fn only_one_request_waits_for_a_frozen_redis() {
     }
     join_all((0..100).map(|_| Client::connect(address))).await;
     cluster.redis.thaw();
-    // Redis now does what it was asked to meanwhile: the answer to this came behind it.
+    // Redis now runs the commands that it was sent meanwhile, before it answers this one.
     assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
     until("the return of Redis", async || cluster.gateway.errors().contains("the directory is back").then_some(()))
         .await;
@@ -289,7 +289,7 @@ async fn only_one_request_waits_for_a_frozen_redis() {
 
 #[tokio::test]
 async fn one_batch_a_worker_waits_for_a_frozen_redis() {
-    /// How many requests a worker asks for together.
+    /// How many requests a worker sends to Redis together.
     const BATCH: usize = 64;
     let _turn = heavy_test().await;
     let cluster = Cluster::start_as_shipped(2).await;
@@ -321,7 +321,7 @@ async fn players_come_in_after_redis_was_away_beyond_a_lease() {
         come().await;
     }
     redis.thaw();
-    // The gateway has Redis back, with a lease that has ended, before the node does.
+    // The gateway reaches Redis before the node does, and finds an expired lease.
     until("picks by the directory", async || {
         come().await;
         gateway.errors().contains("the directory is back").then_some(())
@@ -337,7 +337,7 @@ async fn players_come_in_while_redis_has_lost_its_data() {
     let cluster = Cluster::start(2).await;
     let mut redis = cluster.redis.connection().await;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a command");
-    // Its scripts are gone, too.
+    // Also removes its scripts.
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("a command");
     let players = join_all((0..20).map(|_| Client::connect(cluster.gateway.address()))).await;
     cluster.has(players.len()).await;

@@ -1,4 +1,4 @@
-//! nginx' own files: that they are right, what they let through, and what they write down.
+//! The files of nginx: they are valid, let through what they should, and log no secrets.
 
 use std::{
     collections::BTreeMap,
@@ -70,7 +70,7 @@ fn only_the_owner_may_read_the_password() {
     use std::os::unix::fs::PermissionsExt;
     let folder = new_folder();
     let gateway = Gateway::new("redis://:secret@127.0.0.1/");
-    // The second time, the file is there.
+    // The second time, the file exists already.
     for _ in 0..2 {
         let conf = gateway.write(&folder).expect("a folder of ours");
         assert!(!fs::read_to_string(conf).expect("a file").contains("secret"));
@@ -82,7 +82,7 @@ fn only_the_owner_may_read_the_password() {
     fs::remove_dir_all(folder).expect("a folder of ours");
 }
 
-/// No global variable, nothing unused, nothing shadowed.
+/// Luacheck finds global variables, and unused and shadowed names.
 #[test]
 fn luacheck_finds_no_fault() {
     let kengine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kengine");
@@ -124,7 +124,7 @@ async fn only_configured_paths_are_reached() {
     assert_eq!(get("/").await.body, "the page");
     assert_eq!(get("/?a=b").await.body, "the page");
     assert_eq!(get("//").await.body, "the page", "the same page, however it is spelled");
-    // The node itself says what is wrong with it.
+    // The node answers what is wrong with it.
     assert_eq!(get("/ws").await.status, 426);
     let absolute = format!("http://{address}/metrics");
     for target in [
@@ -182,11 +182,11 @@ async fn only_a_valid_request_for_a_websocket_reserves_a_seat() {
     }
     let keys = directory.keys().await;
     assert!(!keys.iter().any(|key| key.starts_with("kengine:room:")), "they have a room: {keys:?}");
-    // One for whom a node finds another reason to refuse.
+    // A request that the node refuses for another reason.
     assert_eq!(upgrade().and("Origin", "https://elsewhere.example").ask(address).await.status, 403);
 }
 
-/// The header fields that a node has seen.
+/// The header fields that the node received.
 struct Fields(BTreeMap<String, String>);
 
 impl Session for Fields {}
@@ -263,7 +263,7 @@ async fn no_query_is_logged() {
     .await;
     assert!(accesses.contains(r#""GET /ws" 101 "#), "{accesses}");
     assert!(!accesses.contains("secret"), "{accesses}");
-    // Neither beside an error, nor did a line of Lua make a global variable.
+    // No query is in the error log, and no line of Lua made a global variable.
     assert_eq!(gateway.errors(), "");
 }
 
@@ -278,7 +278,7 @@ async fn tls_ends_at_the_gateway() {
     let at = gateway.address().to_string();
     let mut asked = format!("GET / HTTP/1.1\r\nHost: {at}\r\n\r\n").into_bytes();
     asked.extend(Upgrade::new(gateway.address()).and("Origin", format!("https://{at}")).bytes());
-    // Behind which the node ends it.
+    // After these frames the node ends the connection.
     asked.extend(segment([ClientFrame::text("p"), ClientFrame::close(1000, "")]));
     let request = new_folder();
     fs::write(&request, asked).expect("a file of ours");

@@ -1,4 +1,4 @@
-//! Nodes fail behind the gateway, and no player who comes is turned away by that.
+//! Nodes fail behind the gateway, and every player is still let in.
 
 use std::{
     net::SocketAddr,
@@ -27,7 +27,7 @@ const NODE: &str = env!("CARGO_BIN_EXE_node");
 /// Long enough for a node on a busy machine to renew it in time.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// Nodes in processes of their own, which are in the directory.
+/// Starts nodes in their own processes, with these leases.
 async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     let mut nodes = Vec::new();
     for lease in leases {
@@ -36,7 +36,7 @@ async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     nodes
 }
 
-/// 3,000 players come at 500 a second; after half of them so many of four nodes are killed, and come back later.
+/// Connects 3,000 players at 500 a second; halfway, this many of four nodes are killed, and come back later.
 async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     const PLAYERS: usize = 3000;
     /// At least half of a node's share of the players who come before the kill.
@@ -73,7 +73,7 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
         if comer.process.is_some_and(|process| living.contains(&process)) {
             comers.push(comer);
         } else {
-            // Where it was when that was killed: nobody is sent there later.
+            // Its node was killed after the player had come; later players are not sent there.
             assert!(number < PLAYERS / 2, "player {number} came to a node that had been killed");
             lost += 1;
         }
@@ -102,7 +102,7 @@ async fn every_connect_succeeds_while_two_of_four_nodes_are_killed() {
     a_crowd_comes_while_nodes_are_killed(2).await;
 }
 
-/// What stands in the directory as a node, and is none.
+/// An entry in the directory that is not a node.
 struct Impostor {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -110,7 +110,7 @@ struct Impostor {
 }
 
 impl Impostor {
-    /// Answers whatever it is asked by these bytes, and then ends the connection.
+    /// Answers every request with these bytes, and then ends the connection.
     async fn start(directory: &mut Directory, answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -119,7 +119,7 @@ impl Impostor {
         let serving = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                // One that answers has read what it was asked; the others end at once.
+                // With an answer it reads the request first; otherwise it ends the connection at once.
                 let mut request = [0; 4096];
                 if !answer.is_empty() && stream.read(&mut request).await.is_ok() {
                     let _ = stream.write_all(answer).await;
@@ -148,7 +148,7 @@ impl Drop for Impostor {
     }
 }
 
-/// Lets nobody in, by this status.
+/// Refuses every player with this status.
 struct Closed {
     status: u16,
     asked: Arc<AtomicUsize>,
@@ -169,7 +169,7 @@ impl Closed {
     async fn never(&self) {}
 }
 
-/// A node that refuses everybody, and how often it did.
+/// Starts a node that refuses every player; returns it with the number of refusals.
 async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let dispatcher = Closed { status, asked: Arc::clone(&asked) };
@@ -178,7 +178,8 @@ async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsiz
     (server, asked)
 }
 
-/// Players come while the failing node has the least load, and all of them to the other; how often it was asked.
+/// Connects players while the failing node has the least load; all of them must reach the other node. Checks how
+/// often the failing node was asked.
 async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &AtomicUsize) {
     const PLAYERS: usize = 100;
     let mut directory = redis.directory().await;
@@ -193,7 +194,7 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
     }
     let took = begun.elapsed();
     assert_eq!(node.hub().connections(), PLAYERS);
-    // Once in two seconds, and a clock may tick late.
+    // Once every two seconds at most; the clock may tick late.
     let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
     let asked = asked.load(Ordering::SeqCst);
     assert!((1..=most).contains(&asked), "it was asked {asked} times within {took:?}");
@@ -234,7 +235,7 @@ async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
         let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
         assert_eq!((refused.status, refused.error_code().as_str()), (403, "forbidden"));
         let asked: usize = nodes.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
-        assert_eq!(asked, number, "nobody else is asked");
+        assert_eq!(asked, number, "no other node is asked");
     }
     audit.passed().await;
     for (node, _) in nodes {
@@ -268,7 +269,7 @@ async fn a_player_gets_503_until_a_node_takes_players() {
 async fn a_frozen_node_is_not_picked_after_its_lease() {
     const PLAYERS: usize = 40;
     let redis = RedisServer::start().await;
-    // Nobody else beats so soon: it stays in the directory.
+    // The other nodes beat too rarely to reap it, so it stays in the directory.
     let nodes = start(&redis, &[Duration::from_millis(900), LIMIT * 4, LIMIT * 4]).await;
     let [still, living @ ..] = &nodes[..] else { unreachable!("three nodes") };
     let gateway = TestGateway::start(&redis.url()).await;
@@ -290,7 +291,7 @@ async fn a_frozen_node_is_not_picked_after_its_lease() {
     audit.passed().await;
 }
 
-/// How long the gateway waits for a node: three quarters of the idle time.
+/// The gateway waits for a node for three quarters of the idle time.
 #[tokio::test]
 async fn a_player_of_a_frozen_node_comes_to_another() {
     let redis = RedisServer::start().await;

@@ -1,7 +1,6 @@
-//! The first kengine's gateway reads the list of nodes, then the counter of each, and answers 500 to everybody when one
-//! is missing: it never finds one missing, nor a node that is gone for good, whatever becomes of the nodes.
-//!
-//! `KENGINE_CLUSTER_EVENTS` says how often something happens to one of them: `.ci/long` lets more happen than here.
+//! The gateway of the first kengine reads the list of nodes, then the counter of each, and answers 500 to every
+//! player if one is missing. It never misses a counter, nor finds a node that has gone for good.
+//! `KENGINE_CLUSTER_EVENTS` sets how often something happens to a node; `.ci/long` sets more events.
 
 use std::{
     collections::HashMap,
@@ -68,7 +67,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
     let mut directory = redis.directory().await;
     let mut dice = Dice::new(7);
     for _ in 0..events() {
-        // One is never touched, so that somebody lives.
+        // The first node always lives.
         let at = 1 + dice.roll(NODES - 1);
         let mut node = nodes[at].take().expect("each comes back");
         let address = node.address();

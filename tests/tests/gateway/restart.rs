@@ -1,5 +1,5 @@
-//! Nodes drain behind the gateway, one or all in turn, while players come and go: nobody is left behind, nothing that was
-//! asked stays unanswered, and nothing of it stays in the directory.
+//! Nodes drain behind the gateway, one alone or all in turn, while players come and go. Every request is answered,
+//! no player stays on an old node, and nothing stays in the directory.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ async fn a_draining_node_gets_no_players() {
     }
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    // All but the first have load; whoever is there does not answer the close, and so keeps it.
+    // Every node has load. A client that does not answer the close keeps its node's load.
     let crowd = nodes.iter().map(|node| RawClient::connect(node.address()));
     let _crowd = (join_all(crowd).await, RawClient::connect(draining.address()).await);
     directory.count_is(draining.address(), Some(1)).await;
@@ -52,11 +52,11 @@ async fn a_draining_node_gets_no_players() {
     audit.passed().await;
 }
 
-/// What is known of all players together.
+/// Counters of all players together.
 #[derive(Debug)]
 struct Crowd {
     gateway: SocketAddr,
-    /// How often somebody has come, and has been sent away to come again.
+    /// How often players came, and how often they were sent away.
     came: AtomicUsize,
     sent_away: AtomicUsize,
     /// How many requests were answered.
@@ -66,7 +66,7 @@ struct Crowd {
 /// How a player's stay ended.
 #[derive(Debug)]
 enum Stay {
-    /// It has not.
+    /// It has not ended.
     Lasting(RawClient),
     Left,
     SentAway,
@@ -75,11 +75,11 @@ enum Stay {
 impl Crowd {
     const PACE: Duration = Duration::from_millis(50);
 
-    /// One player after another: each stays for a while and leaves, and whoever is sent away comes again, until it is
-    /// over; the last one stays.
+    /// Plays as one player after another: each stays for a while and leaves, and comes again if it is sent away.
+    /// Returns the last client when the test is over.
     async fn player(&self, number: usize, mut over: watch::Receiver<bool>) -> RawClient {
         for visit in 0.. {
-            // Not all leave at the same time.
+            // So that players leave at different times.
             let batches = 10 + (number * 7 + visit * 13) % 20;
             match self.stay(&format!("{number}-{visit}"), batches, &mut over).await {
                 Stay::Lasting(client) => return client,
@@ -90,8 +90,8 @@ impl Crowd {
         unreachable!("numbers do not end")
     }
 
-    /// Comes, and asks for so many batches of answers. Each request is answered once and in its turn, up to a close;
-    /// and before that all of those that a pong, which was asked for behind them, proves to have been read.
+    /// Connects, and sends this many batches of requests. Each request is answered once and in order until a close,
+    /// and every request before an answered ping is answered before the close.
     async fn stay(&self, uid: &str, batches: usize, over: &mut watch::Receiver<bool>) -> Stay {
         let upgrade = Upgrade::new(self.gateway).path(format!("/ws?uid={uid}"));
         let mut client = upgrade.open(self.gateway).await;
@@ -117,7 +117,7 @@ impl Crowd {
                 } else if frame == "close 4000" {
                     assert!(answered >= read, "of {read} requests that were read {answered} were answered");
                     client.try_send(ClientFrame::close(4000, "").bytes()).await;
-                    assert!(client.next().await.is_err(), "something comes behind the close");
+                    assert!(client.next().await.is_err(), "something comes after the close");
                     return Stay::SentAway;
                 } else {
                     answered += 1;
@@ -179,7 +179,7 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         // The others fill the new one, in part.
         come(PLAYERS / 2).await;
     }
-    // Everybody has been replaced about three times since the last one was restarted.
+    // Every player has been replaced about three times since the last restart.
     come(3 * PLAYERS).await;
     over.send_replace(true);
 
@@ -192,7 +192,7 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         clients.push(client);
     }
     let sent_away = crowd.sent_away.load(Ordering::Relaxed);
-    assert!(sent_away > 0, "nobody was there when the nodes drained");
+    assert!(sent_away > 0, "no player was there when the nodes drained");
     let pids: Vec<_> = nodes.iter().map(|node| format!("\"where\": {}", node.pid())).collect();
     assert!(loads.keys().all(|process| pids.contains(process)), "{loads:?} are not all of {pids:?}");
     let share = PLAYERS / NODES;

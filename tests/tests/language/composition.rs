@@ -110,7 +110,7 @@ struct Nested {
     rest: Rest,
 }
 
-/// Its inner ones have every hook.
+/// Composed so that the inner fields have every hook.
 #[derive(Dispatcher)]
 struct Deep {
     lobby: Lobby,
@@ -120,7 +120,7 @@ struct Deep {
 #[derive(Dispatcher)]
 struct Inner<D, C>(D, C);
 
-/// Composed of what has no hooks.
+/// Composed of dispatchers without hooks.
 #[derive(Dispatcher)]
 struct Plain {
     lobby: Lobby,
@@ -151,7 +151,7 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
     assert_eq!(client.next().await, r#"{"method":"welcome","message":"hi"}"#);
     for (route, message, answer) in [
         ("chat", r#"{"greeting":"you"}"#, r#"1: "hey, you said: you""#),
-        // Each route keeps to a rate of its own.
+        // Each route has its own rate.
         ("knock", "null", r#"1: "come in""#),
         ("knock", "null", "1: error rate_limited"),
         ("chat.say", "\"a\"", r#"1: "a""#),
@@ -161,7 +161,7 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
         ("dear", "null", "1: error rate_limited"),
         ("free", "null", "1: 1"),
         ("free", "null", "1: 1"),
-        // One field's guard is none of the others' business.
+        // The guard of a field does not guard other fields.
         ("chat.secret", "null", "1: error forbidden"),
         ("secret", "null", r#"1: "no secret""#),
     ] {
@@ -218,7 +218,7 @@ impl Named {
 #[derive(Dispatcher)]
 struct Nobody(Named);
 
-/// A session that only an `#[accept]` could make is missed on each connection, not guessed.
+/// A session that only `#[accept]` could make is missing on each connection, and is never guessed.
 #[tokio::test]
 async fn a_session_that_only_accept_can_make_is_refused_without_it() {
     let bound = Server::new(Nobody(Named)).bind("127.0.0.1:0").await.expect("a free port");

@@ -1,4 +1,4 @@
-//! The hooks around a connection: who may connect, who is greeted, guarded and seen off.
+//! The hooks of a connection: accept, open, before, heartbeat and close.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What a player may do, as the query says.
+/// A session made from the query.
 #[derive(Clone, Deserialize)]
 struct Guest {
     name: String,
@@ -34,7 +34,7 @@ impl Session for Guest {
     }
 }
 
-/// Could be decoded as well: that would make whoever sends it whoever it says.
+/// The type could also be decoded from a message, so a client could choose its own session.
 impl FromContext<'_, Self> for Guest {
     type Error = kengine::Error;
 
@@ -52,7 +52,7 @@ impl From<Stranger> for Refusal {
     }
 }
 
-/// A hall with a door, and a note of everybody who went through it.
+/// A game with every hook, which notes each open and close.
 #[derive(Clone)]
 struct Hall {
     asked: Arc<AtomicU32>,
@@ -67,7 +67,7 @@ fn hall() -> (Hall, Notes) {
     (hall, Notes(read))
 }
 
-/// What the hall has noted.
+/// The notes of the game.
 struct Notes(UnboundedReceiver<String>);
 
 impl Notes {
@@ -75,7 +75,7 @@ impl Notes {
         within("a note", self.0.recv()).await.expect("a hall that notes")
     }
 
-    /// No more notes come when the hall is gone.
+    /// Waits until the game has been dropped, without another note.
     async fn end(mut self) {
         assert_eq!(within("the end of the notes", self.0.recv()).await, None);
     }
@@ -96,7 +96,7 @@ impl Push for Welcome<'_> {
     const NAME: &'static str = "welcome";
 }
 
-/// Both context and a message: it is context wherever it stands.
+/// A type that is both context and a message; it is always taken from the context.
 #[derive(Deserialize)]
 struct Both(u32);
 
@@ -326,12 +326,12 @@ async fn before_sees_each_call_and_may_refuse_it() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut client = named(&server, "/ws?name=ada&muted", "ada").await;
-    // It is asked before the message is decoded: that this one does not fit is not found out.
+    // The guard runs before the message is decoded, so the second message, which is invalid, is refused as well.
     for message in [r#""hello""#, "17"] {
         client.send_frames([request("say", message), request("whoami", "null")]).await;
         let refusal = client.next().await.expect("an answer");
         assert_eq!(refusal.to_string(), "1: error muted");
-        // That of the whole message.
+        // The size of the whole message.
         let size = r#"{"method":"say","message":,"id":1}"#.len() + message.len();
         let words = format!("`say` of {size} bytes");
         assert!(String::from_utf8_lossy(&refusal.payload).contains(&words), "{refusal:?}");
@@ -381,7 +381,7 @@ async fn open_runs_before_the_first_message() {
     assert_eq!(http.response(false).await.status, 101);
     let mut client = http.into_websocket();
     gate.arrived(1).await;
-    // While it is greeted, control frames are answered.
+    // During `#[open]`, control frames are answered.
     assert_eq!(client.frame().await, "pong \"x\"");
     gate.open(1);
     assert_eq!(client.frame().await, welcome("late"));
@@ -446,7 +446,7 @@ async fn close_runs_once_with_the_reason() {
     assert_eq!(notes.next().await, "close reset lost");
 
     let mut client = named(&server, "/ws?name=rude", "rude").await;
-    // The request behind the breach and the close behind that change nothing.
+    // The request and the close after the violation change nothing.
     client
         .send_frames([ClientFrame::text("x").unmasked(), request("kick", "null"), ClientFrame::close(1000, "")])
         .await;
@@ -467,7 +467,7 @@ async fn close_runs_once_with_the_reason() {
     client.send_frames([request("wait", "null")]).await;
     gate.arrived(1).await;
     let connection = kept.lock().expect("no panic").take().expect("a connection");
-    // All in one turn: the connection's task takes none of it out.
+    // Without an await, the connection's task cannot empty the outbox.
     while connection.send(&Welcome { name: "again" }).is_ok() {}
     gate.open(1);
     assert_eq!(client.frame().await, "close 4002");
@@ -475,7 +475,7 @@ async fn close_runs_once_with_the_reason() {
     assert_eq!(notes.next().await, "open slow");
     assert_eq!(notes.next().await, "close slow too slow");
 
-    // Two who are there when the node goes: one is idle, the other's handler never ends.
+    // Two connections when the node drains: one is idle, the handler of the other never ends.
     let mut idle = named(&server, "/ws?name=idle", "idle").await;
     assert_eq!(notes.next().await, "open idle");
     let mut busy = named(&server, "/ws?name=busy", "busy").await;
@@ -531,7 +531,7 @@ async fn close_gets_the_first_reason() {
     let mut client = named(&server, "/ws?name=kicked", "kicked").await;
     client.send_frames([request("kick", "null")]).await;
     assert_eq!(client.frames(2).await, ["1: null", "close 4501"]);
-    // The close is never answered: at the deadline of the drain the connection is cut off.
+    // The client never answers the close, so the connection is cut off at the deadline of the drain.
     server.stop().await;
     assert_eq!(notes.next().await, "open kicked");
     assert_eq!(notes.next().await, "close kicked closed by the server: 4501 \"kicked\"");
@@ -552,7 +552,7 @@ async fn close_has_the_timeout_of_a_handler() {
     }
 }
 
-/// Never to be had.
+/// An argument that always fails.
 struct Pulse;
 
 impl<S> FromContext<'_, S> for Pulse {

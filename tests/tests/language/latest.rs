@@ -1,4 +1,4 @@
-//! `latest` pushes: of each key the newest one waits, and what was read is never followed by something older.
+//! `latest` pushes: only the newest of each key waits, and nothing older follows what was read.
 
 use kengine::{Push, Server, push::SendError, testing};
 use kengine_tests::{TestServer, Workshop, within};
@@ -20,20 +20,20 @@ impl Position {
     }
 }
 
-/// Reliable: each arrives.
+/// A reliable push: each one arrives.
 #[derive(Serialize, Deserialize, Push)]
 struct Hit {
     number: u32,
 }
 
-/// One waits, whatever is in it.
+/// A push without a key field: at most one waits.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest)]
 struct Score {
     points: u32,
 }
 
-/// Two fields tell one from another.
+/// A push whose key has two fields.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest(team, name))]
 struct Flag {
@@ -56,7 +56,7 @@ impl Seen {
         Self { steps: vec![0; players], ..Self::default() }
     }
 
-    /// Looks at one push.
+    /// Checks one push against what was seen before.
     fn look(&mut self, text: &str) {
         #[derive(Deserialize)]
         #[serde(tag = "method", content = "message", rename_all = "lowercase")]
@@ -67,7 +67,7 @@ impl Seen {
         match serde_json::from_str(text).expect("a push") {
             Any::Position(Position { player, step, .. }) => {
                 let last = &mut self.steps[player as usize];
-                assert!(step > *last, "player {player}: step {step} behind step {last}");
+                assert!(step > *last, "player {player}: step {step} after step {last}");
                 *last = step;
                 self.positions += 1;
             }
@@ -79,11 +79,11 @@ impl Seen {
     }
 }
 
-/// Everything is sent before the connection's task has its first turn, on the one thread of this test.
+/// Everything is sent before the connection's task runs, on the one thread of this test.
 #[tokio::test(start_paused = true)]
 async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
     const STEPS: u32 = 20;
-    // Around and far past the number of frames among which a key is looked for one by one.
+    // Numbers around and far above that up to which the queue is searched frame by frame.
     for players in [1, 2, 31, 32, 33, 34, 100, 800] {
         let game = testing::serve(Server::new(Workshop::default()));
         let mut client = game.connect("/ws").await.unwrap();
@@ -105,7 +105,7 @@ async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
             assert_eq!(client.next_text().await.unwrap(), expected, "of {players} players");
         }
         assert_eq!(connection.queued().pushes, 0);
-        // What has been read waits no more.
+        // A push that was read does not wait any more.
         connection.send(&Position::new(0, STEPS + 1)).unwrap();
         assert_eq!(client.push::<Position>().await.step, STEPS + 1);
     }
@@ -116,9 +116,9 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     const PLAYERS: u32 = 200;
     const SENDERS: u32 = 4;
     const BURSTS: u32 = 60;
-    /// Of each player in a burst.
+    /// Steps of each player in a burst.
     const STEPS: u32 = 10;
-    /// So much that not all who wait fit what is taken at once, 64 KiB.
+    /// So much that not everything that waits fits into the 64 KiB that are taken at once.
     const BALLAST: usize = 500;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
@@ -126,7 +126,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     let mut seen = Seen::of(PLAYERS as usize);
     let mut sent_hits = 0;
     for burst in 0..BURSTS {
-        // Each player's steps come from one task.
+        // One task sends all steps of a player.
         let sending: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let connection = connection.clone();
@@ -146,7 +146,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             sent_hits += 1;
             yield_now().await;
         }
-        // While it goes on, some is read: at most what was sent.
+        // Meanwhile the client reads some pushes, never more than were sent.
         for _ in 0..burst % 7 * 10 {
             seen.look(&client.frame().await);
         }
@@ -154,7 +154,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             within("a sender", sending).await.expect("no panic");
         }
     }
-    // Reliable, so everything from before it has come when it comes.
+    // This push is reliable, so everything sent before has come when it comes.
     connection.send(&Hit { number: sent_hits }).expect("room in the outbox");
     while seen.hits <= sent_hits {
         seen.look(&client.frame().await);
@@ -177,7 +177,7 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     connection.send(&Position::new(2, 0)).unwrap();
     let small = connection.queued();
     assert_eq!(small.pushes, 3);
-    // In its place there is room though there is none for another one: as much as is left of the bytes.
+    // A push may grow in its place up to the bound of bytes, even if there is no room for another push.
     let grown = |bytes| Position { player: 1, step: 1, ballast: "x".repeat(bytes) };
     let mut largest = 0;
     for bytes in [10, 500, 2000, 1] {
@@ -195,7 +195,7 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     assert_eq!(client.push::<Hit>().await.number, 0);
     assert_eq!(client.push::<Position>().await.player, 2);
 
-    // One that no outbox would take is nobody's fault but the sender's.
+    // A push too large for any outbox is an error of the sender alone.
     assert!(matches!(connection.send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     assert!(matches!(game.hub().all().send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     client.ping().await;

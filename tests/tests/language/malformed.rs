@@ -1,4 +1,4 @@
-//! Messages that are not requests: each is answered with an error, and the connection lives on.
+//! Messages that are not valid requests: each is answered with an error, and the connection stays open.
 
 #![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
 
@@ -6,7 +6,7 @@ use kengine::Server;
 use kengine_tests::{Client, Lobby, TestServer, every_row};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends each row's message; it must be answered once, and a chat behind it too.
+/// Sends the message of each row; it must be answered once, and a chat after it, too.
 async fn errors<M: Into<Message>>(rows: impl IntoIterator<Item = (&'static str, M, &'static str)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));
@@ -143,7 +143,7 @@ async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
         ("white space", " \n\t "),
         ("a brace", "{"),
         ("the other brace", "}"),
-        ("cut behind the method", r#"{"id":7,"method":"chat""#),
+        ("cut after the method", r#"{"id":7,"method":"chat""#),
         ("cut inside the payload", r#"{"id":7,"method":"chat","message":{"greeting":"x""#),
         ("cut before the last brace", r#"{"id":7,"method":"chat","message":{"greeting":"x"}"#),
         ("cut inside an escape", r#"{"id":7,"method":"chat","message":{"greeting":"\u00"#),
@@ -154,10 +154,10 @@ async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
         ("single quotes", r"{'id':7,'method':'chat','message':{'greeting':'x'}}"),
         ("a name without quotes", r#"{"id":7,method:"chat","message":{"greeting":"x"}}"#),
         ("a comment", r#"{"id":7,"method":"chat",/* hi */"message":{"greeting":"x"}}"#),
-        ("a word behind it", r#"{"id":7,"method":"chat","message":{"greeting":"x"}} x"#),
-        ("a brace behind it", r#"{"id":7,"method":"chat","message":{"greeting":"x"}}}"#),
+        ("a word after it", r#"{"id":7,"method":"chat","message":{"greeting":"x"}} x"#),
+        ("a brace after it", r#"{"id":7,"method":"chat","message":{"greeting":"x"}}}"#),
         (
-            "another request behind it",
+            "another request after it",
             r#"{"id":7,"method":"chat","message":{"greeting":"x"}}{"id":8,"method":"chat","message":{"greeting":"x"}}"#,
         ),
         ("a zero behind it", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}\0"),
@@ -171,9 +171,9 @@ async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
         ("a line's end inside a string", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"a\nb\"}}"),
         ("an unknown member that is not JSON", r#"{"id":7,"method":"chat","message":{"greeting":"x"},"a":[1}"#),
         ("the same before the rest", r#"{"a":tru,"id":7,"method":"chat","message":{"greeting":"x"}}"#),
-        ("a field that nobody takes", r#"{"id":7,"method":"chat","message":{"greeting":"x","a":nul}}"#),
+        ("an unknown field", r#"{"id":7,"method":"chat","message":{"greeting":"x","a":nul}}"#),
         ("an unknown method whose payload is not JSON", r#"{"id":7,"method":"nope","message":{x}}"#),
-        ("an unknown method behind such a payload", r#"{"id":7,"message":[1,],"method":"nope"}"#),
+        ("an unknown method after such a payload", r#"{"id":7,"message":[1,],"method":"nope"}"#),
         ("a payload of the wrong type that is not JSON", r#"{"id":7,"method":"chat","message":[1,}}"#),
         ("a payload of the wrong type, and a cut", r#"{"id":7,"method":"chat","message":7"#),
         ("a field of the wrong type, and a cut", r#"{"id":7,"method":"chat","message":{"greeting":7}"#),
@@ -255,7 +255,7 @@ async fn deep_nesting_is_answered_and_does_no_harm() {
             "7: error unknown_method",
         ),
         (
-            "arrays for a payload of nobody, never closed",
+            "arrays for a payload of an unknown method, never closed",
             format!(r#"{{"method":"nope","id":7,"message":{}"#, "[".repeat(DEEP)),
             "error bad_request",
         ),
@@ -270,7 +270,7 @@ async fn deep_nesting_is_answered_and_does_no_harm() {
             hey,
         ),
         (
-            "arrays for a field that nobody takes",
+            "arrays for an unknown field",
             format!(r#"{{"method":"chat","message":{{"greeting":"x","a":{arrays}}},"id":7}}"#),
             hey,
         ),

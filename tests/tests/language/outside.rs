@@ -1,4 +1,5 @@
-//! A user's crate outside of the workspace: nothing that we expand warns there, whatever kengine is called.
+//! A user's crate outside of the workspace: the expanded macros cause no warning there, under whatever name the
+//! crate knows kengine.
 
 use std::{
     env, fs,
@@ -9,18 +10,19 @@ use std::{
 const SOURCE: &str = include_str!("../../outside/src/lib.rs");
 const MANIFEST: &str = include_str!("../../outside/Cargo.toml");
 
-/// Checks the crate by clippy, or by rustc where there is none; returns what was said when it did not pass.
+/// Checks the crate by clippy, or by rustc if clippy is missing; returns the messages if it does not pass.
 fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(folder.join("src")).unwrap();
     let kengine = tests.join("../kengine").canonicalize().unwrap();
-    // A name for each folder: to cargo, packages of one name in one target folder are the same, whatever their paths.
+    // Each folder needs its own package name: cargo takes packages of one name in one target folder for the same,
+    // whatever their paths.
     let manifest = manifest.replace("name = \"outside\"", &format!("name = \"{name}\""));
     let manifest = manifest.replace("../../kengine", kengine.to_str().unwrap());
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     fs::write(folder.join("src/lib.rs"), source).unwrap();
-    // The versions of the workspace, which are there already.
+    // The lock file of the workspace, whose packages are downloaded already.
     fs::copy(tests.join("../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
 
     let cargo = |arguments: &[&str]| {
@@ -36,7 +38,7 @@ fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
     }
 }
 
-/// The workspace's own, where the dependencies are built already.
+/// Returns the target folder of the workspace, where the dependencies are built already.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }

@@ -1,4 +1,4 @@
-//! Requests that are as they should be, and what they are answered.
+//! Valid requests and their answers.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use kengine_tests::{Chat, Client, Lobby, TestServer, every_row};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends each row's message, and compares everything that is answered to it.
+/// Sends the message of each row, and compares everything that comes before the answer to the fence.
 async fn answers<M: Into<Message>>(server: TestServer, fence: &str, rows: Vec<(&'static str, M, &[&str])>) {
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));
     every_row(rows, async |(message, expected)| {
@@ -117,7 +117,7 @@ async fn a_request_may_be_any_equivalent_json() {
         ("an escape in the id's name", r#"{"method":"chat","message":{"greeting":"hello"},"\u0069d":7}"#, HELLO),
         ("an escape in the route", r#"{"method":"ch\u0061t","message":{"greeting":"hello"},"id":7}"#, HELLO),
         (
-            "an escape in the route, behind the payload",
+            "an escape in the route, after the payload",
             r#"{"message":{"greeting":"hello"},"id":7,"method":"\u0063hat"}"#,
             HELLO,
         ),
@@ -145,7 +145,7 @@ async fn a_request_may_be_any_equivalent_json() {
             HELLO,
         ),
         (
-            "half a surrogate pair where nobody looks",
+            "half a surrogate pair in an unknown member",
             r#"{"a":"\ud800","method":"chat","message":{"greeting":"hello"},"id":7}"#,
             HELLO,
         ),
@@ -196,7 +196,7 @@ async fn a_heartbeat_is_answered() {
         ("a text", Message::text("p"), &["q"]),
         ("a binary message", Message::binary("p"), &["q"]),
         ("a space before it", Message::text(" p"), &["error bad_request"]),
-        ("a line's end behind it", Message::text("p\n"), &["error bad_request"]),
+        ("a line feed after it", Message::text("p\n"), &["error bad_request"]),
         ("two at once", Message::text("pp"), &["error bad_request"]),
         ("in capitals", Message::text("P"), &["error bad_request"]),
         ("its answer", Message::text("q"), &["error bad_request"]),
@@ -217,7 +217,7 @@ async fn the_heartbeat_can_be_set() {
     answers(TestServer::start(server).await, Lobby::FENCE, rows).await;
 }
 
-/// Decides about heartbeats by how many came.
+/// Answers each heartbeat differently, by how many came before.
 #[derive(Default)]
 struct Doctor {
     heard: std::sync::atomic::AtomicU32,
@@ -253,7 +253,7 @@ async fn a_hook_decides_how_to_answer_each_heartbeat() {
     server.stop().await;
 }
 
-/// Returns everything that a handler may return.
+/// Has a route for each kind of return value.
 struct Replies;
 
 #[derive(Serialize)]
@@ -393,7 +393,7 @@ struct Asked {
 #[tokio::test]
 async fn an_empty_reply_without_an_id_is_not_sent() {
     const FENCE: &str = r#"{"method":"no","id":"fence"}"#;
-    // Route, the answer without an id, the answer with one.
+    // The route, the answer without an id, and the answer with one.
     let rows: Vec<(_, (&[&str], &str))> = vec![
         ("unit", (&[], "null")),
         ("unit_struct", (&[], "null")),
@@ -440,13 +440,13 @@ async fn an_argument_accepts_what_its_type_deserializes() {
         ("null for an option", r#"{"method":"maybe","message":null}"#, &[r#""nothing asked""#]),
         ("something for an option", r#"{"method":"maybe","message":{"what":"x"}}"#, &[r#""x""#]),
         ("something else for an option", r#"{"method":"maybe","message":7}"#, &["error invalid_message"]),
-        ("a message that nobody takes", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
+        ("a message that no argument takes", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
         (
-            "a message that nobody takes and is not JSON",
+            "a message that no argument takes and is not JSON",
             r#"{"method":"some","message":{x},"id":1}"#,
             &["error bad_request"],
         ),
-        ("null for nobody", r#"{"method":"some","message":null}"#, &["5"]),
+        ("null that no argument takes", r#"{"method":"some","message":null}"#, &["5"]),
     ];
     answers(TestServer::start(Server::new(Replies)).await, FENCE, rows).await;
 }
@@ -472,7 +472,7 @@ async fn an_error_shows_its_message_and_never_its_cause() {
     server.stop().await;
 }
 
-/// Other names for key and payload.
+/// Has other names for the key and the payload.
 struct Renamed;
 
 #[kengine::dispatcher(key = "type", payload = "data")]
@@ -506,7 +506,7 @@ async fn key_and_payload_can_be_renamed() {
     answers(TestServer::start(Server::new(Renamed)).await, FENCE, rows).await;
 }
 
-/// The fields stand beside the key.
+/// Takes the fields of a message beside the key.
 struct Flat;
 
 #[derive(Deserialize)]

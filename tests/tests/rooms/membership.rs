@@ -1,4 +1,4 @@
-//! Rooms: who is in them, who hears what, and how they end.
+//! Rooms: who is a member, who gets a send, and how rooms end.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use kengine::{
 use kengine_tests::{every_row, within};
 use serde::{Deserialize, Serialize};
 
-/// A player, and what others see of one: the name, unless a mistake of ours comes between.
+/// A player, whose public form is the name in capitals, unless the test makes it panic.
 #[derive(Clone)]
 struct Player {
     name: &'static str,
@@ -50,7 +50,7 @@ struct Said<'a> {
     text: &'a str,
 }
 
-/// What is heard of it.
+/// Returns its text on the wire.
 fn said(text: &str) -> String {
     format!(r#"{{"method":"said","message":{{"text":"{text}"}}}}"#)
 }
@@ -66,7 +66,7 @@ struct Wish {
     #[serde(default)]
     presence: bool,
     seats: Option<usize>,
-    /// The guard is one with a mistake in it.
+    /// Whether the guard panics.
     #[serde(default)]
     panics: bool,
 }
@@ -75,9 +75,9 @@ struct Wish {
 struct Speech {
     text: String,
     rooms: Vec<String>,
-    /// To these alone.
+    /// Only these users get it.
     only: Option<Vec<Uid>>,
-    /// Not to these.
+    /// These users do not get it.
     except: Option<Vec<Uid>>,
     #[serde(default)]
     except_me: bool,
@@ -87,9 +87,9 @@ struct Speech {
 
 #[derive(Default)]
 struct Town {
-    /// The connections, in the order in which they came.
+    /// The connections in the order in which they came.
     guests: Mutex<Vec<Connection<Player>>>,
-    /// Who has left, and who was in the rooms meanwhile.
+    /// Who has left, and who was in the rooms at that time.
     farewells: Mutex<Vec<(String, Vec<String>)>>,
 }
 
@@ -193,7 +193,7 @@ async fn members(client: &mut Client, room: &str) -> serde_json::Value {
     client.request("members", room).await.expect("an answer")
 }
 
-/// Everything that has come and was not looked at.
+/// Returns everything that has come so far.
 async fn heard(client: &mut Client) -> Vec<String> {
     client.heartbeat().await;
     let mut heard = Vec::new();
@@ -216,7 +216,7 @@ async fn a_room_lasts_from_its_first_join_to_its_last_leave() {
     assert_eq!(members(&mut ada, "inn").await, serde_json::json!([]));
     join(&mut bob, "inn").await;
     join(&mut ada, "inn").await;
-    // Once more changes nothing.
+    // Joining again changes nothing.
     join(&mut ada, "inn").await;
     join(&mut ada, "mill").await;
     let both = serde_json::json!([{"uid": "ada", "public": "ADA"}, {"uid": "bob", "public": "BOB"}]);
@@ -262,10 +262,10 @@ async fn presence_tells_of_users_and_not_of_connections() {
     assert_eq!(heard(&mut watcher).await, [said("farewell")], "the user is there still");
     assert!(leave(&mut first, "inn").await);
     assert_eq!(heard(&mut watcher).await, [presence("left", "inn", "ada")]);
-    // Who did not ask hears nothing of it, nor do those who come and go of themselves.
+    // Members without presence hear nothing of it, and players hear nothing of themselves.
     assert_eq!(heard(&mut deaf).await, [said("farewell")]);
     assert_eq!(heard(&mut first).await, [said("farewell")]);
-    // Who asks later hears from then on.
+    // A member that asks for presence later gets it from then on.
     join_with_presence(&mut deaf, "inn").await;
     drop(watcher);
     assert_eq!(deaf.next_text().await.unwrap(), said("farewell"));
@@ -329,7 +329,7 @@ async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
         tokio::spawn(async move {
             let is_there = async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
             for round in 0..ROUNDS {
-                // The room ends with the one who leaves it last, or who does not get in and for whom it would have begun.
+                // A room ends when its last member leaves, or when the guard refuses the one for whom it was made.
                 let refused = hub.room("inn").join(&guest).guard(|_| {
                     std::thread::yield_now();
                     Err(Error::new("full", "no seat is left"))
@@ -360,7 +360,7 @@ async fn a_send_reaches_the_members_it_is_for() {
         inside.push(client);
     }
     let mut outside = enter(&town, "joe").await;
-    // From the first of Ada's two: what is said about whom, and which of the four hear it.
+    // The first of Ada's two connections sends; each row has the audience, and which of the four get it.
     let rows = [
         (r#""only":null"#, [true, true, true, true]),
         (r#""except_me":true"#, [false, true, true, true]),
@@ -399,16 +399,16 @@ async fn a_room_is_reached_from_anywhere() {
     let town = serve();
     let mut client = enter(&town, "ada").await;
     join(&mut client, "inn").await;
-    // From outside of any handler, and from a task of its own.
+    // From outside of any handler, and from another task.
     let hub = town.hub();
     assert_eq!(hub.room("inn").send(&Said { text: "1" }).unwrap(), 1);
     let from_a_task = tokio::spawn(async move { hub.room("inn").send(&Said { text: "2" }).unwrap() });
     assert_eq!(from_a_task.await.unwrap(), 1);
-    // From a thread that no runtime knows.
+    // From a thread outside of any runtime.
     let hub = town.hub();
     let from_a_thread = std::thread::spawn(move || hub.room("inn").send(&Said { text: "3" }).unwrap());
     assert_eq!(from_a_thread.join().unwrap(), 1);
-    // From a member of none.
+    // From a player who is not a member.
     let mut stranger = enter(&town, "joe").await;
     let speech = serde_json::json!({ "rooms": ["inn", "moon"], "text": "4" });
     assert_eq!(stranger.request::<usize>("say", &speech).await.unwrap(), 1);
@@ -466,7 +466,7 @@ async fn a_room_name_has_1_to_64_bytes_and_no_control_character() {
                 assert_eq!(failure.code, "bad_request");
             }
         }
-        // A send to a room that cannot be reaches nobody, and fails nothing.
+        // A send to a room with an invalid name reaches no member and is no error.
         let speech = serde_json::json!({ "rooms": [name], "text": "hi" });
         assert_eq!(ada.request::<usize>("say", &speech).await.unwrap(), usize::from(is_good));
     })
@@ -505,14 +505,14 @@ async fn a_connection_stays_a_member_until_its_close_hook_ends() {
         for _ in 0..4 {
             heard.push(bob.next_text().await.expect("a connection that lasts"));
         }
-        // Both farewells, and only then both leaves.
+        // Both farewells come before both leaves.
         assert_eq!(heard[..2], [said("farewell"), said("farewell")], "{how}");
         heard[2..].sort_unstable();
         assert_eq!(heard[2..], ["inn", "mill"].map(|room| presence("left", room, "ada")), "{how}");
         let farewells = town.dispatcher().farewells.lock().unwrap().clone();
         assert_eq!(farewells, [("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec())], "{how}");
         assert_eq!(rooms(&town.hub()), [("inn".to_owned(), 1), ("mill".to_owned(), 1)], "{how}");
-        // It enters no room any more, whoever holds it still.
+        // It cannot join a room any more, although the test still holds the connection.
         let hub = town.hub();
         let late = hub.room("inn").join(&connection).await;
         assert!(matches!(late, Err(JoinError::Closed)), "{how}: {late:?}");
@@ -547,7 +547,7 @@ async fn a_panicking_session_still_leaves_its_rooms() {
         assert_eq!(heard, left);
     }
     drop(bob);
-    within("the end of everyone", town.emptied()).await;
+    within("the end of every connection", town.emptied()).await;
     assert_eq!(rooms(&town.hub()), []);
     assert_eq!(town.hub().connections(), 0);
 }
@@ -560,7 +560,7 @@ async fn a_room_that_is_filled_has_no_uninvited_members() {
     let _bob = enter(&town, "bob").await;
     let guests = town.dispatcher().guests.lock().unwrap().clone();
     let first = hub.rooms("arena-").fill(1, &guests[0]).await.unwrap().name().to_owned();
-    // Eve sees the name of the first, and guesses the next ones.
+    // Eve sees the name of the first room, and guesses the next ones.
     let (stem, number) = first.rsplit_once('-').expect("a number at the end");
     let number: u64 = number.parse().expect("a number at the end");
     for next in 1..=3 {
@@ -568,7 +568,7 @@ async fn a_room_that_is_filled_has_no_uninvited_members() {
     }
     let second = hub.rooms("arena-").fill(1, &guests[2]).await.unwrap().name().to_owned();
     assert_eq!(hub.room(&*second).members().await.len(), 1, "not among themselves in {second}");
-    // It is full, and when it is empty it has ended.
+    // It is full, and ends when it is empty.
     assert!(leave(&mut ada, &first).await);
     assert_ne!(hub.rooms("arena-").fill(1, &guests[0]).await.unwrap().name(), second);
 }

@@ -1,6 +1,5 @@
-//! Rooms under load: who is in them gets every send once and in order, whoever else comes and goes meanwhile.
-//!
-//! How long they are tried, in seconds, `KENGINE_STRESS_SECONDS` tells: `.ci/long` gives them more than here.
+//! Rooms under load: every member gets every send once and in order while others come and go.
+//! `KENGINE_STRESS_SECONDS` sets how long that is tried; `.ci/long` sets a longer time.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +45,7 @@ async fn come_and_go(mut member: Member, server: Arc<TestServer>, number: u32, s
     [moves, got]
 }
 
-/// Is in the room all the time.
+/// Stays in the room all the time.
 async fn stay(mut member: Member, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::SeqCst) {
         member.read().await;
@@ -87,7 +86,7 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     for staying in staying {
         within("a stayer", staying).await.expect("no panic");
     }
-    // Whoever reads waits for a send: the senders stop last.
+    // The senders stop last because a member that reads waits for a send.
     senders_stop.store(true, Ordering::SeqCst);
     for sending in sending {
         within("a sender", sending).await.expect("no panic");
@@ -100,10 +99,10 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     assert_eq!(server.hub().rooms("").list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
     assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a user is left");
-    Arc::into_inner(server).expect("nobody else has it").stop().await;
+    Arc::into_inner(server).expect("no other owner").stop().await;
 }
 
-/// So many players, each with the connection that the server has of it.
+/// Connects this many players; returns them with the server's connections.
 async fn players(workshop: &Served<Workshop>, count: usize) -> (Vec<Client>, Vec<Connection>) {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -120,7 +119,7 @@ async fn sit_down(hub: &Hub, connection: &Connection) -> String {
     arena.name().to_owned()
 }
 
-/// How many rooms there are with how many members.
+/// Returns how many rooms there are of each size.
 fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
     let mut sizes = BTreeMap::new();
     for room in hub.rooms("arena-").list() {
@@ -151,17 +150,17 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
     for sitting in sitting {
         *seated.entry(sitting.await.expect("no panic")).or_default() += 1;
     }
-    // Nobody left: at the end at most one room has a free seat, and so it was at any time before.
+    // No player left, so at most one room has free seats.
     let hub = workshop.hub();
     assert_eq!(sizes(&hub), BTreeMap::from([(SEATS, PLAYERS / SEATS), (PLAYERS % SEATS, 1)]));
     let listed: BTreeMap<_, _> = hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
     assert_eq!(listed, seated, "who was told to sit elsewhere");
-    // Who sits stays there.
+    // A seated player stays where they are.
     assert_eq!(sit_down(&hub, &connections[0]).await, connections[0].rooms()[0].name());
     assert_eq!(sizes(&hub).values().sum::<usize>(), PLAYERS / SEATS + 1);
 
     drop(clients);
-    within("the end of everyone", workshop.emptied()).await;
+    within("the end of every connection", workshop.emptied()).await;
     assert_eq!(sizes(&hub), BTreeMap::new());
 }
 
@@ -198,7 +197,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     assert_eq!(rooms.iter().map(|room| room.members).sum::<usize>(), PLAYERS);
     assert!(rooms.iter().all(|room| room.members <= SEATS), "{rooms:?}");
 
-    // Everybody sits. When some get up, whoever sits down next takes their seats: the fullest room's first.
+    // Every player is seated. When some leave, the next players take their seats, first in the fullest room.
     for connection in &connections[..PLAYERS / 2] {
         connection.rooms()[0].leave(connection);
     }
@@ -206,7 +205,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     let mut free: BTreeMap<_, _> =
         hub.rooms("arena-").list().into_iter().map(free).filter(|(_, seats)| *seats > 0).collect();
     let seats: usize = free.values().sum();
-    assert!(seats > SEATS, "nobody got up");
+    assert!(seats > SEATS, "no seat is free");
     for connection in connections.iter().take(PLAYERS / 2).take(seats) {
         let fewest = free.values().min().copied();
         let name = sit_down(&hub, connection).await;
@@ -217,6 +216,6 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
         });
     }
     drop(clients);
-    within("the end of everyone", workshop.emptied()).await;
+    within("the end of every connection", workshop.emptied()).await;
     assert_eq!(hub.rooms("").list(), []);
 }

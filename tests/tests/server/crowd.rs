@@ -3,7 +3,7 @@
 use kengine::Server;
 use kengine_tests::{ClientFrame, Lobby, RawClient, TestServer, WANTED_PANIC, Workshop, within};
 
-/// The request of this client with this number, and its answer.
+/// Returns the request of this client with this number, and its answer.
 fn request(client: usize, number: usize) -> (ClientFrame, String) {
     let id = format!("\"{client}/{number}\"");
     match number % 7 {
@@ -44,7 +44,7 @@ async fn each_of_many_clients_gets_its_own_answers() {
                 let mut client = RawClient::connect(address).await;
                 let (requests, answers): (Vec<_>, Vec<_>) = (0..REQUESTS).map(|each| request(number, each)).unzip();
                 let bytes = kengine_tests::segment(requests);
-                // In pieces whose length is another one for each client.
+                // In pieces of a different length for each client.
                 for piece in bytes.chunks(100 + 997 * number) {
                     client.send(piece).await;
                 }

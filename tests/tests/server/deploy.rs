@@ -1,4 +1,5 @@
-//! What `examples/deploy` and the page `deploying` say is so: of what there is, and of what the programs do.
+//! What `examples/deploy` and the page `deploying` say is true: their files exist, and programs behave as
+//! described.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +23,7 @@ fn dockerfile() -> String {
     read("examples/deploy/Dockerfile").replace("\\\n", " ")
 }
 
-/// What stands behind a word, up to the end of the line.
+/// Returns what follows a word in each line that has it.
 fn behind<'t>(text: &'t str, word: &str) -> impl Iterator<Item = &'t str> {
     text.lines().filter_map(move |line| line.split_once(word)).map(|(_, rest)| rest.trim())
 }
@@ -69,7 +70,7 @@ fn the_gateway_image_has_the_documented_packages() {
     }
 }
 
-/// The names of environment variables in a text, which have an underscore each.
+/// Returns the names of environment variables in a text; each has an underscore.
 fn variables(text: &str) -> BTreeSet<&str> {
     let words = text.split(|char: char| char != '_' && !char.is_ascii_uppercase());
     words.filter(|word| word.contains('_')).collect()
@@ -97,7 +98,7 @@ fn every_variable_is_read_by_its_program() {
 fn every_stop_timeout_is_longer_than_the_drain() {
     let server = format!("{:?}", Server::new(Lobby));
     let drain = server.split_once("drain_timeout: ").map(|(_, rest)| number(rest)).expect("the drain's time");
-    // A second for `#[close]`, three to leave the directory.
+    // One second for `#[close]`, and three to leave the directory.
     let longest = drain + 4;
     for (file, setting) in [
         ("examples/deploy/compose.yaml", "stop_grace_period: "),
@@ -118,7 +119,7 @@ fn the_limits_of_open_files_suffice() {
     let unit = read("examples/deploy/kengine-node@.service");
     let compose = read("examples/deploy/compose.yaml");
     let files = behind(&unit, "LimitNOFILE=").next().map(number);
-    // 100,000 connections, and what else a node opens.
+    // 100,000 connections, and the other files of a node.
     assert_eq!(files, Some(100_000 + 256));
     let folder = new_folder();
     let conf = Gateway::new("redis://127.0.0.1/").write(&folder).expect("a folder of ours");
@@ -134,14 +135,14 @@ fn the_limits_of_open_files_suffice() {
 fn systemd_accepts_the_unit_without_a_warning() {
     let unit = workspace().join("examples/deploy/kengine-node@.service");
     let Ok(verified) = Command::new("systemd-analyze").args(["--man=no", "verify"]).arg(unit).output() else {
-        // Not a machine with systemd.
+        // This machine has no systemd.
         return;
     };
     let said = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.success() && !said.contains("kengine-node@"), "{said}");
 }
 
-/// An nginx in one process, which ends with its test.
+/// An nginx in one process, which ends when this is dropped.
 struct Nginx(Child);
 
 impl Drop for Nginx {
@@ -181,7 +182,7 @@ async fn a_player_reaches_a_node_through_a_plain_nginx() {
 
     let mut client = Client::connect_to(plain, "/ws?token=secret").await;
     assert_eq!(client.ask(Lobby::request(1, "x")).await, Lobby::answer(1, "x"));
-    // As a browser does, from a page of the same host.
+    // As browsers do for a page of the same host.
     let upgrade = Upgrade::new(plain);
     let page = upgrade.clone().with("Origin", format!("http://{plain}"));
     assert_eq!(page.ask(plain).await.status, 101);

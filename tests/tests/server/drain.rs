@@ -1,4 +1,4 @@
-//! The drain: what was read is answered, everybody is told to come back, and the server ends.
+//! The drain: requests that were read are answered, every client is closed with 4000, and the server ends.
 
 use std::{future::pending, time::Duration};
 
@@ -22,7 +22,7 @@ async fn a_drain_answers_what_was_read_then_closes_with_4000() {
         let mut client = RawClient::connect(server.address()).await;
         let chats = (2..10).map(|id| ClientFrame::text(Lobby::request(id, "x")));
         client.send_frames([request("wait", 1)].into_iter().chain(chats).chain([request("wait", 10)])).await;
-        // Its pong proves that all of them were read.
+        // The pong proves that all requests were read.
         client.send_frames([ClientFrame::ping("read?")]).await;
         assert_eq!(client.frame().await, "pong \"read?\"");
         clients.push(client);
@@ -163,7 +163,7 @@ async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
                 tokio::spawn(async move {
                     let mut http = match tokio::net::TcpStream::connect(address).await {
                         Ok(stream) => HttpClient::over(stream),
-                        // It came after the end.
+                        // The client came after the server had ended.
                         Err(_) => return,
                     };
                     let Some(response) = http.try_request(&Upgrade::new(address).bytes()).await else {

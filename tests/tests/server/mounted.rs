@@ -1,4 +1,4 @@
-//! A dispatcher in a router of the user's: axum.
+//! A dispatcher mounted in a router of axum.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use kengine_tests::{
 };
 use tokio::net::TcpListener;
 
-/// Tells who is there.
+/// Counts chats, and knows its peers.
 #[derive(Default)]
 struct Guests {
     chats: AtomicU32,
@@ -39,7 +39,7 @@ impl Guests {
         self.chats.load(Ordering::SeqCst)
     }
 
-    /// Pushes a kilobyte again and again until the outbox is full; tells how often.
+    /// Pushes kilobytes until the outbox is full; returns how many were taken.
     #[route]
     async fn flood(&self, connection: &Connection) -> u32 {
         let connection = connection.clone();
@@ -179,14 +179,14 @@ async fn a_slow_reader_of_a_router_is_noticed() {
         }
     })
     .await;
-    // A kilobyte each; without the bound in the kernel it holds megabytes more.
+    // Without the bound on the kernel's buffer it would hold megabytes more.
     assert!(taken < 1500, "{taken} KB were taken of which nothing was read");
     drop((slow, other));
     service.drain().await;
     serving.stop().await;
 }
 
-/// Accepted, but no connection yet, when the drain looks who is here.
+/// The handshake is accepted, but is not a connection yet when the drain begins.
 #[tokio::test]
 async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
     let service = Server::new(Guests::default()).into_service().unwrap();
@@ -205,7 +205,7 @@ async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
     http.send(&Upgrade::new(address).bytes()).await;
     gate.arrived(1).await;
     let mut drain = Box::pin(service.drain());
-    // Polled once, it has begun; and it waits for whoever has a seat.
+    // Polling once begins the drain, which waits for every place.
     assert!((&mut drain).now_or_never().is_none(), "it did not wait");
     gate.open(1);
     assert_eq!(http.response(false).await.status, 101);
@@ -230,7 +230,7 @@ async fn a_handshake_that_a_router_drops_does_not_hold_the_drain() {
         let never = from_fn(move |request: Request, next: Next| {
             let gate = held.clone();
             async move {
-                // What it is answered with is kept, and never sent.
+                // The response of the game is kept and never sent.
                 let _accepted = next.run(request).await;
                 gate.pass().await;
                 "no game today"

@@ -1,4 +1,4 @@
-//! What is served on the port besides the WebSocket.
+//! Pages and health, which are served on the port besides the WebSocket.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::{
 async fn pages_and_health_are_plain_http() {
     const HTML: &str = "text/html; charset=utf-8";
     const PLAIN: &str = "text/plain; charset=utf-8";
-    // The request's first line, the status, the content type and the body of the answer.
+    // The first line of the request; the status, the content type and the body of the response.
     let rows = [
         ("health", ("GET /healthz", 200, PLAIN, "ok\n")),
         ("readiness", ("GET /readyz", 200, PLAIN, "ready\n")),
@@ -144,7 +144,7 @@ async fn a_page_that_is_not_read_is_dropped_after_a_minute() {
     let server = TestServer::start(server).await;
     let mut http = HttpClient::connect(server.address()).await;
     http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    // And the time for a handshake, which it might have been.
+    // The timeout of pages and that of a handshake, which the request might have been.
     sleep(Duration::from_secs(60 + 10 + 1)).await;
     let read = http.rest().await.len();
     assert!((1..SIZE).contains(&read), "{read} bytes of {SIZE}");
@@ -164,7 +164,7 @@ async fn a_socket_is_served_pages_for_a_minute() {
     server.stop().await;
 }
 
-/// Thinks about everyone who wants to come in.
+/// Waits for this long before it accepts.
 struct Slow(Duration);
 
 #[kengine::dispatcher]

@@ -1,4 +1,4 @@
-//! `kengine::testing`: what a user's own tests stand on.
+//! `kengine::testing`, on which users build their tests.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use kengine::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Who plays.
+/// The session.
 struct Player {
     name: String,
 }
@@ -112,7 +112,7 @@ impl Game {
         self.noted.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Steps and turns, one of each in turn, and an answer last.
+    /// Pushes steps and turns alternately, then answers.
     #[route]
     async fn steps(&self, connection: &Connection<Player>, count: u32) -> kengine::Result<u32> {
         for number in 0..count {
@@ -128,7 +128,7 @@ impl Game {
         seconds
     }
 
-    /// Answers a request without an id with nothing.
+    /// Does not answer a request without an id.
     #[route]
     async fn rest(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
@@ -150,7 +150,7 @@ fn serve() -> Served<Game> {
     testing::serve(Game::default())
 }
 
-/// The words of a panic.
+/// Returns the message of a panic.
 async fn panics(future: impl Future) -> String {
     let Err(panic) = std::panic::AssertUnwindSafe(future).catch_unwind().await else { panic!("it did not panic") };
     *panic.downcast::<String>().expect("words")
@@ -182,7 +182,7 @@ async fn a_client_has_the_peer_address_that_a_test_sets() {
     let mut bob = game.connect("/ws?uid=peer").await.unwrap();
     assert_eq!(bob.request::<String>("name", &()).await.unwrap(), "None");
     assert_eq!(bob.request::<Option<SocketAddr>>("peer", &()).await.unwrap(), None);
-    // A host of its own takes the place of the usual one.
+    // A `Host` set by the test replaces the usual one.
     let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
     assert_eq!(eve.await.unwrap_err().status(), 403);
     let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
@@ -203,7 +203,7 @@ async fn a_refusal_has_a_status_a_code_and_a_message() {
     let game = testing::serve(Server::new(Game::default()).max_connections(1));
     let refused = game.connect("/ws").await.unwrap_err();
     assert_eq!((refused.status(), refused.code(), refused.message()), (401, "unauthorized", "who are you?"));
-    // The server's own checks.
+    // Refusals of the server itself.
     let refused = game.connect("/ws?uid=ada").header("origin", "https://evil.example").await.unwrap_err();
     assert_eq!(refused.status(), 403);
     let refused = game.connect("/ws?uid=ada").subprotocol("chess").await.unwrap_err();
@@ -213,7 +213,7 @@ async fn a_refusal_has_a_status_a_code_and_a_message() {
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let refused = game.connect("/ws?uid=slow").await.unwrap_err();
     assert_eq!((refused.status(), refused.message()), (503, "it took too long to accept this connection"));
-    // None of them keeps a seat; the second of two gets none.
+    // None of them keeps a place; the second connection gets none.
     let _ada = game.connect("/ws?uid=ada").await.unwrap();
     let refused = game.connect("/ws?uid=bob").await.unwrap_err();
     assert_eq!((refused.status(), refused.message()), (503, "this node is full"));
@@ -238,7 +238,7 @@ async fn serving_with_an_invalid_setting_panics() {
 async fn answers_find_their_requests_and_pushes_keep_their_order() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    // More than memory holds, while nobody reads.
+    // More than the transport holds while the client does not read.
     assert_eq!(ada.request::<u32>("steps", &400).await.unwrap(), 400);
     assert_eq!(ada.request::<String>("echo", "a").await.unwrap(), "a");
     for number in 0..400 {
@@ -279,7 +279,7 @@ async fn raw_messages_pass_unchanged() {
     assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":"x","result":"bytes"}"#));
     ada.heartbeat().await;
     assert_eq!(ada.next_text().await.as_deref(), Some("q"));
-    // Many times what memory holds, both ways.
+    // Many times what the transport holds, both ways.
     let long = "x".repeat(60_000);
     for _ in 0..20 {
         ada.notify("echo", &long).await;
@@ -293,14 +293,14 @@ async fn raw_messages_pass_unchanged() {
 async fn a_silent_client_is_closed_with_4001() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    // Pings are answered while she stays.
+    // Pings are answered during `stay`.
     ada.stay(Duration::from_secs(600)).await;
     assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
     let begun = Instant::now();
     let close = ada.closed().await.unwrap();
     assert_eq!((close.code(), close.reason()), (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
     assert_eq!(begun.elapsed().as_secs(), 60);
-    // What had come is kept.
+    // Messages that came before are kept.
     assert_eq!(ada.push::<Welcome>().await.name, "ada");
     assert_eq!(ada.next_text().await, None);
     game.emptied().await;
@@ -351,7 +351,8 @@ async fn a_cancelled_wait_loses_nothing() {
     assert!(timeout(Duration::from_secs(1), ada.request::<u64>("think", &2)).await.is_err());
     assert_eq!(ada.request::<u64>("think", &3).await.unwrap(), 3, "not the answer to the first");
     assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":1,"result":2}"#));
-    // A handler runs, so the server reads one long message ahead: what is sent in part of another is sent on.
+    // While a handler runs, the server reads one long message ahead. The part of the second one that was sent
+    // before the wait was given up is completed later.
     ada.notify("rest", &20).await;
     let long = "x".repeat(60_000);
     ada.notify("forget", &long).await;
@@ -478,7 +479,7 @@ async fn a_closed_client_finishes_without_being_polled() {
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let mut bob = game.connect("/ws?uid=bob").await.unwrap();
     bob.notify("leave_me", &()).await;
-    // A moment in which everybody else does all that can be done.
+    // Lets every other task do all that it can.
     sleep(Duration::from_millis(1)).await;
     assert_eq!(game.dispatcher().gone.lock().unwrap().len(), 1, "he is waited for");
     game.drain().await;
@@ -501,7 +502,7 @@ async fn dropping_the_game_cuts_off_its_clients() {
     assert_eq!(ada.closed().await, None);
 }
 
-/// Its messages have another form.
+/// Has a flat syntax.
 struct Flat;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

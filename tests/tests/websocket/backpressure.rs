@@ -1,4 +1,4 @@
-//! Clients that do not read: what waits for them is bounded, and nobody else notices.
+//! Clients that do not read: what waits for them is bounded, and other clients do not notice.
 
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ async fn a_client_that_does_not_read_pushes_is_closed_with_4002() {
     for _ in 0..3 {
         assert!(matches!(connection.send(&kilobyte(0)), Err(SendError::Closed)));
     }
-    // Somebody else's pushes flow.
+    // The pushes of another client arrive.
     let (mut other, its_connection) = workshop.connect(&server).await;
     its_connection.send(&kilobyte(7)).expect("an empty outbox");
     assert_eq!(other.frame().await, kilobyte(7).text());
 
-    // Reading at last: whole frames from the first on, some are missing at the end, then the close frame.
+    // The client reads at last: whole frames from the first on, without some of the last ones, then the close
+    // frame.
     for number in 0..=taken {
         let frame = client.next().await.expect("a frame");
         if frame.opcode == 0x8 {
@@ -48,7 +49,7 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
         let server =
             TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(pushes).max_outbox_size(bytes)).await;
         let (mut client, connection) = workshop.connect(&server).await;
-        // Without an await, on the one thread of this test, the connection's task takes none.
+        // Without an await, on the one thread of this test, the connection's task cannot take any.
         for _ in 0..taken {
             connection.send(&kilobyte(0)).expect("room in the outbox");
         }
@@ -137,14 +138,14 @@ async fn requests_wait_while_their_answers_are_not_read() {
     let sent = client.send_while_taken(REQUESTS, chat).await;
     let handled = workshop.handled();
     assert!(handled < REQUESTS, "30 MB of answers were written for a client that does not read");
-    // Others do not notice.
+    // Other clients do not notice.
     let mut other = Client::connect(server.address()).await;
     assert_eq!(other.ask(Lobby::request(1, "x")).await, Lobby::answer(1, "x"));
 
     for id in 0..sent {
         assert!(client.frame().await == Lobby::answer(id, &greeting), "request {id} of {sent}");
     }
-    // Who reads gets the rest as fast as it likes.
+    // A client that reads gets the rest.
     client.send_frames((0..2000).map(|id| ClientFrame::text(Lobby::request(id, "x")))).await;
     for id in 0..2000 {
         assert_eq!(client.frame().await, Lobby::answer(id, "x"));
@@ -188,7 +189,7 @@ async fn large_answers_to_small_requests_do_not_pile_up() {
     // Few enough bytes to be read at once, for 20 MB of answers.
     let request = |id| ClientFrame::text(format!(r#"{{"method":"blob","message":{id},"id":{id}}}"#));
     client.send_frames((0..REQUESTS).map(request)).await;
-    // Others are served meanwhile, and long enough for this one's requests to be handled if they were to be.
+    // Other clients are served meanwhile, for long enough to handle all requests of this one.
     let mut other = Client::connect(server.address()).await;
     for id in 0..200 {
         assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
@@ -207,7 +208,7 @@ async fn a_client_that_reads_again_gets_what_waited() {
     /// More than the kernel takes at once: some of it stays in the outbox.
     const PUSHES: usize = 20_000;
     let workshop = Workshop::default();
-    // Nothing but reading wakes the connection: no ping comes in an hour.
+    // Only reading wakes the connection: no ping comes within an hour.
     let server = Server::new(workshop.clone()).max_outbox_pushes(100_000).max_outbox_size(256 * 1024 * 1024);
     let server = TestServer::start(server.idle_timeout(Duration::from_secs(3 * 3600))).await;
     let (mut client, connection) = workshop.connect(&server).await;

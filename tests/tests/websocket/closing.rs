@@ -38,7 +38,7 @@ async fn a_close_is_answered_with_its_own_code() {
         let chat = |id| ClientFrame::text(Lobby::request(id, "x"));
         client.send_frames([chat(1), chat(2), close, chat(3)]).await;
         let answers = [Lobby::answer(1, "x"), Lobby::answer(2, "x"), expected, "end of TCP".to_owned()];
-        assert_eq!(client.transcript().await, answers, "behind requests and before one");
+        assert_eq!(client.transcript().await, answers, "after requests and before one");
     })
     .await;
     server.stop().await;
@@ -76,7 +76,7 @@ async fn a_client_that_stops_writing_still_gets_its_answers() {
     server.stop().await;
 }
 
-/// Closes whoever asks for it, in each way that a handler can.
+/// Closes its client in each way that a handler can.
 #[derive(Clone, Default)]
 struct Bouncer {
     chats: Arc<AtomicU32>,
@@ -98,7 +98,7 @@ impl Bouncer {
         chat.answer()
     }
 
-    /// Returns at once.
+    /// Closes, and returns at once.
     #[route]
     async fn leave(&self, connection: &Connection) -> &'static str {
         connection.close(Self::close());
@@ -116,14 +116,14 @@ impl Bouncer {
         connection.close(Close::new(CloseCode::KICKED, "é".repeat(100)));
     }
 
-    /// Goes on after it closed.
+    /// Closes, and goes on.
     #[route]
     async fn leave_and_wait(&self, connection: &Connection) {
         connection.close(Self::close());
         self.gate.pass().await;
     }
 
-    /// Closes after it waited.
+    /// Waits, and closes.
     #[route]
     async fn wait_and_leave(&self, connection: &Connection) -> &'static str {
         self.gate.pass().await;
@@ -216,7 +216,7 @@ async fn another_task_may_close_an_idle_connection() {
     .expect("a send that is refused");
     let close = client.next().await.expect("a close frame");
     assert_eq!(close.close(), Some((4510, "that is enough")));
-    // What is still on its way when the close arrives does no harm, and is not answered.
+    // Messages that are on their way when the close arrives do no harm, and are not answered.
     let chat = |id| ClientFrame::text(Lobby::request(id, "x"));
     client.send_frames([chat(1), ClientFrame::ping("x"), chat(2)]).await;
     client.answer_close(4510).await;
@@ -281,11 +281,11 @@ async fn a_client_that_vanishes_frees_its_place() {
     .await;
 }
 
-/// Whoever has said goodbye already is not waited for: the time for a close handshake is never over here.
+/// A client that has closed already is not waited for: here the timeout of the close never ends.
 #[tokio::test]
 async fn an_earlier_close_of_the_client_answers_ours() {
     let rows = [
-        ("behind a handler that returns at once", ("leave", false)),
+        ("after a handler that returns at once", ("leave", false)),
         ("while a handler waits that closes then", ("wait_and_leave", true)),
         ("while a handler waits that has closed", ("leave_and_wait", true)),
     ];

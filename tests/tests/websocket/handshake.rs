@@ -3,7 +3,7 @@
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
 
-/// A change of the request that would open a connection.
+/// A change to a valid request.
 type Change = fn(Upgrade) -> Upgrade;
 /// Header fields that the response must have.
 type Fields = &'static [(&'static str, &'static str)];
@@ -169,7 +169,7 @@ async fn a_valid_handshake_is_accepted() {
 #[tokio::test]
 async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
     type Origins = &'static [&'static str];
-    /// The origins that are named, the page's, the host (else the server's address), and the status.
+    /// The allowed origins, the origin of the page, the host (otherwise the server's address), and the status.
     type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
     const NAMED: Origins = &["https://game.example", "http://localhost:3000"];
     const ODDLY: Origins = &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
@@ -229,7 +229,7 @@ async fn a_full_node_refuses_with_503_until_a_place_is_free() {
     assert_eq!((response.status, response.error_code().as_str()), (503, "unavailable"));
     let wait: u32 = response.field("retry-after").and_then(|wait| wait.parse().ok()).expect("a number of seconds");
     assert!(wait > 0);
-    // Health and pages are not refused.
+    // Health is still served.
     let ready = upgrade.clone().path("/readyz").ask(server.address()).await;
     assert_eq!(ready.status, 200, "{ready:?}");
 

@@ -1,4 +1,4 @@
-//! Clients that fall silent, and those that only seem to.
+//! Clients that fall silent, and clients that only seem to.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use kengine::{
 };
 use kengine_tests::{Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop};
 
-/// Short for the tests that wait for its end.
+/// A short time, for tests that wait for its end.
 const SOON: Duration = Duration::from_millis(150);
 /// An idle time long enough for a busy machine to notice each third of it.
 const IN_A_WHILE: Duration = Duration::from_millis(4500);
 
-/// Reads pings until something else comes; returns how many they were, and what came.
+/// Reads pings until something else comes; returns the number of pings, and what came.
 async fn after_pings(client: &mut RawClient) -> (usize, ServerFrame) {
     let mut pings = 0;
     loop {
@@ -43,7 +43,8 @@ async fn a_silent_client_is_pinged_then_closed_with_4001() {
 async fn a_client_that_answers_pings_stays() {
     let server = TestServer::start(Server::new(Lobby).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
-    // A ping comes after a third of the idle time at the earliest: five take longer than all of it.
+    // The first ping comes after a third of the idle time at the earliest, so five pings take longer than all of
+    // it.
     for _ in 0..5 {
         assert_eq!(client.next().await, "ping \"\"");
     }
@@ -140,10 +141,10 @@ async fn an_unfinished_handshake_is_cut_off() {
     server.stop().await;
 }
 
-/// Has much to read, and takes its time.
+/// Has large answers and slow handlers.
 struct Library;
 
-/// More than one answer of so many bytes is written before more is handled.
+/// The size of an answer: more than one such answer is written before the next request is handled.
 const BOOK: usize = 60_000;
 
 #[kengine::dispatcher]
@@ -160,12 +161,12 @@ impl Library {
     }
 }
 
-/// A library whose only limit is the idle time, a minute.
+/// Serves a library whose only limit is the idle time of one minute.
 fn library() -> Served<Library> {
     testing::serve(Server::new(Library).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX))
 }
 
-/// A reader who has asked for so many books, behind a search of a second, and reads nothing.
+/// Connects a reader who requests this many books after a search of one second, and reads nothing.
 async fn reader(library: &Served<Library>, books: usize) -> testing::Client {
     let mut reader = library.connect("/ws").await.expect("a place");
     reader.notify("search", &1).await;
@@ -218,7 +219,7 @@ async fn a_client_that_the_server_does_not_read_is_not_silent() {
     let library = library();
     let mut reader = library.connect("/ws").await.expect("a place");
     reader.notify("search", &300).await;
-    // More than is read ahead: the socket is left alone until the search is over.
+    // More than is read ahead, so the socket is not read until the search has ended.
     for _ in 0..300 {
         reader.notify("search", &0).await;
     }

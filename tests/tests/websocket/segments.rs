@@ -1,4 +1,4 @@
-//! TCP knows no messages: bytes may come one by one, or many frames at once; frames may be fragments.
+//! TCP has no messages: bytes may come one by one, many frames at once, and frames may be fragments.
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row, segment};
@@ -60,7 +60,7 @@ async fn frames_may_be_cut_anywhere_between_two_segments() {
         client.send(first).await;
         tokio::task::yield_now().await;
         client.send(second).await;
-        // A pong may overtake the answer before it, should that take its time; here none does.
+        // A pong may overtake the answer before it if the handler takes long; here none does.
         let expected = [&Lobby::answer(1, &long), "pong \"ping\"", &Lobby::answer(2, "x"), "q"];
         assert_eq!(client.frames(4).await, expected, "cut at {cut}");
     }
@@ -81,7 +81,7 @@ async fn fifty_requests_in_one_segment_are_answered_in_order() {
     server.stop().await;
 }
 
-/// What stands behind the handshake, what comes later, and the answers.
+/// What follows the handshake, what comes later, and the answers.
 type Behind<'a> = (Vec<u8>, &'a [u8], Vec<String>);
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_message_may_come_in_fragments() {
             (between(ClientFrame::fragments(0x1, bytes, 5), &ClientFrame::pong("between")), vec![answer.clone()]),
         ),
         (
-            "empty ones before, between and behind",
+            "empty ones before, between and after",
             (
                 vec![
                     ClientFrame::text("").unfinished(),
@@ -184,7 +184,7 @@ async fn a_message_may_come_in_fragments() {
     let server = TestServer::start(Server::new(Lobby)).await;
     every_row(rows, async |(frames, expected)| {
         let mut client = RawClient::connect(server.address()).await;
-        // Followed by a whole one: nothing of the fragments may be left.
+        // A whole message follows, so nothing of the fragments may be left.
         client.send_frames(frames.iter().cloned().chain([chat(2)])).await;
         let expected = [expected, vec![Lobby::answer(2, "x")]].concat();
         assert_eq!(client.frames(expected.len()).await, expected, "in one segment");
@@ -208,7 +208,7 @@ async fn a_ping_is_answered_with_its_payload() {
         ("125 bytes", (vec![ClientFrame::ping(&longest)], pong(&longest))),
         ("bytes that are no text", (vec![ClientFrame::ping([0xff, 0])], pong("\u{fffd}\0"))),
         ("several", (["a", "b", "c"].map(ClientFrame::ping).into(), ["a", "b", "c"].map(pong).concat())),
-        ("a pong that nobody asked for", (vec![ClientFrame::pong("here")], vec![])),
+        ("an unsolicited pong", (vec![ClientFrame::pong("here")], vec![])),
         ("one of 125 bytes", (vec![ClientFrame::pong(&longest)], vec![])),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;

@@ -1,4 +1,4 @@
-//! Members of rooms that do not read: what waits for them is bounded, whatever else happens.
+//! Members of rooms that do not read: what waits for them is bounded in every situation.
 
 use std::sync::{Arc, mpsc};
 
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 #[derive(Serialize, Push)]
 struct Over {}
 
-/// Reads moves, all of them and in order, until it is over.
+/// Reads all moves in order, up to the last push.
 async fn read_along(mut client: RawClient, read: Arc<Semaphore>) -> RawClient {
     for number in 0.. {
         let frame = client.next().await.expect("a connection that lasts");
@@ -34,7 +34,7 @@ fn expect_move(frame: &ServerFrame, number: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     const MEMBERS: usize = 1000;
-    /// Nobody is behind by more than this: who reads is never too slow.
+    /// No reading member is behind by more than this, so none is too slow.
     const BURST: usize = 16;
     let _turn = heavy_test().await;
     let workshop = Workshop::default();
@@ -51,7 +51,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
         reading.push(tokio::spawn(read_along(client, Arc::clone(&read))));
     }
 
-    // Until one is too slow, and then a hundred more.
+    // Sends until one member is too slow, and a hundred times more.
     let (mut number, mut most) = (0, 20_000);
     let mut ended_at = None;
     while number < most {
@@ -68,7 +68,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     }
     assert!(ended_at.is_some(), "20 MB were taken from a server whose client does not read");
 
-    // What the slow one finds when it reads at last: everything from the first on, then the close frame.
+    // When the slow member reads at last, it finds all moves from the first on, then the close frame.
     for expected in 0.. {
         let frame = slow.next().await.expect("a close frame");
         if let Some(close) = frame.close() {
@@ -85,7 +85,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
         }
     })
     .await;
-    // Nobody else has ended.
+    // No other connection has ended.
     assert_eq!(room.send(&Over {}).expect("a push that can be written"), MEMBERS - 1);
     for reading in reading {
         within("a member", reading).await.expect("everything, in order");
@@ -94,7 +94,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     server.stop().await;
 }
 
-/// Each is sent to on its own, on the one thread of this test: what waits is known to the byte.
+/// Sends to each connection alone, on the one thread of this test, so that the bytes that wait are known exactly.
 #[tokio::test]
 async fn the_largest_outbox_ends_when_all_are_full() {
     const MOST: usize = 256 * 1024;
@@ -107,12 +107,12 @@ async fn the_largest_outbox_ends_when_all_are_full() {
     for _ in 0..10 {
         guests.push(workshop.connect(&server).await);
     }
-    // What should wait for each; nothing any more for those that have ended.
+    // How many bytes should wait for each; none for those that have ended.
     let mut waiting = [0; 10];
     let mut ended = Vec::new();
     let told = |bytes: usize| bytes / 4096 * 4096;
     for number in 0..10 {
-        // The later ones get more, and no two the same.
+        // Later connections get more, and no two get the same.
         for (at, (_, connection)) in guests.iter().enumerate().skip(number) {
             let before = connection.queued().bytes;
             let sent = connection.send(&Move::new(number, 8 * 1024 + 16 * at));
@@ -144,8 +144,8 @@ async fn the_largest_outbox_ends_when_all_are_full() {
     server.stop().await;
 }
 
-/// What waits for a client that has been told to go is dropped when all outboxes are full, though it is the largest: on
-/// the one thread of this test its task has no turn to take it.
+/// What waits for a closing connection is dropped if it is the largest when all outboxes are full: on the one
+/// thread of this test its task cannot take it.
 #[tokio::test]
 async fn the_largest_outbox_makes_room_even_while_closing() {
     let workshop = Workshop::default();
@@ -157,7 +157,7 @@ async fn the_largest_outbox_makes_room_even_while_closing() {
     its_connection.send(&Move::new(1, 60_000)).expect("room in the outbox");
     its_connection.close(Close::new(CloseCode::KICKED, "kicked"));
 
-    // In a thread of its own, so that a send that never returns fails this test instead of hanging it.
+    // In another thread, so that a send that never returns fails this test instead of blocking it.
     let (sent, returned) = mpsc::channel();
     let sending = std::thread::spawn(move || sent.send(other_connection.send(&Move::new(2, 20_000))));
     returned.recv_timeout(LIMIT).expect("a send that returns").expect("room in the other's outbox");
@@ -170,7 +170,7 @@ async fn the_largest_outbox_makes_room_even_while_closing() {
     server.stop().await;
 }
 
-/// While a node drains, a handler that still runs keeps its connection open, and pushes come on.
+/// A handler that still runs keeps its connection open while the node drains, and pushes may still come.
 #[tokio::test]
 async fn an_outbox_is_bounded_while_its_node_drains() {
     let workshop = Workshop::default();
@@ -190,7 +190,7 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
     server.ended().await;
 }
 
-/// What waited when the last handler of a draining node was done is sent before the close frame, also to one whose
+/// What waits when the last handler of a draining node ends is sent before the close frame, even to a client whose
 /// socket was blocked.
 #[tokio::test]
 async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
@@ -201,7 +201,7 @@ async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     workshop.gate.arrived(1).await;
-    // More than the kernel takes: the rest waits in the outbox.
+    // More than the kernel takes, so that the rest waits in the outbox.
     let mut number = 0;
     while connection.queued().pushes < PUSHES {
         connection.send(&Move::new(number, 10_000)).expect("a large outbox");

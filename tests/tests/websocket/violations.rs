@@ -1,16 +1,15 @@
-//! Breaches of RFC 6455: the connection ends with a close frame that tells the kind, then TCP is closed. What came
-//! before the breach is answered.
+//! Violations of RFC 6455: requests before one are answered, then a close frame tells its kind, and TCP is closed.
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, Lobby, RawClient, TestServer, every_row, segment};
 
-/// The largest message of a server that is not told otherwise, in bytes.
+/// The default limit of a message, in bytes.
 const LARGEST: usize = 64 * 1024;
 /// Violations up to this size are also written byte by byte.
 const SHORT: usize = 1024;
 
-/// Sends each row's bytes behind a request; what must come is the answer, the close frame and the end of TCP. Nothing
-/// is sent behind the row's bytes: it is by them alone that the server has to notice.
+/// Sends the bytes of each row after a request; the answer, the close frame and the end of TCP must come. Nothing
+/// follows the bytes, so the server has to detect the violation by them alone.
 async fn violations(code: u16, rows: impl IntoIterator<Item = (&'static str, Vec<u8>)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
     let expected = [Lobby::answer(1, "first"), "q".to_owned(), format!("close {code}"), "end of TCP".to_owned()];
@@ -154,7 +153,7 @@ async fn a_message_over_the_limit_is_closed_with_1009_early() {
     let large = request_of(LARGEST + 1024);
     let header = |length| ClientFrame::text("").announcing(length).bytes();
     let fragments = ClientFrame::fragments(0x1, &large, 100);
-    // The last header that fits, then one that does not; of its payload nothing is sent.
+    // The last header that fits, and one that does not; its payload is not sent.
     let proof = LARGEST / fragments[0].bytes().len();
     let up_to_proof = segment(fragments.iter().take(proof).cloned());
     let fifty = |byte: u8| vec![byte; 50 * 1024];
@@ -185,7 +184,7 @@ async fn a_message_over_the_limit_is_closed_with_1009_early() {
     .await;
 }
 
-/// A chat of exactly so many bytes.
+/// Returns a chat of exactly this many bytes.
 fn request_of(length: usize) -> Vec<u8> {
     let bare = Lobby::request(2, "").len();
     Lobby::request(2, &"x".repeat(length - bare)).into_bytes()
@@ -209,7 +208,7 @@ async fn a_message_of_exactly_the_limit_is_answered() {
     let greeting = "x".repeat(LARGEST - Lobby::request(2, "").len());
     every_row(rows, async |bytes| {
         let mut client = RawClient::connect(server.address()).await;
-        // Twice: the limit is each message's own.
+        // Twice, because the limit counts for each message.
         for _ in 0..2 {
             client.send(&bytes).await;
             let answered = client.frame().await;
