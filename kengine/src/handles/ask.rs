@@ -1,4 +1,4 @@
-//! A question that the server puts to a client.
+//! A question that the server asks a client.
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::local::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
 /// How long an answer may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A question to a client, made by [`Connection::ask`]. It is sent when it is awaited.
+/// A question to a client, returned by [`Connection::ask`]. It is sent when it is awaited.
 #[must_use = "a question is sent when it is awaited"]
 pub struct Ask<'a, R, S = ()> {
     connection: &'a Connection<S>,
@@ -38,15 +38,18 @@ impl<S> Connection<S> {
     /// }
     /// ```
     ///
-    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, with an id of the server's, and answers
-    /// `{"id":1,"result":true}` or `{"id":1,"error":{"code":"…","message":"…"}}`. The answer overtakes requests that the client
-    /// sent earlier and that wait for the running handler, so a handler may ask its own client.
+    /// The client gets `{"id":1,"method":"trade","message":{"offers":"a sword"}}`, with an id that the server chooses,
+    /// and answers `{"id":1,"result":true}` or `{"id":1,"error":{"code":"…","message":"…"}}`. The answer overtakes
+    /// requests that the client sent earlier and that wait for the running handler, so a handler may ask its own
+    /// client.
     ///
     /// # Errors
     ///
     /// [`AskError::TimedOut`](crate::push::AskError::TimedOut) if the client does not answer within 10 s or the given
-    /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error. The other
-    /// errors mean that the question could not be sent.
+    /// [timeout](Ask::timeout), [`AskError::Refused`](crate::push::AskError::Refused) if it answers with an error,
+    /// [`AskError::Invalid`](crate::push::AskError::Invalid) if its answer is not an `R`, and
+    /// [`AskError::Closed`](crate::push::AskError::Closed) if the connection ends before the answer. The other errors
+    /// mean that the question was not sent.
     pub fn ask<'a, R>(&'a self, push: &'a (impl Push + Sync + ?Sized)) -> Ask<'a, R, S> {
         let syntax = *self.state().syntax;
         let encode = Box::new(move |id| push::encode(push, syntax, Some(id)));
@@ -104,7 +107,7 @@ pub enum AskError {
     /// The client took too long.
     #[error("the client did not answer in time")]
     TimedOut,
-    /// 32 questions already wait for this client's answers.
+    /// The client already has 32 questions to answer.
     #[error("the client already has {MAX_QUESTIONS} questions to answer")]
     TooMany,
     /// The client answered with an error.
@@ -112,18 +115,18 @@ pub enum AskError {
     Refused {
         /// The code of the error.
         code: String,
-        /// Its message.
+        /// The message of the error.
         message: String,
     },
     /// The answer does not fit the expected type.
-    #[error("the client's answer does not fit")]
+    #[error("the client's answer does not fit the expected type")]
     Invalid(#[source] serde_json::Error),
 }
 
 impl From<AskError> for Error {
-    /// Becomes `timeout` if the client took too long, `not_answered` if it refused or its answer does not fit, and otherwise
-    /// `internal`. The client that gets this error may be another one than was asked, so the asked client's words are not
-    /// passed on.
+    /// Becomes `timeout` if the client took too long, `not_answered` if it refused or its answer does not fit, and
+    /// otherwise `internal`. The client that gets this error may not be the client that was asked, so it does not get
+    /// the text of the asked client's error.
     fn from(error: AskError) -> Self {
         match error {
             AskError::TimedOut => Self::new("timeout", error.to_string()),

@@ -1,4 +1,4 @@
-//! The handle on one connection.
+//! The handle to one connection.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::local::{
 use crate::node::Node;
 use crate::websocket::Close;
 
-/// The handle on a player's connection. It is cheap to clone and can be used from any task, also after the connection has
-/// ended.
+/// The handle to a player's connection. It is cheap to clone and can be used from any task, even after the connection
+/// has ended.
 ///
 /// ```
 /// use kengine::{Connection, Push};
@@ -32,7 +32,7 @@ use crate::websocket::Close;
 ///         let connection = connection.clone();
 ///         tokio::spawn(async move {
 ///             tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-///             // If the player has left meanwhile, this error can be ignored.
+///             // The send fails if the player has left meanwhile. This can be ignored.
 ///             let _ = connection.send(&Morning {});
 ///         });
 ///     }
@@ -44,7 +44,7 @@ pub struct Connection<S = ()> {
 
 struct SharedConnection<S> {
     state: ConnectionState,
-    /// `None` behind a router that does not report it.
+    /// `None` if the dispatcher is mounted in a router.
     peer: Option<SocketAddr>,
     session: S,
     rate_limiter: RateLimiter,
@@ -57,7 +57,7 @@ impl<S: Session> Recipient for SharedConnection<S> {
     }
 
     fn public(&self) -> Value {
-        // Also called when a connection that has ended leaves its rooms: a panic would keep it there.
+        // This is also called when a connection that has ended leaves its rooms. A panic would keep it in them.
         call_catching(|| serde_json::to_value(self.session.public())).map_or(Value::Null, |public| {
             public.unwrap_or_else(|error| {
                 tracing::error!(%error, "`Session::public` cannot be written as JSON");
@@ -97,8 +97,8 @@ impl<S> Connection<S> {
         self.shared.state.id
     }
 
-    /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the router in which the dispatcher
-    /// is mounted does not report it.
+    /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the dispatcher is mounted
+    /// in a router.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.shared.peer
     }
@@ -108,12 +108,12 @@ impl<S> Connection<S> {
         &self.shared.session
     }
 
-    /// Returns the player's uid: the session's, or for a guest a random one that belongs to the connection.
+    /// Returns the player's uid: the session's uid or, for a guest, a random one for this connection.
     pub fn uid(&self) -> &Uid {
         &self.shared.state.uid
     }
 
-    /// Returns the hub, the handle on everybody else.
+    /// Returns the hub, the handle to rooms, users and all other connections.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
     }
@@ -123,22 +123,23 @@ impl<S> Connection<S> {
         self.shared.state.outbox.queued()
     }
 
-    /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which they were
-    /// queued, except that a [`latest`](crate::push::Delivery::Latest) push takes the position of the one that it replaces.
+    /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which
+    /// they were queued, except that a [`latest`](crate::push::Delivery::Latest) push takes the position of the one
+    /// that it replaces.
     ///
     /// # Errors
     ///
     /// [`SendError::Closed`] if the connection has ended, [`SendError::TooSlow`] if the outbox is full (1,024 pushes or
-    /// 256 KiB by default; the connection is then closed with 4002), [`SendError::TooLarge`] if the push alone exceeds the
-    /// outbox, [`SendError::Encode`] if it cannot be written as JSON.
+    /// 256 KiB by default; the connection is then closed with 4002), [`SendError::TooLarge`] if the push alone exceeds
+    /// the outbox, [`SendError::Encode`] if it cannot be written as JSON.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
         check_name_is_free::<P>();
         let frame = push::encode(push, *self.shared.state.syntax, None)?;
         self.queue(frame, push::key_of(push)?.as_ref())
     }
 
-    /// Closes the connection. What is queued is sent first, then the close frame. No further message is handled. If a handler
-    /// still runs when the close frame is sent, its request gets no answer. The first close stands.
+    /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
+    /// handler is still running when the close frame is sent, its request gets no answer. Only the first close counts.
     pub fn close(&self, close: impl Into<Close>) {
         self.shared.state.outbox.end(Ending::Close(close.into()));
     }
@@ -153,8 +154,8 @@ impl<S> Connection<S> {
         &self.shared.rate_limiter
     }
 
-    /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per idle
-    /// player.
+    /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per
+    /// idle player.
     pub(crate) fn span(&self) -> tracing::Span {
         tracing::debug_span!("connection", id = %self.id(), peer = ?self.peer())
     }

@@ -1,4 +1,4 @@
-//! Everybody who is connected.
+//! The handle to all connections.
 
 use crate::handles::hub::Hub;
 use crate::language::{Push, check_name_is_free};
@@ -13,7 +13,7 @@ pub struct Everybody<'a> {
 }
 
 impl Hub {
-    /// Returns everybody who is connected.
+    /// Returns the handle to all connections of the cluster.
     pub fn all(&self) -> Everybody<'_> {
         Everybody { hub: self, selection: Selection::default() }
     }
@@ -41,7 +41,7 @@ impl Everybody<'_> {
         self
     }
 
-    /// Sends a push, which is encoded once. Returns for how many connections of this node it was queued.
+    /// Sends a push, which is encoded once. Returns the number of connections of this node for which it was queued.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The hub: the handle on the users and rooms of a server and its cluster.
+//! The hub: the handle to the users and rooms of a server and its cluster.
 
 use std::{fmt, sync::Arc, task::Waker};
 
@@ -11,8 +11,8 @@ use crate::local::deferred_wakes;
 use crate::local::{Duplicates, Limits};
 use crate::node::Node;
 
-/// The handle on everybody who is connected: rooms, users, and all connections. Handlers and hooks take it as the argument
-/// `&Hub`; elsewhere it comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.
+/// The handle to rooms, users, and all connections. Handlers and hooks take it as the argument `&Hub`; elsewhere it
+/// comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.
 ///
 /// ```
 /// use kengine::{Connection, Error, Hub, Push};
@@ -39,9 +39,9 @@ use crate::node::Node;
 /// }
 /// ```
 ///
-/// Sends never wait. A connection whose outbox is full is closed. All members of a room see the pushes of one sender in the
-/// same order. What a handler sends to other connections goes out when the handler ends or awaits, so a handler that blocks
-/// its thread delays it.
+/// Sends never wait. A connection whose outbox is full is closed. All members of a room see the pushes of one sender in
+/// the same order. What a handler sends to other connections goes out when the handler ends or awaits, so a handler
+/// that blocks its thread delays it.
 #[derive(Clone)]
 pub struct Hub {
     node: Arc<Node>,
@@ -61,7 +61,7 @@ impl Hub {
         self.node.connections()
     }
 
-    /// Sends several pushes so that each client gets them in one write, as it does for the pushes of a handler. Use it in
+    /// Sends several pushes so that each client gets them in one write, as it gets the pushes of a handler. Use it in
     /// your own tasks, for example in a game's tick.
     ///
     /// ```
@@ -95,8 +95,8 @@ impl Hub {
 
 #[cfg(feature = "redis")]
 impl Hub {
-    /// Connects a program that is not a node to a cluster in Redis. The hub sends to the rooms and users of the cluster for as
-    /// long as it is kept. Its pushes reach endpoints with the default [`Syntax`](crate::wire::Syntax).
+    /// Connects a program that is not a node to a cluster in Redis. The hub can send to the rooms and users of the
+    /// cluster until it is dropped. Its pushes reach endpoints with the default [`Syntax`](crate::wire::Syntax).
     ///
     /// ```no_run
     /// # use kengine::{Hub, Push};
@@ -115,8 +115,9 @@ impl Hub {
     /// # Errors
     ///
     /// [`StartError::Redis`](crate::StartError::Redis) if the URL is invalid,
-    /// [`StartError::RedisUnreachable`](crate::StartError::RedisUnreachable) if Redis does not answer. Once connected, the hub
-    /// reconnects by itself; until then sends fail with [`SendError::Unavailable`](crate::push::SendError::Unavailable).
+    /// [`StartError::RedisUnreachable`](crate::StartError::RedisUnreachable) if Redis does not answer. If the
+    /// connection is lost later, the hub reconnects by itself; in the meantime sends fail with
+    /// [`SendError::Unavailable`](crate::push::SendError::Unavailable).
     pub async fn connect(redis: impl Into<Redis>) -> Result<Self, StartError> {
         // This program does not know where users are, so messages to a user go to all nodes.
         let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };

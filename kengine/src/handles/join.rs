@@ -1,4 +1,4 @@
-//! Joining a room, by its name or by a free seat.
+//! Joins a room by its name, or any room with a free seat.
 
 use std::{fmt, future::IntoFuture};
 
@@ -7,7 +7,7 @@ use crate::handles::room::{Room, Rooms};
 use crate::language::{Error, Session};
 use crate::local::{BoxFuture, JoinError, JoinRequest, Occupants, SeatRequest, Unavailable};
 
-/// A join, made by [`Room::join`]. It happens when it is awaited.
+/// A join, returned by [`Room::join`]. It happens when it is awaited.
 #[must_use = "a join happens when it is awaited"]
 pub struct Join<'j, S = ()> {
     room: Room<'j>,
@@ -16,7 +16,8 @@ pub struct Join<'j, S = ()> {
 }
 
 impl<'a> Room<'a> {
-    /// Adds a connection to the room when it is awaited. The connection leaves by [`leave`](Self::leave), or when it ends.
+    /// Adds a connection to the room when it is awaited. The connection stays until it ends or [`leave`](Self::leave)
+    /// removes it.
     pub fn join<'j, S: Session>(&self, connection: &'j Connection<S>) -> Join<'j, S>
     where
         'a: 'j,
@@ -27,16 +28,16 @@ impl<'a> Room<'a> {
 }
 
 impl<'j, S: Session> Join<'j, S> {
-    /// Sends this connection a push [`Joined`](crate::room::Joined) or [`Left`](crate::room::Left) whenever another user
-    /// joins or leaves from now on.
+    /// Sends this connection a push [`Joined`](crate::room::Joined) or [`Left`](crate::room::Left) whenever another
+    /// user joins or leaves from now on.
     pub fn with_presence(mut self) -> Self {
         self.request.listens = true;
         self
     }
 
     /// Adds a check that may refuse the join with an error. It sees the connections of this node in the room, and no
-    /// connection joins or leaves meanwhile: of two players who want the last seat, one is refused. It is not called for a
-    /// connection that is already in the room.
+    /// connection joins or leaves meanwhile: of two players who want the last seat, one is refused. It is not called
+    /// for a connection that is already in the room.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -77,7 +78,7 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
     }
 }
 
-/// A join of a room with a free seat, made by [`Rooms::fill`]. It happens when it is awaited.
+/// A join of a room with a free seat, returned by [`Rooms::fill`]. It happens when it is awaited.
 #[must_use = "a seat is taken when it is awaited"]
 pub struct Fill<'f, S = ()> {
     rooms: Rooms<'f>,
@@ -87,12 +88,13 @@ pub struct Fill<'f, S = ()> {
 }
 
 impl<'a> Rooms<'a> {
-    /// Seats a connection in the fullest room with fewer than `seats` members, or in a new room if all are full: this is how
-    /// a match of nine players fills up. It considers the rooms that this method created on this node with this prefix.
-    /// Their names are unique in the cluster. A connection that already sits in one of them stays there.
+    /// Seats a connection in the fullest room with fewer than `seats` members, or in a new room if all are full, for
+    /// example to fill matches of nine players. A `seats` of 0 counts as 1. This method considers only rooms that it
+    /// created on this node with this prefix. Their names are unique in the cluster. A connection that already sits in
+    /// one of them stays there.
     ///
-    /// The number of seats binds only this method: a client that may [join](Room::join) rooms of any name can exceed it. Use
-    /// another prefix for names that clients choose.
+    /// Only this method enforces the number of seats: a client that may [join](Room::join) rooms of any name can exceed
+    /// it. Use another prefix for names that clients choose.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -105,8 +107,8 @@ impl<'a> Rooms<'a> {
     ///
     /// # Errors
     ///
-    /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix has more than
-    /// 27 bytes.
+    /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix is empty,
+    /// has more than 27 bytes, or contains a control character.
     pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
     where
         'a: 'f,

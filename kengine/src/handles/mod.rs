@@ -1,4 +1,4 @@
-//! The handles that handlers hold: the connection, the hub, and what the hub reaches.
+//! The handles that handlers use: the connection, the hub, and what the hub gives access to.
 
 mod ask;
 mod connection;

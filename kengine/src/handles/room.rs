@@ -18,8 +18,8 @@ pub struct Room<'a> {
 }
 
 impl Hub {
-    /// Returns the room with this name: 1 to 64 bytes without control characters. A room begins when the first member joins
-    /// and ends when the last one leaves.
+    /// Returns the room with this name: 1 to 64 bytes without control characters. A room exists from its first member's
+    /// join until its last member leaves.
     pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
         Room { hub: self, name: name.into(), selection: Selection::default() }
     }
@@ -101,14 +101,14 @@ impl Room<'_> {
         Members::new(members, is_partial)
     }
 
-    /// Sends a push to the members. It is encoded once and queued in their outboxes; this never waits. Returns for how many
-    /// connections of this node it was queued.
+    /// Sends a push to the members. It is encoded once and queued in their outboxes; this never waits. Returns the
+    /// number of connections of this node for which it was queued.
     ///
     /// # Errors
     ///
     /// [`SendError::Encode`] if the push cannot be written as JSON, [`SendError::TooLarge`] if no outbox would take it,
-    /// [`SendError::Unavailable`] if members on other nodes cannot be reached; the members on this node got the push. A
-    /// member who is too slow or has left is not an error.
+    /// [`SendError::Unavailable`] if members on other nodes cannot be reached; the members on this node still get the
+    /// push. A member who is too slow or has left is not an error.
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<usize, SendError> {
         check_name_is_free::<P>();
         self.hub.node().send(Address::Room(&self.name), &self.selection, push)

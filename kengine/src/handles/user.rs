@@ -1,4 +1,4 @@
-//! One user.
+//! The handle to one user.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ impl User<'_> {
         self
     }
 
-    /// Sends a push to the user's connections. Returns for how many connections of this node it was queued.
+    /// Sends a push to the user's connections. Returns the number of connections of this node for which it was queued.
     ///
     /// # Errors
     ///

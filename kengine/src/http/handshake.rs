@@ -40,8 +40,8 @@ impl Handshake {
         parameters.find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Returns the first header field with this name, whose case does not matter. Returns `None` if it contains anything but
-    /// visible ASCII.
+    /// Returns the first header field with this name, in any case. Returns `None` if its value contains anything other
+    /// than visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -51,22 +51,24 @@ impl Handshake {
         &self.headers
     }
 
-    /// Returns the subprotocols that the client offers, in its order. If it offers any, `kengine.v1.json` is among them. The
-    /// others are free for your use, for example for a token: a browser cannot set header fields.
+    /// Returns the subprotocols that the client offers, in the client's order. If it offers any, `kengine.v1.json` is
+    /// among them. The others are free for your use, for example for a token, because a browser cannot set header
+    /// fields.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         offered_subprotocols(&self.headers).filter_map(|offer| str::from_utf8(offer).ok())
     }
 
-    /// Returns the address at the other end of the socket, which may be a proxy. Returns `None` if the dispatcher is mounted
-    /// in a router.
+    /// Returns the address at the other end of the socket, which may be a proxy. Returns `None` if the dispatcher is
+    /// mounted in a router.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
     /// Returns the IP address of the client: that of [`peer`](Self::peer) or, if the peer is one of
-    /// [`Server::trusted_proxies`](crate::Server::trusted_proxies), the last entry of `X-Forwarded-For`. Earlier entries are
-    /// ignored, since the client may have written them. If the last entry is not an address, the proxy's own address is
-    /// returned. An IPv4 address in IPv6 notation (`::ffff:10.0.0.2`) is returned as IPv4. Returns `None` if `peer` does.
+    /// [`Server::trusted_proxies`](crate::Server::trusted_proxies), the last entry of `X-Forwarded-For`. Earlier
+    /// entries are ignored, since the client may have written them. If the last entry is not an address, the proxy's
+    /// own address is returned. An IPv4 address in IPv6 notation (`::ffff:10.0.0.2`) is returned as IPv4. Returns
+    /// `None` if `peer` returns `None`.
     ///
     /// The connection does not keep the address, to save memory. Put it into your session if handlers need it:
     ///

@@ -7,14 +7,14 @@ use hyper::{HeaderMap, Uri};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
     allows_all: bool,
-    /// [Normalized](normalize).
+    /// The allowed origins, [normalized](normalize).
     allowed: Vec<String>,
-    /// The entries that no browser sends, as error messages.
+    /// An error message for each entry that no browser sends.
     mistakes: Vec<String>,
 }
 
 impl Origins {
-    /// Allows an origin, or all origins by `*`.
+    /// Allows an origin, or all origins if it is `*`.
     pub(crate) fn allow(&mut self, origin: &str) {
         match normalize(origin) {
             _ if origin == "*" => self.allows_all = true,
@@ -44,8 +44,8 @@ impl Origins {
     }
 }
 
-/// Returns an origin (scheme, host and port: RFC 6454, section 6.1) as browsers send it: in lower case, without the scheme's
-/// default port. The error says what to write instead.
+/// Returns an origin (scheme, host and port: RFC 6454, section 6.1) as browsers send it: in lower case, without the
+/// scheme's default port. The error says what to write instead.
 fn normalize(origin: &str) -> Result<String, &'static str> {
     // Browsers send this for a page without an origin, for example from a file.
     if origin == "null" {

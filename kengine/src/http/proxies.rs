@@ -12,7 +12,7 @@ const FIELD: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
     trusted: Vec<IpNet>,
-    /// The entries that are not addresses, as error messages.
+    /// An error message for each entry that is not an address.
     mistakes: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Proxies {
     }
 }
 
-/// Returns the last entry, which the proxy has appended. The client may have written those before it.
+/// Returns the last entry, which the proxy has appended. The client may have written the earlier entries.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let field = headers.get_all(FIELD).iter().next_back()?.to_str().ok()?;
     let entry = field.rsplit(',').next()?.trim();
@@ -52,7 +52,7 @@ fn network(proxy: &str) -> Result<IpNet, &'static str> {
         return Ok(ip.to_canonical().into());
     }
     match proxy.parse::<IpNet>() {
-        // No peer would match it, since peers are compared as IPv4.
+        // No peer would match this network, because peers are compared in IPv4 notation.
         Ok(IpNet::V6(network)) if network.network().to_ipv4_mapped().is_some() => {
             Err("write an IPv4 network in IPv4 notation, as `10.0.0.0/24`")
         }

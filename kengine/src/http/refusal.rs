@@ -17,13 +17,13 @@ pub(crate) type Body = Full<Bytes>;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The header fields that frame a response. They follow from its body, so a user cannot set them.
+/// The header fields that the server sets itself, so that a user cannot set them.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING];
 
 /// Why a request to open a connection is refused: an HTTP status, a code and a message for the JSON body, and
 /// [header fields](Self::header).
 ///
-/// `#[accept]` returns it, or an error type of yours that implements `Into<Refusal>`:
+/// `#[accept]` returns it, or your own error type that implements `Into<Refusal>`:
 ///
 /// ```
 /// use kengine::Refusal;
@@ -69,13 +69,13 @@ impl Refusal {
         Self::with_status(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// Creates a refusal with 401 `unauthorized`: it is not known who asks. HTTP clients expect the header field
+    /// Creates a refusal with 401 `unauthorized`: the client is not authenticated. HTTP clients expect the header field
     /// `WWW-Authenticate` with it (RFC 9110, section 15.5.2).
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
-    /// Creates a refusal with 403 `forbidden`: it is known who asks, and they may not connect.
+    /// Creates a refusal with 403 `forbidden`: the client is known and may not connect.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::FORBIDDEN, "forbidden", message)
     }
@@ -86,7 +86,7 @@ impl Refusal {
             .header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// Creates a refusal with 500 `internal`. The cause is hidden from the client and logged by `tracing`.
+    /// Creates a refusal with 500 `internal`. The cause is hidden from the client and logged with `tracing`.
     pub fn internal(source: impl Into<BoxError>) -> Self {
         let refusal = Self::with_status(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error");
         Self { source: Some(source.into()), ..refusal }
@@ -106,8 +106,8 @@ impl Refusal {
     ///
     /// A field may be added several times, for example `Set-Cookie`; only `Retry-After` replaces an earlier value.
     ///
-    /// The refusal becomes [`internal`](Self::internal), whose cause is logged, if the name or the value is invalid, or if
-    /// the field is one that the server sets itself: `Connection`, `Content-Length`, `Content-Type` and
+    /// The refusal becomes [`internal`](Self::internal), whose cause is logged, if the name or the value is invalid, or
+    /// if the field is one that the server sets itself: `Connection`, `Content-Length`, `Content-Type` and
     /// `Transfer-Encoding`.
     #[must_use]
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
@@ -188,7 +188,7 @@ impl Refusal {
     }
 }
 
-/// Checks a header field of the user's.
+/// Checks a header field that a user adds.
 fn header_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), BoxError>
 where
     N: TryInto<HeaderName, Error: Into<BoxError>>,
@@ -211,9 +211,9 @@ impl From<Infallible> for Refusal {
 }
 
 impl From<Error> for Refusal {
-    /// Keeps the code and the message. The status follows from the code: 400 for `bad_request`, 401 for `unauthorized`, 429
-    /// for `rate_limited`, 500 for `internal`, 503 for `unavailable` and for `timeout` (whose code becomes `unavailable`), and
-    /// 403 for any other code.
+    /// Keeps the code and the message. The status follows from the code: 400 for `bad_request`, 401 for `unauthorized`,
+    /// 429 for `rate_limited`, 500 for `internal`, 503 for `unavailable` and for `timeout` (whose code becomes
+    /// `unavailable`), and 403 for any other code.
     fn from(error: Error) -> Self {
         let status = match error.code() {
             "bad_request" => StatusCode::BAD_REQUEST,

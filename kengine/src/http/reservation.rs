@@ -14,8 +14,8 @@ const DIGITS: usize = 32;
 pub(crate) struct ReservationId(u128);
 
 impl ReservationId {
-    /// Reads the id from a request, if it names one. An id that no gateway has issued has no effect, so the client need not
-    /// be trusted.
+    /// Reads the id from the header fields of a request, if there is one. An id that no gateway has issued has no
+    /// effect, so the client need not be trusted.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(FIELD).iter();
         let (Some(field), None) = (fields.next(), fields.next()) else { return None };

@@ -1,4 +1,4 @@
-//! The checks of a request for a WebSocket (RFC 6455, section 4.2.1).
+//! The checks of a request to open a WebSocket (RFC 6455, section 4.2.1).
 
 use hyper::header::{HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
@@ -56,7 +56,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// Returns the subprotocol of the connection, or `None` if the client offers none. Refuses a client that offers only
-/// others: a browser would drop the connection after `#[accept]` has run.
+/// other subprotocols, because a browser would drop the connection after `#[accept]` has run.
 pub(crate) fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
     let mut offers = offered_subprotocols(headers).peekable();
     if offers.peek().is_none() {

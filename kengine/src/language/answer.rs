@@ -15,25 +15,25 @@ const BARE_NULL: &[u8] = b"\x81\x04null";
 #[derive(Debug, Default)]
 pub struct Answer {
     frames: Vec<u8>,
-    /// The request's id as raw JSON, meaningless unless `has_id`. The buffer is reused.
+    /// The request's id as raw JSON; valid only if `has_id` is set. The buffer is reused for the next message.
     id: String,
     has_id: bool,
     has_failed: bool,
 }
 
 impl Answer {
-    /// Writes a text message as it is. It must be well-formed for the subprotocol.
+    /// Writes a text message unchanged. It must be well-formed for the subprotocol.
     pub fn text(&mut self, text: &str) {
         encoder::whole(&mut self.frames, OpCode::Text, text.as_bytes());
     }
 
-    /// Writes a binary message as it is.
+    /// Writes a binary message unchanged.
     pub fn binary(&mut self, bytes: &[u8]) {
         encoder::whole(&mut self.frames, OpCode::Binary, bytes);
     }
 
-    /// Writes the result of a request. With an id: `{"id":…,"result":…}`. Without one: the bare value, or nothing if the
-    /// value encodes as `null`. A value that cannot be written as JSON becomes the error `internal`.
+    /// Writes the result of a request. With an id: `{"id":…,"result":…}`. Without one: the bare value, or nothing if
+    /// the value encodes as `null`. A value that cannot be written as JSON becomes the error `internal`.
     pub fn result<T: Serialize + ?Sized>(&mut self, value: &T) {
         let start = self.frames.len();
         let written = encoder::frame(&mut self.frames, OpCode::Text, |out| {
@@ -56,7 +56,7 @@ impl Answer {
     }
 
     /// Writes the failure of a request: `{"error":{"code":…,"message":…}}`, with the id if it has one. The error's
-    /// source goes to `tracing`.
+    /// source is logged with `tracing`.
     pub fn error(&mut self, error: &Error) {
         #[derive(Serialize)]
         struct Shown<'a> {
@@ -97,7 +97,7 @@ impl Answer {
         self.has_failed = false;
     }
 
-    /// Replaces what was written by an error. The id stays.
+    /// Discards everything written so far and writes an error instead. The id stays.
     pub(crate) fn replace(&mut self, error: &Error) {
         self.frames.clear();
         self.error(error);

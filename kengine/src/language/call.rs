@@ -1,6 +1,6 @@
 //! What a `#[before]` hook sees of a request.
 
-/// The request that a `#[before]` hook may refuse: it has found its route and is within the route's limits.
+/// The request that a `#[before]` hook may refuse: its route exists, and it is within the route's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {

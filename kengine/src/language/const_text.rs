@@ -1,4 +1,4 @@
-//! Text in constant evaluation, where std has neither `==` on strings nor `format!`.
+//! Compares and builds text in constant evaluation, where `==` on strings and `format!` are not available.
 
 /// Whether two strings are equal.
 pub(crate) const fn equal(one: &str, other: &str) -> bool {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_between_their_parts() {
+    fn a_part_that_does_not_fit_is_left_out() {
         let long = "x".repeat(510);
         assert_eq!(ConstText::new(&long).and("yyy").and("ä").as_str(), format!("{long}ä"));
     }

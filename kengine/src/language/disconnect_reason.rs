@@ -19,9 +19,10 @@ pub enum DisconnectReason {
     HeartbeatTimeout,
     /// The outbox overflowed because the client read too slowly. It was closed with 4002.
     TooSlow,
-    /// The node drains. The client was closed with 4000.
+    /// The node is draining. The client was closed with 4000.
     Draining,
-    /// The server closed the connection: a handler, a hook, or another holder of the [`Connection`](crate::Connection).
+    /// The server closed the connection, by a handler, a hook, or another task that has the
+    /// [`Connection`](crate::Connection).
     Server(Close),
     /// The drain's deadline passed or a second signal came: the connection was cut off.
     CutOff,

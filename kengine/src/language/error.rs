@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-/// Why a request failed. The client sees the code and the message; the source goes to `tracing`.
+/// Why a request failed. The client sees the code and the message; the source is logged with `tracing`.
 ///
 /// Handlers return `Result<T, E>` for any `E: Into<Error>`. Implement `From<YourError> for kengine::Error` to turn your
 /// own error type into an error reply:
@@ -38,7 +38,8 @@ impl Error {
         Self { code: code.into(), message: message.into(), source: None }
     }
 
-    /// Creates an error that hides its cause: the client sees only the code `internal`, and the cause goes to `tracing`.
+    /// Creates an error that hides its cause: the client sees only the code `internal`, and the cause is logged with
+    /// `tracing`.
     ///
     /// ```
     /// # fn load() -> std::io::Result<String> { Err(std::io::Error::other("disk on fire")) }
@@ -55,7 +56,7 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// Logs the error when there is no client to report it to.
+    /// Logs the error with the message `what`. Used when there is no client to report it to.
     pub(crate) fn log(&self, what: &'static str) {
         tracing::error!(code = self.code(), message = self.message(), error = self.source(), "{what}");
     }
@@ -81,7 +82,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Shows the message and the code, then each cause on a line of its own.
+/// Shows the message and the code, then each cause on its own line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.message, self.code)?;
@@ -89,7 +90,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Writes each cause of an error on a line of its own.
+/// Writes each cause of an error on its own line.
 pub(crate) fn write_causes(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! What a heartbeat hook decides.
+//! The decision of a heartbeat hook.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::websocket::{Close, CloseCode};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Liveness {
-    /// Send the usual answer, the text `q`.
+    /// Send the usual answer, which [`Server::heartbeat`](crate::Server::heartbeat) sets: `q` by default.
     Alive,
     /// Send this text instead.
     Answer(Cow<'static, str>),
@@ -19,12 +19,12 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// Sends this text instead of `q`.
+    /// Creates an [`Answer`](Self::Answer): this text is sent instead of the usual answer.
     pub fn answer(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Answer(text.into())
     }
 
-    /// Closes the connection with this code and reason.
+    /// Creates a [`Close`](Self::Close): the connection is closed with this code and reason.
     pub fn close(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Close(Close::new(code, reason))
     }

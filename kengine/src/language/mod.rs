@@ -1,4 +1,4 @@
-//! The values that a dispatcher, a client and the server exchange. Nothing here knows a socket or a node.
+//! The values that a dispatcher, a client and the server exchange. Nothing here depends on a socket or a node.
 
 mod answer;
 mod call;

@@ -1,4 +1,4 @@
-//! Messages that the server starts.
+//! Messages that the server sends without a request.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::websocket::encoder;
 /// waiting one with an equal key.
 pub(crate) type PushKey = Arc<[u8]>;
 
-/// A message that the server starts, sent as `{"method": NAME, "message": {…}}`: a type that implements [`Serialize`].
+/// A message that the server sends without a request, as `{"method": NAME, "message": {…}}`. The type must implement
+/// [`Serialize`].
 ///
 /// Most types [derive](macro@crate::Push) it:
 ///
@@ -33,9 +34,9 @@ pub(crate) type PushKey = Arc<[u8]>;
 /// }
 /// ```
 ///
-/// Two names are reserved for presence in rooms: [`joined`](crate::room::Joined) and [`left`](crate::room::Left). A push
-/// of another type with one of these names does not compile. The derive refuses such a name; if the trait is implemented by
-/// hand, sending the push is the error:
+/// Two names are reserved for presence in rooms: [`joined`](crate::room::Joined) and [`left`](crate::room::Left). A
+/// push of another type with one of these names does not compile. The derive rejects such a name. If the trait is
+/// implemented by hand, sending the push does not compile:
 ///
 /// ```compile_fail,E0080
 /// #[derive(serde::Serialize)]
@@ -59,11 +60,11 @@ pub trait Push: IsSerialize {
     /// The value of the route key.
     const NAME: &'static str;
 
-    /// What happens to this push while the client is slower than the server.
+    /// What happens to this push while the client reads too slowly.
     const DELIVERY: Delivery = Delivery::Reliable;
 
-    /// Returns what distinguishes [`Latest`](Delivery::Latest) pushes of this type: of pushes whose keys have the same
-    /// JSON, only the newest waits. The default is the same key for all of them.
+    /// Returns the key of a [`Latest`](Delivery::Latest) push: of the waiting pushes of this type whose keys have the
+    /// same JSON, only the newest is kept. By default all pushes of a type have the same key.
     fn key(&self) -> impl Serialize {}
 }
 
@@ -74,13 +75,13 @@ pub enum Delivery {
     /// Every push is sent, in order. A client that is too slow to take them is closed with 4002.
     #[default]
     Reliable,
-    /// A newer push replaces a waiting one with the same [key](Push::key). Use it when the client needs the current state
-    /// and not each step to it.
+    /// A newer push replaces a waiting one with the same [key](Push::key). Use it when the client needs the current
+    /// state and not each step to it.
     Latest,
 }
 
-/// A type that implements [`Serialize`]. Not a supertrait of it, because rustc reports a supertrait's own supertraits
-/// first.
+/// A type that implements [`Serialize`]. `Serialize` is not a supertrait, because rustc would report it first and hide
+/// the message below.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a push",
     label = "expected a type that implements `serde::Serialize`",
@@ -109,7 +110,7 @@ impl<T: Serialize + ?Sized> IsSerialize for T {
     note = "add `#[derive(serde::Serialize)]` to `{Self}`, or choose another field"
 )]
 pub trait IsPushKey {
-    /// Returns the field as it is. Not a supertrait `Serialize` instead, for the same reason as above.
+    /// Returns the field unchanged. `Serialize` is not a supertrait, for the same reason as in `IsSerialize`.
     #[doc(hidden)]
     fn field(&self) -> impl Serialize;
 }
@@ -131,7 +132,7 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> serde_json::Result<Option<Pu
         Delivery::Reliable => Ok(None),
         Delivery::Latest => {
             let mut key = Vec::with_capacity(P::NAME.len() + 16);
-            // As JSON, the end of the name is unambiguous.
+            // The name is written as JSON so that its end is unambiguous.
             serde_json::to_writer(&mut key, P::NAME)?;
             serde_json::to_writer(&mut key, &push.key())?;
             Ok(Some(key.into()))
@@ -139,7 +140,7 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> serde_json::Result<Option<Pu
     }
 }
 
-/// Encodes a push as one text frame, which any number of receivers share. A question to the client has an `id`.
+/// Encodes a push as one text frame, which any number of receivers can share. `id` is set for a question to a client.
 ///
 /// # Errors
 ///
@@ -183,7 +184,7 @@ fn flatten<P: Push + ?Sized>(push: &P, out: &mut Vec<u8>) -> serde_json::Result<
         }
         _ => {
             return Err(serde::ser::Error::custom(format_args!(
-                "the push `{}` stands flat beside its name, so it must be a struct with named fields",
+                "the syntax is flat, so the push `{}` must be a struct with named fields",
                 P::NAME
             )));
         }
@@ -192,7 +193,7 @@ fn flatten<P: Push + ?Sized>(push: &P, out: &mut Vec<u8>) -> serde_json::Result<
     Ok(())
 }
 
-/// Fails to compile if a push of the user's has the name of a presence push.
+/// Fails to compile if the name of a user's push is the name of a presence push.
 pub(crate) const fn check_name_is_free<P: Push + ?Sized>() {
     const {
         assert!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A route of a dispatcher: its name and its limits.
 ///
-/// `#[route("move", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]` becomes
+/// `#[route("move", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]` becomes:
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,8 +25,8 @@ pub struct Route {
     pub rate: Option<Rate>,
     /// The largest message in bytes, envelope included; larger messages are answered with `too_large`.
     pub max_size: Option<usize>,
-    /// How long the handler may run, instead of [`Server::handler_timeout`](crate::Server::handler_timeout). Then it is
-    /// cancelled, and the request is answered with `timeout`.
+    /// How long the handler may run; `None` means [`Server::handler_timeout`](crate::Server::handler_timeout). A
+    /// handler that takes longer is cancelled, and the request is answered with `timeout`.
     pub timeout: Option<Duration>,
 }
 
@@ -63,6 +63,6 @@ pub struct Rate {
     pub count: u32,
     /// The period that `count` refers to.
     pub period: Duration,
-    /// The number of messages at once after a silence; 0 allows none.
+    /// The number of messages that may arrive at once after a silence; 0 allows none.
     pub burst: u32,
 }

@@ -63,8 +63,8 @@ pub trait Session: Sized + Send + Sync + 'static {
     /// ```
     fn public(&self) -> impl Serialize {}
 
-    /// Returns the session of a connection to a dispatcher without `#[accept]`. The default is `None`: such a dispatcher
-    /// refuses every connection with 500.
+    /// Returns the session of a connection to a dispatcher without `#[accept]`. The default is `None`: such a
+    /// dispatcher refuses every connection with 500.
     fn anonymous() -> Option<Self> {
         None
     }

@@ -21,7 +21,7 @@ use crate::language::error::write_causes;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration contradicts itself, or no request could ever match it; all mistakes, separated by `; `.
+    /// The configuration contradicts itself or can match no request. The text lists all mistakes, separated by `; `.
     #[error("{0}")]
     Config(String),
     /// The address could not be resolved or listened on.
@@ -40,13 +40,13 @@ pub enum StartError {
     Redis {
         /// What is wrong, and what to write instead.
         reason: String,
-        /// What the Redis client reported, if it was asked.
+        /// What the Redis client reported, if it found the mistake.
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
     /// Redis did not answer.
     #[error("Redis cannot be reached")]
     RedisUnreachable,
-    /// The gateway's files could not be made.
+    /// The gateway's files could not be created.
     #[error("{reason}")]
     Gateway {
         /// What is wrong, and what to write instead.
@@ -71,7 +71,8 @@ impl StartError {
     }
 }
 
-/// Written for the person who reads it when `main` returns it: the message, then each cause.
+/// Shows the message, then each cause on its own line, because this is what a program prints if `main` returns the
+/// error.
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;

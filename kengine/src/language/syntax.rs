@@ -2,11 +2,11 @@
 
 /// Which members of a message hold the route key and the payload, set by `#[dispatcher(key = …, payload = …, flat)]`.
 ///
-/// The member `id` is reserved for the request's id and should be neither of them.
+/// The member `id` is reserved for the request's id, so neither of them should be named `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syntax {
     key: &'static str,
-    /// `None` if the payload's fields stand beside the key.
+    /// `None` if the syntax is flat, with the payload's fields beside the key.
     payload: Option<&'static str>,
 }
 
@@ -14,7 +14,7 @@ impl Syntax {
     /// `{"method": "…", "message": …}`.
     pub const DEFAULT: Self = Self::new("method", "message");
 
-    /// The syntax of a block with faults, which matches any other. No valid syntax has an empty key.
+    /// The syntax of a dispatcher block that has errors. It matches any other syntax. No valid syntax has an empty key.
     #[doc(hidden)]
     pub const UNKNOWN: Self = Self::flat("");
 
@@ -33,7 +33,8 @@ impl Syntax {
         self.key
     }
 
-    /// Returns the member that holds the payload; `None` if the payload's fields stand beside the key.
+    /// Returns the member that holds the payload; `None` if the syntax is flat, with the payload's fields beside the
+    /// key.
     pub const fn payload(&self) -> Option<&'static str> {
         self.payload
     }

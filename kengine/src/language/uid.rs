@@ -57,7 +57,7 @@ impl Uid {
     }
 }
 
-/// Returns 64 random bits from the operating system. If it has none, they come from the randomly keyed std hasher.
+/// Returns 64 random bits from the operating system or, if that fails, from std's randomly keyed hasher.
 pub(crate) fn random_bits() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one(std::thread::current().id()))
@@ -78,7 +78,7 @@ macro_rules! from_integers {
     ($($integer:ty)*) => {$(
         impl From<$integer> for Uid {
             fn from(integer: $integer) -> Self {
-                // A sign and at most 39 digits: always valid.
+                // Always valid: a sign and at most 39 digits.
                 Self(integer.to_string().into())
             }
         }

@@ -22,7 +22,7 @@ use crate::local::recipient::Recipient;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
 pub struct Who {
-    /// Connections of this node; ids mean nothing on other nodes.
+    /// Connections of this node; ids have no meaning on other nodes.
     #[cfg_attr(feature = "redis", serde(skip))]
     connections: Vec<ConnectionId>,
     users: Vec<Uid>,
@@ -59,7 +59,7 @@ impl From<&Uid> for Who {
 }
 
 impl From<&str> for Who {
-    /// The user with this uid. An invalid uid matches no user.
+    /// Selects the user with this uid. An invalid uid selects no user.
     fn from(uid: &str) -> Self {
         Self { users: Uid::new(uid).into_iter().collect(), ..Self::default() }
     }
@@ -85,7 +85,7 @@ impl<T: Into<Self>> FromIterator<T> for Who {
     }
 }
 
-/// All connections at an address, all but some, or only some.
+/// Selects all connections at an address, all except some, or only some.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Audience {

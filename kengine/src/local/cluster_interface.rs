@@ -1,5 +1,5 @@
-//! The two interfaces between a node and its cluster: [`Cluster`] is what the node calls, [`ClusterNode`] what the cluster
-//! calls.
+//! The two interfaces between a node and its cluster: the node calls [`Cluster`], and the cluster calls
+//! [`ClusterNode`].
 #![cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the cluster in Redis uses all of it"))]
 
 use std::fmt;
@@ -20,9 +20,9 @@ use crate::websocket::Close;
 /// A boxed future, for the methods of object-safe traits.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A cluster that a node can join: the configuration behind [`Server::cluster`](crate::Server::cluster).
+/// A cluster that a node can join: the argument of [`Server::cluster`](crate::Server::cluster).
 pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
-    /// Creates the node's handle on the cluster. Nothing is sent before [`Cluster::start`].
+    /// Creates the node's handle to the cluster. Nothing is sent before [`Cluster::start`].
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
 /// What a cluster needs to know about a node that joins it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeInfo {
-    /// Identifies this process, also among processes with the same address.
+    /// Identifies this process, even among processes with the same address.
     pub(crate) boot: u64,
     /// Where the node listens; `None` if it is mounted in a router or runs in a test.
     pub(crate) listens: Option<SocketAddr>,
@@ -41,10 +41,10 @@ pub(crate) struct NodeInfo {
     pub(crate) duplicates: Duplicates,
 }
 
-/// A node's handle on its cluster: the directory of nodes and users, and the bus between nodes.
+/// A node's handle to its cluster: the directory of nodes and users, and the bus between nodes.
 ///
-/// Methods that return no future only take note and return: no message of a player waits for the cluster. The default of
-/// each method is what it does for a node without a cluster.
+/// Methods that return no future never block, so a player's message never waits for the cluster. The default methods
+/// are those of a node without a cluster.
 pub(crate) trait Cluster: Send + Sync {
     /// Connects this handle to its node. Called once, before [`start`](Self::start).
     fn attach(&self, _: Weak<dyn ClusterNode>) {}
@@ -52,20 +52,20 @@ pub(crate) trait Cluster: Send + Sync {
     /// Registers the node in the directory and starts to receive. Called at most once.
     fn start(&self) {}
 
-    /// The node's load has changed.
+    /// Tells the cluster that the node's load has changed.
     fn load_changed(&self) {}
 
-    /// A handshake for which a gateway had reserved a place is over, so the reservation no longer counts. If the handshake
-    /// succeeded, the connection is already counted.
+    /// Ends a gateway's reservation, because its handshake has ended. If the handshake succeeded, the connection is
+    /// already part of the load.
     fn redeem(&self, _: ReservationId) {}
 
-    /// The node takes no more players. Waits, for a bounded time, until gateways stop choosing it. Returns whether there may
-    /// be other nodes over which its players can spread.
+    /// Announces that the node takes no more players, and waits for a bounded time until gateways no longer choose it.
+    /// Returns whether there may be other nodes that can take its players.
     fn drain(&self) -> BoxFuture<'_, bool> {
         Box::pin(ready(false))
     }
 
-    /// Removes the node from the directory, and waits for that for a bounded time.
+    /// Removes the node from the directory. Waits for a bounded time.
     fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(ready(()))
     }
@@ -94,10 +94,10 @@ pub(crate) trait Cluster: Send + Sync {
         Ok(())
     }
 
-    /// This node has a member in the room from now on.
+    /// Starts to receive the messages to a room. Called when the room gets its first member on this node.
     fn subscribe(&self, _room: &str) {}
 
-    /// This node has no member in the room any more.
+    /// Stops receiving the messages to a room. Called when the room loses its last member on this node.
     fn unsubscribe(&self, _room: &str) {}
 
     /// Waits until messages to the room reach this node.
@@ -105,11 +105,11 @@ pub(crate) trait Cluster: Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// A connection of this node claims the uid. Among this node's connections the one with the highest `order` wins.
-    /// The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
+    /// Claims a uid for a connection of this node. Among this node's connections, the one with the highest `order`
+    /// wins. The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
     fn claim(&self, _: &Uid, _: ConnectionId, _order: u64) {}
 
-    /// The connection has ended. A newer claim on the uid stays.
+    /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
     fn release(&self, _: &Uid, _: ConnectionId) {}
 
     /// Asks the other nodes for the members of a room.
@@ -179,7 +179,7 @@ pub(crate) enum NodeMessage {
         presence: Presence,
         member: Member,
     },
-    /// Close the user's connections.
+    /// The user's connections must be closed.
     Kick(Close),
 }
 
@@ -187,7 +187,7 @@ pub(crate) enum NodeMessage {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) members: Vec<Member>,
-    /// Whether a node did not answer in time.
+    /// Whether members are missing, because a node did not answer in time.
     pub(crate) is_partial: bool,
 }
 
@@ -203,7 +203,7 @@ pub(crate) enum Status {
     Joining,
     /// The node is registered, and gateways choose it.
     Listed,
-    /// The node is registered, but gateways do not choose it any more.
+    /// The node is registered, but gateways no longer choose it.
     Unlisted,
     /// The directory cannot be reached at present.
     Away,

@@ -55,7 +55,8 @@ impl Counters {
         self.sums().iter().map(|count| count.requests).sum()
     }
 
-    /// Returns the sums over all threads: per route in the order of the table, then messages without a route.
+    /// Returns the sums over all threads: per route in the order of the endpoint's table, then for messages without a
+    /// route.
     pub(crate) fn sums(&self) -> Vec<Count> {
         let mut sums = vec![Count::default(); self.shards[0].0.len()];
         for shard in &self.shards {

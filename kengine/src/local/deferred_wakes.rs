@@ -6,12 +6,12 @@
 use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
 thread_local! {
-    /// The wakes that the task on this thread has deferred; `None` outside of such a task.
+    /// The wakes that were deferred on this thread; `None` outside of a [`Turn`].
     static DEFERRED: RefCell<Option<Deferred>> = const { RefCell::new(None) };
 }
 
 struct Deferred {
-    /// The waker of the task itself, which looks at its own outbox before it sleeps and so needs no wake.
+    /// The waker of the task itself, which needs no wake because it checks its own outbox before it sleeps.
     own: Waker,
     others: Vec<Waker>,
 }
@@ -31,8 +31,8 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-/// Runs a part of a connection's task and defers the wakes that it causes. The part is boxed by the caller, so that it
-/// takes no more than a pointer in the task.
+/// Runs a part of a connection's task and defers the wakes that it causes. The caller boxes the part, so that it takes
+/// only a pointer in the task.
 pub(crate) fn deferring<F: Future + Unpin>(mut part: F) -> impl Future<Output = F::Output> {
     poll_fn(move |cx| {
         let own = cx.waker().clone();
@@ -40,13 +40,14 @@ pub(crate) fn deferring<F: Future + Unpin>(mut part: F) -> impl Future<Output = 
     })
 }
 
-/// Defers the wakes of other tasks while `run` runs, and drops those of `own`.
+/// Defers the wakes of other tasks while `run` runs, and drops the wakes of `own`.
 pub(crate) fn defer_while<T>(own: &Waker, run: impl FnOnce() -> T) -> T {
     let _turn = Turn::begin(own.clone());
     run()
 }
 
-/// One poll of a task. The deferred wakes happen when it ends, also by a panic.
+/// A call during which wakes are deferred: one poll of a task, or a batch. The wakes happen when it ends, even by a
+/// panic.
 struct Turn {
     /// The wakes that a surrounding turn has deferred.
     outer: Option<Deferred>,
@@ -63,7 +64,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let deferred = DEFERRED.replace(mem::take(&mut self.outer));
         for waker in deferred.into_iter().flat_map(|deferred| deferred.others) {
-            // Deferred again if there is a surrounding turn.
+            // Defers the wake again if there is a surrounding turn.
             wake(waker);
         }
     }
@@ -101,6 +102,6 @@ mod tests {
         });
         assert_eq!((count(&own), count(&other)), (0, 1));
         wake(own_waker);
-        assert_eq!(count(&own), 1, "outside of a turn it wakes at once");
+        assert_eq!(count(&own), 1, "a wake outside of a turn happens at once");
     }
 }

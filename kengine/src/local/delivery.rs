@@ -8,20 +8,20 @@ use crate::local::limits::{Limits, OutboxLimits};
 use crate::local::outbox::{Backlog, Outbox};
 use crate::local::recipient::Recipient;
 
-/// What every delivery on this node needs: the syntaxes of its endpoints and the bounds of its outboxes.
+/// What every delivery on this node needs: the syntaxes of its endpoints and the limits of its outboxes.
 #[derive(Debug)]
 pub(crate) struct PushDelivery {
     /// Each syntax once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
     outbox: OutboxLimits,
-    /// The total of all outboxes.
+    /// The total size of all outboxes.
     pub(crate) backlog: Backlog,
 }
 
 /// A push as frames, one per syntax that receivers may have.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedPush {
-    /// Set for a push of which only the newest waits.
+    /// The key of a `latest` push.
     pub(crate) key: Option<PushKey>,
     /// One frame, unless the endpoints of the server have different syntaxes.
     pub(crate) frames: Vec<(&'static Syntax, Bytes)>,
@@ -40,12 +40,13 @@ impl PushDelivery {
         Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
     }
 
-    /// Encodes a push for every endpoint. This runs the user's `Serialize`, so no lock may be held. If the push cannot be
-    /// encoded for some of the endpoints, the reason is returned beside it: a push that is not an object cannot be flat.
+    /// Encodes a push for every endpoint. This runs the user's `Serialize`, so no lock may be held. If the push cannot
+    /// be encoded for some of the endpoints, the error is returned with it: a push that is not an object cannot be
+    /// encoded in a flat syntax.
     ///
     /// # Errors
     ///
-    /// `Encode` if the push can be encoded for no endpoint, `TooLarge` if no outbox would take it.
+    /// `Encode` if the push cannot be encoded for any endpoint, `TooLarge` if no outbox would take it.
     pub(crate) fn encode<P: Push + ?Sized>(&self, push: &P) -> Result<(EncodedPush, Option<SendError>), SendError> {
         let mut encoded = EncodedPush { key: push::key_of(push)?, frames: Vec::with_capacity(self.syntaxes.len()) };
         let mut failure = None;
@@ -68,7 +69,7 @@ impl PushDelivery {
     /// receiver's syntax.
     pub(crate) fn send(&self, to: &dyn Recipient, push: &EncodedPush) -> Option<bool> {
         let frame = push.frame(to.state().syntax)?;
-        // A receiver that cannot take the push is ending or has ended, which does not concern the others.
+        // An error means that this receiver is ending or has ended. The other receivers still get the push.
         Some(self.queue(&to.state().outbox, frame.clone(), push.key.as_ref()).is_ok())
     }
 

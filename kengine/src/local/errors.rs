@@ -14,11 +14,11 @@ pub enum SendError {
     #[error("the client reads too slowly, its outbox is full; the connection is closed with 4002")]
     TooSlow,
     /// The push has this number of bytes, more than an outbox may hold
-    /// ([`Server::max_outbox_size`](crate::Server::max_outbox_size)). It was sent to no connection.
+    /// ([`Server::max_outbox_size`](crate::Server::max_outbox_size)). No connection got it.
     #[error("the push has {0} bytes, more than an outbox may hold")]
     TooLarge(usize),
-    /// The other nodes of the cluster cannot be reached, or too many messages wait for them. The connections of this node
-    /// got the push.
+    /// The other nodes of the cluster cannot be reached, or too many messages wait for them. The connections of this
+    /// node got the push.
     #[error("other nodes cannot be reached; the connections of this node got the push")]
     Unavailable,
     /// The push cannot be written as JSON.
@@ -27,8 +27,8 @@ pub enum SendError {
 }
 
 impl From<SendError> for Error {
-    /// Becomes `unavailable` if other nodes cannot be reached, and `internal` otherwise. A client that has left or is too
-    /// slow needs no operator, so that is not logged.
+    /// Becomes `unavailable` if other nodes cannot be reached, and `internal` otherwise. A client that has left or is
+    /// too slow is not logged, because an operator need not act.
     fn from(error: SendError) -> Self {
         match error {
             SendError::Unavailable => Self::new("unavailable", error.to_string()),
@@ -45,7 +45,7 @@ pub enum JoinError {
     /// The name of the room is invalid.
     #[error("the name of a room has 1 to {MAX_ROOM_NAME_LEN} bytes and no control characters")]
     InvalidName,
-    /// The prefix leaves no space for the part of the name that distinguishes the rooms.
+    /// The prefix is empty, contains a control character, or leaves no space for the rest of a room's name.
     #[error("a prefix of rooms with seats has 1 to {MAX_ROOM_PREFIX_LEN} bytes and no control characters")]
     InvalidPrefix,
     /// The connection is already in this number of rooms, the maximum.
@@ -56,7 +56,7 @@ pub enum JoinError {
     Refused(#[source] Error),
     /// The cluster cannot be reached. The connection has joined, but gets only the pushes of its own node until the
     /// cluster is back.
-    #[error("other nodes cannot be reached; the connection is in the room of its own node")]
+    #[error("other nodes cannot be reached; the connection has joined the room on its own node only")]
     Unavailable,
     /// The connection has ended.
     #[error("the connection is closed")]
@@ -64,8 +64,8 @@ pub enum JoinError {
 }
 
 impl From<JoinError> for Error {
-    /// Becomes `bad_request` if the client asked for something impossible, the guard's own error, `unavailable`, or
-    /// `internal` for a connection that has ended.
+    /// Becomes the guard's error if the guard refused, `bad_request` for an invalid name or too many rooms,
+    /// `unavailable` if the cluster cannot be reached, and `internal` otherwise.
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,

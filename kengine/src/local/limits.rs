@@ -4,26 +4,26 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::websocket::{Close, CloseCode};
 
-/// Open files that a node reserves for everything but players: its listener, pages, Redis, logs.
+/// How many open files a node reserves for everything except players: its listener, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;
 /// The default of `max_connections`, if the process may open enough files.
 const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
 /// The length of the longest room name, in bytes.
 pub(crate) const MAX_ROOM_NAME_LEN: usize = 64;
-/// The length of the longest prefix of rooms with seats, in bytes. Their names go on with 16 digits, a dash, and up to 20
-/// digits.
+/// The length of the longest prefix of rooms with seats, in bytes. The rest of the name has up to 16 hexadecimal
+/// digits, a dash, and up to 20 digits.
 pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
 
-/// The bounds of everything that a connection can make grow, and of every wait.
+/// The limits of everything that connections can make grow, and of every wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// In bytes, over all fragments of a message.
+    /// In bytes, for all fragments of a message together.
     pub(crate) max_message_size: usize,
     pub(crate) max_connections: usize,
     pub(crate) max_rooms_per_connection: usize,
     pub(crate) outbox: OutboxLimits,
-    /// In bytes, over all outboxes of the node.
+    /// In bytes, for all outboxes of the node together.
     pub(crate) max_total_outbox_size: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -60,7 +60,7 @@ fn default_max_connections() -> usize {
     connections.clamp(1, DEFAULT_MAX_CONNECTIONS)
 }
 
-/// The bounds of one connection's outbox. A connection that exceeds either is closed with 4002.
+/// The limits of one connection's outbox. A connection that exceeds either of them is closed with 4002.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxLimits {
     pub(crate) max_pushes: usize,
@@ -85,7 +85,8 @@ impl Default for Heartbeat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Duplicates {
-    /// The older connection is closed with 4500: the player came back before the old connection was noticed as lost.
+    /// The older connection is closed with 4500. This is right for a player who reconnects before the server has
+    /// noticed that the old connection is lost.
     #[default]
     Replace,
     /// The newer connection is closed with 4503. This happens before `#[open]` if the older connection is on the same
@@ -96,7 +97,7 @@ pub enum Duplicates {
 }
 
 impl Duplicates {
-    /// Returns how the connection that does not get the uid is closed.
+    /// Returns the code and reason for the connection that does not get the uid.
     pub(crate) fn close(self) -> Close {
         match self {
             Self::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),

@@ -87,11 +87,12 @@ impl IntoIterator for Members {
     }
 }
 
-/// A user has joined a room: sent as `joined` to the members who [asked for presence](crate::room::Join::with_presence).
-/// A user with several connections on one node joins with the first and leaves with the last of them.
+/// A user has joined a room: sent as `joined` to the members who [asked for
+/// presence](crate::room::Join::with_presence). A user with several connections on one node joins with the first and
+/// leaves with the last of them.
 ///
-/// A client gets `{"method": "joined", "message": {"room": "lobby", "uid": "1001", "public": …}}`, without `public` if the
-/// session shows nothing.
+/// A client gets `{"method": "joined", "message": {"room": "lobby", "uid": "1001", "public": …}}`, without `public` if
+/// the session shows nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Joined {

@@ -21,7 +21,7 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 #[derive(Default)]
 pub(super) struct JoinedRooms {
     rooms: Vec<Arc<RoomId>>,
-    /// Whether the connection has ended, so that it can join no more rooms.
+    /// Whether the connection has ended and so can join no more rooms.
     has_ended: bool,
 }
 
@@ -59,7 +59,7 @@ impl JoinedRooms {
     }
 
     pub(super) fn add(&mut self, room: Arc<RoomId>) {
-        // Most players are in one room, and a vector would first grow to four.
+        // Most players are in one room, but a vector would first grow to a capacity of four.
         self.rooms.reserve_exact(1);
         self.rooms.push(room);
     }

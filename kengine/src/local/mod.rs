@@ -1,5 +1,5 @@
-//! What one node knows about its own connections: users, rooms, outboxes and limits. It reaches other nodes only through
-//! the trait [`Cluster`](cluster_interface::Cluster).
+//! What one node knows about its own connections: users, rooms, outboxes and limits. It reaches other nodes only
+//! through the trait [`Cluster`](cluster_interface::Cluster).
 
 mod audience;
 mod cluster_interface;

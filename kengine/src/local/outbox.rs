@@ -1,4 +1,4 @@
-//! The bounded queue of frames that wait for one connection's task, and the order to end the connection.
+//! The bounded queue of frames for one connection's task, and the order that ends the connection.
 //!
 //! Any task may queue a frame; only the connection's task takes frames out.
 
@@ -17,13 +17,12 @@ use crate::local::errors::SendError;
 use crate::local::limits::OutboxLimits;
 use crate::websocket::Close;
 
-/// How many bytes the connection's task takes at once. What the socket does not accept stays in the outbox, where it is
-/// bounded.
+/// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
-/// Up to this number of waiting frames, a key is found by a linear search; above it, by an index.
+/// The maximum number of waiting frames among which a key is found by a linear search. Among more, an index finds it.
 const MAX_SCANNED: usize = 32;
-/// An outbox reports its size to the node in steps of this number of bytes, so that a client that keeps up touches no
-/// memory that connections share.
+/// An outbox reports its size to the node in steps of this number of bytes. So the outbox of a client that keeps up
+/// never writes to memory that connections share.
 const REPORT_STEP: usize = 4 * 1024;
 
 /// What waits in one connection's outbox because the client has not read it yet.
@@ -89,7 +88,8 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set for good with `OutboxState::ending` or `OutboxState::is_closed`. Read between any two messages, without the lock.
+    /// Set once `OutboxState::ending` or `OutboxState::is_closed` is set, and never cleared. Read between messages,
+    /// without the lock.
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
     has_pushes: AtomicBool,
@@ -102,7 +102,7 @@ struct OutboxState {
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
     ending: Option<Box<Ending>>,
-    /// Whether nothing can be queued any more.
+    /// Whether the connection has ended, so that nothing can be queued.
     is_closed: bool,
     waker: Option<Waker>,
 }
@@ -114,8 +114,8 @@ impl OutboxState {
 }
 
 impl Outbox {
-    /// Queues one encoded frame. It replaces the waiting frame with the same key, if there is one. If the outbox is full,
-    /// its content is dropped and the connection ends with 4002.
+    /// Queues one encoded frame. It replaces the waiting frame with the same key, if there is one. If the outbox is
+    /// full, its content is dropped and the connection ends with 4002.
     pub(crate) fn push(
         &self,
         frame: Bytes,
@@ -142,7 +142,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops what waits and ends the connection with 4002, unless it is already ending.
+    /// Drops all waiting pushes, and ends the connection with 4002 unless it is already ending.
     pub(crate) fn overflow(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
@@ -174,7 +174,7 @@ impl Outbox {
         state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
-    /// Moves all waiting pushes to `out`, also if the connection is ending.
+    /// Moves all waiting pushes to `out`, even if the connection is ending.
     pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
         if self.has_pushes() {
             self.move_to(&mut self.state.lock(), out, usize::MAX, backlog);
@@ -203,7 +203,7 @@ impl Outbox {
         state.ending.as_deref().cloned()
     }
 
-    /// Drops what waits. Nothing can be queued from now on.
+    /// Drops all waiting pushes. Nothing can be queued from now on.
     pub(crate) fn close(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
@@ -236,7 +236,7 @@ impl Outbox {
     }
 }
 
-/// Wakes the connection's task after releasing the lock, which the task takes first of all.
+/// Wakes the connection's task after releasing the lock, because the task takes the lock at once.
 fn wake(mut state: MutexGuard<'_, OutboxState>) {
     let waker = state.waker.take();
     drop(state);
@@ -250,9 +250,9 @@ fn wake(mut state: MutexGuard<'_, OutboxState>) {
 struct Queue {
     frames: VecDeque<Waiting>,
     bytes: usize,
-    /// How much of `bytes` the backlog knows.
+    /// The size that was last reported to the backlog.
     reported: usize,
-    /// How many frames have left at the front: converts a position in the index into one in `frames`.
+    /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
     taken: u64,
     /// The position of each key. Present only while many frames wait.
     index: Option<HashMap<PushKey, u64>>,
@@ -266,7 +266,7 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Adds or replaces a frame. Returns `false`, with nothing changed, if the limits do not allow it.
+    /// Adds or replaces a frame. Returns `false` and changes nothing if the limits do not allow it.
     fn put(&mut self, frame: Bytes, key: Option<&PushKey>, limits: OutboxLimits) -> bool {
         let position = key.and_then(|key| self.find(key));
         let replaced = position.map_or(0, |position| self.frames[position].frame.len());
@@ -296,11 +296,11 @@ impl Queue {
             self.index = Some(positions.collect());
         }
         let position = self.index.as_ref()?.get(key)? - self.taken;
-        // A position among the frames, whose number is a `usize`.
+        // Always fits: it is a position in `frames`.
         usize::try_from(position).ok()
     }
 
-    /// Moves frames to `out` until it has at least `max` bytes.
+    /// Moves frames to `out` until `out` has at least `max` bytes or no frame is left.
     fn take(&mut self, out: &mut Vec<u8>, max: usize) {
         out.reserve(self.bytes.min(max.saturating_sub(out.len())));
         while out.len() < max
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     /// How long a wake may take before it counts as lost.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
     const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 100, max_size: 1000 };
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
@@ -380,8 +380,8 @@ mod tests {
         for key in 0..100 {
             assert!(put(&mut queue, Some(&key.to_string()), "0123456789"));
         }
-        assert!(!put(&mut queue, None, ""), "too many");
-        assert!(put(&mut queue, Some("7"), "9876543210"), "no more than before");
+        assert!(!put(&mut queue, None, ""), "too many frames");
+        assert!(put(&mut queue, Some("7"), "9876543210"), "a replacement of the same size fits");
         assert!(!put(&mut queue, Some("7"), "0123456789+"), "too many bytes");
         assert_eq!(queue.bytes, 1000);
     }
@@ -429,10 +429,10 @@ mod tests {
                     outbox.push(frame.into(), None, limits, &backlog).unwrap();
                     number += 1;
                 }
-                // Push nothing more until this round is taken, so that no later wake replaces a lost one.
+                // Wait until this round is taken, so that a later wake cannot hide a lost one.
                 let pushed = Instant::now();
                 while taken.iter().any(|taken| taken.load(Ordering::Relaxed) < number) {
-                    assert!(pushed.elapsed() < PATIENCE, "a wake or a push was lost");
+                    assert!(pushed.elapsed() < WAKE_TIMEOUT, "a wake or a push was lost");
                     thread::yield_now();
                 }
             }
@@ -444,7 +444,7 @@ mod tests {
                 let ending = outbox.take(&mut Context::from_waker(&waker), &mut out, &backlog, |_| true);
                 for frame in out.chunks_exact(5) {
                     let next = taken[usize::from(frame[0])].fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(frame[1..], next.to_be_bytes(), "from {}", frame[0]);
+                    assert_eq!(frame[1..], next.to_be_bytes(), "from pusher {}", frame[0]);
                 }
                 out.clear();
                 if ending.is_some() {
@@ -452,8 +452,8 @@ mod tests {
                 }
                 if !outbox.has_pushes() {
                     let parked = Instant::now();
-                    thread::park_timeout(PATIENCE);
-                    assert!(parked.elapsed() < PATIENCE, "a wake was lost");
+                    thread::park_timeout(WAKE_TIMEOUT);
+                    assert!(parked.elapsed() < WAKE_TIMEOUT, "a wake was lost");
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! Panics of the user's code, caught where it is called.
+//! Catches panics of the user's code where that code is called.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 /// The message of a panic.
 pub(crate) type PanicMessage = String;
 
-/// Polls a future of the user's and turns a panic into an error. The future is never polled again after a panic. State
-/// that it shares with others is the user's to keep consistent, as with a panic under a lock.
+/// Polls a user's future and turns a panic into an error. The future must not be polled again after a panic. If the
+/// future shares state, the user must keep that state consistent, as for a panic while a lock is held.
 pub(crate) fn poll_catching<F: Future>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
@@ -21,16 +21,16 @@ pub(crate) fn poll_catching<F: Future>(
     }
 }
 
-/// Calls a function of the user's and turns a panic into an error.
+/// Calls a user's function and turns a panic into an error.
 pub(crate) fn call_catching<T>(call: impl FnOnce() -> T) -> Result<T, PanicMessage> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let message = message(&*panic);
-        tracing::error!(panic = message, "a handler panicked");
+        tracing::error!(panic = message, "a panic was caught");
         message.to_owned()
     })
 }
 
-/// Runs a future of the user's and turns a panic into an error.
+/// Runs a user's future and turns a panic into an error.
 pub(crate) async fn run_catching<F: Future>(future: F) -> Result<F::Output, PanicMessage> {
     let mut future = pin!(future);
     poll_fn(|cx| poll_catching(future.as_mut(), cx)).await

@@ -1,4 +1,4 @@
-//! Questions of the server that a client has not answered yet.
+//! Questions from the server that a client has not answered yet.
 //!
 //! A question is a push with an id, and its answer carries the same id:
 //!
@@ -7,7 +7,7 @@
 //!                                              ←      {"id":1,"result":true}
 //! ```
 //!
-//! Answers overtake requests that wait while a handler runs, since that handler may have asked.
+//! Answers overtake requests that wait for the running handler, because that handler may be waiting for the answer.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ impl Questions {
         if !self.has_asked.load(Ordering::Acquire) {
             return false;
         }
-        // Most requests contain neither, and need not be parsed twice.
+        // Most requests contain neither word, so they are not parsed twice.
         let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
         let text = std::str::from_utf8(message.as_bytes()).ok().filter(may_answer);
         let Some((id, answer)) = text.and_then(|text| parse(text, syntax)) else { return false };
@@ -70,7 +70,7 @@ impl Questions {
         true
     }
 
-    /// Ends all questions: no answer can come any more.
+    /// Ends all questions, because no more answers can come.
     pub(crate) fn close(&self) {
         if self.has_asked.load(Ordering::Acquire)
             && let Some(state) = &mut *self.state.lock()
@@ -110,7 +110,7 @@ impl Drop for OpenQuestion<'_> {
     }
 }
 
-/// Parses an answer: an object with an id of ours, without a route, and with a result or an error.
+/// Parses an answer: an object with an integer id and with a result or an error, but without a route.
 fn parse(text: &str, syntax: Syntax) -> Option<(u64, ClientAnswer)> {
     let mut members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
     if members.contains_key(syntax.key()) {

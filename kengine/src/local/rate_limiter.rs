@@ -9,8 +9,8 @@ use crate::language::Rate;
 
 /// How much of its rates one connection has used. Uses no memory until the first message of a route with a rate.
 ///
-/// Each rate is a leaky bucket in the form of ITU-T I.371's generic cell rate algorithm, which stores one point in time:
-/// when the bucket will be empty.
+/// Each rate is a leaky bucket in the form of ITU-T I.371's generic cell rate algorithm, which stores one point in
+/// time: when the bucket will be empty.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimiter(OnceLock<Box<Mutex<Vec<Bucket>>>>);
 
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(taken(&limiter), 1);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(taken(&limiter), 2);
-        // After any silence, no more than the burst.
+        // After a silence of any length, only the burst passes.
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(taken(&limiter), 3);
         // Another route has its own bucket.

@@ -13,11 +13,11 @@ use crate::local::questions::Questions;
 pub(crate) trait Recipient: Send + Sync {
     fn state(&self) -> &ConnectionState;
 
-    /// Returns what other players may see of this one; `null` if it cannot be written as JSON.
+    /// Returns what other players may see of this player; `null` if it cannot be written as JSON.
     fn public(&self) -> Value;
 }
 
-/// What the rest of the node uses of a connection.
+/// The part of a connection that the rest of the node uses.
 pub(crate) struct ConnectionState {
     pub(crate) id: ConnectionId,
     /// The session's uid, or a random one for a guest.

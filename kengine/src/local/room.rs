@@ -32,7 +32,7 @@ struct RoomMember {
     listens: bool,
 }
 
-/// The connections in a room at the moment of a join: what a [`guard`](crate::room::Join::guard) decides by.
+/// The connections of this node in a room at the moment of a join: the input of a [`guard`](crate::room::Join::guard).
 #[derive(Clone, Copy)]
 pub struct Occupants<'a> {
     members: &'a HashMap<ConnectionId, RoomMember>,
@@ -44,12 +44,12 @@ impl Occupants<'_> {
         self.members.len()
     }
 
-    /// Whether the room is empty, so that the join would create it.
+    /// Whether no connection of this node is in the room.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Whether this user is in the room.
+    /// Whether a connection of this node with this uid is in the room.
     pub fn contains(&self, uid: &Uid) -> bool {
         self.members.values().any(|member| member.recipient.state().uid == *uid)
     }

@@ -1,8 +1,8 @@
 //! The rooms of this node: joining, leaving, and looking up.
 //!
-//! A sender holds a room's lock shared; a connection that joins or leaves holds it exclusively. So a member who leaves
-//! after a send gets the push once, and a member who left before it gets none. Locks are taken in this order: the
-//! connection's memberships, the families, the room. A shard's lock is held for a lookup only.
+//! A send holds a room's lock shared; a join or a leave holds it exclusively. So a member who leaves after a send gets
+//! the push once, and a member who leaves before it does not get it. Locks are taken in this order: the connection's
+//! memberships, the families, the room. A shard's lock is held only for a lookup.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -101,16 +101,17 @@ impl LocalRooms {
                 }
                 return admitted.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            let is_news = self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
+            let elsewhere_too =
+                self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
             drop((state, families));
-            self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
+            self.announce_to_other_nodes(elsewhere_too, &room, Presence::Joined, member);
             joined.add(Arc::clone(&room.id));
             return Ok(());
         }
     }
 
-    /// Adds a connection to the fullest room of a family with a free seat, or to a new room. A connection that is already
-    /// in a room of the family stays there. Returns the name of the room.
+    /// Adds a connection to the fullest room of a family with a free seat, or to a new room. A connection that is
+    /// already in a room of the family stays there. Returns the name of the room.
     pub(crate) fn seat(&self, recipient: &Arc<dyn Recipient>, request: SeatRequest<'_>) -> Result<Arc<str>, JoinError> {
         let SeatRequest { family, seats, listens } = request;
         check_prefix(family)?;
@@ -134,13 +135,13 @@ impl LocalRooms {
             if room.id.family.is_some() {
                 break room;
             }
-            // A client guessed the name and joined the room by it.
+            // A client guessed the name and joined a room of that name.
             name = self.seating.new_name(family)?;
         };
         let mut state = room.state.write();
-        let is_news = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
+        let elsewhere_too = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
         drop((state, families));
-        self.announce_to_other_nodes(is_news, &room, Presence::Joined, member);
+        self.announce_to_other_nodes(elsewhere_too, &room, Presence::Joined, member);
         joined.add(Arc::clone(&room.id));
         Ok(name)
     }
@@ -170,7 +171,7 @@ impl LocalRooms {
         }
     }
 
-    /// Adds a member, and announces it on this node. Returns whether other nodes have to announce it too.
+    /// Adds a member, and announces the user on this node. Returns whether other nodes must announce the user too.
     fn enter(
         &self,
         room: &LocalRoom,
@@ -183,17 +184,17 @@ impl LocalRooms {
         if state.len() == 0 {
             self.cluster.subscribe(&room.id.name);
         }
-        let is_news = self.announce_here(room, state, Presence::Joined, member);
+        let elsewhere_too = self.announce_here(room, state, Presence::Joined, member);
         state.insert(recipient, listens);
         if let Some(families) = families {
             families.update(&room.id, state.len() - 1, state.len());
         }
-        is_news
+        elsewhere_too
     }
 
-    /// Removes a member, and announces it on all nodes.
+    /// Removes a member, and announces on all nodes that the user has left.
     fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member) {
-        // A room stays while it has a member.
+        // Always found: a room exists while it has a member.
         let Some(room) = &self.find(name) else { return };
         let mut families = room.id.family.is_some().then(|| self.seating.lock());
         let mut state = room.state.write();
@@ -201,10 +202,10 @@ impl LocalRooms {
         state.remove(recipient.state().id);
         if state.len() == 0 {
             state.has_ended = true;
-            // While the room is locked: a connection that creates the room anew waits, and subscribes after this.
+            // The room is still locked, so a connection that creates a new room of this name subscribes after this.
             self.cluster.unsubscribe(&room.id.name);
         }
-        let is_news = self.announce_here(room, &state, Presence::Left, &member);
+        let elsewhere_too = self.announce_here(room, &state, Presence::Left, &member);
         if let Some(families) = &mut families {
             families.update(&room.id, before, state.len());
         }
@@ -214,30 +215,31 @@ impl LocalRooms {
             self.remove(room);
         }
         drop(families);
-        self.announce_to_other_nodes(is_news, room, Presence::Left, member);
+        self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
     }
 
-    /// Announces a user who has no other connection in the room to the members of this node. Returns whether other nodes
-    /// have to announce it too.
+    /// Announces a user who has no other connection in the room to the members of this node. Returns whether other
+    /// nodes must announce the user too.
     fn announce_here(&self, room: &LocalRoom, state: &RoomState, presence: Presence, member: &Member) -> bool {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
-        let is_news = (state.listeners > 0 || reaches_others) && !state.contains_user(&member.uid);
-        if is_news {
+        let must_announce = (state.listeners > 0 || reaches_others) && !state.contains_user(&member.uid);
+        if must_announce {
             state.announce(&room.id.name, presence, member, &self.delivery);
         }
-        is_news && reaches_others
+        must_announce && reaches_others
     }
 
-    /// Asks other nodes to announce a user. No lock of a room may be held, because a cluster in memory takes theirs.
-    fn announce_to_other_nodes(&self, is_news: bool, room: &LocalRoom, presence: Presence, member: Member) {
-        if is_news {
-            // If the bus is away, other nodes learn of it when they ask for the members.
+    /// Asks other nodes to announce a user. No room may be locked, because a cluster in memory locks the rooms of the
+    /// other nodes in this call.
+    fn announce_to_other_nodes(&self, elsewhere_too: bool, room: &LocalRoom, presence: Presence, member: Member) {
+        if elsewhere_too {
+            // If the bus cannot be reached, other nodes see the change when they ask for the members.
             let _ = self.cluster.publish(Address::Room(&room.id.name), NodeMessage::Presence { presence, member });
         }
     }
 
-    /// Announces a user who joined or left on another node. Returns `false` without doing so if the user is in the room on
-    /// this node too, and so has neither joined nor left.
+    /// Announces a user who joined or left on another node. Returns `false` without doing so if the user is in the room
+    /// on this node too, and so has neither joined nor left.
     pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member) -> bool {
         let Some(room) = self.find(name) else { return true };
         let state = room.state.read();
@@ -248,7 +250,7 @@ impl LocalRooms {
         true
     }
 
-    /// Whether the room has a member.
+    /// Whether the room has a member on this node.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.find(name).is_some()
     }

@@ -1,4 +1,4 @@
-//! Rooms with seats: which rooms of a family have a free seat.
+//! Rooms with seats. A family is all rooms with seats whose names have the same prefix.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::local::memberships::{RoomId, check_name};
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {
     families: Mutex<Families>,
-    /// Distinguishes the rooms of this node from those of any other.
+    /// Distinguishes the rooms of this node from those of any other node.
     boot: u64,
     next_number: AtomicU64,
 }
@@ -48,7 +48,7 @@ impl Families {
         self.0.get(family)?.range(..seats).next_back()?.1.first().cloned()
     }
 
-    /// Notes that the number of members of a room has changed.
+    /// Records that the number of members of a room has changed.
     pub(super) fn update(&mut self, room: &RoomId, before: usize, now: usize) {
         let Some(family) = &room.family else { return };
         let rooms = self.0.entry(Arc::clone(family)).or_default();

@@ -1,4 +1,4 @@
-//! A map whose keys are spread over several locks.
+//! Values that are spread over several locks by name.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 /// The number of locks.
 const SHARDS: usize = 16;
 
-/// Values that are found by a name, spread over several locks to reduce contention.
+/// Values, one per shard, each with its own lock to reduce contention. The hash of a name selects the shard.
 #[derive(Debug, Default)]
 pub(super) struct Sharded<T> {
     shards: [RwLock<T>; SHARDS],
@@ -17,7 +17,8 @@ pub(super) struct Sharded<T> {
 impl<T> Sharded<T> {
     /// Returns the shard of a name.
     pub(super) fn of(&self, name: &str) -> &RwLock<T> {
-        // The upper four bits: a shard's own map may be keyed alike, and uses the lower ones.
+        // Uses the upper four bits of the hash, because a map in the shard may hash the same name and uses the lower
+        // bits.
         const { assert!(SHARDS <= 16, "four bits distinguish at most 16 shards") };
         &self.shards[usize::from((self.hasher.hash_one(name) >> 60) as u8) % SHARDS]
     }
@@ -27,7 +28,8 @@ impl<T> Sharded<T> {
     }
 }
 
-/// Returns to what capacity a map should shrink after a crowd has left; `None` if it may stay as it is.
+/// Returns the capacity to which a map should shrink after most of its entries were removed; `None` if it need not
+/// shrink.
 pub(super) fn excess(len: usize, capacity: usize) -> Option<usize> {
     (capacity > 64 && len < capacity / 8).then_some(len * 2)
 }

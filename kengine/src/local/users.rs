@@ -22,7 +22,7 @@ pub(crate) struct Users {
 
 #[derive(Default)]
 struct UserShard {
-    /// The latest connection of each uid. Nearly always these are all connections.
+    /// The latest connection of each uid. Nearly all connections are here.
     latest: HashSet<ByUid>,
     /// Older connections of a uid that has a later one, oldest first, until they end.
     earlier: HashMap<Uid, Vec<Arc<dyn Recipient>>>,
@@ -58,8 +58,8 @@ impl UserShard {
 }
 
 impl Users {
-    /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end. All of them stay
-    /// until they have ended.
+    /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end.
+    /// They stay in the map until they have ended.
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
         let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
         let present: Vec<_> = shard
@@ -68,7 +68,7 @@ impl Users {
             .cloned()
             .collect();
         if duplicates == Duplicates::Refuse && !present.is_empty() {
-            // At once, so that it does not count against the next connection.
+            // Ended while the shard is locked, so that the next connection with this uid does not find it present.
             recipient.state().outbox.end(Ending::Close(Duplicates::Refuse.close()));
             shard.earlier.entry(recipient.state().uid.clone()).or_default().push(recipient);
             return ClaimOutcome::Refused;
@@ -115,8 +115,8 @@ impl Users {
 
 /// The result of adding a connection.
 pub(crate) enum ClaimOutcome {
-    /// The connection has the uid, and the replaced ones must be closed. Of two claims on one uid the later has the higher
-    /// `order`.
+    /// The connection has the uid, and the replaced ones must be closed. Of two claims on one uid the later has the
+    /// higher `order`.
     Granted { replaced: Vec<Arc<dyn Recipient>>, order: u64 },
     /// Another connection keeps the uid. The new one was ordered to end.
     Refused,

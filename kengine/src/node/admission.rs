@@ -16,7 +16,7 @@ pub(crate) enum Refused {
 /// A slot of a node that is held for a pending handshake.
 pub(crate) struct Slot {
     held: HeldSlot,
-    /// What a gateway reserved for this handshake.
+    /// The gateway's reservation for this handshake, if there is one.
     reservation: Option<Reservation>,
 }
 
@@ -31,8 +31,8 @@ struct HeldSlot {
     node: Arc<Node>,
 }
 
-/// A player counted in the gateway's load since the gateway chose this node. Redeemed when it is dropped, however the
-/// handshake ended: then the connection is counted itself, or there is none.
+/// A reservation that a gateway made when it chose this node for a player. It counts as load until it is redeemed. It
+/// is redeemed on drop, when either the connection itself is counted, or the handshake has failed.
 pub(crate) struct Reservation {
     id: ReservationId,
     node: Arc<Node>,
@@ -71,15 +71,16 @@ impl Node {
 }
 
 impl Slot {
-    /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node drains, the connection
-    /// is told so at once.
+    /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node is draining, the
+    /// connection is ordered to end at once.
     pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
         let Self { held, reservation } = self;
         let occupant = Occupant { recipient, held };
         let (node, recipient) = (&occupant.held.node, &occupant.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
         node.cluster.load_changed();
-        // Not earlier: a player who is neither reserved nor counted would attract others to this node.
+        // Dropped only after the connection is counted. Otherwise the load would be too low for a moment, and gateways
+        // would choose this node too often.
         drop(reservation);
         let duplicates = node.limits.duplicates;
         let claim = node.users.claim(Arc::clone(recipient), duplicates);
@@ -105,7 +106,8 @@ impl Slot {
 
 impl Drop for Occupant {
     fn drop(&mut self) {
-        // Also after a panic of ours in the connection's task: nothing may be queued for it any more.
+        // This also runs if kengine itself panics in the connection's task, so that nothing more is queued for the
+        // connection.
         self.held.node.remove(&*self.recipient);
     }
 }

@@ -7,14 +7,16 @@ use tokio::time::{interval, timeout};
 use crate::local::Ending;
 use crate::node::Node;
 
-/// How many players a drain closes at once if other nodes have to take them, and the pause after that: 2,000 players a
-/// second.
+/// The minimum number of players that are closed in one wave if other nodes must take them. With [`WAVE_INTERVAL`],
+/// this is 2,000 players a second.
 const WAVE: usize = 20;
+/// The time between two waves.
 const WAVE_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Node {
     /// Takes no more connections, answers what was read, closes every connection with 4000, and returns when all have
-    /// ended. At the deadline, running handlers are cancelled. If there are other nodes, players are closed in waves.
+    /// ended. At the deadline, running handlers are cancelled. If there are other nodes, connections are closed in
+    /// waves.
     pub(crate) async fn drain(&self) {
         self.occupancy.lock().ending = Some(Ending::Drain);
         let drained = async {
@@ -41,11 +43,11 @@ impl Node {
 
     /// Waits until every connection must be cut off.
     pub(crate) async fn abandoned(&self) {
-        // Fails only if the sender is gone, but this node owns it.
+        // Cannot fail: this node owns the sender.
         let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
-    /// Waits until there is no connection.
+    /// Waits until there is no connection and no pending handshake.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -56,12 +58,12 @@ impl Node {
         }
     }
 
-    /// Ends the registered connections. Later ones find the ending in the occupancy.
+    /// Ends the registered connections. Later connections take the ending from the occupancy.
     fn end_all(&self, ending: &Ending) {
         self.users.for_each(|recipient| recipient.state().outbox.end(ending.clone()));
     }
 
-    /// Drains all connections in waves, the last one after at most half of the drain's time.
+    /// Drains all connections in waves. The last wave begins after at most half of the drain timeout.
     async fn end_in_waves(&self) {
         let mut recipients = Vec::new();
         self.users.for_each(|recipient| recipients.push(Arc::clone(recipient)));

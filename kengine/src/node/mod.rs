@@ -33,7 +33,7 @@ pub(crate) struct Node {
     connected: AtomicUsize,
     next_id: AtomicU64,
     occupancy: Mutex<Occupancy>,
-    /// Whether a task is already bringing the backlog under its bound.
+    /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
     /// Notified whenever the last slot is given back.
     emptied: Notify,
@@ -45,11 +45,13 @@ pub(crate) struct Node {
 struct Occupancy {
     /// Slots in use: connections and pending handshakes.
     slots: usize,
-    /// How every connection ends, including late ones. Set for good when the node drains.
+    /// How every connection ends, including later ones. Set when the node drains, and never cleared.
     ending: Option<Ending>,
 }
 
 impl Node {
+    /// Creates a node and joins it to its cluster.
+    ///
     /// # Errors
     ///
     /// The configuration of the cluster is invalid.

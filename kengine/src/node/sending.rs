@@ -1,4 +1,4 @@
-//! Sends to rooms, users and everybody: first to the connections of this node, then to other nodes.
+//! Sends to rooms, users and all connections: first to the connections of this node, then to other nodes.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -11,7 +11,8 @@ use crate::node::Node;
 use crate::websocket::Close;
 
 impl Node {
-    /// Sends a push to the selected connections at an address. Returns for how many connections of this node it was queued.
+    /// Sends a push to the selected connections at an address. Returns the number of connections of this node for which
+    /// it was queued.
     pub(crate) fn send<P: Push + ?Sized>(
         &self,
         to: Address<&str>,
@@ -26,7 +27,7 @@ impl Node {
             return Ok(0);
         }
         let (encoded, failure) = self.delivery.encode(push)?;
-        let (queued, is_missed) = self.deliver(to, &encoded, &selection.audience);
+        let (queued, lacks_frame) = self.deliver(to, &encoded, &selection.audience);
         let mut is_published = true;
         if self.may_be_elsewhere(to)
             && reaches_others()
@@ -36,7 +37,7 @@ impl Node {
         }
         self.relieve();
         match failure {
-            Some(failure) if is_missed => Err(failure),
+            Some(failure) if lacks_frame => Err(failure),
             _ if !is_published => Err(SendError::Unavailable),
             _ => Ok(queued),
         }
@@ -45,7 +46,7 @@ impl Node {
     /// Closes every connection of a user. Returns how many of this node were closed.
     pub(crate) fn kick(&self, uid: &str, close: Close, reach: Reach) -> usize {
         let to = Address::User(uid);
-        // Asked before this node's connections end.
+        // Determined before this node's connections end, because the answer depends on them.
         let is_elsewhere = reach == Reach::Cluster && self.may_be_elsewhere(to) && self.cluster.reaches(to);
         let kicked = self.kick_here(uid, &close);
         if is_elsewhere && !self.publish(to, NodeMessage::Kick(close)) {
@@ -61,7 +62,7 @@ impl Node {
         connections
     }
 
-    /// Closes the connections with the largest outboxes until the backlog is under its bound.
+    /// Closes the connections with the largest outboxes until the backlog is under its limit.
     pub(crate) fn relieve(&self) {
         while self.delivery.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
@@ -71,22 +72,28 @@ impl Node {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
             });
-            // A swap, so that the next look sees what other tasks have added and left to this one.
+            // A swap instead of a store, so that the next iteration sees what was queued by tasks that found this one
+            // relieving.
             self.is_relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(recipient)) = largest else { return };
-            tracing::warn!(connection = %recipient.state().id, bytes, "all outboxes together are full; closing the largest");
+            tracing::warn!(
+                connection = %recipient.state().id,
+                bytes,
+                "the outboxes together exceed their limit; closing the connection with the largest"
+            );
             recipient.state().outbox.overflow(&self.delivery.backlog);
         }
     }
 
-    /// Queues a push for the connections of this node. Returns for how many, and whether a receiver's syntax had no frame.
+    /// Queues a push for the connections of this node. Returns for how many it was queued, and whether the push has no
+    /// frame in the syntax of a receiver.
     fn deliver(&self, to: Address<&str>, push: &EncodedPush, audience: &Audience) -> (usize, bool) {
-        let (mut queued, mut is_missed) = (0, false);
+        let (mut queued, mut lacks_frame) = (0, false);
         let deliver = |recipient: &Arc<dyn Recipient>| {
             if audience.includes(&**recipient) {
                 match self.delivery.send(&**recipient, push) {
                     Some(is_queued) => queued += usize::from(is_queued),
-                    None => is_missed = true,
+                    None => lacks_frame = true,
                 }
             }
         };
@@ -95,10 +102,10 @@ impl Node {
             Address::User(uid) => self.users.for_each_of(uid, deliver),
             Address::Everybody => self.users.for_each(deliver),
         }
-        (queued, is_missed)
+        (queued, lacks_frame)
     }
 
-    /// Sends a message to other nodes. Returns whether that was possible.
+    /// Sends a message to other nodes. Returns whether the cluster accepted it.
     fn publish(&self, to: Address<&str>, message: NodeMessage) -> bool {
         let is_published = self.cluster.publish(to, message).is_ok();
         if !is_published {
@@ -107,8 +114,8 @@ impl Node {
         is_published
     }
 
-    /// Whether the address may have connections on other nodes. A user with a connection here has none elsewhere, unless
-    /// users may have several.
+    /// Whether the address may have connections on other nodes. A user with a connection here has none elsewhere,
+    /// unless users may have several.
     fn may_be_elsewhere(&self, to: Address<&str>) -> bool {
         let Address::User(uid) = to else { return true };
         self.limits.duplicates == Duplicates::Allow || self.connections_of(uid) == 0
@@ -133,7 +140,8 @@ impl ClusterNode for Node {
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
                 let is_announced = self.rooms.announce(room, *presence, member);
                 if !is_announced && *presence == Presence::Left {
-                    // The user has moved from that node to this one, and so has not left: correct the other nodes.
+                    // The user has moved from that node to this one and so has not left. Correct this on the other
+                    // nodes.
                     let joined = NodeMessage::Presence { presence: Presence::Joined, member: member.clone() };
                     let _ = self.cluster.publish(to, joined);
                 }

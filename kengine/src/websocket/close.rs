@@ -24,7 +24,7 @@ impl CloseCode {
     pub const TOO_LARGE: Self = Self(1009);
     /// 1011: the server failed.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// 4000: the node drains. The client reconnects at once, through the gateway.
+    /// 4000: the node is draining. The client reconnects at once, through the gateway.
     pub const DRAINING: Self = Self(4000);
     /// 4001: the client was silent for the idle timeout. The client reconnects.
     pub const HEARTBEAT_TIMEOUT: Self = Self(4001);
@@ -34,7 +34,8 @@ impl CloseCode {
     pub const REPLACED: Self = Self(4500);
     /// 4501: the user was kicked. The client does not reconnect.
     pub const KICKED: Self = Self(4501);
-    /// 4503: the uid already has a connection, and [keeps](crate::Duplicates::Refuse) it. The client does not reconnect.
+    /// 4503: the uid already has another connection, which [stays](crate::Duplicates::Refuse). The client does not
+    /// reconnect.
     pub const ALREADY_CONNECTED: Self = Self(4503);
 
     /// Returns the code, or `None` if an endpoint must not send it.
@@ -115,7 +116,7 @@ impl From<CloseCode> for Close {
 
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Quoted, because a client chooses the reason of its own close frame.
+        // Quoted because the reason may come from a client.
         write!(f, "{} {:?}", self.code, self.reason)
     }
 }

@@ -22,11 +22,11 @@ pub(crate) enum WebSocketEvent<'b> {
 
 /// Decodes the bytes that one client sends.
 ///
-/// Everything that RFC 6455 forbids is rejected at the first byte that proves it, except that the payload of a close frame is
-/// checked when the frame is whole. Memory grows with the bytes that have arrived, never with the length that a header
-/// announces, and between two messages nothing is allocated.
+/// A violation of RFC 6455 is rejected at the first byte that proves it, except that the payload of a close frame is
+/// checked when the frame is complete. Memory grows with the bytes that have arrived, never with the length that a
+/// header announces, and nothing is allocated between two messages.
 pub(crate) struct Deframer {
-    /// In bytes, over all fragments of a message.
+    /// The maximum total size of all fragments of a message, in bytes.
     max_message_size: usize,
     /// What has arrived of an incomplete message, control frame or header.
     partial: Option<Box<Partial>>,
@@ -38,8 +38,8 @@ impl Deframer {
         Self { max_message_size, partial: None }
     }
 
-    /// Takes bytes off the front of `input` and returns the next event, or `None` when the input is used up. Must not be
-    /// called again after an error or [`WebSocketEvent::Close`].
+    /// Removes bytes from the front of `input` and returns the next event, or `None` when the input is used up. Must
+    /// not be called again after an error or [`WebSocketEvent::Close`].
     ///
     /// # Errors
     ///
@@ -69,7 +69,8 @@ impl Deframer {
 struct Partial {
     /// The payload of the message.
     message: Vec<u8>,
-    /// How many bytes of a text message are known to be UTF-8. Without it, a text in many pieces would take quadratic time.
+    /// How many bytes of a text message are known to be UTF-8. Without this, validating a text in many pieces would
+    /// take quadratic time.
     validated: usize,
     /// The payload of a control frame, which may come between two fragments of the message (RFC 6455, section 5.4).
     control: Vec<u8>,
@@ -154,7 +155,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Checks that the text so far is UTF-8. At most three bytes, the start of a character, are checked again later.
+    /// Checks that the text so far is UTF-8. At most three bytes, the start of an incomplete character, are checked
+    /// again later.
     fn validate(&mut self) -> Result<(), Violation> {
         match str::from_utf8(&self.message[self.validated..]) {
             Ok(_) => self.validated = self.message.len(),
@@ -181,7 +183,7 @@ impl Partial {
     }
 }
 
-/// Takes a header off the front of `input`, of which `after` bytes follow it.
+/// Removes a header from the front of `input`. `after` is the number of bytes after the header.
 fn skip_header(input: &mut &mut [u8], after: usize) {
     let length = input.len() - after;
     *input = &mut mem::take(input)[length..];
@@ -208,7 +210,7 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
 
 /// Parses the payload of a close frame (RFC 6455, sections 5.5.1 and 7.4).
 fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
-    // The payload is empty then: a single byte was rejected with the header.
+    // Without a code the payload is empty, because a payload of one byte was rejected with the header.
     let Some((code, reason)) = payload.split_first_chunk() else { return Ok(None) };
     let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(Violation::Protocol("close code that is never sent"))?;
     let reason = str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
@@ -312,8 +314,8 @@ mod tests {
             let Some(partial) = &deframer.partial else { continue };
             let kinds = [partial.open, partial.frame.as_ref().map(|frame| frame.kind)];
             if kinds.contains(&Some(Kind::Text)) && outcome.1.is_none() {
-                let unsure = partial.message.len() - partial.validated;
-                assert!(unsure <= 3, "{unsure} bytes would be validated again");
+                let unchecked = partial.message.len() - partial.validated;
+                assert!(unchecked <= 3, "{unchecked} bytes would be validated again");
             }
         }
         outcome
@@ -484,7 +486,7 @@ mod tests {
         vec![
             ("by a text", frames(&[(TEXT, b"a"), (FIN | TEXT, b"b")]), 7),
             ("by a binary", frames(&after_ping), 13),
-            ("though still empty", frames(&[(BINARY, b""), (BINARY, b"")]), 6),
+            ("while it is still empty", frames(&[(BINARY, b""), (BINARY, b"")]), 6),
         ]
     }
 
@@ -593,11 +595,11 @@ mod tests {
     fn violations_are_found_at_the_first_byte_that_proves_them() {
         for (violation, list) in violations() {
             for (wrong, bytes, index) in list {
-                let (proven, open) = (&bytes[..=index], &bytes[..index]);
+                let (proven, undecided) = (&bytes[..=index], &bytes[..index]);
                 assert_eq!(run(LIMIT, [proven]).1, Some(violation), "{wrong}");
                 assert_eq!(run(LIMIT, proven.chunks(1)).1, Some(violation), "{wrong}, byte by byte");
-                assert_eq!(run(LIMIT, [open]).1, None, "{wrong}, too early");
-                assert_eq!(run(LIMIT, open.chunks(1)).1, None, "{wrong}, too early, byte by byte");
+                assert_eq!(run(LIMIT, [undecided]).1, None, "{wrong}, too early");
+                assert_eq!(run(LIMIT, undecided.chunks(1)).1, None, "{wrong}, too early, byte by byte");
             }
         }
     }
@@ -627,7 +629,7 @@ mod tests {
         let mut bytes = frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
         let mut input = &mut bytes[..];
         let mut deframer = Deframer::new(LIMIT);
-        // All of them are held at once, while the rest of the input is decoded.
+        // All events are held while the rest of the input is decoded.
         let text = deframer.next(&mut input);
         let binary = deframer.next(&mut input);
         let ping = deframer.next(&mut input);

@@ -1,5 +1,5 @@
-//! Encodes messages as frames. Frames from the server are not masked (RFC 6455, section 5.1), so one encoded frame can be sent
-//! to every receiver.
+//! Encodes messages as frames. Frames from the server are not masked (RFC 6455, section 5.1), so one encoded frame can
+//! be sent to every receiver.
 
 use fastwebsockets::OpCode;
 
@@ -8,8 +8,8 @@ use crate::websocket::frame::{FIN, LENGTH_16, LENGTH_64, MAX_SHORT};
 
 /// Appends one frame whose payload is appended by `write`. Appends nothing if `write` fails.
 ///
-/// The header has two bytes until the payload turns out to be longer than 125 bytes, and is widened then. So the payload of most
-/// answers is written to its final position.
+/// The header has two bytes at first and is widened if the payload turns out to be longer than 125 bytes. So the
+/// payload of most answers is written directly to its final position.
 pub(crate) fn frame<E>(
     out: &mut Vec<u8>,
     opcode: OpCode,

@@ -10,7 +10,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Returns the bytes of either kind.
+    /// Returns the payload of either kind as bytes.
     pub fn as_bytes(self) -> &'a [u8] {
         match self {
             Self::Text(text) => text.as_bytes(),

@@ -1,4 +1,4 @@
-//! The texts of errors about a message: bounded, and with a position in bytes.
+//! Builds the texts of errors about a message. They are bounded in length and give positions in bytes.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use crate::language::error::Error;
 use crate::language::syntax::Syntax;
 
-/// The longest text of an error, in bytes.
+/// The maximum length of an error text, in bytes.
 pub(super) const MAX_LEN: usize = 256;
 
 /// Describes what a request looks like.
@@ -19,7 +19,7 @@ pub(super) fn shape(syntax: Syntax) -> String {
     }
 }
 
-/// Returns the error of a message, `text`, that is not JSON.
+/// Returns the error for `text`, a message that is not JSON.
 #[cold]
 pub(super) fn not_json(text: &str) -> Error {
     let text = match serde_json::from_str::<IgnoredAny>(text) {
@@ -32,38 +32,38 @@ pub(super) fn not_json(text: &str) -> Error {
     Error::new("bad_request", text)
 }
 
-/// Returns serde's reason without its line and column, because clients count in bytes.
+/// Returns serde's message without its line and column, because errors give positions in bytes.
 pub(super) fn reason(error: &serde_json::Error) -> String {
     let reason = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     reason.strip_suffix(&position).unwrap_or(&reason).to_owned()
 }
 
-/// Returns the byte of `text` at which serde stopped, counted from 0, or `None` if serde does not say.
+/// Returns the position in `text` at which serde stopped, in bytes from 0, or `None` if it is unknown.
 pub(super) fn position(error: &serde_json::Error, text: &str) -> Option<usize> {
     if error.is_eof() {
         return Some(text.len());
     }
     let lines_before = error.line().checked_sub(1)?;
     let line: usize = text.split_inclusive('\n').take(lines_before).map(str::len).sum();
-    // Columns count from 1; column 0 is the end of the line before. A user's type may report any position, also one after the
-    // end of the text.
+    // Columns count from 1; column 0 is the end of the previous line. A user's type may report any position, even one
+    // past the end of the text.
     Some(line.saturating_add(error.column()).saturating_sub(1).min(text.len()))
 }
 
-/// Appends a position to a reason, which is truncated so that both fit into [`MAX_LEN`].
+/// Appends a position to a reason, and truncates the reason so that both fit into [`MAX_LEN`].
 pub(super) fn locate(reason: &str, position: Option<usize>) -> String {
     let position = position.map(|at| format!(" at byte {at}")).unwrap_or_default();
     format!("{}{position}", truncate(reason, MAX_LEN - position.len()))
 }
 
-/// Truncates a text to `max` bytes, including the ellipsis that it ends with then.
+/// Truncates a text that is longer than `max` bytes. The result ends with an ellipsis, and `max` includes the ellipsis.
 pub(super) fn truncate(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
     }
     let end = max.saturating_sub('…'.len_utf8());
-    // A character has at most 4 bytes, so one of these is the end of a character.
+    // A character has at most 4 bytes, so one of these four positions is the end of a character.
     let kept = (end.saturating_sub(3)..=end).rev().find_map(|end| text.get(..end)).unwrap_or_default();
     Cow::Owned(format!("{kept}…"))
 }

@@ -1,4 +1,4 @@
-//! The envelope of a request: its route, its id and its payload, parsed without a copy.
+//! The envelope of a request: its route, its id and its payload, parsed without copying.
 
 mod error_text;
 mod scanner;
@@ -19,9 +19,9 @@ const MAX_ID_LEN: usize = 64;
 /// The longest route name that an error quotes, in bytes.
 const MAX_QUOTE_LEN: usize = 64;
 
-/// One request as it came: the name of a route, an optional id, and a payload that is not decoded yet.
+/// One request: the name of a route, an optional id, and a payload that is not decoded yet.
 ///
-/// Everything borrows from the message, and what is decoded may borrow from it too:
+/// The envelope borrows from the message, and decoded values may borrow from it too:
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -57,8 +57,8 @@ pub(crate) struct Rejected<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Parses a message. Everything except the content of the payload is checked to be valid JSON; the payload is checked by
-    /// [`message`](Self::message), or by [`check`](Self::check) if it is never decoded.
+    /// Parses a message. Everything except the content of the payload is checked to be valid JSON; the payload is
+    /// checked by [`message`](Self::message), or by [`check`](Self::check) if it is never decoded.
     pub(crate) fn parse(text: &'a str, syntax: Syntax) -> Result<Self, Rejected<'a>> {
         let mut members = ParsedMembers::default();
         if members.read(text, syntax).is_err() {
@@ -87,10 +87,10 @@ impl<'a> Envelope<'a> {
         self.id
     }
 
-    /// Returns the payload as it was written, in JSON: `null` if there is none, and the whole object if the payload's fields are
-    /// beside the key.
+    /// Returns the payload as raw JSON: `null` if there is none, and the whole message if the syntax is
+    /// [flat](Syntax::flat).
     ///
-    /// It may be invalid JSON unless [`message`](Self::message) has succeeded.
+    /// It is known to be valid JSON only after [`message`](Self::message) has succeeded.
     pub fn payload(&self) -> &'a str {
         self.payload
     }
@@ -109,11 +109,11 @@ impl<'a> Envelope<'a> {
         serde_json::from_str(self.payload).map_err(|error| self.decode_error(&error))
     }
 
-    /// Checks that the payload is JSON. Called if it is never decoded.
+    /// Checks that the payload is JSON. Used for a payload that is never decoded.
     ///
     /// # Errors
     ///
-    /// `bad_request` if it is not JSON. Then the answer must not repeat the id.
+    /// `bad_request` if it is not JSON. In this case the answer must not repeat the id.
     pub(crate) fn check(&self) -> Result<()> {
         if is_json(self.payload) { Ok(()) } else { Err(not_json(self.text)) }
     }
@@ -157,18 +157,18 @@ struct ParsedMembers<'a> {
     id: Option<&'a str>,
     has_id: bool,
     payload: Option<Piece<'a>>,
-    /// The first reason why the message is not a request, even if it is JSON.
+    /// The first reason why the message is not a request. It is reported only if the message is valid JSON.
     fault: Option<String>,
 }
 
 impl<'a> ParsedMembers<'a> {
-    /// Reads the whole message, also after a fault, because the id may come last.
+    /// Reads the whole message, even after a fault, because the id may come last.
     fn read(&mut self, text: &'a str, syntax: Syntax) -> Result<(), Malformed> {
         let mut scanner = Scanner { text, at: 0 };
         scanner.skip_white_space();
         let start = scanner.at;
         if !scanner.skip(b'{') {
-            self.blame(format_args!("not an object; {}", shape(syntax)));
+            self.record_fault(format_args!("not an object; {}", shape(syntax)));
             return Ok(());
         }
         scanner.skip_white_space();
@@ -196,14 +196,15 @@ impl<'a> ParsedMembers<'a> {
 
     fn add(&mut self, name: Piece<'a>, value: Piece<'a>, syntax: Syntax) -> Result<(), Malformed> {
         let Some(text) = name.text() else {
-            // The name contains half of a surrogate pair: it may be valid JSON, but has no meaning.
+            // The name contains an invalid escape, or half of a surrogate pair, which is valid JSON but matches no
+            // member.
             return if is_json(name.raw) { Self::ignore(value, syntax) } else { Err(Malformed) };
         };
         if text == syntax.key() {
             self.set_route(name.at, value, syntax);
         } else if syntax.payload().is_some_and(|payload| payload == text) {
             if self.payload.replace(value).is_some() {
-                self.blame_repetition(&text, name.at);
+                self.record_repetition(&text, name.at);
             }
         } else if text == ID {
             return self.set_id(name.at, value);
@@ -216,13 +217,13 @@ impl<'a> ParsedMembers<'a> {
     fn set_route(&mut self, name_at: usize, value: Piece<'a>, syntax: Syntax) {
         let (key, at) = (syntax.key(), value.at);
         if self.route.is_some() {
-            self.blame_repetition(key, name_at);
+            self.record_repetition(key, name_at);
         } else if !value.raw.starts_with('"') {
-            self.blame(format_args!("`{key}` at byte {at} is not a string; {}", shape(syntax)));
+            self.record_fault(format_args!("`{key}` at byte {at} is not a string; {}", shape(syntax)));
         } else if let Some(route) = value.text() {
             self.route = Some(route);
         } else {
-            self.blame(format_args!("`{key}` at byte {at} has half of a surrogate pair; send both halves"));
+            self.record_fault(format_args!("`{key}` at byte {at} has half of a surrogate pair; send both halves"));
         }
     }
 
@@ -230,11 +231,11 @@ impl<'a> ParsedMembers<'a> {
         let at = value.at;
         if self.has_id {
             self.id = None;
-            self.blame_repetition(ID, name_at);
+            self.record_repetition(ID, name_at);
         } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
-            self.blame(format_args!("`{ID}` at byte {at} is no number or string; send one, or no `{ID}`"));
+            self.record_fault(format_args!("`{ID}` at byte {at} is no number or string; send one, or no `{ID}`"));
         } else if value.raw.len() > MAX_ID_LEN {
-            self.blame(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
+            self.record_fault(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
         } else if is_json(value.raw) {
             self.id = Some(value.raw);
         } else {
@@ -244,18 +245,19 @@ impl<'a> ParsedMembers<'a> {
         Ok(())
     }
 
-    /// Ignores a member without a meaning. In a flat syntax it belongs to the payload, and is checked with that.
+    /// Ignores an unknown member. In a flat syntax the member belongs to the payload and is checked with the payload.
     fn ignore(value: Piece<'_>, syntax: Syntax) -> Result<(), Malformed> {
         if syntax.payload().is_none() || is_json(value.raw) { Ok(()) } else { Err(Malformed) }
     }
 
+    /// Records a fault, unless an earlier one was recorded.
     #[cold]
-    fn blame(&mut self, fault: fmt::Arguments<'_>) {
+    fn record_fault(&mut self, fault: fmt::Arguments<'_>) {
         self.fault.get_or_insert_with(|| fault.to_string());
     }
 
-    fn blame_repetition(&mut self, name: &str, at: usize) {
-        self.blame(format_args!("`{name}` is given twice, again at byte {at}; send it once"));
+    fn record_repetition(&mut self, name: &str, at: usize) {
+        self.record_fault(format_args!("`{name}` is given twice, again at byte {at}; send it once"));
     }
 
     /// Returns the error of a message that is not a request. Invalid JSON takes precedence over every other fault.
@@ -573,7 +575,7 @@ mod tests {
         }
     }
 
-    /// What a message was found to be.
+    /// The result of parsing a message.
     #[derive(Debug, PartialEq)]
     enum Outcome {
         NotJson,
@@ -627,7 +629,7 @@ mod tests {
         }
     }
 
-    /// Parses a message with serde alone, and applies the rules one by one.
+    /// Parses a message with serde alone, and applies the rules of an envelope one by one.
     fn reference(text: &str, syntax: Syntax) -> Outcome {
         if serde_json::from_str::<IgnoredAny>(text).is_err() {
             return Outcome::NotJson;
@@ -791,7 +793,8 @@ mod tests {
             text
         }
 
-        /// Removes, repeats, changes or inserts bytes. Returns `None` if the result is not UTF-8, which the socket rejects.
+        /// Removes, repeats, changes or inserts bytes. Returns `None` if the result is not UTF-8, which the socket
+        /// rejects.
         fn mutated(&mut self, text: &str) -> Option<String> {
             let mut bytes = text.as_bytes().to_vec();
             for _ in 0..=self.below(2) {
@@ -826,7 +829,7 @@ mod tests {
                 assert_eq!(outcome(text, syntax), expected, "{text}");
             }
         }
-        // The test is worth something only if every outcome is frequent.
+        // The test is meaningful only if every outcome is frequent.
         assert!(seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000), "{seen:?}");
     }
 }

@@ -28,13 +28,15 @@ impl<'a> Piece<'a> {
 
 /// A position in a message.
 ///
-/// The scanner finds the end of a value without validating the value. This is safe because the end of every valid value is found
-/// exactly. A string ends at the first quote outside of an escape, and of every escape the backslash and the next byte are
-/// skipped. The brackets of an object or an array balance if strings are skipped. A number or a word contains none of the bytes
-/// that may follow it. So if what was found is invalid, no valid value starts there, and the message is not JSON.
+/// The scanner finds the end of a value without validating the value. This is correct because it finds the exact end of
+/// every valid value. A string ends at the first quote that is not escaped; the scanner skips each backslash and the
+/// byte after it. The brackets of an object or an array balance outside of strings. A number or a word contains none of
+/// the bytes that may follow it. So if the scanned bytes are invalid, no valid value starts there, and the message is
+/// not JSON.
 pub(super) struct Scanner<'a> {
     pub(super) text: &'a str,
-    /// In bytes. The scanner stops only before or after ASCII, and so at the start of a character.
+    /// The position of the next byte. The scanner stops only before or after ASCII, so this is the start of a
+    /// character.
     pub(super) at: usize,
 }
 
@@ -47,14 +49,14 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    /// Skips `byte` if it is next. Returns whether it was.
+    /// Skips the next byte if it is `byte`. Returns whether it was.
     pub(super) fn skip(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    /// Skips `byte`, which must be next.
+    /// Skips the next byte, which must be `byte`.
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.skip(byte) { Ok(()) } else { Err(Malformed) }
     }
@@ -65,14 +67,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes a string.
+    /// Reads a string.
     pub(super) fn string(&mut self) -> Result<Piece<'a>, Malformed> {
         let start = self.at;
         let has_escapes = self.skip_string()?;
         self.piece(start, has_escapes)
     }
 
-    /// Takes a value of any type.
+    /// Reads a value of any type.
     pub(super) fn value(&mut self) -> Result<Piece<'a>, Malformed> {
         let start = self.at;
         let mut has_escapes = false;
@@ -141,7 +143,8 @@ impl Nesting {
         }
     }
 
-    /// Takes the next eight bytes. Returns the index of the byte that closes the outermost bracket, if one does.
+    /// Processes the next eight bytes. Returns the index of the byte that closes the outermost bracket, if there is
+    /// one.
     #[inline]
     fn take(&mut self, bytes: u64) -> Option<usize> {
         let backslashes = marks_or_more(bytes, b'\\') | self.escaped;
@@ -152,7 +155,8 @@ impl Nesting {
         if backslashes != 0 {
             quotes &= !self.escapes(bytes);
         }
-        // Each byte of the product counts the quotes up to that byte. An odd count is inside a string; a closing quote is outside.
+        // Each byte of the product counts the quotes up to that byte. An odd count means inside a string; a closing
+        // quote counts as outside.
         let inside = ((quotes >> 7).wrapping_mul(eight(1)) << 7) ^ self.inside;
         self.inside = if inside >> 63 == 1 { u64::MAX } else { 0 };
         // The four brackets differ only in three bits, which also makes `Y`, `_`, `y` and DEL match.
@@ -162,7 +166,7 @@ impl Nesting {
             match bytes.to_le_bytes().get(index) {
                 Some(b'{' | b'[') => self.depth += 1,
                 Some(b'}' | b']') => {
-                    // Does not underflow: the first bracket opens, and the scan ends at zero.
+                    // Does not underflow: the first bracket is an opening one, and the scan ends when the depth is 0.
                     self.depth -= 1;
                     if self.depth == 0 {
                         return Some(index);
@@ -191,7 +195,8 @@ impl Nesting {
     }
 }
 
-// Eight bytes are processed at a time, in a word whose lowest byte comes first. A byte is marked by its highest bit.
+// Eight bytes are processed at a time, as one word whose lowest byte is the first one. The highest bit of a byte marks
+// it.
 
 /// Returns a word of eight equal bytes.
 const fn eight(byte: u8) -> u64 {
@@ -209,7 +214,8 @@ fn eight_at(bytes: &[u8], at: usize) -> Option<u64> {
     }
 }
 
-/// Not inlined, to keep the loops around [`eight_at`] small.
+/// Returns fewer than eight bytes as a word, with zeros after the end. Not inlined, to keep the loops around
+/// [`eight_at`] small.
 #[inline(never)]
 fn last_bytes(rest: &[u8]) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
@@ -234,8 +240,8 @@ const fn first(marked: u64) -> usize {
     marked.trailing_zeros() as usize / 8
 }
 
-/// Marks the bytes below `limit`, which is at most 128. Bytes after a marked byte may be marked too, because the subtraction
-/// borrows from them.
+/// Marks the bytes below `limit`, which is at most 128. Bytes after a marked byte may be marked too, because the
+/// subtraction borrows from them.
 const fn marks_below(bytes: u64, limit: u8) -> u64 {
     bytes.wrapping_sub(eight(limit)) & !bytes & eight(0x80)
 }
@@ -260,7 +266,7 @@ mod tests {
     fn words_are_marked_like_single_bytes() {
         let mut random = Random(1);
         for _ in 0..20_000 {
-            // Few different values, close to each other, so that borrows and carries are frequent.
+            // The values are few and close to each other, so that borrows and carries are frequent.
             let bytes: [u8; 8] = std::array::from_fn(|_| {
                 random.pick(&[0, 1, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xa2, 0xff])
             });
