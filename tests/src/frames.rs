@@ -1,6 +1,6 @@
-//! What a client may write, and what no client would: frames, bit by bit (RFC 6455, section 5.2).
+//! Frames of a client, valid or not, bit by bit (RFC 6455, section 5.2).
 
-/// The key that every frame is masked with; any will do, and one that changes each byte shows more.
+/// The masking key of every frame. It changes every byte, so that a missing unmasking is noticed.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The second byte that announces a 16-bit length.
@@ -8,14 +8,14 @@ const LENGTH_16: u8 = 126;
 /// The second byte that announces a 64-bit length.
 const LENGTH_64: u8 = 127;
 
-/// A frame of a client: well-formed unless told otherwise.
+/// A frame of a client, well-formed unless a method changes that.
 #[derive(Clone, Debug)]
 pub struct ClientFrame {
     /// The final bit, the reserved bits and the opcode.
     first: u8,
     masked: bool,
     payload: Vec<u8>,
-    /// The length in the header, where it is not the payload's own, and the bytes it is written with.
+    /// The length in the header and its form, if they differ from the payload's length in the shortest form.
     length: Option<(u64, LengthForm)>,
 }
 
@@ -27,47 +27,47 @@ enum LengthForm {
 }
 
 impl ClientFrame {
-    /// A final frame with this opcode.
+    /// Makes a final frame with this opcode.
     pub fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
         Self { first: 0x80 | opcode, masked: true, payload: payload.as_ref().to_vec(), length: None }
     }
 
-    /// A continuation.
+    /// Makes a final continuation frame.
     pub fn continuation(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x0, payload)
     }
 
-    /// A text; the bytes may be none.
+    /// Makes a text frame. The payload may be empty or invalid UTF-8.
     pub fn text(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x1, payload)
     }
 
-    /// A binary frame.
+    /// Makes a binary frame.
     pub fn binary(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x2, payload)
     }
 
-    /// A close frame with a code and a reason.
+    /// Makes a close frame with a code and a reason.
     pub fn close(code: u16, reason: impl AsRef<[u8]>) -> Self {
         Self::new(0x8, [&code.to_be_bytes(), reason.as_ref()].concat())
     }
 
-    /// A close frame that says nothing.
+    /// Makes a close frame without a code.
     pub fn empty_close() -> Self {
         Self::new(0x8, [])
     }
 
-    /// A ping.
+    /// Makes a ping.
     pub fn ping(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x9, payload)
     }
 
-    /// A pong.
+    /// Makes a pong.
     pub fn pong(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0xa, payload)
     }
 
-    /// A message in so many fragments.
+    /// Splits a message into this many fragments.
     pub fn fragments(opcode: u8, payload: &[u8], count: usize) -> Vec<Self> {
         let size = payload.len().div_ceil(count).max(1);
         let pieces: Vec<_> = payload.chunks(size).collect();
@@ -79,7 +79,7 @@ impl ClientFrame {
         pieces.iter().enumerate().map(fragment).collect()
     }
 
-    /// Another fragment follows.
+    /// Clears the final bit: another fragment follows.
     #[must_use]
     pub fn unfinished(mut self) -> Self {
         self.first &= 0x7f;
@@ -93,35 +93,35 @@ impl ClientFrame {
         self
     }
 
-    /// Sends the payload as it is, and says so.
+    /// Sends the payload unmasked and clears the mask bit.
     #[must_use]
     pub fn unmasked(mut self) -> Self {
         self.masked = false;
         self
     }
 
-    /// Announces this length, whatever the payload's.
+    /// Announces this length, whatever the payload's length is.
     #[must_use]
     pub fn announcing(mut self, length: u64) -> Self {
         self.length = Some((length, LengthForm::Shortest));
         self
     }
 
-    /// Writes the length with 16 bits, though fewer would do.
+    /// Writes the length with 16 bits, even if the 7-bit form would do.
     #[must_use]
     pub fn with_16_bit_length(mut self) -> Self {
         self.length = Some((self.payload.len() as u64, LengthForm::Bits16));
         self
     }
 
-    /// Writes the length with 64 bits, though fewer would do.
+    /// Writes the length with 64 bits, even if a shorter form would do.
     #[must_use]
     pub fn with_64_bit_length(mut self) -> Self {
         self.length = Some((self.payload.len() as u64, LengthForm::Bits64));
         self
     }
 
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let mask_bit = if self.masked { 0x80 } else { 0 };
         let (length, form) = self.length.unwrap_or((self.payload.len() as u64, LengthForm::Shortest));
@@ -147,7 +147,7 @@ impl ClientFrame {
     }
 }
 
-/// These frames, to be written at once.
+/// Returns the bytes of these frames, to be written at once.
 pub fn segment(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<u8> {
     frames.into_iter().flat_map(|frame| frame.bytes()).collect()
 }

@@ -1,4 +1,4 @@
-//! What is served to the tests' clients.
+//! The dispatchers that most tests serve.
 
 use std::sync::{
     Arc,
@@ -11,18 +11,18 @@ use tokio::sync::Semaphore;
 
 use crate::within;
 
-/// What a player says.
+/// A message of the route `chat`.
 #[derive(Debug, Deserialize)]
 pub struct Chat {
-    /// Clients of the first kengine spell it as its documentation did.
+    /// The first kengine's documentation misspelled this name, and its clients do too.
     #[serde(alias = "greetting")]
     pub greeting: String,
-    /// Anything that goes with it.
+    /// Any further data.
     pub context: Option<serde_json::Value>,
 }
 
 impl Chat {
-    /// What a player hears.
+    /// Returns the reply.
     pub fn answer(&self) -> String {
         format!("hey, you said: {}", self.greeting)
     }
@@ -36,12 +36,12 @@ impl Lobby {
     /// A request that is answered; its id is `"fence"`.
     pub const FENCE: &'static str = r#"{"method":"chat","message":{"greeting":"fence"},"id":"fence"}"#;
 
-    /// A request with this id (raw JSON).
+    /// Returns a request with this id (raw JSON).
     pub fn request(id: impl std::fmt::Display, greeting: &str) -> String {
         format!(r#"{{"method":"chat","message":{{"greeting":"{greeting}"}},"id":{id}}}"#)
     }
 
-    /// The answer to such a request in short, as [`summary`](crate::summary) gives it.
+    /// Returns the answer to such a request in short, as [`summary`](crate::summary) shows it.
     pub fn answer(id: impl std::fmt::Display, greeting: &str) -> String {
         format!(r#"{id}: "hey, you said: {greeting}""#)
     }
@@ -55,7 +55,7 @@ impl Lobby {
     }
 }
 
-/// Where handlers wait until a test lets them go.
+/// A gate at which handlers wait until a test opens it.
 #[derive(Clone, Debug)]
 pub struct Gate {
     arrived: Arc<Semaphore>,
@@ -69,25 +69,25 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits, as a handler, until a test lets one more go.
+    /// Waits until the test lets one more handler pass. Handlers call this.
     pub async fn pass(&self) {
         self.arrived.add_permits(1);
         self.opened.acquire().await.expect("a gate is never removed").forget();
     }
 
-    /// Waits, as a test, until so many more handlers have arrived.
+    /// Waits until this many more handlers have arrived. Tests call this.
     pub async fn arrived(&self, count: u32) {
         let arrived = within("handlers at the gate", self.arrived.acquire_many(count)).await;
         arrived.expect("a gate is never removed").forget();
     }
 
-    /// Lets so many handlers go.
+    /// Lets this many handlers pass.
     pub fn open(&self, count: usize) {
         self.opened.add_permits(count);
     }
 }
 
-/// Lets each player in when the test opens its gate.
+/// Accepts each player only when the test opens the gate.
 #[derive(Clone, Debug, Default)]
 pub struct Doorkeeper {
     /// Where players wait to be accepted.
@@ -106,7 +106,7 @@ impl Doorkeeper {
     async fn never(&self) {}
 }
 
-/// Tells how a handler ended: to its last line, or dropped before.
+/// Records how a handler ended: it ran to its end, or it was dropped before.
 #[derive(Clone, Debug)]
 pub struct Watched {
     ended: Arc<Semaphore>,
@@ -120,7 +120,7 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// Runs, as a handler, something whose end a test wants to know.
+    /// Runs a part of a handler whose end the test wants to know.
     pub async fn run<F: Future>(&self, future: F) -> F::Output {
         struct Told<'a>(&'a Watched);
         impl Drop for Told<'_> {
@@ -135,12 +135,12 @@ impl Watched {
         output
     }
 
-    /// Whether it has ended, either way.
+    /// Returns whether it has ended, either way.
     pub fn has_ended(&self) -> bool {
         self.ended.available_permits() > 0
     }
 
-    /// Waits for the end, and tells whether it was the last line.
+    /// Waits for the end; returns whether the future ran to its end.
     pub async fn finished(&self) -> bool {
         let ended = within("the end of a handler", self.ended.acquire()).await;
         ended.expect("never closed").forget();

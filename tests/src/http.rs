@@ -1,4 +1,4 @@
-//! HTTP/1.1 without a library: requests as they are written, responses as they come.
+//! An HTTP/1.1 client without a library, so that tests decide every byte of a request.
 
 use std::net::SocketAddr;
 
@@ -9,34 +9,34 @@ use tokio::{
 
 use crate::{RawClient, within};
 
-/// A connection over which HTTP is spoken.
+/// An HTTP connection.
 #[derive(Debug)]
 pub struct HttpClient {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
-/// What the server answered.
+/// A response of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpResponse {
     /// The status.
     pub status: u16,
-    /// Names, in lower case, and values.
+    /// The header fields: names, in lower case, and values.
     pub fields: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }
 
 impl HttpResponse {
-    /// The value of a header field; there may be one at most.
+    /// Returns the value of a header field, which must not occur twice.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
         let value = values.next();
-        assert_eq!(values.next(), None, "`{name}` stands twice in {self:?}");
+        assert_eq!(values.next(), None, "`{name}` occurs twice in {self:?}");
         value
     }
 
-    /// The code of an error, whose body must be exactly `{"error":{"code":…,"message":…}}` in JSON.
+    /// Returns the code of an error, whose body must be exactly `{"error":{"code":…,"message":…}}` in JSON.
     pub fn error_code(&self) -> String {
         assert_eq!(self.field("content-type"), Some("application/json"), "{self:?}");
         let short = crate::summary(&self.body);
@@ -45,13 +45,13 @@ impl HttpResponse {
 }
 
 impl HttpClient {
-    /// Connects.
+    /// Connects to this address.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         Self::over(stream)
     }
 
-    /// Speaks over this socket.
+    /// Makes a client of an open connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         Self { stream, unread: Vec::new() }
@@ -68,7 +68,7 @@ impl HttpClient {
         self.response(request.starts_with(b"HEAD ")).await
     }
 
-    /// Sends a request, and reads the response unless the server ends the connection instead.
+    /// Sends a request and reads the response; returns `None` if the server ends the connection instead.
     pub async fn try_request(&mut self, request: &[u8]) -> Option<HttpResponse> {
         let sent = within("a write", self.stream.write_all(request)).await;
         if sent.is_err() || within("a response", self.stream.read_buf(&mut self.unread)).await.unwrap_or(0) == 0 {
@@ -77,7 +77,7 @@ impl HttpClient {
         Some(self.response(request.starts_with(b"HEAD ")).await)
     }
 
-    /// Reads a response; that to a HEAD has no body, whatever its length says.
+    /// Reads a response. A response to HEAD has no body, whatever its `content-length` is.
     pub async fn response(&mut self, to_head: bool) -> HttpResponse {
         let header_end = loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -107,13 +107,13 @@ impl HttpClient {
         response
     }
 
-    /// Reads to the end of TCP, and tells what came before it.
+    /// Reads to the end of TCP and returns everything that came before it.
     pub async fn rest(mut self) -> Vec<u8> {
         while self.read().await > 0 {}
         self.unread
     }
 
-    /// The connection behind a `101`.
+    /// Returns the WebSocket connection after a `101`.
     pub fn into_websocket(self) -> RawClient {
         RawClient::new(self.stream, self.unread)
     }
@@ -126,7 +126,7 @@ impl HttpClient {
     }
 }
 
-/// A request for a WebSocket: a right one unless told otherwise.
+/// A request for a WebSocket, valid unless a method changes that.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     method: &'static str,
@@ -141,7 +141,7 @@ impl Upgrade {
     /// The answer to that key.
     pub const ACCEPT: &'static str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    /// The request that a browser would make, without an origin.
+    /// Makes the request that a browser would make, but without an origin.
     pub fn new(address: SocketAddr) -> Self {
         let fields = [
             ("Host", address.to_string().as_str()),
@@ -154,55 +154,55 @@ impl Upgrade {
         Self { method: "GET", path: "/ws".to_owned(), version: "HTTP/1.1", fields: fields.into() }
     }
 
-    /// With another method.
+    /// Sets the method.
     #[must_use]
     pub fn method(mut self, method: &'static str) -> Self {
         self.method = method;
         self
     }
 
-    /// With another path.
+    /// Sets the path.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// With another version of HTTP.
+    /// Sets the HTTP version.
     #[must_use]
     pub fn version(mut self, version: &'static str) -> Self {
         self.version = version;
         self
     }
 
-    /// Without this field.
+    /// Removes this field.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.fields.retain(|(given, _)| given != name);
         self
     }
 
-    /// With one more field.
+    /// Adds a field.
     #[must_use]
     pub fn and(mut self, name: &str, value: impl Into<String>) -> Self {
         self.fields.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With this field instead of the usual one.
+    /// Replaces this field.
     #[must_use]
     pub fn with(self, name: &str, value: impl Into<String>) -> Self {
         self.without(name).and(name, value)
     }
 
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let mut lines = vec![format!("{} {} {}", self.method, self.path, self.version)];
         lines.extend(self.fields.iter().map(|(name, value)| format!("{name}: {value}")));
         (lines.join("\r\n") + "\r\n\r\n").into_bytes()
     }
 
-    /// Connects by this request.
+    /// Connects with this request, which the server must accept.
     pub async fn open(&self, address: SocketAddr) -> RawClient {
         let mut http = HttpClient::connect(address).await;
         let response = http.request(&self.bytes()).await;
@@ -210,7 +210,7 @@ impl Upgrade {
         http.into_websocket()
     }
 
-    /// The answer to this request, on a connection of its own.
+    /// Sends this request on a new connection and returns the response.
     pub async fn ask(&self, address: SocketAddr) -> HttpResponse {
         HttpClient::connect(address).await.request(&self.bytes()).await
     }

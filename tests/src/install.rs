@@ -6,11 +6,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Sees that a program is there, by a command that fails where it is not, and installs its packages where they can be.
+/// Checks with the command `probe` that a program is installed; otherwise tries to install its packages.
 ///
 /// # Panics
 ///
-/// When it cannot be had: with what to install.
+/// Panics if the program cannot be installed.
 pub(crate) fn install(program: &'static str, probe: &str, packages: &str) {
     static FOUND: Mutex<Option<HashSet<&str>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

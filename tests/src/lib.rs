@@ -1,5 +1,5 @@
-//! What the tests share: a server to test, clients that are not ours, and tables of cases.
-#![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it stands on")]
+//! What the tests share: servers to test, clients that do not use kengine, and tables of cases.
+#![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it uses")]
 
 mod audit;
 mod certificate;

@@ -1,4 +1,4 @@
-//! A TCP proxy between a node and Redis, which does to their connection whatever a network may.
+//! A TCP proxy between a node and Redis that simulates network faults.
 
 use std::{
     net::SocketAddr,
@@ -20,41 +20,42 @@ use tokio::{
     time::sleep,
 };
 
-/// What becomes of what is sent.
+/// What the network does with the data that is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// It arrives.
+    /// Data arrives.
     #[default]
     Good,
-    /// Each piece arrives so much later.
+    /// Each piece arrives this much later.
     Slow(Duration),
-    /// Nothing arrives, either way, and nobody is told; new connections are made, and as silent.
+    /// Nothing arrives in either direction, and no connection is closed. New connections are accepted and are stalled
+    /// too.
     Stalled,
-    /// What is asked arrives, the answers do not.
+    /// Requests arrive, answers do not.
     Mute,
-    /// Connections are reset, and new ones, too.
+    /// Open and new connections are reset.
     Refused,
 }
 
-/// What clients have asked for.
+/// Counts of what clients have sent.
 #[derive(Debug, Default)]
 struct Asked {
     trips: AtomicUsize,
     commands: AtomicUsize,
 }
 
-/// A proxy; it ends when this is dropped.
+/// A proxy that ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// How it is, and how many times all connections were reset.
+    /// The network, and how many times all connections were reset.
     network: watch::Sender<(Network, u64)>,
     asked: Arc<Asked>,
     serving: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts one in front of a port of this machine.
+    /// Starts a proxy in front of a port of this machine.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -64,27 +65,27 @@ impl Proxy {
         Self { address, network, asked, serving }
     }
 
-    /// Where it listens, as a URL of Redis.
+    /// Returns its address as a Redis URL.
     pub fn url(&self) -> String {
         format!("redis://{}/", self.address)
     }
 
-    /// Changes the network, for connections that are open as well.
+    /// Changes the network, for open connections as well.
     pub fn set(&self, network: Network) {
         self.network.send_modify(|(now, _)| *now = network);
     }
 
-    /// Resets every connection that is open.
+    /// Resets every open connection.
     pub fn reset(&self) {
         self.network.send_modify(|(_, resets)| *resets += 1);
     }
 
-    /// How many times something was asked of the server, however much at once: the round trips of its clients.
+    /// Returns the number of round trips of all clients. Commands that are sent together count as one.
     pub fn trips(&self) -> usize {
         self.asked.trips.load(Ordering::SeqCst)
     }
 
-    /// How many commands the server was sent.
+    /// Returns how many commands the server was sent.
     pub fn commands(&self) -> usize {
         self.asked.commands.load(Ordering::SeqCst)
     }
@@ -109,16 +110,16 @@ async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Netwo
     }
 }
 
-/// One connection, until it is reset or either side closes it.
+/// Serves one connection until it is reset or either side closes it.
 async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
-    // Dropped, it is reset and not closed.
+    // With this setting, dropping the socket resets it instead of closing it.
     let _ = client.set_zero_linger();
     let begun = network.borrow().1;
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true), server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Of one piece after another of a client without an answer in between, the first is a round trip's.
+    // A round trip begins with the first piece that a client sends after an answer.
     let answered = AtomicUsize::new(1);
     let mut commands = Commands::default();
     let count = |bytes: &[u8]| {
@@ -134,7 +135,7 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     }
 }
 
-/// Carries what comes one way, but in a network that holds it up.
+/// Carries data in one direction while the network is not one of `held_up_by`.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -159,11 +160,11 @@ async fn carry(
     }
 }
 
-/// Finds the commands in what a client sends: arrays of bulk strings, in any pieces.
+/// Counts the commands that a client sends: arrays of bulk strings, split anywhere.
 #[derive(Debug, Default)]
 struct Commands {
     line: Vec<u8>,
-    /// What is left of a string, with its line break.
+    /// The bytes that are left of a string, with its line break.
     string: usize,
 }
 

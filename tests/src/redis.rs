@@ -1,4 +1,4 @@
-//! A Redis of its own for each test: the real server, on a free port, with nothing on disk.
+//! The real Redis, one for each test, on a free port, with nothing on disk.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, within};
 
-/// A `redis-server` that ends with its test.
+/// A `redis-server` that is killed when this is dropped.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
@@ -20,12 +20,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one, and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with these arguments.
+    /// Starts a server with these arguments.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let port = free_address().port();
         let mut server = Self { port, child: spawn(port, arguments) };
@@ -33,17 +33,17 @@ impl RedisServer {
         server
     }
 
-    /// Where it is.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A connection to look into it.
+    /// Opens a connection.
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
@@ -51,12 +51,12 @@ impl RedisServer {
         within("a connection to Redis", connecting).await.expect("it listens")
     }
 
-    /// What the directory says.
+    /// Returns a view of the directory.
     pub async fn directory(&self) -> Directory {
         Directory { redis: self.connection().await }
     }
 
-    /// Starts a node, and waits until it is in this directory.
+    /// Starts a node and waits until it is in this directory.
     pub async fn serve<D: Dispatcher>(&self, server: Server<D>) -> TestServer {
         let node = TestServer::start(server).await;
         self.directory().await.count_is(node.address(), Some(0)).await;
@@ -71,13 +71,13 @@ impl RedisServer {
         node
     }
 
-    /// What it tells of itself.
+    /// Returns a section of `INFO`.
     pub async fn info(&self, section: &str) -> String {
         let info = redis::cmd("INFO").arg(section).query_async(&mut self.connection().await).await;
         info.expect("an answer")
     }
 
-    /// How many times a command was run.
+    /// Returns how many times a command was run.
     pub async fn calls(&self, command: &str) -> usize {
         let stats = self.info("commandstats").await;
         let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -98,30 +98,30 @@ impl RedisServer {
         .await;
     }
 
-    /// Waits until a gateway has read which nodes there are, for the first time.
+    /// Waits until a gateway has read the list of nodes for the first time.
     pub async fn nodes_are_read(&self) {
         self.has_run(include_str!("../../kengine/openresty/list.lua")).await;
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone.
+    /// Kills it, as `kill -9` does, and waits until it has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again, at the same port and empty.
+    /// Starts it again, empty and at the same port.
     pub async fn restart(&mut self) {
         self.kill();
         self.child = spawn(self.port, &[]);
         self.answers().await;
     }
 
-    /// Stops it where it is; it holds its sockets and answers nothing.
+    /// Freezes the process: its sockets stay open, but it answers nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Lets the process go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -131,7 +131,7 @@ impl RedisServer {
         kill_process(pid, signal).expect("it runs");
     }
 
-    /// Waits until it answers, and not another server at its port.
+    /// Waits until this process answers, and not another server at its port.
     async fn answers(&mut self) {
         let process = format!("process_id:{}\r\n", self.child.id());
         let client = redis::Client::open(self.url()).expect("a URL");
@@ -152,41 +152,41 @@ impl RedisServer {
     }
 }
 
-/// What the directory says of nodes and users, to whoever looks.
+/// A view of what the directory holds about nodes and users.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// For any other command.
+    /// A connection for any other command.
     pub redis: MultiplexedConnection,
 }
 
 impl Directory {
-    /// The nodes that gateways choose from.
+    /// Returns the nodes that gateways choose from.
     pub async fn listed(&mut self) -> Vec<String> {
         self.redis.lrange("NODE_HOST_LIST", 0, -1).await.expect("a list")
     }
 
-    /// The counter of a node.
+    /// Returns the counter of a node.
     pub async fn count(&mut self, address: impl ToString) -> Option<usize> {
         self.redis.get(address.to_string()).await.expect("a counter")
     }
 
-    /// Waits until the counter of a node says so.
+    /// Waits until the counter of a node has this value.
     pub async fn count_is(&mut self, address: impl ToString, count: Option<usize>) {
         until("a count", async || (self.count(address.to_string()).await == count).then_some(())).await;
     }
 
-    /// The load of a node: its connections, and the seats that are reserved.
+    /// Returns the load of a node: its connections and the reserved seats.
     pub async fn load(&mut self, address: impl ToString) -> Option<usize> {
         self.redis.zscore("{kengine}:load", address.to_string()).await.expect("a sorted set")
     }
 
-    /// A field of a node's hash.
+    /// Returns a field of a node's hash.
     pub async fn node(&mut self, address: impl ToString, field: &str) -> Option<String> {
         let key = format!("{{kengine}}:node:{}", address.to_string());
         self.redis.hget(key, field).await.expect("a hash")
     }
 
-    /// Waits until a node has been heard of so many times more.
+    /// Waits until a node has renewed its lease `times` more times, after one that may have been under way.
     pub async fn heard_of(&mut self, address: impl ToString, times: usize) {
         let address = address.to_string();
         for _ in 0..=times {
@@ -195,7 +195,7 @@ impl Directory {
         }
     }
 
-    /// Waits until the lease of a node runs, or has run out.
+    /// Waits until the lease of a node is running, or has expired.
     pub async fn lives(&mut self, address: impl ToString, lives: bool) {
         let address = address.to_string();
         until("a lease", async || {
@@ -212,23 +212,23 @@ impl Directory {
         self.redis.hget("{kengine}:lease", address).await.expect("a hash")
     }
 
-    /// Where a user is.
+    /// Returns the address of the node that a user is on.
     pub async fn user(&mut self, uid: &str) -> Option<String> {
         self.redis.hget(format!("kengine:user:{uid}"), "address").await.expect("a hash")
     }
 
-    /// Waits until a user is there, or nowhere.
+    /// Waits until a user is on this node, or on none.
     pub async fn user_is(&mut self, uid: &str, address: Option<String>) {
         until("a claim", async || (self.user(uid).await == address).then_some(())).await;
     }
 
-    /// Every key there is.
+    /// Returns every key.
     pub async fn keys(&mut self) -> Vec<String> {
         self.redis.keys("*").await.expect("keys")
     }
 }
 
-/// Waits until something can be seen, by looking again and again.
+/// Calls `look` again and again until it returns a value.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let seen = async {
         loop {

@@ -1,14 +1,14 @@
-//! What the server said, in words short enough for a table.
+//! Short forms of what the server sends, for use in tables.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The most that an error's message may be, in bytes.
+/// The longest message of an error, in bytes.
 const LONGEST_MESSAGE: usize = 256;
 
-/// An answer in short; ids and results stand in it byte for byte:
+/// Returns an answer in short. Ids and results are copied byte for byte:
 ///
 /// | text | short |
 /// |---|---|

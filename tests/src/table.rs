@@ -7,13 +7,13 @@ use futures_util::{FutureExt, future::join_all};
 /// How long anything may take before it counts as failed. No test depends on it while the server works.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Awaits what has to happen.
+/// Awaits something that must happen within [`LIMIT`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     let happened = tokio::time::timeout(LIMIT, future).await;
     happened.unwrap_or_else(|_| panic!("{what}: nothing for {LIMIT:?}"))
 }
 
-/// Checks every row, all at once, each on connections of its own, and panics with the name and the words of each
+/// Checks all rows concurrently, each on its own connections. Panics with the name and the panic message of each row
 /// that failed.
 pub async fn every_row<R, F: Future<Output = ()>>(
     rows: impl IntoIterator<Item = (&'static str, R)>,
@@ -30,7 +30,7 @@ pub async fn every_row<R, F: Future<Output = ()>>(
     assert!(failed.is_empty(), "{} of {rows} rows failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")

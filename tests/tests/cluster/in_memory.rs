@@ -1,4 +1,4 @@
-//! Several nodes as one: rooms, users and everybody across them.
+//! Several nodes as one: rooms, users and sends to all connections across them.
 
 use kengine::{
     Close, CloseCode, Duplicates, Server, Uid,
@@ -24,7 +24,7 @@ async fn member(node: &Served<Town>, uid: &str) -> Client {
     client
 }
 
-/// What came until now, as it came.
+/// Returns the texts that have come so far, as they are on the wire.
 async fn heard(client: &mut Client) -> Vec<String> {
     client.heartbeat().await;
     let mut heard = Vec::new();
@@ -45,7 +45,7 @@ async fn a_room_spans_several_nodes() {
     let joined = ada.push::<Joined>().await;
     assert_eq!((&*joined.room, joined.member.uid.as_str()), ("lobby", "bob"));
 
-    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "nobody else of this node");
+    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "no other member is on this node");
     assert_eq!(bob.push::<Said>().await.0, "hello");
     for hub in [one.hub(), other.hub()] {
         let members = hub.room("lobby").members().await;
@@ -86,7 +86,7 @@ async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
     let mut here = member(&one, "ada").await;
     let _there = member(&other, "ada").await;
     assert!(here.request::<bool>("leave", "lobby").await.unwrap());
-    // However often it is said who came and went, the last word is that she is here.
+    // However often joins and leaves are announced, the last announcement says that she is present.
     let last = heard(&mut cy).await.pop().unwrap();
     assert!(last.starts_with(r#"{"method":"joined""#), "{last}");
     assert_eq!(third.hub().room("lobby").members().await.len(), 2);
@@ -117,7 +117,7 @@ async fn a_newer_connection_replaces_the_older() {
     let mut newer = connect(&other, "ada").await;
     let close = older.closed().await.unwrap();
     assert_eq!((close.code().get(), close.reason()), (4500, "replaced by a newer connection"));
-    // The end of the older does not take the uid from the newer.
+    // The end of the older connection does not take the uid from the newer.
     one.emptied().await;
     one.hub().user("ada").send(&Said("still there?".into())).unwrap();
     assert_eq!(newer.push::<Said>().await.0, "still there?");

@@ -1,4 +1,4 @@
-//! Players come through the gateway, nginx, to the node that has most room.
+//! The gateway sends players to the node that has the most room.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,10 +9,10 @@ use kengine_tests::{
 use tokio::{task::JoinSet, time::interval};
 
 const LEASE: Duration = Duration::from_secs(6);
-/// In which connects of a given rate are begun together.
+/// How often connects of a given rate are started; all that are due start together.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Nodes that take so many players each.
+/// Starts nodes with these capacities.
 async fn nodes(redis: &RedisServer, capacities: &[usize]) -> Vec<TestServer> {
     let mut nodes = Vec::new();
     for capacity in capacities {
@@ -21,7 +21,7 @@ async fn nodes(redis: &RedisServer, capacities: &[usize]) -> Vec<TestServer> {
     nodes
 }
 
-/// Connects so many players, so many a second or all at once.
+/// Connects this many players, at a rate per second or all at once.
 async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<RawClient> {
     let mut connecting = JoinSet::new();
     let mut turn = interval(TURN);
@@ -34,10 +34,10 @@ async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<
     connecting.join_all().await
 }
 
-/// How many players each node has, once all are counted.
+/// Returns how many players each node has, once all are counted.
 async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<usize> {
     let mut directory = redis.directory().await;
-    until("everybody to be counted", async || {
+    until("all players to be counted", async || {
         let mut counts = Vec::new();
         for node in nodes {
             counts.push(directory.count(node.address()).await?);
@@ -47,7 +47,7 @@ async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<us
     .await
 }
 
-/// Whether no node has more than a twentieth more than another, for its share.
+/// Returns whether the counts, divided by the shares, differ by 5 percent at most.
 fn is_even(counts: &[usize], shares: &[usize]) -> bool {
     let each = || counts.iter().zip(shares).map(|(count, share)| (count * 1000).div_ceil(*share));
     let (least, most) = (each().min().unwrap_or(0), each().max().unwrap_or(0));
@@ -120,7 +120,7 @@ async fn each_worker_has_one_connection_to_redis() {
         drop(connect(gateway.address(), 500, None).await);
     }
     let workers = gateway.workers().len();
-    // Without the connection of this question.
+    // The connection that asks this question is not counted.
     let connections = made().await - before - 1;
     assert!((1..=workers).contains(&connections), "{connections} connections of {workers} workers");
 }
@@ -150,10 +150,10 @@ async fn a_node_notices_a_slow_reader_through_the_gateway() {
     let mut sent = 0;
     while matches!(node.hub().user("ada").send(&said), Ok(1)) && sent < MOST {
         sent += said.0.len();
-        // The node's other tasks have their turn: what can be written, is.
+        // The node's other tasks get a turn, so that everything that fits into the socket is written.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(sent < MOST, "{sent} bytes were hidden from the node");
+    assert!(sent < MOST, "the node noticed nothing after {sent} bytes");
     drop(idle);
 }
 
@@ -167,8 +167,8 @@ async fn a_crowd_does_not_queue_when_redis_is_slow() {
     let gateway = TestGateway::start(&proxy.url()).await;
     let players = connect(gateway.address(), 600, None).await;
     counts(&redis, &nodes, players.len()).await;
-    assert_eq!(redis.calls("zincrby").await, players.len(), "Redis picked for each");
-    // Two for each batch, however few of a crowd are in one.
+    assert_eq!(redis.calls("zincrby").await, players.len(), "Redis picks once for each player");
+    // Each batch takes two round trips, however small it is.
     let trips = proxy.trips();
     assert!(trips < players.len() / 2, "{trips} round trips for {}", players.len());
 }

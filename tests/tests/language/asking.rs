@@ -1,4 +1,4 @@
-//! Questions that the server puts to a client: what is an answer, and what becomes of everything else.
+//! Questions that the server asks a client: what counts as an answer, and how each question ends.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -20,12 +20,12 @@ struct Trade {
     offers: u32,
 }
 
-/// The question with this id, as the client sees it.
+/// Returns the question with this id as it is on the wire.
 fn question(id: u32) -> String {
     format!(r#"{{"id":{id},"method":"trade","message":{{"offers":7}}}}"#)
 }
 
-/// What came of a question, in short.
+/// Returns the outcome of a question in short.
 async fn outcome(question: Ask<'_, bool>) -> String {
     match question.await {
         Ok(answer) => answer.to_string(),
@@ -39,7 +39,7 @@ async fn outcome(question: Ask<'_, bool>) -> String {
     }
 }
 
-/// Asks, and tells the test what comes of it.
+/// Asks questions and reports their outcomes to the test.
 struct Game {
     outcomes: UnboundedSender<String>,
     guest: Mutex<Option<Connection>>,
@@ -83,7 +83,7 @@ impl Game {
         join_all((0..times).map(|_| outcome(connection.ask(&Trade { offers: 7 })))).await
     }
 
-    /// What a handler's client sees of a question that fails.
+    /// Passes the error of a failed question on to the client.
     #[route]
     async fn pass_on(&self, connection: &Connection) -> Result<bool, Error> {
         Ok(connection.ask::<bool>(&Trade { offers: 7 }).await?)
@@ -100,7 +100,7 @@ impl Game {
     }
 }
 
-/// A game, and what it tells.
+/// Serves a game; returns it with the outcomes that it reports.
 fn serve(asks_at_once: bool) -> (Served<Game>, UnboundedReceiver<String>) {
     let (outcomes, told) = unbounded_channel();
     let game = Game { outcomes, guest: Mutex::default(), asks_at_once };
@@ -115,13 +115,13 @@ async fn next(client: &mut Client) -> String {
     client.next_text().await.expect("a connection that lasts")
 }
 
-/// Sends what begins a question and awaits it.
+/// Sends a request whose handler asks, and awaits the question.
 async fn asked(client: &mut Client, route: &str, id: u32) {
     client.send_text(&format!(r#"{{"method":"{route}","id":"{route}"}}"#)).await;
     assert_eq!(next(client).await, question(id));
 }
 
-/// Nothing has come, and the connection is alive.
+/// Checks that nothing has come and that the connection is alive.
 async fn silence(client: &mut Client) {
     client.heartbeat().await;
     assert_eq!(next(client).await, "q", "instead of silence");
@@ -174,7 +174,7 @@ async fn a_question_times_out() {
         asked(&mut client, route, id).await;
         let begun = Instant::now();
         assert_eq!(next(&mut client).await, format!(r#"{{"id":"{route}","result":"timed out"}}"#));
-        // Of tokio's clock, which is paused: it stands still but while everybody waits.
+        // tokio's clock is paused: it advances only while every task waits.
         assert_eq!(begun.elapsed(), limit);
     }
 }
@@ -189,7 +189,7 @@ async fn a_late_or_repeated_answer_is_ignored() {
     silence(&mut client).await;
 
     asked(&mut client, "ask", 2).await;
-    // While another question waits, and while none does.
+    // An answer can come while another question waits, and while none does.
     client.send_text(r#"{"id":1,"result":false}"#).await;
     client.send_text(r#"{"id":2,"result":true}"#).await;
     client.send_text(r#"{"id":2,"result":false}"#).await;
@@ -203,7 +203,7 @@ async fn an_answer_overtakes_the_requests_before_it() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     let echo = |number| format!(r#"{{"method":"echo","message":"{number}","id":{number}}}"#);
-    // A request with the id of the question is a request all the same.
+    // A client's request may have the same id as the question.
     client.send_text(r#"{"method":"ask","id":"ask"}"#).await;
     for number in 1..=100 {
         client.send_text(&echo(number)).await;
@@ -230,7 +230,7 @@ async fn a_message_that_answers_nothing_is_a_request() {
         (r#"{"result":true}"#, r#"{"error":{"code":"bad_request""#),
         (r#"{"id":1,"result":true"#, r#"{"error":{"code":"bad_request""#),
     ];
-    // Before anything is asked there is nothing to answer.
+    // Before the first question there is nothing to answer.
     client.send_text(r#"{"id":1,"result":true}"#).await;
     assert!(next(&mut client).await.starts_with(r#"{"id":1,"error":{"code":"bad_request""#));
 
@@ -278,7 +278,7 @@ async fn questions_of_several_tasks_are_told_apart() {
     for id in 1..=9 {
         assert_eq!(next(&mut client).await, question(id));
     }
-    // The last one first; every other one says yes.
+    // The last question is answered first; those with even ids are answered with true.
     for id in (1..=9).rev() {
         client.send_text(&format!(r#"{{"id":{id},"result":{}}}"#, id % 2 == 0)).await;
     }
@@ -300,7 +300,7 @@ async fn a_client_has_at_most_32_questions_to_answer() {
     }
     let answers = [r#""true""#; 32].join(",");
     assert_eq!(next(&mut client).await, format!(r#"{{"id":0,"result":[{answers},"too many"]}}"#));
-    // All have been answered: there is room for as many more, and when none of those is answered in time, too.
+    // After all were answered, the client can be asked as many questions again; the same holds after all timed out.
     client.send_text(r#"{"method":"ask_often","message":32,"id":0}"#).await;
     for id in 33..=64 {
         assert_eq!(next(&mut client).await, question(id));
@@ -310,8 +310,8 @@ async fn a_client_has_at_most_32_questions_to_answer() {
     asked(&mut client, "ask", 65).await;
 }
 
-/// Lets something happen to a connection whose handler waits for an answer: the handler is told at once, and whoever
-/// asks in `#[close]`, when nobody is there any more, too.
+/// Ends a connection whose handler waits for an answer. The handler must get the error at once, and a question in
+/// `#[close]` must fail at once.
 async fn told_at_once(what: &str, happens: impl AsyncFnOnce(&Served<Game>, Client)) {
     let (game, mut told) = serve(false);
     let mut client = join(&game).await;

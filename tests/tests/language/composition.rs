@@ -16,7 +16,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 #[derive(serde::Serialize, Push)]
 struct Welcome(String);
 
-/// Has the hooks at both ends of a connection.
+/// Has `#[accept]`, `#[open]` and `#[close]`.
 #[derive(Clone, Default)]
 struct Door {
     log: Log,
@@ -73,7 +73,7 @@ impl Chat {
     }
 }
 
-/// Has the fallback, and no rates on its first route.
+/// Has the fallback, and a route without a rate.
 #[derive(Clone)]
 struct Rest;
 
@@ -110,7 +110,7 @@ struct Nested {
     rest: Rest,
 }
 
-/// Its inner ones have every hook.
+/// Its nested dispatchers have every hook.
 #[derive(Dispatcher)]
 struct Deep {
     lobby: Lobby,
@@ -120,7 +120,7 @@ struct Deep {
 #[derive(Dispatcher)]
 struct Inner<D, C>(D, C);
 
-/// Composed of what has no hooks.
+/// Composed of dispatchers without hooks.
 #[derive(Dispatcher)]
 struct Plain {
     lobby: Lobby,
@@ -151,7 +151,7 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
     assert_eq!(client.next().await, r#"{"method":"welcome","message":"hi"}"#);
     for (route, message, answer) in [
         ("chat", r#"{"greeting":"you"}"#, r#"1: "hey, you said: you""#),
-        // Each route keeps to a rate of its own.
+        // Each route has its own rate.
         ("knock", "null", r#"1: "come in""#),
         ("knock", "null", "1: error rate_limited"),
         ("chat.say", "\"a\"", r#"1: "a""#),
@@ -161,7 +161,7 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
         ("dear", "null", "1: error rate_limited"),
         ("free", "null", "1: 1"),
         ("free", "null", "1: 1"),
-        // One field's guard is none of the others' business.
+        // A guard applies only to the routes of its own field.
         ("chat.secret", "null", "1: error forbidden"),
         ("secret", "null", r#"1: "no secret""#),
     ] {
@@ -216,12 +216,12 @@ impl Named {
 }
 
 #[derive(Dispatcher)]
-struct Nobody(Named);
+struct WithoutAccept(Named);
 
-/// A session that only an `#[accept]` could make is missed on each connection, not guessed.
+/// A connection is refused with 500 if only an `#[accept]` could make its session and there is none.
 #[tokio::test]
 async fn a_session_that_only_accept_can_make_is_refused_without_it() {
-    let bound = Server::new(Nobody(Named)).bind("127.0.0.1:0").await.expect("a free port");
+    let bound = Server::new(WithoutAccept(Named)).bind("127.0.0.1:0").await.expect("a free port");
     let address = bound.local_addr();
     let serving = tokio::spawn(bound.serve_until(tokio::time::sleep(Duration::from_secs(60))));
     let response = Upgrade::new(address).ask(address).await;

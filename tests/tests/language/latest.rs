@@ -1,4 +1,4 @@
-//! `latest` pushes: of each key the newest one waits, and what was read is never followed by something older.
+//! `latest` pushes: only the newest push of each key waits, and a client never reads an older push after a newer one.
 
 use kengine::{Push, Server, push::SendError, testing};
 use kengine_tests::{TestServer, Workshop, within};
@@ -20,20 +20,20 @@ impl Position {
     }
 }
 
-/// Reliable: each arrives.
+/// A reliable push: each arrives.
 #[derive(Serialize, Deserialize, Push)]
 struct Hit {
     number: u32,
 }
 
-/// One waits, whatever is in it.
+/// A `latest` push without a key: at most one waits.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest)]
 struct Score {
     points: u32,
 }
 
-/// Two fields tell one from another.
+/// A `latest` push with two fields in its key.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest(team, name))]
 struct Flag {
@@ -42,7 +42,7 @@ struct Flag {
     step: u32,
 }
 
-/// What a client has seen so far.
+/// What a client has received so far.
 #[derive(Default)]
 struct Seen {
     /// The last step of each player.
@@ -56,7 +56,7 @@ impl Seen {
         Self { steps: vec![0; players], ..Self::default() }
     }
 
-    /// Looks at one push.
+    /// Checks one push.
     fn look(&mut self, text: &str) {
         #[derive(Deserialize)]
         #[serde(tag = "method", content = "message", rename_all = "lowercase")]
@@ -67,7 +67,7 @@ impl Seen {
         match serde_json::from_str(text).expect("a push") {
             Any::Position(Position { player, step, .. }) => {
                 let last = &mut self.steps[player as usize];
-                assert!(step > *last, "player {player}: step {step} behind step {last}");
+                assert!(step > *last, "player {player}: step {step} after step {last}");
                 *last = step;
                 self.positions += 1;
             }
@@ -79,11 +79,11 @@ impl Seen {
     }
 }
 
-/// Everything is sent before the connection's task has its first turn, on the one thread of this test.
+/// The test runs on one thread, so everything is sent before the connection's task runs.
 #[tokio::test(start_paused = true)]
 async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
     const STEPS: u32 = 20;
-    // Around and far past the number of frames among which a key is looked for one by one.
+    // Few, more and far more frames than those that are searched one by one for a key.
     for players in [1, 2, 31, 32, 33, 34, 100, 800] {
         let game = testing::serve(Server::new(Workshop::default()));
         let mut client = game.connect("/ws").await.unwrap();
@@ -102,10 +102,10 @@ async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
             .collect();
         expected.extend((0..hits).map(|hit| format!(r#"{{"method":"hit","message":{{"number":{hit}}}}}"#)));
         for expected in expected {
-            assert_eq!(client.next_text().await.unwrap(), expected, "of {players} players");
+            assert_eq!(client.next_text().await.unwrap(), expected, "{players} players");
         }
         assert_eq!(connection.queued().pushes, 0);
-        // What has been read waits no more.
+        // A push that has been read no longer waits.
         connection.send(&Position::new(0, STEPS + 1)).unwrap();
         assert_eq!(client.push::<Position>().await.step, STEPS + 1);
     }
@@ -116,9 +116,9 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     const PLAYERS: u32 = 200;
     const SENDERS: u32 = 4;
     const BURSTS: u32 = 60;
-    /// Of each player in a burst.
+    /// The steps of each player in a burst.
     const STEPS: u32 = 10;
-    /// So much that not all who wait fit what is taken at once, 64 KiB.
+    /// The size at which the waiting pushes together exceed the 64 KiB that are taken at once.
     const BALLAST: usize = 500;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
@@ -146,7 +146,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             sent_hits += 1;
             yield_now().await;
         }
-        // While it goes on, some is read: at most what was sent.
+        // The client reads some pushes meanwhile, fewer than were sent.
         for _ in 0..burst % 7 * 10 {
             seen.look(&client.frame().await);
         }
@@ -154,14 +154,14 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             within("a sender", sending).await.expect("no panic");
         }
     }
-    // Reliable, so everything from before it has come when it comes.
+    // This push is reliable, so everything that was sent before it has come when it comes.
     connection.send(&Hit { number: sent_hits }).expect("room in the outbox");
     while seen.hits <= sent_hits {
         seen.look(&client.frame().await);
     }
     assert_eq!(seen.steps, [BURSTS * STEPS; PLAYERS as usize]);
     let sent = (PLAYERS * BURSTS * STEPS) as usize;
-    assert!(seen.positions < sent, "nothing took the place of anything");
+    assert!(seen.positions < sent, "no push replaced another");
     drop(client);
     server.stop().await;
 }
@@ -177,7 +177,7 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     connection.send(&Position::new(2, 0)).unwrap();
     let small = connection.queued();
     assert_eq!(small.pushes, 3);
-    // In its place there is room though there is none for another one: as much as is left of the bytes.
+    // A push that replaces another may grow although the outbox is full, up to the limit in bytes.
     let grown = |bytes| Position { player: 1, step: 1, ballast: "x".repeat(bytes) };
     let mut largest = 0;
     for bytes in [10, 500, 2000, 1] {
@@ -188,14 +188,14 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     assert!(largest > 2000);
     connection.send(&grown(1000)).unwrap();
     let rest = BYTES - connection.queued().bytes;
-    connection.send(&grown(1000 + rest)).expect("the bound itself");
+    connection.send(&grown(1000 + rest)).expect("exactly the limit");
     assert_eq!(connection.queued().bytes, BYTES);
-    // Everything arrives, the largest first.
+    // Everything arrives. The push that has grown is still the first.
     assert_eq!(client.push::<Position>().await.ballast.len(), 1000 + rest);
     assert_eq!(client.push::<Hit>().await.number, 0);
     assert_eq!(client.push::<Position>().await.player, 2);
 
-    // One that no outbox would take is nobody's fault but the sender's.
+    // A push that fits into no outbox is an error of the sender and closes no connection.
     assert!(matches!(connection.send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     assert!(matches!(game.hub().all().send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     client.ping().await;
@@ -225,5 +225,5 @@ async fn keys_differ_by_all_their_fields_and_by_their_push() {
     assert_eq!(client.push::<Score>().await.points, 2);
     assert_eq!(client.push::<Position>().await.step, 2);
     client.heartbeat().await;
-    assert_eq!(client.next_text().await.as_deref(), Some("q"), "a push too many");
+    assert_eq!(client.next_text().await.as_deref(), Some("q"), "a push came that should have been replaced");
 }
