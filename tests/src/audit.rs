@@ -1,4 +1,4 @@
-//! Checks that the keys of the directory agree with each other at every moment.
+//! Checks again and again that the directory's records of its nodes are consistent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::RedisServer;
 
-/// Reads everything about nodes at one moment. Nodes of tests have addresses on this machine.
+/// Returns a snapshot of everything that Redis holds about nodes. Test nodes are at addresses of this machine.
 const LOOK: &str = "
     local reserved, nodes, counters = {}, {}, {}
     for _, key in ipairs(redis.call('KEYS', '{kengine}:reserved:*')) do
@@ -27,10 +27,10 @@ const LOOK: &str = "
     end
     return {redis.call('LRANGE', 'NODE_HOST_LIST', 0, -1), counters, redis.call('ZRANGE', '{kengine}:load', 0, -1,
       'WITHSCORES'), redis.call('HGETALL', '{kengine}:lease'), nodes, reserved}";
-/// Pause between two looks.
+/// The pause between two snapshots.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks into the directory again and again, and fails if its keys ever disagree.
+/// Takes snapshots of the directory in the background and checks each.
 #[derive(Debug)]
 pub struct Audit {
     over: watch::Sender<bool>,
@@ -38,22 +38,22 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Starts looking. While Redis is away, nothing is looked at.
+    /// Starts the audit. It takes no snapshots while Redis is unreachable.
     pub fn start(redis: &RedisServer) -> Self {
         let (over, told) = watch::channel(false);
         let client = Client::open(redis.url()).expect("a URL");
         Self { over, looking: tokio::spawn(look_until(told, client)) }
     }
 
-    /// Stops looking, and returns how many looks there were.
+    /// Ends the audit and returns how many snapshots it took.
     ///
     /// # Panics
     ///
-    /// Panics if a look found a contradiction, or if there was no look.
+    /// Panics if a snapshot was inconsistent, or if there was none.
     pub async fn passed(mut self) -> usize {
         self.over.send_replace(true);
         let looks = (&mut self.looking).await.expect("a directory that agrees with itself");
-        assert!(looks > 0, "nothing was seen");
+        assert!(looks > 0, "no snapshot was taken");
         looks
     }
 }
@@ -72,7 +72,7 @@ async fn look_until(over: watch::Receiver<bool>, client: Client) -> usize {
                 && let Ok(seen) = Seen::look(&mut redis).await
             {
                 if let Some(wrong) = seen.wrong() {
-                    panic!("{wrong}, at look {looks}: {seen:#?}");
+                    panic!("{wrong}, in snapshot {looks}: {seen:#?}");
                 }
                 looks += 1;
                 sleep(PAUSE).await;
@@ -83,7 +83,7 @@ async fn look_until(over: watch::Receiver<bool>, client: Client) -> usize {
     looks
 }
 
-/// The result of one look.
+/// One snapshot.
 #[derive(Debug)]
 struct Seen {
     listed: Vec<String>,
@@ -101,11 +101,11 @@ impl Seen {
         Ok(Self { listed, counters, loads, leases, states, reserved })
     }
 
-    /// Returns the first contradiction.
+    /// Returns the first inconsistency.
     fn wrong(&self) -> Option<&'static str> {
         let listed: BTreeSet<_> = self.listed.iter().collect();
         let ready = self.states.iter().filter(|(_, state)| *state == "ready").map(|(address, _)| address);
-        // A node that has gone has a negative lease; only its counter is left.
+        // A node that is gone has a lease below 0 and only keeps its counter.
         let leased = self.leases.iter().filter(|(_, expiry)| **expiry > 0).map(|(address, _)| address);
         let count = |address: &String| self.counters.get(address).and_then(|count| count.parse::<u32>().ok());
         let reserved = |address: &String| self.reserved.get(address).copied().unwrap_or(0);
@@ -115,12 +115,12 @@ impl Seen {
         let claims = [
             ("a node is listed twice", listed.len() == self.listed.len()),
             ("the nodes that are listed are not those that are ready", listed.into_iter().eq(ready)),
-            ("a counter is no number", self.counters.keys().all(|address| count(address).is_some())),
-            ("there is a counter without a lease, or none with one", self.counters.keys().eq(self.leases.keys())),
-            ("there is a node without a lease, or none with one", self.states.keys().eq(leased)),
-            ("there is a node without a load, or none with one", self.states.keys().eq(self.loads.keys())),
-            ("a load is not the connections and the reservations", self.loads.iter().all(adds_up)),
-            ("seats are reserved at no node", self.reserved.keys().all(|at| self.states.contains_key(at))),
+            ("a counter is not a number", self.counters.keys().all(|address| count(address).is_some())),
+            ("a counter has no lease, or a lease has no counter", self.counters.keys().eq(self.leases.keys())),
+            ("a node has no lease, or a lease has no node", self.states.keys().eq(leased)),
+            ("a node has no load, or a load has no node", self.states.keys().eq(self.loads.keys())),
+            ("a load is not the sum of connections and reservations", self.loads.iter().all(adds_up)),
+            ("seats are reserved at an unknown node", self.reserved.keys().all(|at| self.states.contains_key(at))),
         ];
         claims.into_iter().find(|(_, holds)| !holds).map(|(wrong, _)| wrong)
     }

@@ -4,13 +4,13 @@ use std::{path::PathBuf, process::Command};
 
 use crate::{install::install, new_folder};
 
-/// A self-signed certificate made by openssl, in a folder that is removed when this is dropped.
+/// A self-signed certificate for this machine, made by openssl, in a folder that is removed on drop.
 #[derive(Debug)]
 pub struct Certificate(PathBuf);
 
 #[allow(clippy::new_without_default, reason = "it is not empty")]
 impl Certificate {
-    /// Makes one.
+    /// Creates a certificate.
     pub fn new() -> Self {
         install("openssl", "openssl version", "openssl");
         let folder = new_folder();
@@ -28,7 +28,7 @@ impl Certificate {
         certificate
     }
 
-    /// Returns the path of its file `cert.pem` or `key.pem`.
+    /// Returns the path of `cert.pem` or `key.pem`.
     pub fn path(&self, file: &str) -> String {
         self.0.join(file).display().to_string()
     }
@@ -36,7 +36,7 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // The system cleans up what cannot be removed.
+        // A failure leaves files in the temporary folder only.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A well-behaved client: tokio-tungstenite.
+//! A well-behaved client, built on tokio-tungstenite.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ impl Client {
         Self::connect_to(address, "/ws").await
     }
 
-    /// Connects to another path, or with a query.
+    /// Connects to this path, which may have a query.
     pub async fn connect_to(address: SocketAddr, path: &str) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         stream.set_nodelay(true).expect("a TCP socket");
@@ -35,18 +35,18 @@ impl Client {
         Self { socket: handshake.expect("a connection").0 }
     }
 
-    /// Returns the address of this side, as the server sees it.
+    /// Returns this side's address, as the server sees it.
     pub fn local_address(&self) -> SocketAddr {
         self.socket.get_ref().local_addr().expect("a socket")
     }
 
-    /// Sends a text, or any other message.
+    /// Sends a message.
     pub async fn send(&mut self, message: impl Into<Message>) {
         within("a write", self.socket.send(message.into())).await.expect("a server that reads");
     }
 
-    /// Returns the next message in short form: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`,
-    /// `close 1000`, `close`, or `the end`.
+    /// Returns the next event in short: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`, `close 1000`,
+    /// `close`, or `the end`.
     pub async fn next(&mut self) -> String {
         let shown = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
         match within("a message of the server", self.socket.next()).await {
@@ -71,19 +71,19 @@ impl Client {
         self.next().await
     }
 
-    /// Sends a message and then [`Lobby::FENCE`]; returns everything that comes before the answer to the fence. So
-    /// a test can see that nothing came without waiting, and that the connection is alive.
+    /// Sends a message and then [`Lobby::FENCE`], and returns everything that comes before the fence's answer. An empty
+    /// result proves that the message had no answer, without a timeout, and that the connection is alive.
     pub async fn answers_to(&mut self, message: impl Into<Message>) -> Vec<String> {
         self.answers_before(message, Lobby::FENCE).await
     }
 
-    /// Does the same with another fence: any request with the id `"fence"` that is answered.
+    /// Like [`Client::answers_to`] with another fence: a request with the id `"fence"` that is answered.
     pub async fn answers_before(&mut self, message: impl Into<Message>, fence: &str) -> Vec<String> {
         self.send(message).await;
         self.answers_until(fence).await
     }
 
-    /// Sends a fence alone, and returns everything that has come before its answer.
+    /// Sends only the fence and returns everything that comes before its answer.
     pub async fn answers_until(&mut self, fence: &str) -> Vec<String> {
         self.send(fence).await;
         let mut answers = Vec::new();
@@ -99,7 +99,7 @@ impl Client {
         }
     }
 
-    /// Closes with a code.
+    /// Closes the connection with this code.
     pub async fn close(&mut self, code: u16) {
         let close = CloseFrame { code: CloseCode::from(code), reason: "".into() };
         within("a close", self.socket.close(Some(close))).await.expect("an open connection");

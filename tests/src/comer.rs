@@ -1,15 +1,15 @@
-//! Players who connect through a gateway and learn which node serves them.
+//! Players who connect through a gateway and ask which node serves them.
 
 use std::net::SocketAddr;
 
 use crate::{RawClient, Upgrade};
 
-/// A player who connected through a gateway.
+/// A player who has connected.
 #[derive(Debug)]
 pub struct Comer {
     /// The connection.
     pub client: RawClient,
-    /// Process id of the node, unless the node was gone before it answered.
+    /// The process of the node, or `None` if the connection ended before the node answered.
     pub process: Option<u32>,
 }
 
@@ -32,7 +32,7 @@ impl Comer {
         process.is_some() && process == self.process
     }
 
-    /// Asks the node for its process id; returns `None` once the connection has ended.
+    /// Asks the node for its process; returns `None` once the connection has ended.
     async fn ask(&mut self) -> Option<u32> {
         let answer = self.client.ask(r#"{"method":"process","id":0}"#).await;
         answer.strip_prefix("0: ")?.parse().ok()

@@ -1,4 +1,4 @@
-//! Temporary folders of tests.
+//! Folders for what tests write.
 
 use std::{
     path::PathBuf,
@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Returns a unique path at which there is nothing yet.
+/// Returns a path in the temporary folder that this test alone uses. The folder does not exist yet.
 pub fn new_folder() -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Frames of a client, valid and invalid, bit by bit (RFC 6455, section 5.2).
+//! Frames of a client, valid or not, bit by bit (RFC 6455, section 5.2).
 
-/// Key that masks every frame. Any key works; this one changes every byte.
+/// The masking key of every frame. It changes every byte, so that a missing unmasking is noticed.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The second byte that announces a 16-bit length.
@@ -8,14 +8,14 @@ const LENGTH_16: u8 = 126;
 /// The second byte that announces a 64-bit length.
 const LENGTH_64: u8 = 127;
 
-/// A frame of a client; it is valid unless the test changes it.
+/// A frame of a client, well-formed unless a method changes that.
 #[derive(Clone, Debug)]
 pub struct ClientFrame {
     /// The final bit, the reserved bits and the opcode.
     first: u8,
     masked: bool,
     payload: Vec<u8>,
-    /// The length in the header if it is not that of the payload, and how many bytes encode it.
+    /// The length in the header and its form, if they differ from the payload's length in the shortest form.
     length: Option<(u64, LengthForm)>,
 }
 
@@ -32,12 +32,12 @@ impl ClientFrame {
         Self { first: 0x80 | opcode, masked: true, payload: payload.as_ref().to_vec(), length: None }
     }
 
-    /// Makes a continuation.
+    /// Makes a final continuation frame.
     pub fn continuation(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x0, payload)
     }
 
-    /// Makes a text frame; the bytes need not be UTF-8.
+    /// Makes a text frame. The payload may be empty or invalid UTF-8.
     pub fn text(payload: impl AsRef<[u8]>) -> Self {
         Self::new(0x1, payload)
     }
@@ -67,7 +67,7 @@ impl ClientFrame {
         Self::new(0xa, payload)
     }
 
-    /// Makes a message in this many fragments.
+    /// Splits a message into this many fragments.
     pub fn fragments(opcode: u8, payload: &[u8], count: usize) -> Vec<Self> {
         let size = payload.len().div_ceil(count).max(1);
         let pieces: Vec<_> = payload.chunks(size).collect();
@@ -79,7 +79,7 @@ impl ClientFrame {
         pieces.iter().enumerate().map(fragment).collect()
     }
 
-    /// Marks the frame as not the last of its message.
+    /// Clears the final bit: another fragment follows.
     #[must_use]
     pub fn unfinished(mut self) -> Self {
         self.first &= 0x7f;
@@ -93,28 +93,28 @@ impl ClientFrame {
         self
     }
 
-    /// Leaves the payload unmasked, and clears the mask bit.
+    /// Sends the payload unmasked and clears the mask bit.
     #[must_use]
     pub fn unmasked(mut self) -> Self {
         self.masked = false;
         self
     }
 
-    /// Writes this length into the header, whatever the length of the payload.
+    /// Announces this length, whatever the payload's length is.
     #[must_use]
     pub fn announcing(mut self, length: u64) -> Self {
         self.length = Some((length, LengthForm::Shortest));
         self
     }
 
-    /// Writes the length with 16 bits, though fewer would do.
+    /// Writes the length with 16 bits, even if the 7-bit form would do.
     #[must_use]
     pub fn with_16_bit_length(mut self) -> Self {
         self.length = Some((self.payload.len() as u64, LengthForm::Bits16));
         self
     }
 
-    /// Writes the length with 64 bits, though fewer would do.
+    /// Writes the length with 64 bits, even if a shorter form would do.
     #[must_use]
     pub fn with_64_bit_length(mut self) -> Self {
         self.length = Some((self.payload.len() as u64, LengthForm::Bits64));

@@ -1,4 +1,4 @@
-//! Small games that tests serve, and tools to watch their handlers.
+//! The dispatchers that most tests serve.
 
 use std::sync::{
     Arc,
@@ -11,18 +11,18 @@ use tokio::sync::Semaphore;
 
 use crate::within;
 
-/// What a client sends to a chat.
+/// A message of the route `chat`.
 #[derive(Debug, Deserialize)]
 pub struct Chat {
-    /// The first version of kengine documented the misspelt name, so its clients use it.
+    /// The first kengine's documentation misspelled this name, and its clients do too.
     #[serde(alias = "greetting")]
     pub greeting: String,
-    /// Any JSON.
+    /// Any further data.
     pub context: Option<serde_json::Value>,
 }
 
 impl Chat {
-    /// Returns the answer.
+    /// Returns the reply.
     pub fn answer(&self) -> String {
         format!("hey, you said: {}", self.greeting)
     }
@@ -36,12 +36,12 @@ impl Lobby {
     /// A request that is answered; its id is `"fence"`.
     pub const FENCE: &'static str = r#"{"method":"chat","message":{"greeting":"fence"},"id":"fence"}"#;
 
-    /// Returns a request with this id, which is raw JSON.
+    /// Returns a request with this id (raw JSON).
     pub fn request(id: impl std::fmt::Display, greeting: &str) -> String {
         format!(r#"{{"method":"chat","message":{{"greeting":"{greeting}"}},"id":{id}}}"#)
     }
 
-    /// Returns the answer to such a request in short form, as [`summary`](crate::summary) gives it.
+    /// Returns the answer to such a request in short, as [`summary`](crate::summary) shows it.
     pub fn answer(id: impl std::fmt::Display, greeting: &str) -> String {
         format!(r#"{id}: "hey, you said: {greeting}""#)
     }
@@ -55,7 +55,7 @@ impl Lobby {
     }
 }
 
-/// A gate at which handlers wait until the test lets them go.
+/// A gate at which handlers wait until a test opens it.
 #[derive(Clone, Debug)]
 pub struct Gate {
     arrived: Arc<Semaphore>,
@@ -69,7 +69,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits until the test lets one more handler go. Handlers call this.
+    /// Waits until the test lets one more handler pass. Handlers call this.
     pub async fn pass(&self) {
         self.arrived.add_permits(1);
         self.opened.acquire().await.expect("a gate is never removed").forget();
@@ -81,13 +81,13 @@ impl Gate {
         arrived.expect("a gate is never removed").forget();
     }
 
-    /// Lets this many handlers go.
+    /// Lets this many handlers pass.
     pub fn open(&self, count: usize) {
         self.opened.add_permits(count);
     }
 }
 
-/// Lets each player in when the test opens its gate.
+/// Accepts each player only when the test opens the gate.
 #[derive(Clone, Debug, Default)]
 pub struct Doorkeeper {
     /// Where players wait to be accepted.
@@ -106,7 +106,7 @@ impl Doorkeeper {
     async fn never(&self) {}
 }
 
-/// Records whether a handler ran to its end or was dropped before.
+/// Records how a handler ended: it ran to its end, or it was dropped before.
 #[derive(Clone, Debug)]
 pub struct Watched {
     ended: Arc<Semaphore>,
@@ -120,7 +120,7 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// Runs a future whose end the test wants to know. Handlers call this.
+    /// Runs a part of a handler whose end the test wants to know.
     pub async fn run<F: Future>(&self, future: F) -> F::Output {
         struct Told<'a>(&'a Watched);
         impl Drop for Told<'_> {
@@ -135,12 +135,12 @@ impl Watched {
         output
     }
 
-    /// Returns whether the handler has ended, either way.
+    /// Returns whether it has ended, either way.
     pub fn has_ended(&self) -> bool {
         self.ended.available_permits() > 0
     }
 
-    /// Waits until the handler ends, and returns whether it ran to its end.
+    /// Waits for the end; returns whether the future ran to its end.
     pub async fn finished(&self) -> bool {
         let ended = within("the end of a handler", self.ended.acquire()).await;
         ended.expect("never closed").forget();

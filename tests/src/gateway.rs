@@ -1,4 +1,4 @@
-//! A real nginx for each test, on a free port, with all its files in a folder that is removed with it.
+//! The real nginx as a gateway, one for each test, on a free port. Its files are in a folder that is removed with it.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{LIMIT, Town, free_address, install::install, new_folder, until, within};
 
-/// Succeeds where nginx is, with Lua and with its client of Redis.
+/// A command that succeeds if nginx, its Lua module and its Redis client are installed.
 const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
 
-/// An nginx that ends when this is dropped.
+/// An nginx that is stopped when this is dropped.
 #[derive(Debug)]
 pub struct TestGateway {
     address: SocketAddr,
@@ -26,19 +26,18 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// Starts a gateway for the nodes in this Redis, and waits until it listens. It waits for Redis as long as a test
-    /// does, so that a slow machine does not pass for a Redis that is away.
+    /// Starts a gateway for the nodes in this Redis, and waits until it listens. Its timeouts for Redis are as long as
+    /// [`LIMIT`], so that a slow machine is not mistaken for a Redis that is away.
     pub async fn start(redis: &str) -> Self {
         Self::start_from(Gateway::new(redis).idle_timeout(Town::IDLE_TIME)).await
     }
 
-    /// Starts a gateway with these settings, except for its address, which waits for Redis as long as a test does.
+    /// Starts a gateway with these settings, except for its address. Its timeouts for Redis are as long as [`LIMIT`].
     pub async fn start_from(gateway: Gateway) -> Self {
         Self::launch(gateway, true).await
     }
 
-    /// Starts a gateway with these settings, except for its address, which waits for Redis only as long as it does in
-    /// production.
+    /// Starts a gateway with these settings, except for its address. Its timeouts for Redis are those of production.
     pub async fn start_as_shipped(gateway: Gateway) -> Self {
         Self::launch(gateway, false).await
     }
@@ -80,14 +79,14 @@ impl TestGateway {
         self.address
     }
 
-    /// Returns the process ids of its workers.
+    /// Returns the processes of its workers.
     pub fn workers(&self) -> Vec<u32> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         children.expect("it runs").split_whitespace().map(|pid| pid.parse().expect("a process")).collect()
     }
 
-    /// Makes it read its files again. New workers take over; the old ones end with their last tunnels.
+    /// Makes it read its files again in new workers. The old workers exit when their last tunnel ends.
     pub fn reload(&self) {
         signal(self.child.id(), Signal::HUP);
     }
@@ -102,8 +101,8 @@ impl TestGateway {
         fs::read_to_string(self.folder.join("access.log")).expect("a log")
     }
 
-    /// Waits until this many requests have ended, and returns the nodes that each was sent to: `10.0.0.1:80`, or
-    /// `10.0.0.1:80, 10.0.0.2:80` if the first did not take it.
+    /// Waits until this many requests have been logged, which happens when a request ends. Returns the nodes of each:
+    /// `10.0.0.1:80`, or `10.0.0.1:80, 10.0.0.2:80` if the first did not take the request.
     pub async fn sent_to(&self, requests: usize) -> Vec<String> {
         until("the end of requests", async || {
             let accesses = self.accesses();
@@ -122,14 +121,14 @@ impl TestGateway {
 
 impl Drop for TestGateway {
     fn drop(&mut self) {
-        // SIGKILL would leave the workers behind.
+        // SIGKILL would leave the workers running.
         signal(self.child.id(), Signal::TERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Replaces a line of a file.
+/// Replaces this text in a file, which must contain it.
 fn replace(file: &Path, line: &str, with: &str) {
     let text = fs::read_to_string(file).expect("a file of ours");
     assert!(text.contains(line), "there is no `{line}` in {}", file.display());
@@ -151,7 +150,7 @@ pub fn nginx(conf: &Path) -> Command {
     command
 }
 
-/// Returns a command that runs luacheck; installs it if it is missing.
+/// Returns a command that runs the linter for Lua; installs it if it is missing.
 pub fn luacheck() -> Command {
     install("luacheck", "luacheck --version", "lua-check");
     let mut command = Command::new("luacheck");

@@ -1,4 +1,4 @@
-//! HTTP/1.1 without a library: tests decide on every byte of a request.
+//! An HTTP/1.1 client without a library, so that tests decide every byte of a request.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub struct HttpClient {
 pub struct HttpResponse {
     /// The status.
     pub status: u16,
-    /// Names, in lower case, and values.
+    /// The header fields: names, in lower case, and values.
     pub fields: Vec<(String, String)>,
     /// The body.
     pub body: String,
@@ -32,7 +32,7 @@ impl HttpResponse {
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
         let value = values.next();
-        assert_eq!(values.next(), None, "`{name}` stands twice in {self:?}");
+        assert_eq!(values.next(), None, "`{name}` occurs twice in {self:?}");
         value
     }
 
@@ -45,13 +45,13 @@ impl HttpResponse {
 }
 
 impl HttpClient {
-    /// Connects.
+    /// Connects to this address.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("a server that listens");
         Self::over(stream)
     }
 
-    /// Makes a client of a connected socket.
+    /// Makes a client of an open connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         Self { stream, unread: Vec::new() }
@@ -77,7 +77,7 @@ impl HttpClient {
         Some(self.response(request.starts_with(b"HEAD ")).await)
     }
 
-    /// Reads a response. A response to HEAD has no body, whatever its length says.
+    /// Reads a response. A response to HEAD has no body, whatever its `content-length` is.
     pub async fn response(&mut self, to_head: bool) -> HttpResponse {
         let header_end = loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -107,13 +107,13 @@ impl HttpClient {
         response
     }
 
-    /// Reads to the end of TCP, and returns what came before it.
+    /// Reads to the end of TCP and returns everything that came before it.
     pub async fn rest(mut self) -> Vec<u8> {
         while self.read().await > 0 {}
         self.unread
     }
 
-    /// Turns into a WebSocket after a `101`.
+    /// Returns the WebSocket connection after a `101`.
     pub fn into_websocket(self) -> RawClient {
         RawClient::new(self.stream, self.unread)
     }
@@ -126,7 +126,7 @@ impl HttpClient {
     }
 }
 
-/// A request for a WebSocket; it is valid unless the test changes it.
+/// A request for a WebSocket, valid unless a method changes that.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     method: &'static str,
@@ -138,10 +138,10 @@ pub struct Upgrade {
 impl Upgrade {
     /// The key of the RFC's example (section 1.3).
     pub const KEY: &'static str = "dGhlIHNhbXBsZSBub25jZQ==";
-    /// The value of `Sec-WebSocket-Accept` that belongs to that key.
+    /// The answer to that key.
     pub const ACCEPT: &'static str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    /// Makes the request of a browser, without an origin.
+    /// Makes the request that a browser would make, but without an origin.
     pub fn new(address: SocketAddr) -> Self {
         let fields = [
             ("Host", address.to_string().as_str()),
@@ -168,14 +168,14 @@ impl Upgrade {
         self
     }
 
-    /// Sets the version of HTTP.
+    /// Sets the HTTP version.
     #[must_use]
     pub fn version(mut self, version: &'static str) -> Self {
         self.version = version;
         self
     }
 
-    /// Removes a field.
+    /// Removes this field.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.fields.retain(|(given, _)| given != name);
@@ -189,7 +189,7 @@ impl Upgrade {
         self
     }
 
-    /// Replaces a field.
+    /// Replaces this field.
     #[must_use]
     pub fn with(self, name: &str, value: impl Into<String>) -> Self {
         self.without(name).and(name, value)
@@ -202,7 +202,7 @@ impl Upgrade {
         (lines.join("\r\n") + "\r\n\r\n").into_bytes()
     }
 
-    /// Connects with this request, which must be accepted.
+    /// Connects with this request, which the server must accept.
     pub async fn open(&self, address: SocketAddr) -> RawClient {
         let mut http = HttpClient::connect(address).await;
         let response = http.request(&self.bytes()).await;
@@ -210,7 +210,7 @@ impl Upgrade {
         http.into_websocket()
     }
 
-    /// Returns the response to this request on a new connection.
+    /// Sends this request on a new connection and returns the response.
     pub async fn ask(&self, address: SocketAddr) -> HttpResponse {
         HttpClient::connect(address).await.request(&self.bytes()).await
     }

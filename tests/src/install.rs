@@ -1,4 +1,4 @@
-//! Programs that tests need and that may be missing.
+//! Programs that tests need and a machine may lack.
 
 use std::{
     collections::HashSet,
@@ -6,11 +6,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Checks by a command whether a program is there, and installs its packages if it is not.
+/// Checks with the command `probe` that a program is installed; otherwise tries to install its packages.
 ///
 /// # Panics
 ///
-/// Panics if the program cannot be installed, and says how to install it.
+/// Panics if the program cannot be installed.
 pub(crate) fn install(program: &'static str, probe: &str, packages: &str) {
     static FOUND: Mutex<Option<HashSet<&str>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

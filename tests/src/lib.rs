@@ -1,5 +1,5 @@
-//! What the tests share: servers, clients, gateways and Redis to test with, small games, and tables of cases.
-#![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it stands on")]
+//! What the tests share: servers to test, clients that do not use kengine, and tables of cases.
+#![allow(clippy::missing_panics_doc, reason = "a test fails by panicking, and so does what it uses")]
 
 mod audit;
 mod certificate;

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of Redis that behaves like a good or bad network.
+//! A TCP proxy between a node and Redis that simulates network faults.
 
 use std::{
     net::SocketAddr,
@@ -20,23 +20,24 @@ use tokio::{
     time::sleep,
 };
 
-/// What happens to the bytes between a client and Redis.
+/// What the network does with the data that is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// They arrive.
+    /// Data arrives.
     #[default]
     Good,
-    /// They arrive this much later.
+    /// Each piece arrives this much later.
     Slow(Duration),
-    /// Nothing arrives in either direction. New connections are accepted, and stay silent, too.
+    /// Nothing arrives in either direction, and no connection is closed. New connections are accepted and are stalled
+    /// too.
     Stalled,
     /// Requests arrive, answers do not.
     Mute,
-    /// Connections are reset, and so are new ones.
+    /// Open and new connections are reset.
     Refused,
 }
 
-/// Counts what clients have sent.
+/// Counts of what clients have sent.
 #[derive(Debug, Default)]
 struct Asked {
     trips: AtomicUsize,
@@ -47,14 +48,14 @@ struct Asked {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// The state of the network, and how often all connections were reset.
+    /// The network, and how many times all connections were reset.
     network: watch::Sender<(Network, u64)>,
     asked: Arc<Asked>,
     serving: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts a proxy to a port of this machine.
+    /// Starts a proxy in front of a port of this machine.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -69,7 +70,7 @@ impl Proxy {
         format!("redis://{}/", self.address)
     }
 
-    /// Changes the network, also for open connections.
+    /// Changes the network, for open connections as well.
     pub fn set(&self, network: Network) {
         self.network.send_modify(|(now, _)| *now = network);
     }
@@ -79,12 +80,12 @@ impl Proxy {
         self.network.send_modify(|(_, resets)| *resets += 1);
     }
 
-    /// Returns how many round trips clients have made.
+    /// Returns the number of round trips of all clients. Commands that are sent together count as one.
     pub fn trips(&self) -> usize {
         self.asked.trips.load(Ordering::SeqCst)
     }
 
-    /// Returns how many commands clients have sent.
+    /// Returns how many commands the server was sent.
     pub fn commands(&self) -> usize {
         self.asked.commands.load(Ordering::SeqCst)
     }
@@ -109,16 +110,16 @@ async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Netwo
     }
 }
 
-/// One connection, until it is reset or either side closes it.
+/// Serves one connection until it is reset or either side closes it.
 async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
-    // Dropped, it is reset and not closed.
+    // With this setting, dropping the socket resets it instead of closing it.
     let _ = client.set_zero_linger();
     let begun = network.borrow().1;
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true), server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Several pieces without an answer in between are one round trip.
+    // A round trip begins with the first piece that a client sends after an answer.
     let answered = AtomicUsize::new(1);
     let mut commands = Commands::default();
     let count = |bytes: &[u8]| {
@@ -134,7 +135,7 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     }
 }
 
-/// Copies one direction, unless the network holds it up.
+/// Carries data in one direction while the network is not one of `held_up_by`.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -159,11 +160,11 @@ async fn carry(
     }
 }
 
-/// Counts the commands in the bytes of a client, which are arrays of bulk strings, in any pieces.
+/// Counts the commands that a client sends: arrays of bulk strings, split anywhere.
 #[derive(Debug, Default)]
 struct Commands {
     line: Vec<u8>,
-    /// How many bytes of a string are still to come, with its line break.
+    /// The bytes that are left of a string, with its line break.
     string: usize,
 }
 

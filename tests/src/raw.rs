@@ -1,4 +1,4 @@
-//! A WebSocket client without a library: tests decide on every byte, and see every frame.
+//! A WebSocket client without a library, so that tests decide every byte.
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
@@ -9,23 +9,22 @@ use tokio::{
 
 use crate::{ClientFrame, HttpClient, Upgrade, summary, within};
 
-/// How many times in a row, a millisecond apart, the kernel refuses bytes before the server counts as one that does
-/// not read.
+/// How many times in a row, a millisecond apart, the kernel may refuse bytes until the server counts as not reading.
 const PATIENCE: u32 = 1000;
 
-/// A WebSocket client without a library.
+/// A WebSocket client whose bytes the test decides.
 #[derive(Debug)]
 pub struct RawClient {
     stream: TcpStream,
     unread: Vec<u8>,
-    /// Bytes that the kernel has not taken; see [`RawClient::send_while_taken`].
+    /// Bytes that the kernel has not taken yet; see [`RawClient::send_while_taken`].
     unsent: Vec<u8>,
 }
 
-/// A frame of the server. Reading it checks that it is not masked and has no reserved bit.
+/// A frame of the server. Reading it checked that it is unmasked and has no reserved bit set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFrame {
-    /// What kind of frame it is (RFC 6455, section 5.2).
+    /// The opcode (RFC 6455, section 5.2).
     pub opcode: u8,
     /// Its payload.
     pub payload: Vec<u8>,
@@ -53,7 +52,7 @@ impl RawClient {
         Self { stream, unread, unsent: Vec::new() }
     }
 
-    /// Writes bytes at once, after those that the kernel has not taken yet.
+    /// Writes bytes at once, after the bytes that the kernel has not taken yet.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend(bytes.as_ref());
         within("a write", self.stream.write_all(&self.unsent)).await.expect("a server that reads");
@@ -65,23 +64,23 @@ impl RawClient {
         self.send(crate::segment(frames)).await;
     }
 
-    /// Sends a heartbeat and expects its answer next: everything before it was handled, and nothing else has come.
+    /// Sends a heartbeat, whose answer must come next: everything before it was handled, and nothing else has come.
     pub async fn heartbeat(&mut self) {
         self.send_frames([ClientFrame::text("p")]).await;
         assert_eq!(self.frame().await, "q", "instead of the answer to a heartbeat");
     }
 
-    /// Writes bytes one by one, each in its own packet.
+    /// Writes bytes one by one, each in a packet of its own.
     pub async fn send_bytewise(&mut self, bytes: impl AsRef<[u8]>) {
         for byte in bytes.as_ref() {
             self.send([*byte]).await;
-            // So that the server can read this byte alone.
+            // Gives the server a chance to read the byte alone.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Writes up to `most` frames without reading, and stops when the server has not read for a while. Returns how
-    /// many frames were begun; the rest of the last one is written while frames are read.
+    /// Writes up to `most` frames and reads nothing; stops when the server has not read for a while. Returns how many
+    /// frames were begun. The rest of the last one is written while frames are read.
     pub async fn send_while_taken(&mut self, most: usize, frame: impl Fn(usize) -> ClientFrame) -> usize {
         let mut sent = 0;
         let mut refused = 0;
@@ -106,22 +105,22 @@ impl RawClient {
         sent
     }
 
-    /// Closes the writing side of TCP, and keeps the reading side open.
+    /// Closes the writing side; reading goes on.
     pub async fn stop_writing(&mut self) {
         self.stream.shutdown().await.expect("a socket to shut down");
     }
 
-    /// Resets TCP, as when a machine loses its network.
+    /// Resets the connection.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(std::time::Duration::ZERO)).expect("a socket that can be reset");
     }
 
-    /// Returns the next frame.
+    /// Reads the next frame.
     ///
     /// # Errors
     ///
-    /// The end of TCP if no frame comes before it.
+    /// Returns the end of the connection, if no frame comes before it.
     pub async fn next(&mut self) -> Result<ServerFrame, End> {
         loop {
             if let Some((frame, length)) = ServerFrame::parse(&self.unread) {
@@ -157,7 +156,7 @@ impl RawClient {
         self.stream.read_buf(&mut self.unread).await
     }
 
-    /// Returns the next frame, or the end, in short form; see [`ServerFrame`]'s `Display`.
+    /// Reads the next frame and returns it in short; see [`ServerFrame`]'s `Display`.
     pub async fn frame(&mut self) -> String {
         match self.next().await {
             Ok(frame) => frame.to_string(),
@@ -165,18 +164,19 @@ impl RawClient {
         }
     }
 
-    /// Writes bytes at once to a server that may have ended the connection; what it sent before can still be read.
+    /// Writes bytes at once to a server that may have ended the connection, and ignores a failure. Earlier frames can
+    /// still be read.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within("a write", self.stream.write_all(bytes.as_ref())).await;
     }
 
-    /// Writes a text and returns what comes next in short form.
+    /// Writes a text and returns the next frame, or the end, in short.
     pub async fn ask(&mut self, text: impl AsRef<[u8]>) -> String {
         self.try_send(ClientFrame::text(text).bytes()).await;
         self.frame().await
     }
 
-    /// Returns this many frames in short form.
+    /// Reads this many frames and returns them in short.
     pub async fn frames(&mut self, count: usize) -> Vec<String> {
         let mut frames = Vec::new();
         for _ in 0..count {
@@ -185,7 +185,7 @@ impl RawClient {
         frames
     }
 
-    /// Returns every frame up to the end of TCP, and that end, in short form. Answers nothing.
+    /// Reads to the end of TCP and returns everything in short. Answers nothing.
     pub async fn transcript(&mut self) -> Vec<String> {
         let mut transcript = Vec::new();
         loop {
@@ -199,7 +199,7 @@ impl RawClient {
         }
     }
 
-    /// Answers the server's close frame and waits for the end of TCP; nothing else may come before it.
+    /// Answers the server's close frame and waits for the end of TCP, before which nothing else may come.
     pub async fn answer_close(&mut self, code: u16) {
         self.send_frames([ClientFrame::close(code, "")]).await;
         assert_eq!(self.transcript().await, [End::Closed.to_string()], "after the close handshake");
@@ -228,7 +228,7 @@ impl ServerFrame {
         Some((Self { opcode: first & 0x0f, payload }, end))
     }
 
-    /// Returns the code and the reason of a close frame.
+    /// Returns the code and the reason of a close frame that has them.
     pub fn close(&self) -> Option<(u16, &str)> {
         let (code, reason) = self.payload.split_first_chunk()?;
         let reason = std::str::from_utf8(reason).expect("a reason in UTF-8");
@@ -236,7 +236,7 @@ impl ServerFrame {
     }
 }
 
-/// Writes the short form: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`, `close 1000` or `close`.
+/// Shows a frame in short: a text as its [`summary`], `binary "…"`, `ping "…"`, `pong "…"`, `close 1000` or `close`.
 impl fmt::Display for ServerFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let payload = String::from_utf8_lossy(&self.payload);

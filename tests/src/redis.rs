@@ -1,4 +1,4 @@
-//! A real Redis for each test, on a free port and without files.
+//! The real Redis, one for each test, on a free port, with nothing on disk.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, within};
 
-/// A `redis-server` that ends when this is dropped.
+/// A `redis-server` that is killed when this is dropped.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
@@ -20,7 +20,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server, and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -43,7 +43,7 @@ impl RedisServer {
         self.port
     }
 
-    /// Connects to it.
+    /// Opens a connection.
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
@@ -56,14 +56,14 @@ impl RedisServer {
         Directory { redis: self.connection().await }
     }
 
-    /// Starts a node, and waits until it is in this directory.
+    /// Starts a node and waits until it is in this directory.
     pub async fn serve<D: Dispatcher>(&self, server: Server<D>) -> TestServer {
         let node = TestServer::start(server).await;
         self.directory().await.count_is(node.address(), Some(0)).await;
         node
     }
 
-    /// Starts a node of the [`Town`](crate::Town) in its own process, and waits until it is in this directory. The program is
+    /// Starts a node of the [`Town`] in its own process, and waits until it is in this directory. The program is
     /// `env!("CARGO_BIN_EXE_node")`.
     pub async fn spawn_node(&self, program: &str, lease: Duration) -> NodeProcess {
         let node = NodeProcess::start(program, free_address(), &self.url(), lease).await;
@@ -77,7 +77,7 @@ impl RedisServer {
         info.expect("an answer")
     }
 
-    /// Returns how often a command was run.
+    /// Returns how many times a command was run.
     pub async fn calls(&self, command: &str) -> usize {
         let stats = self.info("commandstats").await;
         let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -98,30 +98,30 @@ impl RedisServer {
         .await;
     }
 
-    /// Waits until a gateway has read which nodes there are, for the first time.
+    /// Waits until a gateway has read the list of nodes for the first time.
     pub async fn nodes_are_read(&self) {
         self.has_run(include_str!("../../kengine/openresty/list.lua")).await;
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone.
+    /// Kills it, as `kill -9` does, and waits until it has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again, empty and on the same port.
+    /// Starts it again, empty and at the same port.
     pub async fn restart(&mut self) {
         self.kill();
         self.child = spawn(self.port, &[]);
         self.answers().await;
     }
 
-    /// Stops the process, which keeps its sockets and answers nothing.
+    /// Freezes the process: its sockets stay open, but it answers nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Continues the stopped process.
+    /// Lets the process go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -131,7 +131,7 @@ impl RedisServer {
         kill_process(pid, signal).expect("it runs");
     }
 
-    /// Waits until it answers, and not another server at its port.
+    /// Waits until this process answers, and not another server at its port.
     async fn answers(&mut self) {
         let process = format!("process_id:{}\r\n", self.child.id());
         let client = redis::Client::open(self.url()).expect("a URL");
@@ -152,10 +152,10 @@ impl RedisServer {
     }
 }
 
-/// A view of the directory: what it says about nodes and users.
+/// A view of what the directory holds about nodes and users.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// A connection for other commands.
+    /// A connection for any other command.
     pub redis: MultiplexedConnection,
 }
 
@@ -175,7 +175,7 @@ impl Directory {
         until("a count", async || (self.count(address.to_string()).await == count).then_some(())).await;
     }
 
-    /// Returns the load of a node: its connections and reserved seats.
+    /// Returns the load of a node: its connections and the reserved seats.
     pub async fn load(&mut self, address: impl ToString) -> Option<usize> {
         self.redis.zscore("{kengine}:load", address.to_string()).await.expect("a sorted set")
     }
@@ -186,7 +186,7 @@ impl Directory {
         self.redis.hget(key, field).await.expect("a hash")
     }
 
-    /// Waits until a node has sent this many more beats.
+    /// Waits until a node has renewed its lease `times` more times, after one that may have been under way.
     pub async fn heard_of(&mut self, address: impl ToString, times: usize) {
         let address = address.to_string();
         for _ in 0..=times {
@@ -195,7 +195,7 @@ impl Directory {
         }
     }
 
-    /// Waits until the lease of a node is running or has expired.
+    /// Waits until the lease of a node is running, or has expired.
     pub async fn lives(&mut self, address: impl ToString, lives: bool) {
         let address = address.to_string();
         until("a lease", async || {
@@ -228,7 +228,7 @@ impl Directory {
     }
 }
 
-/// Looks again and again until there is a result.
+/// Calls `look` again and again until it returns a value.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let seen = async {
         loop {

@@ -1,4 +1,4 @@
-//! A server for each test.
+//! A server in the test's process, one for each test.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{Upgrade, until, within};
 
-/// A server in this process, on a free port.
+/// A server in this process, on a free port. It listens as soon as this exists.
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
@@ -17,13 +17,13 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Binds a port and serves.
+    /// Binds a free port and serves.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let (address, hub) = (bound.local_addr(), bound.hub());
         let (shutdown, told) = oneshot::channel::<()>();
         let serving = tokio::spawn(bound.serve_until(async {
-            // A test that fails drops the sender, which also ends the server.
+            // If a failed test drops the sender, the server ends as well.
             let _ = told.await;
         }));
         Self { address, hub, shutdown: Some(shutdown), serving }
@@ -34,29 +34,29 @@ impl TestServer {
         self.address
     }
 
-    /// Returns its handle.
+    /// Returns its hub.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// Waits until it has room for another connection.
+    /// Waits until it accepts another connection.
     pub async fn has_room(&self) {
         let upgrade = Upgrade::new(self.address);
         until("a free place", async || (upgrade.ask(self.address).await.status == 101).then_some(())).await;
     }
 
-    /// Waits until it says that it is not ready, which it does only while it drains.
+    /// Waits until `/readyz` answers 503, which it does only during a drain.
     pub async fn drains(&self) {
         let ready = Upgrade::new(self.address).path("/readyz");
         until("the drain", async || (ready.ask(self.address).await.status == 503).then_some(())).await;
     }
 
-    /// Waits until it has no connection any more.
+    /// Waits until it has no connections.
     pub async fn emptied(&self) {
         until("the end of every connection", async || (self.hub.connections() == 0).then_some(())).await;
     }
 
-    /// Begins its shutdown.
+    /// Starts its shutdown.
     pub fn shut_down(&mut self) {
         let shutdown = self.shutdown.take().expect("the first shutdown");
         shutdown.send(()).expect("a server that still serves");

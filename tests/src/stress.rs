@@ -1,4 +1,4 @@
-//! A room under load: senders that number what they send, and members that check what they get.
+//! A room under load: senders number their sends, and members check what they receive.
 
 use std::{
     array,
@@ -18,20 +18,20 @@ use crate::{ClientFrame, RawClient, TestServer};
 /// The room that everything is sent to.
 const ROOM: &str = "arena";
 
-/// How long rooms are put under load: `KENGINE_STRESS_SECONDS`, or 3 s.
+/// Returns how long rooms are put under load: `KENGINE_STRESS_SECONDS` seconds, or 3.
 pub fn stress_time() -> Duration {
     let seconds = std::env::var("KENGINE_STRESS_SECONDS");
     Duration::from_secs(seconds.map_or(3, |seconds| seconds.parse().expect("seconds")))
 }
 
-/// What a sender sends: its number, and how many it has sent before.
+/// A push: its sender, and how many that sender has sent before.
 #[derive(Serialize, Deserialize, Push)]
 struct Sent {
     sender: usize,
     number: u32,
 }
 
-/// How much each sender has sent.
+/// How many sends each sender has begun and finished.
 #[derive(Debug)]
 pub struct Sends<const SENDERS: usize> {
     /// Counted before a send.
@@ -58,7 +58,7 @@ impl<const SENDERS: usize> Sends<SENDERS> {
         self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
     }
 
-    /// Sends to the room, once in each interval, until it is told to stop.
+    /// Sends to the room, once in each interval, until `stop` is set.
     pub async fn send(self: Arc<Self>, sender: usize, hub: Hub, every: Duration, stop: Arc<AtomicBool>) {
         let mut turns = interval(every);
         while !stop.load(Ordering::SeqCst) {
@@ -70,17 +70,17 @@ impl<const SENDERS: usize> Sends<SENDERS> {
     }
 }
 
-/// A player of the [`Town`](crate::Town) in the room, and what they have to get: each send once, and those of one
-/// sender in order.
+/// A player of the [`Town`](crate::Town) in the room, who must receive each send once, and those of one sender in
+/// order.
 #[derive(Debug)]
 pub struct RoomMember<const SENDERS: usize> {
     client: RawClient,
     sends: Arc<Sends<SENDERS>>,
-    /// Whether a send has reached every member's outbox when it returns: so it is on one node, not between nodes.
+    /// Whether a send has reached every member's outbox when it returns, as on one node; not so between nodes.
     arrives_at_once: bool,
-    /// The least number that may come next from each sender.
+    /// The lowest number that may come next from each sender.
     next: [u32; SENDERS],
-    /// From these numbers on the member has to get each send, until it leaves.
+    /// The first number from each sender since which the member must receive every send, until it leaves.
     from: [u32; SENDERS],
     received: u32,
 }
@@ -102,12 +102,12 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
         Self { client, sends: Arc::clone(sends), arrives_at_once, next, from, received: 0 }
     }
 
-    /// The sends that it has to get.
+    /// Returns the counts of the sends that it must receive.
     pub fn sends(&self) -> &Arc<Sends<SENDERS>> {
         &self.sends
     }
 
-    /// How many sends it has got.
+    /// Returns how many sends it has received.
     pub fn received(&self) -> u32 {
         self.received
     }
@@ -142,17 +142,17 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
 
     /// Joins the room.
     pub async fn join(&mut self) {
-        // A send that had arrived before the request to join is not for this member,
+        // A send that finished before the request to join must not reach this member.
         self.from = [u32::MAX; SENDERS];
         if self.arrives_at_once {
             self.next = self.sends.done();
         }
         self.request("join").await;
-        // one that begins after the answer is, and one in between may be.
+        // A send that begins after the answer must reach it. One in between may.
         self.from = self.sends.begun();
     }
 
-    /// Leaves the room, and reads everything that was sent before.
+    /// Leaves the room and reads everything that was sent before.
     pub async fn leave(&mut self) {
         if !self.arrives_at_once {
             self.catch_up().await;
@@ -160,12 +160,12 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
         let until = self.sends.done();
         self.request("leave").await;
         if self.arrives_at_once {
-            // While the socket is blocked, the answer may overtake pushes, which follow.
+            // While the socket is blocked, the answer may overtake pushes; they follow it.
             self.read_up_to(until).await;
         }
     }
 
-    /// Reads everything that was sent so far.
+    /// Reads everything that has been sent so far.
     pub async fn catch_up(&mut self) {
         self.read_up_to(self.sends.done()).await;
     }

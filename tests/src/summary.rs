@@ -1,4 +1,4 @@
-//! Answers of the server in a form short enough for tables.
+//! Short forms of what the server sends, for use in tables.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// The longest message of an error, in bytes.
 const LONGEST_MESSAGE: usize = 256;
 
-/// Returns an answer in short form, with ids and results byte for byte:
+/// Returns an answer in short. Ids and results are copied byte for byte:
 ///
 /// | text | short |
 /// |---|---|

@@ -7,13 +7,14 @@ use futures_util::{FutureExt, future::join_all};
 /// How long anything may take before it counts as failed. No test depends on it while the server works.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Awaits a future, and fails if it takes longer than [`LIMIT`].
+/// Awaits something that must happen within [`LIMIT`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     let happened = tokio::time::timeout(LIMIT, future).await;
     happened.unwrap_or_else(|_| panic!("{what}: nothing for {LIMIT:?}"))
 }
 
-/// Checks all rows at once, and panics with the name and the message of each row that failed.
+/// Checks all rows concurrently, each on its own connections. Panics with the name and the panic message of each row
+/// that failed.
 pub async fn every_row<R, F: Future<Output = ()>>(
     rows: impl IntoIterator<Item = (&'static str, R)>,
     check: impl Fn(R) -> F,

@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{Client, within};
 
-/// A push with a text.
+/// The push that players receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
 pub struct Said(pub String);
 
@@ -27,7 +27,7 @@ impl Said {
     }
 }
 
-/// A user with the uid that they give, or a guest.
+/// The session: the uid that the query claims, or a guest.
 #[derive(Debug)]
 pub struct Player(Option<Uid>);
 
@@ -37,17 +37,17 @@ impl Session for Player {
     }
 }
 
-/// Players have the uid of the query `uid`, and meet in rooms.
+/// A game whose players meet in rooms. Their uid is the one in the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Town;
 
 impl Town {
-    /// The idle time of its nodes: longer than any test, since clients of tests do not answer pings while they wait.
+    /// The idle timeout of its nodes: longer than any test, since clients of tests do not answer pings while they wait.
     pub const IDLE_TIME: Duration = Duration::from_secs(600);
-    /// A request that is answered, whatever happens to the cluster; its id is `"fence"`.
+    /// A request that is answered whatever happens to the cluster; its id is `"fence"`.
     pub const FENCE: &'static str = r#"{"method":"leave","message":"nowhere","id":"fence"}"#;
 
-    /// Makes a node of a cluster in Redis.
+    /// Returns a node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
         Server::new(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
     }
@@ -92,7 +92,7 @@ impl Town {
         hub.room(room).leave(connection)
     }
 
-    /// Returns how many members on this node it was sent to.
+    /// Sends to the room; returns how many members on this node received it.
     #[route]
     async fn say(
         &self,
@@ -113,14 +113,14 @@ impl Town {
         hub.room(room).members().await.iter().map(|member| member.uid.to_string()).collect()
     }
 
-    /// Returns the process id of the node.
+    /// Returns the process that serves the player.
     #[route]
     async fn process(&self) -> u32 {
         std::process::id()
     }
 }
 
-/// A node in its own process, which ends when this is dropped.
+/// A node in a process of its own, which a test may kill. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct NodeProcess {
     address: SocketAddr,
@@ -133,7 +133,7 @@ impl NodeProcess {
         Self::start_from(Command::new(Path::new(program)), address, redis, lease).await
     }
 
-    /// Does the same with a prepared command.
+    /// Like [`NodeProcess::start`], from a prepared command.
     pub async fn start_from(mut command: Command, address: SocketAddr, redis: &str, lease: Duration) -> Self {
         command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
         let child = command.stdout(Stdio::null()).spawn().expect("it starts");
@@ -153,28 +153,28 @@ impl NodeProcess {
         self.address
     }
 
-    /// Returns its process id, as the route `process` of [`Town`] does.
+    /// Returns its process, as the route `process` does.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone.
+    /// Kills it, as `kill -9` does, and waits until it has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Stops the process.
+    /// Freezes the process.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Continues the stopped process.
+    /// Lets the process go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Sends SIGTERM, so that it drains.
+    /// Sends it SIGTERM, so that it drains.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -202,10 +202,10 @@ impl Drop for NodeProcess {
 }
 
 /// Returns an address of this machine at which nothing listens. Each call in a process returns another one. The kernel
-/// gives its port to nobody else meanwhile, since it only gives away those from 32,768 on.
+/// does not give these ports to other sockets meanwhile, since its range starts at 32,768.
 pub fn free_address() -> SocketAddr {
     const PORTS: Range<u32> = 10_000..32_000;
-    /// How many ports a process uses before it comes to those of the next process.
+    /// The distance between the first ports that two successive processes try.
     const STRIDE: u32 = 101;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     for _ in PORTS {

@@ -1,4 +1,4 @@
-//! A game that leaves its connections and the ends of its handlers to the test.
+//! A game whose connections are kept for the test, and whose handlers end as the test wants.
 
 use std::{
     future::pending,
@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 
 use crate::{Chat, Gate, RawClient, TestServer, Watched};
 
-/// What handlers of the [`Workshop`] say when they panic.
+/// The message with which handlers of the [`Workshop`] panic.
 pub const WANTED_PANIC: &str = "as the test wants it";
 
 /// Keeps every connection for the test, and has a handler for each way to end.
@@ -30,17 +30,17 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Returns the connections in the order in which they came.
+    /// Returns the connections in the order in which they opened.
     pub fn guests(&self) -> Vec<Connection> {
         self.guests.lock().expect("no panic").clone()
     }
 
-    /// Returns the connection that came last.
+    /// Returns the connection that opened last.
     pub fn guest(&self) -> Connection {
         self.guests.lock().expect("no panic").last().expect("a guest").clone()
     }
 
-    /// Connects a client, and returns it with the connection that the server has of it.
+    /// Connects a client; returns it with the server's handle of its connection.
     pub async fn connect(&self, server: &TestServer) -> (RawClient, Connection) {
         let mut client = RawClient::connect(server.address()).await;
         client.heartbeat().await;
@@ -52,7 +52,7 @@ impl Workshop {
         self.chats.load(Ordering::SeqCst)
     }
 
-    /// Returns what `blob` answers: the number and 64 KiB.
+    /// Returns the reply of `blob`: the number and 64 KiB.
     pub fn blob_of(number: usize) -> String {
         format!("{number} {}", "x".repeat(64 * 1024))
     }
@@ -71,7 +71,7 @@ impl Workshop {
         chat.answer()
     }
 
-    /// Answers a few bytes with many.
+    /// Answers a short request with a long reply.
     #[route]
     async fn blob(&self, number: usize) -> String {
         self.chats.fetch_add(1, Ordering::SeqCst);
@@ -97,7 +97,7 @@ impl Workshop {
         self.watched.run(pending::<()>()).await;
     }
 
-    /// Gives others this many turns.
+    /// Yields this many times.
     #[route]
     async fn ponder(&self, turns: usize) -> usize {
         for _ in 0..turns {
@@ -106,7 +106,7 @@ impl Workshop {
         turns
     }
 
-    /// Gives others this many turns, then panics.
+    /// Yields this many times, then panics.
     #[route]
     async fn panic(&self, turns: usize) {
         for _ in 0..turns {
@@ -121,7 +121,7 @@ impl Workshop {
     }
 }
 
-/// A reply that panics when it is written.
+/// A reply that panics when it is serialized.
 #[derive(Debug)]
 struct Explosive;
 
@@ -162,11 +162,11 @@ pub async fn fill_outbox(connection: &Connection) -> usize {
     const MOST: usize = 100_000;
     for number in 0..MOST {
         match connection.send(&Move::new(number, 1000)) {
-            // The connection's task gets a turn.
+            // Gives the connection's task a turn.
             Ok(()) => yield_now().await,
             Err(SendError::TooSlow) => return number,
             Err(error) => panic!("push {number}: {error}"),
         }
     }
-    panic!("100 MB were taken from a server whose client does not read");
+    panic!("the outbox of a client that does not read took 100 MB");
 }

@@ -1,4 +1,4 @@
-//! The memory of a process with clients that do not read. It is alone in its binary because it measures the
+//! The memory that a process uses for clients that do not read. The only test in its binary, so that it has its own
 //! process.
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-/// A push of 8,000 bytes, serialized already, so that the test does not spend its time in JSON.
+/// A push of 8,000 bytes that is already JSON, so that the test does not measure serialization.
 #[derive(Serialize, Push)]
 struct Move<'a>(&'a RawValue);
 
@@ -24,10 +24,10 @@ fn resident() -> usize {
 
 const CLIENTS: usize = 1000;
 const OUTBOX: usize = 64 * 1024;
-/// What `Server::max_outbox_size` allows besides, on the way to the socket.
+/// The bytes on the way to the socket that `Server::max_outbox_size` documents besides the outbox.
 const BESIDE: usize = 64 * 1024;
 
-/// Sends until the outbox has no room for another push.
+/// Sends until one more push would not fit into the outbox.
 async fn fill(connection: Connection, ballast: Arc<RawValue>) {
     while connection.queued().bytes < OUTBOX - 8100 {
         connection.send(&Move(&ballast)).expect("room in the outbox");
@@ -35,7 +35,7 @@ async fn fill(connection: Connection, ballast: Arc<RawValue>) {
     }
 }
 
-/// Each client gets its own pushes, so that nothing that waits is shared.
+/// Each connection gets its own pushes, so that no waiting push is shared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_slow_readers_use_the_documented_memory() {
     let workshop = Workshop::default();
@@ -62,11 +62,11 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
         waiting / CLIENTS / 1024
     );
     assert!(waiting > CLIENTS * (OUTBOX - 16_200), "{waiting} bytes wait");
-    assert!(waiting - server.hub().queued_bytes() <= CLIENTS * 4096, "as the hub counts");
-    // The queue itself and the allocator take something on top.
+    assert!(waiting - server.hub().queued_bytes() <= CLIENTS * 4096, "the hub counts fewer bytes");
+    // A quarter more is allowed for the queues themselves and for what the allocator keeps.
     assert!(taken <= CLIENTS * (OUTBOX + BESIDE) * 5 / 4, "{} bytes for each", taken / CLIENTS);
 
-    // One more push for each gives back everything that waited.
+    // After one push too many, each connection closes and frees everything that waited.
     for connection in &connections {
         while connection.send(&Move(&ballast)).is_ok() {}
         assert!(matches!(connection.send(&Move(&ballast)), Err(SendError::Closed)));

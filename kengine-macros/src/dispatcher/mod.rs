@@ -147,7 +147,7 @@ impl<D: Db> Game<D> where D: Sized {
     }
 
     #[test]
-    fn another_crate_path_replaces_the_default_in_the_inert_dispatcher() {
+    fn another_crate_path_is_used_in_the_inert_dispatcher() {
         let theirs = expand("keys, crate = crate::net::engine", "impl Game { #[route] fn chat(&self) {} }");
         assert!(!theirs.contains("kengine::"), "{theirs}");
     }

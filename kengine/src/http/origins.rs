@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_matches_the_host_regardless_of_case_and_default_port() {
+    fn an_origin_matches_the_host_in_any_case_and_with_default_port() {
         for (origin, host, same) in [
             ("http://127.0.0.1:8000", "127.0.0.1:8000", true),
             ("https://game.example", "game.example", true),

@@ -1,4 +1,4 @@
-//! Every form of the language, in a crate that forbids everything and has nothing in scope.
+//! Every form of the language, in a crate that denies all warnings and has no prelude.
 
 #![deny(warnings, missing_docs, unused_qualifications, unreachable_pub, clippy::pedantic)]
 #![no_implicit_prelude]
@@ -18,7 +18,7 @@ pub mod chat {
         string::String,
     };
 
-    /// Who plays.
+    /// The session of a player.
     #[derive(::std::fmt::Debug)]
     pub struct Player {
         name: String,
@@ -31,7 +31,7 @@ pub mod chat {
         }
     }
 
-    /// Why someone may not.
+    /// The error of a player without a ticket.
     #[derive(::std::fmt::Debug)]
     pub struct NoTicket;
 
@@ -56,7 +56,7 @@ pub mod chat {
         }
     }
 
-    /// The level that some routes ask for, as context.
+    /// The level that some routes require, taken from the context.
     #[derive(::std::fmt::Debug)]
     pub struct Grown(u32);
 
@@ -135,7 +135,7 @@ pub mod chat {
             Ok(envelope.size())
         }
 
-        /// The method's own name, and every kind of argument.
+        /// A route named after its method, with every kind of argument.
         #[route]
         async fn whisper(
             &self,
@@ -169,14 +169,14 @@ pub mod chat {
     }
 }
 
-/// The options that say how a message looks, and a generic block.
+/// The options for the form of a message, and a generic block.
 pub mod shop {
     use ::kengine::Uid;
     use ::std::{marker::Send, marker::Sync, string::String};
 
-    /// Where prices come from.
+    /// The source of prices.
     pub trait Prices: Send + Sync + 'static {
-        /// That of one thing.
+        /// Returns the price of one thing.
         fn of(&self, thing: &str) -> u32;
     }
 
@@ -195,7 +195,7 @@ pub mod shop {
         }
     }
 
-    /// The dispatcher whose messages have no payload.
+    /// A dispatcher whose messages have no payload.
     #[derive(::std::fmt::Debug)]
     pub struct Flat;
 
@@ -206,36 +206,36 @@ pub mod shop {
     }
 }
 
-/// What the server starts.
+/// Pushes, in every form.
 pub mod pushes {
     use ::serde::Serialize;
     use ::std::string::String;
 
-    /// With the defaults.
+    /// A push with the default name.
     #[derive(::std::fmt::Debug, Serialize, ::kengine::Push)]
     #[push(reliable)]
     pub struct Arrived {
-        /// Who.
+        /// The player's name.
         pub name: String,
     }
 
-    /// With a name and a key.
+    /// A push with a name and a key.
     #[derive(::std::fmt::Debug, Serialize, ::kengine::Push)]
     #[push("position", latest(player))]
     pub struct Position {
-        /// Whose.
+        /// The player.
         pub player: u32,
-        /// Where.
+        /// The position.
         pub x: f32,
     }
 
-    /// Generic, one waiting per type.
+    /// A generic push, of which one waits at most per type.
     #[derive(::std::fmt::Debug, Serialize, ::kengine::Push)]
     #[push(latest)]
     pub enum Round<T> {
-        /// Not yet.
+        /// The round has not begun.
         Waiting,
-        /// Now.
+        /// The round has begun.
         Playing(T),
     }
 }
@@ -255,7 +255,7 @@ pub mod app {
         }
     }
 
-    /// The whole, of which one part is private.
+    /// Two dispatchers, one of them private.
     #[derive(::std::fmt::Debug, ::kengine::Dispatcher)]
     #[kengine(session = Player)]
     pub struct App {
@@ -263,7 +263,7 @@ pub mod app {
         chat: Chat,
     }
 
-    /// Two parts that are anything.
+    /// Two parts of any type.
     #[derive(::std::fmt::Debug, ::kengine::Dispatcher)]
     #[kengine()]
     pub struct Both<A, B> {
@@ -271,11 +271,11 @@ pub mod app {
         other: B,
     }
 
-    /// What a program does with it.
+    /// Serves the dispatchers.
     ///
     /// # Errors
     ///
-    /// When the address is taken.
+    /// Returns an error if the address is taken.
     pub async fn serve() -> ::core::result::Result<(), ::kengine::StartError> {
         let both = Both { one: App { combat: Combat, chat: Chat }, other: Combat };
         let _ = both.other;

@@ -1,5 +1,6 @@
-//! Rooms across nodes: every member gets every send once and in order, from whichever node it comes.
-//! `KENGINE_STRESS_SECONDS` sets how long that is tried; `.ci/long` sets a longer time.
+//! Rooms across nodes: each member gets every send once and in order, from whichever node it comes.
+//!
+//! `KENGINE_STRESS_SECONDS` sets how many seconds the test takes; `.ci/long` sets more than the default.
 
 use std::{
     sync::{
@@ -17,12 +18,12 @@ use tokio::sync::Semaphore;
 
 const LEASE: Duration = Duration::from_secs(6);
 const NODES: usize = 3;
-/// Members on each node.
+/// The number of members on each node.
 const MEMBERS: usize = 100;
-/// How many of each node's members come and go.
+/// The number of each node's members that leave and join again all the time.
 const MOVERS: usize = 10;
 const SENDERS: usize = 30;
-/// How often each sender sends: all of them together 500 times a second.
+/// The interval of each sender. All senders together send 500 times a second.
 const EVERY: Duration = Duration::from_millis(1000 * SENDERS as u64 / 500);
 
 async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
@@ -54,7 +55,7 @@ async fn every_member_gets_every_send_once_and_in_order() {
                 member.leave().await;
                 member.join().await;
             }
-            // Reads until all senders have stopped, and to the last of what they sent.
+            // Reads until all senders have stopped, and then up to the last send.
             while done.available_permits() == 0 {
                 member.catch_up().await;
                 tokio::task::yield_now().await;
@@ -87,7 +88,7 @@ async fn every_member_gets_every_send_once_and_in_order() {
         .map(|member| member.expect("a member that gets what it has to"))
         .sum();
     let sent: u32 = sends.done().iter().sum();
-    eprintln!("{sent} sends, {got} receipts");
+    eprintln!("{sent} sends, {got} received");
     for server in servers {
         server.stop().await;
     }
@@ -104,7 +105,7 @@ async fn a_room_on_one_node_sends_nothing_over_the_bus() {
     sink.psubscribe("kengine:bus:room:*").await.unwrap();
     let mut view = redis.connection().await;
     let mut on_the_bus = async || {
-        // Everything published before this is seen before it.
+        // Everything that was published before the fence is seen before it.
         view.publish::<_, _, ()>("kengine:bus:room:fence", "fence").await.unwrap();
         let mut messages = 0;
         while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
@@ -116,9 +117,9 @@ async fn a_room_on_one_node_sends_nothing_over_the_bus() {
         ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
         assert_eq!(bob.next().await, Said::text(number));
     }
-    assert_eq!(on_the_bus().await, 0, "of 1,000 sends in a room of one node");
+    assert_eq!(on_the_bus().await, 0, "1,000 sends in a room on one node used the bus");
 
-    // With a member on another node every send goes there; after that member has left, none does.
+    // While another node has a member, every send goes over the bus; after that member has left, none does.
     let mut eve = Town::enter_lobby(servers[1].address(), "eve").await;
     on_the_bus().await;
     for number in 0..10 {
@@ -186,7 +187,7 @@ async fn a_list_of_members_skips_nodes_that_do_not_answer() {
         let uids: Vec<_> = members.iter().map(|member| member.uid.to_string()).collect();
         (uids, members.is_partial())
     };
-    // An answer may come too late on a busy machine, and is then missing.
+    // On a machine under load, an answer may come too late, and its members are then missing.
     let members_are = async |uids: &[&str], is_partial: bool| {
         let expected = (uids.iter().copied().map(String::from).collect::<Vec<_>>(), is_partial);
         until("these members", async || (members().await == expected).then_some(())).await;
@@ -224,11 +225,11 @@ async fn a_program_outside_the_cluster_can_send_and_kick() {
     hub.user("ada").kick(CloseCode::KICKED);
     assert_eq!(ada.next().await, "close 4501");
     drop(ada);
-    // The program is not a node, and never was.
+    // The program has not joined the cluster.
     assert_eq!(directory.listed().await, [server.address().to_string()]);
     server.stop().await;
 
-    // A send that other nodes cannot get fails, and is counted.
+    // A send that cannot be published is an error for the sender and is counted.
     assert_eq!(hub.unpublished(), 0);
     redis.kill();
     let send = async || hub.all().send(&Said("to nobody".into())).err();

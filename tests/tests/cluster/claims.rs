@@ -1,5 +1,6 @@
-//! A user has one connection in the whole cluster, the newer one, and every node reaches it.
-//! `KENGINE_CLUSTER_ROUNDS` sets how often that is tried; `.ci/long` sets more rounds.
+//! A user has one connection in the whole cluster, the newest, and every node can reach it.
+//!
+//! `KENGINE_CLUSTER_ROUNDS` sets the number of rounds; `.ci/long` sets more than the default.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +13,7 @@ use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestSe
 use tokio::{join, time::timeout};
 
 const NODES: usize = 3;
-/// How many users connect at the same time.
+/// The number of users that compete at the same time.
 const USERS: usize = 8;
 const LEASE: Duration = Duration::from_millis(1500);
 
@@ -20,7 +21,7 @@ fn rounds() -> usize {
     std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
 }
 
-/// Sends to a user from every node, and checks that everything arrives.
+/// Makes every node send to a user and checks that all of it arrives.
 async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) {
     for (number, hub) in hubs.iter().enumerate() {
         let text = format!("{round} from {number}");
@@ -29,8 +30,8 @@ async fn is_reached(client: &mut Client, uid: &str, hubs: &[Hub], round: usize) 
     }
 }
 
-/// Runs the rounds of one user: two connections to two nodes, one after the other or at the same time. Returns how
-/// long it took each time until the older was closed.
+/// Runs one user's rounds: two connections to two nodes, one after the other or at the same time. Returns how long it
+/// took each time until the older was closed.
 async fn compete(
     user: usize,
     mut directory: Directory,
@@ -39,7 +40,7 @@ async fn compete(
 ) -> Vec<Duration> {
     let mut took = Vec::new();
     for round in 0..rounds() / USERS {
-        // Each round has its own uid, so that the awaited claim is not one of the round before.
+        // Each round has its own uid, so that it does not see the claim of the round before.
         let uid = format!("user{user}-{round}");
         let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
         let (mut older, mut newer);
@@ -52,7 +53,7 @@ async fn compete(
             took.push(connected.elapsed());
         } else {
             (older, newer) = join!(Town::connect(one, &uid), Town::connect(other, &uid));
-            // The one that the directory heard of first closes.
+            // The directory decides which of the two is the older.
             tokio::select! {
                 close = older.next() => assert_eq!(close, "close 4500"),
                 close = newer.next() => {
@@ -62,7 +63,7 @@ async fn compete(
             }
         }
         is_reached(&mut newer, &uid, &hubs, round).await;
-        // The end of the older connection does not take the claim from the newer.
+        // The end of the older connection takes nothing away from the newer.
         assert_eq!(older.next().await, "the end");
         is_reached(&mut newer, &uid, &hubs, round).await;
         newer.close(1000).await;
@@ -108,8 +109,8 @@ async fn with_refuse_the_older_connection_stays() {
     directory.user_is("ada", Some(one.address().to_string())).await;
     let mut newer = Town::connect(other.address(), "ada").await;
     assert_eq!(newer.next().await, "close 4503");
-    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it stays");
-    // A user who returns at once to the node that just lost them is not taken for the earlier connection.
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "the older connection got something");
+    // A user who comes back at once to the node that they just left is not refused because of the earlier connection.
     older.close(1000).await;
     let mut again = Town::connect(one.address(), "ada").await;
     assert!(again.answers_until(Town::FENCE).await.is_empty());
@@ -141,12 +142,12 @@ async fn the_newest_claim_wins_after_a_node_was_cut_off() {
     proxy.set(Network::Stalled);
     let mut newer = Town::connect(other.address(), "ada").await;
     directory.user_is("ada", Some(other.address().to_string())).await;
-    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it cannot know of the newer");
-    // A connection to the cut-off node made meanwhile is the newer one.
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "the node that was cut off closed the older connection");
+    // A user who came to the node that was cut off meanwhile has the newer claim there.
     let mut earlier = Town::connect(other.address(), "eve").await;
     directory.user_is("eve", Some(other.address().to_string())).await;
     let mut later = Town::connect(cut_off.address(), "eve").await;
-    // After a flush the later claim wins, whichever node reports it first.
+    // After a flush, too, the later claim wins, whichever node makes it first.
     redis::cmd("FLUSHALL").exec_async(&mut directory.redis).await.unwrap();
     proxy.set(Network::Good);
     assert_eq!(older.next().await, "close 4500");
@@ -162,9 +163,10 @@ async fn the_newest_claim_wins_after_a_node_was_cut_off() {
     other.stop().await;
 }
 
-/// Lets a change about a user reach the directory while the answer is lost with the connection.
+/// Waits until the directory knows where a user is, while answers do not arrive; then resets the connection to Redis,
+/// so that the answer is lost.
 async fn unanswered(directory: &mut Directory, proxy: &Proxy, uid: &str, is_at: Option<String>) {
-    // Soon, unless the node was waiting for the missing answer.
+    // This happens soon, unless the node still waits for an earlier answer.
     let _ = timeout(Duration::from_millis(300), directory.user_is(uid, is_at.clone())).await;
     proxy.set(Network::Good);
     proxy.reset();

@@ -1,4 +1,4 @@
-//! What a node costs Redis: commands and round trips, counted by a proxy.
+//! The load that a node puts on Redis: commands and round trips, counted by a proxy.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 /// The default lease.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// Starts a node with its own proxy to Redis, which counts.
+/// Starts a node that reaches Redis through its own proxy, which counts.
 async fn node(redis: &RedisServer) -> (TestServer, Proxy) {
     let proxy = Proxy::start(redis.port()).await;
     let server = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
@@ -30,15 +30,15 @@ async fn an_idle_node_sends_at_most_two_commands_a_second() {
         redis.directory().await.user_is(uid, Some(server.address().to_string())).await;
         players.push(player);
     }
-    // The time of three beats.
+    // Three heartbeats of the node fall into this time.
     let begun = (Instant::now(), ones.commands(), others.commands());
     sleep(LEASE).await;
     let seconds = begun.0.elapsed().as_secs_f64();
     for (proxy, before) in [(ones, begun.1), (others, begun.2)] {
         let commands = proxy.commands() - before;
         eprintln!("{commands} commands in {seconds:.1} s");
-        assert!(commands > 0, "a node that lives says so");
-        // One second is added because the interval does not begin and end with a beat.
+        assert!(commands > 0, "the node did not renew its lease");
+        // One second more is allowed for the edges of the interval.
         assert!(f64::from(u32::try_from(commands).unwrap()) <= 2.0 * (seconds + 1.0), "{commands} commands");
     }
     drop(players);
@@ -46,7 +46,7 @@ async fn an_idle_node_sends_at_most_two_commands_a_second() {
     other.stop().await;
 }
 
-/// Connects this many clients one after another.
+/// Connects this many clients, one after another.
 async fn connect(address: SocketAddr, count: usize) -> Vec<RawClient> {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -72,13 +72,13 @@ async fn a_crowd_is_counted_in_few_round_trips() {
     directory.count_is(server.address(), Some(PLAYERS)).await;
     until("all claims", async || {
         let keys: usize = redis::cmd("DBSIZE").query_async(&mut directory.redis).await.unwrap();
-        // The other five keys are the list, the counter, the load, the lease and the node.
+        // The others are the list, the counter, the load, the lease and the node.
         (keys == PLAYERS + 5).then_some(())
     })
     .await;
     let (trips, took) = (proxy.trips() - before, begun.elapsed());
     eprintln!("{PLAYERS} connects in {took:?}: {trips} round trips");
-    // At most one every 25 ms; the rest is for the two connections of the bus and its beat.
+    // At most one round trip every 25 ms, and ten more for the bus's two connections and its heartbeat.
     let most = 40.0 * took.as_secs_f64() + 10.0;
     assert!(f64::from(u32::try_from(trips).unwrap()) <= most, "{trips} round trips, of at most {most}");
     drop(players);

@@ -1,4 +1,4 @@
-//! A cluster in Redis: what the directory says about nodes that start, drain, stop and die.
+//! A cluster in Redis: what the directory holds about nodes, whatever happens to them.
 
 use std::{
     net::SocketAddr,
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
 
-/// Waits until the directory has a process at this address other than the one before; returns its boot id.
+/// Waits until another process than `before` is in the directory; returns its boot id.
 async fn joined(directory: &mut Directory, address: SocketAddr, before: Option<&String>) -> String {
     let joined = async || directory.node(address, "boot").await.filter(|boot| Some(boot) != before);
     until("a node in the directory", joined).await
 }
 
-/// Returns the status of `/readyz`, and its body or the code of its error.
+/// Returns the answer of `/readyz`: the status, and the body or the error's code.
 async fn ready(server: &TestServer) -> (u16, String) {
     let response = Upgrade::new(server.address()).path("/readyz").ask(server.address()).await;
     match response.status {
@@ -71,7 +71,8 @@ async fn a_node_is_listed_with_its_count_until_it_goes() {
 
 #[tokio::test]
 async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
-    /// At one moment: the number of listed nodes, the counter, the lease, and the time in milliseconds.
+    /// Returns a snapshot: how many nodes are listed, whether the counter exists, the lease, and the time, in
+    /// milliseconds.
     const LOOK: &str = "
         local time = redis.call('TIME')
         local lease = tonumber(redis.call('HGET', KEYS[3], KEYS[2]) or 0)
@@ -87,7 +88,7 @@ async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
     }
     directory.count_is(address, Some(10)).await;
     node.terminate();
-    // The players keep reading, and so answer the close.
+    // The players keep reading, so they answer the close frame.
     let closing = tokio::spawn(async move {
         for player in &mut players {
             assert_eq!(player.next().await, "close 4000");
@@ -99,8 +100,8 @@ async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
         look.arg(LOOK).arg(3).arg("NODE_HOST_LIST").arg(address.to_string()).arg("{kengine}:lease");
         let seen = look.query_async(&mut directory.redis).await.unwrap();
         let (listed, counted, lease, now): (usize, bool, i64, i64) = seen;
-        assert!(listed == 0 || counted, "it is listed without a counter");
-        // The lease of a node that has gone is the negative time at which it left.
+        assert!(listed == 0 || counted, "the node is listed without a counter");
+        // The lease of a node that is gone holds, negated, when it left; a listed node has not left yet.
         left = left.max(if listed > 0 { now } else { -lease });
         (!counted).then_some(now)
     })
@@ -127,7 +128,7 @@ async fn a_draining_node_sends_its_players_away_gradually() {
         assert_eq!(player.next().await, "close 4000");
     }
     let took = begun.elapsed();
-    // 20 connections are closed every 10 ms.
+    // 20 players are closed every 10 ms.
     assert!(took >= Duration::from_millis(90), "all were sent away within {took:?}");
     drop(players);
     server.ended().await;
@@ -170,7 +171,7 @@ async fn a_killed_or_frozen_node_is_removed_from_the_directory() {
     node.freeze();
     let frozen = Instant::now();
     directory.count_is(there, None).await;
-    eprintln!("stopped, it was gone after {:?}, of {:?}", frozen.elapsed(), lease * 5 / 3);
+    eprintln!("the frozen node was gone after {:?}; {:?} is the documented limit", frozen.elapsed(), lease * 5 / 3);
     assert_eq!(directory.listed().await, [&*here]);
     node.thaw();
     directory.count_is(there, Some(1)).await;
@@ -180,7 +181,7 @@ async fn a_killed_or_frozen_node_is_removed_from_the_directory() {
     node.kill();
     let killed = Instant::now();
     directory.count_is(there, None).await;
-    eprintln!("killed, it was gone after {:?}", killed.elapsed());
+    eprintln!("the killed node was gone after {:?}", killed.elapsed());
     let mut keys = directory.keys().await;
     keys.sort();
     let nodes_key = format!("{{kengine}}:node:{here}");
@@ -226,7 +227,7 @@ async fn a_node_leaves_even_if_its_connection_breaks() {
             _ => {}
         }
         server.shut_down();
-        // Soon, unless the node was waiting for the missing answer.
+        // This happens soon, unless the node still waits for an earlier answer.
         let unlisted = until("the list", async || directory.listed().await.is_empty().then_some(()));
         let _ = timeout(Duration::from_millis(300), unlisted).await;
         proxy.set(Network::Good);
@@ -251,7 +252,7 @@ async fn the_later_of_two_processes_has_their_address() {
     let boot = directory.node(ADDRESS, "boot").await.unwrap();
     let later = node(redis.url()).await;
     is_ready(&later, 200, "ready").await;
-    // The earlier process does not take the address back when it reconnects, before it has noticed or later,
+    // The earlier process does not take the address back when it reconnects, before it has noticed or later.
     proxy.reset();
     is_ready(&earlier, 503, "unavailable").await;
     let _player = Town::connect(later.address(), "ada").await;
@@ -259,7 +260,7 @@ async fn the_later_of_two_processes_has_their_address() {
     proxy.reset();
     directory.heard_of(ADDRESS, 3).await;
     assert_eq!(ready(&later).await.0, 200);
-    // nor does it touch the entry when it leaves.
+    // It does not touch the entry either when it leaves.
     let mut ada = Town::connect(earlier.address(), "eve").await;
     assert_eq!(ada.ask(r#"{"method":"who","message":"lobby","id":1}"#).await, "1: []");
     assert_eq!(ready(&earlier).await.0, 503);
@@ -276,8 +277,8 @@ async fn an_unreachable_address_is_an_error_at_start() {
     let rows = [
         ("all of IPv4", "0.0.0.0:0", None),
         ("all of IPv6", "[::]:0", None),
-        ("a wildcard in words", "127.0.0.1:0", Some("0.0.0.0:8000")),
-        ("a wildcard of IPv6 in words", "127.0.0.1:0", Some("[::]:8000")),
+        ("a configured wildcard", "127.0.0.1:0", Some("0.0.0.0:8000")),
+        ("a configured wildcard of IPv6", "127.0.0.1:0", Some("[::]:8000")),
         ("no port", "127.0.0.1:0", Some("game.example")),
         ("port 0", "127.0.0.1:0", Some("game.example:0")),
         ("no host", "127.0.0.1:0", Some(":8000")),
@@ -344,7 +345,7 @@ async fn a_node_needs_only_the_documented_rights_in_redis() {
     let user = [&user.concat()[..], &["+@read", "+@write", "+time"]].concat();
     let redis = RedisServer::start_with(&user).await;
     let url = |user: &str| redis.url().replace("://", &format!("://{user}@"));
-    let nobody = TestServer::start(Town::node(&url("game:wrong"), LEASE)).await;
+    let locked_out = TestServer::start(Town::node(&url("game:wrong"), LEASE)).await;
     let nodes = [TestServer::start(Town::node(&url("game:secret"), LEASE)).await, {
         TestServer::start(Town::node(&url("game:secret"), LEASE)).await
     }];
@@ -360,11 +361,11 @@ async fn a_node_needs_only_the_documented_rights_in_redis() {
     }
     ada.send(r#"{"method":"say","message":["lobby","hello"]}"#).await;
     assert_eq!(bob.next().await, Said::text("hello"));
-    assert_eq!(ready(&nobody).await.0, 503);
+    assert_eq!(ready(&locked_out).await.0, 503);
     drop((ada, bob));
     for node in nodes {
         node.stop().await;
     }
-    nobody.stop().await;
+    locked_out.stop().await;
     assert_eq!(directory.keys().await, [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! Several nodes in one process, connected by `Memory`: rooms, users and sends to all span them.
+//! Several nodes as one: rooms, users and sends to all connections across them.
 
 use kengine::{
     Close, CloseCode, Duplicates, Server, Uid,
@@ -8,7 +8,7 @@ use kengine::{
 };
 use kengine_tests::{Said, Town};
 
-/// Starts two nodes of one cluster.
+/// Two nodes that know each other.
 fn nodes(duplicates: Duplicates) -> [Served<Town>; 2] {
     let cluster = Memory::new();
     [(); 2].map(|()| testing::serve(Server::new(Town).cluster(&cluster).duplicates(duplicates)))
@@ -24,7 +24,7 @@ async fn member(node: &Served<Town>, uid: &str) -> Client {
     client
 }
 
-/// Returns everything that has come so far.
+/// Returns the texts that have come so far, as they are on the wire.
 async fn heard(client: &mut Client) -> Vec<String> {
     client.heartbeat().await;
     let mut heard = Vec::new();
@@ -45,7 +45,7 @@ async fn a_room_spans_several_nodes() {
     let joined = ada.push::<Joined>().await;
     assert_eq!((&*joined.room, joined.member.uid.as_str()), ("lobby", "bob"));
 
-    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "nobody else of this node");
+    assert_eq!(ada.request::<usize>("say", &("lobby", "hello")).await.unwrap(), 0, "no other member is on this node");
     assert_eq!(bob.push::<Said>().await.0, "hello");
     for hub in [one.hub(), other.hub()] {
         let members = hub.room("lobby").members().await;
@@ -70,7 +70,7 @@ async fn a_room_spans_several_nodes() {
 #[tokio::test]
 async fn excluding_a_connection_does_not_exclude_its_namesake() {
     let [one, other] = nodes(Duplicates::Replace);
-    // Each is the first connection of its node, so both have the same number.
+    // Each is the first connection of its node.
     let mut ada = member(&one, "ada").await;
     let mut bob = member(&other, "bob").await;
     ada.request::<usize>("say", &("lobby", "not to me")).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
     let mut here = member(&one, "ada").await;
     let _there = member(&other, "ada").await;
     assert!(here.request::<bool>("leave", "lobby").await.unwrap());
-    // She may leave and join several times, but the last push says that she is here.
+    // However often joins and leaves are announced, the last announcement says that she is present.
     let last = heard(&mut cy).await.pop().unwrap();
     assert!(last.starts_with(r#"{"method":"joined""#), "{last}");
     assert_eq!(third.hub().room("lobby").members().await.len(), 2);

@@ -1,5 +1,6 @@
-//! Redis is killed, stopped, emptied or cut off: players notice nothing, and everything is right again when it is
-//! back. `KENGINE_OUTAGE_SECONDS` sets how long Redis is away; `.ci/long` sets a longer time.
+//! Redis is killed, frozen, emptied or cut off: players notice nothing, and the cluster recovers when it is back.
+//!
+//! `KENGINE_OUTAGE_SECONDS` sets how long Redis is away; `.ci/long` sets more than the default.
 
 use std::{
     net::SocketAddr,
@@ -50,8 +51,8 @@ impl Cluster {
         self.servers.iter().map(TestServer::address).collect()
     }
 
-    /// Waits until the directory knows both nodes and players, and the players hear each other. Returns how long
-    /// either took.
+    /// Waits until the directory knows both nodes and both players, and the players hear each other. Returns how long
+    /// each of the two took.
     async fn is_right(&mut self, directory: &mut Directory) -> (Duration, Duration) {
         let begun = Instant::now();
         let mut addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
@@ -81,11 +82,11 @@ impl Cluster {
     }
 }
 
-/// Sends until the other player hears it, as a member of a room and as a user.
+/// Sends to the room and to the user until the listener has received both.
 async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
     let (room, user) = (Said::text("to all"), Said::text("to you"));
     let mut heard = Vec::new();
-    until("a word of another node", async || {
+    until("a push from another node", async || {
         speaker.ask(r#"{"method":"say","message":["lobby","to all"],"id":1}"#).await;
         for uid in UIDS {
             speaker.answers_before(format!(r#"{{"method":"tell","message":["{uid}","to you"]}}"#), Town::FENCE).await;
@@ -94,12 +95,12 @@ async fn hear_each_other(speaker: &mut Client, listener: &mut Client) {
         (heard.contains(&room) && heard.contains(&user)).then_some(())
     })
     .await;
-    // Reads repeated messages that were still on their way.
+    // Reads what was sent more than once.
     listener.answers_until(Town::FENCE).await;
 }
 
-/// Sends this many requests one after another, each with a send to a room and to a user of another node. Returns
-/// how long the slowest took.
+/// Sends this many requests, one after another, each with a send to a room and to a user of another node. Returns how
+/// long the slowest took.
 async fn slowest_of(player: &mut Client, requests: u32) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..requests {
@@ -128,7 +129,7 @@ async fn a_cluster_recovers_when_redis_comes_back_empty() {
     let (counted, heard) = cluster.is_right(&mut redis.directory().await).await;
     eprintln!("{:?} without Redis: slowest request {slowest:?}", away.elapsed());
     eprintln!(
-        "back: counts and claims after {counted:?}, of {:?}; messages after {heard:?}",
+        "back: counts and claims after {counted:?} (documented limit {:?}); messages after {heard:?}",
         LEASE / 3 + Duration::from_secs(1)
     );
     cluster.stop().await;
@@ -136,7 +137,7 @@ async fn a_cluster_recovers_when_redis_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_of_a_player_waits_for_a_frozen_redis() {
-    // Each of these would take 250 ms or more if it waited: together far more than the limit.
+    // If each request waited, it would take 250 ms or more, and all together far more than the limit.
     const REQUESTS: u32 = 500;
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
@@ -156,13 +157,13 @@ async fn no_request_of_a_player_waits_for_a_frozen_redis() {
         }
     })
     .await;
-    // Nor does a join, once it is known that Redis is away.
+    // Once the node knows that Redis is away, no join waits either.
     let mut join = async || {
         let answer = connects[0].ask(r#"{"method":"join","message":"lobby","id":1}"#).await;
         connects[0].ask(r#"{"method":"leave","message":"lobby","id":1}"#).await;
         (answer == "1: error unavailable").then_some(())
     };
-    until("a bus that is known to be away", &mut join).await;
+    until("an answer that Redis is away", &mut join).await;
     within("joins", async {
         for _ in 0..REQUESTS {
             join().await.expect("a bus that is still away");
@@ -173,7 +174,7 @@ async fn no_request_of_a_player_waits_for_a_frozen_redis() {
     redis.thaw();
     cluster.is_right(&mut directory).await;
 
-    // Neither does a drain.
+    // No drain waits either.
     redis.freeze();
     // The servers have no deadline for a drain, so each ends only because it gives up on Redis.
     drop(cluster.players);
@@ -205,7 +206,8 @@ async fn no_node_is_reaped_because_redis_was_away() {
                 sleep(away).await;
                 proxy.set(Network::Good);
             }
-            // A node that was reaped joins anew. Every node has had the time of two leases to reap.
+            // A node that was reaped joins again, with a new start time. Each node has two leases of time to reap
+            // another.
             let thawed = Instant::now();
             while thawed.elapsed() < 2 * LEASE {
                 for (address, started) in cluster.addresses().into_iter().zip(&started) {
@@ -314,7 +316,7 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
     cluster.is_right(&mut directory).await;
     proxy.set(Network::Refused);
     sleep(outage().min(2 * LEASE)).await;
-    // A user who left meanwhile is not claimed any more, and one who came is.
+    // A user who has left meanwhile has no claim any more, and one who has come has one.
     let [ada, _] = &mut cluster.players[..] else { unreachable!("two players") };
     ada.close(1000).await;
     let address = cluster.addresses()[0];

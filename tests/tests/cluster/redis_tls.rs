@@ -1,4 +1,4 @@
-//! Redis under TLS: a node that trusts its certificate joins, and one that does not stays out.
+//! Redis with TLS: a node that trusts its certificate joins, and one that does not stays out.
 
 use std::{process::Command, time::Duration};
 

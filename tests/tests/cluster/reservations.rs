@@ -1,4 +1,4 @@
-//! Seats reserved by a gateway: a node counts the player and gives the seat back in the same moment.
+//! Seats that a gateway has reserved: when a connection is counted, its reservation is removed in the same step.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,18 +9,18 @@ use kengine_tests::{
 };
 use tokio::net::TcpListener;
 
-/// The header field by which a gateway names a reservation.
+/// The header field in which a gateway names a reservation.
 const FIELD: &str = "Kengine-Reservation";
-/// Longer than any test, so only the node can end a reservation.
+/// A reservation that outlasts any test, so that only the node ends it.
 const LONG: Duration = Duration::from_secs(600);
-/// So long that no beat is due during a test: one comes in every third of a lease.
+/// A lease so long that no heartbeat comes during a test; one is due every third of it.
 const LEASE: Duration = Duration::from_secs(600);
-/// A lease with a beat every 100 ms.
+/// A lease with a heartbeat every 100 ms.
 const OFTEN: Duration = Duration::from_millis(300);
-/// How many redeemed reservations wait for Redis.
+/// How many redeemed reservations a node remembers while Redis is away.
 const WAITING: usize = 8192;
 
-/// A reservation's id, as a gateway writes it.
+/// Returns a reservation's id in the form that a gateway uses.
 fn id(number: usize) -> String {
     format!("feed{number:028x}")
 }
@@ -47,7 +47,7 @@ async fn reserve(directory: &mut Directory, address: impl ToString, ids: &[Strin
     }
 }
 
-/// What the directory says about a node at one moment.
+/// A snapshot of what the directory holds about a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Look {
     load: usize,
@@ -67,14 +67,14 @@ async fn look(directory: &mut Directory, address: impl ToString) -> Look {
     look
 }
 
-/// Waits until a node has this many connections and reservations.
+/// Waits until this many connections and reservations are counted.
 async fn counted(directory: &mut Directory, address: impl ToString, connections: usize, reserved: usize) {
     let expected = Look { load: connections + reserved, connections, reserved };
     let address = address.to_string();
     until("a count", async || (look(directory, &address).await == expected).then_some(())).await;
 }
 
-/// Starts a Redis, and a node in its directory.
+/// Starts a node with its own Redis.
 async fn node() -> (RedisServer, Directory, TestServer) {
     node_of(Town::node, LEASE).await
 }
@@ -90,7 +90,7 @@ async fn node_of<D: Dispatcher>(
     (redis, directory, server)
 }
 
-/// Waits until `/readyz` says whether the directory is away.
+/// Waits until `/readyz` reports that the directory is away, or that it is not.
 async fn is_away(address: SocketAddr, away: bool) {
     until("another answer of `/readyz`", async || {
         let response = Upgrade::new(address).path("/readyz").ask(address).await;
@@ -99,7 +99,7 @@ async fn is_away(address: SocketAddr, away: bool) {
     .await;
 }
 
-/// Connects with this request; the connection is counted when this returns.
+/// Opens a connection with this request and waits until it is counted.
 async fn open_by(request: Upgrade, address: SocketAddr) -> RawClient {
     let mut player = request.open(address).await;
     player.heartbeat().await;
@@ -113,7 +113,7 @@ async fn open(address: SocketAddr, id: impl Into<String>) -> RawClient {
 #[tokio::test]
 async fn a_player_counts_once_from_the_reservation_to_the_end() {
     const PLAYERS: usize = 300;
-    // Beats and updates of the load alternate.
+    // Heartbeats and connection counts alternate.
     let (_redis, mut directory, server) = node_of(Town::node, OFTEN).await;
     let address = server.address();
     reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
@@ -125,9 +125,9 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
         }
         players
     });
-    until("every player", async || {
+    until("all connections", async || {
         let look = look(&mut directory, address).await;
-        // One connection may be counted whose reservation is not redeemed yet.
+        // One connection may be counted just now whose reservation is not redeemed yet.
         assert!((PLAYERS..=PLAYERS + 1).contains(&look.load), "{look:?}");
         (look.reserved == 0).then_some(())
     })
@@ -174,7 +174,7 @@ async fn a_client_without_room_gives_its_seat_back() {
     counted(&mut directory, address, 1, 0).await;
 
     server.shut_down();
-    // The player does not answer the close, so the node keeps draining.
+    // The player does not answer the close frame, so the node cannot end.
     assert_eq!(player.frame().await, "close 4000");
     reserve(&mut directory, address, &ids(1), LONG).await;
     assert_eq!(request.ask(address).await.status, 503, "it drains");
@@ -196,7 +196,7 @@ async fn a_seat_stays_reserved_during_the_handshake() {
     let mut http = HttpClient::connect(address).await;
     http.send(&request.bytes()).await;
     gate.arrived(1).await;
-    // Another client comes and goes, by which time the node would have redeemed the first reservation.
+    // Another client comes and goes. When the node reports its reservation, it would also report the first.
     let mut other = HttpClient::connect(address).await;
     other.send(&Upgrade::new(address).and(FIELD, id(1)).bytes()).await;
     gate.arrived(1).await;
@@ -287,7 +287,7 @@ async fn seats_are_given_back_when_redis_returns() {
     }
     assert_eq!(look(&mut directory, address).await.reserved, PLAYERS);
     proxy.set(Network::Good);
-    until("every player", async || {
+    until("all connections", async || {
         let look = look(&mut directory, address).await;
         assert_eq!(look.load, PLAYERS, "{look:?}");
         (look.reserved == 0).then_some(())
@@ -308,7 +308,7 @@ async fn a_flood_of_redeemed_reservations_is_bounded() {
     directory.count_is(address, Some(0)).await;
     reserve(&mut directory, address, &ids(TOO_MANY + WAITING), LONG).await;
     proxy.set(Network::Refused);
-    // A change to report, so that the node notices.
+    // The node notices the outage only when it has a count to send.
     drop(Client::connect(address).await);
     is_away(address, true).await;
     let mut http = HttpClient::connect(address).await;

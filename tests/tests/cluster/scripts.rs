@@ -1,4 +1,4 @@
-//! The scripts that Redis runs, one by one, against the real server.
+//! The scripts that Redis runs, one by one, on the real server.
 
 use kengine_tests::RedisServer;
 use redis::{AsyncCommands, FromRedisValue, aio::MultiplexedConnection};
@@ -22,7 +22,7 @@ const ROUTE: &str = script!("route");
 /// How long a counter outlives its node, in milliseconds.
 const FAREWELL: &str = "250";
 
-/// A Redis, and the scripts that run in it.
+/// A Redis and a connection to it.
 struct Fixture {
     server: RedisServer,
     redis: MultiplexedConnection,
@@ -40,7 +40,7 @@ impl Fixture {
         call.query_async(&mut self.redis).await.unwrap()
     }
 
-    /// A script that concerns the node at this address, with the keys of these names.
+    /// Runs a script for the node at this address, with the keys that have these names.
     async fn node<T: FromRedisValue>(&mut self, script: &str, keys: &str, address: &str, arguments: &[&str]) -> T {
         let key = |name| match name {
             "list" => "NODE_HOST_LIST".to_owned(),
@@ -66,7 +66,7 @@ impl Fixture {
         let mut beaten = beaten.into_iter();
         let known = redis::from_redis_value(beaten.next().unwrap()).unwrap();
         let now: i64 = redis::from_redis_value(beaten.next().unwrap()).unwrap();
-        assert!(now > 1_000_000_000_000, "{now} is no time");
+        assert!(now > 1_000_000_000_000, "{now} is not a time");
         (known, beaten.map(|address| redis::from_redis_value(address).unwrap()).collect())
     }
 
@@ -90,7 +90,7 @@ impl Fixture {
         self.redis.zscore("{k}:load", address).await.unwrap()
     }
 
-    /// Sets when a lease ends, in milliseconds from now; a negative number is in the past.
+    /// Sets when a lease ends, in milliseconds from now; a negative value means that it has ended.
     async fn lease(&mut self, address: &str, from_now: i64) {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
         let expiry = seconds * 1000 + micros / 1000 + from_now;
@@ -106,7 +106,7 @@ impl Fixture {
         self.run(CLAIM, &["user"], &arguments).await
     }
 
-    /// Returns the boot id and the connection that hold the user.
+    /// Returns the node and the connection that have the user.
     async fn holder(&mut self) -> Option<(String, String)> {
         let holder: (Option<String>, Option<String>) = self.redis.hmget("user", &["boot", "connection"]).await.unwrap();
         holder.0.zip(holder.1)
@@ -122,11 +122,11 @@ async fn joining_twice_lists_a_node_once() {
     assert_eq!(redis.listed().await, ["a:1"]);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(7), Some(7)));
     let ttl: i64 = redis.redis.ttl("a:1").await.unwrap();
-    assert_eq!(ttl, -1, "a counter without an end");
+    assert_eq!(ttl, -1, "the counter expires");
     let node: Vec<String> = redis.redis.hmget("{k}:node:a:1", &["boot", "state", "capacity", "version"]).await.unwrap();
     assert_eq!(node, ["one", "ready", "100", "0.1.0"]);
 
-    // Seats that were reserved at an earlier process do not count for this one.
+    // A new process does not take over the reservations of the one before.
     redis.redis.zadd::<_, _, _, ()>("{k}:reserved:a:1", "seat", "+inf").await.unwrap();
     redis.join("a:1", "one", "7", "60000", "ready").await;
     assert_eq!(redis.load("a:1").await, Some(8));
@@ -152,7 +152,7 @@ async fn a_beat_tells_known_unknown_and_replaced_nodes_apart() {
     let _: Vec<redis::Value> = redis.node(BEAT, "counter load lease node reserved", "a:1", &redeeming).await;
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(6), Some(6)));
     assert_eq!(redis.beat("a:1", "two", "9").await, (-1, vec![]));
-    assert_eq!(redis.count("a:1").await, Some(6), "nor does one that was taken over");
+    assert_eq!(redis.count("a:1").await, Some(6), "a process that was replaced writes nothing");
 }
 
 #[tokio::test]
@@ -161,16 +161,16 @@ async fn an_expired_node_is_reaped_and_its_counter_later() {
     for address in ["a:1", "b:1"] {
         redis.join(address, "one", "5", "60000", "ready").await;
     }
-    assert_eq!(redis.reap("b:1").await, 0, "it lives");
+    assert_eq!(redis.reap("b:1").await, 0, "its lease is running");
     redis.lease("b:1", -1).await;
     assert_eq!(redis.beat("a:1", "one", "5").await, (1, vec!["b:1".to_owned()]));
     assert_eq!(redis.reap("b:1").await, 1);
     assert_eq!((redis.listed().await, redis.load("b:1").await), (vec!["a:1".to_owned()], None));
-    assert_eq!(redis.count("b:1").await, Some(5), "those who read the list before still read it");
+    assert_eq!(redis.count("b:1").await, Some(5), "gateways that read the list before still need it");
     assert_eq!(redis.beat("b:1", "one", "5").await.0, 0, "it has to join again");
     assert_eq!(redis.reap("b:1").await, 0, "too early");
 
-    // It comes back in between and stays.
+    // The node comes back in between, and stays.
     redis.join("b:1", "one", "5", "60000", "ready").await;
     assert_eq!((redis.reap("b:1").await, redis.count("b:1").await), (0, Some(5)));
     redis.lease("b:1", -1).await;
@@ -180,7 +180,7 @@ async fn an_expired_node_is_reaped_and_its_counter_later() {
     assert_eq!(redis.beat("a:1", "one", "5").await, (1, vec!["b:1".to_owned()]));
     assert_eq!(redis.reap("b:1").await, 2);
     assert_eq!((redis.count("b:1").await, redis.lease_of("b:1").await), (None, None));
-    assert_eq!(redis.reap("b:1").await, 0, "there is nothing any more");
+    assert_eq!(redis.reap("b:1").await, 0, "nothing is left");
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn no_node_is_reaped_when_all_leases_have_expired() {
         redis.join(address, "one", "0", "60000", "ready").await;
         redis.lease(address, -1).await;
     }
-    // The first beat after an outage reaps nothing, even if its node has to join.
+    // The first heartbeat reaps no node, even if it comes from a node that has to join.
     assert_eq!(redis.beat("d:1", "one", "0").await, (0, vec![]));
     assert_eq!(redis.beat("a:1", "one", "0").await, (1, vec![]));
     for address in ["a:1", "b:1", "c:1"] {
@@ -231,8 +231,8 @@ async fn draining_takes_a_node_off_the_list_before_it_leaves() {
     assert_eq!(redis.redis.hget::<_, _, String>("{k}:node:a:1", "state").await.unwrap(), "draining");
     assert_eq!(redis.leave("a:1", "one").await, 1);
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), None));
-    assert_eq!(redis.leave("a:1", "one").await, 0, "said again, it changes nothing");
-    // A node that dies before it has left completely is found by the others.
+    assert_eq!(redis.leave("a:1", "one").await, 0, "a repetition changes nothing");
+    // A node that dies before it has finished is reaped by the others.
     redis.join("b:1", "one", "0", "60000", "ready").await;
     assert_eq!(redis.beat("b:1", "one", "0").await, (1, vec!["a:1".to_owned()]));
 }
@@ -241,8 +241,12 @@ async fn draining_takes_a_node_off_the_list_before_it_leaves() {
 async fn a_newer_connection_gets_the_uid() {
     let mut redis = Fixture::new().await;
     assert_eq!(redis.claim("one", "1", "2000", "0", "0").await, 1);
-    assert_eq!(redis.claim("one", "2", "1990", "0", "0").await, 1, "of one node the node knows the newer");
-    assert_eq!(redis.claim("two", "9", "1980", "0", "0").await, 0, "it was made before, and comes later");
+    assert_eq!(
+        redis.claim("one", "2", "1990", "0", "0").await,
+        1,
+        "a node decides itself which of its connections is newer"
+    );
+    assert_eq!(redis.claim("two", "9", "1980", "0", "0").await, 0, "it is older, but arrives later");
     assert_eq!(redis.claim("two", "1", "1990", "0", "0").await, 1, "at the same time");
     assert_eq!(redis.claim("one", "2", "1991", "0", "0").await, 1);
     assert_eq!(redis.claim("two", "1", "50", "0", "0").await, 1, "another clock");
@@ -250,7 +254,7 @@ async fn a_newer_connection_gets_the_uid() {
     let ttl: i64 = redis.redis.ttl("user").await.unwrap();
     assert!((86_000..=86_400).contains(&ttl), "{ttl}");
 
-    // Claims repeated after an outage: the later stands, and the earlier gives way.
+    // When claims are repeated after an outage, the later claim stands, and the earlier one loses.
     assert_eq!(redis.claim("one", "2", "40", "1", "0").await, 0);
     assert_eq!(redis.claim("two", "1", "50", "1", "0").await, 1);
     assert_eq!(redis.claim("one", "2", "60", "1", "0").await, 1);
@@ -268,7 +272,7 @@ async fn with_refuse_an_older_connection_keeps_the_uid() {
     sink.subscribe("bus:one").await.unwrap();
     assert_eq!(redis.claim("one", "1", "100", "0", "1").await, 1);
     assert_eq!(redis.claim("two", "1", "200", "0", "1").await, 0);
-    assert_eq!(redis.claim("one", "2", "300", "0", "1").await, 1, "its own node's");
+    assert_eq!(redis.claim("one", "2", "300", "0", "1").await, 1, "a claim of the same node");
     sink.unsubscribe("bus:one").await.unwrap();
     assert_eq!(redis.claim("two", "1", "400", "0", "1").await, 1, "its node is gone");
     assert_eq!(redis.holder().await.unwrap(), ("two".into(), "1".into()));
@@ -297,7 +301,7 @@ async fn a_message_to_a_user_goes_to_their_node() {
     redis.claim("one", "17", "100", "0", "0").await;
     assert_eq!(redis.run::<i64>(ROUTE, &["user"], &["bus:", "hello"]).await, 1);
     assert_eq!(stream.next().await.unwrap().get_payload::<String>().unwrap(), "hello");
-    // The script that takes the uid away also tells the loser.
+    // The script that replaces the holder sends the message itself.
     redis.claim("two", "1", "200", "0", "0").await;
     assert_eq!(stream.next().await.unwrap().get_payload::<String>().unwrap(), "you lose 17");
 }

@@ -20,7 +20,7 @@ const LEASE: Duration = Duration::from_secs(6);
 const ROOMS: usize = 50;
 const PLAYERS: usize = 20;
 
-/// Starts this many nodes in their own processes.
+/// Starts this many nodes in their own processes; returns when they are in the directory.
 async fn start(redis: &RedisServer, count: usize) -> Vec<NodeProcess> {
     let mut nodes = Vec::new();
     for _ in 0..count {
@@ -29,7 +29,7 @@ async fn start(redis: &RedisServer, count: usize) -> Vec<NodeProcess> {
     nodes
 }
 
-/// Connects players at the same time, each with the number of its room.
+/// Connects all players at the same time. Each is given as its room and its number.
 async fn come(gateway: SocketAddr, players: Vec<(usize, usize)>) -> Vec<(usize, usize, Comer)> {
     let coming = players.into_iter().map(|(room, player)| {
         tokio::spawn(async move {
@@ -40,7 +40,7 @@ async fn come(gateway: SocketAddr, players: Vec<(usize, usize)>) -> Vec<(usize, 
     join_all(coming).await.into_iter().map(|came| came.expect("a connection")).collect()
 }
 
-/// Returns the process that serves each room, and checks that there is only one.
+/// Returns the process that serves each room; fails if a room has several.
 fn places(comers: &[(usize, usize, Comer)]) -> HashMap<usize, u32> {
     let mut places: HashMap<_, HashSet<_>> = HashMap::new();
     for (room, _, comer) in comers {
@@ -59,13 +59,13 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
     let mut nodes = start(&redis, 4).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    // The first players of a room come at once, when the room has no node yet.
+    // The first players of a room come at the same time, while no node has the room.
     let players = (0..ROOMS).flat_map(|room| (0..PLAYERS).map(move |player| (room, player))).collect();
     let mut comers = come(gateway.address(), players).await;
     let before = places(&comers);
     assert_eq!(before.len(), ROOMS);
     assert_eq!(before.values().collect::<HashSet<_>>().len(), nodes.len(), "a node has no room");
-    // A player who follows others of its room leaves no reservation at another node.
+    // A player who followed the others of a room to another node leaves no seat reserved on the first choice.
     let mut reserved = 0;
     for node in &nodes {
         let players = comers.iter().filter(|(_, _, comer)| comer.process == Some(node.pid())).count();
@@ -73,7 +73,7 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
         let key = format!("{{kengine}}:reserved:{}", node.address());
         reserved += directory.redis.zcard::<_, usize>(key).await.expect("reservations");
     }
-    assert_eq!(reserved, 0, "seats are still reserved, although all players have come");
+    assert_eq!(reserved, 0, "seats are still reserved, though all players have come");
 
     let mut killed = nodes.remove(1);
     killed.kill();
@@ -94,15 +94,15 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
         let left: i64 = directory.redis.pttl(format!("kengine:room:room%20{room}")).await.expect("a key");
         assert!((1..=3_600_000).contains(&left), "the key of room {room} stays for {left} ms");
     }
-    until("the end of the killed", async || (directory.listed().await.len() == nodes.len()).then_some(())).await;
-    eprintln!("{moved} players were at the node that was killed; {} looks", audit.passed().await);
+    until("the end of the killed node", async || (directory.listed().await.len() == nodes.len()).then_some(())).await;
+    eprintln!("{moved} players were on the killed node; {} snapshots", audit.passed().await);
 }
 
 #[tokio::test]
 async fn simultaneous_first_players_of_a_room_share_a_node() {
     let redis = RedisServer::start().await;
     let _nodes = start(&redis, 3).await;
-    // So slow that all players ask where the room is before any of them has set it.
+    // Redis is so slow that all requests have asked for the room's node before any has set it.
     let proxy = Proxy::start(redis.port()).await;
     proxy.set(Network::Slow(Duration::from_millis(10)));
     let gateway = TestGateway::start(&proxy.url()).await;
@@ -114,7 +114,7 @@ async fn simultaneous_first_players_of_a_room_share_a_node() {
     }
 }
 
-/// Connects with this query, and stays.
+/// Connects with this query and returns the connection.
 async fn comes(gateway: &TestGateway, query: &str) -> RawClient {
     let path = format!("/ws{query}");
     Upgrade::new(gateway.address()).path(path).open(gateway.address()).await
@@ -131,7 +131,7 @@ async fn a_user_goes_to_the_node_of_their_other_connection() {
     }
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    // The first node has the most load, and the room is on the second.
+    // The first node has the highest load, and the room is on the second.
     let mut crowd = Vec::new();
     for number in 0..10 {
         crowd.push(Client::connect_to(nodes[0].address(), &format!("/ws?uid={number}")).await);
@@ -154,7 +154,7 @@ async fn a_user_goes_to_the_node_of_their_other_connection() {
 }
 
 #[tokio::test]
-async fn a_claim_of_an_earlier_process_attracts_nobody() {
+async fn a_claim_of_an_earlier_process_attracts_no_player() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let address = free_address();
@@ -173,15 +173,15 @@ async fn a_claim_of_an_earlier_process_attracts_nobody() {
     directory.count_is(other.address(), Some(0)).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let comer = Comer::come(gateway.address(), "?uid=ada").await;
-    assert_ne!(comer.process, Some(node.pid()), "it comes to the node with the least load");
+    assert_ne!(comer.process, Some(node.pid()), "the player was not sent to the node with the lowest load");
     audit.passed().await;
 }
 
-/// A node that cannot be used although three users and a room are on it. The users do not answer its close.
+/// A node with three users and a room that cannot take players. Its clients do not answer a close frame.
 struct Unfit {
     redis: RedisServer,
     address: SocketAddr,
-    /// A node that takes every player, and whose beats are too rare to reap the first.
+    /// A node that takes all players and whose heartbeat does not come during the test.
     other: TestServer,
     _users: Vec<RawClient>,
 }
@@ -203,8 +203,8 @@ impl Unfit {
         Self { redis, address, other, _users: users }
     }
 
-    /// Connects users and players of the room again, and checks that another node takes them without a wait.
-    /// Returns whether any of them was sent to the unusable node first.
+    /// Makes the users and players of the room connect again: another node must serve all of them without a wait.
+    /// Returns whether any was sent to the unfit node first.
     async fn is_tried(&self) -> bool {
         let mut directory = self.redis.directory().await;
         let other = self.other.address().to_string();
@@ -268,7 +268,7 @@ async fn players_of_a_killed_node_come_to_another() {
     let audit = Audit::start(&redis);
     let dead = Unfit::settle(redis, node.address()).await;
     node.kill();
-    assert!(dead.is_tried().await, "its lease has not ended, so it must be tried");
+    assert!(dead.is_tried().await, "a node whose lease still runs was not tried");
     audit.passed().await;
 }
 
@@ -276,7 +276,7 @@ async fn players_of_a_killed_node_come_to_another() {
 async fn special_characters_in_names_have_no_effect() {
     let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
     let (escaped, key_of_escaped) = ("%41".repeat(64), "A".repeat(64));
-    // The query, and the end of the key.
+    // The room as it is written in the query, and the end of its key.
     let rooms: [(&str, Option<&str>); 14] = [
         ("{kengine}:load", Some("%7Bkengine%7D%3Aload")),
         ("%7bred%7d", Some("%7Bred%7D")),
@@ -311,7 +311,7 @@ async fn special_characters_in_names_have_no_effect() {
         let _: () = directory.redis.del(("kengine:room:", keys)).await.unwrap();
     }
 
-    // The query, and the end of the key.
+    // The uid as it is written in the query, and the end of its key.
     let users = [("%7Bada%7D%20%25:*", "%7Bada%7D%20%25%3A%2A"), ("a+d%c3%a4", "a%20d%C3%A4")];
     for (uid, key) in users {
         let mut first = Comer::come(gateway.address(), &format!("?uid={uid}")).await;

@@ -1,4 +1,4 @@
-//! The gateway without a live node, or with a Redis that is killed, hangs or loses its data.
+//! How the gateway answers when no node is alive, or when Redis is killed, hangs or loses its data.
 
 use std::{
     net::SocketAddr,
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_secs(6);
 
-/// Nodes, and a gateway that knows them.
+/// A Redis, nodes, and a gateway that has read the directory.
 struct Cluster {
     redis: RedisServer,
     nodes: Vec<TestServer>,
@@ -23,12 +23,12 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster whose gateway waits for Redis as long as a test does.
+    /// Starts a cluster whose gateway waits for Redis as long as [`LIMIT`].
     async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, TestGateway::start_from).await
     }
 
-    /// Starts a cluster whose gateway waits for Redis only as long as it does in production.
+    /// Starts a cluster whose gateway waits for Redis as long as in production.
     async fn start_as_shipped(nodes: usize) -> Self {
         Self::start_with(nodes, TestGateway::start_as_shipped).await
     }
@@ -57,7 +57,7 @@ impl Cluster {
     }
 }
 
-/// A gateway that waits for Redis as in production.
+/// Starts a gateway that waits for Redis as long as in production.
 async fn shipped(redis: &str) -> TestGateway {
     TestGateway::start_as_shipped(Gateway::new(redis)).await
 }
@@ -72,8 +72,8 @@ fn is_refused(answer: &HttpResponse, code: &str) {
     assert_eq!(answer.field("retry-after"), Some("1"));
 }
 
-/// Connects as a player whose client tries again while the gateway does not know the nodes. A gateway on a machine so slow
-/// that it cannot reach Redis within two seconds may say so; it must never say that there is no node.
+/// Connects as a client that tries again while the gateway does not know the nodes. On a slow machine the gateway may
+/// not reach Redis within two seconds and answer `unavailable`; it must never answer `no_node`.
 async fn come(address: SocketAddr, path: impl Into<String>) -> HttpResponse {
     let upgrade = Upgrade::new(address).path(path);
     let coming = async {
@@ -88,21 +88,21 @@ async fn come(address: SocketAddr, path: impl Into<String>) -> HttpResponse {
     within("a connection", coming).await
 }
 
-/// How many times Redis has picked: nodes do not run this command.
+/// Returns how many times Redis has picked a node. Nodes do not run this command.
 async fn picks(redis: &RedisServer) -> usize {
     redis.calls("zincrby").await
 }
 
 #[tokio::test]
 async fn an_empty_directory_is_answered_at_once() {
-    // More than would fit into the limit if each waited for a node.
+    // If each request waited for a node, all together would exceed the limit.
     const REQUESTS: u32 = 40;
     const WAIT: Duration = Duration::from_secs(2);
     assert!(WAIT * REQUESTS > LIMIT);
     let redis = RedisServer::start().await;
     let gateway = shipped(&redis.url()).await;
     redis.nodes_are_read().await;
-    // A slow machine may take a moment to learn it.
+    // On a slow machine, the gateway may need a moment to learn that there is no node.
     until("an answer", async || (ask(gateway.address()).await.error_code() == "no_node").then_some(())).await;
     within("answers", async {
         for _ in 0..REQUESTS {
@@ -113,7 +113,7 @@ async fn an_empty_directory_is_answered_at_once() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_has_just_started_does_not_say_that_there_is_no_node() {
+async fn a_new_gateway_does_not_answer_no_node() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
@@ -125,7 +125,7 @@ async fn a_gateway_that_has_just_started_does_not_say_that_there_is_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_at_a_gateway_that_has_just_started_is_not_told_that_there_is_no_node() {
+async fn a_crowd_at_a_new_gateway_does_not_get_no_node() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
@@ -139,12 +139,12 @@ async fn a_crowd_at_a_gateway_that_has_just_started_is_not_told_that_there_is_no
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_redis_that_comes_and_for_two_seconds_at_most() {
+async fn a_request_waits_for_redis_for_two_seconds_at_most() {
     let redis = RedisServer::start().await;
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
     let proxy = Proxy::start(redis.port()).await;
-    // On a slow machine the request may have given up before Redis came.
+    // On a slow machine, the request may give up before Redis is back.
     until("a request that waits and succeeds", async || {
         proxy.set(Network::Refused);
         let gateway = shipped(&proxy.url()).await;
@@ -164,7 +164,7 @@ async fn a_request_waits_for_a_redis_that_comes_and_for_two_seconds_at_most() {
     let begun = Instant::now();
     is_refused(&ask(gateway.address()).await, "unavailable");
     assert!(begun.elapsed() >= Duration::from_millis(1900), "it waited for {:?}", begun.elapsed());
-    // The node was there all the time.
+    // The node was running all the time.
     proxy.set(Network::Good);
     assert_eq!(come(gateway.address(), "/ws").await.status, 101);
 }
@@ -194,7 +194,7 @@ async fn an_idle_gateway_learns_the_nodes_by_one_read_a_second() {
     let reads = proxy.commands() - before;
     let most = usize::try_from(elapsed.as_secs()).expect("seconds") + 2;
     assert!(reads <= most, "{reads} commands within {elapsed:?}");
-    // A node that comes later is known before the first player asks for it.
+    // The gateway knows a node that starts later before the first player asks for it.
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
     let before = proxy.commands();
@@ -216,12 +216,12 @@ async fn a_player_gets_503_after_every_node_was_killed() {
     let gateway = TestGateway::start(&redis.url()).await;
     drop(Client::connect(gateway.address()).await);
     nodes.iter_mut().for_each(NodeProcess::kill);
-    // While their leases run, and when they have run out.
+    // This holds while their leases run and after they have expired.
     is_refused(&ask(gateway.address()).await, "no_node");
     directory.lives(nodes[0].address(), false).await;
     directory.lives(nodes[1].address(), false).await;
     is_refused(&ask(gateway.address()).await, "no_node");
-    // One that comes back at the same address is found at once, whatever was noted of it.
+    // A node that comes back at the same address is found at once, even if the gateway has noted that it failed.
     let address = nodes.remove(0).address();
     let node = NodeProcess::start(env!("CARGO_BIN_EXE_node"), address, &redis.url(), LEASE).await;
     directory.lives(node.address(), true).await;
@@ -240,13 +240,13 @@ async fn players_are_spread_over_the_last_known_nodes() {
     }
     cluster.has(30).await;
     assert_eq!(cluster.connections(), [10, 10, 10], "in turn");
-    // A node that has gone meanwhile is skipped.
+    // A node that ends meanwhile is left out.
     cluster.nodes.remove(0).stop().await;
     for _ in 0..10 {
         players.push(Client::connect(address).await);
     }
     cluster.has(30).await;
-    // Whoever was sent to it first, and then to another, has had two turns.
+    // A player who was sent to the ended node first has used two turns.
     assert!(cluster.connections().iter().all(|count| (13..=17).contains(count)), "{:?}", cluster.connections());
 
     cluster.redis.restart().await;
@@ -273,12 +273,12 @@ async fn only_one_request_waits_for_a_frozen_redis() {
     }
     join_all((0..100).map(|_| Client::connect(address))).await;
     cluster.redis.thaw();
-    // Redis now runs the commands that it was sent meanwhile, before it answers this one.
-    assert!(picks(&cluster.redis).await <= before + 1, "no request but the first has asked Redis");
+    // By the time this is answered, Redis has also done what it was asked while it was frozen.
+    assert!(picks(&cluster.redis).await <= before + 1, "more than the first request has asked Redis");
     until("the return of Redis", async || cluster.gateway.errors().contains("the directory is back").then_some(()))
         .await;
-    // A crowd so large that each worker gets some of it, all of whom Redis is asked for. On a slow machine some of the
-    // first crowd may have been sent on without Redis.
+    // The crowd is so large that each worker gets a part of it, and Redis is asked for every player. On a slow machine,
+    // some of the first crowd may have been sent on without Redis.
     until("every worker to ask Redis again", async || {
         let before = picks(&cluster.redis).await;
         let crowd = join_all((0..200).map(|_| Client::connect(address))).await;
@@ -289,7 +289,7 @@ async fn only_one_request_waits_for_a_frozen_redis() {
 
 #[tokio::test]
 async fn one_batch_a_worker_waits_for_a_frozen_redis() {
-    /// How many requests a worker sends to Redis together.
+    /// How many requests a worker combines into one call.
     const BATCH: usize = 64;
     let _turn = heavy_test().await;
     let cluster = Cluster::start_as_shipped(2).await;
@@ -321,7 +321,7 @@ async fn players_come_in_after_redis_was_away_beyond_a_lease() {
         come().await;
     }
     redis.thaw();
-    // The gateway reaches Redis before the node does, and finds an expired lease.
+    // The gateway reaches Redis again before the node does, when the node's lease has expired.
     until("picks by the directory", async || {
         come().await;
         gateway.errors().contains("the directory is back").then_some(())
@@ -337,7 +337,7 @@ async fn players_come_in_while_redis_has_lost_its_data() {
     let cluster = Cluster::start(2).await;
     let mut redis = cluster.redis.connection().await;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("a command");
-    // Also removes its scripts.
+    // The scripts are gone, too.
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("a command");
     let players = join_all((0..20).map(|_| Client::connect(cluster.gateway.address()))).await;
     cluster.has(players.len()).await;
@@ -377,7 +377,7 @@ async fn redis_may_listen_on_a_unix_socket_or_with_tls() {
         let gateway = TestGateway::start_from(gateway).await;
         assert_eq!(ask(gateway.address()).await.status, 101, "{gateway:?}: {}", gateway.errors());
     }
-    // A Redis whose certificate is not trusted is as good as away.
+    // A Redis with an untrusted certificate counts as away.
     let gateway = shipped(&tls).await;
     is_refused(&ask(gateway.address()).await, "unavailable");
 }

@@ -1,4 +1,4 @@
-//! The files of nginx: they are valid, let through what they should, and log no secrets.
+//! The gateway's nginx configuration: it is valid, it lets only configured paths through, and it logs no secrets.
 
 use std::{
     collections::BTreeMap,
@@ -33,12 +33,12 @@ fn nginx_accepts_every_configuration_without_a_warning() {
         let folder = new_folder();
         let conf = gateway.write(&folder).expect("a folder of ours");
         let tested = nginx(&conf).arg("-t").output().expect("nginx starts");
-        let said = String::from_utf8_lossy(&tested.stderr);
-        let told = format!(
+        let printed = String::from_utf8_lossy(&tested.stderr);
+        let expected = format!(
             "nginx: the configuration file {0} syntax is ok\nnginx: configuration file {0} test is successful\n",
             conf.display()
         );
-        assert_eq!(said, told, "of {gateway:?}");
+        assert_eq!(printed, expected, "{gateway:?}");
         fs::remove_dir_all(folder).expect("a folder of ours");
     }
 }
@@ -70,7 +70,7 @@ fn only_the_owner_may_read_the_password() {
     use std::os::unix::fs::PermissionsExt;
     let folder = new_folder();
     let gateway = Gateway::new("redis://:secret@127.0.0.1/");
-    // The second time, the file exists already.
+    // The file exists already the second time.
     for _ in 0..2 {
         let conf = gateway.write(&folder).expect("a folder of ours");
         assert!(!fs::read_to_string(conf).expect("a file").contains("secret"));
@@ -82,14 +82,14 @@ fn only_the_owner_may_read_the_password() {
     fs::remove_dir_all(folder).expect("a folder of ours");
 }
 
-/// Luacheck finds global variables, and unused and shadowed names.
+/// Checks that there are no global, unused or shadowed variables.
 #[test]
 fn luacheck_finds_no_fault() {
     let kengine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kengine");
     let (gateway, scripts) = (kengine.join("openresty"), kengine.join("src/cluster/redis/scripts"));
     let files = |folder| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path());
     let lua = files(gateway).filter(|path| path.extension().is_some_and(|extension| extension == "lua"));
-    // The others run inside Redis.
+    // The other files run inside Redis.
     let is_in_nginx = |path: &PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy();
         name.starts_with("kengine") || name == "settings.lua"
@@ -123,8 +123,8 @@ async fn only_configured_paths_are_reached() {
     };
     assert_eq!(get("/").await.body, "the page");
     assert_eq!(get("/?a=b").await.body, "the page");
-    assert_eq!(get("//").await.body, "the page", "the same page, however it is spelled");
-    // The node answers what is wrong with it.
+    assert_eq!(get("//").await.body, "the page", "another spelling of the same path");
+    // The node answers this one itself.
     assert_eq!(get("/ws").await.status, 426);
     let absolute = format!("http://{address}/metrics");
     for target in [
@@ -181,12 +181,15 @@ async fn only_a_valid_request_for_a_websocket_reserves_a_seat() {
         assert_eq!((answer.status, reserved), (status, Some(0)), "{request:?}: {answer:?}");
     }
     let keys = directory.keys().await;
-    assert!(!keys.iter().any(|key| key.starts_with("kengine:room:")), "they have a room: {keys:?}");
-    // A request that the node refuses for another reason.
+    assert!(
+        !keys.iter().any(|key| key.starts_with("kengine:room:")),
+        "a refused request has reserved a room: {keys:?}"
+    );
+    // The gateway passes on a request that only a node can refuse.
     assert_eq!(upgrade().and("Origin", "https://elsewhere.example").ask(address).await.status, 403);
 }
 
-/// The header fields that the node received.
+/// The header fields that a node has received.
 struct Fields(BTreeMap<String, String>);
 
 impl Session for Fields {}
@@ -235,7 +238,7 @@ async fn a_client_cannot_forge_the_fields_of_the_gateway() {
     assert_ne!(reservation, "0123456789abcdef0123456789abcdef");
     assert_eq!(field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(field("x-forwarded-proto"), Some("http"));
-    assert_eq!(field("host"), Some(&*address.to_string()), "with its port, by which origins are compared");
+    assert_eq!(field("host"), Some(&*address.to_string()), "the port is missing, which is needed to compare origins");
     assert_eq!(field("sec-websocket-protocol"), Some("kengine.v1.json"));
     assert_eq!(field("cookie"), Some("a=b"));
 }
@@ -263,7 +266,7 @@ async fn no_query_is_logged() {
     .await;
     assert!(accesses.contains(r#""GET /ws" 101 "#), "{accesses}");
     assert!(!accesses.contains("secret"), "{accesses}");
-    // No query is in the error log, and no line of Lua made a global variable.
+    // There was no other error either, and no line of Lua created a global variable.
     assert_eq!(gateway.errors(), "");
 }
 
@@ -278,7 +281,7 @@ async fn tls_ends_at_the_gateway() {
     let at = gateway.address().to_string();
     let mut asked = format!("GET / HTTP/1.1\r\nHost: {at}\r\n\r\n").into_bytes();
     asked.extend(Upgrade::new(gateway.address()).and("Origin", format!("https://{at}")).bytes());
-    // After these frames the node ends the connection.
+    // After the close frame the node ends the connection, and so openssl ends.
     asked.extend(segment([ClientFrame::text("p"), ClientFrame::close(1000, "")]));
     let request = new_folder();
     fs::write(&request, asked).expect("a file of ours");
@@ -287,9 +290,9 @@ async fn tls_ends_at_the_gateway() {
         .args(["s_client", "-quiet", "-verify_return_error", "-connect", &at, "-CAfile"])
         .arg(certificate.path("cert.pem"))
         .stdin(fs::File::open(&request).expect("the file"));
-    let said = tokio::task::spawn_blocking(move || openssl.output()).await.expect("no panic");
+    let output = tokio::task::spawn_blocking(move || openssl.output()).await.expect("no panic");
     fs::remove_file(request).expect("the file");
-    let said = String::from_utf8_lossy(&said.expect("openssl starts").stdout).into_owned();
-    assert!(said.starts_with("HTTP/1.1 200") && said.contains("the page"), "{said}");
-    assert!(said.contains("HTTP/1.1 101") && said.contains("\u{1}q"), "{said}");
+    let output = String::from_utf8_lossy(&output.expect("openssl starts").stdout).into_owned();
+    assert!(output.starts_with("HTTP/1.1 200") && output.contains("the page"), "{output}");
+    assert!(output.contains("HTTP/1.1 101") && output.contains("\u{1}q"), "{output}");
 }

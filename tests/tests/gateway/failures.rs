@@ -1,4 +1,4 @@
-//! Nodes fail behind the gateway, and every player is still let in.
+//! Nodes of a gateway fail, and it still finds a node for every player who comes.
 
 use std::{
     net::SocketAddr,
@@ -27,7 +27,7 @@ const NODE: &str = env!("CARGO_BIN_EXE_node");
 /// Long enough for a node on a busy machine to renew it in time.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// Starts nodes in their own processes, with these leases.
+/// Starts nodes with these leases in their own processes; returns when they are in the directory.
 async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     let mut nodes = Vec::new();
     for lease in leases {
@@ -36,10 +36,11 @@ async fn start(redis: &RedisServer, leases: &[Duration]) -> Vec<NodeProcess> {
     nodes
 }
 
-/// Connects 3,000 players at 500 a second; halfway, this many of four nodes are killed, and come back later.
+/// Connects 3,000 players at 500 a second. After half of them, `victims` of four nodes are killed; later they start
+/// again.
 async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     const PLAYERS: usize = 3000;
-    /// At least half of a node's share of the players who come before the kill.
+    /// Half of a node's share of the players who come before the kill.
     const FEWEST: usize = PLAYERS / 16;
     let _turn = heavy_test().await;
     let redis = RedisServer::start().await;
@@ -73,23 +74,23 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
         if comer.process.is_some_and(|process| living.contains(&process)) {
             comers.push(comer);
         } else {
-            // Its node was killed after the player had come; later players are not sent there.
+            // Only players who came before the kill may have been on a killed node.
             assert!(number < PLAYERS / 2, "player {number} came to a node that had been killed");
             lost += 1;
         }
     }
     for comer in &mut comers {
-        assert!(comer.is_alive().await, "a connection to a node that lives has ended");
+        assert!(comer.is_alive().await, "a connection to a living node has ended");
     }
-    assert!(lost >= victims * FEWEST, "only {lost} were at the nodes that were killed");
-    // Also those that came back, once the gateway no longer avoids them.
+    assert!(lost >= victims * FEWEST, "only {lost} players were on the killed nodes");
+    // The nodes that came back get players too, once the gateway no longer avoids them.
     until("players at every node", async || {
         comers.push(Comer::come(gateway.address(), "").await);
         let has = |node: &NodeProcess| comers.iter().any(|comer| comer.process == Some(node.pid()));
         nodes.iter().all(has).then_some(())
     })
     .await;
-    eprintln!("{lost} of {PLAYERS} were at {victims} nodes that were killed; {} looks", audit.passed().await);
+    eprintln!("{lost} of {PLAYERS} players were on {victims} killed nodes; {} snapshots", audit.passed().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +103,7 @@ async fn every_connect_succeeds_while_two_of_four_nodes_are_killed() {
     a_crowd_comes_while_nodes_are_killed(2).await;
 }
 
-/// An entry in the directory that is not a node.
+/// An entry in the directory with a listener that is not a node.
 struct Impostor {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -110,7 +111,7 @@ struct Impostor {
 }
 
 impl Impostor {
-    /// Answers every request with these bytes, and then ends the connection.
+    /// Answers every connection with these bytes and then ends it.
     async fn start(directory: &mut Directory, answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -119,7 +120,7 @@ impl Impostor {
         let serving = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                // With an answer it reads the request first; otherwise it ends the connection at once.
+                // Reads the request before an answer; without an answer, the connection ends at once.
                 let mut request = [0; 4096];
                 if !answer.is_empty() && stream.read(&mut request).await.is_ok() {
                     let _ = stream.write_all(answer).await;
@@ -148,7 +149,7 @@ impl Drop for Impostor {
     }
 }
 
-/// Refuses every player with this status.
+/// A dispatcher that refuses every client with this status.
 struct Closed {
     status: u16,
     asked: Arc<AtomicUsize>,
@@ -169,7 +170,7 @@ impl Closed {
     async fn never(&self) {}
 }
 
-/// Starts a node that refuses every player; returns it with the number of refusals.
+/// Starts a node that refuses every client; returns it with the count of its refusals.
 async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let dispatcher = Closed { status, asked: Arc::clone(&asked) };
@@ -178,8 +179,8 @@ async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsiz
     (server, asked)
 }
 
-/// Connects players while the failing node has the least load; all of them must reach the other node. Checks how
-/// often the failing node was asked.
+/// Connects players while the failing node has the lowest load; all must be served by another node. Checks how often
+/// the failing node was asked.
 async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &AtomicUsize) {
     const PLAYERS: usize = 100;
     let mut directory = redis.directory().await;
@@ -194,12 +195,12 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
     }
     let took = begun.elapsed();
     assert_eq!(node.hub().connections(), PLAYERS);
-    // Once every two seconds at most; the clock may tick late.
+    // The failing node may be asked once in two seconds; one more is allowed for an inexact clock.
     let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
     let asked = asked.load(Ordering::SeqCst);
-    assert!((1..=most).contains(&asked), "it was asked {asked} times within {took:?}");
+    assert!((1..=most).contains(&asked), "the failing node was asked {asked} times within {took:?}");
     let reserved: usize = directory.redis.zcard(format!("{{kengine}}:reserved:{failing}")).await.expect("reservations");
-    assert_eq!(reserved, 0, "seats are kept for players who went elsewhere");
+    assert_eq!(reserved, 0, "seats are reserved for players who went to another node");
     audit.passed().await;
 }
 
@@ -235,7 +236,7 @@ async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
         let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
         assert_eq!((refused.status, refused.error_code().as_str()), (403, "forbidden"));
         let asked: usize = nodes.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
-        assert_eq!(asked, number, "no other node is asked");
+        assert_eq!(asked, number, "another node was asked as well");
     }
     audit.passed().await;
     for (node, _) in nodes {
@@ -269,7 +270,7 @@ async fn a_player_gets_503_until_a_node_takes_players() {
 async fn a_frozen_node_is_not_picked_after_its_lease() {
     const PLAYERS: usize = 40;
     let redis = RedisServer::start().await;
-    // The other nodes beat too rarely to reap it, so it stays in the directory.
+    // The other nodes send no heartbeat during the test, so that they do not reap the first.
     let nodes = start(&redis, &[Duration::from_millis(900), LIMIT * 4, LIMIT * 4]).await;
     let [still, living @ ..] = &nodes[..] else { unreachable!("three nodes") };
     let gateway = TestGateway::start(&redis.url()).await;
@@ -277,7 +278,7 @@ async fn a_frozen_node_is_not_picked_after_its_lease() {
     let mut directory = redis.directory().await;
     still.freeze();
     directory.lives(still.address(), false).await;
-    assert!(directory.listed().await.contains(&still.address().to_string()), "it was reaped");
+    assert!(directory.listed().await.contains(&still.address().to_string()), "the frozen node was reaped");
     let mut comers = Vec::new();
     for number in 0..PLAYERS {
         let comer = within("a connect", Comer::come(gateway.address(), &format!("?uid={number}"))).await;
@@ -287,11 +288,11 @@ async fn a_frozen_node_is_not_picked_after_its_lease() {
     still.thaw();
     directory.heard_of(still.address(), 1).await;
     let comer = Comer::come(gateway.address(), "").await;
-    assert_eq!(comer.process, Some(still.pid()), "it has the least load");
+    assert_eq!(comer.process, Some(still.pid()), "the thawed node has the lowest load");
     audit.passed().await;
 }
 
-/// The gateway waits for a node for three quarters of the idle time.
+/// The gateway waits for a node for three quarters of the idle timeout.
 #[tokio::test]
 async fn a_player_of_a_frozen_node_comes_to_another() {
     let redis = RedisServer::start().await;

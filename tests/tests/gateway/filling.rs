@@ -1,4 +1,4 @@
-//! The gateway, nginx, sends players to the node with the most room.
+//! The gateway sends players to the node that has the most room.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use kengine_tests::{
 use tokio::{task::JoinSet, time::interval};
 
 const LEASE: Duration = Duration::from_secs(6);
-/// Connections of a given rate are begun in groups, one in each of these intervals.
+/// How often connects of a given rate are started; all that are due start together.
 const TURN: Duration = Duration::from_millis(5);
 
 /// Starts nodes with these capacities.
@@ -21,7 +21,7 @@ async fn nodes(redis: &RedisServer, capacities: &[usize]) -> Vec<TestServer> {
     nodes
 }
 
-/// Connects this many players, this many a second or all at once.
+/// Connects this many players, at a rate per second or all at once.
 async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<RawClient> {
     let mut connecting = JoinSet::new();
     let mut turn = interval(TURN);
@@ -37,7 +37,7 @@ async fn connect(address: SocketAddr, count: usize, rate: Option<usize>) -> Vec<
 /// Returns how many players each node has, once all are counted.
 async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<usize> {
     let mut directory = redis.directory().await;
-    until("every player to be counted", async || {
+    until("all players to be counted", async || {
         let mut counts = Vec::new();
         for node in nodes {
             counts.push(directory.count(node.address()).await?);
@@ -47,7 +47,7 @@ async fn counts(redis: &RedisServer, nodes: &[TestServer], all: usize) -> Vec<us
     .await
 }
 
-/// Returns whether the fullest node has at most 5% more players than the emptiest, relative to their shares.
+/// Returns whether the counts, divided by the shares, differ by 5 percent at most.
 fn is_even(counts: &[usize], shares: &[usize]) -> bool {
     let each = || counts.iter().zip(shares).map(|(count, share)| (count * 1000).div_ceil(*share));
     let (least, most) = (each().min().unwrap_or(0), each().max().unwrap_or(0));
@@ -120,7 +120,7 @@ async fn each_worker_has_one_connection_to_redis() {
         drop(connect(gateway.address(), 500, None).await);
     }
     let workers = gateway.workers().len();
-    // Without the connection of this question.
+    // The connection that asks this question is not counted.
     let connections = made().await - before - 1;
     assert!((1..=workers).contains(&connections), "{connections} connections of {workers} workers");
 }
@@ -150,10 +150,10 @@ async fn a_node_notices_a_slow_reader_through_the_gateway() {
     let mut sent = 0;
     while matches!(node.hub().user("ada").send(&said), Ok(1)) && sent < MOST {
         sent += said.0.len();
-        // Gives the other tasks a turn to write what can be written.
+        // The node's other tasks get a turn, so that everything that fits into the socket is written.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(sent < MOST, "{sent} bytes were hidden from the node");
+    assert!(sent < MOST, "the node noticed nothing after {sent} bytes");
     drop(idle);
 }
 
@@ -167,8 +167,8 @@ async fn a_crowd_does_not_queue_when_redis_is_slow() {
     let gateway = TestGateway::start(&proxy.url()).await;
     let players = connect(gateway.address(), 600, None).await;
     counts(&redis, &nodes, players.len()).await;
-    assert_eq!(redis.calls("zincrby").await, players.len(), "Redis picked for each");
-    // Two for each batch, however few of a crowd are in one.
+    assert_eq!(redis.calls("zincrby").await, players.len(), "Redis picks once for each player");
+    // Each batch takes two round trips, however small it is.
     let trips = proxy.trips();
     assert!(trips < players.len() / 2, "{trips} round trips for {}", players.len());
 }

@@ -1,6 +1,7 @@
-//! The gateway of the first kengine reads the list of nodes, then the counter of each, and answers 500 to every
-//! player if one is missing. It never misses a counter, nor finds a node that has gone for good.
-//! `KENGINE_CLUSTER_EVENTS` sets how often something happens to a node; `.ci/long` sets more events.
+//! The first kengine's gateway reads the list of nodes, then the counter of each, and answers 500 to every request if a
+//! counter is missing. Whatever happens to the nodes, it must never find a counter missing, nor a node that has ended.
+//!
+//! `KENGINE_CLUSTER_EVENTS` sets how many events happen to the nodes; `.ci/long` sets more than the default.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,8 @@ const NODE: &str = env!("CARGO_BIN_EXE_node");
 const NODES: usize = 4;
 const LEASE: Duration = Duration::from_millis(900);
 
-/// When nodes were gone: those that drained, once they had ended; those that were killed, once they had been seen off the
-/// list. A node is never listed after that until it is started again.
+/// When nodes were gone: a drained node when it had ended, a killed node when it had left the list. Until it starts
+/// again, the node must not be listed after that time.
 type Gone = Arc<Mutex<HashMap<SocketAddr, Instant>>>;
 
 fn events() -> usize {
@@ -26,7 +27,7 @@ fn events() -> usize {
     events.map_or(16, |events| events.parse().expect("a number"))
 }
 
-/// Reads as the gateway does, for as long as it is let; how often it did.
+/// Reads as that gateway does until the test drops its `gone`; returns how often it has read.
 async fn read(mut directory: Directory, gone: Gone) -> usize {
     let mut reads = 0;
     while Arc::strong_count(&gone) > 1 {
@@ -35,7 +36,7 @@ async fn read(mut directory: Directory, gone: Gone) -> usize {
             let count: Option<i64> = directory.redis.get(&address).await.expect("a number");
             assert!(count.is_some_and(|count| count >= 0), "the counter of {address} is {count:?}");
             let since = gone.lock().unwrap().get(&address.parse().expect("an address")).copied();
-            assert!(since.is_none_or(|since| since >= looked), "{address} is listed, and was gone");
+            assert!(since.is_none_or(|since| since >= looked), "{address} is listed although it was gone");
         }
         reads += 1;
         tokio::task::yield_now().await;
@@ -67,7 +68,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
     let mut directory = redis.directory().await;
     let mut dice = Dice::new(7);
     for _ in 0..events() {
-        // The first node always lives.
+        // The first node is never touched, so that one is always alive.
         let at = 1 + dice.roll(NODES - 1);
         let mut node = nodes[at].take().expect("each comes back");
         let address = node.address();
@@ -76,7 +77,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
             0 => node.kill(),
             1 => {
                 node.kill();
-                // Long enough to be reaped, or nearly so.
+                // This is up to two and a half leases, so the node may be reaped or not.
                 sleep(LEASE * u32::try_from(dice.roll(25)).expect("few") / 10).await;
             }
             2 => {
@@ -84,7 +85,7 @@ async fn every_listed_node_lives_and_has_a_counter() {
                 let listed = address.to_string();
                 until("the end of a lease", async || (!directory.listed().await.contains(&listed)).then_some(())).await;
                 is_gone();
-                // Reads go on, also while the others take its counter.
+                // Reads go on while the other nodes remove its counter.
                 sleep(LEASE * u32::try_from(dice.roll(10)).expect("few") / 10).await;
             }
             _ => {

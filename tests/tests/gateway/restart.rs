@@ -1,5 +1,5 @@
-//! Nodes drain behind the gateway, one alone or all in turn, while players come and go. Every request is answered,
-//! no player stays on an old node, and nothing stays in the directory.
+//! Nodes drain, one or all in turn, while players come and go through the gateway. No player stays on a drained node,
+//! no request that was read is left unanswered, and no node leaves keys in the directory.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ async fn a_draining_node_gets_no_players() {
     }
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    // Every node has load. A client that does not answer the close keeps its node's load.
+    // All nodes but the draining one have load. Its client does not answer the close frame, so the node cannot end.
     let crowd = nodes.iter().map(|node| RawClient::connect(node.address()));
     let _crowd = (join_all(crowd).await, RawClient::connect(draining.address()).await);
     directory.count_is(draining.address(), Some(1)).await;
@@ -52,21 +52,21 @@ async fn a_draining_node_gets_no_players() {
     audit.passed().await;
 }
 
-/// Counters of all players together.
+/// The gateway and the counts of all players together.
 #[derive(Debug)]
 struct Crowd {
     gateway: SocketAddr,
-    /// How often players came, and how often they were sent away.
+    /// How many times a player has connected.
     came: AtomicUsize,
     sent_away: AtomicUsize,
     /// How many requests were answered.
     answered: AtomicUsize,
 }
 
-/// How a player's stay ended.
+/// How a player's visit ended.
 #[derive(Debug)]
 enum Stay {
-    /// It has not ended.
+    /// The test is over and the player is still connected.
     Lasting(RawClient),
     Left,
     SentAway,
@@ -75,11 +75,11 @@ enum Stay {
 impl Crowd {
     const PACE: Duration = Duration::from_millis(50);
 
-    /// Plays as one player after another: each stays for a while and leaves, and comes again if it is sent away.
-    /// Returns the last client when the test is over.
+    /// Simulates players one after another until the test is over: each stays for a while and leaves; after a close by
+    /// the node, the next one comes. Returns the last connection.
     async fn player(&self, number: usize, mut over: watch::Receiver<bool>) -> RawClient {
         for visit in 0.. {
-            // So that players leave at different times.
+            // The players leave at different times.
             let batches = 10 + (number * 7 + visit * 13) % 20;
             match self.stay(&format!("{number}-{visit}"), batches, &mut over).await {
                 Stay::Lasting(client) => return client,
@@ -90,8 +90,8 @@ impl Crowd {
         unreachable!("numbers do not end")
     }
 
-    /// Connects, and sends this many batches of requests. Each request is answered once and in order until a close,
-    /// and every request before an answered ping is answered before the close.
+    /// Connects and sends this many batches of requests. Checks that the answers come in order, and that before a close
+    /// every request was answered whose batch the node has read, as the pong after the batch proves.
     async fn stay(&self, uid: &str, batches: usize, over: &mut watch::Receiver<bool>) -> Stay {
         let upgrade = Upgrade::new(self.gateway).path(format!("/ws?uid={uid}"));
         let mut client = upgrade.open(self.gateway).await;
@@ -117,7 +117,7 @@ impl Crowd {
                 } else if frame == "close 4000" {
                     assert!(answered >= read, "of {read} requests that were read {answered} were answered");
                     client.try_send(ClientFrame::close(4000, "").bytes()).await;
-                    assert!(client.next().await.is_err(), "something comes after the close");
+                    assert!(client.next().await.is_err(), "a frame came after the close frame");
                     return Stay::SentAway;
                 } else {
                     answered += 1;
@@ -164,8 +164,8 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         })
         .collect();
     let come = async |more: usize| {
-        let until_then = crowd.came.load(Ordering::Relaxed) + more;
-        until("players", async || (crowd.came.load(Ordering::Relaxed) >= until_then).then_some(())).await;
+        let expected = crowd.came.load(Ordering::Relaxed) + more;
+        until("players", async || (crowd.came.load(Ordering::Relaxed) >= expected).then_some(())).await;
     };
     come(2 * PLAYERS).await;
     for _ in 0..NODES {
@@ -176,10 +176,10 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         nodes.push(NodeProcess::start(NODE, address, &redis.url(), LEASE).await);
         let address = address.to_string();
         until("a node in the list", async || directory.listed().await.contains(&address).then_some(())).await;
-        // The others fill the new one, in part.
+        // The new node gets some players.
         come(PLAYERS / 2).await;
     }
-    // Every player has been replaced about three times since the last restart.
+    // On average, every player has been replaced three times since the last restart.
     come(3 * PLAYERS).await;
     over.send_replace(true);
 
@@ -194,14 +194,14 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
     let sent_away = crowd.sent_away.load(Ordering::Relaxed);
     assert!(sent_away > 0, "no player was there when the nodes drained");
     let pids: Vec<_> = nodes.iter().map(|node| format!("\"where\": {}", node.pid())).collect();
-    assert!(loads.keys().all(|process| pids.contains(process)), "{loads:?} are not all of {pids:?}");
+    assert!(loads.keys().all(|process| pids.contains(process)), "{loads:?} has processes other than {pids:?}");
     let share = PLAYERS / NODES;
     assert!(loads.values().all(|load| load.abs_diff(share) * 10 <= share), "{loads:?} of {PLAYERS} players");
     let mut leased: Vec<String> = directory.redis.hkeys("{kengine}:lease").await.unwrap();
     let mut addresses: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
     leased.sort();
     addresses.sort();
-    assert_eq!(leased, addresses, "a node that was restarted is left over");
+    assert_eq!(leased, addresses, "a node is missing or left over");
     for node in &nodes {
         let load = loads[&format!("\"where\": {}", node.pid())];
         directory.count_is(node.address(), Some(load)).await;
@@ -213,6 +213,6 @@ async fn a_rolling_restart_loses_no_request_and_leaves_no_key() {
         node.ended().await;
     }
     assert_eq!(directory.keys().await, [""; 0]);
-    let looks = audit.passed().await;
-    eprintln!("{crowd:?}; {loads:?}; {looks} looks");
+    let snapshots = audit.passed().await;
+    eprintln!("{crowd:?}; {loads:?}; {snapshots} snapshots");
 }

@@ -1,4 +1,4 @@
-//! Questions of the server to a client: which messages are answers, and what happens to the others.
+//! Questions that the server asks a client: what counts as an answer, and how each question ends.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -20,12 +20,12 @@ struct Trade {
     offers: u32,
 }
 
-/// Returns the question with this id, as the client gets it.
+/// Returns the question with this id as it is on the wire.
 fn question(id: u32) -> String {
     format!(r#"{{"id":{id},"method":"trade","message":{{"offers":7}}}}"#)
 }
 
-/// Returns the outcome of a question in short form.
+/// Returns the outcome of a question in short.
 async fn outcome(question: Ask<'_, bool>) -> String {
     match question.await {
         Ok(answer) => answer.to_string(),
@@ -39,7 +39,7 @@ async fn outcome(question: Ask<'_, bool>) -> String {
     }
 }
 
-/// Asks its client, and reports the outcomes to the test.
+/// Asks questions and reports their outcomes to the test.
 struct Game {
     outcomes: UnboundedSender<String>,
     guest: Mutex<Option<Connection>>,
@@ -83,7 +83,7 @@ impl Game {
         join_all((0..times).map(|_| outcome(connection.ask(&Trade { offers: 7 })))).await
     }
 
-    /// Fails with the error of the question, so that the client sees it.
+    /// Passes the error of a failed question on to the client.
     #[route]
     async fn pass_on(&self, connection: &Connection) -> Result<bool, Error> {
         Ok(connection.ask::<bool>(&Trade { offers: 7 }).await?)
@@ -115,7 +115,7 @@ async fn next(client: &mut Client) -> String {
     client.next_text().await.expect("a connection that lasts")
 }
 
-/// Calls a route that asks a question, and reads the question.
+/// Sends a request whose handler asks, and awaits the question.
 async fn asked(client: &mut Client, route: &str, id: u32) {
     client.send_text(&format!(r#"{{"method":"{route}","id":"{route}"}}"#)).await;
     assert_eq!(next(client).await, question(id));
@@ -174,7 +174,7 @@ async fn a_question_times_out() {
         asked(&mut client, route, id).await;
         let begun = Instant::now();
         assert_eq!(next(&mut client).await, format!(r#"{{"id":"{route}","result":"timed out"}}"#));
-        // By tokio's paused clock, which advances only while every task waits.
+        // tokio's clock is paused: it advances only while every task waits.
         assert_eq!(begun.elapsed(), limit);
     }
 }
@@ -189,7 +189,7 @@ async fn a_late_or_repeated_answer_is_ignored() {
     silence(&mut client).await;
 
     asked(&mut client, "ask", 2).await;
-    // While another question waits, and while none waits.
+    // An answer can come while another question waits, and while none does.
     client.send_text(r#"{"id":1,"result":false}"#).await;
     client.send_text(r#"{"id":2,"result":true}"#).await;
     client.send_text(r#"{"id":2,"result":false}"#).await;
@@ -203,7 +203,7 @@ async fn an_answer_overtakes_the_requests_before_it() {
     let (game, _told) = serve(false);
     let mut client = join(&game).await;
     let echo = |number| format!(r#"{{"method":"echo","message":"{number}","id":{number}}}"#);
-    // A request with the id of the question is still a request.
+    // A client's request may have the same id as the question.
     client.send_text(r#"{"method":"ask","id":"ask"}"#).await;
     for number in 1..=100 {
         client.send_text(&echo(number)).await;
@@ -230,7 +230,7 @@ async fn a_message_that_answers_nothing_is_a_request() {
         (r#"{"result":true}"#, r#"{"error":{"code":"bad_request""#),
         (r#"{"id":1,"result":true"#, r#"{"error":{"code":"bad_request""#),
     ];
-    // Without a question there is nothing to answer.
+    // Before the first question there is nothing to answer.
     client.send_text(r#"{"id":1,"result":true}"#).await;
     assert!(next(&mut client).await.starts_with(r#"{"id":1,"error":{"code":"bad_request""#));
 
@@ -278,7 +278,7 @@ async fn questions_of_several_tasks_are_told_apart() {
     for id in 1..=9 {
         assert_eq!(next(&mut client).await, question(id));
     }
-    // Answers the last question first; the even ones with yes.
+    // The last question is answered first; those with even ids are answered with true.
     for id in (1..=9).rev() {
         client.send_text(&format!(r#"{{"id":{id},"result":{}}}"#, id % 2 == 0)).await;
     }
@@ -300,7 +300,7 @@ async fn a_client_has_at_most_32_questions_to_answer() {
     }
     let answers = [r#""true""#; 32].join(",");
     assert_eq!(next(&mut client).await, format!(r#"{{"id":0,"result":[{answers},"too many"]}}"#));
-    // After all were answered there is room for 32 more, and also after they have timed out.
+    // After all were answered, the client can be asked as many questions again; the same holds after all timed out.
     client.send_text(r#"{"method":"ask_often","message":32,"id":0}"#).await;
     for id in 33..=64 {
         assert_eq!(next(&mut client).await, question(id));
@@ -310,8 +310,8 @@ async fn a_client_has_at_most_32_questions_to_answer() {
     asked(&mut client, "ask", 65).await;
 }
 
-/// Ends a connection in some way while a handler waits for an answer. The handler learns it at once, and so does
-/// `#[close]`, which asks when the connection has ended.
+/// Ends a connection whose handler waits for an answer. The handler must get the error at once, and a question in
+/// `#[close]` must fail at once.
 async fn told_at_once(what: &str, happens: impl AsyncFnOnce(&Served<Game>, Client)) {
     let (game, mut told) = serve(false);
     let mut client = join(&game).await;

@@ -16,7 +16,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 #[derive(serde::Serialize, Push)]
 struct Welcome(String);
 
-/// Has the hooks at both ends of a connection.
+/// Has `#[accept]`, `#[open]` and `#[close]`.
 #[derive(Clone, Default)]
 struct Door {
     log: Log,
@@ -73,7 +73,7 @@ impl Chat {
     }
 }
 
-/// Has the fallback, and no rates on its first route.
+/// Has the fallback, and a route without a rate.
 #[derive(Clone)]
 struct Rest;
 
@@ -110,7 +110,7 @@ struct Nested {
     rest: Rest,
 }
 
-/// Composed so that the inner fields have every hook.
+/// Its nested dispatchers have every hook.
 #[derive(Dispatcher)]
 struct Deep {
     lobby: Lobby,
@@ -161,7 +161,7 @@ async fn serves_all_of_its_fields<D: Dispatcher<Session = ()>>(dispatcher: D, do
         ("dear", "null", "1: error rate_limited"),
         ("free", "null", "1: 1"),
         ("free", "null", "1: 1"),
-        // The guard of a field does not guard other fields.
+        // A guard applies only to the routes of its own field.
         ("chat.secret", "null", "1: error forbidden"),
         ("secret", "null", r#"1: "no secret""#),
     ] {
@@ -216,12 +216,12 @@ impl Named {
 }
 
 #[derive(Dispatcher)]
-struct Nobody(Named);
+struct WithoutAccept(Named);
 
-/// A session that only `#[accept]` could make is missing on each connection, and is never guessed.
+/// A connection is refused with 500 if only an `#[accept]` could make its session and there is none.
 #[tokio::test]
 async fn a_session_that_only_accept_can_make_is_refused_without_it() {
-    let bound = Server::new(Nobody(Named)).bind("127.0.0.1:0").await.expect("a free port");
+    let bound = Server::new(WithoutAccept(Named)).bind("127.0.0.1:0").await.expect("a free port");
     let address = bound.local_addr();
     let serving = tokio::spawn(bound.serve_until(tokio::time::sleep(Duration::from_secs(60))));
     let response = Upgrade::new(address).ask(address).await;

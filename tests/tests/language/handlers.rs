@@ -1,4 +1,4 @@
-//! Handlers that wait, panic or never end, and what the connection does meanwhile.
+//! Handlers that wait, panic or never end, and how the connection behaves meanwhile.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ async fn while_a_handler_waits_only_requests_queue() {
     client.send_frames([ClientFrame::text("p"), ClientFrame::ping("later")]).await;
     assert_eq!(client.frame().await, "pong \"later\"");
     client.send_bytewise(ClientFrame::text(Lobby::request(3, "x")).bytes()).await;
-    client.send_frames([ClientFrame::ping("after it")]).await;
-    assert_eq!(client.frame().await, "pong \"after it\"");
+    client.send_frames([ClientFrame::ping("in pieces")]).await;
+    assert_eq!(client.frame().await, "pong \"in pieces\"");
 
     let guest = workshop.guest();
     for number in 0..3 {
@@ -53,7 +53,7 @@ async fn handlers_of_a_connection_run_one_after_another() {
     }
     for id in 1..=3 {
         workshop.gate.arrived(1).await;
-        // Other clients do not notice.
+        // Other connections do not notice.
         assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
         workshop.gate.open(1);
         assert_eq!(client.next().await, format!("{id}: \"done\""));
@@ -78,7 +78,7 @@ async fn a_panicking_handler_fails_alone() {
         }
         assert_eq!(client.answers_to(format!("{{{call}}}")).await, ["error internal"], "without an id");
 
-        // Together with other requests in one segment.
+        // The others in the same segment are answered.
         let mut client = RawClient::connect(server.address()).await;
         client
             .send_frames([
@@ -120,8 +120,8 @@ async fn a_handler_is_not_cancelled_when_its_player_leaves() {
     }
     let rows = [
         ("with a close", Leaves::Closes),
-        ("by half", Leaves::StopsWriting),
-        ("without a word", Leaves::Drops),
+        ("by closing its side of TCP", Leaves::StopsWriting),
+        ("without a close frame", Leaves::Drops),
         ("with a reset", Leaves::Resets),
         ("with a breach of the protocol", Leaves::Breaks),
     ];
@@ -148,7 +148,7 @@ async fn a_handler_is_not_cancelled_when_its_player_leaves() {
             Leaves::Drops => drop(client),
             Leaves::Resets => client.reset(),
         }
-        // On the one thread of this test, the server has seen the end of the connection before it answers these.
+        // All runs on one thread: when these are answered, the server has long seen the end of the other client.
         let mut other = Client::connect(server.address()).await;
         for id in 0..20 {
             assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
@@ -200,7 +200,7 @@ async fn a_kept_connection_refuses_pushes_after_its_end() {
     let guest = workshop.guest();
     client.close(1000).await;
     while client.next().await != "the end" {}
-    within("the connection to know", async {
+    within("the connection to be closed", async {
         while guest.send(&Move::new(0, 0)).is_ok() {
             tokio::task::yield_now().await;
         }
@@ -218,7 +218,7 @@ async fn a_waiting_handler_bounds_what_is_read_ahead() {
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames([ClientFrame::text(request("wait", 1))]).await;
     workshop.gate.arrived(1).await;
-    // More than the server reads ahead; it reads the rest when the handler has ended.
+    // The requests exceed any look-ahead. The server reads the rest when the handler has returned.
     let greeting = "x".repeat(1000);
     let chat = |id| ClientFrame::text(Lobby::request(id, &greeting));
     let sent = client.send_while_taken(REQUESTS, chat).await;

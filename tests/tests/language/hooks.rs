@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-/// A session made from the query.
+/// A session that is made from the query of the handshake.
 #[derive(Clone, Deserialize)]
 struct Guest {
     name: String,
@@ -34,7 +34,7 @@ impl Session for Guest {
     }
 }
 
-/// The type could also be decoded from a message, so a client could choose its own session.
+/// The type could also be decoded from a message, so a client could choose its own session if it were.
 impl FromContext<'_, Self> for Guest {
     type Error = kengine::Error;
 
@@ -52,7 +52,7 @@ impl From<Stranger> for Refusal {
     }
 }
 
-/// A game with every hook, which notes each open and close.
+/// A dispatcher with every hook, which notes each connection's open and close.
 #[derive(Clone)]
 struct Hall {
     asked: Arc<AtomicU32>,
@@ -67,7 +67,7 @@ fn hall() -> (Hall, Notes) {
     (hall, Notes(read))
 }
 
-/// The notes of the game.
+/// The notes of a hall.
 struct Notes(UnboundedReceiver<String>);
 
 impl Notes {
@@ -75,7 +75,7 @@ impl Notes {
         within("a note", self.0.recv()).await.expect("a hall that notes")
     }
 
-    /// Waits until the game has been dropped, without another note.
+    /// Checks that no more notes come and that the hall was dropped.
     async fn end(mut self) {
         assert_eq!(within("the end of the notes", self.0.recv()).await, None);
     }
@@ -222,7 +222,7 @@ async fn named(server: &TestServer, path: &'static str, name: &str) -> RawClient
 #[tokio::test]
 async fn accept_refuses_with_a_status_and_a_reason() {
     let rows = [
-        ("a refusal of the user's own", ("/ws?as=stranger", 451, "stranger")),
+        ("a custom refusal", ("/ws?as=stranger", 451, "stranger")),
         ("an error becomes a refusal", ("/ws?as=thief", 401, "unauthorized")),
         ("a fault hides its cause", ("/ws?as=fault", 500, "internal")),
         ("a status that refuses nothing", ("/ws?as=odd", 500, "odd")),
@@ -254,7 +254,7 @@ async fn accept_does_not_run_for_a_request_refused_anyway() {
     assert_eq!(upgrade().and("Origin", "https://evil.example").ask(server.address()).await.status, 403);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     let client = named(&server, "/ws?name=ada", "ada").await;
-    assert_eq!(upgrade().ask(server.address()).await.status, 503, "it is full");
+    assert_eq!(upgrade().ask(server.address()).await.status, 503, "the server is full");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     drop(client);
     server.stop().await;
@@ -264,10 +264,10 @@ async fn accept_does_not_run_for_a_request_refused_anyway() {
 async fn accept_makes_the_session_from_the_handshake() {
     type Change = fn(Upgrade) -> Upgrade;
     let rows: Vec<(_, (Change, &str))> = vec![
-        ("of the query", (|request| request.path("/ws?name=ada"), "ada")),
-        ("of the query, encoded", (|request| request.path("/ws?x=1&name=a%20d+a"), "a d a")),
-        ("of a header field", (|request| request.and("X-Name", "bob"), "bob")),
-        ("of a subprotocol", (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json, name.eve"), "eve")),
+        ("from the query", (|request| request.path("/ws?name=ada"), "ada")),
+        ("from the query, encoded", (|request| request.path("/ws?x=1&name=a%20d+a"), "a d a")),
+        ("from a header field", (|request| request.and("X-Name", "bob"), "bob")),
+        ("from a subprotocol", (|request| request.and("Sec-WebSocket-Protocol", "kengine.v1.json, name.eve"), "eve")),
     ];
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
@@ -287,7 +287,7 @@ async fn a_refusal_has_the_header_fields_that_were_added() {
     type Fields = &'static [(&'static str, Option<&'static str>)];
     let rows: [(_, (_, _, Fields)); 3] = [
         ("two fields", ("nameless", 401, &[("www-authenticate", Some("Bearer")), ("set-cookie", Some("seen=1"))])),
-        ("another time to retry after", ("early", 503, &[("retry-after", Some("3600"))])),
+        ("another `Retry-After`", ("early", 503, &[("retry-after", Some("3600"))])),
         ("a field that cannot be sent", ("broken", 500, &[("x-reason", None), ("b", None)])),
     ];
     let (hall, _notes) = hall();
@@ -326,12 +326,12 @@ async fn before_sees_each_call_and_may_refuse_it() {
     let (hall, _notes) = hall();
     let server = TestServer::start(Server::new(hall)).await;
     let mut client = named(&server, "/ws?name=ada&muted", "ada").await;
-    // The guard runs before the message is decoded, so the second message, which is invalid, is refused as well.
+    // The guard runs before the message is decoded, so a message of the wrong type is refused in the same way.
     for message in [r#""hello""#, "17"] {
         client.send_frames([request("say", message), request("whoami", "null")]).await;
         let refusal = client.next().await.expect("an answer");
         assert_eq!(refusal.to_string(), "1: error muted");
-        // The size of the whole message.
+        // The size is that of the whole message.
         let size = r#"{"method":"say","message":,"id":1}"#.len() + message.len();
         let words = format!("`say` of {size} bytes");
         assert!(String::from_utf8_lossy(&refusal.payload).contains(&words), "{refusal:?}");
@@ -381,7 +381,7 @@ async fn open_runs_before_the_first_message() {
     assert_eq!(http.response(false).await.status, 101);
     let mut client = http.into_websocket();
     gate.arrived(1).await;
-    // During `#[open]`, control frames are answered.
+    // Control frames are answered while `#[open]` runs.
     assert_eq!(client.frame().await, "pong \"x\"");
     gate.open(1);
     assert_eq!(client.frame().await, welcome("late"));
@@ -446,7 +446,7 @@ async fn close_runs_once_with_the_reason() {
     assert_eq!(notes.next().await, "close reset lost");
 
     let mut client = named(&server, "/ws?name=rude", "rude").await;
-    // The request and the close after the violation change nothing.
+    // The frames after the violation have no effect.
     client
         .send_frames([ClientFrame::text("x").unmasked(), request("kick", "null"), ClientFrame::close(1000, "")])
         .await;
@@ -467,7 +467,7 @@ async fn close_runs_once_with_the_reason() {
     client.send_frames([request("wait", "null")]).await;
     gate.arrived(1).await;
     let connection = kept.lock().expect("no panic").take().expect("a connection");
-    // Without an await, the connection's task cannot empty the outbox.
+    // Without an await, the connection's task cannot take anything out of the outbox.
     while connection.send(&Welcome { name: "again" }).is_ok() {}
     gate.open(1);
     assert_eq!(client.frame().await, "close 4002");
@@ -475,7 +475,7 @@ async fn close_runs_once_with_the_reason() {
     assert_eq!(notes.next().await, "open slow");
     assert_eq!(notes.next().await, "close slow too slow");
 
-    // Two connections when the node drains: one is idle, the handler of the other never ends.
+    // Two connections during a drain: one is idle, the other's handler never ends.
     let mut idle = named(&server, "/ws?name=idle", "idle").await;
     assert_eq!(notes.next().await, "open idle");
     let mut busy = named(&server, "/ws?name=busy", "busy").await;
@@ -531,7 +531,7 @@ async fn close_gets_the_first_reason() {
     let mut client = named(&server, "/ws?name=kicked", "kicked").await;
     client.send_frames([request("kick", "null")]).await;
     assert_eq!(client.frames(2).await, ["1: null", "close 4501"]);
-    // The client never answers the close, so the connection is cut off at the deadline of the drain.
+    // The close frame is never answered, so the connection is cut off at the deadline of the drain.
     server.stop().await;
     assert_eq!(notes.next().await, "open kicked");
     assert_eq!(notes.next().await, "close kicked closed by the server: 4501 \"kicked\"");
@@ -559,7 +559,7 @@ impl<S> FromContext<'_, S> for Pulse {
     type Error = kengine::Error;
 
     fn from_context(_: Context<'_, S>) -> kengine::Result<Self> {
-        Err(Error::new("no_pulse", "there is none"))
+        Err(Error::new("no_pulse", "no pulse was found"))
     }
 }
 
@@ -581,7 +581,7 @@ async fn a_failing_argument_of_heartbeat_is_answered() {
     let patient = testing::serve(Patient);
     let mut nurse = patient.connect("/ws").await.expect("a place");
     nurse.heartbeat().await;
-    let answer = r#"{"error":{"code":"no_pulse","message":"there is none"}}"#;
+    let answer = r#"{"error":{"code":"no_pulse","message":"no pulse was found"}}"#;
     assert_eq!(nurse.next_text().await.as_deref(), Some(answer));
     nurse.request::<()>("ask", &()).await.expect("the connection goes on");
 }

@@ -1,4 +1,4 @@
-//! `latest` pushes: only the newest of each key waits, and nothing older follows what was read.
+//! `latest` pushes: only the newest push of each key waits, and a client never reads an older push after a newer one.
 
 use kengine::{Push, Server, push::SendError, testing};
 use kengine_tests::{TestServer, Workshop, within};
@@ -20,20 +20,20 @@ impl Position {
     }
 }
 
-/// A reliable push: each one arrives.
+/// A reliable push: each arrives.
 #[derive(Serialize, Deserialize, Push)]
 struct Hit {
     number: u32,
 }
 
-/// A push without a key field: at most one waits.
+/// A `latest` push without a key: at most one waits.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest)]
 struct Score {
     points: u32,
 }
 
-/// A push whose key has two fields.
+/// A `latest` push with two fields in its key.
 #[derive(Serialize, Deserialize, Push)]
 #[push(latest(team, name))]
 struct Flag {
@@ -42,7 +42,7 @@ struct Flag {
     step: u32,
 }
 
-/// What a client has seen so far.
+/// What a client has received so far.
 #[derive(Default)]
 struct Seen {
     /// The last step of each player.
@@ -56,7 +56,7 @@ impl Seen {
         Self { steps: vec![0; players], ..Self::default() }
     }
 
-    /// Checks one push against what was seen before.
+    /// Checks one push.
     fn look(&mut self, text: &str) {
         #[derive(Deserialize)]
         #[serde(tag = "method", content = "message", rename_all = "lowercase")]
@@ -79,11 +79,11 @@ impl Seen {
     }
 }
 
-/// Everything is sent before the connection's task runs, on the one thread of this test.
+/// The test runs on one thread, so everything is sent before the connection's task runs.
 #[tokio::test(start_paused = true)]
 async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
     const STEPS: u32 = 20;
-    // Numbers around and far above that up to which the queue is searched frame by frame.
+    // Few, more and far more frames than those that are searched one by one for a key.
     for players in [1, 2, 31, 32, 33, 34, 100, 800] {
         let game = testing::serve(Server::new(Workshop::default()));
         let mut client = game.connect("/ws").await.unwrap();
@@ -102,10 +102,10 @@ async fn the_newest_of_each_key_waits_in_the_first_ones_place() {
             .collect();
         expected.extend((0..hits).map(|hit| format!(r#"{{"method":"hit","message":{{"number":{hit}}}}}"#)));
         for expected in expected {
-            assert_eq!(client.next_text().await.unwrap(), expected, "of {players} players");
+            assert_eq!(client.next_text().await.unwrap(), expected, "{players} players");
         }
         assert_eq!(connection.queued().pushes, 0);
-        // A push that was read does not wait any more.
+        // A push that has been read no longer waits.
         connection.send(&Position::new(0, STEPS + 1)).unwrap();
         assert_eq!(client.push::<Position>().await.step, STEPS + 1);
     }
@@ -116,9 +116,9 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     const PLAYERS: u32 = 200;
     const SENDERS: u32 = 4;
     const BURSTS: u32 = 60;
-    /// Steps of each player in a burst.
+    /// The steps of each player in a burst.
     const STEPS: u32 = 10;
-    /// So much that not everything that waits fits into the 64 KiB that are taken at once.
+    /// The size at which the waiting pushes together exceed the 64 KiB that are taken at once.
     const BALLAST: usize = 500;
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
@@ -126,7 +126,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
     let mut seen = Seen::of(PLAYERS as usize);
     let mut sent_hits = 0;
     for burst in 0..BURSTS {
-        // One task sends all steps of a player.
+        // Each player's steps come from one task.
         let sending: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let connection = connection.clone();
@@ -146,7 +146,7 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             sent_hits += 1;
             yield_now().await;
         }
-        // Meanwhile the client reads some pushes, never more than were sent.
+        // The client reads some pushes meanwhile, fewer than were sent.
         for _ in 0..burst % 7 * 10 {
             seen.look(&client.frame().await);
         }
@@ -154,14 +154,14 @@ async fn a_rare_reader_sees_the_newest_and_nothing_older_after() {
             within("a sender", sending).await.expect("no panic");
         }
     }
-    // This push is reliable, so everything sent before has come when it comes.
+    // This push is reliable, so everything that was sent before it has come when it comes.
     connection.send(&Hit { number: sent_hits }).expect("room in the outbox");
     while seen.hits <= sent_hits {
         seen.look(&client.frame().await);
     }
     assert_eq!(seen.steps, [BURSTS * STEPS; PLAYERS as usize]);
     let sent = (PLAYERS * BURSTS * STEPS) as usize;
-    assert!(seen.positions < sent, "nothing took the place of anything");
+    assert!(seen.positions < sent, "no push replaced another");
     drop(client);
     server.stop().await;
 }
@@ -177,7 +177,7 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     connection.send(&Position::new(2, 0)).unwrap();
     let small = connection.queued();
     assert_eq!(small.pushes, 3);
-    // A push may grow in its place up to the bound of bytes, even if there is no room for another push.
+    // A push that replaces another may grow although the outbox is full, up to the limit in bytes.
     let grown = |bytes| Position { player: 1, step: 1, ballast: "x".repeat(bytes) };
     let mut largest = 0;
     for bytes in [10, 500, 2000, 1] {
@@ -188,14 +188,14 @@ async fn a_push_that_grows_in_its_place_is_bounded() {
     assert!(largest > 2000);
     connection.send(&grown(1000)).unwrap();
     let rest = BYTES - connection.queued().bytes;
-    connection.send(&grown(1000 + rest)).expect("the bound itself");
+    connection.send(&grown(1000 + rest)).expect("exactly the limit");
     assert_eq!(connection.queued().bytes, BYTES);
-    // Everything arrives, the largest first.
+    // Everything arrives. The push that has grown is still the first.
     assert_eq!(client.push::<Position>().await.ballast.len(), 1000 + rest);
     assert_eq!(client.push::<Hit>().await.number, 0);
     assert_eq!(client.push::<Position>().await.player, 2);
 
-    // A push too large for any outbox is an error of the sender alone.
+    // A push that fits into no outbox is an error of the sender and closes no connection.
     assert!(matches!(connection.send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     assert!(matches!(game.hub().all().send(&grown(BYTES)), Err(SendError::TooLarge(_))));
     client.ping().await;
@@ -225,5 +225,5 @@ async fn keys_differ_by_all_their_fields_and_by_their_push() {
     assert_eq!(client.push::<Score>().await.points, 2);
     assert_eq!(client.push::<Position>().await.step, 2);
     client.heartbeat().await;
-    assert_eq!(client.next_text().await.as_deref(), Some("q"), "a push too many");
+    assert_eq!(client.next_text().await.as_deref(), Some("q"), "a push came that should have been replaced");
 }

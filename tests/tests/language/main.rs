@@ -1,4 +1,4 @@
-//! What clients and dispatchers say to each other: requests, answers, pushes, questions and hooks.
+//! The language of clients and dispatchers: requests, answers, pushes, questions and hooks.
 
 mod asking;
 mod composition;

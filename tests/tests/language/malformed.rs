@@ -1,12 +1,12 @@
 //! Messages that are not valid requests: each is answered with an error, and the connection stays open.
 
-#![expect(clippy::too_many_lines, reason = "tables are as long as they are")]
+#![expect(clippy::too_many_lines, reason = "the tables are long")]
 
 use kengine::Server;
 use kengine_tests::{Client, Lobby, TestServer, every_row};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends the message of each row; it must be answered once, and a chat after it, too.
+/// Sends each row's message, which must be answered once; a request after it must be answered too.
 async fn errors<M: Into<Message>>(rows: impl IntoIterator<Item = (&'static str, M, &'static str)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));
@@ -160,20 +160,20 @@ async fn a_message_that_is_not_json_gets_an_error_without_an_id() {
             "another request after it",
             r#"{"id":7,"method":"chat","message":{"greeting":"x"}}{"id":8,"method":"chat","message":{"greeting":"x"}}"#,
         ),
-        ("a zero behind it", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}\0"),
-        ("a mark of byte order before it", "\u{feff}{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}"),
+        ("a null byte after it", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}\0"),
+        ("a byte order mark before it", "\u{feff}{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"x\"}}"),
         ("a number with a leading zero", r#"{"id":07,"method":"chat","message":{"greeting":"x"}}"#),
         ("a number that ends with a point", r#"{"id":7.,"method":"chat","message":{"greeting":"x"}}"#),
         ("a number with a plus", r#"{"id":+7,"method":"chat","message":{"greeting":"x"}}"#),
         ("not a number", r#"{"id":NaN,"method":"chat","message":{"greeting":"x"}}"#),
         ("a word for a payload", r#"{"id":7,"method":"chat","message":undefined}"#),
         ("an unknown escape", r#"{"id":7,"method":"chat","message":{"greeting":"\x41"}}"#),
-        ("a line's end inside a string", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"a\nb\"}}"),
+        ("a line feed inside a string", "{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"a\nb\"}}"),
         ("an unknown member that is not JSON", r#"{"id":7,"method":"chat","message":{"greeting":"x"},"a":[1}"#),
         ("the same before the rest", r#"{"a":tru,"id":7,"method":"chat","message":{"greeting":"x"}}"#),
-        ("an unknown field", r#"{"id":7,"method":"chat","message":{"greeting":"x","a":nul}}"#),
+        ("an unknown field of the payload", r#"{"id":7,"method":"chat","message":{"greeting":"x","a":nul}}"#),
         ("an unknown method whose payload is not JSON", r#"{"id":7,"method":"nope","message":{x}}"#),
-        ("an unknown method after such a payload", r#"{"id":7,"message":[1,],"method":"nope"}"#),
+        ("an unknown method after a payload that is not JSON", r#"{"id":7,"message":[1,],"method":"nope"}"#),
         ("a payload of the wrong type that is not JSON", r#"{"id":7,"method":"chat","message":[1,}}"#),
         ("a payload of the wrong type, and a cut", r#"{"id":7,"method":"chat","message":7"#),
         ("a field of the wrong type, and a cut", r#"{"id":7,"method":"chat","message":{"greeting":7}"#),
@@ -205,7 +205,7 @@ async fn json_that_is_not_an_object_gets_an_error() {
 async fn binary_that_is_not_utf8_gets_an_error() {
     let rows: Vec<(_, &[u8], _)> = vec![
         ("alone", &[0xff, 0xfe], "error bad_request"),
-        ("a zero", &[0], "error bad_request"),
+        ("a null byte", &[0], "error bad_request"),
         ("nothing", &[], "error bad_request"),
         ("in a field", b"{\"id\":7,\"method\":\"chat\",\"message\":{\"greeting\":\"\xff\"}}", "error bad_request"),
         ("in a method", b"{\"id\":7,\"method\":\"\xc3\",\"message\":{\"greeting\":\"x\"}}", "error bad_request"),
@@ -270,7 +270,7 @@ async fn deep_nesting_is_answered_and_does_no_harm() {
             hey,
         ),
         (
-            "arrays for an unknown field",
+            "arrays for an unknown field of the payload",
             format!(r#"{{"method":"chat","message":{{"greeting":"x","a":{arrays}}},"id":7}}"#),
             hey,
         ),

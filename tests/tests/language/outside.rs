@@ -1,5 +1,4 @@
-//! A user's crate outside of the workspace: the expanded macros cause no warning there, under whatever name the
-//! crate knows kengine.
+//! A user's crate outside of the workspace: no expansion causes a warning there, even if kengine has another name.
 
 use std::{
     env, fs,
@@ -10,19 +9,19 @@ use std::{
 const SOURCE: &str = include_str!("../../outside/src/lib.rs");
 const MANIFEST: &str = include_str!("../../outside/Cargo.toml");
 
-/// Checks the crate by clippy, or by rustc if clippy is missing; returns the messages if it does not pass.
+/// Checks the crate with clippy, or with rustc if clippy is missing. Returns the output as the error.
 fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(folder.join("src")).unwrap();
     let kengine = tests.join("../kengine").canonicalize().unwrap();
-    // Each folder needs its own package name: cargo takes packages of one name in one target folder for the same,
-    // whatever their paths.
+    // Each folder's package has its own name, because cargo cannot tell packages of the same name in one target folder
+    // apart.
     let manifest = manifest.replace("name = \"outside\"", &format!("name = \"{name}\""));
     let manifest = manifest.replace("../../kengine", kengine.to_str().unwrap());
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     fs::write(folder.join("src/lib.rs"), source).unwrap();
-    // The lock file of the workspace, whose packages are downloaded already.
+    // The versions of the workspace are downloaded already.
     fs::copy(tests.join("../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
 
     let cargo = |arguments: &[&str]| {
@@ -33,19 +32,19 @@ fn check(name: &str, manifest: &str, source: &str) -> Result<(), String> {
     let clippy = cargo(&["clippy", "--version"]).status.success();
     let checked = cargo(&[if clippy { "clippy" } else { "check" }, "--quiet", "--offline"]);
     match String::from_utf8_lossy(&checked.stderr).into_owned() {
-        said if said.is_empty() && checked.status.success() => Ok(()),
-        said => Err(said),
+        output if output.is_empty() && checked.status.success() => Ok(()),
+        output => Err(output),
     }
 }
 
-/// Returns the target folder of the workspace, where the dependencies are built already.
+/// Returns the target folder of the workspace, in which the dependencies are built already.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }
 
 #[test]
 fn every_form_passes_without_a_warning() {
-    check("outside", MANIFEST, SOURCE).unwrap_or_else(|said| panic!("{said}"));
+    check("outside", MANIFEST, SOURCE).unwrap_or_else(|output| panic!("{output}"));
 }
 
 #[test]
@@ -57,12 +56,12 @@ fn every_form_passes_with_kengine_under_another_name() {
         .replace("#[kengine(", "#[kengine(crate = ::net, ")
         .replace("#[push(", "#[push(crate = ::net, ")
         .replace("::kengine::", "::net::");
-    check("outside-renamed", &manifest, &source).unwrap_or_else(|said| panic!("{said}"));
+    check("outside-renamed", &manifest, &source).unwrap_or_else(|output| panic!("{output}"));
 }
 
 #[test]
 fn a_warning_is_reported() {
     let source = SOURCE.replace("async fn wave(&self, _: Grown) {}", "async fn wave(&self, unused: Grown) {}");
-    let said = check("outside-warned", MANIFEST, &source).unwrap_err();
-    assert!(said.contains("unused variable"), "{said}");
+    let output = check("outside-warned", MANIFEST, &source).unwrap_err();
+    assert!(output.contains("unused variable"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! A dispatcher written by hand, for messages that are not JSON with a route key.
+//! Dispatchers written by hand, for messages that are not JSON with a route key.
 
 use kengine::{
     Context, Dispatcher, Server,
@@ -7,7 +7,7 @@ use kengine::{
 use kengine_tests::{Client, ClientFrame, RawClient, TestServer, every_row, segment};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Answers every message with itself.
+/// Answers each message with itself.
 struct Echo;
 
 impl Dispatcher for Echo {
@@ -21,7 +21,7 @@ impl Dispatcher for Echo {
     }
 }
 
-/// Lengths around those where the header changes its form, up to the largest message.
+/// Lengths at which the header changes its form, those around them, and the largest message.
 const LENGTHS: [(&str, usize); 9] = [
     ("0", 0),
     ("1", 1),
@@ -58,7 +58,7 @@ async fn texts_and_binary_messages_of_all_lengths_come_back() {
                     echoed(&mut client, "in fragments").await;
                 }
             }
-            // Each in its own segment.
+            // Each fragment is sent in its own segment.
             if length >= 3 {
                 for frame in ClientFrame::fragments(opcode, &bytes, 3) {
                     client.send_frames([frame]).await;
@@ -78,7 +78,7 @@ async fn clients_of_another_library_get_their_messages_back() {
     let rows = [
         ("a text", (Message::text("né 🎲"), "né 🎲".to_owned())),
         ("an empty text", (Message::text(""), String::new())),
-        ("a heartbeat means nothing here", (Message::text("p"), "p".to_owned())),
+        ("a heartbeat is a message like others", (Message::text("p"), "p".to_owned())),
         ("bytes", (Message::binary("\x01\x02"), format!("binary {:?}", "\u{1}\u{2}"))),
         ("no bytes", (Message::binary(""), "binary \"\"".to_owned())),
         ("a ping", (Message::Ping("x".into()), "pong \"x\"".to_owned())),
@@ -108,7 +108,7 @@ async fn many_large_messages_at_once_come_back_in_order() {
     server.stop().await;
 }
 
-/// Answers a message once for each of its bytes.
+/// Answers once for each byte of the message.
 struct Repeat;
 
 impl Dispatcher for Repeat {

@@ -1,4 +1,4 @@
-//! The limits of a route: rate, size and time.
+//! The policies of a route: its rate, its maximum size and its timeout.
 
 use std::{future::pending, time::Duration};
 
@@ -9,7 +9,7 @@ struct Arena;
 
 #[kengine::dispatcher(prefix = "arena.")]
 impl Arena {
-    /// The rate is so low that it does not refill during a test.
+    /// A call that is refused is not allowed again while a test runs.
     #[route("rare", rate = "1/h", burst = 3)]
     async fn rare(&self, number: u32) -> u32 {
         number
@@ -69,16 +69,16 @@ async fn a_rate_holds_per_connection_and_route() {
     for _ in 0..3 {
         assert_eq!(client.ask(request("rare", "1")).await, "1: error rate_limited");
     }
-    // The message is not decoded, but invalid JSON is still reported, without the id.
+    // A refused message is not decoded. A message that is not JSON is answered so, without an id.
     assert_eq!(client.ask(request("rare", r#""no number""#)).await, "1: error rate_limited");
     for malformed in ["{", "tru", r#"{"a":}"#] {
         assert_eq!(client.ask(request("rare", malformed)).await, "error bad_request", "{malformed}");
     }
-    // Another route has its own rate; without `burst`, the burst is the count of the rate.
+    // Another route has its own rate. Without `burst`, the burst is the count of the rate.
     for expected in ["1: null", "1: null", "1: error rate_limited"] {
         assert_eq!(client.ask(request("seldom", "null")).await, expected);
     }
-    // Another connection has its own rate, too.
+    // Another connection has its own rates, too.
     let mut other = Client::connect(server.address()).await;
     assert_eq!(other.ask(request("rare", "1")).await, "1: 1");
     drop((client, other));
@@ -109,7 +109,7 @@ async fn a_timeout_of_a_route_holds_for_its_calls_alone() {
     let rows = [
         ("shorter than the server's", ("brief", "1: error timeout")),
         ("longer than the server's", ("patient", "1: \"done\"")),
-        ("the server's, after others", ("usual", "1: error timeout")),
+        ("no timeout of the route, after others", ("usual", "1: error timeout")),
     ];
     let mut client = RawClient::connect(server.address()).await;
     let frames = rows.map(|(_, (route, _))| ClientFrame::text(request(route, "null")));
@@ -126,9 +126,9 @@ async fn rate_size_guard_and_message_are_checked_in_this_order() {
     let server = TestServer::start(Server::new(Arena)).await;
     let large = request("all", &"1".repeat(60));
     let rows = [
-        ("too large, first", (vec![large.clone()], "1: error too_large")),
-        ("too large, past the rate", (vec![large.clone(), large], "1: error rate_limited")),
-        ("guarded, and it would not fit", (vec![request("all", "[]")], "1: error guarded")),
+        ("too large, within the rate", (vec![large.clone()], "1: error too_large")),
+        ("too large, beyond the rate", (vec![large.clone(), large], "1: error rate_limited")),
+        ("guarded, with an invalid message", (vec![request("all", "[]")], "1: error guarded")),
     ];
     every_row(rows, async |(messages, expected)| {
         let mut client = Client::connect(server.address()).await;

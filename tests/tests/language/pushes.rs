@@ -41,7 +41,7 @@ struct Broken;
 
 impl Serialize for Broken {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("broken, as the test wants it"))
+        Err(serde::ser::Error::custom("broken, as the test wants"))
     }
 }
 
@@ -49,7 +49,7 @@ impl Push for Broken {
     const NAME: &'static str = "broken";
 }
 
-/// Sends the push with this name; returns the outcome.
+/// Sends the push of this name; returns the outcome.
 fn push(connection: &Connection, name: &str) -> &'static str {
     let sent = match name {
         "arrived" => connection.send(&Arrived { player: 7, name: "né \"🎲\"" }),
@@ -57,7 +57,7 @@ fn push(connection: &Connection, name: &str) -> &'static str {
         "ended" => connection.send(&Ended),
         "score" => connection.send(&Score(5)),
         "broken" => connection.send(&Broken),
-        other => panic!("no push is called {other}"),
+        other => panic!("there is no push {other}"),
     };
     match sent {
         Ok(()) => "sent",
@@ -106,7 +106,7 @@ game!(Usual,);
 game!(Renamed, key = "type", payload = "data");
 game!(Flat, key = "type", flat);
 
-/// Requests each push, and checks it and the outcome.
+/// Requests each push; checks its form and what `send` returned.
 async fn pushes<D>(game: D, key: &str, rows: [(&'static str, Result<Value, ()>); 5])
 where
     D: kengine::Dispatcher<Session = ()>,
@@ -120,7 +120,7 @@ where
             let frame = client.next().await.expect("a frame");
             seen.push(serde_json::from_slice::<Value>(&frame.payload).expect("JSON"));
         }
-        // The order of the push and the answer is not promised.
+        // The push and the answer may come in either order.
         seen.sort_by_key(|frame| frame.get("result").is_some());
         let result = if expected.is_ok() { "sent" } else { "not encoded" };
         let expected: Vec<_> = expected.into_iter().chain([json!({"id": 1, "result": result})]).collect();
@@ -172,7 +172,7 @@ async fn a_push_of_a_flat_dispatcher_is_flat() {
             ("arrived", Ok(json!({"type": "arrived", "player": 7, "name": "né \"🎲\""}))),
             ("started", Ok(json!({"type": "started"}))),
             ("ended", Ok(json!({"type": "a \"quoted\" name"}))),
-            // A number cannot be flat beside the key.
+            // A number cannot be flattened beside the key.
             ("score", Err(())),
             ("broken", Err(())),
         ],

@@ -7,7 +7,7 @@ use kengine_tests::{Chat, Client, Lobby, TestServer, every_row};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Sends the message of each row, and compares everything that comes before the answer to the fence.
+/// Sends each row's message and compares everything that is answered.
 async fn answers<M: Into<Message>>(server: TestServer, fence: &str, rows: Vec<(&'static str, M, &[&str])>) {
     let rows = rows.into_iter().map(|(name, message, expected)| (name, (message.into(), expected)));
     every_row(rows, async |(message, expected)| {
@@ -49,12 +49,12 @@ async fn an_answer_repeats_the_id_byte_for_byte() {
             &[r#"-0: "hey, you said: hello""#],
         ),
         (
-            "a number that fits no machine's",
+            "a number too large for any integer type",
             r#"{"method":"chat","message":{"greeting":"hello"},"id":123456789012345678901234567890}"#,
             &[r#"123456789012345678901234567890: "hey, you said: hello""#],
         ),
         (
-            "an exponent that fits no machine's",
+            "an exponent too large for any float type",
             r#"{"method":"chat","message":{"greeting":"hello"},"id":1e999}"#,
             &[r#"1e999: "hey, you said: hello""#],
         ),
@@ -89,7 +89,7 @@ async fn an_answer_repeats_the_id_byte_for_byte() {
             &["error bad_request"],
         ),
         (
-            "65 bytes, of which escapes make fewer",
+            "65 bytes, fewer after decoding escapes",
             r#"{"id":"\u0041\u0041\u0041\u0041\u0041\u0041\u0041\u0041\u0041\u0041\u0041","method":"chat","message":{"greeting":"hello"}}"#,
             &["error bad_request"],
         ),
@@ -140,7 +140,7 @@ async fn a_request_may_be_any_equivalent_json() {
             HELLO,
         ),
         (
-            "the members kept for resumption",
+            "the members reserved for resumption",
             r#"{"seq":1,"method":"chat","message":{"greeting":"hello"},"resume":"x","id":7}"#,
             HELLO,
         ),
@@ -149,7 +149,7 @@ async fn a_request_may_be_any_equivalent_json() {
             r#"{"a":"\ud800","method":"chat","message":{"greeting":"hello"},"id":7}"#,
             HELLO,
         ),
-        ("the spelling of old", r#"{"method":"chat","message":{"greetting":"hello"},"id":7}"#, HELLO),
+        ("the old spelling", r#"{"method":"chat","message":{"greetting":"hello"},"id":7}"#, HELLO),
         (
             "an optional field",
             r#"{"method":"chat","message":{"greeting":"hello","context":{"at":[1,2]}},"id":7}"#,
@@ -195,11 +195,11 @@ async fn a_heartbeat_is_answered() {
     let rows: Vec<(_, _, &[&str])> = vec![
         ("a text", Message::text("p"), &["q"]),
         ("a binary message", Message::binary("p"), &["q"]),
-        ("a space before it", Message::text(" p"), &["error bad_request"]),
-        ("a line feed after it", Message::text("p\n"), &["error bad_request"]),
+        ("a space before", Message::text(" p"), &["error bad_request"]),
+        ("a line feed after", Message::text("p\n"), &["error bad_request"]),
         ("two at once", Message::text("pp"), &["error bad_request"]),
         ("in capitals", Message::text("P"), &["error bad_request"]),
-        ("its answer", Message::text("q"), &["error bad_request"]),
+        ("the answer", Message::text("q"), &["error bad_request"]),
         ("as JSON", Message::text("\"p\""), &["error bad_request"]),
     ];
     answers(TestServer::start(Server::new(Lobby)).await, Lobby::FENCE, rows).await;
@@ -210,14 +210,14 @@ async fn the_heartbeat_can_be_set() {
     let rows: Vec<(_, _, &[&str])> = vec![
         ("a text", Message::text(r#"{"ping":1}"#), &[r#"{"pong":1}"#]),
         ("a binary message", Message::binary(r#"{"ping":1}"#), &[r#"{"pong":1}"#]),
-        ("written in another way", Message::text(r#"{"ping": 1}"#), &["error bad_request"]),
+        ("with other white space", Message::text(r#"{"ping": 1}"#), &["error bad_request"]),
         ("the usual one", Message::text("p"), &["error bad_request"]),
     ];
     let server = Server::new(Lobby).heartbeat(r#"{"ping":1}"#, r#"{"pong":1}"#);
     answers(TestServer::start(server).await, Lobby::FENCE, rows).await;
 }
 
-/// Answers each heartbeat differently, by how many came before.
+/// Answers each heartbeat differently, by its number.
 #[derive(Default)]
 struct Doctor {
     heard: std::sync::atomic::AtomicU32,
@@ -229,7 +229,7 @@ impl Doctor {
     async fn beat(&self) -> Liveness {
         match self.heard.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
             0 => Liveness::Alive,
-            1 => Liveness::answer("as well as can be"),
+            1 => Liveness::answer("very well"),
             2 => Liveness::Silent,
             _ => Liveness::close(kengine::CloseCode::KICKED, "enough"),
         }
@@ -246,14 +246,14 @@ async fn a_hook_decides_how_to_answer_each_heartbeat() {
     let server = TestServer::start(Server::new(Doctor::default())).await;
     let mut client = Client::connect(server.address()).await;
     assert_eq!(client.answers_to("p").await, ["q"]);
-    assert_eq!(client.answers_to("p").await, ["as well as can be"]);
+    assert_eq!(client.answers_to("p").await, ["very well"]);
     assert_eq!(client.answers_to("p").await, [""; 0]);
     assert_eq!(client.ask("p").await, "close 4501");
     assert_eq!(client.next().await, "the end");
     server.stop().await;
 }
 
-/// Has a route for each kind of return value.
+/// Has a handler for each kind of reply.
 struct Replies;
 
 #[derive(Serialize)]
@@ -440,13 +440,13 @@ async fn an_argument_accepts_what_its_type_deserializes() {
         ("null for an option", r#"{"method":"maybe","message":null}"#, &[r#""nothing asked""#]),
         ("something for an option", r#"{"method":"maybe","message":{"what":"x"}}"#, &[r#""x""#]),
         ("something else for an option", r#"{"method":"maybe","message":7}"#, &["error invalid_message"]),
-        ("a message that no argument takes", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
+        ("a message for a route without one", r#"{"method":"some","message":{"x":1}}"#, &["5"]),
         (
-            "a message that no argument takes and is not JSON",
+            "a message that is not JSON, for a route without one",
             r#"{"method":"some","message":{x},"id":1}"#,
             &["error bad_request"],
         ),
-        ("null that no argument takes", r#"{"method":"some","message":null}"#, &["5"]),
+        ("null for a route without a message", r#"{"method":"some","message":null}"#, &["5"]),
     ];
     answers(TestServer::start(Server::new(Replies)).await, FENCE, rows).await;
 }
@@ -454,10 +454,19 @@ async fn an_argument_accepts_what_its_type_deserializes() {
 #[tokio::test]
 async fn an_error_shows_its_message_and_never_its_cause() {
     let rows = [
-        ("a user's", ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning"}}"#)),
-        ("with quotes", ("refused", r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away"}}"#)),
-        ("one that hides its cause", ("hidden", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
-        ("a reply that cannot be written", ("no_key", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
+        (
+            "an error of the user's type",
+            ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning"}}"#),
+        ),
+        (
+            "a message with quotes",
+            ("refused", r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away"}}"#),
+        ),
+        ("an error that hides its cause", ("hidden", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
+        (
+            "a reply that cannot be serialized",
+            ("no_key", r#"{"error":{"code":"internal","message":"internal error"}}"#),
+        ),
     ];
     let server = TestServer::start(Server::new(Replies)).await;
     every_row(rows, async |(route, expected)| {
@@ -472,7 +481,7 @@ async fn an_error_shows_its_message_and_never_its_cause() {
     server.stop().await;
 }
 
-/// Has other names for the key and the payload.
+/// A dispatcher with other names for the key and the payload.
 struct Renamed;
 
 #[kengine::dispatcher(key = "type", payload = "data")]
@@ -487,13 +496,17 @@ impl Renamed {
 async fn key_and_payload_can_be_renamed() {
     const FENCE: &str = r#"{"type":"chat","data":{"greeting":"x"},"id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
-        ("as agreed", r#"{"type":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
+        ("with these names", r#"{"type":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
         ("in another order", r#"{"id":7,"data":{"greeting":"x"},"type":"chat"}"#, &[r#"7: "hey, you said: x""#]),
         ("with an escape", r#"{"t\u0079pe":"chat","data":{"greeting":"x"}}"#, &[r#""hey, you said: x""#]),
-        ("by the usual key", r#"{"method":"chat","data":{"greeting":"x"},"id":7}"#, &["7: error bad_request"]),
-        ("by the usual payload", r#"{"type":"chat","message":{"greeting":"x"},"id":7}"#, &["7: error invalid_message"]),
+        ("with the default key", r#"{"method":"chat","data":{"greeting":"x"},"id":7}"#, &["7: error bad_request"]),
         (
-            "the usual names are like any other",
+            "with the default payload",
+            r#"{"type":"chat","message":{"greeting":"x"},"id":7}"#,
+            &["7: error invalid_message"],
+        ),
+        (
+            "the default names are unknown members",
             r#"{"method":1,"method":2,"message":3,"message":4,"type":"chat","data":{"greeting":"x"}}"#,
             &[r#""hey, you said: x""#],
         ),
@@ -506,7 +519,7 @@ async fn key_and_payload_can_be_renamed() {
     answers(TestServer::start(Server::new(Renamed)).await, FENCE, rows).await;
 }
 
-/// Takes the fields of a message beside the key.
+/// A dispatcher whose message fields are beside the key.
 struct Flat;
 
 #[derive(Deserialize)]
@@ -534,11 +547,11 @@ async fn fields_can_be_flat_beside_the_key() {
     const FENCE: &str = r#"{"type":"rest","id":"fence"}"#;
     let rows: Vec<(_, _, &[&str])> = vec![
         ("without an id", r#"{"type":"step","x":1,"y":2}"#, &["12"]),
-        ("with one", r#"{"type":"step","x":1,"y":2,"id":7}"#, &["7: 12"]),
+        ("with an id", r#"{"type":"step","x":1,"y":2,"id":7}"#, &["7: 12"]),
         ("in another order", r#"{"y":2,"id":"a","x":1,"type":"step"}"#, &[r#""a": 12"#]),
         ("with escapes", r#"{"\u0074ype":"\u0073tep","\u0078":1,"\u0069d":7}"#, &["7: 10"]),
         ("with more fields", r#"{"type":"step","x":1,"message":{"x":5},"method":"rest"}"#, &["10"]),
-        ("no field taken", r#"{"type":"rest","x":1}"#, &[r#""rested""#]),
+        ("an unknown field", r#"{"type":"rest","x":1}"#, &[r#""rested""#]),
         ("a field missing", r#"{"type":"step","y":2,"id":7}"#, &["7: error invalid_message"]),
         ("a field of another type", r#"{"type":"step","x":"1","id":7}"#, &["7: error invalid_message"]),
         ("a field twice", r#"{"type":"step","x":1,"x":1,"id":7}"#, &["7: error invalid_message"]),

@@ -1,4 +1,4 @@
-//! Endpoints of one server with different syntaxes and sessions share rooms and users.
+//! Endpoints of one server with different syntaxes and sessions share their rooms and users.
 
 use kengine::{Close, CloseCode, Connection, Dispatcher, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid};
 use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, every_row};
@@ -16,7 +16,7 @@ struct Place {
     x: u32,
 }
 
-/// The session of the game's clients.
+/// The session of the game's endpoint.
 struct Player(Uid);
 
 impl Session for Player {
@@ -29,7 +29,7 @@ impl Session for Player {
     }
 }
 
-/// The session of the operators' clients.
+/// The session of the operators' endpoint.
 struct Operator {
     uid: Uid,
     level: u8,
@@ -96,14 +96,14 @@ impl Desk {
         tell(hub, connection)
     }
 
-    /// Kicks a user at another endpoint.
+    /// Kicks a user, who may be at another endpoint.
     #[route]
     async fn kick(&self, hub: &Hub, operator: &Operator, name: String) -> usize {
         let reason = format!("by an operator of level {}", operator.level);
         hub.user(name).kick(Close::new(CloseCode::KICKED, reason))
     }
 
-    /// Asks the client in the syntax of this endpoint.
+    /// Asks a question in the syntax of this endpoint.
     #[route]
     async fn ask(&self, connection: &Connection<Operator>) -> Result<bool, Error> {
         Ok(connection.ask(&News { text: "sure?" }).await?)
@@ -129,8 +129,8 @@ fn server() -> Server<impl Dispatcher> {
     Server::new(Game).endpoint("/desk", Desk).endpoint("/stand", Stand)
 }
 
-/// Connects one client at each endpoint, all in the room; returns each with the key that names its routes.
-async fn everyone(server: &TestServer) -> [(RawClient, &'static str); 3] {
+/// Connects a client at each endpoint and joins the room with each; returns the clients, each with its route key.
+async fn connect_all(server: &TestServer) -> [(RawClient, &'static str); 3] {
     let mut clients = Vec::new();
     for (path, key, name) in [("/ws", "method", "ada"), ("/desk", "type", "bob"), ("/stand", "do", "")] {
         let upgrade = Upgrade::new(server.address()).path(path).and("x-uid", name);
@@ -145,10 +145,10 @@ async fn everyone(server: &TestServer) -> [(RawClient, &'static str); 3] {
 #[tokio::test]
 async fn a_send_follows_the_syntax_of_each_endpoint() {
     let server = TestServer::start(server()).await;
-    let [(mut player, _), (mut operator, _), (mut viewer, _)] = everyone(&server).await;
+    let [(mut player, _), (mut operator, _), (mut viewer, _)] = connect_all(&server).await;
     let guest = server.hub().room("inn").members().await;
     let guest = &guest.iter().find(|member| member.uid.as_str().len() == 32).expect("a guest").uid;
-    // The members who came later, with their public forms.
+    // The player got the later joins, each with the public data of its session.
     assert_eq!(
         player.frames(2).await,
         [
@@ -183,9 +183,9 @@ async fn a_member_reaches_members_at_other_endpoints() {
     let rows = [("from the game", 0), ("from the desk", 1), ("from the stand", 2)];
     every_row(rows, async |from| {
         let server = TestServer::start(server()).await;
-        let mut clients = everyone(&server).await;
+        let mut clients = connect_all(&server).await;
         for (at, (client, _)) in clients.iter_mut().enumerate() {
-            // Each client has seen the later ones join.
+            // Each client got the later joins.
             client.frames(2 - at).await;
         }
         let (sender, key) = &mut clients[from];
@@ -210,7 +210,7 @@ async fn a_member_reaches_members_at_other_endpoints() {
 #[tokio::test]
 async fn a_uid_is_the_same_user_at_every_endpoint() {
     let server = TestServer::start(server()).await;
-    let [(mut ada, _), (mut bob, _), (viewer, _)] = everyone(&server).await;
+    let [(mut ada, _), (mut bob, _), (viewer, _)] = connect_all(&server).await;
     ada.frames(2).await;
     bob.frame().await;
     bob.send_frames([ClientFrame::text(r#"{"type":"kick","data":"ada","id":1}"#)]).await;
@@ -219,7 +219,7 @@ async fn a_uid_is_the_same_user_at_every_endpoint() {
     let mut seen = bob.frames(2).await;
     seen.sort_unstable();
     assert_eq!(seen, ["1: 1", r#"{"type":"left","data":{"room":"inn","uid":"ada","public":"a player"}}"#]);
-    // A connection as Bob at another endpoint replaces his.
+    // A connection as Bob at another endpoint replaces the first.
     let another = Upgrade::new(server.address()).and("x-uid", "bob").open(server.address()).await;
     assert_eq!(bob.frame().await, "close 4500");
     bob.answer_close(4500).await;
@@ -233,7 +233,7 @@ async fn a_question_follows_the_syntax_of_its_endpoint() {
     let mut operator = Upgrade::new(server.address()).path("/desk").open(server.address()).await;
     operator.send_frames([ClientFrame::text(r#"{"type":"ask","id":"ask"}"#)]).await;
     assert_eq!(operator.frame().await, r#"{"id":1,"type":"news","data":{"text":"sure?"}}"#);
-    // A message with the key of this endpoint is a request; the keys of other endpoints mean nothing here.
+    // A message with this endpoint's key is a request. Another endpoint's key is an unknown member here.
     let request = ClientFrame::text(r#"{"id":1,"type":"join","result":true}"#);
     let answer = ClientFrame::text(r#"{"id":1,"method":"join","result":true}"#);
     operator.send_frames([request, answer]).await;

@@ -1,4 +1,4 @@
-//! Rooms: who is a member, who gets a send, and how rooms end.
+//! Rooms: their members, who receives what, and how rooms end.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use kengine::{
 use kengine_tests::{every_row, within};
 use serde::{Deserialize, Serialize};
 
-/// A player, whose public form is the name in capitals, unless the test makes it panic.
+/// A session whose public data is its name, unless the test makes it panic.
 #[derive(Clone)]
 struct Player {
     name: &'static str,
@@ -36,7 +36,7 @@ impl Session for Player {
     }
 
     fn public(&self) -> impl Serialize {
-        assert!(!self.panics.load(Ordering::SeqCst), "as the test wants it");
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test wants");
         self.name.to_uppercase()
     }
 
@@ -50,7 +50,7 @@ struct Said<'a> {
     text: &'a str,
 }
 
-/// Returns its text on the wire.
+/// Returns the push as it is on the wire.
 fn said(text: &str) -> String {
     format!(r#"{{"method":"said","message":{{"text":"{text}"}}}}"#)
 }
@@ -61,7 +61,7 @@ fn presence(what: &str, room: &str, name: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Wish {
+struct JoinRequest {
     room: String,
     #[serde(default)]
     presence: bool,
@@ -75,9 +75,9 @@ struct Wish {
 struct Speech {
     text: String,
     rooms: Vec<String>,
-    /// Only these users get it.
+    /// Send only to these users.
     only: Option<Vec<Uid>>,
-    /// These users do not get it.
+    /// Do not send to these users.
     except: Option<Vec<Uid>>,
     #[serde(default)]
     except_me: bool,
@@ -87,9 +87,9 @@ struct Speech {
 
 #[derive(Default)]
 struct Town {
-    /// The connections in the order in which they came.
+    /// The connections, in the order in which they opened.
     guests: Mutex<Vec<Connection<Player>>>,
-    /// Who has left, and who was in the rooms at that time.
+    /// The name of each player who has left, and the members of the player's rooms during the close hook.
     farewells: Mutex<Vec<(String, Vec<String>)>>,
 }
 
@@ -101,15 +101,15 @@ impl Town {
     }
 
     #[route]
-    async fn join(&self, hub: &Hub, connection: &Connection<Player>, wish: Wish) -> Result<(), Error> {
-        let room = hub.room(&wish.room);
+    async fn join(&self, hub: &Hub, connection: &Connection<Player>, request: JoinRequest) -> Result<(), Error> {
+        let room = hub.room(&request.room);
         let mut join = room.join(connection);
-        if wish.presence {
+        if request.presence {
             join = join.with_presence();
         }
-        if let Some(seats) = wish.seats {
+        if let Some(seats) = request.seats {
             join = join.guard(move |inside| {
-                assert!(!wish.panics, "as the test wants it");
+                assert!(!request.panics, "as the test wants");
                 if inside.len() < seats { Ok(()) } else { Err(Error::new("full", "no seat is left")) }
             });
         }
@@ -193,7 +193,7 @@ async fn members(client: &mut Client, room: &str) -> serde_json::Value {
     client.request("members", room).await.expect("an answer")
 }
 
-/// Returns everything that has come so far.
+/// Returns everything that has come and was not read yet.
 async fn heard(client: &mut Client) -> Vec<String> {
     client.heartbeat().await;
     let mut heard = Vec::new();
@@ -216,7 +216,7 @@ async fn a_room_lasts_from_its_first_join_to_its_last_leave() {
     assert_eq!(members(&mut ada, "inn").await, serde_json::json!([]));
     join(&mut bob, "inn").await;
     join(&mut ada, "inn").await;
-    // Joining again changes nothing.
+    // A second join changes nothing.
     join(&mut ada, "inn").await;
     join(&mut ada, "mill").await;
     let both = serde_json::json!([{"uid": "ada", "public": "ADA"}, {"uid": "bob", "public": "BOB"}]);
@@ -225,8 +225,8 @@ async fn a_room_lasts_from_its_first_join_to_its_last_leave() {
     assert_eq!(ada.request::<Vec<String>>("rooms", &()).await.unwrap(), ["inn", "mill"]);
 
     assert!(leave(&mut ada, "inn").await);
-    assert!(!leave(&mut ada, "inn").await, "it was left already");
-    assert!(!leave(&mut ada, "moon").await, "there is no such room");
+    assert!(!leave(&mut ada, "inn").await, "the second leave");
+    assert!(!leave(&mut ada, "moon").await, "an unknown room");
     assert_eq!(members(&mut ada, "inn").await, serde_json::json!([{"uid": "bob", "public": "BOB"}]));
     assert_eq!(ada.request::<Vec<String>>("rooms", &()).await.unwrap(), ["mill"]);
     assert!(leave(&mut ada, "mill").await);
@@ -248,9 +248,9 @@ async fn presence_tells_of_users_and_not_of_connections() {
     let (mut first, mut second) = (enter(&town, "ada").await, enter(&town, "ada").await);
     join_with_presence(&mut first, "inn").await;
     join_with_presence(&mut second, "inn").await;
-    assert_eq!(heard(&mut watcher).await, [presence("joined", "inn", "ada")], "twice the same user");
+    assert_eq!(heard(&mut watcher).await, [presence("joined", "inn", "ada")], "one push for both connections");
     assert!(leave(&mut first, "inn").await);
-    assert_eq!(heard(&mut watcher).await, [""; 0], "the user is there still");
+    assert_eq!(heard(&mut watcher).await, [""; 0], "the user is still present");
     join(&mut first, "inn").await;
     drop(second);
     within("the end of a connection", async {
@@ -259,13 +259,13 @@ async fn presence_tells_of_users_and_not_of_connections() {
         }
     })
     .await;
-    assert_eq!(heard(&mut watcher).await, [said("farewell")], "the user is there still");
+    assert_eq!(heard(&mut watcher).await, [said("farewell")], "the user is still present");
     assert!(leave(&mut first, "inn").await);
     assert_eq!(heard(&mut watcher).await, [presence("left", "inn", "ada")]);
-    // Members without presence hear nothing of it, and players hear nothing of themselves.
+    // Members that did not ask for presence get none of it, and no member gets its own joins and leaves.
     assert_eq!(heard(&mut deaf).await, [said("farewell")]);
     assert_eq!(heard(&mut first).await, [said("farewell")]);
-    // A member that asks for presence later gets it from then on.
+    // A member that asks later gets presence from then on.
     join_with_presence(&mut deaf, "inn").await;
     drop(watcher);
     assert_eq!(deaf.next_text().await.unwrap(), said("farewell"));
@@ -278,8 +278,8 @@ async fn one_of_two_players_gets_the_last_seat() {
     let mut players = [enter(&town, "ada").await, enter(&town, "bob").await];
     let mut winners = [0, 0];
     for round in 0..300 {
-        let wish = serde_json::json!({ "room": format!("table {round}"), "seats": 1 });
-        let sitting = players.iter_mut().map(|player| player.request::<()>("join", &wish));
+        let request = serde_json::json!({ "room": format!("table {round}"), "seats": 1 });
+        let sitting = players.iter_mut().map(|player| player.request::<()>("join", &request));
         let seated = join_all(sitting).await;
         for (seated, wins) in seated.iter().zip(&mut winners) {
             match seated {
@@ -302,14 +302,14 @@ async fn a_guard_skips_members_and_leaves_no_empty_room() {
     let (mut ada, mut bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
     let seats = |seats: usize| serde_json::json!({ "room": "table", "seats": seats });
     ada.request::<()>("join", &seats(1)).await.expect("a seat");
-    ada.request::<()>("join", &seats(1)).await.expect("one who sits there");
+    ada.request::<()>("join", &seats(1)).await.expect("a seat that the player has already");
     assert_eq!(bob.request::<()>("join", &seats(1)).await.unwrap_err().code, "full");
     assert_eq!(bob.request::<Vec<String>>("rooms", &()).await.unwrap(), [""; 0]);
     leave(&mut ada, "table").await;
     let panics = serde_json::json!({ "room": "table", "seats": 1, "panics": true });
-    for wish in [&seats(0), &panics] {
-        let refused = bob.request::<()>("join", wish).await.unwrap_err();
-        assert_eq!(refused.code, if *wish == panics { "internal" } else { "full" });
+    for request in [&seats(0), &panics] {
+        let refused = bob.request::<()>("join", request).await.unwrap_err();
+        assert_eq!(refused.code, if *request == panics { "internal" } else { "full" });
         assert_eq!(rooms(&town.hub()), []);
     }
     bob.request::<()>("join", &seats(1)).await.expect("a seat");
@@ -329,7 +329,8 @@ async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
         tokio::spawn(async move {
             let is_there = async || hub.room("inn").members().await.iter().any(|member| member.uid == *guest.uid());
             for round in 0..ROUNDS {
-                // A room ends when its last member leaves, or when the guard refuses the one for whom it was made.
+                // The room ends when its last member leaves, or when the guard refuses a connection for which the room
+                // was created.
                 let refused = hub.room("inn").join(&guest).guard(|_| {
                     std::thread::yield_now();
                     Err(Error::new("full", "no seat is left"))
@@ -360,7 +361,8 @@ async fn a_send_reaches_the_members_it_is_for() {
         inside.push(client);
     }
     let mut outside = enter(&town, "joe").await;
-    // The first of Ada's two connections sends; each row has the audience, and which of the four get it.
+    // Each row has the audience of a send by the first of Ada's two connections, and which of the four members receive
+    // it.
     let rows = [
         (r#""only":null"#, [true, true, true, true]),
         (r#""except_me":true"#, [false, true, true, true]),
@@ -399,16 +401,16 @@ async fn a_room_is_reached_from_anywhere() {
     let town = serve();
     let mut client = enter(&town, "ada").await;
     join(&mut client, "inn").await;
-    // From outside of any handler, and from another task.
+    // Sends from outside of any handler, and from another task.
     let hub = town.hub();
     assert_eq!(hub.room("inn").send(&Said { text: "1" }).unwrap(), 1);
     let from_a_task = tokio::spawn(async move { hub.room("inn").send(&Said { text: "2" }).unwrap() });
     assert_eq!(from_a_task.await.unwrap(), 1);
-    // From a thread outside of any runtime.
+    // Sends from a thread outside of any runtime.
     let hub = town.hub();
     let from_a_thread = std::thread::spawn(move || hub.room("inn").send(&Said { text: "3" }).unwrap());
     assert_eq!(from_a_thread.join().unwrap(), 1);
-    // From a player who is not a member.
+    // Sends from a connection that is a member of no room.
     let mut stranger = enter(&town, "joe").await;
     let speech = serde_json::json!({ "rooms": ["inn", "moon"], "text": "4" });
     assert_eq!(stranger.request::<usize>("say", &speech).await.unwrap(), 1);
@@ -466,7 +468,7 @@ async fn a_room_name_has_1_to_64_bytes_and_no_control_character() {
                 assert_eq!(failure.code, "bad_request");
             }
         }
-        // A send to a room with an invalid name reaches no member and is no error.
+        // A send to a room with an invalid name reaches no member and does not fail.
         let speech = serde_json::json!({ "rooms": [name], "text": "hi" });
         assert_eq!(ada.request::<usize>("say", &speech).await.unwrap(), usize::from(is_good));
     })
@@ -505,14 +507,14 @@ async fn a_connection_stays_a_member_until_its_close_hook_ends() {
         for _ in 0..4 {
             heard.push(bob.next_text().await.expect("a connection that lasts"));
         }
-        // Both farewells come before both leaves.
+        // Both farewells come first, then both leaves.
         assert_eq!(heard[..2], [said("farewell"), said("farewell")], "{how}");
         heard[2..].sort_unstable();
         assert_eq!(heard[2..], ["inn", "mill"].map(|room| presence("left", room, "ada")), "{how}");
         let farewells = town.dispatcher().farewells.lock().unwrap().clone();
         assert_eq!(farewells, [("ada".to_owned(), ["ada", "bob", "ada", "bob"].map(Into::into).to_vec())], "{how}");
         assert_eq!(rooms(&town.hub()), [("inn".to_owned(), 1), ("mill".to_owned(), 1)], "{how}");
-        // It cannot join a room any more, although the test still holds the connection.
+        // A connection that has ended cannot join any room, even if a handle of it is kept.
         let hub = town.hub();
         let late = hub.room("inn").join(&connection).await;
         assert!(matches!(late, Err(JoinError::Closed)), "{how}: {late:?}");
@@ -547,7 +549,7 @@ async fn a_panicking_session_still_leaves_its_rooms() {
         assert_eq!(heard, left);
     }
     drop(bob);
-    within("the end of every connection", town.emptied()).await;
+    within("the end of all connections", town.emptied()).await;
     assert_eq!(rooms(&town.hub()), []);
     assert_eq!(town.hub().connections(), 0);
 }
@@ -560,15 +562,15 @@ async fn a_room_that_is_filled_has_no_uninvited_members() {
     let _bob = enter(&town, "bob").await;
     let guests = town.dispatcher().guests.lock().unwrap().clone();
     let first = hub.rooms("arena-").fill(1, &guests[0]).await.unwrap().name().to_owned();
-    // Eve sees the name of the first room, and guesses the next ones.
+    // Eve knows the name of the first room and guesses the next ones.
     let (stem, number) = first.rsplit_once('-').expect("a number at the end");
     let number: u64 = number.parse().expect("a number at the end");
     for next in 1..=3 {
         join(&mut eve, &format!("{stem}-{}", number + next)).await;
     }
     let second = hub.rooms("arena-").fill(1, &guests[2]).await.unwrap().name().to_owned();
-    assert_eq!(hub.room(&*second).members().await.len(), 1, "not among themselves in {second}");
-    // It is full, and ends when it is empty.
+    assert_eq!(hub.room(&*second).members().await.len(), 1, "an uninvited member is in {second}");
+    // The second room is full, and a room that is empty has ended.
     assert!(leave(&mut ada, &first).await);
     assert_ne!(hub.rooms("arena-").fill(1, &guests[0]).await.unwrap().name(), second);
 }

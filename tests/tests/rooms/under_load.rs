@@ -1,5 +1,6 @@
-//! Rooms under load: every member gets every send once and in order while others come and go.
-//! `KENGINE_STRESS_SECONDS` sets how long that is tried; `.ci/long` sets a longer time.
+//! Rooms under load: each member gets every send once and in order while others come and go.
+//!
+//! `KENGINE_STRESS_SECONDS` sets how many seconds the test takes; `.ci/long` sets more than the default.
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +21,13 @@ use kengine_tests::{Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, h
 use tokio::sync::Semaphore;
 
 const SENDERS: usize = 4;
-/// How often each sender sends: all of them together 1,000 times a second.
+/// The interval of each sender. All senders together send 1,000 times a second.
 const EVERY: Duration = Duration::from_millis(SENDERS as u64);
 
 type Member = RoomMember<SENDERS>;
 
-/// Comes and goes, now and then by leaving the server, until it is told to stop; how often, and how many sends it got.
+/// Joins and leaves the room, sometimes by a new connection, until `stop` is set. Returns the number of joins and
+/// leaves, and of received sends.
 async fn come_and_go(mut member: Member, server: Arc<TestServer>, number: u32, stop: Arc<AtomicBool>) -> [u32; 2] {
     let mut dice = Dice::new(number.into());
     let (mut moves, mut got) = (0, 0);
@@ -45,7 +47,7 @@ async fn come_and_go(mut member: Member, server: Arc<TestServer>, number: u32, s
     [moves, got]
 }
 
-/// Stays in the room all the time.
+/// Stays in the room until `stop` is set.
 async fn stay(mut member: Member, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::SeqCst) {
         member.read().await;
@@ -86,23 +88,23 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     for staying in staying {
         within("a stayer", staying).await.expect("no panic");
     }
-    // The senders stop last because a member that reads waits for a send.
+    // Members that read need a send to wake up, so the senders stop last.
     senders_stop.store(true, Ordering::SeqCst);
     for sending in sending {
         within("a sender", sending).await.expect("no panic");
     }
     let total: u32 = sends.done().iter().sum();
-    println!("{moves} joins and leaves, {total} sends, {got} got by those who came and went");
+    println!("{moves} joins and leaves, {total} sends, {got} received by members that came and went");
     assert!(moves > 0 && got > 0);
 
     server.emptied().await;
     assert_eq!(server.hub().rooms("").list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
-    assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a user is left");
+    assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a connection is left");
     Arc::into_inner(server).expect("no other owner").stop().await;
 }
 
-/// Connects this many players; returns them with the server's connections.
+/// Connects this many clients; returns them and the server's handles of their connections.
 async fn players(workshop: &Served<Workshop>, count: usize) -> (Vec<Client>, Vec<Connection>) {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -119,7 +121,7 @@ async fn sit_down(hub: &Hub, connection: &Connection) -> String {
     arena.name().to_owned()
 }
 
-/// Returns how many rooms there are of each size.
+/// Returns the number of rooms for each number of members.
 fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
     let mut sizes = BTreeMap::new();
     for room in hub.rooms("arena-").list() {
@@ -150,17 +152,17 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
     for sitting in sitting {
         *seated.entry(sitting.await.expect("no panic")).or_default() += 1;
     }
-    // No player left, so at most one room has free seats.
+    // No player has left, so at most one room has a free seat, now and at any time before.
     let hub = workshop.hub();
     assert_eq!(sizes(&hub), BTreeMap::from([(SEATS, PLAYERS / SEATS), (PLAYERS % SEATS, 1)]));
     let listed: BTreeMap<_, _> = hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
-    assert_eq!(listed, seated, "who was told to sit elsewhere");
-    // A seated player stays where they are.
+    assert_eq!(listed, seated, "the rooms differ from what `fill` returned");
+    // A member keeps its seat.
     assert_eq!(sit_down(&hub, &connections[0]).await, connections[0].rooms()[0].name());
     assert_eq!(sizes(&hub).values().sum::<usize>(), PLAYERS / SEATS + 1);
 
     drop(clients);
-    within("the end of every connection", workshop.emptied()).await;
+    within("the end of all connections", workshop.emptied()).await;
     assert_eq!(sizes(&hub), BTreeMap::new());
 }
 
@@ -178,12 +180,12 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
                 let name = sit_down(&hub, &connection).await;
                 if (turn + number) % 16 == 0 {
                     let members = hub.rooms(&*name).list().iter().map(|room| room.members).max();
-                    most.fetch_max(members.expect("one's own room"), Ordering::SeqCst);
+                    most.fetch_max(members.expect("the room of this connection"), Ordering::SeqCst);
                 }
                 if (turn + number) % 3 == 0 {
                     tokio::task::yield_now().await;
                 }
-                assert!(hub.room(name).leave(&connection), "it was not where it was told to sit");
+                assert!(hub.room(name).leave(&connection), "the connection was not in the room that `fill` returned");
             }
             sit_down(&hub, &connection).await
         })
@@ -197,7 +199,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     assert_eq!(rooms.iter().map(|room| room.members).sum::<usize>(), PLAYERS);
     assert!(rooms.iter().all(|room| room.members <= SEATS), "{rooms:?}");
 
-    // Every player is seated. When some leave, the next players take their seats, first in the fullest room.
+    // All players have seats. After some have left, each new player gets a seat in the fullest room that has one.
     for connection in &connections[..PLAYERS / 2] {
         connection.rooms()[0].leave(connection);
     }
@@ -205,7 +207,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     let mut free: BTreeMap<_, _> =
         hub.rooms("arena-").list().into_iter().map(free).filter(|(_, seats)| *seats > 0).collect();
     let seats: usize = free.values().sum();
-    assert!(seats > SEATS, "no seat is free");
+    assert!(seats > SEATS, "no seat was left");
     for connection in connections.iter().take(PLAYERS / 2).take(seats) {
         let fewest = free.values().min().copied();
         let name = sit_down(&hub, connection).await;
@@ -216,6 +218,6 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
         });
     }
     drop(clients);
-    within("the end of every connection", workshop.emptied()).await;
+    within("the end of all connections", workshop.emptied()).await;
     assert_eq!(hub.rooms("").list(), []);
 }

@@ -1,4 +1,4 @@
-//! Users by uid: which connection has one, sends to users, and kicks.
+//! Users by uid: which connection holds a uid, sends to users, and kicks.
 
 use std::sync::{
     Arc,
@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 #[derive(Serialize, Push)]
 struct Note(usize);
 
-/// Returns its text on the wire.
+/// Returns the push as it is on the wire.
 fn note(number: usize) -> String {
     format!(r#"{{"method":"note","message":{number}}}"#)
 }
 
-/// Takes the uid from a header field, and counts opens and closes.
+/// Takes the uid from a header field, and counts opened and closed connections.
 #[derive(Clone)]
 struct Club {
     greeted: Arc<Semaphore>,
@@ -63,14 +63,14 @@ impl Club {
         uid.to_string()
     }
 
-    /// Sends to every other connection.
+    /// Sends to all other connections.
     #[route]
     async fn shout(&self, hub: &Hub, connection: &Connection<Uid>, number: usize) -> kengine::Result<usize> {
         Ok(hub.all().except(connection).send(&Note(number))?)
     }
 }
 
-/// Waits until this many more hooks have run.
+/// Waits until this many more connections have opened, or closed.
 async fn happened(what: &Semaphore, count: u32) {
     within("hooks to run", what.acquire_many(count)).await.expect("never closed").forget();
 }
@@ -90,7 +90,7 @@ async fn one_of_several_simultaneous_connections_of_a_uid_stays() {
         let uid = round.to_string();
         let mut clients = tokio::join!(connect(&server, &uid), connect(&server, &uid));
         happened(&club.greeted, 2).await;
-        // From here on nothing has to be waited for.
+        // From here on, the hub knows only one of the two connections.
         let user = server.hub().user(&*uid);
         assert_eq!(user.connections(), 1, "round {round}");
         assert_eq!(user.send(&Note(round)).unwrap(), 1, "round {round}");
@@ -100,7 +100,7 @@ async fn one_of_several_simultaneous_connections_of_a_uid_stays() {
         assert_eq!(seen[1 - at], "close 4500", "round {round}");
         let (stays, goes) = if at == 0 { (&mut clients.0, &mut clients.1) } else { (&mut clients.1, &mut clients.0) };
         goes.answer_close(4500).await;
-        // The uid is not freed by the connection that has gone.
+        // The end of the other connection does not remove the uid.
         happened(&club.seen_off, 1).await;
         stays.send_frames([ClientFrame::text(WHO)]).await;
         assert_eq!(stays.frame().await, format!("1: \"{uid}\""));
@@ -119,7 +119,7 @@ async fn a_newer_connection_replaces_the_older() {
     let mut older = connect(&server, "ada").await;
     happened(&club.greeted, 1).await;
     for round in 0..20 {
-        // A refused connection replaces no other.
+        // A connection that is refused does not replace the older one.
         let banned = Upgrade::new(server.address()).and("x-uid", "ada").and("x-banned", "yes");
         assert_eq!(banned.ask(server.address()).await.status, 403);
         assert_eq!(server.hub().user("ada").send(&Note(round)).unwrap(), 1);
@@ -154,7 +154,7 @@ async fn with_refuse_the_older_connection_stays() {
     assert_eq!(older.frame().await, note(1));
     older.send_frames([ClientFrame::close(1000, "")]).await;
     assert_eq!(older.transcript().await, ["close 1000", "end of TCP"]);
-    // No hook or handler has run for the refused connections.
+    // The hooks and handlers did not run for any of the refused connections.
     happened(&club.seen_off, 1).await;
     assert_eq!(club.greeted.available_permits(), 0);
     assert_eq!(club.seen_off.available_permits(), 0);
@@ -241,7 +241,7 @@ async fn a_kicked_user_gets_earlier_pushes_and_the_reason() {
         assert_eq!(user.send(&Note(number)).unwrap(), 1);
     }
     assert_eq!(user.kick(Close::new(CHEATED, "an aimbot")), 1);
-    // The first close stands, and nothing comes after it.
+    // The first close stands, and no push comes after it.
     assert_eq!(user.kick(Close::new(CloseCode::KICKED, "once more")), 0);
     assert_eq!(user.send(&Note(100)).unwrap(), 0);
     assert_eq!(user.connections(), 0);
@@ -287,7 +287,7 @@ async fn a_send_to_all_reaches_all_but_the_excluded() {
     server.stop().await;
 }
 
-/// A session whose drop the test can see.
+/// A session with a token that shows whether the session still exists.
 #[derive(Clone)]
 struct Kept {
     uid: u32,
@@ -339,8 +339,8 @@ async fn nothing_is_kept_of_connections_that_ended() {
         let clients = join_all(coming).await;
         assert!(Arc::strong_count(&token) > 40, "{duplicates:?}");
         drop(clients);
-        within("the end of every connection", rooms.emptied()).await;
-        // The last place is freed inside the last task, which drops the rest of the connection after that.
+        within("the end of all connections", rooms.emptied()).await;
+        // The hub's count falls inside the last task, which drops its session only after that.
         within("the end of every session", async {
             while Arc::strong_count(&token) > 1 {
                 tokio::task::yield_now().await;
@@ -352,7 +352,7 @@ async fn nothing_is_kept_of_connections_that_ended() {
     }
 }
 
-/// Has a close hook that ends when the test says so.
+/// A dispatcher whose close hook waits for the test.
 struct Reluctant {
     begun: Arc<Semaphore>,
     may_end: Arc<Semaphore>,

@@ -28,8 +28,8 @@ fn request(client: usize, number: usize) -> (ClientFrame, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_of_many_clients_gets_its_own_answers() {
     const REQUESTS: usize = 210;
-    // Without this, the reports of nearly a thousand wanted panics would hide that of a failure. The hook is the
-    // process's, so panics of other tests are reported as before.
+    // Hides the reports of nearly a thousand wanted panics, among which that of a failure would be lost. The hook is
+    // the process's, so it reports all other panics as before.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload().downcast_ref::<&str>() != Some(&WANTED_PANIC) {
@@ -44,7 +44,7 @@ async fn each_of_many_clients_gets_its_own_answers() {
                 let mut client = RawClient::connect(address).await;
                 let (requests, answers): (Vec<_>, Vec<_>) = (0..REQUESTS).map(|each| request(number, each)).unzip();
                 let bytes = kengine_tests::segment(requests);
-                // In pieces of a different length for each client.
+                // The pieces have a different length for each client.
                 for piece in bytes.chunks(100 + 997 * number) {
                     client.send(piece).await;
                 }

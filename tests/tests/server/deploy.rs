@@ -1,5 +1,4 @@
-//! What `examples/deploy` and the page `deploying` say is true: their files exist, and programs behave as
-//! described.
+//! The files in `examples/deploy` and the page `deploying` agree with the sources and with what the programs do.
 
 use std::{
     collections::BTreeSet,
@@ -23,28 +22,28 @@ fn dockerfile() -> String {
     read("examples/deploy/Dockerfile").replace("\\\n", " ")
 }
 
-/// Returns what follows a word in each line that has it.
-fn behind<'t>(text: &'t str, word: &str) -> impl Iterator<Item = &'t str> {
+/// Returns what follows a text in each line that contains it, up to the end of the line.
+fn after<'t>(text: &'t str, word: &str) -> impl Iterator<Item = &'t str> {
     text.lines().filter_map(move |line| line.split_once(word)).map(|(_, rest)| rest.trim())
 }
 
 fn number(text: &str) -> u64 {
     let digits = text.trim().split(|char: char| !char.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("a number before {text}"))
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no number at the start of {text}"))
 }
 
 #[test]
 fn the_images_copy_files_that_exist() {
     let dockerfile = dockerfile();
-    let copied: Vec<_> = behind(&dockerfile, "COPY ")
+    let copied: Vec<_> = after(&dockerfile, "COPY ")
         .filter(|files| !files.starts_with("--from"))
         .flat_map(|files| files.split(' ').rev().skip(1).collect::<Vec<_>>())
         .collect();
     for file in &copied {
-        assert!(workspace().join(file).exists(), "{file} is copied");
+        assert!(workspace().join(file).exists(), "{file} is copied, but does not exist");
     }
     let manifest = read("Cargo.toml");
-    let members = behind(&manifest, "members = [").next().expect("members").trim_end_matches(']');
+    let members = after(&manifest, "members = [").next().expect("members").trim_end_matches(']');
     for member in members.split(", ").map(|member| member.trim_matches('"')) {
         let is_copied = copied.iter().any(|folder| Path::new(member).starts_with(folder));
         assert!(is_copied, "cargo needs {member}, which is not copied");
@@ -53,24 +52,27 @@ fn the_images_copy_files_that_exist() {
     let built: Vec<_> = dockerfile.split("--example ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
     assert_eq!(built, ["chat", "gateway"]);
     for example in built {
-        assert!(examples.contains(&format!("[[example]]\nname = \"{example}\"")), "{example} is built");
+        assert!(
+            examples.contains(&format!("[[example]]\nname = \"{example}\"")),
+            "{example} is built, but does not exist"
+        );
     }
-    let oldest = behind(&manifest, "rust-version = ").next().expect("a version").trim_matches('"');
-    let compiler = behind(&dockerfile, "FROM rust:").next().expect("a compiler");
+    let oldest = after(&manifest, "rust-version = ").next().expect("a version").trim_matches('"');
+    let compiler = after(&dockerfile, "FROM rust:").next().expect("a compiler");
     let minor = |version: &str| number(version.split('.').nth(1).expect("a version"));
-    assert!(minor(compiler) >= minor(oldest), "{compiler} for {oldest}");
+    assert!(minor(compiler) >= minor(oldest), "the image has Rust {compiler}, but the workspace needs {oldest}");
 }
 
 #[test]
 fn the_gateway_image_has_the_documented_packages() {
     let page = read("kengine/docs/gateway.md");
-    let named = behind(&page, "(Debian: `").next().and_then(|rest| rest.split('`').next()).expect("packages");
+    let named = after(&page, "(Debian: `").next().and_then(|rest| rest.split('`').next()).expect("packages");
     for file in [dockerfile(), read("kengine/docs/deploying.md")] {
         assert!(file.contains(&format!(" {named} ca-certificates")), "{named}");
     }
 }
 
-/// Returns the names of environment variables in a text; each has an underscore.
+/// Returns the names of environment variables in a text: the words in capitals that contain an underscore.
 fn variables(text: &str) -> BTreeSet<&str> {
     let words = text.split(|char: char| char != '_' && !char.is_ascii_uppercase());
     words.filter(|word| word.contains('_')).collect()
@@ -83,14 +85,14 @@ fn every_variable_is_read_by_its_program() {
     let dockerfile = dockerfile();
     let (image, _) = dockerfile.split_once(" AS gateway").expect("two images");
     let unit = read("examples/deploy/kengine-node@.service");
-    let started = behind(&unit, "ExecStart=").next().expect("a command");
+    let started = after(&unit, "ExecStart=").next().expect("a command");
     let environment = read("examples/deploy/node.env");
     let chat = read("examples/chat/main.rs");
     for text in [node, image, started, &environment] {
         let (set, read) = (variables(text), variables(&chat));
-        assert!(!set.is_empty() && set.is_subset(&read), "{set:?} are set, and {read:?} read");
+        assert!(!set.is_empty() && set.is_subset(&read), "{set:?} are set, and {read:?} are read");
     }
-    assert!(started.contains("${ADDRESS}") && environment.contains("\nADDRESS="), "where nodes listen");
+    assert!(started.contains("${ADDRESS}") && environment.contains("\nADDRESS="), "the unit does not set the address");
     assert_eq!(variables(gateway), variables(&read("examples/gateway/main.rs")));
 }
 
@@ -98,7 +100,7 @@ fn every_variable_is_read_by_its_program() {
 fn every_stop_timeout_is_longer_than_the_drain() {
     let server = format!("{:?}", Server::new(Lobby));
     let drain = server.split_once("drain_timeout: ").map(|(_, rest)| number(rest)).expect("the drain's time");
-    // One second for `#[close]`, and three to leave the directory.
+    // `#[close]` may take another second, and leaving the directory three.
     let longest = drain + 4;
     for (file, setting) in [
         ("examples/deploy/compose.yaml", "stop_grace_period: "),
@@ -108,7 +110,7 @@ fn every_stop_timeout_is_longer_than_the_drain() {
         ("kengine/docs/deploying.md", "stop_grace_period: "),
     ] {
         let text = read(file);
-        let waits: Vec<_> = behind(&text, setting).map(number).collect();
+        let waits: Vec<_> = after(&text, setting).map(number).collect();
         assert!(!waits.is_empty() && waits.iter().all(|&wait| wait > longest), "{setting}{waits:?} in {file}");
     }
     assert!(read("kengine/docs/deploying.md").contains(&format!("longer than the drain, {longest} s")));
@@ -118,16 +120,16 @@ fn every_stop_timeout_is_longer_than_the_drain() {
 fn the_limits_of_open_files_suffice() {
     let unit = read("examples/deploy/kengine-node@.service");
     let compose = read("examples/deploy/compose.yaml");
-    let files = behind(&unit, "LimitNOFILE=").next().map(number);
-    // 100,000 connections, and the other files of a node.
+    let files = after(&unit, "LimitNOFILE=").next().map(number);
+    // A node opens 256 files besides its 100,000 connections.
     assert_eq!(files, Some(100_000 + 256));
     let folder = new_folder();
     let conf = Gateway::new("redis://127.0.0.1/").write(&folder).expect("a folder of ours");
     let conf = fs::read_to_string(conf).expect("it was written");
     fs::remove_dir_all(folder).expect("a folder of ours");
     // In a container, nginx cannot raise its limit.
-    let needed = behind(&conf, "worker_rlimit_nofile ").next().map(number).expect("a limit");
-    let given: Vec<_> = behind(&compose, "nofile: ").map(number).collect();
+    let needed = after(&conf, "worker_rlimit_nofile ").next().map(number).expect("a limit");
+    let given: Vec<_> = after(&compose, "nofile: ").map(number).collect();
     assert!(given.len() == 2 && given.iter().all(|&files| files >= needed), "{given:?}, {needed}");
 }
 
@@ -138,11 +140,11 @@ fn systemd_accepts_the_unit_without_a_warning() {
         // This machine has no systemd.
         return;
     };
-    let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && !said.contains("kengine-node@"), "{said}");
+    let output = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && !output.contains("kengine-node@"), "{output}");
 }
 
-/// An nginx in one process, which ends when this is dropped.
+/// An nginx in one process, which is killed when this is dropped.
 struct Nginx(Child);
 
 impl Drop for Nginx {
@@ -182,13 +184,13 @@ async fn a_player_reaches_a_node_through_a_plain_nginx() {
 
     let mut client = Client::connect_to(plain, "/ws?token=secret").await;
     assert_eq!(client.ask(Lobby::request(1, "x")).await, Lobby::answer(1, "x"));
-    // As browsers do for a page of the same host.
+    // A browser sends the origin of the page, here one of the same host.
     let upgrade = Upgrade::new(plain);
     let page = upgrade.clone().with("Origin", format!("http://{plain}"));
     assert_eq!(page.ask(plain).await.status, 101);
     let other = upgrade.clone().with("Origin", "http://other.example");
     assert_eq!(other.ask(plain).await.status, 403);
-    assert_eq!(upgrade.path("/readyz").ask(plain).await.status, 404, "it is for operators");
+    assert_eq!(upgrade.path("/readyz").ask(plain).await.status, 404, "`/readyz` is not for players");
     client.close(1000).await;
     let log = until("the end of both tunnels in the log", async || {
         let log = fs::read_to_string(folder.join("access.log")).expect("a log");

@@ -22,7 +22,7 @@ async fn a_drain_answers_what_was_read_then_closes_with_4000() {
         let mut client = RawClient::connect(server.address()).await;
         let chats = (2..10).map(|id| ClientFrame::text(Lobby::request(id, "x")));
         client.send_frames([request("wait", 1)].into_iter().chain(chats).chain([request("wait", 10)])).await;
-        // The pong proves that all requests were read.
+        // The pong proves that all of them were read.
         client.send_frames([ClientFrame::ping("read?")]).await;
         assert_eq!(client.frame().await, "pong \"read?\"");
         clients.push(client);
@@ -43,7 +43,7 @@ async fn a_drain_answers_what_was_read_then_closes_with_4000() {
     assert!(refused.field("retry-after").is_some());
     let not_ready = upgrade.clone().path("/readyz").ask(server.address()).await;
     assert_eq!((not_ready.status, not_ready.error_code().as_str()), (503, "unavailable"));
-    assert_eq!(upgrade.path("/healthz").ask(server.address()).await.status, 200, "it is still healthy");
+    assert_eq!(upgrade.path("/healthz").ask(server.address()).await.status, 200, "a draining server is healthy");
 
     workshop.gate.open(2 * CLIENTS as usize);
     let answers = |id| if matches!(id, 1 | 10) { format!("{id}: \"done\"") } else { Lobby::answer(id, "x") };
@@ -119,15 +119,15 @@ async fn a_drain_cancels_an_endless_handler_at_its_deadline() {
     assert_eq!(client.frame().await, "pong \"read?\"");
     server.shut_down();
     server.ended().await;
-    assert!(!workshop.watched.finished().await, "it finished");
+    assert!(!workshop.watched.finished().await, "the handler ran to its end");
     assert!(matches!(client.next().await, Err(End::Closed | End::Reset)));
 }
 
 #[tokio::test]
 async fn a_client_that_ignores_the_close_does_not_delay_the_drain() {
     let rows = [
-        ("the time for a close handshake", (Duration::from_millis(100), Duration::from_secs(600))),
-        ("the deadline of the drain", (Duration::from_secs(600), Duration::from_millis(100))),
+        ("the close timeout", (Duration::from_millis(100), Duration::from_secs(600))),
+        ("the drain timeout", (Duration::from_secs(600), Duration::from_millis(100))),
     ];
     every_row(rows, async |(close_timeout, drain_timeout)| {
         let server = Server::new(Lobby).close_timeout(close_timeout).drain_timeout(drain_timeout);
@@ -163,7 +163,7 @@ async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
                 tokio::spawn(async move {
                     let mut http = match tokio::net::TcpStream::connect(address).await {
                         Ok(stream) => HttpClient::over(stream),
-                        // The client came after the server had ended.
+                        // The server had ended already.
                         Err(_) => return,
                     };
                     let Some(response) = http.try_request(&Upgrade::new(address).bytes()).await else {
@@ -183,7 +183,7 @@ async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
         tokio::task::yield_now().await;
         server.shut_down();
         for comer in comers {
-            within("a comer", comer).await.expect("served or refused");
+            within("a client", comer).await.expect("served or refused");
         }
         server.ended().await;
     }
@@ -242,7 +242,7 @@ async fn dropping_a_server_ends_its_connections() {
     let mut client = RawClient::connect(address).await;
     client.heartbeat().await;
     serving.abort();
-    assert!(client.next().await.is_err(), "it goes on being served");
+    assert!(client.next().await.is_err(), "the connection is still served");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The address of a player: which proxies are trusted to tell it.
+//! The address of a player: only trusted proxies may set it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,11 +7,11 @@ use kengine_tests::{ClientFrame, TestServer, Upgrade, every_row, serve_router};
 use tokio::net::TcpListener;
 
 const FIELD: &str = "X-Forwarded-For";
-/// Two proxies, and two networks of proxies.
+/// Two proxies and two networks of proxies.
 const TRUSTED: [&str; 4] = ["10.0.0.2", "192.168.0.0/16", "::1", "fd00::/8"];
 const PROXY: &str = "10.0.0.2";
 
-/// Tells players their addresses.
+/// Tells each player their address.
 #[derive(Debug)]
 struct Atlas;
 
@@ -48,7 +48,7 @@ fn at(peer: &str) -> SocketAddr {
     SocketAddr::new(ip(peer), 50_000)
 }
 
-/// Returns the address of a player according to a server that trusts these proxies.
+/// Returns a player's address as a server sees it that trusts these proxies.
 async fn whereabouts(trusted: &[&str], peer: &str, fields: &[&str]) -> IpAddr {
     let served = testing::serve(Server::new(Atlas).trusted_proxies(trusted.iter().copied()));
     let mut request = served.connect("/ws").peer(at(peer));
@@ -62,28 +62,28 @@ async fn whereabouts(trusted: &[&str], peer: &str, fields: &[&str]) -> IpAddr {
 #[tokio::test]
 async fn a_trusted_proxy_tells_where_a_player_is() {
     let rows = [
-        ("by its address", (PROXY, "203.0.113.7", "203.0.113.7")),
-        ("by its network", ("192.168.77.1", "203.0.113.7", "203.0.113.7")),
+        ("a proxy by its address", (PROXY, "203.0.113.7", "203.0.113.7")),
+        ("a proxy by its network", ("192.168.77.1", "203.0.113.7", "203.0.113.7")),
         ("the first of a network", ("192.168.0.0", "203.0.113.7", "203.0.113.7")),
         ("the last of a network", ("192.168.255.255", "203.0.113.7", "203.0.113.7")),
-        ("before a network", ("192.167.255.255", "203.0.113.7", "192.167.255.255")),
-        ("after a network", ("192.169.0.0", "203.0.113.7", "192.169.0.0")),
-        ("its neighbour", ("10.0.0.3", "203.0.113.7", "10.0.0.3")),
-        ("of IPv6", ("::1", "203.0.113.7", "203.0.113.7")),
-        ("of a network of IPv6", ("fd12::7", "2001:db8::7", "2001:db8::7")),
-        ("after a network of IPv6", ("fe00::7", "2001:db8::7", "fe00::7")),
-        ("of IPv4 in IPv6", ("::ffff:10.0.0.2", "203.0.113.7", "203.0.113.7")),
-        ("of a network of IPv4, in IPv6", ("::ffff:192.168.1.1", "203.0.113.7", "203.0.113.7")),
+        ("just below a network", ("192.167.255.255", "203.0.113.7", "192.167.255.255")),
+        ("just above a network", ("192.169.0.0", "203.0.113.7", "192.169.0.0")),
+        ("the address after a proxy's", ("10.0.0.3", "203.0.113.7", "10.0.0.3")),
+        ("a proxy of IPv6", ("::1", "203.0.113.7", "203.0.113.7")),
+        ("a proxy by its network of IPv6", ("fd12::7", "2001:db8::7", "2001:db8::7")),
+        ("just above a network of IPv6", ("fe00::7", "2001:db8::7", "fe00::7")),
+        ("a proxy of IPv4 in IPv6", ("::ffff:10.0.0.2", "203.0.113.7", "203.0.113.7")),
+        ("a proxy by its network of IPv4, in IPv6", ("::ffff:192.168.1.1", "203.0.113.7", "203.0.113.7")),
         ("a stranger of IPv4 in IPv6", ("::ffff:10.0.0.3", "203.0.113.7", "10.0.0.3")),
         ("a player of IPv4 in IPv6", (PROXY, "::ffff:203.0.113.7", "203.0.113.7")),
-        ("with a port", (PROXY, "203.0.113.7:4711", "203.0.113.7")),
-        ("of IPv6 with a port", (PROXY, "[2001:db8::7]:4711", "2001:db8::7")),
-        ("with space", (PROXY, "\t 203.0.113.7 ", "203.0.113.7")),
-        ("after what the client wrote", (PROXY, "198.51.100.1, 10.0.0.2,203.0.113.7", "203.0.113.7")),
-        ("after what is no address", (PROXY, "unknown, 203.0.113.7", "203.0.113.7")),
-        ("another proxy, which is not asked", (PROXY, "203.0.113.7, 192.168.0.9", "192.168.0.9")),
-        ("nothing", (PROXY, "", PROXY)),
-        ("nothing at the end", (PROXY, "203.0.113.7,", PROXY)),
+        ("a player with a port", (PROXY, "203.0.113.7:4711", "203.0.113.7")),
+        ("a player of IPv6 with a port", (PROXY, "[2001:db8::7]:4711", "2001:db8::7")),
+        ("a player between spaces", (PROXY, "\t 203.0.113.7 ", "203.0.113.7")),
+        ("after entries that the client wrote", (PROXY, "198.51.100.1, 10.0.0.2,203.0.113.7", "203.0.113.7")),
+        ("after an entry that is not an address", (PROXY, "unknown, 203.0.113.7", "203.0.113.7")),
+        ("another proxy last, whose entries do not count", (PROXY, "203.0.113.7, 192.168.0.9", "192.168.0.9")),
+        ("an empty field", (PROXY, "", PROXY)),
+        ("an empty last entry", (PROXY, "203.0.113.7,", PROXY)),
         ("a word", (PROXY, "203.0.113.7, unknown", PROXY)),
         ("a name", (PROXY, "game.example", PROXY)),
         ("half an address", (PROXY, "203.0.113", PROXY)),
@@ -113,7 +113,7 @@ async fn the_last_of_several_fields_counts() {
 /// Entries that a client may write.
 const WRITTEN: [&str; 6] = ["203.0.113.7", "10.0.0.2", "::1", "[::1]:80", "unknown", ""];
 
-/// Returns every pair of fields of up to two entries each.
+/// Returns every pair of fields, of one or two entries each, that a client may write.
 fn written() -> impl Iterator<Item = [String; 2]> {
     let entries = || WRITTEN.iter().map(|entry| (*entry).to_owned());
     let fields = move || {
@@ -132,7 +132,7 @@ async fn an_untrusted_peer_cannot_forge_its_address() {
                 let request = served.connect("/ws").peer(at(peer)).header(FIELD, &one).header(FIELD, &other);
                 let mut player = request.await.unwrap();
                 let told: Option<IpAddr> = player.request("whereabouts", &()).await.unwrap();
-                assert_eq!(told, Some(ip(peer)), "by {one:?} and {other:?}");
+                assert_eq!(told, Some(ip(peer)), "with {one:?} and {other:?}");
             }
         }
     }
@@ -142,7 +142,7 @@ async fn an_untrusted_peer_cannot_forge_its_address() {
 async fn a_client_cannot_forge_its_address_to_a_trusted_proxy() {
     let served = testing::serve(Server::new(Atlas).trusted_proxies(TRUSTED));
     for [one, other] in written() {
-        // Proxies append to the last field, or add one.
+        // A proxy appends to the last field, or adds a field.
         for fields in
             [[one.clone(), format!("{other}, 203.0.113.99")], [format!("{one},{other}"), "203.0.113.99".to_owned()]]
         {
@@ -154,7 +154,7 @@ async fn a_client_cannot_forge_its_address_to_a_trusted_proxy() {
     }
 }
 
-/// Returns the answers to two requests over TCP.
+/// Asks for both addresses over TCP and returns the answers.
 async fn answers(address: SocketAddr, field: &str) -> [String; 2] {
     let mut player = Upgrade::new(address).and(FIELD, field).open(address).await;
     let questions = [r#"{"method":"whereabouts","id":"ip"}"#, r#"{"method":"peer","id":"peer"}"#];
@@ -189,7 +189,7 @@ async fn every_endpoint_trusts_the_same_proxies() {
 #[tokio::test]
 async fn a_dual_stack_socket_trusts_an_ipv4_proxy() {
     let Ok(bound) = Server::new(Atlas).trusted_proxies(["127.0.0.1"]).bind("[::]:0").await else {
-        // This machine has no IPv6; a row of the table above covers such addresses.
+        // This machine has no IPv6. The rows above test IPv4 addresses in IPv6.
         return;
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bound.local_addr().port()));
@@ -222,7 +222,7 @@ async fn an_invalid_proxy_address_is_an_error_at_start() {
         ("no prefix", "10.0.0.0/"),
         ("a mask", "10.0.0.0/255.255.255.0"),
         ("in brackets", "[::1]"),
-        ("every one", "*"),
+        ("an asterisk", "*"),
         ("two", "10.0.0.2,10.0.0.3"),
         ("a network of IPv4 in IPv6", "::ffff:10.0.0.0/120"),
     ];

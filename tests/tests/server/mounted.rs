@@ -1,4 +1,4 @@
-//! A dispatcher mounted in a router of axum.
+//! A dispatcher that is mounted in a user's axum router.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use kengine_tests::{
 };
 use tokio::net::TcpListener;
 
-/// Counts chats, and knows its peers.
+/// Counts chats, floods a client, and tells each client its peer address.
 #[derive(Default)]
 struct Guests {
     chats: AtomicU32,
@@ -39,7 +39,7 @@ impl Guests {
         self.chats.load(Ordering::SeqCst)
     }
 
-    /// Pushes kilobytes until the outbox is full; returns how many were taken.
+    /// Pushes a kilobyte again and again until the outbox is full; returns how many pushes were taken.
     #[route]
     async fn flood(&self, connection: &Connection) -> u32 {
         let connection = connection.clone();
@@ -83,15 +83,15 @@ async fn a_router_serves_the_dispatcher_and_its_own_routes() {
     assert_eq!(client.answers_to(Lobby::request(1, "x")).await, [Lobby::answer(1, "x")]);
     assert_eq!(client.ask("p").await, "q");
     assert_eq!(other.ask(Lobby::request(2, "y")).await, Lobby::answer(2, "y"));
-    assert_eq!(other.ask(r#"{"method":"chats"}"#).await, "3", "both are at one node");
-    assert_eq!(other.answers_to(r#"{"method":"peer"}"#).await, [""; 0], "axum does not tell who it is");
+    assert_eq!(other.ask(r#"{"method":"chats"}"#).await, "3", "both clients are on one node");
+    assert_eq!(other.answers_to(r#"{"method":"peer"}"#).await, [""; 0], "axum does not pass the peer address on");
     client.close(1000).await;
     assert_eq!(client.next().await, "close 1000");
     assert_eq!(client.next().await, "the end");
 
     let page = Upgrade::new(address).path("/").ask(address).await;
     assert_eq!((page.status, page.body.as_str()), (200, "a page of axum's"));
-    assert_eq!(Upgrade::new(address).path("/healthz").ask(address).await.status, 404, "health is the router's");
+    assert_eq!(Upgrade::new(address).path("/healthz").ask(address).await.status, 404, "the router has no `/healthz`");
     serving.stop().await;
 }
 
@@ -136,9 +136,9 @@ async fn a_mounted_dispatcher_speaks_the_same_protocol() {
     let (address, serving) = serve(router(&service)).await;
     let rows: Vec<(_, (_, &[&str]))> = vec![
         ("a close", (ClientFrame::close(4321, ""), &["close 4321", "end of TCP"])),
-        ("a breach", (ClientFrame::text("x").unmasked(), &["close 1002", "end of TCP"])),
+        ("a protocol error", (ClientFrame::text("x").unmasked(), &["close 1002", "end of TCP"])),
         ("a large message", (ClientFrame::text("").announcing(1 << 30), &["close 1009", "end of TCP"])),
-        ("no UTF-8", (ClientFrame::text(b"\xff"), &["close 1007", "end of TCP"])),
+        ("invalid UTF-8", (ClientFrame::text(b"\xff"), &["close 1007", "end of TCP"])),
     ];
     every_row(rows, async |(frame, expected)| {
         let mut client = RawClient::connect(address).await;
@@ -179,14 +179,14 @@ async fn a_slow_reader_of_a_router_is_noticed() {
         }
     })
     .await;
-    // Without the bound on the kernel's buffer it would hold megabytes more.
+    // Each push is a kilobyte. Without a limit on the kernel's buffer, the kernel would take megabytes more.
     assert!(taken < 1500, "{taken} KB were taken of which nothing was read");
     drop((slow, other));
     service.drain().await;
     serving.stop().await;
 }
 
-/// The handshake is accepted, but is not a connection yet when the drain begins.
+/// The handshake is accepted when the drain begins, but there is no connection yet.
 #[tokio::test]
 async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
     let service = Server::new(Guests::default()).into_service().unwrap();
@@ -205,8 +205,8 @@ async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
     http.send(&Upgrade::new(address).bytes()).await;
     gate.arrived(1).await;
     let mut drain = Box::pin(service.drain());
-    // Polling once begins the drain, which waits for every place.
-    assert!((&mut drain).now_or_never().is_none(), "it did not wait");
+    // The first poll begins the drain, which must wait for the accepted handshake.
+    assert!((&mut drain).now_or_never().is_none(), "the drain did not wait");
     gate.open(1);
     assert_eq!(http.response(false).await.status, 101);
     let mut client = http.into_websocket();
@@ -219,8 +219,8 @@ async fn a_drain_waits_for_a_handshake_that_is_being_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_a_router_drops_does_not_hold_the_drain() {
     let rows = [
-        ("the time for a handshake", (Duration::from_secs(10), Duration::MAX)),
-        ("the deadline of the drain", (Duration::MAX, Duration::from_secs(10))),
+        ("the handshake timeout", (Duration::from_secs(10), Duration::MAX)),
+        ("the drain timeout", (Duration::MAX, Duration::from_secs(10))),
     ];
     every_row(rows, async |(handshake_timeout, drain_timeout)| {
         let server = Server::new(Guests::default()).handshake_timeout(handshake_timeout).drain_timeout(drain_timeout);
@@ -230,7 +230,7 @@ async fn a_handshake_that_a_router_drops_does_not_hold_the_drain() {
         let never = from_fn(move |request: Request, next: Next| {
             let gate = held.clone();
             async move {
-                // The response of the game is kept and never sent.
+                // Keeps the response and never sends it.
                 let _accepted = next.run(request).await;
                 gate.pass().await;
                 "no game today"

@@ -1,4 +1,4 @@
-//! Pages and health, which are served on the port besides the WebSocket.
+//! HTTP on the server's port: pages, health and readiness, and the timeouts of sockets.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::{
 async fn pages_and_health_are_plain_http() {
     const HTML: &str = "text/html; charset=utf-8";
     const PLAIN: &str = "text/plain; charset=utf-8";
-    // The first line of the request; the status, the content type and the body of the response.
+    // The request's first line, and the status, content type and body of the response.
     let rows = [
         ("health", ("GET /healthz", 200, PLAIN, "ok\n")),
         ("readiness", ("GET /readyz", 200, PLAIN, "ready\n")),
@@ -41,9 +41,9 @@ async fn pages_and_health_are_plain_http() {
     let refused = [
         ("a POST to a page", ("POST /", 405, "method_not_allowed", Some("GET, HEAD"))),
         ("a DELETE of health", ("DELETE /healthz", 405, "method_not_allowed", Some("GET, HEAD"))),
-        ("no page", ("GET /nowhere", 404, "not_found", None)),
+        ("an unknown page", ("GET /nowhere", 404, "not_found", None)),
         ("a page below", ("GET /healthz/", 404, "not_found", None)),
-        ("a POST to no page", ("POST /nowhere", 404, "not_found", None)),
+        ("a POST to an unknown page", ("POST /nowhere", 404, "not_found", None)),
     ];
     every_row(refused, async |(line, status, code, allow)| {
         let response = ask(line).await;
@@ -138,13 +138,13 @@ async fn an_invalid_path_or_origin_is_an_error_of_bind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_is_not_read_is_dropped_after_a_minute() {
-    // More than the kernel holds.
+    // More than the kernel's buffers hold.
     const SIZE: usize = 64 << 20;
     let server = Server::new(Lobby).page("/", "text/plain", vec![b'x'; SIZE]);
     let server = TestServer::start(server).await;
     let mut http = HttpClient::connect(server.address()).await;
     http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    // The timeout of pages and that of a handshake, which the request might have been.
+    // The request might also have been a handshake, so the handshake timeout comes on top.
     sleep(Duration::from_secs(60 + 10 + 1)).await;
     let read = http.rest().await.len();
     assert!((1..SIZE).contains(&read), "{read} bytes of {SIZE}");
@@ -158,13 +158,13 @@ async fn a_socket_is_served_pages_for_a_minute() {
     let begun = Instant::now();
     while http.try_request(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.is_some() {
         sleep(Duration::from_secs(5)).await;
-        assert!(begun.elapsed().as_secs() <= 60, "it goes on being served");
+        assert!(begun.elapsed().as_secs() <= 60, "the socket is still served");
     }
     assert_eq!(begun.elapsed().as_secs(), 60);
     server.stop().await;
 }
 
-/// Waits for this long before it accepts.
+/// Takes this long to accept or refuse each client.
 struct Slow(Duration);
 
 #[kengine::dispatcher]

@@ -1,4 +1,4 @@
-//! `kengine::testing`, on which users build their tests.
+//! `kengine::testing`, on which users build their own tests.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use kengine::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
-/// The session.
+/// The session of a player.
 struct Player {
     name: String,
 }
@@ -112,7 +112,7 @@ impl Game {
         self.noted.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Pushes steps and turns alternately, then answers.
+    /// Sends steps and turns alternately, then answers.
     #[route]
     async fn steps(&self, connection: &Connection<Player>, count: u32) -> kengine::Result<u32> {
         for number in 0..count {
@@ -128,7 +128,7 @@ impl Game {
         seconds
     }
 
-    /// Does not answer a request without an id.
+    /// Has an empty reply, which is not sent without an id.
     #[route]
     async fn rest(&self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
@@ -168,7 +168,7 @@ async fn a_token_may_be_a_query_a_header_or_a_subprotocol() {
     assert_eq!(eve.subprotocol(), Some("kengine.v1.json"));
     assert_eq!(eve.request::<String>("name", &()).await.unwrap(), "eve");
     let mut max = game.connect_as(Player { name: "max".to_owned() }).await.unwrap();
-    assert_eq!(game.dispatcher().greeted.load(Ordering::SeqCst), 4, "they were greeted when they were let in");
+    assert_eq!(game.dispatcher().greeted.load(Ordering::SeqCst), 4, "`connect` returned before `#[open]` had ended");
     assert_eq!(max.push::<Welcome>().await, Welcome { name: "max".to_owned() });
 }
 
@@ -182,7 +182,7 @@ async fn a_client_has_the_peer_address_that_a_test_sets() {
     let mut bob = game.connect("/ws?uid=peer").await.unwrap();
     assert_eq!(bob.request::<String>("name", &()).await.unwrap(), "None");
     assert_eq!(bob.request::<Option<SocketAddr>>("peer", &()).await.unwrap(), None);
-    // A `Host` set by the test replaces the usual one.
+    // A `host` that the test sets replaces the default.
     let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
     assert_eq!(eve.await.unwrap_err().status(), 403);
     let eve = game.connect("/ws?uid=eve").header("origin", "https://game.example");
@@ -203,17 +203,17 @@ async fn a_refusal_has_a_status_a_code_and_a_message() {
     let game = testing::serve(Server::new(Game::default()).max_connections(1));
     let refused = game.connect("/ws").await.unwrap_err();
     assert_eq!((refused.status(), refused.code(), refused.message()), (401, "unauthorized", "who are you?"));
-    // Refusals of the server itself.
+    // The server's own checks apply, too.
     let refused = game.connect("/ws?uid=ada").header("origin", "https://evil.example").await.unwrap_err();
     assert_eq!(refused.status(), 403);
     let refused = game.connect("/ws?uid=ada").subprotocol("chess").await.unwrap_err();
     assert_eq!(refused.status(), 400);
-    // Header fields are part of it.
+    // The refusal has its header fields.
     let refused = game.connect("/ws?uid=expired").await.unwrap_err();
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let refused = game.connect("/ws?uid=slow").await.unwrap_err();
     assert_eq!((refused.status(), refused.message()), (503, "it took too long to accept this connection"));
-    // None of them keeps a place; the second connection gets none.
+    // None of the refused clients keeps a seat, so the next client gets the only one.
     let _ada = game.connect("/ws?uid=ada").await.unwrap();
     let refused = game.connect("/ws?uid=bob").await.unwrap_err();
     assert_eq!((refused.status(), refused.message()), (503, "this node is full"));
@@ -238,7 +238,7 @@ async fn serving_with_an_invalid_setting_panics() {
 async fn answers_find_their_requests_and_pushes_keep_their_order() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    // More than the transport holds while the client does not read.
+    // These are more bytes than the in-memory stream holds, and the client does not read meanwhile.
     assert_eq!(ada.request::<u32>("steps", &400).await.unwrap(), 400);
     assert_eq!(ada.request::<String>("echo", "a").await.unwrap(), "a");
     for number in 0..400 {
@@ -258,7 +258,7 @@ async fn request_errors_have_a_code_and_a_message() {
     let error = ada.request::<()>("ecoh", "x").await.unwrap_err();
     assert_eq!(error.to_string(), "no route is named `ecoh` (unknown_method)");
     assert_eq!(ada.request::<String>("echo", &7).await.unwrap_err().code, "invalid_message");
-    // A result of another type is a mistake in the test.
+    // A result of another type is a mistake in the test, so it panics.
     let words = panics(ada.request::<u32>("echo", "x")).await;
     assert!(words.starts_with("the result of `echo` cannot be read as `u32`: "), "{words}");
     assert!(words.ends_with(r#"it is "x""#), "{words}");
@@ -279,7 +279,7 @@ async fn raw_messages_pass_unchanged() {
     assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":"x","result":"bytes"}"#));
     ada.heartbeat().await;
     assert_eq!(ada.next_text().await.as_deref(), Some("q"));
-    // Many times what the transport holds, both ways.
+    // Both directions carry many times what the in-memory stream holds.
     let long = "x".repeat(60_000);
     for _ in 0..20 {
         ada.notify("echo", &long).await;
@@ -293,14 +293,14 @@ async fn raw_messages_pass_unchanged() {
 async fn a_silent_client_is_closed_with_4001() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    // Pings are answered during `stay`.
+    // The client answers pings during `stay`.
     ada.stay(Duration::from_secs(600)).await;
     assert_eq!(ada.request::<String>("name", &()).await.unwrap(), "ada");
     let begun = Instant::now();
     let close = ada.closed().await.unwrap();
     assert_eq!((close.code(), close.reason()), (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
     assert_eq!(begun.elapsed().as_secs(), 60);
-    // Messages that came before are kept.
+    // Pushes that came before the close can still be read.
     assert_eq!(ada.push::<Welcome>().await.name, "ada");
     assert_eq!(ada.next_text().await, None);
     game.emptied().await;
@@ -349,10 +349,10 @@ async fn a_cancelled_wait_loses_nothing() {
     ada.push::<Welcome>().await;
     assert!(timeout(Duration::from_secs(1), ada.push::<Step>()).await.is_err());
     assert!(timeout(Duration::from_secs(1), ada.request::<u64>("think", &2)).await.is_err());
-    assert_eq!(ada.request::<u64>("think", &3).await.unwrap(), 3, "not the answer to the first");
+    assert_eq!(ada.request::<u64>("think", &3).await.unwrap(), 3, "the answer to the first request came instead");
     assert_eq!(ada.next_text().await.as_deref(), Some(r#"{"id":1,"result":2}"#));
-    // While a handler runs, the server reads one long message ahead. The part of the second one that was sent
-    // before the wait was given up is completed later.
+    // While a handler runs, the server reads one long message ahead. A send that is cancelled halfway is completed
+    // later.
     ada.notify("rest", &20).await;
     let long = "x".repeat(60_000);
     ada.notify("forget", &long).await;
@@ -383,7 +383,7 @@ async fn a_pong_proves_that_everything_before_it_was_read() {
     let begun = Instant::now();
     ada.ping().await;
     ada.ping().await;
-    assert_eq!(begun.elapsed().as_secs(), 0, "no handler is waited for");
+    assert_eq!(begun.elapsed().as_secs(), 0, "a ping waits for no handler");
     ada.push::<Welcome>().await;
     assert_eq!(ada.next_text().await.as_deref(), Some("3"));
     assert_eq!(ada.next_text().await.as_deref(), Some(r#""x""#));
@@ -414,7 +414,7 @@ async fn sending_on_an_ended_connection_panics() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_in_vain_panics_with_a_description() {
+async fn a_failed_wait_panics_with_a_description() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let words = panics(ada.push::<Step>()).await;
@@ -459,14 +459,14 @@ async fn a_client_that_does_not_read_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_closes_everyone_with_4000() {
+async fn a_drain_closes_every_client_with_4000() {
     let game = serve();
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.notify("think", &3).await;
     ada.ping().await;
     let ((), ()) = tokio::join!(game.drain(), async {
         ada.push::<Welcome>().await;
-        assert_eq!(ada.next_text().await.as_deref(), Some("3"), "what was read is answered");
+        assert_eq!(ada.next_text().await.as_deref(), Some("3"), "a request that was read is answered");
         assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);
     });
     assert_eq!(game.connect("/ws?uid=bob").await.unwrap_err().status(), 503);
@@ -479,15 +479,15 @@ async fn a_closed_client_finishes_without_being_polled() {
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     let mut bob = game.connect("/ws?uid=bob").await.unwrap();
     bob.notify("leave_me", &()).await;
-    // Lets every other task do all that it can.
+    // Sleeping lets every other task run as far as it can.
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(game.dispatcher().gone.lock().unwrap().len(), 1, "he is waited for");
+    assert_eq!(game.dispatcher().gone.lock().unwrap().len(), 1, "the server still waits for Bob");
     game.drain().await;
-    assert_eq!(begun.elapsed().as_millis(), 1, "she is waited for");
+    assert_eq!(begun.elapsed().as_millis(), 1, "the drain waited for Ada");
     let bye = kengine::Close::new(CloseCode::KICKED, "as you wish");
     let reasons = [("bob", DisconnectReason::Server(bye)), ("ada", DisconnectReason::Draining)];
     assert_eq!(*game.dispatcher().gone.lock().unwrap(), reasons.map(|(name, reason)| (name.to_owned(), reason)));
-    // What was sent to them is theirs.
+    // What was sent to them can still be read.
     assert_eq!(ada.push::<Welcome>().await.name, "ada");
     assert_eq!(ada.closed().await.unwrap().code(), CloseCode::DRAINING);
     assert_eq!(bob.push::<Welcome>().await.name, "bob");
@@ -502,7 +502,7 @@ async fn dropping_the_game_cuts_off_its_clients() {
     assert_eq!(ada.closed().await, None);
 }
 
-/// Has a flat syntax.
+/// A dispatcher with another syntax.
 struct Flat;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ fn literals_after(code: &str, start: &str) -> BTreeSet<String> {
 fn every_error_code_is_documented() {
     let code = code();
     let mut used = literals_after(&code, "Error::new(");
-    // In `impl Error` and in the conversions into an error, it is called `Self`.
+    // In `impl Error` and in conversions into an error, the type is written as `Self`.
     let blocks = ["implError{", "forError{"].into_iter().flat_map(|start| code.split(start).skip(1));
     for block in blocks {
         let block = block.split("}impl").next().unwrap_or(block);
@@ -70,7 +70,7 @@ fn every_http_code_is_documented() {
         .filter_map(|rest| rest.split_once(',')?.1.strip_prefix('"')?.split('"').next())
         .map(str::to_owned)
         .collect();
-    // The gateway's: `return answer(503, "no_node", …)`.
+    // The gateway's codes are written as `return answer(503, "no_node", …)`.
     let gateway = read("kengine/openresty/kengine.lua");
     let answers = gateway.split("return answer(").skip(1);
     used.extend(answers.filter_map(|rest| rest.split('"').nth(1)).map(str::to_owned));

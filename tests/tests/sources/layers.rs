@@ -1,6 +1,6 @@
-//! The layers of the sources: no circle between files, and no import that runs up.
+//! The layers of the sources: no circle of imports between files, and no import from a higher layer.
 //!
-//! Imports are read from the sources with syn and resolved to the files that define what they name, through re-exports.
+//! syn reads the imports from the sources; each is resolved, through re-exports, to the file that defines its target.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,7 +12,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree};
 
-/// The folders of `kengine/src`, as `guide::architecture` lists them: each imports only from those before it.
+/// The folders of `kengine/src` in the order of `guide::architecture`: each imports only from those before it.
 const LAYERS: [&str; 11] = [
     "websocket",
     "language",
@@ -42,7 +42,7 @@ struct SourceFile {
 #[derive(Clone)]
 struct Import {
     target: ModPath,
-    /// The name under which the file has the target, if the import is a `use`.
+    /// The local name of the target, if the import is a `use`.
     name: Option<String>,
     line: usize,
 }
@@ -177,7 +177,7 @@ impl SourceFile {
         }
     }
 
-    /// Adds paths such as `crate::local::outbox::Outbox` and `super::Node` that stand in code.
+    /// Adds paths in code, such as `crate::local::outbox::Outbox` and `super::Node`.
     fn add_inline_paths(&mut self, tokens: TokenStream, module: &[String]) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -200,7 +200,7 @@ impl SourceFile {
                         && one.as_char() == ':'
                         && two.as_char() == ':'
                     {
-                        // A `use` with braces inside of a function.
+                        // This is a `use` with braces inside a function.
                         let tree = syn::parse2(group.to_token_stream()).expect("imports");
                         self.add_use(&tree, &path, module);
                     } else if path.len() > 1 {
@@ -278,7 +278,7 @@ fn circle(arrows: &[Arrow]) -> Option<Vec<&Arrow>> {
     outgoing.keys().find_map(|start| search(start, &outgoing, &mut Vec::new(), &mut done))
 }
 
-/// Searches depth first for an arrow back to a file on the way.
+/// Searches depth-first for an arrow that leads back to a file on the current path.
 fn search<'a>(
     file: &'a str,
     outgoing: &BTreeMap<&'a str, Vec<&'a Arrow>>,
@@ -302,7 +302,7 @@ fn search<'a>(
     None
 }
 
-/// Returns the arrows that run up the layers.
+/// Returns the imports that run up the layers or go through the crate root.
 fn upward(arrows: &[Arrow]) -> Vec<&Arrow> {
     let layer = |module: &str| {
         let folder = module.split("::").next().unwrap_or_default();
@@ -310,7 +310,7 @@ fn upward(arrows: &[Arrow]) -> Vec<&Arrow> {
     };
     let runs_up = |arrow: &&Arrow| match (layer(&arrow.from), layer(&arrow.to)) {
         (Some(from), Some(to)) => from < to,
-        // The crate root, or a folder that has no layer.
+        // One side is the crate root, or in a folder that has no layer.
         _ => true,
     };
     arrows.iter().filter(runs_up).collect()

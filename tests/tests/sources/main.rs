@@ -1,4 +1,4 @@
-//! What the sources must keep: their layers, one word for one thing, and what the documentation says about them.
+//! Rules for the sources: their layers, unique names of types, and documentation that agrees with them.
 
 use std::{
     fs,

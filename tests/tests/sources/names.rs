@@ -15,7 +15,7 @@ fn no_two_types_of_a_crate_have_the_same_name() {
     }
 }
 
-/// Collects the types of each source file that stand outside of functions and tests.
+/// Collects the types at the top level of each source file.
 fn collect(folder: &Path, places: &mut BTreeMap<String, Vec<String>>) {
     for entry in fs::read_dir(folder).expect("the sources can be listed") {
         let path = entry.expect("the sources can be listed").path();

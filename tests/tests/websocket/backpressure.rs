@@ -5,7 +5,7 @@ use std::time::Duration;
 use kengine::{Server, push::SendError};
 use kengine_tests::{Client, ClientFrame, End, Lobby, Move, RawClient, TestServer, Workshop, fill_outbox};
 
-/// A push of a kilobyte, as `fill_outbox` sends.
+/// Returns the push of a kilobyte that `fill_outbox` sends.
 fn kilobyte(number: usize) -> Move {
     Move::new(number, 1000)
 }
@@ -20,25 +20,25 @@ async fn a_client_that_does_not_read_pushes_is_closed_with_4002() {
     for _ in 0..3 {
         assert!(matches!(connection.send(&kilobyte(0)), Err(SendError::Closed)));
     }
-    // The pushes of another client arrive.
+    // Pushes to other clients arrive.
     let (mut other, its_connection) = workshop.connect(&server).await;
     its_connection.send(&kilobyte(7)).expect("an empty outbox");
     assert_eq!(other.frame().await, kilobyte(7).text());
 
-    // The client reads at last: whole frames from the first on, without some of the last ones, then the close
-    // frame.
+    // When the client reads at last, it gets whole pushes from the first on; the last ones are missing; the close frame
+    // follows.
     for number in 0..=taken {
         let frame = client.next().await.expect("a frame");
         if frame.opcode == 0x8 {
             assert_eq!(frame.close(), Some((4002, "too slow")));
-            assert!(number < taken, "nothing was dropped");
+            assert!(number < taken, "no push was dropped");
             client.answer_close(4002).await;
             drop((client, other));
             return server.stop().await;
         }
         assert_eq!(frame.to_string(), kilobyte(number).text());
     }
-    panic!("all {taken} pushes and no close frame");
+    panic!("all {taken} pushes came, but no close frame");
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn an_outbox_is_bounded_by_count_and_by_bytes() {
         let server =
             TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(pushes).max_outbox_size(bytes)).await;
         let (mut client, connection) = workshop.connect(&server).await;
-        // Without an await, on the one thread of this test, the connection's task cannot take any.
+        // The test runs on one thread and does not await here, so the connection's task takes no push out.
         for _ in 0..taken {
             connection.send(&kilobyte(0)).expect("room in the outbox");
         }
@@ -145,7 +145,7 @@ async fn requests_wait_while_their_answers_are_not_read() {
     for id in 0..sent {
         assert!(client.frame().await == Lobby::answer(id, &greeting), "request {id} of {sent}");
     }
-    // A client that reads gets the rest.
+    // A client that reads again is served without limit.
     client.send_frames((0..2000).map(|id| ClientFrame::text(Lobby::request(id, "x")))).await;
     for id in 0..2000 {
         assert_eq!(client.frame().await, Lobby::answer(id, "x"));
@@ -186,10 +186,11 @@ async fn large_answers_to_small_requests_do_not_pile_up() {
     let workshop = Workshop::default();
     let server = TestServer::start(Server::new(workshop.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
-    // Few enough bytes to be read at once, for 20 MB of answers.
+    // All requests fit into one read, but their answers have 20 MB.
     let request = |id| ClientFrame::text(format!(r#"{{"method":"blob","message":{id},"id":{id}}}"#));
     client.send_frames((0..REQUESTS).map(request)).await;
-    // Other clients are served meanwhile, for long enough to handle all requests of this one.
+    // Another client is served meanwhile, for long enough that all requests of the first would be handled if they were
+    // not held back.
     let mut other = Client::connect(server.address()).await;
     for id in 0..200 {
         assert_eq!(other.ask(Lobby::request(id, "x")).await, Lobby::answer(id, "x"));
@@ -205,10 +206,10 @@ async fn large_answers_to_small_requests_do_not_pile_up() {
 
 #[tokio::test]
 async fn a_client_that_reads_again_gets_what_waited() {
-    /// More than the kernel takes at once: some of it stays in the outbox.
+    /// More than the kernel takes at once, so that some of it stays in the outbox.
     const PUSHES: usize = 20_000;
     let workshop = Workshop::default();
-    // Only reading wakes the connection: no ping comes within an hour.
+    // The idle timeout is so long that no ping wakes the connection, but only reading.
     let server = Server::new(workshop.clone()).max_outbox_pushes(100_000).max_outbox_size(256 * 1024 * 1024);
     let server = TestServer::start(server.idle_timeout(Duration::from_secs(3 * 3600))).await;
     let (mut client, connection) = workshop.connect(&server).await;

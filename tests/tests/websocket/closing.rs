@@ -1,4 +1,4 @@
-//! The close handshake, begun by either side (RFC 6455, section 7), and clients that vanish.
+//! The close handshake, started by either side (RFC 6455, section 7), and clients that vanish.
 
 use std::{
     sync::{
@@ -38,7 +38,7 @@ async fn a_close_is_answered_with_its_own_code() {
         let chat = |id| ClientFrame::text(Lobby::request(id, "x"));
         client.send_frames([chat(1), chat(2), close, chat(3)]).await;
         let answers = [Lobby::answer(1, "x"), Lobby::answer(2, "x"), expected, "end of TCP".to_owned()];
-        assert_eq!(client.transcript().await, answers, "after requests and before one");
+        assert_eq!(client.transcript().await, answers, "after two requests and before another");
     })
     .await;
     server.stop().await;
@@ -76,7 +76,7 @@ async fn a_client_that_stops_writing_still_gets_its_answers() {
     server.stop().await;
 }
 
-/// Closes its client in each way that a handler can.
+/// Closes the connection in each way that a handler can.
 #[derive(Clone, Default)]
 struct Bouncer {
     chats: Arc<AtomicU32>,
@@ -98,7 +98,7 @@ impl Bouncer {
         chat.answer()
     }
 
-    /// Closes, and returns at once.
+    /// Closes and returns at once.
     #[route]
     async fn leave(&self, connection: &Connection) -> &'static str {
         connection.close(Self::close());
@@ -116,14 +116,14 @@ impl Bouncer {
         connection.close(Close::new(CloseCode::KICKED, "é".repeat(100)));
     }
 
-    /// Closes, and goes on.
+    /// Closes, then waits until the test opens the gate.
     #[route]
     async fn leave_and_wait(&self, connection: &Connection) {
         connection.close(Self::close());
         self.gate.pass().await;
     }
 
-    /// Waits, and closes.
+    /// Waits until the test opens the gate, then closes.
     #[route]
     async fn wait_and_leave(&self, connection: &Connection) -> &'static str {
         self.gate.pass().await;
@@ -131,7 +131,7 @@ impl Bouncer {
         "bye"
     }
 
-    /// Leaves the connection to the test.
+    /// Keeps the connection for the test.
     #[route]
     async fn seat(&self, connection: &Connection) {
         *self.guest.lock().expect("no panic") = Some(connection.clone());
@@ -140,7 +140,7 @@ impl Bouncer {
 
 #[tokio::test]
 async fn requests_after_a_handler_closed_are_not_handled() {
-    let rows = [("at once", ("leave", false)), ("after it waited", ("wait_and_leave", true))];
+    let rows = [("at once", ("leave", false)), ("after a wait", ("wait_and_leave", true))];
     every_row(rows, async |(route, waits)| {
         let bouncer = Bouncer::default();
         let server = TestServer::start(Server::new(bouncer.clone())).await;
@@ -216,7 +216,7 @@ async fn another_task_may_close_an_idle_connection() {
     .expect("a send that is refused");
     let close = client.next().await.expect("a close frame");
     assert_eq!(close.close(), Some((4510, "that is enough")));
-    // Messages that are on their way when the close arrives do no harm, and are not answered.
+    // Requests that the client sent before it got the close frame are dropped and not answered.
     let chat = |id| ClientFrame::text(Lobby::request(id, "x"));
     client.send_frames([chat(1), ClientFrame::ping("x"), chat(2)]).await;
     client.answer_close(4510).await;
@@ -244,7 +244,7 @@ async fn a_client_that_ignores_a_close_is_cut_off() {
         client.send_frames([ClientFrame::text(r#"{"method":"leave"}"#)]).await;
         assert_eq!(client.frames(2).await, [r#""bye""#, "close 4510"]);
         if talkative {
-            // On a slow machine the server may have cut it off already.
+            // On a slow machine, the server may have cut the connection off already.
             client.try_send(segment((0..100).map(|id| ClientFrame::text(Lobby::request(id, "x"))))).await;
         }
         let end = client.next().await.expect_err("nothing but the end");
@@ -262,7 +262,8 @@ async fn a_client_that_vanishes_frees_its_place() {
         Drops,
         Resets,
     }
-    let rows = [("with a close", Leaves::Closes), ("without a word", Leaves::Drops), ("with a reset", Leaves::Resets)];
+    let rows =
+        [("with a close", Leaves::Closes), ("without a close frame", Leaves::Drops), ("with a reset", Leaves::Resets)];
     every_row(rows, async |leaves| {
         let server = TestServer::start(Server::new(Lobby).max_connections(1)).await;
         let mut client = RawClient::connect(server.address()).await;
@@ -281,13 +282,14 @@ async fn a_client_that_vanishes_frees_its_place() {
     .await;
 }
 
-/// A client that has closed already is not waited for: here the timeout of the close never ends.
+/// The server does not wait for a second close frame of a client that has sent one already: here the close timeout
+/// never ends.
 #[tokio::test]
 async fn an_earlier_close_of_the_client_answers_ours() {
     let rows = [
-        ("after a handler that returns at once", ("leave", false)),
-        ("while a handler waits that closes then", ("wait_and_leave", true)),
-        ("while a handler waits that has closed", ("leave_and_wait", true)),
+        ("after a handler that closes and returns at once", ("leave", false)),
+        ("while a handler waits and closes later", ("wait_and_leave", true)),
+        ("while a handler waits that has closed before", ("leave_and_wait", true)),
     ];
     every_row(rows, async |(route, waits)| {
         let bouncer = Bouncer::default();

@@ -1,4 +1,4 @@
-//! The handshake (RFC 6455, section 4.2): what opens a connection, and how the rest is refused.
+//! The handshake (RFC 6455, section 4.2): which requests open a connection, and how others are refused.
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
@@ -23,7 +23,7 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
             (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="), 400, "bad_request", &[]),
         ),
         (
-            "a key that is no base64",
+            "a key that is not base64",
             (|request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", &[]),
         ),
         ("two keys", (|request| request.and("Sec-WebSocket-Key", Upgrade::KEY), 400, "bad_request", &[])),
@@ -58,7 +58,7 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
         ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden", &[])),
         ("another path", (|request| request.path("/wss"), 404, "not_found", &[])),
         ("a path below", (|request| request.path("/ws/x"), 404, "not_found", &[])),
-        ("another path in capitals", (|request| request.path("/WS"), 404, "not_found", &[])),
+        ("the path in capitals", (|request| request.path("/WS"), 404, "not_found", &[])),
         ("a POST", (|request| request.method("POST"), 405, "method_not_allowed", &[("allow", "GET")])),
         ("a DELETE", (|request| request.method("DELETE"), 405, "method_not_allowed", &[("allow", "GET")])),
         (
@@ -73,7 +73,7 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
         ("no upgrade", (|request| request.without("Upgrade"), 426, "upgrade_required", UPGRADE)),
         ("another upgrade", (|request| request.with("Upgrade", "h2c"), 426, "upgrade_required", UPGRADE)),
         (
-            "an upgrade that is not meant",
+            "an upgrade that `Connection` does not name",
             (|request| request.with("Connection", "keep-alive"), 426, "upgrade_required", UPGRADE),
         ),
         ("version 12", (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE)),
@@ -116,13 +116,13 @@ async fn a_valid_handshake_is_accepted() {
     const NO_SUBPROTOCOL: Fields = &[];
     const SUBPROTOCOL: Fields = &[("sec-websocket-protocol", "kengine.v1.json")];
     let rows: Vec<(_, (Change, Fields))> = vec![
-        ("as browsers ask", (|request| request, NO_SUBPROTOCOL)),
+        ("as browsers send it", (|request| request, NO_SUBPROTOCOL)),
         ("with a query", (|request| request.path("/ws?uid=1001&x=/"), NO_SUBPROTOCOL)),
         (
             "in other cases",
             (|request| request.with("Upgrade", "WebSocket").with("Connection", "upgrade"), NO_SUBPROTOCOL),
         ),
-        ("as Firefox asks", (|request| request.with("Connection", "keep-alive, Upgrade"), NO_SUBPROTOCOL)),
+        ("as Firefox sends it", (|request| request.with("Connection", "keep-alive, Upgrade"), NO_SUBPROTOCOL)),
         (
             "with an extension",
             (|request| request.and("Sec-WebSocket-Extensions", "permessage-deflate"), NO_SUBPROTOCOL),
@@ -169,39 +169,39 @@ async fn a_valid_handshake_is_accepted() {
 #[tokio::test]
 async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
     type Origins = &'static [&'static str];
-    /// The allowed origins, the origin of the page, the host (otherwise the server's address), and the status.
+    /// The allowed origins, the request's origin, the host (`None` for the server's address), and the status.
     type Row = (Origins, Option<&'static str>, Option<&'static str>, u16);
-    const NAMED: Origins = &["https://game.example", "http://localhost:3000"];
-    const ODDLY: Origins = &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
+    const ALLOWED: Origins = &["https://game.example", "http://localhost:3000"];
+    const UNUSUAL: Origins = &["HTTPS://Game.Example:443/", "http://[::1]:80", "http://game.example:443", "null"];
     let rows: Vec<(_, Row)> = vec![
         ("no origin", (&[], None, None, 101)),
         ("this host", (&[], Some("http://game.example"), Some("game.example"), 101)),
         ("this host in capitals", (&[], Some("http://Game.Example"), Some("game.example"), 101)),
         ("this host with its port", (&[], Some("http://game.example:8000"), Some("game.example:8000"), 101)),
-        ("this host with the usual port", (&[], Some("https://game.example"), Some("game.example:443"), 101)),
-        ("this host behind TLS", (&[], Some("https://game.example"), Some("game.example"), 101)),
+        ("this host with the default port", (&[], Some("https://game.example"), Some("game.example:443"), 101)),
+        ("this host with TLS", (&[], Some("https://game.example"), Some("game.example"), 101)),
         ("another port of this host", (&[], Some("http://game.example:1"), Some("game.example"), 403)),
         ("a host below this one", (&[], Some("http://x.game.example"), Some("game.example"), 403)),
-        ("a host that begins as this one", (&[], Some("http://game.example.evil"), Some("game.example"), 403)),
-        ("a host that ends as this one", (&[], Some("http://evilgame.example"), Some("game.example"), 403)),
+        ("a host that starts with this one", (&[], Some("http://game.example.evil"), Some("game.example"), 403)),
+        ("a host that ends with this one", (&[], Some("http://evilgame.example"), Some("game.example"), 403)),
         ("a user of this name", (&[], Some("http://game.example@evil"), Some("game.example"), 403)),
         ("another scheme", (&[], Some("file://game.example"), Some("game.example"), 403)),
-        ("nothing", (&[], Some(""), Some("game.example"), 403)),
-        ("a named one", (NAMED, Some("https://game.example"), None, 101)),
-        ("another named one", (NAMED, Some("http://localhost:3000"), None, 101)),
-        ("a named one with another scheme", (NAMED, Some("http://game.example"), None, 403)),
-        ("a named one with another port", (NAMED, Some("http://localhost:3001"), None, 403)),
-        ("one named with the usual port and more", (ODDLY, Some("https://game.example"), None, 101)),
-        ("one named by its address", (ODDLY, Some("http://[::1]"), None, 101)),
-        ("one named with a port of another scheme", (ODDLY, Some("http://game.example:443"), None, 101)),
-        ("one named with that port alone", (ODDLY, Some("http://game.example"), None, 403)),
-        ("one in capitals", (NAMED, Some("HTTPS://GAME.EXAMPLE"), None, 101)),
-        ("none, which is named", (ODDLY, Some("null"), None, 101)),
-        ("one that is not named", (NAMED, Some("https://evil.example"), None, 403)),
-        ("no origin where some are named", (NAMED, None, None, 101)),
-        ("this host where others are named", (NAMED, Some("http://other.example"), Some("other.example"), 101)),
-        ("any where all are", (&["*"], Some("https://evil.example"), None, 101)),
-        ("none where all are", (&["*"], Some("null"), None, 101)),
+        ("an empty origin", (&[], Some(""), Some("game.example"), 403)),
+        ("an allowed origin", (ALLOWED, Some("https://game.example"), None, 101)),
+        ("another allowed origin", (ALLOWED, Some("http://localhost:3000"), None, 101)),
+        ("an allowed origin with another scheme", (ALLOWED, Some("http://game.example"), None, 403)),
+        ("an allowed origin with another port", (ALLOWED, Some("http://localhost:3001"), None, 403)),
+        ("an origin allowed with its default port and a slash", (UNUSUAL, Some("https://game.example"), None, 101)),
+        ("an origin allowed by its address", (UNUSUAL, Some("http://[::1]"), None, 101)),
+        ("an origin allowed with the port of another scheme", (UNUSUAL, Some("http://game.example:443"), None, 101)),
+        ("the same origin without that port", (UNUSUAL, Some("http://game.example"), None, 403)),
+        ("an allowed origin in capitals", (ALLOWED, Some("HTTPS://GAME.EXAMPLE"), None, 101)),
+        ("`null`, which is allowed", (UNUSUAL, Some("null"), None, 101)),
+        ("an origin that is not allowed", (ALLOWED, Some("https://evil.example"), None, 403)),
+        ("no origin, if some are allowed", (ALLOWED, None, None, 101)),
+        ("this host, if others are allowed", (ALLOWED, Some("http://other.example"), Some("other.example"), 101)),
+        ("any origin, if all are allowed", (&["*"], Some("https://evil.example"), None, 101)),
+        ("`null`, if all are allowed", (&["*"], Some("null"), None, 101)),
     ];
     every_row(rows, async |(origins, origin, host, status)| {
         let server = TestServer::start(Server::new(Lobby).origins(origins.iter().copied())).await;
@@ -229,7 +229,7 @@ async fn a_full_node_refuses_with_503_until_a_place_is_free() {
     assert_eq!((response.status, response.error_code().as_str()), (503, "unavailable"));
     let wait: u32 = response.field("retry-after").and_then(|wait| wait.parse().ok()).expect("a number of seconds");
     assert!(wait > 0);
-    // Health is still served.
+    // Health and pages are still served.
     let ready = upgrade.clone().path("/readyz").ask(server.address()).await;
     assert_eq!(ready.status, 200, "{ready:?}");
 

@@ -1,4 +1,4 @@
-//! Clients that fall silent, and clients that only seem to.
+//! Clients that fall silent, and clients that only seem silent.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use kengine::{
 };
 use kengine_tests::{Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop};
 
-/// A short time, for tests that wait for its end.
+/// A short timeout, for tests that wait for its end.
 const SOON: Duration = Duration::from_millis(150);
-/// An idle time long enough for a busy machine to notice each third of it.
+/// An idle timeout so long that a busy machine notices each third of it.
 const IN_A_WHILE: Duration = Duration::from_millis(4500);
 
-/// Reads pings until something else comes; returns the number of pings, and what came.
+/// Reads pings until another frame comes; returns their number and that frame.
 async fn after_pings(client: &mut RawClient) -> (usize, ServerFrame) {
     let mut pings = 0;
     loop {
@@ -31,7 +31,7 @@ async fn a_silent_client_is_pinged_then_closed_with_4001() {
     let begun = Instant::now();
     let mut client = RawClient::connect(server.address()).await;
     let (pings, end) = after_pings(&mut client).await;
-    assert!(pings > 0, "closed without having been asked");
+    assert!(pings > 0, "closed without a ping");
     assert_eq!(end.close(), Some((4001, "heartbeat timeout")));
     assert!(begun.elapsed() >= IN_A_WHILE, "closed before its time");
     client.answer_close(4001).await;
@@ -43,8 +43,7 @@ async fn a_silent_client_is_pinged_then_closed_with_4001() {
 async fn a_client_that_answers_pings_stays() {
     let server = TestServer::start(Server::new(Lobby).idle_timeout(IN_A_WHILE)).await;
     let mut client = Client::connect(server.address()).await;
-    // The first ping comes after a third of the idle time at the earliest, so five pings take longer than all of
-    // it.
+    // A ping comes after a third of the idle timeout at the earliest, so five take longer than all of it.
     for _ in 0..5 {
         assert_eq!(client.next().await, "ping \"\"");
     }
@@ -106,7 +105,7 @@ async fn a_running_handler_is_no_sign_of_life() {
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":1}"#)]).await;
     workshop.gate.arrived(1).await;
     let (pings, end) = after_pings(&mut client).await;
-    assert!(pings > 0, "closed without having been asked");
+    assert!(pings > 0, "closed without a ping");
     assert_eq!(end.close(), Some((4001, "heartbeat timeout")));
     workshop.gate.open(1);
     client.answer_close(4001).await;
@@ -141,10 +140,10 @@ async fn an_unfinished_handshake_is_cut_off() {
     server.stop().await;
 }
 
-/// Has large answers and slow handlers.
+/// Has a slow route and a route with a long reply.
 struct Library;
 
-/// The size of an answer: more than one such answer is written before the next request is handled.
+/// The size of an answer in bytes: more than one such answer is written before the next request is handled.
 const BOOK: usize = 60_000;
 
 #[kengine::dispatcher]
@@ -161,12 +160,12 @@ impl Library {
     }
 }
 
-/// Serves a library whose only limit is the idle time of one minute.
+/// Serves a library whose only limit is the idle timeout, a minute.
 fn library() -> Served<Library> {
     testing::serve(Server::new(Library).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX))
 }
 
-/// Connects a reader who requests this many books after a search of one second, and reads nothing.
+/// Connects a client that has sent a search of one second and then this many requests for a book, and reads nothing.
 async fn reader(library: &Served<Library>, books: usize) -> testing::Client {
     let mut reader = library.connect("/ws").await.expect("a place");
     reader.notify("search", &1).await;
@@ -183,7 +182,7 @@ async fn a_client_that_does_not_read_counts_as_silent() {
     const MANY: usize = 300;
     async fn gone(library: &Served<Library>) {
         let gone = tokio::time::timeout(Duration::from_secs(70), library.emptied()).await;
-        gone.expect("the end of the idle time, and of the time to close");
+        gone.expect("the end within the idle timeout and the close timeout");
     }
     let library = library();
     let many = reader(&library, MANY).await;
@@ -197,7 +196,7 @@ async fn a_client_that_does_not_read_counts_as_silent() {
 
     let drained = reader(&library, FEW).await;
     let drain = tokio::time::timeout(Duration::from_secs(70), library.drain()).await;
-    drain.expect("the end of the idle time, and of the time to close");
+    drain.expect("the end within the idle timeout and the close timeout");
     drop(drained);
 }
 
@@ -219,7 +218,7 @@ async fn a_client_that_the_server_does_not_read_is_not_silent() {
     let library = library();
     let mut reader = library.connect("/ws").await.expect("a place");
     reader.notify("search", &300).await;
-    // More than is read ahead, so the socket is not read until the search has ended.
+    // These are more than is read ahead, so the server does not read the socket until the search has ended.
     for _ in 0..300 {
         reader.notify("search", &0).await;
     }

@@ -1,4 +1,4 @@
-//! TCP has no messages: bytes may come one by one, many frames at once, and frames may be fragments.
+//! TCP does not preserve messages: bytes may come one by one, or many frames at once. A message may come in fragments.
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row, segment};
@@ -60,7 +60,7 @@ async fn frames_may_be_cut_anywhere_between_two_segments() {
         client.send(first).await;
         tokio::task::yield_now().await;
         client.send(second).await;
-        // A pong may overtake the answer before it if the handler takes long; here none does.
+        // A pong may overtake the answer of a slow handler before it; here no handler is slow.
         let expected = [&Lobby::answer(1, &long), "pong \"ping\"", &Lobby::answer(2, "x"), "q"];
         assert_eq!(client.frames(4).await, expected, "cut at {cut}");
     }
@@ -81,15 +81,15 @@ async fn fifty_requests_in_one_segment_are_answered_in_order() {
     server.stop().await;
 }
 
-/// What follows the handshake, what comes later, and the answers.
-type Behind<'a> = (Vec<u8>, &'a [u8], Vec<String>);
+/// The bytes right after the handshake, the bytes that come later, and the answers.
+type AfterHandshake<'a> = (Vec<u8>, &'a [u8], Vec<String>);
 
 #[tokio::test]
 async fn frames_right_after_the_handshake_are_not_lost() {
     let half = chat(2).bytes();
     let (begun, rest) = half.split_at(half.len() / 2);
     let many: Vec<_> = (0..1000).map(chat).collect();
-    let rows: Vec<(_, Behind<'_>)> = vec![
+    let rows: Vec<(_, AfterHandshake<'_>)> = vec![
         ("a request", (chat(1).bytes(), b"", vec![Lobby::answer(1, "x")])),
         ("a heartbeat", (ClientFrame::text("p").bytes(), b"", vec!["q".to_owned()])),
         ("a ping", (ClientFrame::ping("x").bytes(), b"", vec!["pong \"x\"".to_owned()])),
@@ -104,7 +104,7 @@ async fn frames_right_after_the_handshake_are_not_lost() {
             (ClientFrame::close(1000, "").bytes(), b"", vec!["close 1000".to_owned(), "end of TCP".to_owned()]),
         ),
         (
-            "a breach",
+            "a protocol error",
             (
                 segment([chat(1), ClientFrame::text("x").unmasked()]),
                 b"",
@@ -113,9 +113,9 @@ async fn frames_right_after_the_handshake_are_not_lost() {
         ),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;
-    every_row(rows, async |(behind, later, expected)| {
+    every_row(rows, async |(at_once, later, expected)| {
         let mut http = HttpClient::connect(server.address()).await;
-        http.send(&[Upgrade::new(server.address()).bytes(), behind].concat()).await;
+        http.send(&[Upgrade::new(server.address()).bytes(), at_once].concat()).await;
         assert_eq!(http.response(false).await.status, 101);
         let mut client = http.into_websocket();
         client.send(later).await;
@@ -157,7 +157,7 @@ async fn a_message_may_come_in_fragments() {
             (between(ClientFrame::fragments(0x1, bytes, 5), &ClientFrame::pong("between")), vec![answer.clone()]),
         ),
         (
-            "empty ones before, between and after",
+            "empty fragments before, between and after",
             (
                 vec![
                     ClientFrame::text("").unfinished(),
@@ -174,7 +174,7 @@ async fn a_message_may_come_in_fragments() {
             (vec![ClientFrame::text("p").unfinished(), ClientFrame::continuation("")], vec!["q".to_owned()]),
         ),
         (
-            "nothing at all",
+            "only empty fragments",
             (
                 vec![ClientFrame::binary("").unfinished(), ClientFrame::continuation("")],
                 vec!["error bad_request".to_owned()],
@@ -184,7 +184,7 @@ async fn a_message_may_come_in_fragments() {
     let server = TestServer::start(Server::new(Lobby)).await;
     every_row(rows, async |(frames, expected)| {
         let mut client = RawClient::connect(server.address()).await;
-        // A whole message follows, so nothing of the fragments may be left.
+        // A whole message follows, so that leftovers of the fragments would be noticed.
         client.send_frames(frames.iter().cloned().chain([chat(2)])).await;
         let expected = [expected, vec![Lobby::answer(2, "x")]].concat();
         assert_eq!(client.frames(expected.len()).await, expected, "in one segment");
@@ -206,10 +206,10 @@ async fn a_ping_is_answered_with_its_payload() {
         ("empty", (vec![ClientFrame::ping("")], pong(""))),
         ("a word", (vec![ClientFrame::ping("there?")], pong("there?"))),
         ("125 bytes", (vec![ClientFrame::ping(&longest)], pong(&longest))),
-        ("bytes that are no text", (vec![ClientFrame::ping([0xff, 0])], pong("\u{fffd}\0"))),
+        ("bytes that are not UTF-8", (vec![ClientFrame::ping([0xff, 0])], pong("\u{fffd}\0"))),
         ("several", (["a", "b", "c"].map(ClientFrame::ping).into(), ["a", "b", "c"].map(pong).concat())),
         ("an unsolicited pong", (vec![ClientFrame::pong("here")], vec![])),
-        ("one of 125 bytes", (vec![ClientFrame::pong(&longest)], vec![])),
+        ("an unsolicited pong of 125 bytes", (vec![ClientFrame::pong(&longest)], vec![])),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;
     every_row(rows, async |(frames, expected)| {

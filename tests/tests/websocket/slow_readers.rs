@@ -1,4 +1,4 @@
-//! Members of rooms that do not read: what waits for them is bounded in every situation.
+//! Room members that do not read: what waits for them is bounded, whatever else happens.
 
 use std::sync::{Arc, mpsc};
 
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 #[derive(Serialize, Push)]
 struct Over {}
 
-/// Reads all moves in order, up to the last push.
+/// Reads every move, in order, until [`Over`] comes.
 async fn read_along(mut client: RawClient, read: Arc<Semaphore>) -> RawClient {
     for number in 0.. {
         let frame = client.next().await.expect("a connection that lasts");
@@ -34,7 +34,7 @@ fn expect_move(frame: &ServerFrame, number: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     const MEMBERS: usize = 1000;
-    /// No reading member is behind by more than this, so none is too slow.
+    /// The number of moves that are sent before all readers have read them; a reader is never further behind.
     const BURST: usize = 16;
     let _turn = heavy_test().await;
     let workshop = Workshop::default();
@@ -51,12 +51,12 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
         reading.push(tokio::spawn(read_along(client, Arc::clone(&read))));
     }
 
-    // Sends until one member is too slow, and a hundred times more.
+    // Sends until a member is too slow, and then a hundred moves more.
     let (mut number, mut most) = (0, 20_000);
     let mut ended_at = None;
     while number < most {
         for _ in 0..BURST {
-            let reached = room.send(&Move::new(number, 1000)).expect("a push that can be written");
+            let reached = room.send(&Move::new(number, 1000)).expect("a push that can be serialized");
             number += 1;
             if reached < MEMBERS && ended_at.is_none() {
                 (ended_at, most) = (Some(number), number + 100);
@@ -66,14 +66,15 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
         let by_all = u32::try_from(BURST * (MEMBERS - 1)).expect("a few thousand");
         within("the others", read.acquire_many(by_all)).await.expect("never closed").forget();
     }
-    assert!(ended_at.is_some(), "20 MB were taken from a server whose client does not read");
+    assert!(ended_at.is_some(), "the outbox of a client that does not read took 20 MB");
 
-    // When the slow member reads at last, it finds all moves from the first on, then the close frame.
+    // When the slow member reads at last, it gets all moves from the first on, up to those that were dropped, and the
+    // close frame.
     for expected in 0.. {
         let frame = slow.next().await.expect("a close frame");
         if let Some(close) = frame.close() {
             assert_eq!(close, (4002, "too slow"));
-            assert!(Some(expected) < ended_at, "nothing was dropped");
+            assert!(Some(expected) < ended_at, "no move was dropped");
             break;
         }
         expect_move(&frame, expected);
@@ -85,8 +86,8 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
         }
     })
     .await;
-    // No other connection has ended.
-    assert_eq!(room.send(&Over {}).expect("a push that can be written"), MEMBERS - 1);
+    // No other member has ended.
+    assert_eq!(room.send(&Over {}).expect("a push that can be serialized"), MEMBERS - 1);
     for reading in reading {
         within("a member", reading).await.expect("everything, in order");
     }
@@ -94,7 +95,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     server.stop().await;
 }
 
-/// Sends to each connection alone, on the one thread of this test, so that the bytes that wait are known exactly.
+/// The test runs on one thread and sends to each connection on its own, so that it knows the waiting bytes exactly.
 #[tokio::test]
 async fn the_largest_outbox_ends_when_all_are_full() {
     const MOST: usize = 256 * 1024;
@@ -107,12 +108,12 @@ async fn the_largest_outbox_ends_when_all_are_full() {
     for _ in 0..10 {
         guests.push(workshop.connect(&server).await);
     }
-    // How many bytes should wait for each; none for those that have ended.
+    // The bytes that must wait for each connection; 0 for those that have ended.
     let mut waiting = [0; 10];
     let mut ended = Vec::new();
     let told = |bytes: usize| bytes / 4096 * 4096;
     for number in 0..10 {
-        // Later connections get more, and no two get the same.
+        // The later connections get larger pushes, and no two the same size.
         for (at, (_, connection)) in guests.iter().enumerate().skip(number) {
             let before = connection.queued().bytes;
             let sent = connection.send(&Move::new(number, 8 * 1024 + 16 * at));
@@ -144,8 +145,8 @@ async fn the_largest_outbox_ends_when_all_are_full() {
     server.stop().await;
 }
 
-/// What waits for a closing connection is dropped if it is the largest when all outboxes are full: on the one
-/// thread of this test its task cannot take it.
+/// When the total is reached, what waits for a closing connection is dropped too if its outbox is the largest. The test
+/// runs on one thread, so the connection's task cannot take it out before.
 #[tokio::test]
 async fn the_largest_outbox_makes_room_even_while_closing() {
     let workshop = Workshop::default();
@@ -157,7 +158,7 @@ async fn the_largest_outbox_makes_room_even_while_closing() {
     its_connection.send(&Move::new(1, 60_000)).expect("room in the outbox");
     its_connection.close(Close::new(CloseCode::KICKED, "kicked"));
 
-    // In another thread, so that a send that never returns fails this test instead of blocking it.
+    // Another thread sends, so that a send that never returns fails this test instead of hanging it.
     let (sent, returned) = mpsc::channel();
     let sending = std::thread::spawn(move || sent.send(other_connection.send(&Move::new(2, 20_000))));
     returned.recv_timeout(LIMIT).expect("a send that returns").expect("room in the other's outbox");
@@ -170,7 +171,7 @@ async fn the_largest_outbox_makes_room_even_while_closing() {
     server.stop().await;
 }
 
-/// A handler that still runs keeps its connection open while the node drains, and pushes may still come.
+/// While a node drains, a running handler keeps its connection open, so pushes can still be sent to it.
 #[tokio::test]
 async fn an_outbox_is_bounded_while_its_node_drains() {
     let workshop = Workshop::default();
@@ -182,7 +183,7 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
     server.shut_down();
     server.drains().await;
     let taken = fill_outbox(&connection).await;
-    assert!(taken < 20_000, "{taken} KB were taken from a server whose client does not read");
+    assert!(taken < 20_000, "the outbox of a client that does not read took {taken} KB");
     workshop.gate.open(1);
     while client.next().await.expect("a close frame").close() != Some((4002, "too slow")) {}
     client.answer_close(4002).await;
@@ -190,8 +191,8 @@ async fn an_outbox_is_bounded_while_its_node_drains() {
     server.ended().await;
 }
 
-/// What waits when the last handler of a draining node ends is sent before the close frame, even to a client whose
-/// socket was blocked.
+/// Pushes that wait when the last handler of a draining node ends are sent before the close frame, even if the socket
+/// was blocked.
 #[tokio::test]
 async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     const PUSHES: usize = 20;
@@ -201,7 +202,7 @@ async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     let (mut client, connection) = workshop.connect(&server).await;
     client.send_frames([ClientFrame::text(r#"{"method":"wait","id":2}"#)]).await;
     workshop.gate.arrived(1).await;
-    // More than the kernel takes, so that the rest waits in the outbox.
+    // These are more than the kernel takes, so the rest waits in the outbox.
     let mut number = 0;
     while connection.queued().pushes < PUSHES {
         connection.send(&Move::new(number, 10_000)).expect("a large outbox");

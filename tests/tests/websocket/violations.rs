@@ -1,15 +1,16 @@
-//! Violations of RFC 6455: requests before one are answered, then a close frame tells its kind, and TCP is closed.
+//! Violations of RFC 6455: the server sends a close frame with the right code, then closes TCP. Requests before the
+//! violation are answered.
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, Lobby, RawClient, TestServer, every_row, segment};
 
-/// The default limit of a message, in bytes.
+/// The default of `Server::max_message_size`, in bytes.
 const LARGEST: usize = 64 * 1024;
-/// Violations up to this size are also written byte by byte.
+/// The largest size in bytes at which a violation is also written byte by byte.
 const SHORT: usize = 1024;
 
-/// Sends the bytes of each row after a request; the answer, the close frame and the end of TCP must come. Nothing
-/// follows the bytes, so the server has to detect the violation by them alone.
+/// Sends each row's bytes after a request; the answer, the close frame and the end of TCP must follow. Nothing is sent
+/// after the row's bytes, so the server must notice the violation from them alone.
 async fn violations(code: u16, rows: impl IntoIterator<Item = (&'static str, Vec<u8>)>) {
     let server = TestServer::start(Server::new(Lobby)).await;
     let expected = [Lobby::answer(1, "first"), "q".to_owned(), format!("close {code}"), "end of TCP".to_owned()];
@@ -53,16 +54,16 @@ async fn a_protocol_error_is_closed_with_1002() {
         ("a pong of 126 bytes", ClientFrame::pong([b'x'; 126]).bytes()),
         ("a close of 126 bytes", ClientFrame::close(1000, [b'x'; 124]).bytes()),
         ("a ping that announces 64 KiB", ClientFrame::ping("").announcing(65_536).bytes()),
-        ("a ping with a longer length than it needs", ClientFrame::ping("x").with_16_bit_length().bytes()),
+        ("a ping whose length has a longer form than it needs", ClientFrame::ping("x").with_16_bit_length().bytes()),
         ("a fragmented ping", ClientFrame::ping("x").unfinished().bytes()),
         ("a fragmented pong", ClientFrame::pong("x").unfinished().bytes()),
         ("a fragmented close", ClientFrame::close(1000, "").unfinished().bytes()),
         ("a close of one byte", ClientFrame::new(0x8, [3]).bytes()),
-        ("a continuation of nothing", ClientFrame::continuation("x").bytes()),
-        ("an unfinished continuation of nothing", ClientFrame::continuation("x").unfinished().bytes()),
+        ("a continuation without a first fragment", ClientFrame::continuation("x").bytes()),
+        ("an unfinished continuation without a first fragment", ClientFrame::continuation("x").unfinished().bytes()),
         ("a text inside a text", segment([ClientFrame::text("x").unfinished(), ClientFrame::text("y")])),
         (
-            "an unfinished text inside a text, behind a pong",
+            "an unfinished text inside a text, after a pong",
             segment([ClientFrame::text("x").unfinished(), ClientFrame::pong(""), ClientFrame::text("y").unfinished()]),
         ),
         ("a binary message inside a text", segment([ClientFrame::text("x").unfinished(), ClientFrame::binary("y")])),
@@ -113,11 +114,11 @@ async fn invalid_utf8_is_closed_with_1007_at_its_first_byte() {
     violations(
         1007,
         [
-            ("a byte that no character has", ClientFrame::text(b"he\xffllo").bytes()),
+            ("a byte that never occurs in UTF-8", ClientFrame::text(b"he\xffllo").bytes()),
             ("a continuation byte alone", ClientFrame::text(b"\x80").bytes()),
-            ("a character in a longer form", ClientFrame::text(b"\xc0\xaf").bytes()),
+            ("an overlong character", ClientFrame::text(b"\xc0\xaf").bytes()),
             ("half a surrogate pair", ClientFrame::text(b"\xed\xa0\x80").bytes()),
-            ("a character past the last", ClientFrame::text(b"\xf4\x90\x80\x80").bytes()),
+            ("a character beyond the last", ClientFrame::text(b"\xf4\x90\x80\x80").bytes()),
             ("a character that ends early", ClientFrame::text(b"\xe2\x82x").bytes()),
             ("cut at the end of the only frame", ClientFrame::text(b"hello \xf0\x9f\x8e").bytes()),
             ("in a frame that has not ended", ClientFrame::text(b"hello \xff").announcing(100).bytes()),
@@ -153,7 +154,8 @@ async fn a_message_over_the_limit_is_closed_with_1009_early() {
     let large = request_of(LARGEST + 1024);
     let header = |length| ClientFrame::text("").announcing(length).bytes();
     let fragments = ClientFrame::fragments(0x1, &large, 100);
-    // The last header that fits, and one that does not; its payload is not sent.
+    // `proof` is the number of fragments that fit. The header of the next one exceeds the limit; its payload is not
+    // sent.
     let proof = LARGEST / fragments[0].bytes().len();
     let up_to_proof = segment(fragments.iter().take(proof).cloned());
     let fifty = |byte: u8| vec![byte; 50 * 1024];
@@ -167,9 +169,9 @@ async fn a_message_over_the_limit_is_closed_with_1009_early() {
             ("a header of 65 KiB", header(65 * 1024)),
             ("a header of a byte too many", header(LARGEST as u64 + 1)),
             ("a header of 1 GiB", header(1 << 30)),
-            ("a header of all that there may be", header(u64::MAX >> 1)),
+            ("a header of the longest valid length", header(u64::MAX >> 1)),
             (
-                "the header of a fragment that is too much beside the others",
+                "the header of a fragment that exceeds the limit with the others",
                 [up_to_proof, ClientFrame::continuation("").unfinished().announcing(2000).bytes()].concat(),
             ),
             (
@@ -184,7 +186,7 @@ async fn a_message_over_the_limit_is_closed_with_1009_early() {
     .await;
 }
 
-/// Returns a chat of exactly this many bytes.
+/// Returns a chat request of exactly this many bytes.
 fn request_of(length: usize) -> Vec<u8> {
     let bare = Lobby::request(2, "").len();
     Lobby::request(2, &"x".repeat(length - bare)).into_bytes()
@@ -208,7 +210,7 @@ async fn a_message_of_exactly_the_limit_is_answered() {
     let greeting = "x".repeat(LARGEST - Lobby::request(2, "").len());
     every_row(rows, async |bytes| {
         let mut client = RawClient::connect(server.address()).await;
-        // Twice, because the limit counts for each message.
+        // The limit applies to each message, so a second one is answered, too.
         for _ in 0..2 {
             client.send(&bytes).await;
             let answered = client.frame().await;
@@ -224,7 +226,7 @@ async fn the_limit_of_a_message_can_be_set() {
     let server = TestServer::start(Server::new(Lobby).max_message_size(100)).await;
     let rows = [
         (
-            "exactly",
+            "exactly the limit",
             (ClientFrame::text(request_of(100)).bytes(), Lobby::answer(2, &"x".repeat(100 - request_of_nothing()))),
         ),
         ("a byte more", (ClientFrame::text(request_of(101)).bytes(), "close 1009".to_owned())),
@@ -251,7 +253,7 @@ async fn the_reason_tells_a_client_what_to_fix() {
     let rows = [
         ("too large", (ClientFrame::text("").announcing(1 << 30), Some("message too large"))),
         ("not UTF-8", (ClientFrame::text(b"\xff"), None)),
-        ("a breach of the protocol", (ClientFrame::text("x").unmasked(), None)),
+        ("a protocol error", (ClientFrame::text("x").unmasked(), None)),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;
     every_row(rows, async |(frame, expected)| {

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_of_two_connections_has_the_uid_in_whatever_order_they_claim_it() {
+    fn the_later_connection_has_the_uid_in_any_order_of_claims() {
         let mut claims = Claims::default();
         claims.claim(&uid(), connection(1), 2, 0);
         claims.claim(&uid(), connection(2), 1, 0);
