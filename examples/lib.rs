@@ -1,4 +1,4 @@
-//! Shared by the tests of the examples. The examples are the folders next to this file; run one with
+//! Starts and stops the examples for their tests. The examples are the folders next to this file; run one with
 //! `cargo run --example <folder>`.
 
 use std::{
@@ -15,15 +15,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long the test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for each event before it fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program under test. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
     url: String,
-    /// Kept open, because a program whose output pipe is closed fails when it prints.
+    /// Kept open, because a program fails when it prints to a closed pipe.
     _output: Option<Lines<BufReader<ChildStdout>>>,
 }
 
@@ -46,20 +46,20 @@ impl Program {
         let mut command = Command::new(program(example));
         command.env("KENGINE_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the example starts");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut output = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
         let listening = async {
             loop {
-                let line = output.next_line().await.expect("text").expect("the example prints its address");
+                let line = output.next_line().await.expect("readable output").expect("the example prints its address");
                 if let Some(url) = line.split([' ', ';']).find(|word| word.starts_with("ws://")) {
                     return url.to_owned();
                 }
             }
         };
-        let url = timeout(PATIENCE, listening).await.expect("the example starts in time");
+        let url = timeout(TEST_TIMEOUT, listening).await.expect("the example starts in time");
         Self { child, url, _output: Some(output) }
     }
 
-    /// Starts a program that listens on this port without being told to, and waits until it does.
+    /// Starts a program that always listens on this port, and waits until it listens.
     ///
     /// # Panics
     ///
@@ -72,7 +72,7 @@ impl Program {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, listening).await.expect("the program listens in time");
+        timeout(TEST_TIMEOUT, listening).await.expect("the program listens in time");
         Self { child, url: format!("ws://127.0.0.1:{port}/ws"), _output: None }
     }
 
@@ -89,7 +89,7 @@ impl Program {
     pub fn terminate(&self) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let sent = rustix::process::kill_process(id.expect("a running program"), rustix::process::Signal::TERM);
-        sent.expect("permission to signal it");
+        sent.expect("the program can be signalled");
     }
 
     /// Kills the program, like `kill -9`, and waits until it has ended.
@@ -107,7 +107,7 @@ impl Program {
     ///
     /// If it does not end in time.
     pub async fn ended(mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the program ends in time").expect("a child of ours")
+        timeout(TEST_TIMEOUT, self.child.wait()).await.expect("the program ends in time").expect("a child of ours")
     }
 }
 
@@ -115,7 +115,7 @@ impl Program {
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If every port is in use.
 pub fn free_port() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     free.expect("a free port").port()
@@ -146,7 +146,7 @@ pub fn build(folder: &Path, arguments: &[&str]) {
     assert!(cargo.expect("cargo starts").success(), "cargo build {arguments:?} in {}", folder.display());
 }
 
-/// Returns the folder of the built examples, which is next to that of the tests.
+/// Returns the folder of the built examples, which is next to the folder of the tests.
 fn examples() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     test.ancestors().nth(2).expect("tests are in `deps`").join("examples")

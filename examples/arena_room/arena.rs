@@ -50,7 +50,7 @@ pub(crate) struct Position {
     pub(crate) y: f32,
 }
 
-/// The arena has failed. Its players may play again.
+/// Tells the players that their arena has failed, and that they may play again.
 #[derive(Debug, Serialize, Deserialize, Push)]
 #[push("over")]
 pub(crate) struct Over {}
@@ -79,11 +79,11 @@ impl Arena {
     /// Ticks until every seat has been given back, which closes the channel.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut ticks = interval_at(self.next, TICK);
-        // After a delay, one tick fires for all missed ones. `advance` simulates their steps, with one push.
+        // After a delay, a single tick fires for all missed ones. `advance` then simulates the missed steps.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // Bounded, so that a stream of new commands cannot delay the tick.
+            // The number of commands is bounded, so that a stream of new ones cannot delay the tick.
             for _ in 0..commands.max_capacity() {
                 match commands.try_recv() {
                     Ok(command) => self.execute(command),
@@ -115,8 +115,8 @@ impl Arena {
         }
     }
 
-    /// Simulates every step that is due. All steps have the same length, so a game runs the same on a busy machine. A game that
-    /// cannot keep up slows down, because catching up would delay it further.
+    /// Simulates every step that is due. All steps have the same length, so a game runs the same on a busy machine. A
+    /// game that cannot keep up slows down, because catching up would delay it further.
     fn advance(&mut self) {
         let now = Instant::now();
         let mut due = 0;
@@ -156,7 +156,7 @@ impl Arena {
 }
 
 impl Drop for Arena {
-    /// An arena with players ends only by a panic or when it is cancelled. Tells the players.
+    /// Notifies the players. An arena that still has players ends only because it panicked or was cancelled.
     fn drop(&mut self) {
         if !self.ships.is_empty() {
             tracing::error!(room = self.room, players = self.ships.len(), "an arena failed while players were in it");

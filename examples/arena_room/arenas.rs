@@ -1,4 +1,5 @@
-//! Owns the tasks of the arenas: starts one per room with players, hands out seats, and waits for the tasks to end.
+//! Owns the tasks of the arenas: starts one for each room with players, hands out seats, and waits for the tasks to
+//! end.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,9 @@ use crate::arena::{Arena, Command, Heading};
 
 /// The maximum number of players in an arena.
 pub(crate) const SEATS: usize = 9;
-/// The maximum number of commands that wait for an arena's next tick, including the reserved `Left` of each player. Nine players
-/// at the full rate of `steer` send 27 commands per tick. Bursts that do not fit are answered with `arena_busy`.
+/// The maximum number of commands that wait for an arena's next tick, including the reserved `Left` of each player.
+/// Nine players at the full rate of `steer` send 27 commands per tick. Bursts that do not fit are answered with
+/// `arena_busy`.
 const QUEUE: usize = 128;
 
 /// All arenas of this node. Dropping it cancels those that still run.
@@ -37,19 +39,20 @@ struct Running {
 impl Arenas {
     /// Takes a seat for a player in the arena of a room. The first player of a room starts the arena.
     ///
-    /// A player gives the seat back before leaving the room. If that was the last seat and another player joins the room in
-    /// between, that player starts a new arena. The old one accepts no more players and ends at its next tick without a push.
+    /// A player gives the seat back before leaving the room. If it was the last seat and another player joins the room
+    /// in between, that player starts a new arena. The old arena cannot be entered any more, and ends at its next tick
+    /// without a push.
     ///
     /// # Errors
     ///
-    /// `arena_over` if the arena fails at this moment.
+    /// `arena_over` if the arena fails at the same moment.
     pub(crate) async fn enter<S: Session>(&self, room: &Room<'_>, connection: &Connection<S>) -> Result<Seat, Error> {
         const { assert!(SEATS < QUEUE, "the reserved slots leave space for other commands") };
         let commands = self.channel(connection.hub(), room.name());
-        let farewell = commands.clone().reserve_owned().await.map_err(|_| over())?;
+        let reserved = commands.clone().reserve_owned().await.map_err(|_| over())?;
         let (player, connection) = (connection.uid().clone(), connection.id());
         // The seat exists before `Joined` is sent. If this future is dropped while it waits, the seat sends `Left`.
-        let seat = Seat { player: player.clone(), connection, commands, farewell: Some(farewell) };
+        let seat = Seat { player: player.clone(), connection, commands, reserved: Some(reserved) };
         seat.commands.send(Command::Joined { player, connection }).await.map_err(|_| over())?;
         Ok(seat)
     }
@@ -63,7 +66,7 @@ impl Arenas {
 
     /// Waits until no arena is running.
     pub(crate) async fn ended(&self) {
-        // Locked only during a poll, never while waiting.
+        // The lock is held only during a poll, never while waiting.
         poll_fn(|cx| {
             let mut running = self.lock();
             while ready!(running.tasks.poll_join_next(cx)).is_some() {}
@@ -72,8 +75,8 @@ impl Arenas {
         .await;
     }
 
-    /// Returns the channel of a room's arena, and starts the arena if there is none. The lock ensures that only one of several
-    /// first players starts it.
+    /// Returns the channel of a room's arena, and starts the arena if there is none. The lock ensures that only one of
+    /// several first players starts it.
     fn channel(&self, hub: &Hub, room: &str) -> Sender<Command> {
         let mut running = self.lock();
         let known = running.channels.get(room).and_then(WeakSender::upgrade);
@@ -88,14 +91,14 @@ impl Arenas {
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
-        // Nothing between lock and unlock can panic with a change half done.
+        // No code panics in the middle of a change while it holds the lock, so a poisoned state is still valid.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Running {
     fn forget_ended(&mut self) {
-        // An arena that panicked has logged it itself.
+        // An arena that panicked has already logged an error.
         while self.tasks.try_join_next().is_some() {}
         self.channels.retain(|_, channel| channel.strong_count() > 0);
     }
@@ -107,7 +110,7 @@ pub(crate) struct Seat {
     connection: ConnectionId,
     commands: Sender<Command>,
     /// A reserved slot in the channel for `Left`, so that it neither waits nor gets lost.
-    farewell: Option<OwnedPermit<Command>>,
+    reserved: Option<OwnedPermit<Command>>,
 }
 
 impl Seat {
@@ -132,8 +135,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(farewell) = self.farewell.take() {
-            farewell.send(Command::Left { player: self.player.clone(), connection: self.connection });
+        if let Some(reserved) = self.reserved.take() {
+            reserved.send(Command::Left { player: self.player.clone(), connection: self.connection });
         }
     }
 }

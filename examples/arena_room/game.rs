@@ -24,13 +24,13 @@ impl Session for Pilot {
 
 impl Pilot {
     fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
-        // Nothing between lock and unlock can panic with a change half done.
+        // No code panics in the middle of a change while it holds the lock, so a poisoned state is still valid.
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The answer to `play`. The client draws the positions of `players`, which the pushes `joined` and `left` change. The last
-/// position of a player may arrive after their `left`.
+/// The answer to `play`. The client draws the positions of `players`, and updates this list on the pushes `joined` and
+/// `left`. The last position of a player may arrive after the player's `left`.
 #[derive(Serialize)]
 struct Seated<'a> {
     arena: String,
@@ -74,7 +74,8 @@ impl Game {
     /// Gives the seat back and leaves the room. The player may play again.
     #[route]
     async fn leave(&self, connection: &Connection<Pilot>, pilot: &Pilot) {
-        // The seat first: everyone with a seat is a member of the room, so an arena never has more than nine players.
+        // Give the seat back first. Then every player with a seat is a member of the room, so an arena never has more
+        // than nine players.
         drop(pilot.seat().take());
         for room in connection.rooms() {
             room.leave(connection);

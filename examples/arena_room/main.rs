@@ -4,9 +4,9 @@
 //! cargo run --example arena_room
 //! ```
 //!
-//! It prints what to try. Read `arena.rs` first, which has the loop and the rules, then `game.rs`, the dispatcher, and then
-//! `arenas.rs`, which owns the tasks. To turn it into your own game, put the rules into `Arena::simulate`, and the actions of
-//! players into `Command`.
+//! It prints what to try. Start reading with `arena.rs`, which contains the loop and the rules. Then read `game.rs`,
+//! the dispatcher, and `arenas.rs`, which owns the tasks. To make your own game of it, put your rules into
+//! `Arena::simulate`, and the actions of your players into `Command`.
 //!
 //! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), and `RUST_LOG` what to log (default `info`;
 //! `kengine=debug` shows every connection).

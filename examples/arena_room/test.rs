@@ -37,8 +37,8 @@ mod arena;
 mod arenas;
 mod game;
 
-/// How long the test waits for anything before it fails. With a paused clock this takes no time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for each event before it fails. With a paused clock this takes no time.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The answer to `play`.
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ fn players(positions: &[Position]) -> BTreeSet<&str> {
 
 /// Asserts that every arena and every room has ended.
 async fn assert_nothing_is_left(game: &Served<Game>) {
-    timeout(PATIENCE, game.dispatcher().arenas.ended()).await.expect("the arenas end");
+    timeout(TEST_TIMEOUT, game.dispatcher().arenas.ended()).await.expect("the arenas end");
     assert_eq!(game.dispatcher().arenas.running(), 0);
     assert_eq!(game.hub().rooms("").list(), []);
 }
@@ -95,8 +95,8 @@ async fn ten_players_fill_two_arenas() {
         let seated = play(&mut client).await;
         let inside = arenas.entry(seated.arena.clone()).or_default();
         inside.insert(uid);
-        let told: Vec<_> = seated.players.iter().map(|member| member.uid.as_str()).collect();
-        assert_eq!(told, inside.iter().collect::<Vec<_>>(), "the answer lists all members");
+        let listed: Vec<_> = seated.players.iter().map(|member| member.uid.as_str()).collect();
+        assert_eq!(listed, inside.iter().collect::<Vec<_>>(), "the answer lists all members");
         clients.push((seated.arena, client));
     }
     assert_eq!(arenas.values().map(BTreeSet::len).collect::<Vec<_>>(), [9, 1]);
@@ -128,7 +128,7 @@ async fn late_tick_simulates_the_missed_steps() {
     let late = Instant::now();
     assert_eq!(ada.push::<Position>().await.step, 4);
     assert_eq!(ada.push::<Position>().await.step, 5);
-    assert_eq!(late.elapsed(), TICK / 2, "the next tick is where it would have been");
+    assert_eq!(late.elapsed(), TICK / 2, "the next tick comes as if no tick had been missed");
     // Steps beyond the maximum of one tick are skipped, and the game continues at its own rate.
     advance(TICK * 20).await;
     assert_eq!(ada.push::<Position>().await.step, 10);
@@ -176,7 +176,7 @@ async fn players_who_leave_or_disconnect_are_removed() {
     let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     let cy = player(&game, "cy").await;
-    // Half-way between two ticks.
+    // From now on, time is half-way between two ticks.
     let seen = positions(&mut ada, TICK * 3 / 2).await;
     assert_eq!(players(&seen), BTreeSet::from(["ada", "bob", "cy"]));
 
@@ -205,7 +205,7 @@ async fn slow_client_receives_the_newest_position_of_each_player() {
     let begun = Instant::now();
     let _others = [player(&game, "bob").await, player(&game, "cy").await];
     let mut steps = BTreeMap::<_, Vec<_>>::new();
-    for wakes in 1..=3 {
+    for round in 1..=3 {
         sleep(minute * 3 + TICK / 2).await;
         for position in positions(&mut ada, TICK / 4).await {
             steps.entry(position.player.to_string()).or_default().push(position.step);
@@ -217,7 +217,7 @@ async fn slow_client_receives_the_newest_position_of_each_player() {
             assert!(steps.is_sorted_by(|one, next| one < next), "the positions of {player} are in order");
             // First the positions that were already on their way, then the newest.
             let gaps = steps.windows(2).filter(|two| two[1] > two[0] + 1).count();
-            assert_eq!(gaps, wakes, "only the newest position of {player} has waited");
+            assert_eq!(gaps, round, "only the newest position of {player} has waited");
         }
     }
 }
@@ -263,8 +263,8 @@ async fn reconnecting_player_keeps_the_ship() {
     let mut gone = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    // The client of the old connection does not read, so its close frame is stuck, and the connection remains until the close
-    // timeout.
+    // The client of the old connection does not read, so it does not answer the close frame, and the connection remains
+    // until the close timeout.
     bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 3);
@@ -307,7 +307,7 @@ async fn command_to_a_full_channel_is_answered_with_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn panic_ends_one_arena_and_its_players_can_play_again() {
-    // The log panics, which stands for any fault: the arena logs a warning when it cannot keep up.
+    // The log panics when the arena warns that it cannot keep up. This stands for any bug in an arena.
     let fails = Arc::new(AtomicBool::new(false));
     let log = {
         let fails = Arc::clone(&fails);
@@ -373,7 +373,7 @@ async fn nothing_is_left_of_players_who_come_and_go() {
                 if let Err(failure) = client.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await {
                     assert_eq!(failure.code, "arena_busy");
                 }
-                // Some wait for their own position: a player never gets a seat in an arena that is ending.
+                // Some wait for their own position, which shows that their arena is running and not ending.
                 if (number + round) % 3 == 0 {
                     while client.push::<Position>().await.player != you {}
                 }

@@ -25,7 +25,7 @@ struct Claims {
     exp: u64,
 }
 
-/// Creates a token that is valid for this duration. In a real game, the login service does that.
+/// Creates a token that is valid for this duration. In a real game, the login service creates tokens.
 pub(crate) fn token(secret: &str, id: &Uid, role: Role, valid: Duration) -> String {
     let claims = Claims { sub: id.clone(), role, exp: get_current_timestamp() + valid.as_secs() };
     let key = EncodingKey::from_secret(secret.as_bytes());
@@ -44,8 +44,9 @@ impl Session for Player {
     }
 }
 
+/// The answer to `whoami`.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct Identity<'a> {
     id: &'a Uid,
     role: Role,
 }
@@ -65,8 +66,8 @@ impl Game {
     pub(crate) fn new(secret: &str) -> Self {
         Self {
             key: DecodingKey::from_secret(secret.as_bytes()),
-            // Accepts only this algorithm, whatever the token names. `exp` is required, with a tolerance of one minute for
-            // differences between clocks.
+            // Accepts only this algorithm, even if the token names another one. `exp` is required, with a tolerance of
+            // one minute for differences between clocks.
             validation: Validation::new(Algorithm::HS256),
         }
     }
@@ -91,11 +92,12 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
             .ok_or_else(|| Refusal::unauthorized("`Authorization` must be `Bearer`, a space and a token"))?;
         return Ok(token.trim().to_owned());
     }
-    // A browser cannot, but can offer subprotocols: `new WebSocket(url, ["kengine.v1.json", token])`.
+    // A browser cannot set header fields, but it can offer subprotocols: `new WebSocket(url, ["kengine.v1.json",
+    // token])`.
     if let Some(offer) = handshake.subprotocols().find(|offer| *offer != "kengine.v1.json") {
         return Ok(offer.to_owned());
     }
-    // Every client can set the query. It ends up in logs and histories, so such tokens should be short-lived.
+    // Every client can set the query. URLs end up in logs and histories, so such tokens should be short-lived.
     let token = handshake.query("token").ok_or_else(|| {
         Refusal::unauthorized(
             "no token; send it as `?token=…`, as `Authorization: Bearer …`, or as a subprotocol next to `kengine.v1.json`",
@@ -106,7 +108,8 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
 
 #[kengine::dispatcher]
 impl Game {
-    /// Accepts clients with a valid token. The token is checked only once: a connection outlives its expiry.
+    /// Accepts clients with a valid token. The token is checked only here, so a connection stays open after its token
+    /// expires.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         self.check(&find_token(handshake)?)
@@ -123,8 +126,8 @@ impl Game {
 
     /// Returns the player's own id and role.
     #[route]
-    async fn whoami<'a>(&self, player: &'a Player) -> Shown<'a> {
-        Shown { id: &player.id, role: player.role }
+    async fn whoami<'a>(&self, player: &'a Player) -> Identity<'a> {
+        Identity { id: &player.id, role: player.role }
     }
 
     /// Disconnects a player, on any node. Returns whether the player was on this node.

@@ -58,8 +58,8 @@ async fn token_is_found_in_query_header_or_subprotocol() {
 #[tokio::test]
 async fn invalid_token_is_refused_with_401() {
     let game = serve();
-    let (then, now) = (get_current_timestamp() - 120, get_current_timestamp() + 120);
-    let good = json!({"sub": "1001", "role": "player", "exp": now});
+    let (past, future) = (get_current_timestamp() - 120, get_current_timestamp() + 120);
+    let good = json!({"sub": "1001", "role": "player", "exp": future});
     let forged = {
         let tokens = [token_of(1, Role::Player), token_of(1, Role::Admin)];
         let [player, admin] = tokens.each_ref().map(|token| token.split('.').collect::<Vec<_>>());
@@ -68,7 +68,7 @@ async fn invalid_token_is_refused_with_401() {
     let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", token_of(1, Role::Admin).split('.').nth(1).unwrap());
     for (token, words) in [
         (
-            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player", "exp": then})),
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player", "exp": past})),
             "the token has expired",
         ),
         (signed(Algorithm::HS256, "another secret", &good), "the token was not signed by us"),
@@ -76,8 +76,8 @@ async fn invalid_token_is_refused_with_401() {
         (signed(Algorithm::HS512, SECRET, &good), "invalid token: "),
         (unsigned, "invalid token: "),
         (signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player"})), "invalid token: "),
-        (signed(Algorithm::HS256, SECRET, &json!({"sub": "", "role": "player", "exp": now})), "invalid token: "),
-        (signed(Algorithm::HS256, SECRET, &json!({"sub": "1", "role": "king", "exp": now})), "invalid token: "),
+        (signed(Algorithm::HS256, SECRET, &json!({"sub": "", "role": "player", "exp": future})), "invalid token: "),
+        (signed(Algorithm::HS256, SECRET, &json!({"sub": "1", "role": "king", "exp": future})), "invalid token: "),
         ("x".to_owned(), "invalid token: "),
         (String::new(), "invalid token: "),
     ] {

@@ -4,8 +4,8 @@
 //! cargo run --example axum_mount
 //! ```
 //!
-//! It prints what to try. `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), and `RUST_LOG` what to log
-//! (default `info`; `kengine=debug` shows every connection).
+//! It prints what to try. `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), and `RUST_LOG` what
+//! to log (default `info`; `kengine=debug` shows every connection).
 
 use std::{
     env,

@@ -20,8 +20,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// How long the test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for each event before it fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The names of the program in different distributions.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -34,7 +34,7 @@ pub(crate) struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,
     _child: Child,
-    /// Kept open, because a program whose output pipe is closed fails when it prints.
+    /// Kept open, because a program fails when it prints to a closed pipe.
     _output: BufReader<ChildStderr>,
     _profile: Profile,
     _turn: MutexGuard<'static, ()>,
@@ -83,20 +83,20 @@ impl Browser {
             .kill_on_drop(true)
             .spawn()
             .expect("the browser starts");
-        let mut output = BufReader::new(child.stderr.take().expect("it is piped"));
-        let told = async {
+        let mut output = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+        let listening = async {
             let mut line = String::new();
             loop {
                 line.clear();
-                let read = output.read_line(&mut line).await.expect("it is text");
+                let read = output.read_line(&mut line).await.expect("readable output");
                 assert!(read > 0, "the browser ended instead of listening");
                 if let Some(url) = line.trim().strip_prefix("DevTools listening on ") {
                     return url.to_owned();
                 }
             }
         };
-        let url = timeout(PATIENCE, told).await.expect("the browser prints its address");
-        let (socket, _) = connect_async(url).await.expect("it listens");
+        let url = timeout(TEST_TIMEOUT, listening).await.expect("the browser prints its address");
+        let (socket, _) = connect_async(url).await.expect("the browser accepts a connection");
         Self { socket, last_id: 0, _child: child, _output: output, _profile: profile, _turn: turn }
     }
 
@@ -128,7 +128,7 @@ impl Browser {
         // While the page loads, the expression may throw.
         let guarded = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         while self.look(tab, &guarded).await != json!(true) {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TEST_TIMEOUT {
                 let page = self.look(tab, "document.body.innerText").await;
                 panic!("{expression} did not become true; the page shows {page}");
             }
@@ -146,36 +146,36 @@ impl Browser {
         self.socket.send(Message::text(call.to_string())).await.expect("the browser runs");
         let answered = async {
             loop {
-                let message = self.socket.next().await.expect("the browser runs").expect("it speaks WebSocket");
+                let message = self.socket.next().await.expect("the browser runs").expect("a WebSocket message");
                 let Message::Text(text) = message else { continue };
-                let mut answer: Value = serde_json::from_str(&text).expect("it speaks JSON");
+                let mut answer: Value = serde_json::from_str(&text).expect("a JSON message");
                 if answer["id"] == json!(self.last_id) {
                     assert!(answer.get("error").is_none(), "{method}: {answer}");
                     return answer["result"].take();
                 }
             }
         };
-        timeout(PATIENCE, answered).await.expect("an answer of the browser")
+        timeout(TEST_TIMEOUT, answered).await.expect("the browser answers in time")
     }
 }
 
-/// Returns the name of the installed browser. Installs one, once per process, if it is missing and that is possible.
+/// Returns the name of the installed browser. If none is installed, tries to install one, at most once per process.
 fn find() -> &'static str {
     static FOUND: OnceLock<String> = OnceLock::new();
-    let is_there = |name: &str| {
-        let asked = std::process::Command::new(name).arg("--version").stdout(Stdio::null()).status();
-        asked.is_ok_and(|status| status.success())
+    let is_installed = |name: &str| {
+        let status = std::process::Command::new(name).arg("--version").stdout(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
     };
-    let look = || {
+    let find_installed = || {
         let given = std::env::var("CHROMIUM").ok();
-        given.into_iter().chain(NAMES.map(str::to_owned)).find(|name| is_there(name))
+        given.into_iter().chain(NAMES.map(str::to_owned)).find(|name| is_installed(name))
     };
     FOUND.get_or_init(|| {
-        look().or_else(|| {
+        find_installed().or_else(|| {
             eprintln!("installing Chromium, which is missing and needed for this test");
             let install = "apt-get update -qq && apt-get install -y -qq chromium";
             let _ = std::process::Command::new("sh").args(["-c", install]).stdout(Stdio::null()).status();
-            look()
+            find_installed()
         })
         .expect("this test needs a browser: install Chromium, for example with `apt-get install chromium`, or set `CHROMIUM`")
     })

@@ -21,7 +21,7 @@ struct Chat {
     /// Old clients use the misspelled name.
     #[serde(alias = "greetting")]
     greeting: String,
-    /// Any data of the client that is passed on.
+    /// Any data, which is passed on to the other members.
     context: Option<serde_json::Value>,
     /// The room to send to. By default the message goes to every room of the player.
     room: Option<String>,
@@ -47,8 +47,8 @@ pub(crate) struct Lobby;
 
 #[kengine::dispatcher]
 impl Lobby {
-    /// Takes the uid from the query, which is only acceptable in a demo: a client could choose the uid of another player, read
-    /// that player's messages, and replace their connection. The example `auth` authenticates players.
+    /// Takes the uid from the query, which is only acceptable in a demo: a client could choose the uid of another
+    /// player, read that player's messages, and replace their connection. The example `auth` authenticates players.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         Ok(Player(handshake.query("uid").map(Uid::new).transpose()?))
@@ -76,8 +76,8 @@ impl Lobby {
         Ok(format!("hey, you said: {}", chat.greeting))
     }
 
-    /// Adds the player to a room, and returns its members. From now on the player receives messages, and pushes when others
-    /// join or leave.
+    /// Adds the player to a room, and returns its members. From now on the player receives messages, and pushes when
+    /// others join or leave.
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Player>, place: Place) -> Result<Members, Error> {
         let room = hub.room(&place.room);

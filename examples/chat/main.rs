@@ -4,9 +4,10 @@
 //! cargo run --example chat
 //! ```
 //!
-//! It prints the page to open in two tabs, and what any WebSocket client can send. `KENGINE_LISTEN` is the address to listen on
-//! (default `127.0.0.1:8000`), `KENGINE_ADVERTISE` the address at which others reach it, and `RUST_LOG` what to log (default
-//! `info`; `kengine=debug` shows every connection). With `REDIS_URL`, several processes form one chat:
+//! It prints the address of the page, to be opened in two tabs, and messages that any WebSocket client can send.
+//! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), `KENGINE_ADVERTISE` the address at which
+//! gateways reach it, and `RUST_LOG` what to log (default `info`; `kengine=debug` shows every connection). With
+//! `REDIS_URL`, several processes form one chat:
 //!
 //! ```sh
 //! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8000 cargo run --example chat
@@ -28,7 +29,7 @@ mod lobby;
 #[tokio::main]
 async fn main() -> Result<(), kengine::StartError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // Colours only in a terminal, not in a journal.
+    // Use colours in a terminal, but not in a log file.
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal()).with_writer(stderr).init();
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());

@@ -1,4 +1,5 @@
-//! Tests the page in a real browser: two tabs chat, see each other join and leave, and reconnect when their server restarts.
+//! Tests the page in a real browser: two tabs chat, see each other join and leave, and reconnect when their server
+//! restarts.
 
 use kengine_examples::{Program, free_port};
 use serde_json::json;
@@ -98,7 +99,7 @@ async fn older_tab_of_a_player_does_not_reconnect() {
     browser.until(&older, "document.getElementById('what').textContent.includes('as ada elsewhere')").await;
     browser.sees(&newer, &["ada"]).await;
 
-    // Until the player asks it to.
+    // It reconnects when the player clicks the button.
     browser.look(&older, "document.getElementById('again').click()").await;
     browser.sees(&older, &["ada"]).await;
     browser.until(&newer, "document.body.dataset.state === 'away'").await;

@@ -17,18 +17,18 @@ use crate::{
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The maximum number of running nodes.
 const MAX_NODES: usize = 16;
-/// How long nodes may take to drain: longer than their own timeout.
+/// How long nodes may take to drain. This is longer than their own drain timeout.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a node is shown after its end.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
-/// The time since the start, and what happened.
+/// What happened, and how long after the start.
 pub(crate) type Event = (Duration, String);
 
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) events: Vec<Event>,
-    /// Whether Redis does not answer. The entries of the nodes are then outdated.
+    /// Whether Redis does not answer. If so, the entries of the nodes are outdated.
     pub(crate) is_away: bool,
     capacity: u32,
     /// The number of the last node that was started.
@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     begun: Instant,
     /// When the drain of all nodes began.
     ending: Option<Instant>,
-    /// Declared after the nodes and before the folder, because fields are dropped in this order.
+    /// Declared after the nodes and before the folder, because fields are dropped in the order of their declaration.
     pub(crate) servers: Servers,
     folder: Folder,
 }
@@ -183,8 +183,8 @@ impl Cluster {
     }
 
     fn running(&mut self, number: Option<usize>) -> Option<&mut Node> {
-        let is_meant = |node: &Node| node.runs() && number.is_none_or(|number| number == node.number);
-        let index = self.nodes.iter().position(is_meant);
+        let matches = |node: &Node| node.runs() && number.is_none_or(|number| number == node.number);
+        let index = self.nodes.iter().position(matches);
         if index.is_none() {
             self.note(number.map_or("no node runs".to_owned(), |number| format!("no node {number} runs")));
         }

@@ -14,13 +14,13 @@ use crate::{
     table::{self, COLUMNS},
 };
 
-/// The widths of the columns. The load bar fills the remaining width, before the column with the index `BAR`.
+/// The widths of the columns. The load bar is inserted before the column `BAR`, and fills the remaining width.
 const WIDTHS: [u16; COLUMNS.len()] = [2, 15, 9, 7, 8, 8, 5, 5, 5];
 const BAR: usize = 3;
 /// The columns with text. Numbers are right-aligned.
 const ADDRESS: usize = 1;
 const STATE: usize = 2;
-/// The width of the terminal, in characters, from which on the columns are spaced wider.
+/// The minimum width of the terminal, in characters, for wider gaps between the columns.
 const WIDE: u16 = 110;
 /// The minimum number of lines for events, without their title.
 const EVENTS: u16 = 3;

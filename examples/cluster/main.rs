@@ -5,14 +5,16 @@
 //! cargo run --example cluster -- --nodes 3
 //! ```
 //!
-//! It shows a table of the nodes, read from the directory in Redis. Open the gateway's page in a few tabs and chat: each tab is
-//! sent to the node with the most free capacity, and all tabs see each other. Then watch the players and the table while you drain
-//! a node (`d`: its players reconnect to other nodes), kill one (`k`: it stays in the table until its lease ends, but gets no new
-//! players), or add one (`a`). Ctrl-C drains all nodes; a second Ctrl-C kills them.
+//! It shows a table of the nodes, read from the directory in Redis. Open the gateway's page in a few tabs and chat:
+//! each tab is sent to the node with the most free capacity, and all tabs see each other. Then watch the players and
+//! the table while you drain a node (`d`: its players reconnect to other nodes), kill one (`k`: it stays in the table
+//! until its lease ends, but gets no new players), or add one (`a`). Ctrl-C drains all nodes; a second Ctrl-C kills
+//! them.
 //!
-//! Without a terminal, it prints a plain table after each change, and reads the same letters from stdin, with the number of a
-//! node: `k 2`. `--listen` is the address of the gateway (default `127.0.0.1:8080`), `--capacity` the maximum number of players per
-//! node, and `RUST_LOG` what the nodes log, into files in a temporary folder.
+//! Without a terminal, it prints a plain table after each change, and reads lines from stdin: the same letters,
+//! followed by the number of a node, such as `k 2`. `--listen` is the address of the gateway (default
+//! `127.0.0.1:8080`), `--capacity` the maximum number of players per node, and `RUST_LOG` what the nodes log, into
+//! files in a temporary folder.
 //!
 //! Read `cluster.rs` first, which starts and ends everything, then `directory.rs`, which reads the directory in Redis.
 

@@ -65,8 +65,8 @@ impl Node {
         !matches!(self.state, State::Ended(_))
     }
 
-    /// Drains the node. The signal is sent only once, because a second one would cut off its players, and only after the node has
-    /// joined the directory, because it may not handle signals before.
+    /// Drains the node. The signal is sent only once, because a second one would cut off the players. It is sent only
+    /// after the node has joined the directory, because the node may not handle signals before.
     pub(crate) fn drain(&mut self) {
         if self.runs() && !self.is_killed && !mem::replace(&mut self.is_draining, true) {
             self.enter(State::Draining);
@@ -91,7 +91,8 @@ impl Node {
         self.is_draining && !matches!(self.state, State::Ended(status) if status.success())
     }
 
-    /// Updates the node from the directory, unless that is away, and from its process. Returns what has changed.
+    /// Updates the node from its process and from the entries of the directory, which are `None` while Redis is away.
+    /// Returns what has changed.
     pub(crate) fn look(&mut self, entries: Option<&mut Entries>) -> Result<Vec<String>> {
         let mut news = Vec::new();
         let was_known = self.entry.is_some();

@@ -29,7 +29,7 @@ pub(crate) struct Plain {
 impl Plain {
     pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
         let (sender, lines) = mpsc::channel(1);
-        // A thread, because reading stdin blocks. It ends with the process.
+        // Reading stdin blocks, so a thread reads it. The thread ends with the process.
         thread::spawn(move || {
             for line in io::stdin().lines().map_while(Result::ok) {
                 if sender.blocking_send(line).is_err() {
@@ -48,7 +48,7 @@ impl Plain {
         Ok(Self { lines, printed: 0, shown: (Vec::new(), None) })
     }
 
-    /// Waits for the next command. After the end of stdin there is none.
+    /// Waits for the next command. After the end of stdin it waits forever.
     pub(crate) async fn next(&mut self) -> Command {
         let Some(line) = self.lines.recv().await else { return std::future::pending().await };
         let line = line.trim();
@@ -75,7 +75,7 @@ impl Plain {
 
         let mut rows: Vec<Row> = cluster.nodes.iter().map(table::row).collect();
         rows.push(table::totals(cluster));
-        // Without the lease, which changes all the time.
+        // The comparison ignores the lease, because it changes all the time.
         let stable = |row: &Row| row[..COLUMNS.len() - 1].to_vec();
         let (shown, at) = &self.shown;
         let is_new = !rows.iter().map(stable).eq(shown.iter().map(stable));

@@ -1,4 +1,4 @@
-//! Child processes and their folder, which end with this program.
+//! Child processes, and a folder for their files. Both are removed when this program ends.
 
 use std::{
     env,
@@ -42,7 +42,8 @@ impl Drop for Folder {
     }
 }
 
-/// A child process in its own group, so that Ctrl-C in the terminal reaches only this program. Dropping it kills the process.
+/// A child process in its own group, so that Ctrl-C in the terminal reaches only this program. Dropping it kills the
+/// process.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
@@ -66,7 +67,8 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // Fails if the process has ended. Its id is not reused before `wait`.
+        // This fails if the process has ended. It cannot reach another process, because the id is not reused before
+        // `wait`.
         let _ = kill_process(self.pid(), signal);
     }
 
@@ -75,7 +77,7 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits until the process has ended. After the limit it is killed.
+    /// Waits until the process has ended, and kills it after the limit.
     pub(crate) async fn ended_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let begun = Instant::now();
         loop {
@@ -133,8 +135,8 @@ pub(crate) fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Replaces this process with another program, which receives SIGTERM when its parent ends. Fails if the parent, the process with
-/// this id, has already ended.
+/// Replaces this process with another program, which receives SIGTERM when its parent ends. Fails if the parent, whose
+/// id is `parent`, has already ended.
 pub(crate) fn attached(parent: u32, command: &[OsString]) -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -145,7 +147,7 @@ pub(crate) fn attached(parent: u32, command: &[OsString]) -> Result<()> {
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start `{}`", program.display()))
 }
 
-/// Returns this address, with a free port if its port is 0. Fails if the address is in use.
+/// Returns the address, with a free port in place of port 0. Fails if the address is in use.
 pub(crate) fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     TcpListener::bind(address)?.local_addr()
 }

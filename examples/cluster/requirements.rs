@@ -1,4 +1,4 @@
-//! Finds the required programs, and says how to install those that are missing.
+//! Finds the required programs. The errors name the command that installs missing ones.
 
 use std::{env, path::PathBuf};
 

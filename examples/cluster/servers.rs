@@ -41,7 +41,7 @@ impl Servers {
         let conf =
             Gateway::new(Redis::new(&redis)).listen(gateway.to_string()).pages(["/"]).standalone().write(folder)?;
 
-        // nginx first, because it may lack a module.
+        // Start nginx first, because it may lack a module.
         let mut command = Command::new(programs.nginx);
         command.arg("-c").arg(conf).args(["-g", "daemon off;"]);
         let mut nginx = Process::start(&command, folder.join("nginx.txt"))?;

@@ -14,13 +14,13 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-/// How long the test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for each event before it fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Terminal {
     ours: File,
     theirs: File,
-    /// The start of an incomplete character or control sequence.
+    /// Bytes of a character or control sequence that is not complete yet.
     unread: Vec<u8>,
     lines: Vec<Vec<char>>,
     /// Line and column of the next character, from 0.
@@ -32,7 +32,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     pub(crate) fn open(columns: u16, rows: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        // Programs do not inherit our side, so the terminal hangs up as soon as it is closed here.
+        // Programs must not inherit our side, so that the terminal hangs up as soon as we close it.
         fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -72,7 +72,7 @@ impl Terminal {
             if let Some(line) = lines.iter().find(|line| parts.iter().all(|part| line.contains(part))) {
                 return line.clone();
             }
-            let left = PATIENCE.checked_sub(begun.elapsed());
+            let left = TEST_TIMEOUT.checked_sub(begun.elapsed());
             let left = left.unwrap_or_else(|| panic!("no {parts:?} in\n{}", lines.join("\n")));
             let ready = &mut [PollFd::new(&self.ours, PollFlags::IN)];
             if poll(ready, Some(&Timespec::try_from(left).unwrap())).unwrap() > 0 {
@@ -107,7 +107,7 @@ impl Terminal {
         self.unread.drain(..whole - rest.len());
     }
 
-    /// Executes a control sequence (ECMA-48, section 5.4) of those that the program sends.
+    /// Executes one of the control sequences (ECMA-48, section 5.4) that the program sends.
     fn execute(&mut self, parameters: &str, function: &str) {
         match (parameters, function) {
             ("?1049", "h") => self.is_taken = true,

@@ -27,8 +27,8 @@ use crate::terminal::Terminal;
 
 mod terminal;
 
-/// How long the test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for each event before it fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running cluster without a terminal.
 struct Run {
@@ -63,7 +63,7 @@ impl Run {
     async fn until(&mut self, part: &str) -> String {
         let mut seen = Vec::new();
         loop {
-            let line = timeout(PATIENCE, self.output.next_line()).await;
+            let line = timeout(TEST_TIMEOUT, self.output.next_line()).await;
             let Ok(Ok(Some(line))) = line else { panic!("no `{part}` in\n{}", seen.join("\n")) };
             if line.contains(part) {
                 return line;
@@ -94,7 +94,7 @@ impl Run {
 
     /// Waits until the program has ended, checks that nothing of it is left, and returns its exit code.
     async fn ended(mut self, nodes: &[String]) -> Option<i32> {
-        let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        let status = timeout(TEST_TIMEOUT, self.child.wait()).await.unwrap().unwrap();
         let redis = self.redis.trim_start_matches("redis://").trim_end_matches('/');
         for address in nodes.iter().map(String::as_str).chain([redis, &self.gateway]) {
             assert!(TcpStream::connect(address).await.is_err(), "{address} still listens");
@@ -126,7 +126,7 @@ impl Run {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, found).await.unwrap()
+        timeout(TEST_TIMEOUT, found).await.unwrap()
     }
 }
 
@@ -142,7 +142,7 @@ impl Player {
     /// Waits for a message that contains all of these texts.
     async fn hears(&mut self, parts: &[&str]) {
         loop {
-            let Ok(Some(Ok(message))) = timeout(PATIENCE, self.0.next()).await else {
+            let Ok(Some(Ok(message))) = timeout(TEST_TIMEOUT, self.0.next()).await else {
                 panic!("no message contains {parts:?}")
             };
             if message.to_text().is_ok_and(|text| parts.iter().all(|part| text.contains(part))) {
@@ -154,7 +154,7 @@ impl Player {
     /// Waits until the connection has ended, and returns the code of its close frame, if any.
     async fn closed(mut self) -> Option<u16> {
         let mut code = None;
-        while let Some(Ok(message)) = timeout(PATIENCE, self.0.next()).await.unwrap() {
+        while let Some(Ok(message)) = timeout(TEST_TIMEOUT, self.0.next()).await.unwrap() {
             if let Message::Close(Some(close)) = message {
                 code = Some(close.code.into());
             }
@@ -170,7 +170,7 @@ async fn players_chat_while_nodes_are_drained_and_killed() {
     let mut stream = TcpStream::connect(&run.gateway).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: chat.example\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut page = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut page)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_string(&mut page)).await.unwrap().unwrap();
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>"), "{page:.200}");
 
     run.press("a").await;
@@ -275,7 +275,7 @@ fn program_ends_cleanly_when_its_terminal_closes() {
     let mut child = start_in(&terminal, &folder);
     terminal.until(&["1 accepting"]);
     drop(terminal);
-    // Neither a signal nor a panic.
+    // With this exit code, neither a signal nor a panic has ended the program.
     assert_eq!(exit_code(&mut child), Some(1));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "files are left");
 }
@@ -331,7 +331,7 @@ fn exit_code(child: &mut process::Child) -> Option<i32> {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TEST_TIMEOUT {
             child.kill().unwrap();
             panic!("the program does not end");
         }
@@ -347,7 +347,7 @@ fn empty_folder(test: &str) -> PathBuf {
     folder
 }
 
-/// Returns the path of the program. Installs its requirements, once per process, if they are missing and that is possible.
+/// Returns the path of the program. If requirements are missing, tries to install them, at most once per process.
 fn cluster() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

@@ -1,11 +1,11 @@
-//! Writes the files with which nginx becomes the gateway of a cluster.
+//! Writes the files that configure nginx as the gateway of a cluster.
 //!
 //! ```sh
 //! REDIS_URL=redis://127.0.0.1/ cargo run --example gateway -- --listen 8080 --standalone /tmp/gateway
 //! ```
 //!
-//! It prints the folder and the command that starts nginx; `--help` lists the options. Your own program can use the other
-//! methods of [`Gateway`], for example to set the paths of your WebSockets.
+//! It prints the folder and the command that starts nginx; `--help` lists the options. Your own program can use the
+//! other methods of [`Gateway`], for example to set the paths of your WebSockets.
 
 use std::{env, path::PathBuf};
 
@@ -17,13 +17,13 @@ use kengine::cluster::gateway::Gateway;
 struct Arguments {
     /// Folder to write to, for example /etc/nginx/kengine
     folder: PathBuf,
-    /// URL of the cluster's Redis; if it has a password, set `REDIS_URL` instead, which other users cannot see
+    /// URL of the cluster's Redis; if it contains a password, set `REDIS_URL` instead, which other users cannot see
     #[arg(long)]
     redis: Option<String>,
     /// Address to listen on, in the syntax of nginx; by default port 80, or 443 with TLS
     #[arg(long)]
     listen: Option<String>,
-    /// Certificate for TLS in PEM, followed by those of its authorities
+    /// TLS certificate in PEM, followed by its intermediate certificates
     #[arg(long, requires = "key")]
     certificate: Option<String>,
     /// Key of the certificate in PEM

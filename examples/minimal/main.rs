@@ -4,8 +4,8 @@
 //! cargo run --example minimal
 //! ```
 //!
-//! Then send `{"method":"chat","message":{"greeting":"hello"}}` to `ws://127.0.0.1:8000/ws` with any WebSocket client. The
-//! answer is `"hey, you said: hello"`. `test.rs` tests the same without a network.
+//! Then send `{"method":"chat","message":{"greeting":"hello"}}` to `ws://127.0.0.1:8000/ws` with any WebSocket client.
+//! The answer is `"hey, you said: hello"`. `test.rs` tests the dispatcher without a network.
 
 use kengine::Server;
 use serde::Deserialize;

@@ -1,5 +1,5 @@
-//! Tests the README: its program compiles in a new crate with the listed dependencies and answers, and its conversation with
-//! the example `chat` is real.
+//! Tests the README: its program compiles in a new crate with the listed dependencies and answers, and its conversation
+//! with the example `chat` is real.
 
 use std::{fs, path::Path};
 
