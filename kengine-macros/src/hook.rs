@@ -4,7 +4,7 @@ use std::fmt;
 
 use proc_macro2::{Ident, Span};
 
-/// Calls a macro with the only list of all hooks. Generated methods and errors follow its order.
+/// Calls a macro with the list of all hooks. Generated methods and errors follow the order of this list.
 macro_rules! for_each_hook {
     ($callback:ident) => {
         $callback! {
@@ -75,8 +75,8 @@ impl Role {
         std::iter::once(Self::Route).chain(hooks).find(|role| name == role.name())
     }
 
-    /// Whether a block may consist of such methods only. A part of a composed dispatcher may have hooks without routes, but
-    /// only a guard or a heartbeat is taken for a mistake.
+    /// Whether a block may consist of such methods only. A part of a composed dispatcher may have hooks without routes,
+    /// but a block with only `#[before]` or `#[heartbeat]` is probably a mistake.
     pub(crate) fn stands_alone(self) -> bool {
         !matches!(self, Self::Hook(Hook::Before | Hook::Heartbeat))
     }

@@ -1,8 +1,9 @@
 //! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
-//! Each macro has a directory: `dispatcher`, `compose` (`#[derive(Dispatcher)]`) and `push` (`#[derive(Push)]`). In each,
-//! reading yields either a model without faults, which is all that `expand` accepts, or every fault at once, together with
-//! what is needed to keep the rest of the user's program compiling. The files beside them serve all macros.
+//! Each macro has a directory: `dispatcher`, `compose` (`#[derive(Dispatcher)]`) and `push` (`#[derive(Push)]`). In
+//! each, reading yields either a model without faults, which is all that `expand` accepts, or every fault at once,
+//! together with what is needed to keep the rest of the user's program compiling. The files beside them serve all
+//! macros.
 
 mod compose;
 mod dispatcher;

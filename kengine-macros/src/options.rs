@@ -7,7 +7,7 @@ use syn::{Attribute, Data, Ident, LitStr, Path, Token, Type};
 
 use crate::errors::Errors;
 
-/// Reads options up to the end of the input. A wrong one is reported and skipped; those after it are still read.
+/// Reads options up to the end of the input. An invalid option is reported and skipped; those after it are still read.
 ///
 /// `option` reads one and returns its name, which must not appear again.
 pub(crate) fn list(

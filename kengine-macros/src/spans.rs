@@ -35,7 +35,8 @@ pub(crate) struct ReturnSpans {
 }
 
 impl ReturnSpans {
-    /// Tells a `Result` by its name only; the errors of a renamed one are reported at the whole type.
+    /// Recognizes a `Result` only by its name. Errors about a `Result` under another name are reported at the whole
+    /// type.
     pub(crate) fn of(signature: &Signature) -> Self {
         let ReturnType::Type(_, ty) = &signature.output else {
             let name = at(signature.ident.span());

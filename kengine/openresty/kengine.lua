@@ -1,4 +1,5 @@
--- The gateway of a kengine cluster: sends each player to the node that has the most room, by the directory in Redis.
+-- The gateway of a kengine cluster: sends each player to the node with the least load. The directory in Redis records
+-- the load.
 --
 -- For OpenResty, and for nginx with ngx_lua. See nginx.conf for how it is used: `init_by_lua` calls `setup`,
 -- `init_worker_by_lua` calls `start`, each request calls `pick`, and `again` when the node that was picked did not take
@@ -29,14 +30,14 @@ function kengine.start()
   nodes.start()
 end
 
--- Escapes a name so that no character of it has a meaning in a key of Redis.
+-- Escapes a name, so that no character in it has a special meaning in a key of Redis.
 local function encoded(name)
   return (name:gsub("[^%w%-._~]", function(char)
     return ("%%%02X"):format(char:byte())
   end))
 end
 
--- Returns the name in a parameter of the query, escaped, or nil if there is none that nodes accept.
+-- Returns the name in a query parameter, escaped, or nil if it is missing or nodes would not accept it.
 local function named(parameter, max)
   local value = ngx.var["arg_" .. parameter]
   value = value and ngx.unescape_uri(value)
@@ -75,7 +76,7 @@ local function send(tried)
   local reservation = var.kengine_reservation
   local uid, room
   if reservation == "" and is_upgrade() then
-    -- Differs each time it is read, so it is kept: a retry must release the seat at the node before.
+    -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
     reservation = var.request_id
   end
   if reservation ~= "" then
@@ -126,7 +127,7 @@ function kengine.again()
       tried[#tried + 1] = node
     end
     if #tried == 0 then
-      -- nginx itself refused the request, as `limit_req` does.
+      -- nginx itself refused the request, for example because of `limit_req`.
       return answer(503, "unavailable", "the gateway does not take this request at present")
     end
     nodes.set_failed(tried[#tried])

@@ -1,9 +1,10 @@
--- What the gateway knows of the nodes: which take players, as one worker reads it from Redis for all, and which failed.
+-- What the gateway knows about the nodes: which take players, and which have failed. One worker reads the former from
+-- Redis for all workers.
 local redis = require "kengine_redis"
 
 -- How often the nodes are read from Redis, in seconds.
 local READ_INTERVAL = 1
--- How often the worker that reads them looks for work, in seconds. While Redis is away, it is tried each time.
+-- How often that worker wakes up, in seconds. While Redis is away, the worker tries to reach it each time.
 local WATCH_INTERVAL = 0.25
 -- How long nodes may take to join again after Redis has come back, in seconds.
 local RETURN_TIMEOUT = 5
@@ -14,8 +15,8 @@ local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
 -- until they are learned. `failed ADDRESS` is set while a node is avoided. `returned` is set for a while after Redis
--- came back, `told` while the log says that it is away. `turns` counts the nodes picked without Redis. `error` holds an
--- error in this code that is not in the log yet.
+-- came back, and `told` from when the outage is logged until Redis is back. `turns` counts the nodes picked without
+-- Redis. `error` holds an error in this code that is not in the log yet.
 local shared = ngx.shared.kengine
 
 -- Sets the prefix of the keys in Redis.
@@ -23,19 +24,19 @@ function nodes.setup(prefix_of_keys)
   prefix = prefix_of_keys
 end
 
--- Returns whether Redis has ever said which nodes there are.
+-- Returns whether the nodes were ever learned from Redis.
 function nodes.are_known()
   return shared:get("nodes") ~= nil
 end
 
--- Returns whether Redis came back a moment ago. Until the nodes have joined again, it is not believed that there are
--- none.
+-- Returns whether Redis came back a moment ago. An empty list of nodes is ignored then, because the nodes may not have
+-- joined again yet.
 function nodes.are_returning()
   return shared:get("returned") ~= nil
 end
 
--- Remembers the nodes that take players. An empty list never replaces nodes: they are the only ones left to try when
--- Redis has lost its data.
+-- Stores the nodes that take players. An empty list never replaces nodes: they are the only ones left to try when Redis
+-- has lost its data.
 function nodes.learn(addresses)
   if #addresses > 0 then
     shared:set("nodes", table.concat(addresses, " "))
@@ -90,8 +91,8 @@ function nodes.next(tried)
   return next_except(nodes.avoided(tried)) or next_except(tried)
 end
 
--- Notes an error in this code for the log. `watch` writes it: nginx would add the whole request, with its query, to a
--- line that is written while one is handled.
+-- Stores an error in this code, which `watch` logs later. If it were logged while a request is handled, nginx would add
+-- the whole request, with its query, to the line.
 function nodes.note_error(err)
   shared:set("error", err)
 end
@@ -107,15 +108,15 @@ local function read(connection)
   end)
 end
 
--- Tries Redis while it is away, by a write: a full Redis and a replica refuse it. The key is that of the room without a
--- name, which no player can ask for.
+-- Tests whether Redis is back by writing to it, because a full Redis and a replica refuse to write. The key is that of
+-- the room with an empty name, which no player can ask for.
 local function try_again(connection)
   redis.answered(connection:set(prefix .. ":room:", "", "PX", 1))
   shared:set("returned", true, RETURN_TIMEOUT)
   read(connection)
 end
 
--- Keeps the list of nodes fresh, and notices when Redis goes and comes back.
+-- Keeps the list of nodes up to date, and logs when Redis goes away and comes back.
 local function watch(premature)
   if premature then
     return
@@ -145,7 +146,7 @@ local function watch(premature)
   ngx.timer.at(WATCH_INTERVAL, watch)
 end
 
--- Begins to learn the nodes, in one worker for all.
+-- Starts to read the nodes, in one worker for all workers.
 function nodes.start()
   if ngx.worker.id() == 0 then
     ngx.timer.at(0, watch)

@@ -1,17 +1,17 @@
--- Picks nodes for requests by the directory in Redis. Each worker asks for many requests at a time.
+-- Picks nodes for requests, using the directory in Redis. Each worker asks Redis for many requests at a time.
 local semaphore = require "ngx.semaphore"
 local redis = require "kengine_redis"
 local nodes = require "kengine_nodes"
 
 -- How long a seat is reserved for a player who has been sent to a node, in milliseconds.
 local RESERVATION_LIFETIME = 5000
--- The most requests that are asked for together.
+-- The most requests in one batch.
 local BATCH_SIZE = 64
--- The most time that a request waits for Redis while other nodes are known, in seconds.
+-- The most time that a request waits for Redis while nodes are known, in seconds.
 local PICK_TIMEOUT = 0.5
 -- The most time that a request waits while no node was ever learned, in seconds.
 local LEARN_TIMEOUT = 2
--- How often a request that waits looks whether it is still worth it, in seconds.
+-- How often a waiting request checks whether it should still wait, in seconds.
 local LOOK_INTERVAL = 0.1
 
 local picker = {}
@@ -61,7 +61,7 @@ local function locate(connection, requests)
   end
 end
 
--- Has Redis pick the `node` of each request. It is an empty string if no node takes players, and nil if Redis knows no
+-- Lets Redis pick the `node` of each request. It is an empty string if no node takes players, and nil if Redis knows no
 -- nodes and may have lost them.
 local function pick(connection, requests)
   local keys = "{" .. settings.prefix .. "}:"
@@ -80,8 +80,9 @@ local function pick(connection, requests)
   end)
 end
 
--- Finds the nodes of some requests. Takes two round trips, one more for rooms that are new or move, and one more for
--- requests whose room another worker or gateway has placed meanwhile.
+-- Finds the nodes of some requests. This takes two round trips, and one more for each of these that occurs: requests
+-- for which only nodes that failed a moment ago are left, rooms that are new or move, and rooms that another worker or
+-- gateway has placed meanwhile.
 local function find(connection, requests)
   locate(connection, requests)
   pick(connection, requests)
@@ -102,7 +103,7 @@ local function find(connection, requests)
     return 1, room_key(request), request.at, request.node, settings.room_lifetime
   end, function(request, at)
     if at ~= request.node then
-      -- Another player of the room was faster: follow.
+      -- The room was placed for another player meanwhile: use that node.
       request.at = at
       late[#late + 1] = request
     end
@@ -110,10 +111,10 @@ local function find(connection, requests)
   pick(connection, late)
 end
 
--- The requests that wait to be asked for, and whether a timer is asking.
+-- The requests that wait for a batch, and whether a timer is going to run `ask`.
 local waiting, is_asking = {}, false
 
--- Takes up to a batch of the requests that wait.
+-- Takes at most one batch of the waiting requests.
 local function take_batch()
   local batch, rest = {}, {}
   for _, request in ipairs(waiting) do
@@ -128,12 +129,12 @@ local function take_batch()
   return batch
 end
 
--- Asks Redis for a batch of the requests that wait. Runs in a timer because the end of a request would end a query that
--- it makes for others.
+-- Asks Redis for a batch of the waiting requests. This runs in a timer, because a query that one request makes for
+-- others would end together with that request.
 local function ask()
   local batch = {}
   local done, why = redis.use(function(connection)
-    -- Redis may have gone while another query had the connection.
+    -- Redis may have gone away while another query used the connection.
     if not redis.away() then
       batch = take_batch()
       find(connection, batch)
@@ -143,7 +144,7 @@ local function ask()
     redis.set_away(why)
   end
   if redis.away() then
-    -- The others need not wait until they see it.
+    -- Wakes the other requests at once, because Redis cannot answer them.
     for _, request in ipairs(waiting) do
       batch[#batch + 1] = request
     end
@@ -156,8 +157,8 @@ local function ask()
   is_asking = #waiting > 0 and ngx.timer.at(0, ask)
 end
 
--- Waits for the answer of Redis to a request. A request that Redis was not asked for yet does not wait for a Redis that
--- stalls, unless no node is known.
+-- Waits until Redis has answered a request. A request that is not in a batch yet stops waiting when Redis stalls,
+-- unless no node is known.
 local function wait(request, deadline)
   request.is_waiting, request.is_asked, request.is_answered = true, false, false
   waiting[#waiting + 1] = request
@@ -175,8 +176,8 @@ local function wait(request, deadline)
   request.is_waiting = false
 end
 
--- Returns the node that the directory has for a request, an empty string if no node takes players, or nil if Redis is
--- away or slow. While no node was ever learned, the request waits for Redis. `uid` and `room` are as in the keys.
+-- Returns the node that Redis picks for a request, an empty string if no node takes players, or nil if Redis is away or
+-- slow. While no node was ever learned, the request waits for Redis. `uid` and `room` are as in the keys.
 function picker.find(reservation, tried, uid, room)
   local deadline = redis.now() + LEARN_TIMEOUT
   while true do

@@ -2,7 +2,7 @@
 local semaphore = require "ngx.semaphore"
 
 local function find_client()
-  -- The client of OpenResty, then the one of Debian.
+  -- OpenResty's client, then Debian's.
   for _, name in ipairs { "resty.redis", "nginx.redis" } do
     local found, client = pcall(require, name)
     if found then
@@ -14,9 +14,9 @@ end
 
 local client = find_client()
 
--- The most time for one answer of Redis, in milliseconds. When it is over, Redis counts as away.
+-- The most time that one answer of Redis may take, in milliseconds. After that, Redis counts as away.
 local ANSWER_TIMEOUT = 250
--- The age of an outstanding answer from which no more requests wait for Redis, in seconds.
+-- How long an answer may be outstanding before no more requests wait for Redis, in seconds.
 local STALL_TIMEOUT = 0.1
 -- How long an unused connection stays open, in milliseconds.
 local IDLE_TIMEOUT = 60000
@@ -28,19 +28,18 @@ local server
 local scripts = {}
 -- Guards the worker's connection.
 local lock
--- When the outstanding answer was asked for, or nil.
+-- When the worker began to wait for the outstanding answer, or nil if there is none.
 local waiting_since
 -- Shared by all workers. `away` holds the reason while Redis does not answer.
 local shared = ngx.shared.kengine
 
--- Returns the current time in seconds. nginx' cached time is not enough: it stands still while a worker is busy with a
--- crowd.
+-- Returns the current time in seconds. The time that nginx caches does not advance while a worker is busy.
 function redis.now()
   ngx.update_time()
   return ngx.now()
 end
 
--- Sets where Redis is, and reads the scripts in the folder.
+-- Sets the server to connect to, and reads the scripts in the folder.
 function redis.setup(at, folder)
   server = at
   for _, name in ipairs { "list", "pick", "room" } do
@@ -92,7 +91,7 @@ local function connect()
   return connection
 end
 
--- Returns an answer of Redis, or raises its error.
+-- Returns an answer of Redis, or raises its error. The wait for the next answer begins now.
 function redis.answered(answer, err)
   if not answer then
     error(err or "no answer", 0)

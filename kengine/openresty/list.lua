@@ -1,5 +1,5 @@
--- Lists the nodes that take players, full ones included: those that are ready and hold a running lease. Runs inside
--- Redis and writes nothing.
+-- Lists the nodes that take players, full ones included: those that are ready and have a valid lease. Runs inside Redis
+-- and writes nothing.
 --
 -- KEYS: `{prefix}:lease`. The keys of single nodes have the same prefix.
 -- Returns the addresses of the nodes.

@@ -1,14 +1,14 @@
 -- Picks a node for a player and reserves a seat there if the request asks for one. Runs inside Redis. The order of
--- preference is the node of the user's other connection, the node of the room, the node with the least load for its
--- capacity. A node takes players while its lease runs, it is ready, it has a free seat, and the gateway has not just
--- seen it fail.
+-- preference is the node of the user's other connection, the node of the room, the node with the least load relative to
+-- its capacity. A node takes players if its lease is valid, it is ready, it has a free seat, and the gateway has not
+-- just seen it fail.
 --
 -- KEYS: `{prefix}:load` and `{prefix}:lease`. The keys of single nodes have the same prefix.
 -- ARGV: the id of the reservation, empty for none; its lifetime in milliseconds; the node where this id reserved a seat
 -- before, if any; the user's node and that node's boot id; the room's node; then any number of nodes that failed.
 -- Returns the address of the node, or an empty string if there is none, then the number of nodes that are ready; the
--- number is counted only if no node was preferred. Returns an empty table if the directory is empty, as it is after a
--- loss of Redis' data until the nodes have joined again.
+-- number is counted only if no node was preferred. Returns an empty table if the directory is empty, for example
+-- after Redis has lost its data, until the nodes have joined again.
 local load, lease = unpack(KEYS)
 local reservation, lifetime, before, user, boot, room = unpack(ARGV)
 local prefix = load:sub(1, -#'load' - 1)
@@ -21,7 +21,7 @@ for i = 7, #ARGV do
 end
 
 -- Returns the load of a node as a fraction of its capacity, where 1 is full, and its boot id. Returns nothing if the
--- node is not ready or its lease has ended.
+-- node is not ready or its lease has expired.
 local function fullness(address, expiry)
   if not expiry or tonumber(expiry) <= now then
     return
@@ -67,7 +67,8 @@ if not picked then
       end
     end
   end
-  -- Varies between equals, or requests without a reservation, which change no load, would all go to the same node.
+  -- Alternates between nodes that are equally full. Otherwise requests without a reservation, which do not change the
+  -- load, would all go to the same node.
   picked = best[time[2] % math.max(#best, 1) + 1]
 end
 

@@ -1,5 +1,5 @@
-//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket message calls a typed method of
-//! yours.
+//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket message calls a typed
+//! method of yours.
 //!
 //! ```no_run
 //! use kengine::Server;
@@ -46,10 +46,10 @@
 //! | feature | effect |
 //! |---|---|
 //! | `redis` (default) | clusters in Redis or Valkey: `cluster::Redis`, `cluster::gateway`, `Hub::connect` |
-//! | `tls` | `rediss://`: connections to Redis under TLS |
+//! | `tls` | `rediss://`: connections to Redis over TLS |
 #![forbid(unsafe_code)]
 
-// The macros' expansion names this crate `::kengine`, in our own examples too.
+// The macros expand to paths that begin with `::kengine`, also inside this crate.
 #[allow(unused_extern_crates)]
 extern crate self as kengine;
 
@@ -75,7 +75,7 @@ pub use crate::local::{ConnectionId, Duplicates};
 pub use crate::server::{Bound, Server, Service};
 pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
-/// Rooms, users and their members: what a [`Hub`] reaches.
+/// Rooms, their members, and users. A [`Hub`] gives access to them.
 pub mod room {
     pub use crate::handles::{Everybody, Fill, Join, Room, RoomCount, Rooms, User};
     pub use crate::local::{JoinError, Joined, Left, Member, Members, Occupants, Who};
@@ -167,7 +167,8 @@ pub mod guide {
     pub mod game_loop {}
 }
 
-/// What compiler errors name: the traits with which the macros check the types of a block. You do not implement or call them.
+/// The traits with which the macros check the types of a block. Compiler errors name them; you do not implement or call
+/// them.
 pub mod bounds {
     pub use crate::dispatch::{
         Event, IsAcceptArgument, IsErrorReply, IsHookArgument, IsHookOutput, IsLiveness, IsMessage, IsOwned,
@@ -176,7 +177,7 @@ pub mod bounds {
     pub use crate::language::{IsPushKey, IsSerialize};
 }
 
-/// What the macros' expansion calls. Not public: it changes without notice.
+/// The items that the macros' expansion uses. This module is not public API and changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use std::result::Result::Ok;
@@ -194,7 +195,8 @@ pub mod __private {
         },
     };
 
-    /// The traits behind the method lookups, in scope without a name that could shadow one of the user's.
+    /// The traits that the expansion's method lookups need. They are imported as `_`, so that no name of theirs can
+    /// shadow one of the user's.
     pub mod lookup {
         pub use crate::dispatch::expansion::argument::{FindLent as _, FindMessage as _, FindOther as _};
         pub use crate::dispatch::expansion::composition::Unfit as _;

@@ -19,14 +19,15 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let syntax = of(first, "SYNTAX");
     let routes = composition.parts().map(|part| of(part, "ROUTES"));
     let hooks = composition.parts().map(|part| of(part, "HOOKS"));
-    // The first field's session is right if it is taken from there.
+    // Without the option `session`, the first field's session is that of the struct, so it needs no check.
     let checked = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
         let (at, ty) = (at(part.ty.span()), part.ty);
         let krate = respanned(krate.to_token_stream(), at);
         quote_spanned!(at=> let () = <<#ty as #krate::Dispatcher>::Session as __private::IsSameSession<Self::Session>>::CHECKED;)
     });
 
-    // `cargo check` evaluates what no parameter decides. The rest is evaluated when the program is built.
+    // `cargo check` evaluates the checks of a struct without parameters. Others are evaluated when the program is
+    // built.
     let (mut now, mut later) = (Vec::new(), Vec::new());
     for (index, part) in composition.parts().enumerate().skip(1) {
         for check in checks(composition, index, part) {
@@ -75,8 +76,8 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     }
 }
 
-/// Returns the session as it was given, or that of the first field: spanned at the field's type, where rustc then reports
-/// one that is not a dispatcher.
+/// Returns the session that was given, or that of the first field. The latter has the span of the field's type, where
+/// rustc then reports that the type is not a dispatcher.
 fn session(composition: &Composition<'_>) -> TokenStream {
     if let Some(session) = &composition.options.session {
         return session.to_token_stream();
@@ -87,14 +88,15 @@ fn session(composition: &Composition<'_>) -> TokenStream {
     quote_spanned!(at=> <#first as #krate::Dispatcher>::Session)
 }
 
-/// Returns the generics with a bound for each parameter that is a field's type: it is a dispatcher of that session.
+/// Returns the generics with a bound for each parameter that is the type of a field: it must be a dispatcher with this
+/// session.
 fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
     let Composition { options, input, first, .. } = composition;
     let krate = &options.krate;
     let mut bounded = input.generics.clone();
     if input.generics.params.is_empty() && options.session.is_none() {
-        // The session is that of the first field. If the field is not a dispatcher, this bound is the one error; without
-        // it, each method of the implementation would be one.
+        // The session is that of the first field. If the field is not a dispatcher, this bound is the only error.
+        // Without it, rustc would report one for each method of the implementation.
         let (first, at) = (first.ty, at(first.ty.span()));
         let krate = respanned(krate.to_token_stream(), at);
         let bound = quote_spanned!(at=> #first: #krate::Dispatcher);
@@ -109,7 +111,7 @@ fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
     bounded
 }
 
-/// Returns what must hold between a field and those before it.
+/// Returns the checks of a field against the fields before it.
 fn checks(composition: &Composition<'_>, index: usize, part: &Part<'_>) -> Vec<TokenStream> {
     let before = || composition.parts().take(index);
     let (at, first) = (part.at, &composition.first);
@@ -156,7 +158,8 @@ fn dispatch(composition: &Composition<'_>) -> TokenStream {
 /// }
 /// ```
 ///
-/// The first field comes last, without a condition: if no field has the hook, its default does the same as any other.
+/// The first field comes last, without a condition: if no field has the hook, the default method does the same for
+/// every field.
 fn pass(composition: &Composition<'_>, hook: Hook) -> TokenStream {
     let krate = &composition.options.krate;
     let name = hook.ident(Span::call_site());

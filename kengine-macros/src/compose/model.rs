@@ -29,14 +29,14 @@ pub(crate) struct Composition<'a> {
 pub(crate) struct Part<'a> {
     pub(crate) member: Member,
     pub(crate) ty: &'a Type,
-    /// What errors call it.
+    /// Its name in errors.
     pub(crate) name: String,
-    /// Where its errors are reported.
+    /// Where errors about it are reported.
     pub(crate) at: Span,
 }
 
 impl CompositionOptions {
-    /// Reads the options. A wrong one is reported and left out.
+    /// Reads the options. An invalid option is reported and left out.
     pub(crate) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut found = Self { session: None, krate: parse_quote!(::kengine) };
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("kengine")) {

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     key: Option<LitStr>,
     payload: Option<LitStr>,
     flat: Option<Ident>,
-    /// What precedes the name of each route.
+    /// The text that precedes the name of each route.
     pub(crate) prefix: Option<LitStr>,
     /// The session of a block without an `#[accept]` hook.
     pub(crate) session: Option<Type>,
@@ -26,14 +26,14 @@ pub(crate) struct Args {
 
 /// The members of a message that name its route and hold its payload.
 pub(crate) enum Syntax {
-    /// The key; the payload's members stand beside it.
+    /// The key. The payload's members are beside it.
     Flat(LitStr),
     /// The key and the payload.
     Nested(LitStr, LitStr),
 }
 
 impl Args {
-    /// Reads the options. A wrong one is reported and left out.
+    /// Reads the options. An invalid option is reported and left out.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args =
             Self { key: None, payload: None, flat: None, prefix: None, session: None, krate: parse_quote!(::kengine) };
@@ -61,7 +61,7 @@ impl Args {
         Ok(())
     }
 
-    /// Checks what the options say on their own and together.
+    /// Checks each option, and whether the options fit together.
     fn validate(&self, errors: &mut Errors) {
         for (name, literal) in [("key", &self.key), ("payload", &self.payload)] {
             let Some(literal) = literal else { continue };
@@ -84,7 +84,7 @@ impl Args {
         }
     }
 
-    /// Returns what the messages look like, unless that is the default.
+    /// Returns the syntax of the messages, or `None` if no option changes the default.
     pub(crate) fn syntax(&self) -> Option<Syntax> {
         let or =
             |given: &Option<LitStr>, default| given.clone().unwrap_or_else(|| LitStr::new(default, Span::call_site()));

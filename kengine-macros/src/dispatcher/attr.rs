@@ -1,4 +1,4 @@
-//! Our attributes on the items of a block: finds, reads and removes them.
+//! Finds, reads and removes our attributes on the items of a block.
 
 use proc_macro2::{Group, TokenStream};
 use quote::quote;
@@ -23,7 +23,7 @@ pub(crate) struct Mark {
 /// `"move", rate = "30/s"`
 #[derive(Default)]
 pub(crate) struct RouteOptions {
-    /// Unless given, the method's name.
+    /// `None` stands for the method's name.
     name: Option<LitStr>,
     pub(crate) policy: Policy,
 }
@@ -31,8 +31,8 @@ pub(crate) struct RouteOptions {
 const INCOMPLETE: &str = "this attribute is incomplete and is ignored";
 const NO_NAME: &str = r#"a route name is a string literal: `#[route("chat")]`"#;
 
-/// Reads the attributes of an item. What is not an attribute is reported and left out, except that one of ours stays,
-/// without its options, because it tells what the item is.
+/// Reads the attributes of an item. An incomplete attribute is reported and left out. If it is one of ours, it stays
+/// without its options, because it marks what the item is.
 pub(crate) fn parse(input: ParseStream<'_>, krate: &Path, errors: &mut Errors) -> syn::Result<Vec<Attribute>> {
     let mut attrs = Vec::new();
     while input.peek(Token![#]) {
@@ -61,7 +61,7 @@ pub(crate) fn parse(input: ParseStream<'_>, krate: &Path, errors: &mut Errors) -
     Ok(attrs)
 }
 
-/// Takes our attributes out of an item's.
+/// Removes our attributes from those of an item, and returns them.
 ///
 /// ```text
 /// #[doc = "…"] #[route("chat")] #[cfg(debug)]   →   #[doc = "…"] #[cfg(debug)]   and   Mark(Route, "chat")
@@ -72,7 +72,7 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
         let (role, options) = if let Some(role) = role(attr.path(), krate) {
             (role, options(role, &attr.meta, errors))
         } else if let Some((role, meta)) = hidden(attr, krate) {
-            // Left in, it would expand to an attribute that nothing removes, which is a second error.
+            // If it stayed, it would expand to an attribute that nothing removes, which would be a second error.
             let message = format!(
                 "`#[{role}]` inside `cfg_attr` is not visible to `#[dispatcher]`; put `#[cfg(…)]` on the method"
             );
@@ -86,7 +86,8 @@ pub(crate) fn take(attrs: &mut Vec<Attribute>, krate: &Path, errors: &mut Errors
     marks
 }
 
-/// Returns what an attribute marks a method as: `route`, `kengine::route`, or under the path given as `crate`.
+/// Returns the role that an attribute gives to a method, if it is one of ours: `route`, `kengine::route`, or `route`
+/// under the path that was given as `crate`.
 fn role(path: &Path, krate: &Path) -> Option<Role> {
     let role = Role::named(&path.segments.last()?.ident)?;
     let parent = || path.segments.iter().take(path.segments.len() - 1).map(|segment| &segment.ident);
@@ -96,7 +97,7 @@ fn role(path: &Path, krate: &Path) -> Option<Role> {
     ours.then_some(role)
 }
 
-/// Returns one of ours inside a `cfg_attr`.
+/// Returns the first of our attributes inside a `cfg_attr`.
 fn hidden(attr: &Attribute, krate: &Path) -> Option<(Role, Meta)> {
     if !attr.path().is_ident("cfg_attr") {
         return None;

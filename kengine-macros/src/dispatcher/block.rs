@@ -17,7 +17,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Fails on anything but an `impl` block.
+    /// Parses a block. Fails if it is not an `impl` block.
     pub(crate) fn parse(item: TokenStream, krate: &Path, errors: &mut Errors) -> syn::Result<Self> {
         let mut header: Vec<TokenTree> = item.clone().into_iter().collect();
         let body = match header.pop() {

@@ -9,8 +9,8 @@ use crate::hook::{Hook, Role};
 use crate::spans::at;
 use crate::tokens::{elide, find_word, plain};
 
-/// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name: there rustc reports a
-/// future that is not `Send`.
+/// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name, where rustc
+/// reports a future that is not `Send`.
 pub(crate) fn call(handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
     let name = &handler.signature.ident;
     let last = handler.arguments.len().saturating_sub(1);
@@ -50,10 +50,10 @@ fn argument(handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool)
     }
 }
 
-/// Returns the type with `'_` in place of each lifetime that has no meaning at the call: those that the method declares,
-/// and those that nothing declares, so that rustc reports the latter only once.
+/// Returns the type with `'_` in place of each lifetime that has no meaning at the call: those that the method
+/// declares, and those that nothing declares, so that rustc reports the latter only once.
 fn elided(handler: &Handler<'_>, ty: &Type) -> TokenStream {
-    // With `for<'a>`, a type may declare lifetimes itself; then only the method's are sure not to be its own.
+    // A type with `for<'a>` declares lifetimes itself, so only those that the method declares are elided in it.
     let declares = find_word(ty, "for").is_some();
     let own = |ident: &Ident| handler.signature.generics.lifetimes().any(|own| own.lifetime.ident == *ident);
     elide(ty.to_token_stream(), &|ident| ident != "static" && (own(ident) || !declares))

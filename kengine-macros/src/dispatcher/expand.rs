@@ -16,7 +16,7 @@ use crate::{hook::Hook, method, spans::ReturnSpans};
 /// ```text
 /// impl ::kengine::Dispatcher for Game {
 ///     type Session = ();
-///     const ROUTES: &'static [::kengine::Route] = &[::kengine::Route::new("chat")];
+///     const ROUTES: &'static [::kengine::wire::Route] = &[::kengine::wire::Route::new("chat")];
 ///     async fn dispatch<'call>(…) -> … { match … { "chat" => …, _ => … } }
 /// }
 /// ```
@@ -137,7 +137,7 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
                 #krate::Dispatcher::before(self, context, &call).await?;
             }
         });
-        // With arguments, the last one checks this.
+        // If there are arguments, the last one does this check.
         let no_message = handler.arguments.is_empty().then(|| quote!(__private::no_message(context)?;));
         let (call, reply) = (call(handler, session), reply(handler));
         quote! {

@@ -1,4 +1,4 @@
-//! What is written in place of an expansion when there are faults.
+//! What is generated instead of an expansion when there are faults.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
@@ -22,7 +22,7 @@ pub(crate) fn inert(args: &Args, block: &Block, errors: &Errors) -> TokenStream 
     quote!(#block #errors #inert)
 }
 
-/// Returns the session as far as it is known, so that handlers without faults report none.
+/// Returns the session as far as it is known, so that rustc reports no errors in handlers without faults.
 fn session(args: &Args, block: &Block) -> TokenStream {
     let is_accept = |item: &&Item| item.marks.iter().any(|mark| mark.role == Role::Hook(Hook::Accept));
     match (&args.session, block.items.iter().find(is_accept).map(|item| &item.content)) {

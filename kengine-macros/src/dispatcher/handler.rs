@@ -21,7 +21,7 @@ pub(crate) struct Handler<'a> {
 }
 
 impl<'a> Handler<'a> {
-    /// Reads a marked item. One with reported faults is returned all the same, because others may clash with it.
+    /// Reads a marked item. A method with faults is returned too, so that clashes with other methods are reported.
     pub(crate) fn validate(item: &'a Item, errors: &mut Errors) -> Option<Self> {
         let [mark, others @ ..] = item.marks.as_slice() else { return None };
         let signature = match &item.content {
@@ -73,7 +73,7 @@ impl<'a> Handler<'a> {
             refuse(&signature.generics, &format!("cannot be generic{reason}"));
         }
         match signature.receiver().map(borrowed) {
-            // Reported at the parentheses, where it belongs.
+            // Reported at the parentheses, where `&self` is missing.
             None => refuse(&quote_spanned!(signature.paren_token.span.join()=> ()), "must take `&self`"),
             Some(Ok(())) => {}
             Some(Err((tokens, what))) => refuse(&tokens, what),

@@ -1,4 +1,4 @@
-//! One item of a block, as far as it can be read while it is being typed.
+//! One item of a block, which may be incomplete because it is being typed.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, quote};
@@ -127,7 +127,8 @@ fn skip_to_function(input: ParseStream<'_>) -> syn::Result<bool> {
     Ok(true)
 }
 
-/// Whether the item ends with a semicolon, because a brace in it may belong to an expression.
+/// Whether the item is a `const` or a `type`. It ends only with a semicolon, because a brace in it may belong to an
+/// expression.
 fn is_const_or_type(input: ParseStream<'_>) -> bool {
     let ahead = input.fork();
     let read = ahead.parse::<Visibility>().is_ok() && ahead.parse::<Option<Token![default]>>().is_ok();

@@ -1,8 +1,8 @@
 //! `#[dispatcher]` on an `impl` block.
 //!
-//! `args`, `attr` and `policy` read what stands in attributes, `item` and `block` the block around them, faults included.
-//! `validate` makes a [`Dispatcher`] of that, or returns every fault. `expand` takes only the former and cannot fail;
-//! after faults, `fallback` writes what keeps the rest of the user's program compiling.
+//! `args`, `attr` and `policy` read the attributes, and `item` and `block` the block around them, faults included.
+//! `validate` turns them into a [`Dispatcher`], or returns every fault. `expand` takes only a [`Dispatcher`] and cannot
+//! fail. If there are faults, `fallback` generates what the rest of the user's program needs to compile.
 
 mod args;
 mod attr;

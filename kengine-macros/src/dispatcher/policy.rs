@@ -12,7 +12,7 @@ struct Shape {
     units: &'static [(&'static str, u64)],
 }
 
-/// Per seconds.
+/// The factor of a unit is its length in seconds.
 const RATE: Shape = Shape {
     expected: r#"a rate is a count per unit: `rate = "30/s"`; the units are `s`, `min` and `h`"#,
     units: &[("/s", 1), ("/min", 60), ("/h", 3600)],
@@ -30,7 +30,7 @@ const TIMEOUT: Shape = Shape {
 const BURST: &str = "a burst is a count: `burst = 60`";
 const EXPECTED: &str = "expected `rate`, `burst`, `max_size` or `timeout`";
 
-/// The limits of a route's messages. What is not given is not limited.
+/// The limits of a route's messages. An absent limit means that nothing is limited.
 #[derive(Default)]
 pub(crate) struct Policy {
     pub(crate) rate: Option<Rate>,
@@ -40,7 +40,7 @@ pub(crate) struct Policy {
     pub(crate) timeout: Option<u64>,
 }
 
-/// `count` messages in every `seconds`, and `burst` of them at once.
+/// At most `count` messages in every `seconds` seconds, and at most `burst` of them at once.
 pub(crate) struct Rate {
     pub(crate) count: u32,
     pub(crate) seconds: u64,

@@ -40,12 +40,12 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
 
     let mut bounded = input.generics.clone();
     let (_, arguments, _) = input.generics.split_for_impl();
-    // Which bounds serde's derive puts on the parameters is not known here, so the bound is on the type.
+    // The macro does not know which bounds serde's derive puts on the parameters, so this bound is on the type.
     if input.generics.type_params().next().is_some() {
         let bound = parse_quote!(#ident #arguments: #krate::__private::IsSerialize);
         bounded.make_where_clause().predicates.push(bound);
     }
-    // A bound also where there are no parameters, because rustc reports that it does not hold, and nothing else.
+    // This bound is there even without parameters: if it does not hold, rustc reports that and nothing else.
     for (member, ty) in fields {
         let at = at(member.span());
         let (ty, krate) = (respanned(ty.to_token_stream(), at), respanned(krate.to_token_stream(), at));

@@ -1,4 +1,4 @@
-//! `#[derive(Push)]`.
+//! `#[derive(Push)]`: makes a struct or an enum a push.
 //!
 //! `model` reads the type into a [`Push`], which has no faults and is all that `expand` takes.
 

@@ -34,12 +34,12 @@ pub(crate) struct Push<'a> {
 
 pub(crate) enum Delivery<'a> {
     Reliable,
-    /// With the fields that tell its pushes apart.
+    /// With the fields that tell pushes of this type apart.
     Latest(Vec<(&'a Member, &'a Type)>),
 }
 
 impl PushOptions {
-    /// Reads the options. A wrong one is reported and left out.
+    /// Reads the options. An invalid option is reported and left out.
     pub(crate) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut found =
             Self { name: None, reliable: None, latest: None, key: Vec::new(), krate: parse_quote!(::kengine) };
@@ -165,7 +165,8 @@ impl<'a> Push<'a> {
     }
 }
 
-/// Returns the fields of the key. Their members have the attribute's spans, where rustc reports a type that is not `Serialize`.
+/// Returns the fields of the key. Their members have the attribute's spans, where rustc reports a type that is not
+/// `Serialize`.
 fn fields<'a>(input: &'a DeriveInput, key: &'a [Member], errors: &mut Errors) -> Vec<(&'a Member, &'a Type)> {
     let ident = &input.ident;
     let mut found = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::language::StartError;
 use crate::local::{Cluster, JoinCluster, NodeInfo};
 
-/// No cluster: there are no other nodes.
+/// A cluster without other nodes, for a server that joins no cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alone;
 

@@ -1,4 +1,4 @@
-//! What [`Server::cluster`](crate::Server::cluster) accepts.
+//! The clusters that [`Server::cluster`](crate::Server::cluster) accepts.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ pub trait ClusterConfig: IntoJoinCluster {}
 
 impl<T: IntoJoinCluster> ClusterConfig for T {}
 
-/// The conversion behind [`ClusterConfig`].
+/// Converts a configuration into a cluster that a node can join. [`ClusterConfig`] hides this trait.
 pub(crate) trait IntoJoinCluster {
     fn into_join_cluster(self) -> Arc<dyn JoinCluster>;
 }

@@ -29,7 +29,8 @@ const FOLDER: &str = "/etc/nginx/kengine";
 /// The certificate authorities that Debian trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The configuration of a gateway. It is written into a folder together with the gateway's code, and nginx runs from there.
+/// The configuration of a gateway. It is written into a folder together with the gateway's code, and nginx runs from
+/// there.
 ///
 /// ```
 /// use kengine::cluster::{Redis, gateway::Gateway};
@@ -63,8 +64,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Creates the configuration of a gateway to the cluster in this Redis, of which the URL and the prefix are used. By
-    /// default it listens on port 80 of every IPv4 address, and passes on WebSockets at `/ws` and the page `/`.
+    /// Creates the configuration of a gateway to the cluster in this Redis. Only the URL and the prefix of `redis` are
+    /// used. By default the gateway listens on port 80 of every IPv4 address, and passes on WebSockets at `/ws` and the
+    /// page `/`.
     pub fn new(redis: impl Into<Redis>) -> Self {
         Self {
             redis: redis.into(),
@@ -83,8 +85,8 @@ impl Gateway {
         }
     }
 
-    /// Sets the address to listen on, in nginx's notation: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6 and
-    /// IPv4. The default is port 80 on every IPv4 address, or 443 with TLS.
+    /// Sets the address to listen on, in nginx's notation: `8080`, `10.0.0.1:80`, or `[::]:80 ipv6only=off` for IPv6
+    /// and IPv4. The default is port 80 on every IPv4 address, or 443 with TLS.
     pub fn listen(self, address: impl Into<String>) -> Self {
         Self { listen: Some(address.into()), ..self }
     }
@@ -100,51 +102,52 @@ impl Gateway {
         Self { sockets: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Sets the paths of the nodes' pages that players may see. The default is `/`. For any other path, such as `/readyz`,
-    /// the gateway answers 404.
+    /// Sets the paths of the nodes' pages that players may see. The default is `/`. For any other path, such as
+    /// `/readyz`, the gateway answers 404.
     pub fn pages(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { pages: paths.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Sets the query parameters by which players meet on one node. The defaults are `uid` and `room`. A player is sent to
-    /// the node where the uid already has a connection, else to the node of the room. These parameters only choose a node:
-    /// they do not authenticate the player.
+    /// Sets the names of the query parameters that hold a player's uid and room. The defaults are `uid` and `room`. A
+    /// player is sent to the node where the uid already has a connection, or else to the node of the room. These
+    /// parameters only choose a node: they do not authenticate the player.
     pub fn affinity(self, uid: impl Into<String>, room: impl Into<String>) -> Self {
         Self { uid: uid.into(), room: room.into(), ..self }
     }
 
-    /// Sets how long a room stays on its node after the last player was sent there. The default is 10 minutes. For that
-    /// time a room's name takes 0.1 KB in Redis, even if a client made it up.
+    /// Sets how long a room stays on its node after the last player was sent there. The default is 10 minutes. Until
+    /// then the room takes 0.1 KB in Redis, even if a client has made up its name.
     pub fn room_lifetime(self, lifetime: Duration) -> Self {
         Self { room_lifetime: lifetime, ..self }
     }
 
-    /// Sets the DNS server in nginx's notation, such as `127.0.0.11` or `10.0.0.1 ipv6=off`. It is required if Redis or the
-    /// nodes have host names, because nginx does not use the system's resolver. There is no default.
+    /// Sets the DNS server in nginx's notation, such as `127.0.0.11` or `10.0.0.1 ipv6=off`. It is required if Redis or
+    /// the nodes have host names, because nginx does not use the system's resolver. There is no default.
     pub fn resolver(self, address: impl Into<String>) -> Self {
         Self { resolver: Some(address.into()), ..self }
     }
 
-    /// Sets the PEM file of the certificate authorities that are trusted for Redis over TLS (`rediss://`). The default is
-    /// `/etc/ssl/certs/ca-certificates.crt`, where Debian keeps the ones it trusts.
+    /// Sets the PEM file of the certificate authorities that are trusted for Redis over TLS (`rediss://`). The default
+    /// is `/etc/ssl/certs/ca-certificates.crt`, the file of the authorities that Debian trusts.
     pub fn authorities(self, path: impl Into<String>) -> Self {
         Self { authorities: path.into(), ..self }
     }
 
-    /// Sets the nodes' [idle timeout](crate::Server::idle_timeout). The default is 60 s. The gateway closes a tunnel without
-    /// traffic after three quarters of it, and waits as long for a node's answer to a handshake. Nodes ping after a third.
+    /// Sets the nodes' [idle timeout](crate::Server::idle_timeout). The default is 60 s. The gateway closes a tunnel
+    /// without traffic after three quarters of this time, and waits equally long for a node's answer to a handshake.
+    /// Nodes ping after a third of it.
     pub fn idle_timeout(self, timeout: Duration) -> Self {
         Self { idle_timeout: timeout, ..self }
     }
 
-    /// Sets how many players one worker process of nginx takes. The default is 8,192. There is one worker per core, and each
-    /// player takes two open files.
+    /// Sets how many players one worker process of nginx takes. The default is 8,192. There is one worker per core, and
+    /// each player takes two open files.
     pub fn max_connections(self, max: u32) -> Self {
         Self { max_connections: max, ..self }
     }
 
-    /// Keeps nginx's logs, temporary files and process id in the folder of the configuration, for an nginx that runs beside
-    /// the system's or without root.
+    /// Keeps nginx's logs, temporary files and process id in the folder of the configuration, for an nginx that runs
+    /// beside the system's or without root.
     pub fn standalone(self) -> Self {
         Self { is_standalone: true, ..self }
     }
@@ -176,7 +179,7 @@ impl Gateway {
     /// Returns the text of `nginx.conf`: the file in the repository with this gateway's values.
     fn nginx_conf(&self, folder: &str, redis: &ConnectionInfo) -> Result<String, StartError> {
         let tls = self.tls.as_ref().map_or(["", ""], |(certificate, key)| [certificate, key]);
-        // These two may have several words; a path is one word.
+        // `listen` and `resolver` may consist of several words; a path is one word.
         let words = [&self.listen, &self.resolver].into_iter().flatten().flat_map(|value| value.split(' '));
         let is_special = |char: char| char.is_control() || " \"'\\;{}$#?".contains(char);
         let mut values = words.chain(tls).chain([folder, &self.authorities]);
@@ -201,7 +204,7 @@ impl Gateway {
             conf.replace("# For TLS, instead of the line above. Without", "# Without");
             conf.replace("# listen 443", "listen 443");
             conf.replace("# ssl_", "ssl_");
-            // With the space before it, which no value contains, this does not match the other value.
+            // The leading space keeps this from matching the end of a longer path: no path contains a space.
             conf.replace(" /etc/nginx/tls/fullchain.pem", &format!(" {certificate}"));
             conf.replace(" /etc/nginx/tls/privkey.pem", &format!(" {key}"));
         }
@@ -244,7 +247,7 @@ impl Gateway {
                 format!("host = {}", LuaString(&format!("unix:{}", path.display())))
             }
             _ => {
-                return Err(StartError::gateway("invalid Redis URL for nginx, which cannot connect this way"));
+                return Err(StartError::gateway("invalid Redis URL: nginx cannot connect to this kind of address"));
             }
         };
         let settings = redis.redis_settings();
@@ -268,7 +271,8 @@ impl Gateway {
         Ok(settings.0)
     }
 
-    /// Returns a host in the form in which nginx can connect to it. nginx does not know the system's host names.
+    /// Returns the host in a form that nginx can connect to. nginx does not read the system's host names
+    /// (`/etc/hosts`).
     fn host<'h>(&self, host: &'h str) -> Result<&'h str, StartError> {
         if host == "localhost" {
             Ok("127.0.0.1")
@@ -308,7 +312,7 @@ impl Template {
     }
 }
 
-/// A text, shown as a string literal of Lua.
+/// A text that is displayed as a Lua string literal.
 struct LuaString<'t>(&'t str);
 
 impl std::fmt::Display for LuaString<'_> {
@@ -325,12 +329,12 @@ impl std::fmt::Display for LuaString<'_> {
     }
 }
 
-/// Returns a set of paths as a table of Lua.
+/// Returns a set of paths as a Lua table.
 fn lua_set(paths: &[String]) -> Result<String, StartError> {
     // nginx passes these characters to the node unchanged.
     let is_plain = |char: char| char.is_ascii_graphic() && !"?#%\"<>\\^`{|}".contains(char);
     if let Some(path) = paths.iter().find(|path| !path.starts_with('/') || !path.chars().all(is_plain)) {
-        let reason = "write it from its `/` on, without a query and without characters that URLs escape";
+        let reason = "begin it with `/`, and leave out a query and characters that URLs escape";
         return Err(StartError::gateway(format!("invalid path `{path}`: {reason}")));
     }
     let entries: Vec<_> = paths.iter().map(|path| format!("[{}] = true", LuaString(path))).collect();

@@ -1,4 +1,4 @@
-//! A cluster in memory, of several servers in one process.
+//! A cluster in memory, for several servers in one process.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,8 @@ use crate::local::{
     Unavailable,
 };
 
-/// A cluster in memory: several servers of one process that share rooms and users. It tests what spans nodes without Redis.
+/// A cluster in memory: several servers of one process that share rooms and users. Use it to test what spans several
+/// nodes, without Redis.
 ///
 /// ```
 /// use kengine::{Server, cluster::Memory};
@@ -82,7 +83,7 @@ impl JoinCluster for Memory {
     }
 }
 
-/// One node's handle on the cluster. The node leaves when it is dropped.
+/// One node's handle on the cluster. The node leaves when the handle is dropped.
 struct MemoryNode {
     shared: Arc<SharedMemory>,
     number: u64,

@@ -10,7 +10,8 @@ pub(super) const READ_SIZE: usize = 16 * 1024;
 const MAX_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// One is enough: a second one is needed only while a handler waits, and is allocated then.
+    /// The buffers that no connection uses. One set is enough: a second is needed only while a handler waits, and is
+    /// allocated then.
     static SPARE: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
@@ -31,7 +32,7 @@ pub(super) fn borrow() -> Box<Buffers> {
         .unwrap_or_else(|| Box::new(Buffers { read: vec![0; READ_SIZE], out: Vec::new(), answer: Answer::default() }))
 }
 
-/// Returns buffers to the thread that the task runs on by now.
+/// Gives buffers back to the thread on which the task runs now.
 pub(super) fn give_back(mut buffers: Box<Buffers>) {
     buffers.out.clear();
     if buffers.out.capacity() > MAX_KEPT {

@@ -10,10 +10,11 @@ pub(super) enum State {
     Open,
     /// Our close frame is queued, and the client's is awaited (RFC 6455, section 7.1.2).
     Closing,
-    /// Our close frame is queued, and no answer can be understood: TCP is closed after it (RFC 6455, section 7.1.7).
+    /// Our close frame is queued, and the client's frames cannot be parsed after a violation: TCP is closed after our
+    /// frame (RFC 6455, section 7.1.7).
     Failed,
-    /// TCP is closed on our side, and input is discarded until the client closes its side: unread input would make the kernel
-    /// reset TCP, and the client could lose our close frame (RFC 6455, section 7.1.1).
+    /// TCP is closed on our side, and input is discarded until the client closes its side: unread input would make the
+    /// kernel reset TCP, and the client could lose our close frame (RFC 6455, section 7.1.1).
     ShutDown,
     /// Neither side sends more frames. The connection is over when everything is written and TCP is closed.
     Closed,
@@ -26,7 +27,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// Returns the state after our close frame was queued, by how the client's input has ended, if it has.
+    /// Returns the state after our close frame was queued. It depends on how the client's input has ended, if it has.
     pub(super) fn after_our_close(input_end: Option<&DisconnectReason>) -> Self {
         match input_end {
             None => Self::Closing,
@@ -71,8 +72,8 @@ impl State {
     }
 }
 
-/// Returns the close frame for a reason; `None` stands for one without a code. A client's close is answered with its own code
-/// (RFC 6455, section 5.5.1).
+/// Returns the close frame for a reason; `None` stands for one without a code. A client's close is answered with its
+/// own code (RFC 6455, section 5.5.1).
 pub(super) fn close_frame(reason: &DisconnectReason) -> Option<Close> {
     let (code, text) = match reason {
         DisconnectReason::Client(close) => return close.clone(),

@@ -7,7 +7,7 @@ use crate::http::{Origins, Proxies};
 use crate::local::Counters;
 use crate::node::Node;
 
-/// A dispatcher, its node, the counters of its routes, and who may connect to it.
+/// A dispatcher, its node, the counters of its routes, and the rules of access to it.
 pub(crate) struct Endpoint<D> {
     pub(crate) dispatcher: D,
     pub(crate) node: Arc<Node>,

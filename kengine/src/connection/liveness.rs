@@ -24,8 +24,8 @@ impl LivenessTimer {
         Self { last_heard: Some(now), timer: Box::pin(sleep_until(now + idle_timeout / CHECKS)) }
     }
 
-    /// Records that a whole message, ping or pong came. [`poll_timer`](Self::poll_timer) reads the clock for it: once per
-    /// wake, not per message.
+    /// Records that a whole message, ping or pong came. [`poll_timer`](Self::poll_timer) reads the clock for it: once
+    /// per wake, not per message.
     #[inline]
     pub(super) fn record_input(&mut self) {
         self.last_heard = None;
@@ -48,8 +48,8 @@ impl LivenessTimer {
         self.timer.as_mut().reset(Instant::now() + timeout);
     }
 
-    /// Returns how long the client has been silent, and sets the timer for the next check. Its silence does not count if
-    /// `is_heard` is false: nothing is read from it then.
+    /// Returns how long the client has been silent, and sets the timer for the next check. Its silence does not count
+    /// if `is_heard` is false: nothing is read from it then.
     pub(super) fn check(&mut self, idle_timeout: Duration, is_heard: bool) -> Duration {
         let now = Instant::now();
         let last_heard = self.last_heard.filter(|_| is_heard).unwrap_or(now);

@@ -1,7 +1,7 @@
 //! One connection's socket: what is read, written and closed, and when.
 //!
-//! The socket is a state machine: the task polls [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`] while a handler
-//! runs. It keeps no future between two polls, so nothing is lost when one of them is not polled to its end.
+//! The socket is a state machine: the task polls [`Socket::poll_idle`] between messages, and [`Socket::poll_busy`]
+//! while a handler runs. It keeps no future between two polls, so nothing is lost when the caller's future is dropped.
 
 use std::future::poll_fn;
 use std::mem;
@@ -33,8 +33,8 @@ pub(super) struct Socket {
     is_draining: bool,
     state: State,
     look_ahead: LookAhead,
-    /// How the client's input has ended, if it has: by a close frame, by a violation, or lost. It takes effect when the messages
-    /// before it are handled.
+    /// How the client's input has ended, if it has: with a close frame, a violation of the protocol, or the loss of the
+    /// connection. This takes effect when all messages before it are handled.
     input_end: Option<Box<DisconnectReason>>,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
@@ -89,9 +89,9 @@ impl Socket {
         }
     }
 
-    /// Serves the socket while a handler runs: control frames are answered at once, and messages wait unless `take_answer`
-    /// takes them. Reads `rest`, and then from the transport until the look-ahead is full. Never ready, but registers the
-    /// task to be woken.
+    /// Serves the socket while a handler runs: control frames are answered at once, and messages wait unless
+    /// `take_answer` takes them. Reads `rest`, and then from the transport until the look-ahead is full. Never ready,
+    /// but registers the task to be woken.
     pub(super) fn poll_busy(
         &mut self,
         cx: &mut Context<'_>,
@@ -138,8 +138,8 @@ impl Socket {
         .await;
     }
 
-    /// Returns the next message: first those that were read ahead, then from the front of `bytes`. Answers control frames on
-    /// the way. Returns `None` when there is no further message, or none must be handled.
+    /// Returns the next message: first those that were read ahead, then from the front of `bytes`. Answers control
+    /// frames on the way. Returns `None` when there is no further message, or messages are not handled any more.
     pub(super) fn next_message<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         if !self.state.handles_messages() {
             self.discard(mem::take(bytes));
@@ -248,8 +248,8 @@ impl Socket {
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
     fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == State::Open, self.is_blocked);
-        // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they are taken
-        // anyway, because no more can follow.
+        // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
+        // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
         match outbox.take(cx, &mut self.out, &self.node.delivery.backlog, wants_pushes) {
@@ -261,7 +261,8 @@ impl Socket {
         }
     }
 
-    /// Ends the connection if the client's input has ended or the node drains. Every message is handled by now.
+    /// Ends the connection if the client's input has ended or the node drains. Called only when every message that was
+    /// read is handled.
     fn end_if_due(&mut self, outbox: &Outbox) {
         match self.input_end.as_deref().cloned() {
             Some(DisconnectReason::Lost) => self.end(State::Closed, DisconnectReason::Lost),
@@ -281,8 +282,8 @@ impl Socket {
         self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
     }
 
-    /// Closes a connection whose client does not read. Frames that the kernel has not begun to take are dropped, because the
-    /// client would find the close frame only after them.
+    /// Closes a connection whose client does not read. Frames that the kernel has not begun to take are dropped,
+    /// because the client would find the close frame only after them.
     fn close_unread(&mut self, reason: DisconnectReason) {
         let mut end = 0;
         while end < self.written {
@@ -292,15 +293,17 @@ impl Socket {
         self.close(reason);
     }
 
-    /// Leaves [`State::Open`]. The first reason stands. The connection is over within the close timeout, whatever happens.
+    /// Leaves [`State::Open`]. A reason that is already set stays. Starts the close timeout, at whose end the
+    /// connection is over in any case.
     fn end(&mut self, state: State, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
         self.liveness.set_timer(self.node.limits.close_timeout);
     }
 
-    /// Checks the timer and writes what is queued. Returns whether the outbox must be looked at again, because no other wake
-    /// comes for it: the kernel takes more again, or only one batch was taken from the outbox.
+    /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again, because the
+    /// kernel has begun to take data again, or because the outbox still has pushes. Nothing else wakes the task for
+    /// these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         while !self.state.is_over() && self.liveness.poll_timer(cx).is_ready() {
             self.on_timer();
@@ -312,7 +315,8 @@ impl Socket {
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
                     if was_blocked {
-                        // Reading our data is a sign of life, because nothing was read from the client meanwhile.
+                        // A client that reads our data is alive. It could show no other sign, because nothing was read
+                        // from it meanwhile.
                         self.liveness.record_read();
                     }
                 }
@@ -330,15 +334,16 @@ impl Socket {
         was_blocked || (self.state == State::Open && outbox.has_pushes())
     }
 
-    /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close timeout has
-    /// passed.
+    /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close
+    /// timeout has passed.
     fn on_timer(&mut self) {
         if self.state != State::Open {
             self.transport.reset_on_drop();
             self.state = State::Over;
             return;
         }
-        // A client may be alive if nothing is read from it. But if it does not read our data, its silence counts.
+        // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
+        // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
         let idle_timeout = self.node.limits.idle_timeout;
         let silence = self.liveness.check(idle_timeout, is_heard);

@@ -35,7 +35,7 @@ pub(crate) struct ConnectionTask<D: Dispatcher> {
 }
 
 impl<D: Dispatcher> ConnectionTask<D> {
-    /// Registers the connection, runs `#[open]`, and handles the bytes that came right after the handshake: `first`.
+    /// Registers the connection, runs `#[open]`, and handles `first`, the bytes that came right after the handshake.
     pub(crate) async fn start(
         endpoint: Arc<Endpoint<D>>,
         connection: Connection<D::Session>,
@@ -117,7 +117,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 Err(HandlerFailure::Abandoned) => return,
                 Err(failure) => answer.replace(&failure.into_error()),
             }
-            // What the handler has pushed precedes its answer.
+            // The handler's pushes precede its answer.
             socket.take_pushes(&connection.state().outbox);
             socket.send(answer.frames());
             let (route, failed) = (progress.route(), answer.has_failed());
@@ -182,8 +182,8 @@ impl HandlerFailure {
     }
 }
 
-/// Runs a handler and serves the socket meanwhile. A handler that is ready at its first poll costs neither a timer nor a look
-/// at the socket.
+/// Runs a handler and serves the socket meanwhile. A handler that is ready at its first poll needs neither a timer nor
+/// a poll of the socket.
 async fn run_handler<S, F: Future>(
     connection: &Connection<S>,
     socket: &mut Socket,

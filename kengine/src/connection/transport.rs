@@ -9,8 +9,8 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How many unsent bytes the kernel buffers for a connection (`TCP_NOTSENT_LOWAT`). Without this limit it took 4.2 MB, which
-/// hid a slow reader from the outbox's bound.
+/// How many unsent bytes the kernel buffers for a connection (`TCP_NOTSENT_LOWAT`). Without this limit the kernel took
+/// 4.2 MB, and a slow reader went unnoticed because its outbox stayed empty.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 16 * 1024;
 
@@ -30,17 +30,17 @@ where
 pub(crate) enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
-    /// Whatever the router listens on in which the dispatcher is mounted.
+    /// A stream that hyper has upgraded, from whatever the user's router listens on.
     Upgraded(TokioIo<Upgraded>),
     /// A pipe in memory to a test's client.
     Memory(DuplexStream),
 }
 
 impl Transport {
-    /// Returns the transport of an upgraded connection, and the bytes that hyper has read after the handshake. They are copied
-    /// because hyper's slice keeps its whole read buffer alive, even if it is empty.
+    /// Returns the transport of an upgraded connection, and the bytes that hyper has read after the handshake. They are
+    /// copied because hyper's slice keeps its whole read buffer alive, even if it is empty.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, Vec<u8>) {
-        // Upgraded by hyper itself, or by hyper-util's builder, which axum uses.
+        // The stream was upgraded by hyper itself, or by hyper-util's builder, which axum uses.
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
             Err(upgraded) => upgraded,
@@ -51,7 +51,7 @@ impl Transport {
         }
     }
 
-    /// Sets the options of a socket that a router has accepted. Those of our listener are inherited.
+    /// Sets the options of a socket that a router has accepted. Our own listener sets them itself.
     pub(crate) fn tune(&self) {
         if let Self::Tcp(stream) = self {
             // The connection works without these options, with more latency.
@@ -89,8 +89,8 @@ impl Transport {
         }
     }
 
-    /// Whether the peer receives everything that was written even if this end is dropped with input unread. TCP would reset
-    /// the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1).
+    /// Whether the peer receives everything that was written even if this end is dropped with input unread. TCP would
+    /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1).
     pub(crate) fn may_drop_unread(&self) -> bool {
         matches!(self, Self::Memory(_))
     }

@@ -60,8 +60,8 @@ impl<'a, S> Context<'a, S> {
         self.connection.session()
     }
 
-    /// Names the route that handles the message, by its index in [`Dispatcher::ROUTES`](crate::Dispatcher::ROUTES). Counters
-    /// and logs then show the route. Only a hand-written dispatcher calls this. It has no effect outside of
+    /// Names the route that handles the message, by its index in [`Dispatcher::ROUTES`](crate::Dispatcher::ROUTES).
+    /// Counters and logs then show the route. Only a hand-written dispatcher calls this. It has no effect outside of
     /// [`Dispatcher::message`](crate::Dispatcher::message).
     pub fn set_route(self, route: usize) {
         if let Some(progress) = self.progress {

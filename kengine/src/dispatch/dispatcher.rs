@@ -7,7 +7,8 @@ use crate::http::{Handshake, Refusal};
 use crate::language::{Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax};
 use crate::websocket::Message;
 
-/// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl` block.
+/// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl`
+/// block.
 ///
 /// For messages that are not JSON with a route key, implement it by hand. Only [`message`](Self::message) is needed:
 ///
@@ -55,7 +56,7 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// Which hooks this dispatcher has. A composed dispatcher delegates each hook to the part that has it.
     const HOOKS: Hooks = Hooks::NONE;
 
-    /// Decides who may connect, and creates the session. Called before the request is answered with `101`.
+    /// Decides whether a client may connect, and creates the session. Called before the request is answered with `101`.
     ///
     /// By default the session is [`Session::anonymous`].
     ///
@@ -139,8 +140,8 @@ pub trait Dispatcher: Send + Sync + 'static {
         }
     }
 
-    /// Handles one request: finds its route and writes the handler's reply to `answer`. Returns `false` if no route has that
-    /// name.
+    /// Handles one request: finds its route and writes the handler's reply to `answer`. Returns `false` if no route has
+    /// that name.
     ///
     /// # Errors
     ///
@@ -193,7 +194,7 @@ pub trait Dispatcher: Send + Sync + 'static {
     }
 }
 
-/// Which hooks a dispatcher has, of those that an endpoint can have only once.
+/// The hooks that an endpoint can have only once, and which of them a dispatcher has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each flag is one independent hook")]
 #[non_exhaustive]

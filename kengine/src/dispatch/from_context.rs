@@ -1,4 +1,4 @@
-//! The trait of what a handler can take besides its message.
+//! The trait of the arguments that a handler can take besides its message.
 
 use crate::dispatch::context::Context;
 use crate::handles::{Connection, Hub};
@@ -6,8 +6,8 @@ use crate::language::{Envelope, Error, Result, Session};
 
 /// A type that a handler can take before its message, or instead of one.
 ///
-/// The session, [`Connection`], [`Hub`] and [`Envelope`] are such types, taken by reference. Implement the trait for a type of
-/// your own, for example to check something once for all routes that need it:
+/// The session, [`Connection`], [`Hub`] and [`Envelope`] are such types, taken by reference. Implement the trait for a
+/// type of your own, for example to check something once for all routes that need it:
 ///
 /// ```
 /// use kengine::{Context, Error, FromContext};
@@ -91,8 +91,9 @@ impl<'a, S: Session> Borrowed<'a, S> for Hub {
     }
 }
 
-// Not bounded by `Session`, because a type that is not a session is already an error elsewhere. The implementations do not
-// overlap because the other types are not sessions, which their bound requires of `S`.
+// `S` is not bounded by `Session` here, because a type that is not a session is already an error elsewhere. This does
+// not overlap with the implementations for `Hub` and `Envelope`: those require that `S` is a session, and neither type
+// is one.
 impl<'a, S> Borrowed<'a, S> for S {
     fn borrowed(context: Context<'a, S>) -> Result<&'a Self> {
         Ok(context.session())

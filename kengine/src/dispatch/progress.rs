@@ -6,14 +6,15 @@ use std::time::Duration;
 /// Stands for a message without a route.
 const NO_ROUTE: usize = usize::MAX;
 
-/// What the connection's task learns about the message that is being handled: its route, and how long its handler may run.
+/// What the connection's task learns about the message that is being handled: its route, and how long its handler may
+/// run.
 ///
 /// Atomic only because handlers' futures must be `Send`; no two threads use it at the same time.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// The route's index in the endpoint's table.
     route: AtomicUsize,
-    /// In milliseconds; 0 for the server's own limit.
+    /// How long the handler may run, in milliseconds; 0 stands for the server's limit.
     timeout: AtomicU32,
 }
 

@@ -16,16 +16,17 @@ use crate::server::listener::Listener;
 use crate::server::routes::Routes;
 use crate::server::signals::Signals;
 
-/// How long pages are served on one socket. It bounds how long a client that reads nothing keeps the socket.
+/// How long pages are served on one socket. This bounds how long a client that does not read its page keeps the socket.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of sockets that may be open in addition to `max_connections`: handshakes, and pages being served.
 const SPARE_SOCKETS: usize = 192;
-/// The most that hyper buffers of a request before it answers 431 itself, in bytes.
+/// How much of a request hyper buffers before it answers 431 itself, in bytes.
 const MAX_REQUEST_BUFFER: usize = 64 * 1024;
 /// The pause before the next attempt when no socket can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A server that listens. It accepts nothing until [`serve`](Self::serve) or [`serve_until`](Self::serve_until) is awaited.
+/// A server that listens. It accepts nothing until [`serve`](Self::serve) or [`serve_until`](Self::serve_until) is
+/// awaited.
 #[derive(Debug)]
 #[must_use = "a bound server does nothing until it serves"]
 pub struct Bound {
@@ -49,8 +50,8 @@ impl Bound {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains: new connections are refused with 503, messages that were read are
-    /// answered, and every connection is closed with 4000. A second signal cuts all connections off; `#[close]` still has
-    /// a second to run.
+    /// answered, and every connection is closed with 4000. A second signal cuts all connections off; `#[close]` still
+    /// has a second to run.
     ///
     /// # Errors
     ///
@@ -61,7 +62,7 @@ impl Bound {
         let (first_signal, shutdown) = oneshot::channel();
         let handle_signals = async move {
             signals.next().await;
-            // The receiver lives as long as this future.
+            // Cannot fail, because the receiver lives as long as this future.
             let _ = first_signal.send(());
             signals.next().await;
             tracing::warn!("cutting off all connections after a second signal");
@@ -74,8 +75,8 @@ impl Bound {
         }
     }
 
-    /// Serves until `shutdown` completes, then drains as [`serve`](Self::serve) does. When no socket can be accepted, for
-    /// example because too many files are open, it tries again until it succeeds.
+    /// Serves until `shutdown` completes, then drains as [`serve`](Self::serve) does. When no socket can be accepted,
+    /// for example because too many files are open, it tries again until it succeeds.
     ///
     /// ```no_run
     /// # struct Game;
@@ -135,8 +136,8 @@ impl Bound {
             async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
         });
         async move {
-            // hyper allocates its buffers at once, so it starts only when the client has sent something. This peeks because
-            // `readable` completed without data for half of the sockets when many connected together.
+            // hyper allocates its buffers at once, so it starts only when the client has sent something. This peeks
+            // because `readable` completed without data for half of the sockets when many connected together.
             let begun = Instant::now();
             if !matches!(timeout(handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
                 return;

@@ -28,8 +28,8 @@ impl Listener {
         listening.map_err(|source| StartError::Bind { address: shown, source })
     }
 
-    /// Uses a listener that exists already. Connections that wait in its queue were completed before its options could be
-    /// set, so each accepted socket is tuned.
+    /// Uses a listener that exists already. Connections that wait in its queue were completed before its options could
+    /// be set, so each accepted socket is tuned.
     pub(super) fn existing(listener: TcpListener) -> Result<Self, StartError> {
         Self::new(listener, false)
             .map_err(|source| StartError::Bind { address: "the given listener".to_owned(), source })
@@ -40,7 +40,7 @@ impl Listener {
         Ok(Self { socket, address, inherits })
     }
 
-    /// Returns the actual address, also if port 0 was asked for.
+    /// Returns the actual address, even if port 0 was asked for.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -49,7 +49,7 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.socket.accept().await?;
         if !self.inherits {
-            // A socket that rejects the options still works, only with more delay and more memory.
+            // A socket that rejects the options still works, but with more delay and more memory.
             let _ = tune(&stream);
         }
         Ok((stream, peer))
@@ -83,7 +83,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    /// Asserts that an accepted socket sends at once, and that the kernel holds little of what is unsent.
+    /// Asserts that an accepted socket sends at once, and that the kernel buffers little unsent data.
     async fn assert_tuned(listener: &Listener) {
         let (accepted, _) = listener.accept().await.unwrap();
         assert!(accepted.nodelay().unwrap());

@@ -31,10 +31,11 @@ use crate::node::Node;
 /// The default path of the WebSocket.
 const DEFAULT_PATH: &str = "/ws";
 
-/// The longest timeout, since clocks cannot be moved arbitrarily far. A year is as good as no limit.
+/// The longest timeout. A longer one could overflow the clock, and a year is as good as no limit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A server for a dispatcher. It serves the WebSocket at `/ws`, and `/healthz`, `/readyz` and your pages on the same port.
+/// A server for a dispatcher. It serves the WebSocket at `/ws`, and `/healthz`, `/readyz` and your pages on the same
+/// port.
 ///
 /// ```no_run
 /// # struct Game;
@@ -67,7 +68,7 @@ pub struct Server<D> {
     pages: HashMap<Cow<'static, str>, Page>,
 }
 
-/// An endpoint beside the first one. It gets its node when the configuration is complete.
+/// An endpoint in addition to the first one. It gets its node when the configuration is complete.
 struct OtherEndpoint {
     path: Cow<'static, str>,
     syntax: &'static Syntax,
@@ -103,9 +104,9 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Adds another dispatcher at another path, with its own session type. The endpoints of a server share its limits, origins,
-    /// rooms and users. A player and an admin with the same uid are one user, so the older connection is closed unless
-    /// [`duplicates`](Self::duplicates) says otherwise. Give them different uids, such as `admin:1001`.
+    /// Adds another dispatcher at another path, with its own session type. The endpoints of a server share its limits,
+    /// origins, rooms and users. A player and an admin with the same uid are one user, so the older connection is
+    /// closed unless [`duplicates`](Self::duplicates) is set otherwise. Give them different uids, such as `admin:1001`.
     ///
     /// ```
     /// # struct Game;
@@ -127,8 +128,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Adds a plain page, which is served to GET and HEAD. A content type that is not a valid header value is replaced by
-    /// `application/octet-stream`.
+    /// Adds a plain page, which is served to GET and HEAD. A content type that is not a valid header value is replaced
+    /// by `application/octet-stream`.
     pub fn page(
         mut self,
         path: impl Into<Cow<'static, str>>,
@@ -141,8 +142,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Allows pages of these origins (`https://game.example`) to connect; `*` allows all pages. Pages of the server's own host
-    /// may always connect. Clients that are not browsers send no `Origin` and may connect.
+    /// Allows pages of these origins (`https://game.example`) to connect; `*` allows all pages. Pages of the server's
+    /// own host may always connect. Clients that are not browsers send no `Origin` and may connect.
     ///
     /// An origin that no browser sends, for example one with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -150,9 +151,9 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Trusts these proxies, given as addresses or networks, to report in `X-Forwarded-For` which address connected to them.
-    /// [`Handshake::client_ip`](crate::Handshake::client_ip) uses that report. By default no peer is trusted, since a client
-    /// can write anything into that field.
+    /// Trusts these proxies, given as addresses or networks, to report in `X-Forwarded-For` which address connected to
+    /// them. [`Handshake::client_ip`](crate::Handshake::client_ip) uses that report. By default no peer is trusted,
+    /// since a client can write anything into that field.
     ///
     /// ```
     /// # struct Game;
@@ -170,36 +171,38 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits the size of a message, in bytes over all its fragments. The default is 64 KiB. A larger message closes the
-    /// connection with 1009.
+    /// Limits the size of a message, in bytes over all its fragments. The default is 64 KiB. A larger message closes
+    /// the connection with 1009.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.limits.max_message_size = bytes;
         self
     }
 
-    /// Limits the number of connections. The default is 100,000, or the limit of open files minus 256 if that is smaller. Further
-    /// connections are refused with 503.
+    /// Limits the number of connections. The default is 100,000, or the limit of open files minus 256 if that is
+    /// smaller. Further connections are refused with 503.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.limits.max_connections = connections;
         self
     }
 
-    /// Limits the number of pushes that wait in a connection's outbox. The default is 1,024. A connection that exceeds it is
-    /// closed with 4002.
+    /// Limits the number of pushes that wait in a connection's outbox. The default is 1,024. A connection that exceeds
+    /// it is closed with 4002.
     pub fn max_outbox_pushes(mut self, pushes: usize) -> Self {
         self.limits.outbox.max_pushes = pushes;
         self
     }
 
-    /// Limits the size of a connection's outbox, in bytes. The default is 256 KiB. A connection that exceeds it is closed with
-    /// 4002. In addition, up to 64 KiB are on their way to the socket, or all pushes of one handler.
+    /// Limits the size of a connection's outbox, in bytes. The default is 256 KiB. A connection that exceeds it is
+    /// closed with
+    /// 4002. In addition, up to 64 KiB, or all pushes of one handler, may be on their way to the socket.
     pub fn max_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.outbox.max_size = bytes;
         self
     }
 
-    /// Limits the total size of all outboxes, in bytes. The default is 1 GiB. It is counted in steps of 4 KiB per connection,
-    /// without what is on its way to the sockets. When it is exceeded, the connection with the largest outbox is closed with 4002.
+    /// Limits the total size of all outboxes, in bytes. The default is 1 GiB. It is counted in steps of 4 KiB per
+    /// connection, without what is on its way to the sockets. When it is exceeded, the connection with the largest
+    /// outbox is closed with 4002.
     pub fn max_total_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.max_total_outbox_size = bytes;
         self
@@ -217,10 +220,12 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Makes this server a node of a cluster, so that rooms and users span all its nodes. By default the server is alone.
+    /// Makes this server a node of a cluster, so that rooms and users span all its nodes. By default the server is
+    /// alone.
     ///
-    /// With [`Redis`](crate::cluster::Redis), gateways find the node too. The node serves its players whether Redis can be
-    /// reached or not. With [`Memory`](crate::cluster::Memory), the cluster consists of servers in one process, for tests.
+    /// With [`Redis`](crate::cluster::Redis), gateways find the node too. The node serves its players whether Redis can
+    /// be reached or not. With [`Memory`](crate::cluster::Memory), the cluster consists of servers in one process, for
+    /// tests.
     pub fn cluster(mut self, cluster: impl ClusterConfig) -> Self {
         self.cluster = cluster.into_join_cluster();
         self
@@ -232,15 +237,15 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits how long a client may be silent. The default is 60 s, the minimum 3 ms. After a third of it the client is pinged; at
-    /// its end the connection is closed with 4001.
+    /// Limits how long a client may be silent. The default is 60 s, the minimum 3 ms. After a third of it the client is
+    /// pinged; at its end the connection is closed with 4001.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.idle_timeout = limit.clamp(Duration::from_millis(3), MAX_TIMEOUT);
         self
     }
 
-    /// Limits how long a handler may run. The default is 30 s. Then it is cancelled at its current await, and the request is
-    /// answered with `timeout`.
+    /// Limits how long a handler may run. The default is 30 s. Then it is cancelled at its current await, and the
+    /// request is answered with `timeout`.
     pub fn handler_timeout(mut self, limit: Duration) -> Self {
         self.limits.handler_timeout = limit.min(MAX_TIMEOUT);
         self
@@ -252,15 +257,15 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill after 30 s. Then running handlers
-    /// are cancelled and their connections cut off.
+    /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill a process after 30 s.
+    /// Then running handlers are cancelled and their connections cut off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.limits.drain_timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// Sets the heartbeat that a client sends and its usual answer. The defaults are `p` and `q`. A text or binary message of
-    /// exactly these bytes is a heartbeat and nothing else.
+    /// Sets the heartbeat that a client sends and its usual answer. The defaults are `p` and `q`. A text or binary
+    /// message of exactly these bytes is a heartbeat and nothing else.
     pub fn heartbeat(mut self, request: impl Into<Cow<'static, str>>, answer: impl Into<Cow<'static, str>>) -> Self {
         self.limits.heartbeat.request = request.into();
         self.limits.heartbeat.answer = answer.into();
@@ -271,15 +276,16 @@ impl<D: Dispatcher> Server<D> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Bind`] if the address cannot be resolved or listened on, [`StartError::Config`] if the configuration
-    /// contains something that no request could ever match, [`StartError::Redis`] if that of Redis is invalid.
+    /// [`StartError::Bind`] if the address cannot be resolved or listened on, [`StartError::Config`] if the
+    /// configuration contains something that no request could ever match, [`StartError::Redis`] if the configuration of
+    /// Redis is invalid.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound, StartError> {
         self.check()?;
         self.listen_by(Listener::bind(address).await?)
     }
 
-    /// Uses a listener that exists already, for example one that systemd passed to the process. Clients that connected to it
-    /// before are served too. The server sets `TCP_NODELAY` on the sockets that it accepts, as it does after
+    /// Uses a listener that exists already, for example one that systemd passed to the process. Clients that connected
+    /// to it before are served too. The server sets `TCP_NODELAY` on the sockets that it accepts, as it does after
     /// [`bind`](Self::bind).
     ///
     /// ```
@@ -313,8 +319,8 @@ impl<D: Dispatcher> Server<D> {
         Ok(Bound::new(listener, routes))
     }
 
-    /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages. A request
-    /// for the path of [another endpoint](Self::endpoint) goes to that endpoint.
+    /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages.
+    /// A request for the path of [another endpoint](Self::endpoint) goes to that endpoint.
     ///
     /// # Errors
     ///
@@ -325,8 +331,8 @@ impl<D: Dispatcher> Server<D> {
         Ok(Service::new(first, routes))
     }
 
-    /// Returns the endpoint of the first dispatcher, and everything that is served. `listens` is `None` if the server does not
-    /// listen itself.
+    /// Returns the endpoint of the first dispatcher, and everything that is served. `listens` is `None` if the server
+    /// does not listen itself.
     ///
     /// # Errors
     ///
@@ -354,7 +360,7 @@ impl<D: Dispatcher> Server<D> {
         Ok((first, Routes { node, endpoints, pages: self.pages }))
     }
 
-    /// Checks that requests can match everything that is configured.
+    /// Checks that every configured path, origin and proxy can match a request.
     ///
     /// # Errors
     ///
@@ -368,7 +374,7 @@ impl<D: Dispatcher> Server<D> {
         let mut mistakes: Vec<_> = pages.iter().chain(&endpoints).filter_map(|path| mistake_in_path(path)).collect();
         for path in pages.iter().filter(|path| endpoints.contains(path)) {
             mistakes.push(format!(
-                "the page at `{path}` has the path of the WebSocket; move one of them, as `Server::path` does"
+                "the page at `{path}` has the path of the WebSocket; move one of them, for example with `Server::path`"
             ));
         }
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
@@ -387,7 +393,7 @@ impl<D: Dispatcher> From<D> for Server<D> {
     }
 }
 
-/// Returns what is wrong with a path that no request can have.
+/// Returns what is wrong with a path, if no request can have it.
 fn mistake_in_path(path: &str) -> Option<String> {
     if !path.starts_with('/') {
         Some(format!("`{path}` is not a path; write `/{path}`"))
@@ -395,7 +401,8 @@ fn mistake_in_path(path: &str) -> Option<String> {
         None
     } else {
         Some(format!(
-            "no request can have the path `{path}`; leave out a query, and escape what a URL cannot contain, as `%20`"
+            "no request can have the path `{path}`; leave out a query, and escape special \
+             characters, such as a space as `%20`"
         ))
     }
 }

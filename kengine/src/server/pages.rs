@@ -46,8 +46,8 @@ impl fmt::Debug for Page {
 
 /// Returns the page `/readyz`: whether the node takes players.
 ///
-/// A node that cannot reach Redis still takes players. If it did not, orchestrators would take all nodes out of service as
-/// soon as Redis fails.
+/// A node that cannot reach Redis still takes players. If it did not, orchestrators would take all nodes out of service
+/// as soon as Redis fails.
 pub(super) fn readiness(node: &Node) -> Result<Page, Refusal> {
     if node.is_draining() {
         return Err(Refusal::unavailable("this node is draining"));

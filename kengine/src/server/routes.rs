@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::pages::{Page, readiness};
 
-/// Everything that a server serves, by path. A page of the user's takes precedence over `/healthz` and `/readyz`.
+/// Everything that a server serves, by path. The user's pages take precedence over `/healthz` and `/readyz`.
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) node: Arc<Node>,

@@ -1,4 +1,4 @@
-//! A dispatcher as a tower service, to be mounted in a router of the user's.
+//! A dispatcher as a tower service, which the user mounts in a router.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,8 +16,8 @@ use crate::server::routes::Routes;
 
 /// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
 ///
-/// Created by [`Server::into_service`](crate::Server::into_service). It needs a router over hyper with upgrades enabled,
-/// such as axum's. It is cheap to clone, and all clones are the same node.
+/// Created by [`Server::into_service`](crate::Server::into_service). It needs a router over hyper with upgrades
+/// enabled, such as axum's. It is cheap to clone, and all clones share one node.
 ///
 /// ```
 /// # struct Game;
@@ -50,8 +50,8 @@ impl<D> Service<D> {
         Hub::new(Arc::clone(&self.routes.node))
     }
 
-    /// Drains: new connections are refused with 503, messages that were read are answered, and every connection is closed
-    /// with 4000. Returns when all connections have ended. Handlers that still run after
+    /// Drains: new connections are refused with 503, messages that were read are answered, and every connection is
+    /// closed with 4000. Returns when all connections have ended. Handlers that still run after
     /// [`Server::drain_timeout`](crate::Server::drain_timeout) are cancelled.
     pub async fn drain(&self) {
         self.routes.node.drain().await;

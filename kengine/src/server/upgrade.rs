@@ -28,7 +28,7 @@ pub(crate) struct Connected {
     pub(crate) syntax: &'static Syntax,
 }
 
-/// A request that may become a connection, and what it needs for that.
+/// An accepted request, and what its connection needs.
 struct AcceptedHandshake<S> {
     session: S,
     slot: Slot,
@@ -43,7 +43,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     mut request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Response<Body> {
-    // Taken before fastwebsockets takes it: its own future wraps the socket with another read buffer.
+    // This must precede the call of fastwebsockets, whose own upgrade future wraps the socket in another read buffer.
     let upgraded = hyper::upgrade::on(&mut request);
     let AcceptedHandshake { session, slot, response, .. } = match admit(&endpoint, request, peer).await {
         Ok(admitted) => admitted,
@@ -131,7 +131,7 @@ fn check<D>(
     request: &mut Request<()>,
 ) -> Result<(Slot, Option<&'static str>, Response<Body>), Refusal> {
     let node = &endpoint.node;
-    // First, so that a refused request redeems its reservation too.
+    // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
     check_size(request.headers())?;
     check_upgrade(request)?;
@@ -172,17 +172,17 @@ async fn start_after<D: Dispatcher>(
     connection: Connection<D::Session>,
     slot: Slot,
 ) -> Option<Box<ConnectionTask<D>>> {
-    // A router may answer with something else after all, and then the upgrade never comes.
+    // A router may replace the answer `101` by another one, and then the upgrade never comes.
     let upgraded = tokio::select! {
         upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
-        () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade followed".to_owned()),
+        () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade came in time".to_owned()),
         () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
     };
     match upgraded {
         Ok(upgraded) => {
             let (transport, received) = Transport::new(upgraded);
             if connection.peer().is_none() {
-                // A router has accepted the socket. Those of our own listener are tuned.
+                // A router has accepted this socket. Sockets of our own listener are already tuned.
                 transport.tune();
             }
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)

@@ -15,12 +15,12 @@ use crate::websocket::{Close, CloseCode};
 /// The client of a test, connected by [`Served::connect`](super::Served::connect) or
 /// [`connect_as`](super::Served::connect_as). When it is dropped, the server sees a lost socket.
 ///
-/// Every wait can be cancelled and repeated, for example by `tokio::time::timeout` or in `select!`: received messages are
-/// kept, and the rest of a message that was sent in part is sent later.
+/// Every wait can be cancelled and repeated, for example by `tokio::time::timeout` or in `select!`: received messages
+/// are kept, and the rest of a message that was sent in part is sent later.
 ///
-/// A wait for something that does not come fails with an explanation: when the connection ends, or after a timeout. The
-/// timeout is a minute, or a day of tokio's clock where it is paused, since paused time passes at once. So a test can wait by
-/// `tokio::time::timeout` as long as its game needs. [`set_timeout`](Self::set_timeout) changes it.
+/// A wait fails with an explanation when the connection ends or a timeout passes. The timeout is a minute. While
+/// tokio's clock is paused, it is a day of that clock, because paused time passes at once. So a test can use
+/// `tokio::time::timeout` with any duration that its game needs. [`set_timeout`](Self::set_timeout) changes it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,8 +93,8 @@ impl Client {
         self.socket.set_timeout(timeout);
     }
 
-    /// Returns the subprotocol that the server chose among those that were [offered](super::Connect::subprotocol), or `None`
-    /// if none was offered.
+    /// Returns the subprotocol that the server chose among those that were [offered](super::Connect::subprotocol), or
+    /// `None` if none was offered.
     ///
     /// ```
     /// # use kengine::testing;
@@ -115,11 +115,11 @@ impl Client {
 
     /// Sends a request with an id and waits for its answer. Everything that comes before the answer is kept.
     ///
-    /// A message without fields is `&()`.
+    /// For a message without fields, pass `&()`.
     ///
     /// # Errors
     ///
-    /// The error in the answer, or `closed` if the connection ends before.
+    /// The error in the answer, or `closed` if the connection ends first.
     ///
     /// # Panics
     ///
@@ -145,13 +145,13 @@ impl Client {
         }
     }
 
-    /// Sends a request without an id. Its answer is a bare text, which [`next_text`](Self::next_text) returns; a `null` is
-    /// not sent.
+    /// Sends a request without an id. Its answer is a bare text, which [`next_text`](Self::next_text) returns; a `null`
+    /// is not sent.
     ///
     /// # Panics
     ///
-    /// When the message cannot be written as JSON, this client has closed the connection, or it has read that the connection
-    /// has ended.
+    /// When the message cannot be written as JSON, this client has closed the connection, or it has read that the
+    /// connection has ended.
     pub async fn notify(&mut self, route: &str, message: &(impl Serialize + ?Sized)) {
         self.socket.assert_open(&format!("`{route}`"));
         let text = compose_request(self.syntax, route, message, None);
@@ -160,8 +160,8 @@ impl Client {
 
     /// Waits for the next push of this type. Everything else that comes before is kept.
     ///
-    /// The type must own what it holds. For a push that borrows, such as `struct Said<'a>(&'a str)`, declare another type
-    /// with the same name: `#[derive(Deserialize, Push)] #[push("said")] struct OwnedSaid(String)`.
+    /// The type must own what it holds. For a push that borrows, such as `struct Said<'a>(&'a str)`, declare another
+    /// type with the same name: `#[derive(Deserialize, Push)] #[push("said")] struct OwnedSaid(String)`.
     ///
     /// # Panics
     ///
@@ -172,8 +172,8 @@ impl Client {
         decode_push(syntax, &expect(payload, &what), &what)
     }
 
-    /// Waits for the next question of this type ([`Connection::ask`](crate::Connection::ask)), and returns it with its id.
-    /// Everything else that comes before is kept.
+    /// Waits for the next question of this type ([`Connection::ask`](crate::Connection::ask)), and returns it with its
+    /// id. Everything else that comes before is kept.
     ///
     /// # Panics
     ///
@@ -226,8 +226,8 @@ impl Client {
         self.socket.send(OpCode::Binary, bytes).await;
     }
 
-    /// Sends the heartbeat of [`Server::heartbeat`](crate::Server::heartbeat), by default `p`. Its answer is a text, which
-    /// [`next_text`](Self::next_text) returns.
+    /// Sends the heartbeat of [`Server::heartbeat`](crate::Server::heartbeat), by default `p`. Its answer is a text,
+    /// which [`next_text`](Self::next_text) returns.
     ///
     /// # Panics
     ///
@@ -237,8 +237,8 @@ impl Client {
         self.socket.send(OpCode::Text, self.heartbeat.as_bytes()).await;
     }
 
-    /// Sends a ping and waits for its pong. By then the server has read everything that was sent before the ping, but not
-    /// necessarily handled it.
+    /// Sends a ping and waits for its pong. When this returns, the server has read everything that was sent before the
+    /// ping, but not necessarily handled it.
     ///
     /// ```
     /// # use kengine::testing;
@@ -266,8 +266,8 @@ impl Client {
         expect(self.socket.ping().await, "a pong");
     }
 
-    /// Waits for the next text message that no other method has taken, and returns it as it came. Returns `None` when the
-    /// connection has ended.
+    /// Waits for the next text message that no other method has taken, and returns it as it came. Returns `None` when
+    /// the connection has ended.
     ///
     /// # Panics
     ///
@@ -285,10 +285,10 @@ impl Client {
         self.socket.take_binary().await.ok()
     }
 
-    /// Sends nothing but answers the server's pings, for this long or until the connection ends. Everything that comes is
-    /// kept.
+    /// Answers the server's pings and sends nothing else, for this long or until the connection ends. Everything that
+    /// comes is kept.
     pub async fn stay(&mut self, time: Duration) {
-        // It is expected that the time passes.
+        // It does not matter which of the two came first.
         let _ = timeout(time, self.socket.ended(Pings::Answered)).await;
     }
 
@@ -299,8 +299,8 @@ impl Client {
         self.socket.send(OpCode::Close, &payload).await;
     }
 
-    /// Waits for the end of the connection and returns the server's close frame. Returns `None` if there was no close frame,
-    /// or one without a code. Everything that comes before is kept.
+    /// Waits for the end of the connection and returns the server's close frame. Returns `None` if there was no close
+    /// frame, or one without a code. Everything that comes before is kept.
     ///
     /// Pings are not answered meanwhile, so the connection ends at the latest when the server's
     /// [`idle_timeout`](crate::Server::idle_timeout) has passed.
@@ -312,7 +312,7 @@ impl Client {
     }
 }
 
-/// Returns what a test waited for, and panics if the connection ended before.
+/// Returns what a test waited for, and panics if the connection ended first.
 fn expect<T>(awaited: Result<T, End>, what: &str) -> T {
     awaited.unwrap_or_else(|end| panic!("{}", ended_before(what, &end)))
 }

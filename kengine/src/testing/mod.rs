@@ -1,9 +1,9 @@
 //! Tests of a dispatcher without a network: clients over memory, and tokio's clock, which a test can pause.
 //!
-//! A test runs the code that serves players: the checks of the handshake, `#[accept]`, `#[open]`, the connection with every
-//! limit of the [`Server`], and `#[close]`. Only hyper and the socket are left out, and with them the pages and the
-//! [`path`](Server::path) of the server: a path that does not belong to [another endpoint](Server::endpoint) reaches the first
-//! dispatcher.
+//! A test runs the code that serves players: the checks of the handshake, `#[accept]`, `#[open]`, the connection with
+//! every limit of the [`Server`], and `#[close]`. Only hyper and the socket are left out, and with them the pages and
+//! the [`path`](Server::path) of the server: a path that does not belong to [another endpoint](Server::endpoint)
+//! reaches the first dispatcher.
 //!
 //! ```
 //! use kengine::{Handshake, Refusal, Uid, testing};
@@ -39,8 +39,8 @@
 //!
 //! # Time
 //!
-//! Under `#[tokio::test(start_paused = true)]`, which needs tokio's feature `test-util`, timeouts take no real time and pass
-//! in the same order in every run:
+//! Under `#[tokio::test(start_paused = true)]`, which needs tokio's feature `test-util`, timeouts take no real time and
+//! pass in the same order in every run:
 //!
 //! ```
 //! use std::time::Duration;
@@ -64,9 +64,10 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a test can
-//! make a client slow or silent. A client that must stay connected while time passes awaits [`stay`](Client::stay). The server
-//! does not wait for a client's close frame: memory loses nothing, so a connection ends as soon as everything is written.
+//! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a
+//! test can make a client slow or silent. A client that must stay connected while time passes awaits
+//! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
+//! ends as soon as everything is written.
 
 mod client;
 mod messages;
@@ -93,7 +94,7 @@ use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::routes::Routes;
 use crate::server::upgrade::{Connected, start, take_slot};
 
-/// How much one side can write before the other reads, in bytes. It stands for the buffers of the kernel.
+/// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
 
 /// The header fields of a request for a WebSocket, unless the test sets them.
@@ -121,7 +122,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
 ///
 /// # Panics
 ///
-/// When the configuration is invalid, for the reasons for which [`Server::bind`] fails.
+/// When the configuration is invalid, as described for [`Server::bind`].
 pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     let server = server.into();
     let (first, routes) =
@@ -129,7 +130,8 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     Served { first, routes }
 }
 
-/// A dispatcher that is served to the clients of a test, created by [`serve`]. All clients are cut off when it is dropped.
+/// A dispatcher that is served to the clients of a test, created by [`serve`]. All clients are cut off when it is
+/// dropped.
 #[derive(Debug)]
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
@@ -138,7 +140,7 @@ pub struct Served<D> {
 }
 
 impl<D: Dispatcher> Served<D> {
-    /// Requests a connection, by a path with an optional query. Awaiting it returns a [`Client`], or the [`Refusal`] of
+    /// Requests a connection at a path, which may have a query. Awaiting it returns a [`Client`], or the [`Refusal`] of
     /// `#[accept]` or of the server.
     ///
     /// ```
@@ -186,11 +188,12 @@ impl<D: Dispatcher> Served<D> {
         Hub::new(Arc::clone(&self.routes.node))
     }
 
-    /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, messages that were read
-    /// are answered, and every connection is closed with 4000. Returns when all connections have ended and `#[close]` has run.
+    /// Drains as [`Bound::serve`](crate::Bound::serve) does: new connections are refused with 503, messages that were
+    /// read are answered, and every connection is closed with 4000. Returns when all connections have ended and
+    /// `#[close]` has run.
     ///
-    /// The clients need not be awaited meanwhile: what is sent to them is kept, up to the close frame. Only a client with more
-    /// than 16 KiB unread delays the drain, for up to [`Server::close_timeout`].
+    /// The clients need not be awaited meanwhile: what is sent to them is kept, up to the close frame. Only a client
+    /// with more than 16 KiB unread delays the drain, for up to [`Server::close_timeout`].
     pub async fn drain(&self) {
         self.routes.node.drain().await;
     }
@@ -203,7 +206,7 @@ impl<D: Dispatcher> Served<D> {
 
 impl<D> Drop for Served<D> {
     fn drop(&mut self) {
-        // So that no task outlives its test.
+        // No task may outlive its test.
         self.routes.node.abandon();
     }
 }
@@ -219,8 +222,8 @@ pub struct Connect<'a, D> {
 }
 
 impl<D> Connect<'_, D> {
-    /// Adds a header field. It replaces the default value of `Host`, `Upgrade` and the other fields that a request for a
-    /// WebSocket needs.
+    /// Adds a header field. It replaces the default value of `Host`, `Upgrade` and the other fields that a request for
+    /// a WebSocket needs.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), value.into()));
         self
@@ -242,7 +245,7 @@ impl<D> Connect<'_, D> {
     fn request(&self) -> Request<()> {
         let mut request = Request::new(());
         let path = &self.path;
-        assert!(path.starts_with('/'), "`{path}` is not a path; write it with a slash first, as `/ws?uid=7`");
+        assert!(path.starts_with('/'), "`{path}` is not a path; begin it with a slash, as in `/ws?uid=7`");
         *request.uri_mut() = path.parse().unwrap_or_else(|error| panic!("`{path}` is not a valid path: {error}"));
         let headers = request.headers_mut();
         for (name, value) in &self.fields {

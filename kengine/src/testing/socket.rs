@@ -16,9 +16,9 @@ use crate::websocket::{Close, CloseCode};
 
 /// The default timeout of a wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The default timeout of a wait by a clock that runs faster than the machine's, as tokio's paused clock does.
+/// The default timeout of a wait while tokio's clock runs faster than real time, as it does when it is paused.
 const TIMEOUT_WHILE_PAUSED: Duration = Duration::from_secs(24 * 60 * 60);
-/// The number of bytes to read at once.
+/// The most bytes to read at once.
 const READ: usize = 4 * 1024;
 
 /// A client's end of a connection over memory.
@@ -41,7 +41,7 @@ pub(super) struct ClientSocket {
     timeout: Option<Duration>,
 }
 
-/// How the server's bytes ended.
+/// How the connection ended.
 #[derive(Clone)]
 pub(super) enum End {
     Closed(Option<Close>),
@@ -95,8 +95,8 @@ impl ClientSocket {
         assert!(!self.is_closing, "cannot send {what}; this client has closed the connection");
     }
 
-    /// Queues a frame and waits until the server has taken all of it. Meanwhile it reads, because two sides that only write
-    /// would wait for each other.
+    /// Queues a frame and waits until the server has taken all of it. Meanwhile it reads, because two sides that only
+    /// write would wait for each other.
     pub(super) async fn send(&mut self, opcode: OpCode, payload: &[u8]) {
         if self.is_closing || self.end.is_some() {
             return;
@@ -198,7 +198,7 @@ impl ClientSocket {
 
     /// Reads once, and answers pings.
     fn poll_read(&mut self, cx: &mut Context<'_>, pings: Pings) -> Poll<()> {
-        // A send that was cancelled may have left bytes.
+        // A send that was cancelled may have left bytes to write.
         let _ = self.poll_write(cx);
         let mut buffer = [0; READ];
         let mut buffer = ReadBuf::new(&mut buffer);
@@ -255,11 +255,11 @@ impl fmt::Debug for ClientSocket {
 
 /// Waits until the timeout has passed, and returns how long that took by tokio's clock.
 async fn expired(timeout: Option<Duration>) -> Duration {
-    let (begun, begun_really) = (Instant::now(), std::time::Instant::now());
+    let (begun, begun_in_real_time) = (Instant::now(), std::time::Instant::now());
     loop {
         sleep(timeout.unwrap_or(TIMEOUT)).await;
         let waited = begun.elapsed();
-        if timeout.is_some() || begun_really.elapsed() >= TIMEOUT || waited >= TIMEOUT_WHILE_PAUSED {
+        if timeout.is_some() || begun_in_real_time.elapsed() >= TIMEOUT || waited >= TIMEOUT_WHILE_PAUSED {
             return waited;
         }
     }

@@ -4,10 +4,10 @@ use fastwebsockets::OpCode;
 
 use crate::websocket::encoder;
 
-/// The mask of every frame. It changes each byte, so that a server that forgets to unmask is noticed. It need not be random:
-/// there is no proxy that could be confused.
+/// The mask of every frame. It changes each byte, so that a server that forgets to unmask is noticed. It need not be
+/// random: there is no proxy that could be confused.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// The bit of the second byte that tells that the payload is masked.
+/// The bit of the second byte that marks a masked payload.
 const MASKED: u8 = 0x80;
 /// The bits of the first byte that hold the opcode.
 const OPCODE: u8 = 0x0F;
@@ -22,8 +22,8 @@ pub(super) fn put(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.splice(body..body, MASK);
 }
 
-/// Removes the first frame from `bytes` if it is complete, and returns its opcode and payload. The server sends each message
-/// as one frame.
+/// Removes the first frame from `bytes` if it is complete, and returns its opcode and payload. The server sends each
+/// message as one frame.
 pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let header = match bytes.get(1)? {
         126 => 4,

@@ -50,7 +50,7 @@ fn invalid_settings_are_reported() {
         (plain().listen("80; }"), "`80;` is not valid in nginx's configuration"),
         (plain().resolver("10.0.0.1; a"), "`10.0.0.1;` is not valid"),
         (plain().tls("a b", "c"), "`a b` is not valid"),
-        (plain().pages(["page"]), "invalid path `page`: write it from its `/` on"),
+        (plain().pages(["page"]), "invalid path `page`: begin it with `/`"),
         (plain().pages(["/a b"]), "invalid path `/a b`"),
         (plain().sockets(["/ws?x"]), "invalid path `/ws?x`"),
         (Gateway::new("redis://db/"), "nginx cannot resolve `db`: set a DNS server with `Gateway::resolver`"),

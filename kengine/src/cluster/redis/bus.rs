@@ -19,7 +19,7 @@ use crate::local::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailab
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
 /// The total size of the messages that may wait to be sent, in bytes.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-/// How long a join waits until other nodes know of it.
+/// How long a join waits until the other nodes know about it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of answers to one question that may wait to be read.
 const MAX_WAITING_ANSWERS: usize = 256;
@@ -38,7 +38,7 @@ pub(super) struct Bus {
     next_question: AtomicU64,
 }
 
-/// The connection to the bus.
+/// The state of the connection to the bus.
 #[derive(Clone)]
 enum BusConnection {
     /// It is not known yet whether the bus can be reached.
@@ -95,7 +95,8 @@ impl Bus {
         self.queue(target, message::encode(boot, to, message))
     }
 
-    /// Queues a message to one node. If the queue is full, that node stops waiting after a timeout.
+    /// Queues an answer to another node. If the queue is full, the answer is dropped, and the other node's wait times
+    /// out.
     pub(super) fn answer(&self, node: &str, message: &BusMessage) {
         let NodeState { keys, boot, .. } = &*self.state;
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
@@ -114,7 +115,7 @@ impl Bus {
         })
     }
 
-    /// A message has left the queue.
+    /// Records that a message has left the queue.
     pub(super) fn dequeued(&self, outgoing: &Outgoing) {
         self.queued_bytes.fetch_sub(outgoing.bytes.len(), Ordering::Relaxed);
     }
@@ -127,7 +128,7 @@ impl Bus {
                 if matches!(*self.connection.borrow(), BusConnection::Down) {
                     return Err(Unavailable);
                 }
-                // A room also settles when the nodes that do not answer have had their time.
+                // A room also settles when the answer timeout has passed, and that sends no notification.
                 let _ = timeout(ANSWER_TIMEOUT, changes.changed()).await;
             }
             Ok(())
@@ -159,10 +160,10 @@ impl Bus {
         Gathered { is_partial, ..gathered }
     }
 
-    /// Another node has answered a question.
+    /// Passes another node's answer to the open question with this number.
     pub(super) fn answered(&self, number: u64, members: Vec<Member>) {
         if let Some(answers) = self.questions().get(&number) {
-            // A question with too many answers gets a partial result.
+            // If too many answers wait, this one is dropped, and the result of the question is partial.
             let _ = answers.try_send(members);
         }
     }
@@ -171,19 +172,19 @@ impl Bus {
         matches!(*self.connection.borrow(), BusConnection::Up(_))
     }
 
-    /// The bus is connected, or not any more.
+    /// Sets the connection for commands. `None` means that the bus is not connected.
     pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
         self.connection.send_replace(commands.map_or(BusConnection::Down, BusConnection::Up));
         self.peers.changes.send_replace(());
     }
 
     fn questions(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Vec<Member>>>> {
-        // Nothing between lock and unlock can panic with a change half done.
+        // No code that holds the lock can panic in the middle of a change.
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An open question, which takes no more answers once this is dropped.
+/// An open question. Dropping it closes the question, so that later answers are ignored.
 struct PendingQuestion<'b> {
     bus: &'b Bus,
     number: u64,

@@ -1,4 +1,4 @@
-//! Connects the bus, sends what is queued, and reconnects.
+//! Connects to the bus, sends the queued messages, and reconnects.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::cluster::redis::connection::{Backoff, connect, within_timeout};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::subscriber::Subscriber;
 
-/// The number of messages that are sent in one round trip.
+/// The maximum number of messages in one round trip.
 const MAX_MESSAGES_PER_BATCH: usize = 256;
 
 /// Keeps the bus connected. Never returns.
@@ -21,12 +21,12 @@ pub(super) async fn run(bus: Arc<Bus>) {
         let Err(error) = run_connection(&bus, &mut outgoing, &mut backoff).await;
         bus.set_connection(None);
         bus.peers.reset();
-        tracing::debug!(%error, "the bus is away");
+        tracing::debug!(%error, "the bus is away; reconnecting");
         backoff.wait().await;
     }
 }
 
-/// Connects the bus, and serves it until the connection fails.
+/// Connects to the bus, and serves the connection until it fails.
 async fn run_connection(
     bus: &Bus,
     outgoing: &mut mpsc::Receiver<Outgoing>,

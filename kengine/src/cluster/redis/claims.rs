@@ -1,7 +1,7 @@
-//! The uids that connections of this node have claimed, and which of them the directory must be told about.
+//! The uids that connections of this node have claimed, and which of them must be reported to the directory.
 //!
-//! Only the present state of each uid is sent. While the directory is away, the uids that wait are at most those that had a
-//! connection when it went away and those that have one now.
+//! Only the current state of each uid is sent. This bounds what waits during an outage of the directory: at most the
+//! uids that had a connection when the outage began, and those that have one now.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,17 +19,18 @@ pub(super) struct Claims {
 /// The claim of a connection that has its uid.
 struct OwnClaim {
     connection: ConnectionId,
-    /// Orders the connections of this node.
+    /// The position of the connection among those of this node: a later connection has a greater one.
     order: u64,
     /// When the uid was claimed, in milliseconds of the directory's clock.
     at: i64,
-    /// Whether this claim has been sent, with or without an answer. If so, a later claim of another node prevails.
+    /// Whether this claim has been sent, answered or not. If it is sent again, any later claim of another node
+    /// prevails.
     is_sent: bool,
     /// Whether the directory may hold a claim of this node on the uid, perhaps of an earlier connection.
     is_known: bool,
 }
 
-/// The state of a uid, to be sent to the directory.
+/// The state of a uid that must be sent to the directory.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) uid: Uid,
@@ -41,12 +42,12 @@ pub(super) struct Change {
 pub(super) struct Claim {
     pub(super) connection: ConnectionId,
     pub(super) at: i64,
-    /// Whether it may have been sent before.
+    /// Whether the claim may have been sent before.
     pub(super) is_again: bool,
 }
 
 impl Claims {
-    /// A connection claims a uid.
+    /// Records that a connection claims a uid, unless a later connection of this node has claimed it.
     pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: i64) {
         let earlier = self.own.get(uid);
         if earlier.is_some_and(|own| own.order > order) {
@@ -57,7 +58,7 @@ impl Claims {
         self.unsent.insert(uid.clone());
     }
 
-    /// The connection has ended.
+    /// Records that the connection has ended.
     pub(super) fn release(&mut self, uid: &Uid, connection: ConnectionId) {
         match self.remove(uid, connection) {
             Some(own) if own.is_known => _ = self.unsent.insert(uid.clone()),
@@ -66,7 +67,7 @@ impl Claims {
         }
     }
 
-    /// The connection has lost its uid to another node. The directory knows this already.
+    /// Records that the connection has lost its uid to another node. The directory already knows this.
     pub(super) fn lose(&mut self, uid: &Uid, connection: ConnectionId) {
         if self.remove(uid, connection).is_some() {
             self.unsent.remove(uid);
@@ -77,7 +78,7 @@ impl Claims {
         self.own.get(uid).filter(|own| own.connection == connection)?;
         let removed = self.own.remove(uid);
         if self.own.is_empty() {
-            // Frees the memory after a crowd has left.
+            // Frees the memory that many connections needed.
             self.own = HashMap::new();
         }
         removed
@@ -93,7 +94,7 @@ impl Claims {
         self.unsent.is_empty()
     }
 
-    /// Takes at most `max` changes, to be sent.
+    /// Takes at most `max` unsent changes.
     pub(super) fn take(&mut self, max: usize) -> Vec<Change> {
         let uids: Vec<_> = self.unsent.iter().take(max).cloned().collect();
         let changes = uids.into_iter().map(|uid| {
@@ -130,7 +131,8 @@ mod tests {
         ConnectionId(number)
     }
 
-    /// Takes all changes: for each, the connection that has the uid, and whether the claim may have been sent before.
+    /// Takes all changes. Returns for each the connection that has the uid, and whether the claim may have been sent
+    /// before.
     fn sent(claims: &mut Claims) -> Vec<Option<(u64, bool)>> {
         let shown = |claim: Claim| (claim.connection.0, claim.is_again);
         claims.take(10).into_iter().map(|change| change.claim.map(shown)).collect()

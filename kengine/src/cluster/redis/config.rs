@@ -8,12 +8,12 @@ use redis::Client;
 
 use crate::language::StartError;
 
-/// How long a node counts as alive after its last heartbeat, unless configured.
+/// The default of [`Redis::lease`].
 const DEFAULT_LEASE: Duration = Duration::from_secs(6);
-/// The shortest lease.
+/// The minimum of [`Redis::lease`].
 const MIN_LEASE: Duration = Duration::from_millis(300);
 
-/// A cluster whose directory and bus are in Redis or Valkey: for [`Server::cluster`](crate::Server::cluster).
+/// A cluster whose directory and bus are in Redis or Valkey. Pass it to [`Server::cluster`](crate::Server::cluster).
 ///
 /// ```
 /// use kengine::{Server, cluster::Redis};
@@ -42,33 +42,34 @@ impl Redis {
         Self { url: url.into(), advertise: None, prefix: "kengine".to_owned(), lease: DEFAULT_LEASE }
     }
 
-    /// Sets the address at which gateways reach this node, as `host:port`. The default is the address on which the server
-    /// listens. A server that listens on all addresses (`0.0.0.0`) has no default.
+    /// Sets the address at which gateways reach this node, as `host:port`. The default is the address on which the
+    /// server listens. A server that listens on all addresses (`0.0.0.0`) has no default.
     pub fn advertise(self, address: impl Into<String>) -> Self {
         Self { advertise: Some(address.into()), ..self }
     }
 
     /// Sets the prefix of the cluster's keys and channels, so that several clusters can share one Redis. The default is
-    /// `kengine`. The two keys of the first kengine, `NODE_HOST_LIST` and each node's counter under its address, have no
-    /// prefix: clusters whose gateways read those need separate databases.
+    /// `kengine`. Two kinds of keys have no prefix, because gateways of the first version of kengine read them:
+    /// `NODE_HOST_LIST`, and each node's counter, whose key is the node's address. Clusters with such gateways need
+    /// separate databases.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// Sets how long a node counts as alive after its last heartbeat. The default is 6 s, the minimum 300 ms. A node sends
-    /// a heartbeat every third of the lease.
+    /// Sets how long a node counts as alive after its last heartbeat. The default is 6 s, the minimum 300 ms. A node
+    /// sends a heartbeat every third of the lease.
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease: lease.max(MIN_LEASE), ..self }
     }
 
-    /// Returns a client for the URL, which is not connected yet.
+    /// Returns a client for the URL. It is not connected yet.
     ///
     /// # Errors
     ///
     /// The URL is invalid.
     pub(crate) fn client(&self) -> Result<Client, StartError> {
         #[cfg(feature = "tls")]
-        // Fails if the program has installed a provider itself, which serves as well.
+        // Fails if the program has already installed a provider, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Client::open(&*self.url).map_err(|error| {
             let reason = if self.url.starts_with("rediss://") && !cfg!(feature = "tls") {
@@ -93,9 +94,9 @@ impl Redis {
             }
             (None, Some(listens)) if !listens.ip().is_unspecified() => return Ok(listens.to_string()),
             (None, Some(listens)) => {
-                format!("`{listens}` is not reachable: set the address by `Redis::advertise`")
+                format!("other machines cannot reach `{listens}`: set the node's address with `Redis::advertise`")
             }
-            (None, None) => "a mounted server has no address: set it by `Redis::advertise`".to_owned(),
+            (None, None) => "a mounted server has no address: set it with `Redis::advertise`".to_owned(),
         };
         Err(StartError::redis(reason))
     }

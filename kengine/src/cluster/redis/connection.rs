@@ -1,11 +1,11 @@
-//! Connections to Redis, with timeouts, and the pauses between attempts.
+//! Connections to Redis with timeouts, and the pauses between attempts to connect.
 
 use std::{io, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
 use tokio::time::{sleep, timeout};
 
-/// How long connecting may take, and each command.
+/// How long connecting or one command may take.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first pause before another attempt to connect. Each further pause is twice as long.
 const MIN_PAUSE: Duration = Duration::from_millis(100);

@@ -13,9 +13,11 @@ use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::state::{NodeState, Phase, millis};
 use crate::local::{Duplicates, Status};
 
-/// How long changes are gathered before a report: at most 40 round trips a second, and no report is older than 100 ms.
+/// How long changes are gathered before a report. This limits reports to 40 a second, and leaves time to report each
+/// change within 100 ms.
 const REPORT_DELAY: Duration = Duration::from_millis(25);
-/// The number of claims, and of reservations, in one round trip. Lua unpacks at most 8,000 arguments.
+/// The maximum number of claims, and of reservations, in one report. Lua's `unpack` takes at most about 8,000
+/// arguments.
 const MAX_REPORT_LEN: usize = 1000;
 /// How long the counter of a node that has left is kept, for gateways that have already read the list.
 const COUNTER_LINGER: Duration = Duration::from_millis(250);
@@ -36,7 +38,7 @@ pub(super) async fn run(state: Arc<NodeState>) {
     }
 }
 
-/// Recent contact with the directory.
+/// The state of the contact with the directory, which outlasts a single connection.
 struct Contact {
     backoff: Backoff,
     /// When the directory last answered a heartbeat.
@@ -53,14 +55,14 @@ impl Contact {
     /// Updates the status during an outage, and logs the outage once.
     fn lost(&mut self, state: &NodeState, error: &RedisError) {
         if !mem::replace(&mut self.is_logged, true) {
-            tracing::warn!(%error, "the directory is away: this node serves its players without other nodes");
+            tracing::warn!(%error, "the directory is away: this node serves its players alone");
         }
         let is_expired = self.last_answer.is_some_and(|answer| answer.elapsed() > state.lease);
         match state.status() {
             Status::Listed | Status::Unlisted => state.set_status(Status::Away),
             Status::Away if is_expired => {
                 state.set_status(Status::Expired);
-                tracing::warn!("the directory is away for longer than the lease: other nodes consider this node dead");
+                tracing::warn!("the directory has been away for longer than the lease: this node counts as dead");
             }
             _ => {}
         }
@@ -74,7 +76,8 @@ async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult
     if state.phase() == Phase::Leaving {
         return directory.leave().await;
     }
-    // Precedes the join: if the directory was away, a heartbeat renews all leases, but only while no lease is valid.
+    // The heartbeat must precede the join: after an outage of the directory it renews all leases, but only while none
+    // is valid.
     directory.beat().await?;
     directory.join().await?;
     contact.made();
@@ -84,7 +87,7 @@ async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult
     loop {
         tokio::select! {
             biased;
-            // Fails only if the sender is gone, but the state owns it.
+            // Cannot fail, because the state owns the sender.
             _ = phase.changed() => match state.phase() {
                 Phase::Serving => {}
                 Phase::Draining => directory.drain().await?,
@@ -92,7 +95,7 @@ async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult
             },
             _ = beat.tick() => {
                 if !directory.beat().await? {
-                    tracing::warn!("the directory has forgotten this node: joining again");
+                    tracing::warn!("the directory does not know this node any more: joining again");
                     directory.join().await?;
                 }
                 contact.made();
@@ -112,7 +115,7 @@ struct Directory<'s> {
     scripts: Scripts,
     /// Other nodes are not removed before this time.
     lenient_until: Instant,
-    /// When the rate of messages was last computed, and the messages handled until then.
+    /// When the rate of messages was last computed, and the number of messages handled until then.
     handled: (Instant, u64),
 }
 
@@ -120,14 +123,15 @@ impl<'s> Directory<'s> {
     async fn connect(state: &'s NodeState, contact: &Contact) -> RedisResult<Self> {
         let mut connection = connect(&state.client).await?;
         let scripts = Scripts::load(&mut connection).await?;
-        // A node that was away does not know whether others were too, so all get the time of a lease to come back.
+        // A node that lost its connection cannot tell whether other nodes lost theirs too, so it gives all of them one
+        // lease to come back.
         let was_away = contact.last_answer.is_some();
         let lenient_until = Instant::now() + if was_away { state.lease } else { Duration::ZERO };
         let handled = (Instant::now(), state.load().messages);
         Ok(Self { state, connection, scripts, lenient_until, handled })
     }
 
-    /// Registers the node. The claims of its connections must be reported after that.
+    /// Registers the node, and marks the claims of its connections to be reported again.
     async fn join(&mut self) -> RedisResult<()> {
         let NodeState { keys, boot, lease, info, .. } = self.state;
         if self.state.status() == Status::Fenced {
@@ -181,7 +185,8 @@ impl<'s> Directory<'s> {
             Some(Value::Int(-1)) if self.state.status() != Status::Joining => {
                 tracing::error!(
                     address = keys.address,
-                    "another process has taken this node's address: this node stays out of the directory until it restarts"
+                    "another process has taken this node's address: \
+                     this node stays out of the directory until it restarts"
                 );
                 self.state.set_status(Status::Fenced);
                 return Ok(true);
@@ -218,9 +223,9 @@ impl<'s> Directory<'s> {
         Ok(())
     }
 
-    /// Returns the number of connections, and the redeemed reservations. They are reported together, so no player counts
-    /// twice, except one whose connection is counted between the two reads; that lasts until the next report. In the other
-    /// order, such a player would not count at all.
+    /// Returns the number of connections and the redeemed reservations. They are reported together, so that no player
+    /// counts both as a connection and as a reservation. A player who connects between the two reads counts twice
+    /// until the next report. If the connections were read first, such a player would not count at all.
     fn load(&self) -> (usize, Vec<String>) {
         let mut redeemed = self.state.redeemed();
         let reported = redeemed.take(MAX_REPORT_LEN);
@@ -230,8 +235,8 @@ impl<'s> Directory<'s> {
         (self.state.load().connections, reported)
     }
 
-    /// Reports the load, redeemed reservations and changed claims in one round trip. If there are too many, the next report
-    /// has the rest.
+    /// Reports the load, redeemed reservations and changed claims in one round trip. If there are too many for one
+    /// report, the next one has the rest.
     async fn report(&mut self) -> RedisResult<()> {
         let changes = self.state.claims().take(MAX_REPORT_LEN);
         let sent = self.send(&changes).await;
@@ -292,7 +297,7 @@ impl<'s> Directory<'s> {
         Ok(())
     }
 
-    /// Removes the node from the directory. Harmless if repeated after a lost answer.
+    /// Removes the node from the directory. It can be repeated if the answer is lost.
     async fn leave(&mut self) -> RedisResult<()> {
         let NodeState { keys, boot, .. } = self.state;
         let all = [NODES, &*keys.load, &keys.lease, &keys.node, &keys.reserved];

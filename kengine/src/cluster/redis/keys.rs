@@ -1,14 +1,14 @@
-//! The names of keys and channels in Redis: a contract with gateways and monitoring tools.
+//! The names of keys and channels in Redis. Gateways and monitoring tools depend on them.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The addresses of the nodes that take players, each once.
+/// The key of the list of nodes that take players. It contains each address once.
 pub(super) const NODES: &str = "NODE_HOST_LIST";
 
 /// The characters that are escaped in a name: all but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The names of one node and its cluster. The key of the node's counter is its address.
+/// The keys of one node and its cluster. The key of the node's counter is its address.
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) prefix: String,

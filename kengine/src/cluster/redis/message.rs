@@ -1,4 +1,5 @@
-//! Messages between nodes as bytes: the length of the header (32 bits, big-endian), the header as JSON, and attachments.
+//! The encoding of messages between nodes: the length of the header (32 bits, big-endian), the header as JSON, and
+//! attachments.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,8 @@ pub(super) enum BusMessage {
     Echo,
 }
 
-/// The wire form of a [`NodeMessage`]. The attachments of a push are one frame per syntax, which is given by its key and
-/// payload, then the key of the push if it has one.
+/// The wire form of a [`NodeMessage`]. The attachments of a push are its frames, one per syntax, and then the push's
+/// key, if it has one. `syntaxes` names the key member and the payload member of each syntax.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum WireNodeMessage {
     Push { syntaxes: Vec<(String, Option<String>)>, audience: Audience },
@@ -57,7 +58,7 @@ impl BusMessage {
         let lengths: Vec<_> = attachments.iter().map(|attachment| attachment.len()).collect();
         let mut bytes = BytesMut::with_capacity(256);
         bytes.put_u32(0);
-        // Cannot fail: strings and numbers are written into memory.
+        // Cannot fail, because strings and numbers are written into memory.
         let _ = serde_json::to_writer((&mut bytes).writer(), &(from, self, lengths));
         let length = u32::try_from(bytes.len() - 4).unwrap_or(u32::MAX);
         bytes[..4].copy_from_slice(&length.to_be_bytes());
@@ -89,7 +90,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
 }
 
 impl WireNodeMessage {
-    /// Returns the message, with frames for those of this node's syntaxes for which it was encoded.
+    /// Returns the message, with the frames of those syntaxes that this node uses.
     pub(super) fn decode(self, attachments: Vec<Bytes>, syntaxes: &[&'static Syntax]) -> Option<NodeMessage> {
         Some(match self {
             Self::Push { syntaxes: encoded, audience } => {
@@ -109,7 +110,7 @@ impl WireNodeMessage {
 }
 
 impl Received {
-    /// Decodes a message; `None` if it is invalid, such as one of another version.
+    /// Decodes a message. Returns `None` if it is invalid, for example because another version of kengine sent it.
     pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
         let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
         let header = split_to(&mut bytes, length)?;

@@ -18,7 +18,7 @@ use crate::local::{
     Unavailable,
 };
 
-/// How long a node waits until it is removed from the directory.
+/// How long a leaving node waits until it is removed from the directory.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a draining node waits until it is off the list from which gateways choose.
 const UNLIST_TIMEOUT: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ impl RedisNode {
 
 impl Cluster for RedisNode {
     fn attach(&self, node: Weak<dyn ClusterNode>) {
-        // Cannot fail: it is called once.
+        // Cannot fail, because `attach` is called only once.
         let _ = self.state.node.set(node);
     }
 
@@ -92,7 +92,7 @@ impl Cluster for RedisNode {
             let mut status = self.state.status.subscribe();
             self.state.advance(Phase::Draining);
             if self.status() == Status::Listed {
-                // If it takes longer, the directory is about to be away.
+                // A timeout is ignored: a directory that does not answer cannot unlist the node.
                 let _ = timeout(UNLIST_TIMEOUT, status.wait_for(|status| *status == Status::Unlisted)).await;
             }
             true
@@ -103,10 +103,10 @@ impl Cluster for RedisNode {
         Box::pin(async {
             self.state.advance(Phase::Leaving);
             let is_reachable = self.status().is_registered() || self.status() == Status::Fenced;
-            let patience = if is_reachable { LEAVE_TIMEOUT } else { RESPONSE_TIMEOUT };
-            // The directory's task ends when it has left or cannot. That of the bus is cancelled then.
+            let max_wait = if is_reachable { LEAVE_TIMEOUT } else { RESPONSE_TIMEOUT };
+            // The directory's task ends when the node has left or cannot leave. Then the bus's task is cancelled.
             let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-            if !tasks.is_empty() && timeout(patience, tasks.join_next()).await.is_err() {
+            if !tasks.is_empty() && timeout(max_wait, tasks.join_next()).await.is_err() {
                 tracing::warn!("the directory does not answer: this node stays in it until its lease expires");
             }
         })

@@ -1,8 +1,9 @@
 //! Which other nodes have members in this node's rooms.
 //!
 //! When a room gets its first member on a node, the node subscribes to the room's channel and publishes a hello there.
-//! Every node in the channel answers whether it has members too. So the nodes know each other: a send to a room on one node
-//! publishes nothing, and a join returns once the other nodes know of it.
+//! Every node in the channel answers whether it has members too. So each node knows which other nodes have members in
+//! its rooms: a send to a room whose members are all on one node publishes nothing, and a join returns once the other
+//! nodes know about it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 /// How long other nodes may take to answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The rooms that have members on this node, and those whose channels it has not left yet.
+/// The rooms that have members on this node, and rooms without members whose channels are still subscribed.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     /// Read for every send to a room; written when the first member joins, the last leaves, or another node reports.
@@ -25,7 +26,7 @@ pub(super) struct Peers {
     pub(super) changes: watch::Sender<()>,
 }
 
-/// What this node knows of a room on other nodes.
+/// What this node knows about a room on other nodes.
 #[derive(Debug, Default)]
 struct RoomPeers {
     /// Whether this node has a member in the room.
@@ -46,7 +47,7 @@ impl Peers {
         self.rooms().get(room).is_none_or(may_have_nodes)
     }
 
-    /// Whether the other nodes know of this node's members, or have had the time to answer.
+    /// Whether the other nodes know about this node's members, or the time for their answers has passed.
     pub(super) fn is_settled(&self, room: &str) -> bool {
         let is_answered = |peers: &RoomPeers, at: Instant| peers.missing == 0 || at.elapsed() >= ANSWER_TIMEOUT;
         self.rooms().get(room).is_none_or(|peers| peers.greeted.is_some_and(|at| is_answered(peers, at)))
@@ -56,7 +57,7 @@ impl Peers {
         self.rooms().get(room).is_some_and(|peers| peers.greeted.is_some())
     }
 
-    /// This node has a member in the room from now on.
+    /// Records that this node has a member in the room.
     pub(super) fn add(&self, room: &str) {
         let mut rooms = self.rooms_mut();
         match rooms.get_mut(room) {
@@ -67,7 +68,8 @@ impl Peers {
         self.added.notify_one();
     }
 
-    /// This node has no member in the room any more. A subscribed room stays until [`take_left`](Self::take_left).
+    /// Records that this node has no member in the room any more. A subscribed room stays until
+    /// [`take_left`](Self::take_left).
     pub(super) fn remove(&self, room: &str) {
         let mut rooms = self.rooms_mut();
         if let Some(peers) = rooms.get_mut(room) {
@@ -85,7 +87,8 @@ impl Peers {
         new.map(|(room, _)| room.clone()).collect()
     }
 
-    /// The rooms' channels are subscribed, and this many nodes, including this one, have received each hello.
+    /// Records that the rooms' channels are subscribed, and how many nodes, including this one, have received the hello
+    /// in each of them.
     pub(super) fn greeted(&self, rooms: &[Box<str>], receivers: Vec<usize>) {
         let mut known = self.rooms_mut();
         for (room, receivers) in rooms.iter().zip(receivers) {
@@ -98,14 +101,15 @@ impl Peers {
         self.changes.send_replace(());
     }
 
-    /// Another node has a member in the room from now on. Returns whether this node is in the room's channel.
+    /// Records that another node has a member in the room. Returns whether this node is subscribed to the room's
+    /// channel.
     pub(super) fn hello(&self, room: &str, node: String) -> bool {
         let mut rooms = self.rooms_mut();
         let peers = rooms.get_mut(room).filter(|peers| peers.greeted.is_some());
         peers.map(|peers| peers.nodes.insert(node)).is_some()
     }
 
-    /// Another node has answered the hello.
+    /// Records that another node has answered the hello, and whether it has a member in the room.
     pub(super) fn seen(&self, room: &str, node: String, is_member: bool) {
         if let Some(peers) = self.rooms_mut().get_mut(room) {
             peers.missing = peers.missing.saturating_sub(1);
@@ -116,7 +120,7 @@ impl Peers {
         self.changes.send_replace(());
     }
 
-    /// Another node has no member in the room any more.
+    /// Records that another node has no member in the room any more.
     pub(super) fn bye(&self, room: &str, node: &str) {
         if let Some(peers) = self.rooms_mut().get_mut(room) {
             peers.nodes.remove(node);
@@ -128,7 +132,7 @@ impl Peers {
         self.rooms().values().flat_map(|peers| &peers.nodes).cloned().collect()
     }
 
-    /// Another node is gone.
+    /// Removes a node that is gone from all rooms.
     pub(super) fn forget(&self, node: &str) {
         self.rooms_mut().values_mut().for_each(|peers| _ = peers.nodes.remove(node));
     }
@@ -140,7 +144,7 @@ impl Peers {
         left.filter(|(_, peers)| peers.greeted.is_some()).map(|(room, _)| room).collect()
     }
 
-    /// The connection to the bus is lost, and with it all subscriptions.
+    /// Resets the rooms after the connection to the bus is lost, and with it all subscriptions.
     pub(super) fn reset(&self) {
         self.rooms_mut().retain(|_, peers| {
             *peers = RoomPeers { has_members: peers.has_members, ..RoomPeers::default() };
@@ -148,7 +152,7 @@ impl Peers {
         });
     }
 
-    // Nothing between lock and unlock can panic with a change half done.
+    // No code that holds the lock can panic in the middle of a change.
     fn rooms(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, RoomPeers>> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::http::ReservationId;
 
-/// The number of reservations that may wait, 16 bytes each. A reservation expires 5 s after it was made, so if this many
-/// wait, the oldest are about to expire.
+/// The number of reservations that may wait, 16 bytes each. A reservation expires 5 s after it was made, so if this
+/// many wait, the oldest are about to expire.
 const MAX_WAITING: usize = 8192;
 
 /// Redeemed reservations, oldest first.
@@ -15,7 +15,7 @@ pub(super) struct Redeemed {
 }
 
 impl Redeemed {
-    /// Adds a reservation. Beyond the bound the oldest one is dropped, and expires.
+    /// Adds a reservation. If too many wait, the oldest one is not reported; it expires soon.
     pub(super) fn add(&mut self, reservation: ReservationId) {
         if self.waiting.len() == MAX_WAITING {
             self.waiting.pop_front();

@@ -1,4 +1,4 @@
-//! The scripts that run inside Redis. They are loaded once per connection and called by their hashes.
+//! The scripts that run inside Redis. Each connection loads them once and calls them by their hashes.
 
 use redis::{Cmd, Pipeline, RedisResult, aio::MultiplexedConnection};
 

@@ -18,7 +18,7 @@ use crate::local::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status
 /// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);
 
-/// What a node wants of the directory. It only advances.
+/// What a node wants from the directory. The phase only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Serving,
@@ -35,7 +35,7 @@ pub(super) struct NodeState {
     pub(super) lease: Duration,
     pub(super) info: NodeInfo,
     pub(super) node: OnceLock<Weak<dyn ClusterNode>>,
-    /// What the node wants of the directory: the directory's task follows.
+    /// What the node wants from the directory. The directory's task carries it out.
     pub(super) phase: watch::Sender<Phase>,
     /// What the directory's task has achieved.
     pub(super) status: watch::Sender<Status>,
@@ -82,7 +82,8 @@ impl NodeState {
         *self.phase.borrow()
     }
 
-    /// Advances to a phase, and wakes the directory's task. A phase that has passed stays.
+    /// Advances to a phase, and wakes the directory's task. Does nothing if the node is already in this phase or a
+    /// later one.
     pub(super) fn advance(&self, to: Phase) {
         self.phase.send_if_modified(|phase| mem::replace(phase, to.max(*phase)) < to);
     }
@@ -100,17 +101,18 @@ impl NodeState {
     }
 
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
-        // Nothing between lock and unlock can panic with a change half done.
+        // No code that holds the lock can panic in the middle of a change.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {
-        // As above.
+        // Cannot be left in the middle of a change either.
         self.redeemed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over the time of the directory's clock, in milliseconds, from an answer that took `round_trip`. A slow answer
-    /// is inaccurate, and counts only if the node is not registered. Claims of different nodes are compared by this clock.
+    /// Sets the directory's clock from an answer: `now` is its time in milliseconds, and `round_trip` is how long the
+    /// answer took. A slow answer is inaccurate, so it is ignored while the node is registered. This clock orders the
+    /// claims of different nodes.
     pub(super) fn set_clock(&self, now: i64, round_trip: Duration) {
         if round_trip < MAX_CLOCK_ROUND_TRIP || !self.status().is_registered() {
             let elapsed = self.created.elapsed().saturating_sub(round_trip / 2);
@@ -123,7 +125,7 @@ impl NodeState {
         self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(self.created.elapsed()))
     }
 
-    /// Closes a connection that does not get its uid, or lost it to another node.
+    /// Closes a connection that did not get its uid, or has lost it to another node.
     pub(super) fn lose(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         self.claims().lose(uid, connection);
         if let Some(node) = self.node() {

@@ -1,4 +1,4 @@
-//! Receives from the bus, and keeps the subscriptions.
+//! Receives messages from the bus, and keeps the subscriptions up to date.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -13,9 +13,9 @@ use crate::cluster::redis::message::{BusMessage, Received};
 use crate::cluster::redis::state::NodeState;
 use crate::local::{ConnectionId, Duplicates, call_catching};
 
-/// The number of rooms that are subscribed, and greeted, in one round trip.
+/// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;
-/// How late an echo may be. After that the connection is dropped, together with the messages that wait in it.
+/// How long an echo may take. After that the connection is dropped, together with the messages that wait in it.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The receiving half of a connection to the bus.
@@ -24,12 +24,12 @@ pub(super) struct Subscriber<'b> {
     commands: MultiplexedConnection,
     sink: PubSubSink,
     stream: PubSubStream,
-    /// When the last message of this node to itself arrived.
+    /// When the last [`BusMessage::Echo`] of this node arrived.
     last_echo: Instant,
 }
 
 impl<'b> Subscriber<'b> {
-    /// Subscribes to this node's channel, the common channel, and those of the rooms that have members by now.
+    /// Subscribes to this node's channel, the common channel, and the channels of the rooms that already have members.
     pub(super) async fn start(
         bus: &'b Bus,
         commands: MultiplexedConnection,
@@ -54,7 +54,7 @@ impl<'b> Subscriber<'b> {
                     let Some(message) = message else { return Err(lost("the bus was closed")) };
                     let bytes = message.get_payload::<Vec<u8>>().ok();
                     if let Some(received) = bytes.and_then(|bytes| Received::decode(bytes.into())) {
-                        // Calls the user's code, which tells what a session shows to other players.
+                        // This may call the user's code, which decides what a session shows to other players.
                         let _ = call_catching(|| self.receive(received));
                     }
                 }
@@ -83,7 +83,7 @@ impl<'b> Subscriber<'b> {
     /// Leaves the channels of rooms without members, forgets nodes that are gone, and checks that the bus works.
     async fn beat(&mut self) -> RedisResult<()> {
         if self.last_echo.elapsed() > ECHO_TIMEOUT {
-            return Err(lost("the bus is late"));
+            return Err(lost("no echo came over the bus in time"));
         }
         let (NodeState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
         let mut pipeline = Pipeline::new();

@@ -1,8 +1,8 @@
-//! What the arguments of a handler are: context, the message, or a mistake.
+//! How the arguments of a handler are made from the context or the message.
 //!
-//! Each is made by a trait's function that is called on the argument's own type, as in
-//! `<&Player as FromContext<'_, Player>>::take(context)`. rustc then reports a mistake at that type, in the words of
-//! the trait, and mentions nothing else of kengine.
+//! The expansion makes each argument with a trait function that it calls on the argument's own type, as in
+//! `<&Player as FromContext<'_, Player>>::take(context)`. If the type is wrong, rustc reports the error at that type,
+//! with the message of the trait, and mentions nothing else of kengine.
 
 use std::marker::PhantomData;
 
@@ -60,11 +60,11 @@ impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Valid> for T {
     }
 }
 
-/// What a hook is about, such as a [`Call`](crate::Call).
+/// Marks an argument that is a reference to what the hook is about, such as a [`Call`](crate::Call).
 #[derive(Debug)]
 pub struct Event;
 
-/// A route's last argument, of which only the type says whether it is context or the message.
+/// A route's last argument. Only its type tells whether it is context or the message.
 ///
 /// The expansion calls `find()` on it. Method lookup tries these in order, and takes the first that fits:
 ///
@@ -85,8 +85,8 @@ pub fn last<S, T>(context: Context<'_, S>) -> Last<'_, S, T> {
     Last { context, argument: PhantomData }
 }
 
-/// An argument, and the verdict on its type: [`Valid`], [`Lent`] or [`Undecodable`]. Without the first there is no argument, but
-/// no such program compiles.
+/// An argument, and the verdict on its type: [`Valid`], [`Lent`] or [`Undecodable`]. Only with [`Valid`] is there an
+/// argument; a program with another verdict does not compile.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Found<T, V> {
@@ -162,7 +162,7 @@ impl<S, T> FindOther<T> for Last<'_, S, T> {
 }
 
 fn decode<'a, T: Deserialize<'a>, S>(context: Context<'a, S>) -> Result<T> {
-    let no_request = || Error::internal("a message was asked for where there is no request");
+    let no_request = || Error::internal("there is no request from which to decode a message");
     context.envelope().ok_or_else(no_request).and_then(Envelope::message)
 }
 
@@ -205,7 +205,7 @@ impl<T> IsMessage<Valid> for T {}
 #[diagnostic::do_not_recommend]
 impl<T> IsMessage<Lent> for T {}
 
-/// A route's last argument, a reference, that is context or a message that borrows.
+/// A route's last argument if it is a reference: context, or a message that borrows from the request.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a context argument of a dispatcher whose session is `{S}`",
     label = "expected `&{S}`, `&Connection<{S}>`, `&Hub`, `&Envelope<'_>` or a type that implements `kengine::FromContext`",

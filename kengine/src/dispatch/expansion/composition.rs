@@ -1,4 +1,4 @@
-//! Several dispatchers as one: what the expansion of `#[derive(Dispatcher)]` calls.
+//! What the expansion of `#[derive(Dispatcher)]` calls to make one dispatcher of several.
 
 use std::marker::PhantomData;
 
@@ -6,8 +6,8 @@ use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::{Dispatcher, Hooks};
 use crate::language::{ConstText, Route, Session, Syntax, equal};
 
-/// The maximum number of routes of a composed dispatcher. It is fixed because the length of an array cannot depend on a type
-/// parameter.
+/// The maximum number of routes of a composed dispatcher. It is fixed because the length of an array cannot depend on a
+/// type parameter.
 const CAPACITY: usize = 512;
 
 /// The routes of all fields, in the order of the fields.
@@ -63,7 +63,7 @@ pub const fn hooks(parts: &[Hooks]) -> Hooks {
     all
 }
 
-/// The session of one field of a composed dispatcher: the session of all of them.
+/// The session of one field of a composed dispatcher, which must be that of the struct.
 #[diagnostic::on_unimplemented(
     message = "the session is `{S}`, not `{Self}`",
     label = "its session is `{Self}`, but that of the struct is `{S}`",
@@ -78,9 +78,9 @@ impl<S> IsSameSession<S> for S {}
 
 /// One field of a composed dispatcher.
 ///
-/// The expansion uses a field through this type. Method lookup finds the inherent items for a dispatcher (`dispatcher` only
-/// if its session is `S`), and those of [`Unfit`] for anything else, so that a wrong field is one error, at
-/// [`IsSameSession`].
+/// The expansion uses a field through this type. Method lookup finds the inherent items for a dispatcher (`dispatcher`
+/// only if its session is `S`), and those of [`Unfit`] for anything else, so that a wrong field causes only one error,
+/// at [`IsSameSession`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Part<'a, T: ?Sized, S> {
@@ -140,7 +140,7 @@ pub fn shifted<S>(context: Context<'_, S>, routes: usize) -> Context<'_, S> {
 ///
 /// # Panics
 ///
-/// If one has. It is called while the program is compiled, so this is an error at the caller.
+/// If one has. The check runs while the program is compiled, so the panic is a compile error at the caller.
 #[doc(hidden)]
 #[track_caller]
 pub const fn check_routes(routes: &[Route], before: &[&[Route]]) {
@@ -176,7 +176,7 @@ pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
     }
 }
 
-/// Checks that the messages of a field have the syntax of the first field's.
+/// Checks that the messages of a field have the same syntax as those of the first field.
 ///
 /// # Panics
 ///

@@ -1,7 +1,7 @@
 //! What the code that the macros generate calls.
 //!
-//! A route such as `async fn chat(&self, _: &Player, message: Chat) -> Result<u32, Refused>` becomes one arm of a `match` in
-//! [`Dispatcher::dispatch`](crate::Dispatcher::dispatch):
+//! A route such as `async fn chat(&self, _: &Player, message: Chat) -> Result<u32, Refused>` becomes one arm of a
+//! `match` in [`Dispatcher::dispatch`](crate::Dispatcher::dispatch):
 //!
 //! ```text
 //! "chat" => {
@@ -9,7 +9,7 @@
 //!     limit(context, &Self::ROUTES[0])?;
 //!     let returned = handler_future(Self::chat(
 //!         self,
-//!         <&Player as FromContext<'_, Player>>::from_context(context)?,
+//!         <&Player as FromContext<'_, Player>>::take(context)?,
 //!         <Chat as IsMessage<_>>::take(<Chat as IsOwned<_>>::check(last::<Player, Chat>(context).find()))?,
 //!     ))
 //!     .await;
@@ -18,14 +18,14 @@
 //! }
 //! ```
 //!
-//! The generated code knows only the tokens of a type. Two questions need the type itself, and method lookup answers them:
-//! whether an argument is context or the message ([`Last`](argument::Last)), and whether a handler returns a `Result`
-//! ([`Returned`](reply::Returned)).
+//! The generated code knows only the tokens of a type. Two questions need the type itself, and method lookup answers
+//! them: whether an argument is context or the message ([`Last`](argument::Last)), and whether a handler returns a
+//! `Result` ([`Returned`](reply::Returned)).
 //!
-//! Every requirement on a user's type is the `Self: Trait` of a function of a trait in [`kengine::bounds`](crate::bounds), and
-//! the path to the function has the span of that type. If the requirement is not met, rustc reports it there in the words of
-//! the trait, once, and has no function of kengine to point at. A bound on a generic function would add a note that names the
-//! function.
+//! The expansion checks each requirement on a user's type by calling a function of a trait in
+//! [`kengine::bounds`](crate::bounds) on that type, and the path to the function has the span of the type. If the type
+//! does not implement the trait, rustc reports one error there, with the message of the trait. A bound on a generic
+//! function would add a note that names a function of kengine.
 
 pub(crate) mod argument;
 pub(crate) mod composition;

@@ -1,21 +1,22 @@
-//! What a handler returns, and what becomes of it.
+//! What a handler may return, and how it is converted.
 
 use serde::Serialize;
 
 use crate::http::Refusal;
 use crate::language::{Answer, Error, Liveness, Session};
 
-/// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for one that
-/// is not `Send` is reported at the handler's name.
-// The return type repeats the bound, because otherwise the future of `Dispatcher::dispatch` is a second error.
+/// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for
+/// one that is not `Send` is reported at the handler's name.
+// The return type repeats the bound, because otherwise rustc reports a second error at the future of
+// `Dispatcher::dispatch`.
 pub fn handler_future<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
     future
 }
 
 /// What a handler returned.
 ///
-/// The expansion calls `result()` on it. A `Result`, under whatever name, has the inherent method; any other type has that of
-/// [`Plain`].
+/// The expansion calls `result()` on it. A `Result`, also under an alias, has the inherent method; any other type has
+/// the method of [`Plain`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Returned<T>(pub T);
@@ -136,8 +137,8 @@ impl IsHookOutput for () {
 
 /// What `#[accept]` returns: a session, or a `Result` of one.
 ///
-/// The expansion determines which of the two by `Returned::<T>::FORM`, so that any type has a `Session`. A type that is not
-/// one is then a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
+/// `Returned::<T>::FORM` tells the expansion which of the two it is, so that every type has an associated `Session`. If
+/// that is not a session, rustc reports a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
 #[doc(hidden)]
 pub trait Accepted<const FORM: u8> {
     type Session;
@@ -145,7 +146,7 @@ pub trait Accepted<const FORM: u8> {
 
 const RESULT: u8 = 0;
 const SESSION: u8 = 1;
-/// The form of a type with parameters, on which a constant cannot depend.
+/// The form of a type that mentions a generic parameter: a constant argument cannot depend on it.
 #[doc(hidden)]
 pub const EITHER: u8 = 2;
 

@@ -6,14 +6,14 @@ local address, boot, connections, lease_ms, rooms, messages = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases = redis.call('HGETALL', lease)
-local anyone = false
+local any_valid = false
 for i = 2, #leases, 2 do
-  anyone = anyone or tonumber(leases[i]) > now
+  any_valid = any_valid or tonumber(leases[i]) > now
 end
 local expired = {}
 for i = 1, #leases, 2 do
   local other, expiry = leases[i], tonumber(leases[i + 1])
-  if expiry >= 0 and not anyone then
+  if expiry >= 0 and not any_valid then
     -- All leases have expired, so the directory was away: renew them.
     redis.call('HSET', lease, other, now + lease_ms)
   elseif expiry <= now and other ~= address then

@@ -1,8 +1,8 @@
--- A connection claims a uid. Returns 1 if it has the uid now, or 0 if a connection of another node keeps it. Claims
--- may arrive in any order, and the later one prevails. A recorded claim that was made more than a second later comes
--- from a clock that is wrong, and does not prevail, unless the new claim was sent before (`again`). With `refuse` the
--- older claim prevails while its node listens to the bus. The node whose connection loses the uid is sent `message`,
--- followed by the number of the connection.
+-- Claims a uid for a connection. Returns 1 if the connection has the uid now, or 0 if a connection of another node
+-- keeps it. Claims may arrive in any order, and the one that was made later prevails. If the recorded claim seems to be
+-- a second or more later than the new one, a clock is wrong, and the new claim prevails, unless it was sent before
+-- (`again`). With `refuse`, the recorded claim prevails as long as its node is subscribed to the bus. The node whose
+-- connection loses the uid receives `message`, followed by the number of that connection.
 local user = KEYS[1]
 local address, boot, connection, at, again, refuse, channel, message = unpack(ARGV)
 local holder, held, since = unpack(redis.call('HMGET', user, 'boot', 'connection', 'at'))

@@ -1,6 +1,6 @@
 -- Reports the load of a node: connections and reserved seats. The arguments after `connections` are redeemed
--- reservations. Expired reservations are removed here as well as with a heartbeat, which is rare if the lease is long:
--- nothing else lowers the load again.
+-- reservations. Expired reservations are removed here too, because the heartbeat, which also removes them, is rare if
+-- the lease is long.
 local counter, load, node, reserved = unpack(KEYS)
 local address, boot, connections = unpack(ARGV)
 if redis.call('HGET', node, 'boot') ~= boot then

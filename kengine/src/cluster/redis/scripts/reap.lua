@@ -1,6 +1,6 @@
--- Removes a node whose lease has expired, in two steps. First everything but its counter (returns 1), which gateways
--- may still read that have already read the list. After a pause, here and for a node that has left, the counter
--- (returns 2).
+-- Removes a node whose lease has expired, in two steps. The first step (returns 1) removes everything except the
+-- counter, because gateways that have already read the list may still read it. The second step (returns 2) removes the
+-- counter after a pause, also for a node that has left. Returns 0 if there is nothing to do yet.
 local list, counter, load, lease, node, reserved = unpack(KEYS)
 local address, pause_ms = unpack(ARGV)
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
--- No connection of the node has the uid any more. A claim of another node stays.
+-- Removes the claim of a node none of whose connections has the uid any more. A claim of another node stays.
 local user = KEYS[1]
 local boot = ARGV[1]
 if redis.call('HGET', user, 'boot') == boot then
