@@ -58,9 +58,9 @@ mod connection;
 mod dispatch;
 mod handles;
 mod http;
-mod language;
-mod local;
 mod node;
+mod node_state;
+mod protocol;
 mod server;
 pub mod testing;
 mod websocket;
@@ -68,30 +68,30 @@ mod websocket;
 pub use crate::dispatch::{Context, Dispatcher, FromContext};
 pub use crate::handles::{Connection, Hub};
 pub use crate::http::{Handshake, Refusal};
-pub use crate::language::{
+pub use crate::node_state::{ConnectionId, Duplicates};
+pub use crate::protocol::{
     Call, DisconnectReason, Error, InvalidUid, Liveness, Push, Result, Session, StartError, Uid,
 };
-pub use crate::local::{ConnectionId, Duplicates};
 pub use crate::server::{Bound, Server, Service};
 pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
 /// Rooms, their members, and users. A [`Hub`] gives access to them.
 pub mod room {
     pub use crate::handles::{Everybody, Fill, Join, Room, RoomCount, Rooms, User};
-    pub use crate::local::{JoinError, Joined, Left, Member, Members, Occupants, Who};
+    pub use crate::node_state::{JoinError, Joined, Left, Member, Members, Occupants, Who};
 }
 
 /// Pushes and questions: how they are delivered, and why they fail.
 pub mod push {
     pub use crate::handles::{Ask, AskError};
-    pub use crate::language::Delivery;
-    pub use crate::local::{Queued, SendError};
+    pub use crate::node_state::{Queued, SendError};
+    pub use crate::protocol::Delivery;
 }
 
 #[doc = include_str!("../docs/wire.md")]
 pub mod wire {
     pub use crate::dispatch::Hooks;
-    pub use crate::language::{Answer, Envelope, Rate, Route, Syntax};
+    pub use crate::protocol::{Answer, Envelope, Rate, Route, Syntax};
     pub use crate::websocket::Message;
 }
 
@@ -174,7 +174,7 @@ pub mod bounds {
         Event, IsAcceptArgument, IsErrorReply, IsHookArgument, IsHookOutput, IsLiveness, IsMessage, IsOwned,
         IsReference, IsRefusal, IsReply, IsSameSession, IsSession, Lent, Undecodable, Valid, handler_future,
     };
-    pub use crate::language::{IsPushKey, IsSerialize};
+    pub use crate::protocol::{IsPushKey, IsSerialize};
 }
 
 /// The items that the macros' expansion uses. This module is not public API and changes without notice.

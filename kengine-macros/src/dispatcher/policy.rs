@@ -31,7 +31,7 @@ const BURST: &str = "a burst is a count: `burst = 60`";
 const EXPECTED: &str = "expected `rate`, `burst`, `max_size` or `timeout`";
 
 /// The limits of a route's messages. An absent limit means that nothing is limited.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub(crate) struct Policy {
     pub(crate) rate: Option<Rate>,
     /// In bytes.
@@ -41,6 +41,7 @@ pub(crate) struct Policy {
 }
 
 /// At most `count` messages in every `seconds` seconds, and at most `burst` of them at once.
+#[derive(PartialEq)]
 pub(crate) struct Rate {
     pub(crate) count: u32,
     pub(crate) seconds: u64,
@@ -70,7 +71,7 @@ impl Policy {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rate.is_none() && self.max_size.is_none() && self.timeout.is_none()
+        *self == Self::default()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::language::StartError;
-use crate::local::{Cluster, JoinCluster, NodeInfo};
+use crate::node_state::{Cluster, JoinCluster, NodeInfo};
+use crate::protocol::StartError;
 
 /// A cluster without other nodes, for a server that joins no cluster.
 #[derive(Clone, Copy, Debug)]

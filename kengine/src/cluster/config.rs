@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::local::JoinCluster;
+use crate::node_state::JoinCluster;
 
 /// A cluster that [`Server::cluster`](crate::Server::cluster) accepts: `Redis` or [`Memory`](crate::cluster::Memory).
 #[expect(private_bounds, reason = "sealed: only the clusters of this crate implement it")]

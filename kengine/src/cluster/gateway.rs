@@ -10,7 +10,7 @@ use std::{fs, io};
 use redis::{ConnectionAddr, ConnectionInfo};
 
 use crate::cluster::redis::Redis;
-use crate::language::StartError;
+use crate::protocol::StartError;
 
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");
@@ -204,9 +204,10 @@ impl Gateway {
             conf.replace("# For TLS, instead of the line above. Without", "# Without");
             conf.replace("# listen 443", "listen 443");
             conf.replace("# ssl_", "ssl_");
-            // The leading space keeps this from matching the end of a longer path: no path contains a space.
-            conf.replace(" /etc/nginx/tls/fullchain.pem", &format!(" {certificate}"));
-            conf.replace(" /etc/nginx/tls/privkey.pem", &format!(" {key}"));
+            // Each path is replaced together with its directive, so that a path which is like the other one's example stays.
+            let directive = "ssl_certificate     ";
+            conf.replace(&format!("{directive}/etc/nginx/tls/fullchain.pem;"), &format!("{directive}{certificate};"));
+            conf.replace("ssl_certificate_key /etc/nginx/tls/privkey.pem;", &format!("ssl_certificate_key {key};"));
         }
         if let Some(address) = &self.listen {
             let default = if self.tls.is_some() { "listen 443" } else { "listen 80" };
@@ -369,6 +370,14 @@ mod tests {
         }
         let redis = r#"redis = { host = "db", port = 6379, user = "ada", password = "pa\"ss", database = 3 },"#;
         assert!(settings.contains(redis), "{settings}");
+    }
+
+    #[test]
+    fn paths_of_tls_may_be_like_those_of_the_example() {
+        let gateway = Gateway::new("").tls("/etc/nginx/tls/privkey.pem", "/etc/nginx/tls/fullchain.pem");
+        let [conf, _] = files(&gateway, "/srv/gate", "redis://db");
+        assert!(conf.contains("        ssl_certificate     /etc/nginx/tls/privkey.pem;"), "{conf}");
+        assert!(conf.contains("        ssl_certificate_key /etc/nginx/tls/fullchain.pem;"), "{conf}");
     }
 
     #[test]

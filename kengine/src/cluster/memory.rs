@@ -9,11 +9,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cluster::config::IntoJoinCluster;
-use crate::language::{StartError, Uid};
-use crate::local::{
+use crate::node_state::{
     Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo, NodeMessage,
     Unavailable,
 };
+use crate::protocol::{StartError, Uid};
 
 /// A cluster in memory: several servers of one process that share rooms and users. Use it to test what spans several
 /// nodes, without Redis.

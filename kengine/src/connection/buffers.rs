@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::language::Answer;
+use crate::protocol::Answer;
 
 /// The size of a read buffer in bytes.
 pub(super) const READ_SIZE: usize = 16 * 1024;

@@ -1,7 +1,6 @@
 //! The states of a connection, from open to over: the closing handshake and the end of TCP (RFC 6455, section 7).
 
-use crate::language::DisconnectReason;
-use crate::websocket::{Close, CloseCode};
+use crate::protocol::DisconnectReason;
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +69,4 @@ impl State {
     pub(super) fn is_over(self) -> bool {
         matches!(self, Self::Broken | Self::Over | Self::Abandoned)
     }
-}
-
-/// Returns the close frame for a reason; `None` stands for one without a code. A client's close is answered with its
-/// own code (RFC 6455, section 5.5.1).
-pub(super) fn close_frame(reason: &DisconnectReason) -> Option<Close> {
-    let (code, text) = match reason {
-        DisconnectReason::Client(close) => return close.clone(),
-        DisconnectReason::Violation(close) | DisconnectReason::Server(close) => return Some(close.clone()),
-        DisconnectReason::HeartbeatTimeout => (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"),
-        DisconnectReason::TooSlow => (CloseCode::TOO_SLOW, "too slow"),
-        DisconnectReason::Draining => (CloseCode::DRAINING, "draining"),
-        DisconnectReason::Lost | DisconnectReason::CutOff => return None,
-    };
-    Some(Close::new(code, text))
 }

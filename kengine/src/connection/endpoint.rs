@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use crate::dispatch::Dispatcher;
 use crate::http::{Origins, Proxies};
-use crate::local::Counters;
 use crate::node::Node;
+use crate::node_state::Counters;
 
 /// A dispatcher, its node, the counters of its routes, and the rules of access to it.
 pub(crate) struct Endpoint<D> {

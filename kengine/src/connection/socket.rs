@@ -11,13 +11,13 @@ use std::task::{Context, Poll, ready};
 use fastwebsockets::OpCode;
 
 use crate::connection::buffers;
-use crate::connection::closing::{State, close_frame};
+use crate::connection::closing::State;
 use crate::connection::liveness::{CHECKS, LivenessTimer};
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::transport::Transport;
-use crate::language::DisconnectReason;
-use crate::local::{Ending, Outbox};
 use crate::node::Node;
+use crate::node_state::{Ending, Outbox};
+use crate::protocol::DisconnectReason;
 use crate::websocket::{Deframer, Message, WebSocketEvent, encoder};
 
 /// One connection's socket.
@@ -277,7 +277,7 @@ impl Socket {
 
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
-        encoder::close(&mut self.out, close_frame(&reason).as_ref());
+        encoder::close(&mut self.out, reason.close_frame().as_ref());
         let state = State::after_our_close(self.input_end.as_deref());
         self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
     }

@@ -16,9 +16,9 @@ use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
-use crate::language::{Answer, Error};
-use crate::local::{BATCH, deferring, poll_catching, run_catching};
 use crate::node::admission::{Occupant, Slot};
+use crate::node_state::{BATCH, deferring, poll_catching, run_catching};
+use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
 
 /// How long `#[close]` may still run after the drain's deadline.

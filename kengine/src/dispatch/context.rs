@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::dispatch::progress::Progress;
 use crate::handles::Connection;
-use crate::language::{Envelope, Error};
+use crate::protocol::{Envelope, Error};
 
 /// What a handler or a hook can be given besides its message: the connection, its session, and the request's envelope.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 
 use crate::dispatch::context::Context;
 use crate::http::{Handshake, Refusal};
-use crate::language::{Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax};
+use crate::protocol::{Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax};
 use crate::websocket::Message;
 
 /// Handles the messages of every connection of an endpoint. `#[dispatcher]` implements it for the type of an `impl`

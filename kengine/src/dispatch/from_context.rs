@@ -2,7 +2,7 @@
 
 use crate::dispatch::context::Context;
 use crate::handles::{Connection, Hub};
-use crate::language::{Envelope, Error, Result, Session};
+use crate::protocol::{Envelope, Error, Result, Session};
 
 /// A type that a handler can take before its message, or instead of one.
 ///

@@ -1,7 +1,7 @@
 //! The limits of a route, checked before its message is decoded.
 
 use crate::dispatch::context::Context;
-use crate::language::{Envelope, Error, Rate, Result, Route};
+use crate::protocol::{Envelope, Error, Rate, Result, Route};
 
 /// Checks a request against the limits of its route, and gives its handler the route's time limit.
 ///

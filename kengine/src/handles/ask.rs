@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::handles::connection::Connection;
-use crate::language::{Error, Push, push};
-use crate::local::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
+use crate::node_state::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
+use crate::protocol::{Error, Push, push};
 
 /// How long an answer may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::handles::hub::Hub;
-use crate::language::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
-use crate::local::{
+use crate::node::Node;
+use crate::node_state::{
     ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError,
     Who, call_catching,
 };
-use crate::node::Node;
+use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
 use crate::websocket::Close;
 
 /// The handle to a player's connection. It is cheap to clone and can be used from any task, even after the connection

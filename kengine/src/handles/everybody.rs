@@ -1,8 +1,8 @@
 //! The handle to all connections.
 
 use crate::handles::hub::Hub;
-use crate::language::{Push, check_name_is_free};
-use crate::local::{Address, Reach, Selection, SendError, Who};
+use crate::node_state::{Address, Reach, Selection, SendError, Who};
+use crate::protocol::{Push, check_name_is_free};
 
 /// All connections of the cluster, from [`Hub::all`].
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use std::{fmt, sync::Arc, task::Waker};
 
 #[cfg(feature = "redis")]
 use crate::cluster::redis::{Outsider, Redis};
-#[cfg(feature = "redis")]
-use crate::language::{StartError, Syntax};
-use crate::local::deferred_wakes;
-#[cfg(feature = "redis")]
-use crate::local::{Duplicates, Limits};
 use crate::node::Node;
+use crate::node_state::deferred_wakes;
+#[cfg(feature = "redis")]
+use crate::node_state::{Duplicates, Limits};
+#[cfg(feature = "redis")]
+use crate::protocol::{StartError, Syntax};
 
 /// The handle to rooms, users, and all connections. Handlers and hooks take it as the argument `&Hub`; elsewhere it
 /// comes from [`Bound::hub`](crate::Bound::hub). It is cheap to clone and can be used from any task.

@@ -4,8 +4,8 @@ use std::{fmt, future::IntoFuture};
 
 use crate::handles::connection::Connection;
 use crate::handles::room::{Room, Rooms};
-use crate::language::{Error, Session};
-use crate::local::{BoxFuture, JoinError, JoinRequest, Occupants, SeatRequest, Unavailable};
+use crate::node_state::{BoxFuture, JoinError, JoinRequest, Occupants, SeatRequest, Unavailable};
+use crate::protocol::{Error, Session};
 
 /// A join, returned by [`Room::join`]. It happens when it is awaited.
 #[must_use = "a join happens when it is awaited"]

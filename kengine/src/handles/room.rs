@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::handles::connection::Connection;
 use crate::handles::hub::Hub;
-use crate::language::{Push, Session, check_name_is_free};
-use crate::local::{Address, Members, Reach, Selection, SendError, Who};
+use crate::node_state::{Address, Members, Reach, Selection, SendError, Who};
+use crate::protocol::{Push, Session, check_name_is_free};
 
 /// A room, from [`Hub::room`].
 #[derive(Clone, Debug)]

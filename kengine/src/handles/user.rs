@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::handles::hub::Hub;
-use crate::language::{Push, check_name_is_free};
-use crate::local::{Address, Reach, Selection, SendError};
+use crate::node_state::{Address, Reach, Selection, SendError};
+use crate::protocol::{Push, check_name_is_free};
 use crate::websocket::Close;
 
 /// The connections of one user, from [`Hub::user`].

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
-use crate::language::{Error, InvalidUid};
+use crate::protocol::{Error, InvalidUid};
 
 /// The body of a response, which is always complete in memory.
 pub(crate) type Body = Full<Bytes>;

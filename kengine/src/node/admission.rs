@@ -3,8 +3,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use crate::http::ReservationId;
-use crate::local::{ClaimOutcome, Duplicates, Ending, Recipient};
 use crate::node::Node;
+use crate::node_state::{ClaimOutcome, Duplicates, Ending, Recipient};
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{interval, timeout};
 
-use crate::local::Ending;
 use crate::node::Node;
+use crate::node_state::Ending;
 
 /// The minimum number of players that are closed in one wave if other nodes must take them. With [`WAVE_INTERVAL`],
 /// this is 2,000 players a second.

@@ -12,11 +12,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::language::{StartError, Syntax, random_bits};
-use crate::local::{
+use crate::node_state::{
     Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo, PushDelivery,
     Users,
 };
+use crate::protocol::{StartError, Syntax, random_bits};
 
 /// One process that serves players.
 pub(crate) struct Node {

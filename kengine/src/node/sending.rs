@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use crate::language::{Push, Syntax, Uid};
-use crate::local::{
+use crate::node::Node;
+use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage, Presence,
     Reach, Recipient, Selection, SendError,
 };
-use crate::node::Node;
+use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
 
 impl Node {

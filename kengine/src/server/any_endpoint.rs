@@ -7,7 +7,7 @@ use hyper::{Request, Response};
 use crate::connection::{Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::http::{Body, Refusal};
-use crate::local::{BoxFuture, Count};
+use crate::node_state::{BoxFuture, Count};
 use crate::server::upgrade::{self, Connected};
 
 /// An [`Endpoint`] with any dispatcher.

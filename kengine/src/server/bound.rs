@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::handles::Hub;
-use crate::language::StartError;
 use crate::node::Node;
+use crate::protocol::StartError;
 use crate::server::listener::Listener;
 use crate::server::routes::Routes;
 use crate::server::signals::Signals;

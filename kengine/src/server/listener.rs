@@ -5,7 +5,7 @@ use std::{fmt, io, net::SocketAddr};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
 use crate::connection::tune;
-use crate::language::StartError;
+use crate::protocol::StartError;
 
 /// The number of connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 4096;

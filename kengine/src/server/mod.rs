@@ -24,9 +24,9 @@ use crate::cluster::alone::Alone;
 use crate::cluster::config::ClusterConfig;
 use crate::connection::{Access, Endpoint};
 use crate::dispatch::Dispatcher;
-use crate::language::{StartError, Syntax};
-use crate::local::{Counters, Duplicates, JoinCluster, Limits};
 use crate::node::Node;
+use crate::node_state::{Counters, Duplicates, JoinCluster, Limits};
+use crate::protocol::{StartError, Syntax};
 
 /// The default path of the WebSocket.
 const DEFAULT_PATH: &str = "/ws";

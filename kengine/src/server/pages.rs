@@ -7,8 +7,8 @@ use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::http::{Body, Refusal};
-use crate::local::Status;
 use crate::node::Node;
+use crate::node_state::Status;
 
 /// A page whose content does not change.
 #[derive(Clone)]

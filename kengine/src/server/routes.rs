@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 
 use crate::http::{Body, Refusal, check_size};
-use crate::local::Count;
 use crate::node::Node;
+use crate::node_state::Count;
 use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::pages::{Page, readiness};
 

@@ -13,10 +13,10 @@ use crate::connection::{ConnectionTask, Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol};
-use crate::language::Syntax;
-use crate::local::{deferring, run_catching};
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
+use crate::node_state::{deferring, run_catching};
+use crate::protocol::Syntax;
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{io::DuplexStream, time::timeout};
 
-use crate::language::{Push, Syntax};
+use crate::protocol::{Push, Syntax};
 use crate::testing::messages::{compose_request, decode, decode_push, push_payload, question};
 use crate::testing::socket::{ClientSocket, End, Pings};
 use crate::websocket::{Close, CloseCode};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::language::{Push, Syntax};
+use crate::protocol::{Push, Syntax};
 
 /// Returns the text of a request in the dispatcher's syntax.
 pub(super) fn compose_request(

@@ -15,9 +15,9 @@ use syn::{Attribute, Item, UseTree};
 /// The folders of `kengine/src` in the order of `guide::architecture`: each imports only from those before it.
 const LAYERS: [&str; 11] = [
     "websocket",
-    "language",
+    "protocol",
     "http",
-    "local",
+    "node_state",
     "cluster",
     "node",
     "handles",
@@ -27,7 +27,7 @@ const LAYERS: [&str; 11] = [
     "testing",
 ];
 
-/// The path of a module or an item from the crate root: `["local", "outbox"]`.
+/// The path of a module or an item from the crate root: `["node_state", "outbox"]`.
 type ModPath = Vec<String>;
 
 /// What one file defines and imports.
@@ -177,7 +177,7 @@ impl SourceFile {
         }
     }
 
-    /// Adds paths in code, such as `crate::local::outbox::Outbox` and `super::Node`.
+    /// Adds paths in code, such as `crate::node_state::outbox::Outbox` and `super::Node`.
     fn add_inline_paths(&mut self, tokens: TokenStream, module: &[String]) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -367,26 +367,26 @@ fn planted(files: &[(&[&str], &str)]) -> Sources {
 #[test]
 fn a_planted_circle_is_found_through_a_reexport() {
     let arrows = planted(&[
-        (&["local"], "mod outbox;\npub use self::outbox::Outbox;"),
-        (&["local", "outbox"], "use crate::local::users::Users;\npub struct Outbox;"),
-        (&["local", "users"], "pub struct Users;\nfn f(_: crate::local::Outbox) {}"),
+        (&["node_state"], "mod outbox;\npub use self::outbox::Outbox;"),
+        (&["node_state", "outbox"], "use crate::node_state::users::Users;\npub struct Outbox;"),
+        (&["node_state", "users"], "pub struct Users;\nfn f(_: crate::node_state::Outbox) {}"),
     ])
     .arrows();
     let circle = circle(&arrows).expect("a circle");
     assert_eq!(
         shown(&circle),
-        "\n  local/outbox:1 imports `local::users::Users` of local/users:1\
-         \n  local/users:2 imports `local::Outbox` of local/outbox:2"
+        "\n  node_state/outbox:1 imports `node_state::users::Users` of node_state/users:1\
+         \n  node_state/users:2 imports `node_state::Outbox` of node_state/outbox:2"
     );
 }
 
 #[test]
 fn a_planted_import_up_the_layers_is_found() {
     let arrows = planted(&[
-        (&["local", "users"], "use crate::{\n    node::Node,\n    websocket::close::Close,\n};"),
+        (&["node_state", "users"], "use crate::{\n    node::Node,\n    websocket::close::Close,\n};"),
         (&["node"], "pub struct Node;"),
         (&["websocket", "close"], "#[cfg(test)]\nuse crate::node::Node;\npub struct Close;"),
     ])
     .arrows();
-    assert_eq!(shown(&upward(&arrows)), "\n  local/users:2 imports `node::Node` of node:1");
+    assert_eq!(shown(&upward(&arrows)), "\n  node_state/users:2 imports `node::Node` of node:1");
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
 use crate::cluster::redis::state::NodeState;
-use crate::local::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
+use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
 
 /// The number of messages that may wait to be sent.
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;

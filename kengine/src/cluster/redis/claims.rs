@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::language::Uid;
-use crate::local::ConnectionId;
+use crate::node_state::ConnectionId;
+use crate::protocol::Uid;
 
 /// The claims of this node.
 #[derive(Default)]

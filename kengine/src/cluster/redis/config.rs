@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::Client;
 
-use crate::language::StartError;
+use crate::protocol::StartError;
 
 /// The default of [`Redis::lease`].
 const DEFAULT_LEASE: Duration = Duration::from_secs(6);

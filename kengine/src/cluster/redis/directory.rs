@@ -11,7 +11,7 @@ use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::state::{NodeState, Phase, millis};
-use crate::local::{Duplicates, Status};
+use crate::node_state::{Duplicates, Status};
 
 /// How long changes are gathered before a report. This limits reports to 40 a second, and leaves time to report each
 /// change within 100 ms.

@@ -4,8 +4,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::language::{PushKey, Syntax, Uid};
-use crate::local::{Address, Audience, EncodedPush, Member, NodeMessage, Presence};
+use crate::node_state::{Address, Audience, EncodedPush, Member, NodeMessage, Presence};
+use crate::protocol::{PushKey, Syntax, Uid};
 use crate::websocket::{Close, CloseCode};
 
 /// A message on the bus.

@@ -12,11 +12,11 @@ use crate::cluster::redis::connection::RESPONSE_TIMEOUT;
 use crate::cluster::redis::state::{NodeState, Phase};
 use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
-use crate::language::{StartError, Uid};
-use crate::local::{
+use crate::node_state::{
     Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Gathered, JoinCluster, NodeInfo, NodeMessage, Status,
     Unavailable,
 };
+use crate::protocol::{StartError, Uid};
 
 /// How long a leaving node waits until it is removed from the directory.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -12,8 +12,8 @@ use crate::cluster::redis::claims::Claims;
 use crate::cluster::redis::config::Redis;
 use crate::cluster::redis::keys::Keys;
 use crate::cluster::redis::redeemed::Redeemed;
-use crate::language::{StartError, Uid};
-use crate::local::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status};
+use crate::node_state::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status};
+use crate::protocol::{StartError, Uid};
 
 /// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::connection::{lost, within_timeout};
 use crate::cluster::redis::message::{BusMessage, Received};
 use crate::cluster::redis::state::NodeState;
-use crate::local::{ConnectionId, Duplicates, call_catching};
+use crate::node_state::{ConnectionId, Duplicates, call_catching};
 
 /// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;

@@ -12,7 +12,7 @@ use crate::dispatch::context::Context;
 use crate::dispatch::expansion::request::no_message;
 use crate::dispatch::from_context::{Borrowed, FromContext};
 use crate::http::Handshake;
-use crate::language::{Envelope, Error, Result};
+use crate::protocol::{Envelope, Error, Result};
 
 /// An argument of `#[accept]`.
 #[diagnostic::on_unimplemented(

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::{Dispatcher, Hooks};
-use crate::language::{ConstText, Route, Session, Syntax, equal};
+use crate::protocol::{ConstText, Route, Session, Syntax, equal};
 
 /// The maximum number of routes of a composed dispatcher. It is fixed because the length of an array cannot depend on a
 /// type parameter.

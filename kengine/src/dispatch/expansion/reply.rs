@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::http::Refusal;
-use crate::language::{Answer, Error, Liveness, Session};
+use crate::protocol::{Answer, Error, Liveness, Session};
 
 /// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for
 /// one that is not `Send` is reported at the handler's name.

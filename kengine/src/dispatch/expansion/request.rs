@@ -3,7 +3,7 @@
 use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::limits;
-use crate::language::{Call, Envelope, Result, Route, equal};
+use crate::protocol::{Call, Envelope, Result, Route, equal};
 
 /// Returns the name of the route that a request is for.
 #[doc(hidden)]

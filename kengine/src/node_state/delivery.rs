@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::language::{Push, PushKey, Syntax, push};
-use crate::local::errors::SendError;
-use crate::local::limits::{Limits, OutboxLimits};
-use crate::local::outbox::{Backlog, Outbox};
-use crate::local::recipient::Recipient;
+use crate::node_state::errors::SendError;
+use crate::node_state::limits::{Limits, OutboxLimits};
+use crate::node_state::outbox::{Backlog, Outbox};
+use crate::node_state::recipient::Recipient;
+use crate::protocol::{Push, PushKey, Syntax, push};
 
 /// What every delivery on this node needs: the syntaxes of its endpoints and the limits of its outboxes.
 #[derive(Debug)]

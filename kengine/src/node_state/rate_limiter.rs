@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::language::Rate;
+use crate::protocol::Rate;
 
 /// How much of its rates one connection has used. Uses no memory until the first message of a route with a rate.
 ///
@@ -46,7 +46,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::language::Route;
+    use crate::protocol::Route;
 
     fn rate(count: u32, burst: u32) -> Rate {
         Route::new("move").rate(count, Duration::from_secs(1), burst).rate.unwrap()

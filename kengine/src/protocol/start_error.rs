@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io};
 
-use crate::language::error::write_causes;
+use crate::protocol::error::write_causes;
 
 /// Why a server could not start, a [`Hub`](crate::Hub) could not connect, or a gateway's files could not be written.
 ///

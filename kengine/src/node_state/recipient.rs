@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::language::{Syntax, Uid};
-use crate::local::memberships::Memberships;
-use crate::local::outbox::Outbox;
-use crate::local::questions::Questions;
+use crate::node_state::memberships::Memberships;
+use crate::node_state::outbox::Outbox;
+use crate::node_state::questions::Questions;
+use crate::protocol::{Syntax, Uid};
 
 /// A connection with any session, as the rest of the node sees it.
 pub(crate) trait Recipient: Send + Sync {

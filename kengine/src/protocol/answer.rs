@@ -3,7 +3,7 @@
 use fastwebsockets::OpCode;
 use serde::Serialize;
 
-use crate::language::error::Error;
+use crate::protocol::error::Error;
 use crate::websocket::encoder;
 
 /// A text frame whose payload is `null`.

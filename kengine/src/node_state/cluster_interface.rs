@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use crate::http::ReservationId;
-use crate::language::{StartError, Syntax, Uid};
-use crate::local::audience::Audience;
-use crate::local::delivery::EncodedPush;
-use crate::local::limits::Duplicates;
-use crate::local::member::{Member, Presence};
-use crate::local::recipient::ConnectionId;
+use crate::node_state::audience::Audience;
+use crate::node_state::delivery::EncodedPush;
+use crate::node_state::limits::Duplicates;
+use crate::node_state::member::{Member, Presence};
+use crate::node_state::recipient::ConnectionId;
+use crate::protocol::{StartError, Syntax, Uid};
 use crate::websocket::Close;
 
 /// A boxed future, for the methods of object-safe traits.

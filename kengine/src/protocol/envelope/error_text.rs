@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use crate::language::error::Error;
-use crate::language::syntax::Syntax;
+use crate::protocol::error::Error;
+use crate::protocol::syntax::Syntax;
 
 /// The maximum length of an error text, in bytes.
 pub(super) const MAX_LEN: usize = 256;

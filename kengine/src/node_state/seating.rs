@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::local::errors::JoinError;
-use crate::local::memberships::{RoomId, check_name};
+use crate::node_state::errors::JoinError;
+use crate::node_state::memberships::{RoomId, check_name};
 
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {

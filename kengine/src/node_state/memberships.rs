@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::local::errors::JoinError;
-use crate::local::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
+use crate::node_state::errors::JoinError;
+use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
 
 /// The identity of a room: its name, and the family that it belongs to if it has seats.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::language::Uid;
-use crate::local::limits::Duplicates;
-use crate::local::outbox::Ending;
-use crate::local::recipient::Recipient;
-use crate::local::sharded::{Sharded, excess};
+use crate::node_state::limits::Duplicates;
+use crate::node_state::outbox::Ending;
+use crate::node_state::recipient::Recipient;
+use crate::node_state::sharded::{Sharded, excess};
+use crate::protocol::Uid;
 
 /// Every connection of this node, by uid. The shards reduce contention between players who come and go.
 #[derive(Default)]

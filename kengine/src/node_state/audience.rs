@@ -1,8 +1,8 @@
 //! Which connections at an address get a push.
 
-use crate::language::Uid;
-use crate::local::recipient::ConnectionId;
-use crate::local::recipient::Recipient;
+use crate::node_state::recipient::ConnectionId;
+use crate::node_state::recipient::Recipient;
+use crate::protocol::Uid;
 
 /// A set of connections and users: the argument of [`except`](crate::room::Room::except) and
 /// [`only`](crate::room::Room::only).

@@ -9,8 +9,8 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use self::error_text::{locate, not_json, position, reason, shape, truncate};
 use self::scanner::{Malformed, Piece, Scanner};
-use crate::language::error::{Error, Result};
-use crate::language::syntax::Syntax;
+use crate::protocol::error::{Error, Result};
+use crate::protocol::syntax::Syntax;
 
 /// The member that correlates a request with its answer, in every syntax.
 const ID: &str = "id";

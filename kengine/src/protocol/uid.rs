@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::language::error::Error;
+use crate::protocol::error::Error;
 
 /// The id of a user, the same on all connections and nodes: 1 to 128 bytes without control characters. Cheap to clone.
 ///

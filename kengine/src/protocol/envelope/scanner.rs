@@ -260,7 +260,7 @@ const fn marks(bytes: u64, byte: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language::envelope::tests::Random;
+    use crate::protocol::envelope::tests::Random;
 
     #[test]
     fn words_are_marked_like_single_bytes() {

@@ -1,7 +1,7 @@
 //! Why a push was not queued, and why a connection could not join a room.
 
-use crate::language::Error;
-use crate::local::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
+use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
+use crate::protocol::Error;
 
 /// Why a push was not queued.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::language::uid::Uid;
+use crate::protocol::uid::Uid;
 
 /// What is known about the player of a connection: `#[accept]` creates it, handlers borrow it as `&Player`.
 ///

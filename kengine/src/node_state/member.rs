@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::language::{Error, Push, Result, Uid};
-use crate::local::recipient::Recipient;
+use crate::node_state::recipient::Recipient;
+use crate::protocol::{Error, Push, Result, Uid};
 
 /// A user in a room. As JSON: `{"uid": "1001", "public": …}`, without `public` if the session shows nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use fastwebsockets::OpCode;
 use serde::Serialize;
 
-use crate::language::const_text::equal;
-use crate::language::syntax::Syntax;
+use crate::protocol::const_text::equal;
+use crate::protocol::syntax::Syntax;
 use crate::websocket::encoder;
 
 /// Identifies a [`Latest`](Delivery::Latest) push: its name and its [key](Push::key) as JSON. A newer push replaces a

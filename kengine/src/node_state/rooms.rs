@@ -8,17 +8,17 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::language::Error;
-use crate::local::cluster_interface::{Address, Cluster, NodeMessage};
-use crate::local::delivery::PushDelivery;
-use crate::local::errors::JoinError;
-use crate::local::limits::Limits;
-use crate::local::member::{Member, Presence};
-use crate::local::memberships::{check_name, check_prefix};
-use crate::local::recipient::Recipient;
-use crate::local::room::{LocalRoom, Occupants, RoomState};
-use crate::local::seating::{Families, Seating};
-use crate::local::sharded::{Sharded, excess};
+use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
+use crate::node_state::delivery::PushDelivery;
+use crate::node_state::errors::JoinError;
+use crate::node_state::limits::Limits;
+use crate::node_state::member::{Member, Presence};
+use crate::node_state::memberships::{check_name, check_prefix};
+use crate::node_state::recipient::Recipient;
+use crate::node_state::room::{LocalRoom, Occupants, RoomState};
+use crate::node_state::seating::{Families, Seating};
+use crate::node_state::sharded::{Sharded, excess};
+use crate::protocol::Error;
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {

@@ -4,12 +4,12 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::language::{Push, Uid};
-use crate::local::delivery::PushDelivery;
-use crate::local::member::{Joined, Left, Member, Presence};
-use crate::local::memberships::RoomId;
-use crate::local::recipient::ConnectionId;
-use crate::local::recipient::Recipient;
+use crate::node_state::delivery::PushDelivery;
+use crate::node_state::member::{Joined, Left, Member, Presence};
+use crate::node_state::memberships::RoomId;
+use crate::node_state::recipient::ConnectionId;
+use crate::node_state::recipient::Recipient;
+use crate::protocol::{Push, Uid};
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {

@@ -11,10 +11,10 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::language::PushKey;
-use crate::local::deferred_wakes;
-use crate::local::errors::SendError;
-use crate::local::limits::OutboxLimits;
+use crate::node_state::deferred_wakes;
+use crate::node_state::errors::SendError;
+use crate::node_state::limits::OutboxLimits;
+use crate::protocol::PushKey;
 use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.

@@ -31,14 +31,21 @@ pub enum DisconnectReason {
 impl DisconnectReason {
     /// Returns the code of the close frame that was sent or received; `None` if there was none.
     pub fn code(&self) -> Option<CloseCode> {
-        match self {
-            Self::Client(close) => close.as_ref().map(Close::code),
-            Self::Violation(close) | Self::Server(close) => Some(close.code()),
-            Self::HeartbeatTimeout => Some(CloseCode::HEARTBEAT_TIMEOUT),
-            Self::TooSlow => Some(CloseCode::TOO_SLOW),
-            Self::Draining => Some(CloseCode::DRAINING),
-            Self::Lost | Self::CutOff => None,
-        }
+        self.close_frame().map(|close| close.code())
+    }
+
+    /// Returns the close frame that belongs to this reason; `None` stands for one without a code, or for none. A client's
+    /// close is answered with its own code (RFC 6455, section 5.5.1).
+    pub(crate) fn close_frame(&self) -> Option<Close> {
+        let (code, text) = match self {
+            Self::Client(close) => return close.clone(),
+            Self::Violation(close) | Self::Server(close) => return Some(close.clone()),
+            Self::HeartbeatTimeout => (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"),
+            Self::TooSlow => (CloseCode::TOO_SLOW, "too slow"),
+            Self::Draining => (CloseCode::DRAINING, "draining"),
+            Self::Lost | Self::CutOff => return None,
+        };
+        Some(Close::new(code, text))
     }
 }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::language::Syntax;
+use crate::protocol::Syntax;
 use crate::websocket::Message;
 
 /// How many questions of one connection may be open at a time.
