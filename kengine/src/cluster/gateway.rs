@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn paths_of_tls_may_be_like_those_of_the_example() {
         let gateway = Gateway::new("").tls("/etc/nginx/tls/privkey.pem", "/etc/nginx/tls/fullchain.pem");
-        let [conf, _] = files(&gateway, "/srv/gate", "redis://db");
+        let [conf, _] = files(&gateway, "/srv/gate", "redis://127.0.0.1/");
         assert!(conf.contains("        ssl_certificate     /etc/nginx/tls/privkey.pem;"), "{conf}");
         assert!(conf.contains("        ssl_certificate_key /etc/nginx/tls/fullchain.pem;"), "{conf}");
     }
