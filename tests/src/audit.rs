@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use crate::RedisServer;
 
 /// Returns a snapshot of everything that Redis holds about nodes. Test nodes are at addresses of this machine.
-const LOOK: &str = "
+const SNAPSHOT: &str = "
     local reserved, nodes, counters = {}, {}, {}
     for _, key in ipairs(redis.call('KEYS', '{kengine}:reserved:*')) do
       table.insert(reserved, key:sub(#'{kengine}:reserved:' + 1))
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Audit {
     over: watch::Sender<bool>,
-    looking: JoinHandle<usize>,
+    auditing: JoinHandle<usize>,
 }
 
 impl Audit {
@@ -42,7 +42,7 @@ impl Audit {
     pub fn start(redis: &RedisServer) -> Self {
         let (over, told) = watch::channel(false);
         let client = Client::open(redis.url()).expect("a URL");
-        Self { over, looking: tokio::spawn(look_until(told, client)) }
+        Self { over, auditing: tokio::spawn(audit_until(told, client)) }
     }
 
     /// Ends the audit and returns how many snapshots it took.
@@ -52,40 +52,40 @@ impl Audit {
     /// Panics if a snapshot was inconsistent, or if there was none.
     pub async fn passed(mut self) -> usize {
         self.over.send_replace(true);
-        let looks = (&mut self.looking).await.expect("a directory that agrees with itself");
-        assert!(looks > 0, "no snapshot was taken");
-        looks
+        let snapshots = (&mut self.auditing).await.expect("a directory that agrees with itself");
+        assert!(snapshots > 0, "no snapshot was taken");
+        snapshots
     }
 }
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.auditing.abort();
     }
 }
 
-async fn look_until(over: watch::Receiver<bool>, client: Client) -> usize {
-    let mut looks = 0;
+async fn audit_until(over: watch::Receiver<bool>, client: Client) -> usize {
+    let mut snapshots = 0;
     while !*over.borrow() {
         if let Ok(mut redis) = client.get_multiplexed_async_connection().await {
             while !*over.borrow()
-                && let Ok(seen) = Seen::look(&mut redis).await
+                && let Ok(snapshot) = Snapshot::take(&mut redis).await
             {
-                if let Some(wrong) = seen.wrong() {
-                    panic!("{wrong}, in snapshot {looks}: {seen:#?}");
+                if let Some(wrong) = snapshot.wrong() {
+                    panic!("{wrong}, in snapshot {snapshots}: {snapshot:#?}");
                 }
-                looks += 1;
+                snapshots += 1;
                 sleep(PAUSE).await;
             }
         }
         sleep(PAUSE).await;
     }
-    looks
+    snapshots
 }
 
 /// One snapshot.
 #[derive(Debug)]
-struct Seen {
+struct Snapshot {
     listed: Vec<String>,
     counters: BTreeMap<String, String>,
     loads: BTreeMap<String, i64>,
@@ -94,10 +94,10 @@ struct Seen {
     reserved: BTreeMap<String, i64>,
 }
 
-impl Seen {
-    async fn look(redis: &mut MultiplexedConnection) -> RedisResult<Self> {
-        let look = redis::cmd("EVAL").arg(LOOK).arg(0).query_async(redis).await?;
-        let (listed, counters, loads, leases, states, reserved) = look;
+impl Snapshot {
+    async fn take(redis: &mut MultiplexedConnection) -> RedisResult<Self> {
+        let taken = redis::cmd("EVAL").arg(SNAPSHOT).arg(0).query_async(redis).await?;
+        let (listed, counters, loads, leases, states, reserved) = taken;
         Ok(Self { listed, counters, loads, leases, states, reserved })
     }
 

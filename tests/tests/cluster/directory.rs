@@ -73,7 +73,7 @@ async fn a_node_is_listed_with_its_count_until_it_goes() {
 async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
     /// Returns a snapshot: how many nodes are listed, whether the counter exists, the lease, and the time, in
     /// milliseconds.
-    const LOOK: &str = "
+    const SNAPSHOT: &str = "
         local time = redis.call('TIME')
         local lease = tonumber(redis.call('HGET', KEYS[3], KEYS[2]) or 0)
         local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -96,9 +96,9 @@ async fn sigterm_removes_the_counter_250_ms_after_the_entry() {
     });
     let mut left = 0;
     let gone = until("the end of the counter", async || {
-        let mut look = redis::cmd("EVAL");
-        look.arg(LOOK).arg(3).arg("NODE_HOST_LIST").arg(address.to_string()).arg("{kengine}:lease");
-        let seen = look.query_async(&mut directory.redis).await.unwrap();
+        let mut call = redis::cmd("EVAL");
+        call.arg(SNAPSHOT).arg(3).arg("NODE_HOST_LIST").arg(address.to_string()).arg("{kengine}:lease");
+        let seen = call.query_async(&mut directory.redis).await.unwrap();
         let (listed, counted, lease, now): (usize, bool, i64, i64) = seen;
         assert!(listed == 0 || counted, "the node is listed without a counter");
         // The lease of a node that is gone holds, negated, when it left; a listed node has not left yet.

@@ -49,29 +49,29 @@ async fn reserve(directory: &mut Directory, address: impl ToString, ids: &[Strin
 
 /// A snapshot of what the directory holds about a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+struct NodeLoad {
     load: usize,
     connections: usize,
     reserved: usize,
 }
 
-async fn look(directory: &mut Directory, address: impl ToString) -> Look {
-    const LOOK: &str = "
+async fn load_of(directory: &mut Directory, address: impl ToString) -> NodeLoad {
+    const SNAPSHOT: &str = "
         return {redis.call('ZSCORE', KEYS[1], KEYS[2]), redis.call('GET', KEYS[2]), redis.call('ZCARD', KEYS[3])}";
     let address = address.to_string();
     let mut call = redis::cmd("EVAL");
-    call.arg(LOOK).arg(3).arg("{kengine}:load").arg(&address).arg(format!("{{kengine}}:reserved:{address}"));
+    call.arg(SNAPSHOT).arg(3).arg("{kengine}:load").arg(&address).arg(format!("{{kengine}}:reserved:{address}"));
     let (load, connections, reserved) = call.query_async(&mut directory.redis).await.unwrap();
-    let look = Look { load, connections, reserved };
-    assert_eq!(load, connections + reserved, "{look:?}");
-    look
+    let counts = NodeLoad { load, connections, reserved };
+    assert_eq!(load, connections + reserved, "{counts:?}");
+    counts
 }
 
 /// Waits until this many connections and reservations are counted.
 async fn counted(directory: &mut Directory, address: impl ToString, connections: usize, reserved: usize) {
-    let expected = Look { load: connections + reserved, connections, reserved };
+    let expected = NodeLoad { load: connections + reserved, connections, reserved };
     let address = address.to_string();
-    until("a count", async || (look(directory, &address).await == expected).then_some(())).await;
+    until("a count", async || (load_of(directory, &address).await == expected).then_some(())).await;
 }
 
 /// Starts a node with its own Redis.
@@ -117,7 +117,7 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
     let (_redis, mut directory, server) = node_of(Town::node, OFTEN).await;
     let address = server.address();
     reserve(&mut directory, address, &ids(PLAYERS), LONG).await;
-    assert_eq!(look(&mut directory, address).await, Look { load: PLAYERS, connections: 0, reserved: PLAYERS });
+    assert_eq!(load_of(&mut directory, address).await, NodeLoad { load: PLAYERS, connections: 0, reserved: PLAYERS });
     let arriving = tokio::spawn(async move {
         let mut players = Vec::new();
         for number in 0..PLAYERS {
@@ -126,10 +126,10 @@ async fn a_player_counts_once_from_the_reservation_to_the_end() {
         players
     });
     until("all connections", async || {
-        let look = look(&mut directory, address).await;
+        let counts = load_of(&mut directory, address).await;
         // One connection may be counted just now whose reservation is not redeemed yet.
-        assert!((PLAYERS..=PLAYERS + 1).contains(&look.load), "{look:?}");
-        (look.reserved == 0).then_some(())
+        assert!((PLAYERS..=PLAYERS + 1).contains(&counts.load), "{counts:?}");
+        (counts.reserved == 0).then_some(())
     })
     .await;
     counted(&mut directory, address, PLAYERS, 0).await;
@@ -262,7 +262,7 @@ async fn an_expired_reservation_goes_with_the_next_connection() {
     let (_redis, mut directory, server) = node().await;
     let address = server.address();
     reserve(&mut directory, address, &ids(3), Duration::ZERO).await;
-    assert_eq!(look(&mut directory, address).await.load, 3);
+    assert_eq!(load_of(&mut directory, address).await.load, 3);
     let player = Client::connect(address).await;
     counted(&mut directory, address, 1, 0).await;
     drop(player);
@@ -285,12 +285,12 @@ async fn seats_are_given_back_when_redis_returns() {
     for number in 0..PLAYERS {
         players.push(open(address, id(number)).await);
     }
-    assert_eq!(look(&mut directory, address).await.reserved, PLAYERS);
+    assert_eq!(load_of(&mut directory, address).await.reserved, PLAYERS);
     proxy.set(Network::Good);
     until("all connections", async || {
-        let look = look(&mut directory, address).await;
-        assert_eq!(look.load, PLAYERS, "{look:?}");
-        (look.reserved == 0).then_some(())
+        let counts = load_of(&mut directory, address).await;
+        assert_eq!(counts.load, PLAYERS, "{counts:?}");
+        (counts.reserved == 0).then_some(())
     })
     .await;
     drop(players);
