@@ -225,7 +225,7 @@ impl Socket {
             match event {
                 WebSocketEvent::Text(text) => return Some(Incoming::Text(text)),
                 WebSocketEvent::Binary(bytes) => return Some(Incoming::Binary(bytes)),
-                WebSocketEvent::Ping(payload) => encoder::whole(&mut self.out, OpCode::Pong, &payload),
+                WebSocketEvent::Ping(payload) => encoder::write_frame(&mut self.out, OpCode::Pong, &payload),
                 WebSocketEvent::Pong => {}
                 WebSocketEvent::Close(close) => {
                     self.input_end = Some(Box::new(DisconnectReason::Client(close)));
@@ -277,7 +277,7 @@ impl Socket {
 
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
-        encoder::close(&mut self.out, reason.close_frame().as_ref());
+        encoder::write_close_frame(&mut self.out, reason.close_frame().as_ref());
         let state = State::after_our_close(self.input_end.as_deref());
         self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
     }
@@ -350,7 +350,7 @@ impl Socket {
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
-            encoder::whole(&mut self.out, OpCode::Ping, &[]);
+            encoder::write_frame(&mut self.out, OpCode::Ping, &[]);
         }
     }
 

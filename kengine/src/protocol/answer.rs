@@ -24,19 +24,19 @@ pub struct Answer {
 impl Answer {
     /// Writes a text message unchanged. It must be well-formed for the subprotocol.
     pub fn text(&mut self, text: &str) {
-        encoder::whole(&mut self.frames, OpCode::Text, text.as_bytes());
+        encoder::write_frame(&mut self.frames, OpCode::Text, text.as_bytes());
     }
 
     /// Writes a binary message unchanged.
     pub fn binary(&mut self, bytes: &[u8]) {
-        encoder::whole(&mut self.frames, OpCode::Binary, bytes);
+        encoder::write_frame(&mut self.frames, OpCode::Binary, bytes);
     }
 
     /// Writes the result of a request. With an id: `{"id":…,"result":…}`. Without one: the bare value, or nothing if
     /// the value encodes as `null`. A value that cannot be written as JSON becomes the error `internal`.
     pub fn result<T: Serialize + ?Sized>(&mut self, value: &T) {
         let start = self.frames.len();
-        let written = encoder::frame(&mut self.frames, OpCode::Text, |out| {
+        let written = encoder::write_frame_with(&mut self.frames, OpCode::Text, |out| {
             if !self.has_id {
                 return serde_json::to_writer(out, value);
             }
@@ -67,7 +67,7 @@ impl Answer {
         if let Some(source) = std::error::Error::source(error) {
             tracing::error!(code = error.code(), error = source, "a request failed");
         }
-        let Ok(()) = encoder::frame(&mut self.frames, OpCode::Text, |out| {
+        let Ok(()) = encoder::write_frame_with(&mut self.frames, OpCode::Text, |out| {
             out.push(b'{');
             if self.has_id {
                 out.extend_from_slice(b"\"id\":");

@@ -147,7 +147,7 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> serde_json::Result<Option<Pu
 /// The push cannot be written as JSON, or the syntax is flat and the push is not an object.
 pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> serde_json::Result<Bytes> {
     let mut frame = Vec::with_capacity(128);
-    encoder::frame(&mut frame, OpCode::Text, |out| {
+    encoder::write_frame_with(&mut frame, OpCode::Text, |out| {
         out.push(b'{');
         if let Some(id) = id {
             out.extend_from_slice(b"\"id\":");

@@ -15,7 +15,7 @@ const OPCODE: u8 = 0x0F;
 /// Appends one masked frame with this payload.
 pub(super) fn put(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let start = out.len();
-    encoder::whole(out, opcode, payload);
+    encoder::write_frame(out, opcode, payload);
     let body = out.len() - payload.len();
     out[start + 1] |= MASKED;
     fastwebsockets::unmask(&mut out[body..], MASK);
@@ -65,7 +65,7 @@ mod tests {
         for length in [0, 1, 125, 126, 65535, 65536] {
             let payload = vec![7; length];
             let mut sent = Vec::new();
-            encoder::whole(&mut sent, OpCode::Binary, &payload);
+            encoder::write_frame(&mut sent, OpCode::Binary, &payload);
             let mut bytes = sent[..sent.len() - 1].to_vec();
             assert_eq!(take(&mut bytes), None, "{length}");
             bytes.clone_from(&sent);

@@ -10,7 +10,7 @@ use crate::websocket::frame::{FIN, LENGTH_16, LENGTH_64, MAX_SHORT};
 ///
 /// The header has two bytes at first and is widened if the payload turns out to be longer than 125 bytes. So the
 /// payload of most answers is written directly to its final position.
-pub(crate) fn frame<E>(
+pub(crate) fn write_frame_with<E>(
     out: &mut Vec<u8>,
     opcode: OpCode,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -45,16 +45,16 @@ fn widen(out: &mut Vec<u8>, body: usize, length: &[u8]) {
 }
 
 /// Appends one frame with the given payload.
-pub(crate) fn whole(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
-    let Ok(()) = frame(out, opcode, |out| {
+pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    let Ok(()) = write_frame_with(out, opcode, |out| {
         out.extend_from_slice(payload);
         Ok::<(), std::convert::Infallible>(())
     });
 }
 
 /// Appends a close frame, with or without a code and a reason (RFC 6455, section 5.5.1).
-pub(crate) fn close(out: &mut Vec<u8>, close: Option<&Close>) {
-    let Ok(()) = frame(out, OpCode::Close, |out| {
+pub(crate) fn write_close_frame(out: &mut Vec<u8>, close: Option<&Close>) {
+    let Ok(()) = write_frame_with(out, OpCode::Close, |out| {
         if let Some(close) = close {
             out.extend_from_slice(&close.code().get().to_be_bytes());
             out.extend_from_slice(close.reason().as_bytes());
