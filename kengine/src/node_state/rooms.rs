@@ -17,7 +17,7 @@ use crate::node_state::memberships::{check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::room::{LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
-use crate::node_state::sharded::{Sharded, excess};
+use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Error;
 
 /// The rooms of one node.
@@ -310,8 +310,8 @@ impl LocalRooms {
         let mut shard = self.shards.of(&room.id.name).write();
         if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
             shard.remove(&room.id.name);
-            if let Some(kept) = excess(shard.len(), shard.capacity()) {
-                shard.shrink_to(kept);
+            if let Some(capacity) = shrunk_capacity(shard.len(), shard.capacity()) {
+                shard.shrink_to(capacity);
             }
         }
     }

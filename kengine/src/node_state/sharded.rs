@@ -30,6 +30,6 @@ impl<T> Sharded<T> {
 
 /// Returns the capacity to which a map should shrink after most of its entries were removed; `None` if it need not
 /// shrink.
-pub(super) fn excess(len: usize, capacity: usize) -> Option<usize> {
+pub(super) fn shrunk_capacity(len: usize, capacity: usize) -> Option<usize> {
     (capacity > 64 && len < capacity / 8).then_some(len * 2)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::node_state::limits::Duplicates;
 use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::Recipient;
-use crate::node_state::sharded::{Sharded, excess};
+use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Uid;
 
 /// Every connection of this node, by uid. The shards reduce contention between players who come and go.
@@ -94,8 +94,8 @@ impl Users {
         if !others.is_empty() {
             earlier.insert(recipient.state().uid.clone(), others);
         }
-        if let Some(kept) = excess(latest.len(), latest.capacity()) {
-            latest.shrink_to(kept);
+        if let Some(capacity) = shrunk_capacity(latest.len(), latest.capacity()) {
+            latest.shrink_to(capacity);
         }
     }
 
