@@ -15,8 +15,8 @@ local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
 -- until they are learned. `failed ADDRESS` is set while a node is avoided. `returned` is set for a while after Redis
--- came back, and `told` from when the outage is logged until Redis is back. `turns` counts the nodes picked without
--- Redis. `error` holds an error in this code that is not in the log yet.
+-- came back, and `outage_logged` from when the outage is logged until Redis is back. `turns` counts the nodes picked
+-- without Redis. `error` holds an error in this code that is not in the log yet.
 local shared = ngx.shared.kengine
 
 -- Sets the prefix of the keys in Redis.
@@ -128,13 +128,13 @@ local function watch(premature)
   end
   local why = redis.away()
   if why then
-    if shared:add("told", true) then
+    if shared:add("outage_logged", true) then
       local effect = nodes.are_known() and "players are spread over the nodes as last seen" or "no node is known yet"
       ngx.log(ngx.WARN, "kengine: the directory is away (", why, "): ", effect)
     end
     if redis.use(try_again) then
       redis.set_back()
-      shared:delete("told")
+      shared:delete("outage_logged")
       ngx.log(ngx.WARN, "kengine: the directory is back")
     end
   elseif redis.now() - last_read >= READ_INTERVAL then
