@@ -1,4 +1,4 @@
-//! The gateway sends players to the node that has the most room.
+//! The gateway sends each player to the node with the least load for its capacity.
 
 use std::{net::SocketAddr, time::Duration};
 
