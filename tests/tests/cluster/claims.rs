@@ -1,6 +1,6 @@
 //! A user has one connection in the whole cluster, the newest, and every node can reach it.
 //!
-//! `KENGINE_CLUSTER_ROUNDS` sets the number of rounds; `.ci/long` sets more than the default.
+//! `KENGINE_CLUSTER_ROUNDS` sets the number of rounds of all users together; `.ci/long` sets more than the default.
 
 use std::{
     net::SocketAddr,
@@ -17,8 +17,10 @@ const NODES: usize = 3;
 const USERS: usize = 8;
 const LEASE: Duration = Duration::from_millis(1500);
 
-fn rounds() -> usize {
-    std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"))
+fn rounds_per_user() -> usize {
+    let rounds: usize =
+        std::env::var("KENGINE_CLUSTER_ROUNDS").map_or(1000, |rounds| rounds.parse().expect("a number"));
+    rounds / USERS
 }
 
 /// Makes every node send to a user and checks that all of it arrives.
@@ -39,7 +41,7 @@ async fn compete(
     hubs: Vec<Hub>,
 ) -> Vec<Duration> {
     let mut took = Vec::new();
-    for round in 0..rounds() / USERS {
+    for round in 0..rounds_per_user() {
         // Each round has its own uid, so that it does not see the claim of the round before.
         let uid = format!("user{user}-{round}");
         let [one, other] = [addresses[round % NODES], addresses[(round + 1) % NODES]];
@@ -87,7 +89,8 @@ async fn the_older_connection_closes_and_the_newer_is_reached() {
     let mut took = join_all(users).await.concat();
     took.sort();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
-    eprintln!("{} rounds, 4500 after: p50 {:?}, p99 {:?}, most {:?}", rounds(), at(50), at(99), at(100));
+    eprintln!("{USERS} users with {} rounds each", rounds_per_user());
+    eprintln!("{} times until 4500: p50 {:?}, p99 {:?}, most {:?}", took.len(), at(50), at(99), at(100));
     for server in servers {
         let address = server.address();
         directory.count_is(address, Some(0)).await;
