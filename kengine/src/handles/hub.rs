@@ -77,7 +77,7 @@ impl Hub {
     /// # }
     /// ```
     pub fn batch<T>(&self, sends: impl FnOnce() -> T) -> T {
-        let _ = self;
+        // Wakes are deferred per thread, so this holds for every hub that `sends` uses.
         deferred_wakes::defer_while(Waker::noop(), sends)
     }
 
