@@ -1,5 +1,5 @@
-//! The connection layer of multiplayer games and other realtime backends: a player's WebSocket message calls a typed
-//! method of yours.
+//! A framework for the connection layer of multiplayer games and other realtime backends. Each WebSocket message of a
+//! player calls one of your typed methods.
 //!
 //! ```no_run
 //! use kengine::Server;
