@@ -4,12 +4,12 @@
 mod audit;
 mod certificate;
 mod client;
-mod comer;
 mod dice;
 mod folder;
 mod frames;
 mod games;
 mod gateway;
+mod gateway_client;
 mod heavy;
 mod http;
 mod install;
@@ -28,12 +28,12 @@ pub use crate::{
     audit::Audit,
     certificate::Certificate,
     client::Client,
-    comer::Comer,
     dice::Dice,
     folder::new_folder,
     frames::{ClientFrame, segment},
     games::{Chat, Doorkeeper, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
+    gateway_client::GatewayClient,
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
     proxy::{Network, Proxy},

@@ -9,8 +9,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::cluster::gateway::Gateway;
 use kengine_tests::{
-    Audit, Client, Comer, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway, TestServer, Town,
-    Upgrade, free_address, heavy_test, until,
+    Audit, Client, GatewayClient, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestGateway, TestServer,
+    Town, Upgrade, free_address, heavy_test, until,
 };
 use redis::AsyncCommands;
 
@@ -30,21 +30,21 @@ async fn start(redis: &RedisServer, count: usize) -> Vec<NodeProcess> {
 }
 
 /// Connects all players at the same time. Each is given as its room and its number.
-async fn come(gateway: SocketAddr, players: Vec<(usize, usize)>) -> Vec<(usize, usize, Comer)> {
-    let coming = players.into_iter().map(|(room, player)| {
+async fn connect_all(gateway: SocketAddr, players: Vec<(usize, usize)>) -> Vec<(usize, usize, GatewayClient)> {
+    let connecting = players.into_iter().map(|(room, player)| {
         tokio::spawn(async move {
             let query = format!("?uid={room}-{player}&room=room%20{room}");
-            (room, player, Comer::come(gateway, &query).await)
+            (room, player, GatewayClient::connect(gateway, &query).await)
         })
     });
-    join_all(coming).await.into_iter().map(|came| came.expect("a connection")).collect()
+    join_all(connecting).await.into_iter().map(|client| client.expect("a connection")).collect()
 }
 
 /// Returns the process that serves each room; fails if a room has several.
-fn places(comers: &[(usize, usize, Comer)]) -> HashMap<usize, u32> {
+fn places(clients: &[(usize, usize, GatewayClient)]) -> HashMap<usize, u32> {
     let mut places: HashMap<_, HashSet<_>> = HashMap::new();
-    for (room, _, comer) in comers {
-        places.entry(*room).or_default().insert(comer.process.expect("a node that lives"));
+    for (room, _, client) in clients {
+        places.entry(*room).or_default().insert(client.process.expect("a node that lives"));
     }
     let split: Vec<_> = places.iter().filter(|(_, processes)| processes.len() > 1).collect();
     assert!(split.is_empty(), "rooms on several nodes: {split:?}");
@@ -61,14 +61,14 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
     let audit = Audit::start(&redis);
     // The first players of a room come at the same time, while no node has the room.
     let players = (0..ROOMS).flat_map(|room| (0..PLAYERS).map(move |player| (room, player))).collect();
-    let mut comers = come(gateway.address(), players).await;
-    let before = places(&comers);
+    let mut clients = connect_all(gateway.address(), players).await;
+    let before = places(&clients);
     assert_eq!(before.len(), ROOMS);
     assert_eq!(before.values().collect::<HashSet<_>>().len(), nodes.len(), "a node has no room");
     // A player who followed the others of a room to another node leaves no seat reserved on the first choice.
     let mut reserved = 0;
     for node in &nodes {
-        let players = comers.iter().filter(|(_, _, comer)| comer.process == Some(node.pid())).count();
+        let players = clients.iter().filter(|(_, _, client)| client.process == Some(node.pid())).count();
         directory.count_is(node.address(), Some(players)).await;
         let key = format!("{{kengine}}:reserved:{}", node.address());
         reserved += directory.redis.zcard::<_, usize>(key).await.expect("reservations");
@@ -78,14 +78,14 @@ async fn each_of_50_rooms_stays_on_one_node_after_a_kill() {
     let mut killed = nodes.remove(1);
     killed.kill();
     let (gone, mut stayed): (Vec<_>, Vec<_>) =
-        comers.drain(..).partition(|(_, _, comer)| comer.process == Some(killed.pid()));
-    for (_, _, comer) in &mut stayed {
-        assert!(comer.is_alive().await, "a connection to a node that lives has ended");
+        clients.drain(..).partition(|(_, _, client)| client.process == Some(killed.pid()));
+    for (_, _, client) in &mut stayed {
+        assert!(client.is_alive().await, "a connection to a node that lives has ended");
     }
     let again: Vec<_> = gone.into_iter().map(|(room, player, _)| (room, player)).collect();
     assert!(again.len() >= PLAYERS);
     let moved = again.len();
-    stayed.extend(come(gateway.address(), again).await);
+    stayed.extend(connect_all(gateway.address(), again).await);
     let after = places(&stayed);
     assert!(after.values().all(|process| *process != killed.pid()));
     assert_eq!(stayed.len(), ROOMS * PLAYERS);
@@ -108,9 +108,9 @@ async fn simultaneous_first_players_of_a_room_share_a_node() {
     let gateway = TestGateway::start(&proxy.url()).await;
     for room in 0..20 {
         let query = format!("?room={room}");
-        let comers = (0..4).map(|_| Comer::come(gateway.address(), &query));
-        let comers: Vec<_> = join_all(comers).await.into_iter().map(|comer| (room, 0, comer)).collect();
-        places(&comers);
+        let clients = (0..4).map(|_| GatewayClient::connect(gateway.address(), &query));
+        let clients: Vec<_> = join_all(clients).await.into_iter().map(|client| (room, 0, client)).collect();
+        places(&clients);
     }
 }
 
@@ -172,8 +172,8 @@ async fn a_claim_of_an_earlier_process_attracts_no_player() {
     let other = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     directory.count_is(other.address(), Some(0)).await;
     let gateway = TestGateway::start(&redis.url()).await;
-    let comer = Comer::come(gateway.address(), "?uid=ada").await;
-    assert_ne!(comer.process, Some(node.pid()), "the player was not sent to the node with the lowest load");
+    let client = GatewayClient::connect(gateway.address(), "?uid=ada").await;
+    assert_ne!(client.process, Some(node.pid()), "the player was not sent to the node with the lowest load");
     audit.passed().await;
 }
 
@@ -212,7 +212,7 @@ impl Unfit {
         let queries = ["?uid=ada", "?uid=bob&room=lobby", "?uid=cid&room=lobby", "?room=lobby", "?uid=dan&room=lobby"];
         for query in queries {
             let _: () = directory.redis.set_ex("kengine:room:lobby", self.address.to_string(), 60).await.unwrap();
-            drop(Comer::come(gateway.address(), query).await);
+            drop(GatewayClient::connect(gateway.address(), query).await);
             if query.contains("room") {
                 let at: String = directory.redis.get("kengine:room:lobby").await.unwrap();
                 assert_eq!(at, other, "the room has not moved for {query}");
@@ -298,27 +298,27 @@ async fn special_characters_in_names_have_no_effect() {
     let _nodes = start(&redis, 2).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    let mut comers = Vec::new();
+    let mut clients = Vec::new();
     for (room, key) in rooms {
         let query = format!("?room={room}");
-        let first = Comer::come(gateway.address(), &query).await;
-        let second = Comer::come(gateway.address(), &query).await;
+        let first = GatewayClient::connect(gateway.address(), &query).await;
+        let second = GatewayClient::connect(gateway.address(), &query).await;
         let keys: Vec<String> = directory.redis.keys("kengine:room:*").await.unwrap();
         let expected: Vec<_> = key.iter().map(|key| format!("kengine:room:{key}")).collect();
         assert_eq!(keys, expected, "room {room:?}");
         assert!(first.process == second.process || key.is_none(), "room {room:?}");
-        comers.extend([first, second]);
+        clients.extend([first, second]);
         let _: () = directory.redis.del(("kengine:room:", keys)).await.unwrap();
     }
 
     // The uid as it is written in the query, and the end of its key.
     let users = [("%7Bada%7D%20%25:*", "%7Bada%7D%20%25%3A%2A"), ("a+d%c3%a4", "a%20d%C3%A4")];
     for (uid, key) in users {
-        let mut first = Comer::come(gateway.address(), &format!("?uid={uid}")).await;
+        let mut first = GatewayClient::connect(gateway.address(), &format!("?uid={uid}")).await;
         until("a claim", async || directory.user(key).await).await;
-        let second = Comer::come(gateway.address(), &format!("?uid={uid}")).await;
+        let second = GatewayClient::connect(gateway.address(), &format!("?uid={uid}")).await;
         assert_eq!(first.process, second.process, "user {uid}");
-        assert_eq!(first.client.frame().await, "close 4500");
+        assert_eq!(first.connection.frame().await, "close 4500");
     }
     for uid in ["%00%01%0A", &"a".repeat(129), ""] {
         let upgrade = Upgrade::new(gateway.address()).path(format!("/ws?uid={uid}"));
@@ -337,7 +337,7 @@ async fn each_arrival_extends_the_lifetime_of_a_room() {
     let gateway = Gateway::new(&*redis.url()).room_lifetime(Duration::from_secs(100));
     let gateway = TestGateway::start_from(gateway).await;
     for _ in 0..2 {
-        Comer::come(gateway.address(), "?room=lobby").await;
+        GatewayClient::connect(gateway.address(), "?room=lobby").await;
         let left: i64 = directory.redis.pttl("kengine:room:lobby").await.unwrap();
         assert!((50_001..=100_000).contains(&left), "{left} ms");
         let _: () = directory.redis.pexpire("kengine:room:lobby", 50_000).await.unwrap();

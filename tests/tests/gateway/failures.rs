@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
-    Audit, Comer, Directory, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade, every_row,
-    heavy_test, until, within,
+    Audit, Directory, GatewayClient, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
+    every_row, heavy_test, until, within,
 };
 use redis::AsyncCommands;
 use tokio::{
@@ -50,7 +50,7 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
     let audit = Audit::start(&redis);
     let mut killed = nodes.split_off(4 - victims);
     let mut pace = interval(Duration::from_millis(2));
-    let mut coming = Vec::new();
+    let mut connecting = Vec::new();
     for number in 0..PLAYERS {
         pace.tick().await;
         if number == PLAYERS / 2 {
@@ -64,29 +64,29 @@ async fn a_crowd_comes_while_nodes_are_killed(victims: usize) {
             }
         }
         let (address, query) = (gateway.address(), format!("?uid={number}"));
-        coming.push(tokio::spawn(async move { Comer::come(address, &query).await }));
+        connecting.push(tokio::spawn(async move { GatewayClient::connect(address, &query).await }));
     }
     let living: Vec<_> = nodes.iter().map(NodeProcess::pid).collect();
     let mut lost = 0;
-    let mut comers = Vec::new();
-    for (number, coming) in coming.into_iter().enumerate() {
-        let comer = coming.await.expect("a connection");
-        if comer.process.is_some_and(|process| living.contains(&process)) {
-            comers.push(comer);
+    let mut clients = Vec::new();
+    for (number, connecting) in connecting.into_iter().enumerate() {
+        let client = connecting.await.expect("a connection");
+        if client.process.is_some_and(|process| living.contains(&process)) {
+            clients.push(client);
         } else {
             // Only players who came before the kill may have been on a killed node.
             assert!(number < PLAYERS / 2, "player {number} came to a node that had been killed");
             lost += 1;
         }
     }
-    for comer in &mut comers {
-        assert!(comer.is_alive().await, "a connection to a living node has ended");
+    for client in &mut clients {
+        assert!(client.is_alive().await, "a connection to a living node has ended");
     }
     assert!(lost >= victims * FEWEST, "only {lost} players were on the killed nodes");
     // The nodes that came back get players too, once the gateway no longer avoids them.
     until("players at every node", async || {
-        comers.push(Comer::come(gateway.address(), "").await);
-        let has = |node: &NodeProcess| comers.iter().any(|comer| comer.process == Some(node.pid()));
+        clients.push(GatewayClient::connect(gateway.address(), "").await);
+        let has = |node: &NodeProcess| clients.iter().any(|client| client.process == Some(node.pid()));
         nodes.iter().all(has).then_some(())
     })
     .await;
@@ -189,9 +189,9 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(redis);
     let begun = Instant::now();
-    let mut comers = Vec::new();
+    let mut clients = Vec::new();
     for number in 0..PLAYERS {
-        comers.push(Comer::come(gateway.address(), &format!("?uid={number}")).await);
+        clients.push(GatewayClient::connect(gateway.address(), &format!("?uid={number}")).await);
     }
     let took = begun.elapsed();
     assert_eq!(node.hub().connections(), PLAYERS);
@@ -263,7 +263,7 @@ async fn a_player_gets_503_until_a_node_takes_players() {
     assert!((1..=4).contains(&(asked() - before)), "one request asks four nodes at most");
     let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
     redis.directory().await.count_is(node.address(), Some(0)).await;
-    Comer::come(gateway.address(), "").await;
+    GatewayClient::connect(gateway.address(), "").await;
 }
 
 #[tokio::test]
@@ -279,16 +279,16 @@ async fn a_frozen_node_is_not_picked_after_its_lease() {
     still.freeze();
     directory.lives(still.address(), false).await;
     assert!(directory.listed().await.contains(&still.address().to_string()), "the frozen node was reaped");
-    let mut comers = Vec::new();
+    let mut clients = Vec::new();
     for number in 0..PLAYERS {
-        let comer = within("a connect", Comer::come(gateway.address(), &format!("?uid={number}"))).await;
-        assert!(living.iter().any(|node| comer.process == Some(node.pid())));
-        comers.push(comer);
+        let client = within("a connect", GatewayClient::connect(gateway.address(), &format!("?uid={number}"))).await;
+        assert!(living.iter().any(|node| client.process == Some(node.pid())));
+        clients.push(client);
     }
     still.thaw();
     directory.heard_of(still.address(), 1).await;
-    let comer = Comer::come(gateway.address(), "").await;
-    assert_eq!(comer.process, Some(still.pid()), "the thawed node has the lowest load");
+    let client = GatewayClient::connect(gateway.address(), "").await;
+    assert_eq!(client.process, Some(still.pid()), "the thawed node has the lowest load");
     audit.passed().await;
 }
 
@@ -301,9 +301,9 @@ async fn a_player_of_a_frozen_node_comes_to_another() {
     let gateway = TestGateway::start_from(gateway).await;
     let audit = Audit::start(&redis);
     nodes[0].freeze();
-    let coming = (0..20).map(|_| Comer::come(gateway.address(), ""));
-    for comer in join_all(coming).await {
-        assert_eq!(comer.process, Some(nodes[1].pid()));
+    let connecting = (0..20).map(|_| GatewayClient::connect(gateway.address(), ""));
+    for client in join_all(connecting).await {
+        assert_eq!(client.process, Some(nodes[1].pid()));
     }
     nodes[0].thaw();
     audit.passed().await;

@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::join_all;
 use kengine_tests::{
-    Audit, ClientFrame, Comer, NodeProcess, RawClient, RedisServer, TestGateway, TestServer, Town, Upgrade,
+    Audit, ClientFrame, GatewayClient, NodeProcess, RawClient, RedisServer, TestGateway, TestServer, Town, Upgrade,
     free_address, heavy_test, segment, until,
 };
 use redis::AsyncCommands;
@@ -44,7 +44,7 @@ async fn a_draining_node_gets_no_players() {
     draining.shut_down();
     until("the drain", async || (directory.listed().await.len() == nodes.len()).then_some(())).await;
     for number in 0..PLAYERS {
-        Comer::come(gateway.address(), &format!("?uid={number}")).await;
+        GatewayClient::connect(gateway.address(), &format!("?uid={number}")).await;
     }
     let sent_to = gateway.sent_to(PLAYERS).await;
     let draining = draining.address().to_string();

@@ -158,7 +158,7 @@ async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
     for _ in 0..20 {
         let mut server = TestServer::start(Server::new(Lobby)).await;
         let address = server.address();
-        let comers: Vec<_> = (0..8)
+        let connecting: Vec<_> = (0..8)
             .map(|_| {
                 tokio::spawn(async move {
                     let mut http = match tokio::net::TcpStream::connect(address).await {
@@ -182,8 +182,8 @@ async fn a_client_that_comes_as_the_drain_begins_gets_an_answer() {
             .collect();
         tokio::task::yield_now().await;
         server.shut_down();
-        for comer in comers {
-            within("a client", comer).await.expect("served or refused");
+        for client in connecting {
+            within("a client", client).await.expect("served or refused");
         }
         server.ended().await;
     }
