@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
-use crate::cluster::redis::state::NodeState;
+use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
 
 /// The number of messages that may wait to be sent.
@@ -26,7 +26,7 @@ const MAX_WAITING_ANSWERS: usize = 256;
 
 /// A node's side of the bus.
 pub(super) struct Bus {
-    pub(super) state: Arc<NodeState>,
+    pub(super) state: Arc<SharedState>,
     pub(super) peers: Peers,
     queue: mpsc::Sender<Outgoing>,
     /// The receiving end of the queue, for the task that keeps the bus connected.
@@ -61,7 +61,7 @@ pub(super) enum Target {
 
 impl Bus {
     /// Creates a bus that is not connected.
-    pub(super) fn new(state: Arc<NodeState>) -> Self {
+    pub(super) fn new(state: Arc<SharedState>) -> Self {
         let (queue, outgoing) = mpsc::channel(MAX_QUEUED_MESSAGES);
         Self {
             state,
@@ -86,7 +86,7 @@ impl Bus {
         if !self.is_up() {
             return Err(Unavailable);
         }
-        let NodeState { keys, boot, info, .. } = &*self.state;
+        let SharedState { keys, boot, info, .. } = &*self.state;
         let target = match to {
             Address::Room(room) => Target::Channel(keys.room_channel(room)),
             Address::User(uid) if info.duplicates != Duplicates::Allow => Target::User(keys.user(uid)),
@@ -98,7 +98,7 @@ impl Bus {
     /// Queues an answer to another node. If the queue is full, the answer is dropped, and the other node's wait times
     /// out.
     pub(super) fn answer(&self, node: &str, message: &BusMessage) {
-        let NodeState { keys, boot, .. } = &*self.state;
+        let SharedState { keys, boot, .. } = &*self.state;
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
     }
 
@@ -138,7 +138,7 @@ impl Bus {
 
     /// Asks the other nodes for the members of a room.
     pub(super) async fn members(&self, room: &str) -> Gathered {
-        let NodeState { keys, boot, .. } = &*self.state;
+        let SharedState { keys, boot, .. } = &*self.state;
         let number = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answers) = mpsc::channel(MAX_WAITING_ANSWERS);
         self.questions().insert(number, answer);

@@ -9,7 +9,7 @@ use crate::cluster::config::IntoJoinCluster;
 use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::config::Redis;
 use crate::cluster::redis::connection::RESPONSE_TIMEOUT;
-use crate::cluster::redis::state::{NodeState, Phase};
+use crate::cluster::redis::shared_state::{Phase, SharedState};
 use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::node_state::{
@@ -48,7 +48,7 @@ impl JoinCluster for Outsider {
 
 /// One node's handle on the cluster.
 struct RedisNode {
-    state: Arc<NodeState>,
+    state: Arc<SharedState>,
     bus: Arc<Bus>,
     /// Whether the node is in the directory.
     is_listed: bool,
@@ -58,7 +58,7 @@ struct RedisNode {
 
 impl RedisNode {
     fn new(config: &Redis, info: NodeInfo, address: Option<&str>) -> Result<Self, StartError> {
-        let state = Arc::new(NodeState::new(config, info, address.unwrap_or_default())?);
+        let state = Arc::new(SharedState::new(config, info, address.unwrap_or_default())?);
         let bus = Arc::new(Bus::new(Arc::clone(&state)));
         Ok(Self { state, bus, is_listed: address.is_some(), tasks: Mutex::default() })
     }
