@@ -32,17 +32,18 @@ pub(super) struct Bus {
     /// The receiving end of the queue, for the task that keeps the bus connected.
     pub(super) outgoing: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     queued_bytes: AtomicUsize,
-    connection: watch::Sender<BusConnection>,
+    status: watch::Sender<BusStatus>,
     /// The open questions, by number.
     questions: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
     next_question: AtomicU64,
 }
 
-/// The state of the connection to the bus.
+/// Whether the bus is connected.
 #[derive(Clone)]
-enum BusConnection {
+enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
+    /// Holds the connection for commands.
     Up(MultiplexedConnection),
     Down,
 }
@@ -69,7 +70,7 @@ impl Bus {
             queue,
             outgoing: outgoing.into(),
             queued_bytes: AtomicUsize::new(0),
-            connection: watch::Sender::new(BusConnection::Connecting),
+            status: watch::Sender::new(BusStatus::Connecting),
             questions: Mutex::default(),
             next_question: AtomicU64::new(1),
         }
@@ -77,9 +78,9 @@ impl Bus {
 
     /// Waits until it is known whether the bus can be reached, and returns whether it can.
     pub(super) async fn wait_until_known(&self) -> bool {
-        let mut connection = self.connection.subscribe();
-        let known = connection.wait_for(|connection| !matches!(connection, BusConnection::Connecting)).await;
-        known.is_ok_and(|connection| matches!(*connection, BusConnection::Up(_)))
+        let mut status = self.status.subscribe();
+        let known = status.wait_for(|status| !matches!(status, BusStatus::Connecting)).await;
+        known.is_ok_and(|status| matches!(*status, BusStatus::Up(_)))
     }
 
     pub(super) fn publish(&self, to: Address<&str>, message: &NodeMessage) -> Result<(), Unavailable> {
@@ -125,7 +126,7 @@ impl Bus {
         let settled = async {
             let mut changes = self.peers.changes.subscribe();
             while !self.peers.is_settled(room) {
-                if matches!(*self.connection.borrow(), BusConnection::Down) {
+                if matches!(*self.status.borrow(), BusStatus::Down) {
                     return Err(Unavailable);
                 }
                 // A room also settles when the answer timeout has passed, and that sends no notification.
@@ -145,7 +146,7 @@ impl Bus {
         let _open = PendingQuestion { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let BusConnection::Up(mut commands) = self.connection.borrow().clone() else { return None };
+            let BusStatus::Up(mut commands) = self.status.borrow().clone() else { return None };
             let question = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
             call.arg(keys.room_channel(room)).arg(&question[..]);
@@ -169,12 +170,12 @@ impl Bus {
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.connection.borrow(), BusConnection::Up(_))
+        matches!(*self.status.borrow(), BusStatus::Up(_))
     }
 
     /// Sets the connection for commands. `None` means that the bus is not connected.
     pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
-        self.connection.send_replace(commands.map_or(BusConnection::Down, BusConnection::Up));
+        self.status.send_replace(commands.map_or(BusStatus::Down, BusStatus::Up));
         self.peers.changes.send_replace(());
     }
 
