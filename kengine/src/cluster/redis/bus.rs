@@ -21,7 +21,7 @@ const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// How long a join waits until the other nodes know about it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of answers to one question that may wait to be read.
+/// The number of answers to one query that may wait to be read.
 const MAX_WAITING_ANSWERS: usize = 256;
 
 /// A node's side of the bus.
@@ -33,9 +33,9 @@ pub(super) struct Bus {
     pub(super) outgoing: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     queued_bytes: AtomicUsize,
     status: watch::Sender<BusStatus>,
-    /// The open questions, by number.
-    questions: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
-    next_question: AtomicU64,
+    /// The open queries for the members of a room, by number.
+    queries: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
+    next_query: AtomicU64,
 }
 
 /// Whether the bus is connected.
@@ -71,8 +71,8 @@ impl Bus {
             outgoing: outgoing.into(),
             queued_bytes: AtomicUsize::new(0),
             status: watch::Sender::new(BusStatus::Connecting),
-            questions: Mutex::default(),
-            next_question: AtomicU64::new(1),
+            queries: Mutex::default(),
+            next_query: AtomicU64::new(1),
         }
     }
 
@@ -140,16 +140,16 @@ impl Bus {
     /// Asks the other nodes for the members of a room.
     pub(super) async fn members(&self, room: &str) -> Gathered {
         let SharedState { keys, boot, .. } = &*self.state;
-        let number = self.next_question.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_query.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answers) = mpsc::channel(MAX_WAITING_ANSWERS);
-        self.questions().insert(number, answer);
-        let _open = PendingQuestion { bus: self, number };
+        self.queries().insert(number, answer);
+        let _open = PendingQuery { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
             let BusStatus::Up(mut commands) = self.status.borrow().clone() else { return None };
-            let question = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
+            let query = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
-            call.arg(keys.room_channel(room)).arg(&question[..]);
+            call.arg(keys.room_channel(room)).arg(&query[..]);
             let receivers: usize = call.query_async(&mut commands).await.ok()?;
             let own = usize::from(self.peers.is_subscribed(room));
             for _ in 0..receivers.saturating_sub(own) {
@@ -161,10 +161,10 @@ impl Bus {
         Gathered { is_partial, ..gathered }
     }
 
-    /// Passes another node's answer to the open question with this number.
+    /// Passes another node's answer to the open query with this number.
     pub(super) fn answered(&self, number: u64, members: Vec<Member>) {
-        if let Some(answers) = self.questions().get(&number) {
-            // If too many answers wait, this one is dropped, and the result of the question is partial.
+        if let Some(answers) = self.queries().get(&number) {
+            // If too many answers wait, this one is dropped, and the result of the query is partial.
             let _ = answers.try_send(members);
         }
     }
@@ -179,20 +179,20 @@ impl Bus {
         self.peers.changes.send_replace(());
     }
 
-    fn questions(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Vec<Member>>>> {
+    fn queries(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Vec<Member>>>> {
         // No code that holds the lock can panic in the middle of a change.
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An open question. Dropping it closes the question, so that later answers are ignored.
-struct PendingQuestion<'b> {
+/// An open query. Dropping it closes the query, so that later answers are ignored.
+struct PendingQuery<'b> {
     bus: &'b Bus,
     number: u64,
 }
 
-impl Drop for PendingQuestion<'_> {
+impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
-        self.bus.questions().remove(&self.number);
+        self.bus.queries().remove(&self.number);
     }
 }
