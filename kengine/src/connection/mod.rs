@@ -2,10 +2,10 @@
 
 mod buffers;
 mod endpoint;
-mod liveness;
 mod look_ahead;
 mod socket;
 mod socket_state;
+mod socket_timer;
 mod task;
 mod transport;
 

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use fastwebsockets::OpCode;
 
 use crate::connection::buffers;
-use crate::connection::liveness::{CHECKS, LivenessTimer};
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::socket_state::SocketState;
+use crate::connection::socket_timer::{CHECKS, SocketTimer};
 use crate::connection::transport::Transport;
 use crate::node::Node;
 use crate::node_state::{Ending, Outbox};
@@ -38,7 +38,7 @@ pub(super) struct Socket {
     input_end: Option<Box<DisconnectReason>>,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
-    liveness: LivenessTimer,
+    timer: SocketTimer,
     node: Arc<Node>,
 }
 
@@ -55,7 +55,7 @@ impl Socket {
             look_ahead: LookAhead::default(),
             input_end: None,
             reason: None,
-            liveness: LivenessTimer::new(node.limits.idle_timeout),
+            timer: SocketTimer::new(node.limits.idle_timeout),
             node,
         }
     }
@@ -221,7 +221,7 @@ impl Socket {
                     return None;
                 }
             };
-            self.liveness.record_input();
+            self.timer.record_input();
             match event {
                 WebSocketEvent::Text(text) => return Some(Incoming::Text(text)),
                 WebSocketEvent::Binary(bytes) => return Some(Incoming::Binary(bytes)),
@@ -298,14 +298,14 @@ impl Socket {
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
-        self.liveness.set_timer(self.node.limits.close_timeout);
+        self.timer.start_close_timeout(self.node.limits.close_timeout);
     }
 
     /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again, because the
     /// kernel has begun to take data again, or because the outbox still has pushes. Nothing else wakes the task for
     /// these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        while !self.state.is_over() && self.liveness.poll_timer(cx).is_ready() {
+        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
             self.on_timer();
         }
         let was_blocked = mem::take(&mut self.is_blocked);
@@ -317,7 +317,7 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.liveness.record_read();
+                        self.timer.record_read();
                     }
                 }
                 Poll::Pending => {
@@ -346,7 +346,7 @@ impl Socket {
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
         let idle_timeout = self.node.limits.idle_timeout;
-        let silence = self.liveness.check(idle_timeout, is_heard);
+        let silence = self.timer.check_silence(idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
