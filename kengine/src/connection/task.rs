@@ -16,7 +16,7 @@ use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
-use crate::node::admission::{Occupant, Slot};
+use crate::node::admission::{Registration, Slot};
 use crate::node_state::{BATCH, deferring, poll_catching, run_catching};
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
@@ -29,7 +29,7 @@ pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     socket: Socket,
-    occupant: Occupant,
+    registration: Registration,
     /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
     has_uid: bool,
 }
@@ -44,9 +44,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         mut first: Vec<u8>,
     ) -> Box<Self> {
         tracing::debug!(connection = %connection.id(), "open");
-        let (occupant, has_uid) = slot.occupy(connection.to_recipient());
+        let (registration, has_uid) = slot.register(connection.to_recipient());
         let socket = Socket::new(transport, Arc::clone(&endpoint.node));
-        let mut task = Box::new(Self { endpoint, connection, socket, occupant, has_uid });
+        let mut task = Box::new(Self { endpoint, connection, socket, registration, has_uid });
         let mut first = &mut first[..];
         if has_uid {
             task.open(&mut first).await;
@@ -135,7 +135,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
     /// Runs `#[close]` after the socket is closed.
     async fn end(self: Box<Self>) {
-        let Self { endpoint, connection, socket, occupant, has_uid } = *self;
+        let Self { endpoint, connection, socket, registration, has_uid } = *self;
         let reason = socket.into_reason();
         if !has_uid {
             return;
@@ -159,7 +159,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             error.log("`#[close]` failed");
         }
         tracing::debug!(connection = %connection.id(), %reason, "closed");
-        drop(occupant);
+        drop(registration);
     }
 }
 

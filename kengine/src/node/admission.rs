@@ -20,8 +20,8 @@ pub(crate) struct Slot {
     reservation: Option<Reservation>,
 }
 
-/// A slot that a connection occupies. Dropping it removes the connection from the node.
-pub(crate) struct Occupant {
+/// The registration of a connection, with its slot. Dropping it removes the connection from the node.
+pub(crate) struct Registration {
     recipient: Arc<dyn Recipient>,
     held: HeldSlot,
 }
@@ -73,10 +73,10 @@ impl Node {
 impl Slot {
     /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node is draining, the
     /// connection is ordered to end at once.
-    pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
+    pub(crate) fn register(self, recipient: Arc<dyn Recipient>) -> (Registration, bool) {
         let Self { held, reservation } = self;
-        let occupant = Occupant { recipient, held };
-        let (node, recipient) = (&occupant.held.node, &occupant.recipient);
+        let registration = Registration { recipient, held };
+        let (node, recipient) = (&registration.held.node, &registration.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
         node.cluster.load_changed();
         // Dropped only after the connection is counted. Otherwise the load would be too low for a moment, and gateways
@@ -100,11 +100,11 @@ impl Slot {
             }
             ClaimOutcome::Refused => false,
         };
-        (occupant, has_uid)
+        (registration, has_uid)
     }
 }
 
-impl Drop for Occupant {
+impl Drop for Registration {
     fn drop(&mut self) {
         // This also runs if kengine itself panics in the connection's task, so that nothing more is queued for the
         // connection.
