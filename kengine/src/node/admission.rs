@@ -46,14 +46,14 @@ impl Node {
 
     /// Takes a slot for a handshake, so that the node never exceeds its maximum.
     pub(crate) fn take_slot(self: &Arc<Self>, reservation: Option<Reservation>) -> Result<Slot, Refused> {
-        let mut occupancy = self.occupancy.lock();
-        if occupancy.ending.is_some() {
+        let mut admission = self.admission.lock();
+        if admission.ending.is_some() {
             return Err(Refused::Draining);
         }
-        if occupancy.slots >= self.limits.max_connections {
+        if admission.slots >= self.limits.max_connections {
             return Err(Refused::Full);
         }
-        occupancy.slots += 1;
+        admission.slots += 1;
         Ok(Slot { held: HeldSlot { node: Arc::clone(self) }, reservation })
     }
 
@@ -84,7 +84,7 @@ impl Slot {
         drop(reservation);
         let duplicates = node.limits.duplicates;
         let claim = node.users.claim(Arc::clone(recipient), duplicates);
-        let ending = node.occupancy.lock().ending.clone();
+        let ending = node.admission.lock().ending.clone();
         if let Some(ending) = ending {
             recipient.state().outbox.end(ending);
         }
@@ -114,9 +114,9 @@ impl Drop for Registration {
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        let mut occupancy = self.node.occupancy.lock();
-        occupancy.slots -= 1;
-        if occupancy.slots == 0 {
+        let mut admission = self.node.admission.lock();
+        admission.slots -= 1;
+        if admission.slots == 0 {
             self.node.emptied.notify_waiters();
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Node {
     /// Established connections, without pending handshakes.
     connected: AtomicUsize,
     next_id: AtomicU64,
-    occupancy: Mutex<Occupancy>,
+    admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
     /// Notified whenever the last slot is given back.
@@ -41,8 +41,9 @@ pub(crate) struct Node {
     abandoned: watch::Sender<bool>,
 }
 
+/// What decides whether the node takes another connection.
 #[derive(Default)]
-struct Occupancy {
+struct Admission {
     /// Slots in use: connections and pending handshakes.
     slots: usize,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
@@ -76,7 +77,7 @@ impl Node {
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            occupancy: Mutex::default(),
+            admission: Mutex::default(),
             is_relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
@@ -92,11 +93,11 @@ impl Node {
 
     /// Returns the number of connections, including pending handshakes.
     pub(crate) fn connections(&self) -> usize {
-        self.occupancy.lock().slots
+        self.admission.lock().slots
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.occupancy.lock().ending.is_some()
+        self.admission.lock().ending.is_some()
     }
 
     /// Returns how many sends and kicks other nodes did not get.
