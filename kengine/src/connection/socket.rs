@@ -151,7 +151,7 @@ impl Socket {
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
-            outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
+            outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
         }
     }
 
@@ -252,7 +252,7 @@ impl Socket {
         // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        match outbox.take(cx, &mut self.out, &self.node.delivery.backlog, wants_pushes) {
+        match outbox.take(cx, &mut self.out, &self.node.fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
@@ -268,7 +268,7 @@ impl Socket {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
+                outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}

@@ -142,7 +142,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         let node = &endpoint.node;
         // The client can neither receive pushes nor answer questions any more.
-        connection.state().outbox.close(&node.delivery.backlog);
+        connection.state().outbox.close(&node.fan_out.backlog);
         connection.state().questions.close();
         let deadline = async {
             node.abandoned().await;

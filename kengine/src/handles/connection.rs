@@ -145,7 +145,7 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
-        let queued = self.node().delivery.queue(&self.shared.state.outbox, frame, key);
+        let queued = self.node().fan_out.queue(&self.shared.state.outbox, frame, key);
         self.node().relieve();
         queued
     }

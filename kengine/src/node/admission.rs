@@ -59,7 +59,7 @@ impl Node {
 
     /// Removes a connection that has ended from the users, the rooms and the cluster.
     fn remove(&self, recipient: &dyn Recipient) {
-        recipient.state().outbox.close(&self.delivery.backlog);
+        recipient.state().outbox.close(&self.fan_out.backlog);
         recipient.state().questions.close();
         self.rooms.leave_all(recipient);
         self.relieve();

@@ -13,15 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::node_state::{
-    Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo, PushDelivery,
-    Users,
+    Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms, NodeInfo, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
 /// One process that serves players.
 pub(crate) struct Node {
     pub(crate) limits: Limits,
-    pub(crate) delivery: Arc<PushDelivery>,
+    pub(crate) fan_out: Arc<FanOut>,
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
@@ -66,12 +65,12 @@ impl Node {
         let boot = random_bits();
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
-        let delivery = Arc::new(PushDelivery::new(syntaxes, &limits));
+        let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
         let node = Arc::new(Self {
             users: Users::default(),
-            rooms: LocalRooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
+            rooms: LocalRooms::new(boot, &limits, Arc::clone(&fan_out), Arc::clone(&cluster)),
             limits,
-            delivery,
+            fan_out,
             cluster,
             counters,
             unpublished: AtomicU64::new(0),

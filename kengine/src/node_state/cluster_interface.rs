@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
-use crate::node_state::delivery::EncodedPush;
+use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::limits::Duplicates;
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::recipient::ConnectionId;
