@@ -49,8 +49,8 @@ impl SocketTimer {
         self.sleep.as_mut().reset(Instant::now() + timeout);
     }
 
-    /// Returns how long the client has been silent, and sets the timer for the next check. Its silence does not count
-    /// if `is_heard` is false: nothing is read from it then.
+    /// Returns how long the client has been silent, and sets the timer for the next check. `is_heard` is false while a
+    /// sign of life would not be noticed, because nothing is read from the client. Its silence does not count then.
     pub(super) fn check_silence(&mut self, idle_timeout: Duration, is_heard: bool) -> Duration {
         let now = Instant::now();
         let last_heard = self.last_heard.filter(|_| is_heard).unwrap_or(now);

@@ -43,7 +43,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         slot: Slot,
         mut first: Vec<u8>,
     ) -> Box<Self> {
-        tracing::debug!(connection = %connection.id(), "open");
+        tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
         let socket = Socket::new(transport, Arc::clone(&endpoint.node));
         let mut task = Box::new(Self { endpoint, connection, socket, registration, has_uid });
@@ -122,7 +122,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
             socket.send(answer.frames());
             let (route, failed) = (progress.route(), answer.has_failed());
             endpoint.counters.record(route, failed);
-            tracing::trace!(connection = %connection.id(), route = Endpoint::<D>::route_name(route), failed, "handled");
+            tracing::trace!(
+                connection = %connection.id(),
+                route = Endpoint::<D>::route_name(route),
+                failed,
+                "a message was handled"
+            );
             if connection.state().outbox.is_ending() {
                 // The handler may have closed the connection: then no further message is handled.
                 socket.receive_orders(&connection.state().outbox).await;
@@ -158,7 +163,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if let Err(error) = closed {
             error.log("`#[close]` failed");
         }
-        tracing::debug!(connection = %connection.id(), %reason, "closed");
+        tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
         drop(registration);
     }
 }

@@ -92,7 +92,7 @@ impl<S: Session> Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// Returns the id of this connection, unique within this process.
+    /// Returns the id of this connection, unique within its node.
     pub fn id(&self) -> ConnectionId {
         self.shared.state.id
     }

@@ -31,8 +31,8 @@ struct HeldSlot {
     node: Arc<Node>,
 }
 
-/// A reservation that a gateway made when it chose this node for a player. It counts as load until it is redeemed. It
-/// is redeemed on drop, when either the connection itself is counted, or the handshake has failed.
+/// A reservation that a gateway made when it chose this node for a player. It counts as load until it is dropped, which
+/// redeems it. It is dropped after the connection has been counted, or when the handshake fails.
 pub(crate) struct Reservation {
     id: ReservationId,
     node: Arc<Node>,

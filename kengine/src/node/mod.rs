@@ -1,4 +1,4 @@
-//! One node: it composes the users and rooms of this process with its cluster.
+//! One node: it composes its users and rooms with its cluster.
 
 pub(crate) mod admission;
 mod drain;
@@ -17,7 +17,7 @@ use crate::node_state::{
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
-/// One process that serves players.
+/// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {
     pub(crate) limits: Limits,
     pub(crate) fan_out: Arc<FanOut>,

@@ -121,7 +121,7 @@ async fn admit<D: Dispatcher>(
     };
     admitted.inspect_err(|refusal| {
         let (status, message) = (refusal.status(), refusal.message());
-        tracing::debug!(?peer, client = ?handshake.client_ip(), status, message, "refused");
+        tracing::debug!(?peer, client = ?handshake.client_ip(), status, message, "a handshake was refused");
     })
 }
 
@@ -136,7 +136,7 @@ fn check<D>(
     check_size(request.headers())?;
     check_upgrade(request)?;
     if !endpoint.access.origins.admits(request.headers()) {
-        return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
+        return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;
     let slot = take_slot(node, reservation)?;
@@ -188,7 +188,7 @@ async fn start_after<D: Dispatcher>(
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
         }
         Err(error) => {
-            tracing::debug!(connection = %connection.id(), error, "lost during the handshake");
+            tracing::debug!(connection = %connection.id(), error, "the connection was lost during the handshake");
             None
         }
     }
