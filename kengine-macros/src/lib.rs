@@ -20,6 +20,9 @@ use syn::{DeriveInput, parse_macro_input};
 
 use crate::hook::for_each_hook;
 
+#[cfg(test)]
+mod tests;
+
 #[proc_macro_attribute]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]
 pub fn dispatcher(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {

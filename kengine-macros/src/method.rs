@@ -6,19 +6,32 @@ use syn::Path;
 
 use crate::hook::Hook;
 
+/// Puts the implementation of a trait into a scope in which the name of each variable of ours stands for a function.
+/// A variable may have the name of a function, but not that of a `static` or a unit struct. Without the scope, one of
+/// the user's module would be found.
+pub(crate) fn scope(krate: &Path, implementation: &TokenStream) -> TokenStream {
+    quote! {
+        const _: () = {
+            use #krate::__private::variables::*;
+
+            #implementation
+        };
+    }
+}
+
 /// Defines the method of a hook:
 ///
 /// ```text
-/// async fn close<'call>(&'call self, context: Context<'call, ()>, reason: &'call DisconnectReason) -> Result<()> { … }
+/// async fn close(&self, context: Context<'_, ()>, reason: &DisconnectReason) -> Result<()> { … }
 /// ```
 pub(crate) fn hook(hook: Hook, krate: &Path, session: &TokenStream, body: &TokenStream) -> TokenStream {
-    let context = quote!(context: #krate::Context<'call, #session>);
+    let context = quote!(context: #krate::Context<'_, #session>);
     let parameters = match hook {
-        Hook::Accept => quote!(handshake: &'call #krate::Handshake),
+        Hook::Accept => quote!(handshake: &#krate::Handshake),
         Hook::Open | Hook::Heartbeat => context,
-        Hook::Close => quote!(#context, reason: &'call #krate::DisconnectReason),
-        Hook::Before => quote!(#context, call: &'call #krate::Call),
-        Hook::Fallback => quote!(#context, answer: &'call mut #krate::wire::Answer),
+        Hook::Close => quote!(#context, reason: &#krate::DisconnectReason),
+        Hook::Before => quote!(#context, call: &#krate::Call),
+        Hook::Fallback => quote!(#context, answer: &mut #krate::wire::Answer),
     };
     let returns = match hook {
         Hook::Accept => quote!(Self::Session, #krate::Refusal),
@@ -27,8 +40,7 @@ pub(crate) fn hook(hook: Hook, krate: &Path, session: &TokenStream, body: &Token
     };
     let name = hook.ident(Span::call_site());
     quote! {
-        async fn #name<'call>(&'call self, #parameters) -> #krate::Result<#returns> {
-            use #krate::__private::{self, lookup::*};
+        async fn #name(&self, #parameters) -> #krate::Result<#returns> {
             #body
         }
     }
@@ -45,15 +57,14 @@ pub(crate) fn forwarded(hook: Hook, context: TokenStream) -> TokenStream {
     }
 }
 
-/// Defines `dispatch`. Its lifetime is `'call`, because a type with `for<'a>` in it would declare `'a` again.
+/// Defines `dispatch`.
 pub(crate) fn dispatch(krate: &Path, session: &TokenStream, body: &TokenStream) -> TokenStream {
     quote! {
-        async fn dispatch<'call>(
-            &'call self,
-            context: #krate::Context<'call, #session>,
-            answer: &'call mut #krate::wire::Answer,
-        ) -> #krate::Result<bool> {
-            use #krate::__private::{self, lookup::*};
+        async fn dispatch(
+            &self,
+            context: #krate::Context<'_, #session>,
+            answer: &mut #krate::wire::Answer,
+        ) -> #krate::Result<::core::primitive::bool> {
             #body
         }
     }

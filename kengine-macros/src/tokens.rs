@@ -1,8 +1,8 @@
 //! Searches types and token streams, and rewrites the lifetimes in them.
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
-use quote::ToTokens;
-use syn::{Generics, Lifetime, Type};
+use quote::{ToTokens, quote};
+use syn::{Attribute, Generics, Lifetime, Type};
 
 /// Returns the type without the visible or invisible parentheses around it.
 pub(crate) fn plain(mut ty: &Type) -> &Type {
@@ -32,6 +32,12 @@ fn find(tokens: impl ToTokens, wanted: impl Fn(&Ident) -> bool) -> Option<TokenT
 /// Returns the first token that is this word.
 pub(crate) fn find_word(tokens: impl ToTokens, word: &str) -> Option<TokenTree> {
     find(tokens, |ident| ident == word)
+}
+
+/// Writes `#[allow(deprecated)]` for generated code if one of the attributes of the user's code mentions the word: they
+/// deprecate an item of it, or allow it to use one. Without such an attribute, `forbid(deprecated)` may be in force.
+pub(crate) fn allow_deprecated<'a>(mut attrs: impl Iterator<Item = &'a Attribute>) -> Option<TokenStream> {
+    attrs.any(|attr| find_word(&attr.meta, "deprecated").is_some()).then(|| quote!(#[allow(deprecated)]))
 }
 
 /// Returns the lifetimes in a type.

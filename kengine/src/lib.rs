@@ -171,8 +171,9 @@ pub mod guide {
 /// them.
 pub mod bounds {
     pub use crate::dispatch::{
-        Event, IsAcceptArgument, IsErrorReply, IsHookArgument, IsHookOutput, IsLiveness, IsMessage, IsOwned,
-        IsReference, IsRefusal, IsReply, IsSameSession, IsSession, Lent, Undecodable, Valid, handler_future,
+        Event, Fallible, Given, Infallible, IsAcceptArgument, IsAcceptOutput, IsErrorReply, IsHookArgument,
+        IsHookOutput, IsLiveness, IsMessage, IsOwned, IsReference, IsRefusal, IsReply, IsSameSession, IsSession, Lent,
+        Message, Undecodable, handler_future,
     };
     pub use crate::protocol::{IsPushKey, IsSerialize};
 }
@@ -188,19 +189,20 @@ pub mod __private {
         Call, DisconnectReason, FromContext,
         bounds::*,
         dispatch::expansion::{
-            argument::last,
-            composition::{Part, Table, check_hook, check_routes, check_syntax, hooks, part, shifted},
-            reply::{Accepted, EITHER, Returned},
+            argument::argument,
+            composition::{Part, Table, Unfit, check_hook, check_routes, check_syntax, hooks, part, shifted},
+            probe::Verdict,
+            reply::{Accepted, EITHER, returned},
             request::{call, enter, limit, no_message, position, route},
         },
     };
 
-    /// The traits that the expansion's method lookups need. They are imported as `_`, so that no name of theirs can
-    /// shadow one of the user's.
-    pub mod lookup {
-        pub use crate::dispatch::expansion::argument::{FindLent as _, FindMessage as _, FindOther as _};
-        pub use crate::dispatch::expansion::composition::Unfit as _;
-        pub use crate::dispatch::expansion::reply::Plain as _;
+    /// Functions with the names of the expansion's variables. See `scope` in the macros.
+    pub mod variables {
+        macro_rules! variables {
+            ($($name:ident),*) => { $(pub fn $name() {})* };
+        }
+        variables!(answer, call, context, handshake, hooks, reason, reply, returned);
     }
 }
 

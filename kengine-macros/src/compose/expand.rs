@@ -2,28 +2,28 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Generics, Ident, Type, TypeParam, parse_quote, spanned::Spanned};
+use syn::{Generics, Ident, Path, Type, TypeParam, parse_quote, spanned::Spanned};
 
 use super::model::{Composition, Part};
 use crate::hook::Hook;
 use crate::method;
 use crate::spans::{at, respanned};
-use crate::tokens::plain;
+use crate::tokens::{allow_deprecated, plain};
 
 /// Implements the dispatcher: its constants combine those of the fields, and its methods call the fields' methods.
 pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let Composition { options, input, first, .. } = composition;
     let (krate, ident) = (&options.krate, &input.ident);
-    let import = quote!(use #krate::__private::{self, lookup::*};);
+    let silent = allow_deprecated(input.attrs.iter().chain(composition.parts().flat_map(|part| part.attrs)));
     let session = session(composition);
-    let syntax = of(first, "SYNTAX");
-    let routes = composition.parts().map(|part| of(part, "ROUTES"));
-    let hooks = composition.parts().map(|part| of(part, "HOOKS"));
+    let syntax = of(krate, first, "SYNTAX");
+    let routes = composition.parts().map(|part| of(krate, part, "ROUTES"));
+    let hooks = composition.parts().map(|part| of(krate, part, "HOOKS"));
     // Without the option `session`, the first field's session is that of the struct, so it needs no check.
     let checked = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
         let (at, ty) = (at(part.ty.span()), part.ty);
         let krate = respanned(krate.to_token_stream(), at);
-        quote_spanned!(at=> let () = <<#ty as #krate::Dispatcher>::Session as __private::IsSameSession<Self::Session>>::CHECKED;)
+        quote_spanned!(at=> let () = <<#ty as #krate::Dispatcher>::Session as #krate::__private::IsSameSession<Self::Session>>::CHECKED;)
     });
 
     // `cargo check` evaluates the checks of a struct without parameters. Others are evaluated when the program is
@@ -32,9 +32,11 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     for (index, part) in composition.parts().enumerate().skip(1) {
         for check in checks(composition, index, part) {
             if input.generics.params.is_empty() {
+                let krate = respanned(krate.to_token_stream(), part.at);
                 now.push(quote_spanned! {part.at=>
+                    #silent
                     const _: () = {
-                        use #krate::__private::{self, lookup::*};
+                        use #krate::__private::Unfit as _;
                         #check
                     };
                 });
@@ -49,31 +51,26 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let bounded = generics(composition, &session);
     let (generics, _, clause) = bounded.split_for_impl();
     let (_, arguments, _) = input.generics.split_for_impl();
-    quote! {
-        #(#now)*
+    let implementation = quote! {
+        use #krate::__private::Unfit as _;
 
+        #silent
         #[automatically_derived]
-        #[allow(trivial_bounds)]
         impl #generics #krate::Dispatcher for #ident #arguments #clause {
             type Session = #session;
-            const SYNTAX: #krate::wire::Syntax = {
-                #import
-                #syntax
-            };
+            const SYNTAX: #krate::wire::Syntax = #syntax;
             const ROUTES: &'static [#krate::wire::Route] = {
-                #import
                 #(#checked)*
-                const { #(#later)* &__private::Table::new(&[#(#routes),*]) }.routes()
+                #krate::__private::Table::routes(const { #(#later)* &#krate::__private::Table::new(&[#(#routes),*]) })
             };
-            const HOOKS: #krate::wire::Hooks = {
-                #import
-                __private::hooks(&[#(#hooks),*])
-            };
+            const HOOKS: #krate::wire::Hooks = #krate::__private::hooks(&[#(#hooks),*]);
 
             #dispatch
             #(#passed)*
         }
-    }
+    };
+    let scope = method::scope(krate, &implementation);
+    quote!(#(#now)* #scope)
 }
 
 /// Returns the session that was given, or that of the first field. The latter has the span of the field's type, where
@@ -115,19 +112,20 @@ fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
 fn checks(composition: &Composition<'_>, index: usize, part: &Part<'_>) -> Vec<TokenStream> {
     let before = || composition.parts().take(index);
     let (at, first) = (part.at, &composition.first);
-    let (routes, others) = (of(part, "ROUTES"), before().map(|other| of(other, "ROUTES")));
-    let (syntax, name, expected) = (of(part, "SYNTAX"), &first.name, of(first, "SYNTAX"));
+    let krate = &respanned(composition.options.krate.to_token_stream(), at);
+    let (routes, others) = (of(krate, part, "ROUTES"), before().map(|other| of(krate, other, "ROUTES")));
+    let (syntax, name, expected) = (of(krate, part, "SYNTAX"), &first.name, of(krate, first, "SYNTAX"));
     let mut checks = vec![
-        quote_spanned!(at=> __private::check_routes(#routes, &[#(#others),*]);),
-        quote_spanned!(at=> __private::check_syntax(#syntax, #name, #expected);),
+        quote_spanned!(at=> #krate::__private::check_routes(#routes, &[#(#others),*]);),
+        quote_spanned!(at=> #krate::__private::check_syntax(#syntax, #name, #expected);),
     ];
     checks.extend(Hook::listed().map(|hook| {
-        let (name, hook, has) = (hook.name(), hook.ident(at), of(part, "HOOKS"));
+        let (name, hook, has) = (hook.name(), hook.ident(at), of(krate, part, "HOOKS"));
         let others = before().map(|other| {
-            let (name, hooks) = (&other.name, of(other, "HOOKS"));
+            let (name, hooks) = (&other.name, of(krate, other, "HOOKS"));
             quote_spanned!(at=> (#name, #hooks.#hook))
         });
-        quote_spanned!(at=> __private::check_hook(#name, #has.#hook, &[#(#others),*]);)
+        quote_spanned!(at=> #krate::__private::check_hook(#name, #has.#hook, &[#(#others),*]);)
     }));
     checks
 }
@@ -136,20 +134,20 @@ fn checks(composition: &Composition<'_>, index: usize, part: &Part<'_>) -> Vec<T
 fn dispatch(composition: &Composition<'_>) -> TokenStream {
     let krate = &composition.options.krate;
     let fields = composition.parts().enumerate().map(|(index, part)| {
-        let (dispatcher, context) = (dispatcher(part), context(composition, index));
+        let (dispatcher, context) = (dispatcher(krate, part), context(composition, index));
         quote! {
             if #krate::Dispatcher::dispatch(#dispatcher, #context, answer).await? {
-                return __private::Ok(true);
+                return #krate::__private::Ok(true);
             }
         }
     });
-    method::dispatch(krate, &quote!(Self::Session), &quote!(#(#fields)* __private::Ok(false)))
+    method::dispatch(krate, &quote!(Self::Session), &quote!(#(#fields)* #krate::__private::Ok(false)))
 }
 
 /// Defines the method of a hook, which calls that of the one field that has the hook:
 ///
 /// ```text
-/// async fn open<'call>(&'call self, context: Context<'call, Self::Session>) -> Result<()> {
+/// async fn open(&self, context: Context<'_, Self::Session>) -> Result<()> {
 ///     if __private::Part::<Combat, ()>::HOOKS.open {
 ///         return Dispatcher::open(__private::part::<_, Self::Session>(&self.combat).dispatcher(), …).await;
 ///     }
@@ -164,12 +162,12 @@ fn pass(composition: &Composition<'_>, hook: Hook) -> TokenStream {
     let krate = &composition.options.krate;
     let name = hook.ident(Span::call_site());
     let call = |index, part| {
-        let dispatcher = dispatcher(part);
+        let dispatcher = dispatcher(krate, part);
         let arguments = method::forwarded(hook, context(composition, index));
         quote!(#krate::Dispatcher::#name(#dispatcher, #arguments).await)
     };
     let others = composition.parts().enumerate().skip(1).map(|(index, part)| {
-        let (hooks, call) = (of(part, "HOOKS"), call(index, part));
+        let (hooks, call) = (of(krate, part, "HOOKS"), call(index, part));
         quote! {
             if #hooks.#name {
                 return #call;
@@ -182,18 +180,20 @@ fn pass(composition: &Composition<'_>, hook: Hook) -> TokenStream {
 
 /// Returns the context of one field, whose routes follow those of the fields before it.
 fn context(composition: &Composition<'_>, index: usize) -> TokenStream {
-    let before = composition.parts().take(index).map(|part| of(part, "ROUTES"));
-    quote!(__private::shifted(context, 0 #(+ #before.len())*))
+    let krate = &composition.options.krate;
+    let before = composition.parts().take(index).map(|part| of(krate, part, "ROUTES"));
+    quote!(#krate::__private::shifted(context, 0 #(+ #before.len())*))
 }
 
 /// `__private::part::<_, Self::Session>(&self.chat).dispatcher()`
-fn dispatcher(part: &Part<'_>) -> TokenStream {
+fn dispatcher(krate: &Path, part: &Part<'_>) -> TokenStream {
     let (at, member) = (at(part.ty.span()), &part.member);
-    quote_spanned!(at=> __private::part::<_, Self::Session>(&self.#member).dispatcher())
+    let krate = respanned(krate.to_token_stream(), at);
+    quote_spanned!(at=> #krate::__private::part::<_, Self::Session>(&self.#member).dispatcher())
 }
 
 /// `__private::Part::<Chat, ()>::NAME`
-fn of(part: &Part<'_>, name: &str) -> TokenStream {
+fn of(krate: impl ToTokens, part: &Part<'_>, name: &str) -> TokenStream {
     let (ty, name) = (part.ty, Ident::new(name, Span::call_site()));
-    quote!(__private::Part::<#ty, ()>::#name)
+    quote!(#krate::__private::Part::<#ty, ()>::#name)
 }

@@ -29,6 +29,7 @@ pub(crate) struct Composition<'a> {
 pub(crate) struct Part<'a> {
     pub(crate) member: Member,
     pub(crate) ty: &'a Type,
+    pub(crate) attrs: &'a [Attribute],
     /// Its name in errors.
     pub(crate) name: String,
     /// Where errors about it are reported.
@@ -98,5 +99,5 @@ fn parts<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<Part<'a>> {
 fn part((member, field): (Member, &Field)) -> Part<'_> {
     let name = member.to_token_stream().to_string();
     let at = at(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span));
-    Part { member, ty: &field.ty, name, at }
+    Part { member, ty: &field.ty, attrs: &field.attrs, name, at }
 }

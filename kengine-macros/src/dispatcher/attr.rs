@@ -99,11 +99,24 @@ fn role(path: &Path, krate: &Path) -> Option<Role> {
 
 /// Returns the first of our attributes inside a `cfg_attr`.
 fn hidden(attr: &Attribute, krate: &Path) -> Option<(Role, Meta)> {
-    if !attr.path().is_ident("cfg_attr") {
-        return None;
-    }
-    let metas = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
-    metas.into_iter().skip(1).find_map(|meta| Some((role(meta.path(), krate)?, meta)))
+    inside_cfg_attr(&attr.meta).into_iter().find_map(|meta| Some((role(meta.path(), krate)?, meta)))
+}
+
+/// Returns the attributes inside a `cfg_attr`, which may be nested. Any other attribute has none.
+pub(crate) fn inside_cfg_attr(meta: &Meta) -> Vec<Meta> {
+    let Meta::List(list) = meta else { return Vec::new() };
+    let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
+    let Some(metas) = list.path.is_ident("cfg_attr").then(|| list.parse_args_with(parser).ok()).flatten() else {
+        return Vec::new();
+    };
+    metas
+        .into_iter()
+        .skip(1)
+        .flat_map(|meta| {
+            let nested = inside_cfg_attr(&meta);
+            std::iter::once(meta).chain(nested)
+        })
+        .collect()
 }
 
 /// Reads `("chat", rate = "30/s")`, or nothing.

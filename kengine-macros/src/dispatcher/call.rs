@@ -2,21 +2,23 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Type;
+use syn::{Path, Type};
 
 use super::handler::Handler;
 use crate::hook::{Hook, Role};
-use crate::spans::at;
+use crate::spans::{at, respanned};
 use crate::tokens::{elide, find_word, plain};
 
 /// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name, where rustc
 /// reports a future that is not `Send`.
-pub(crate) fn call(handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
+pub(crate) fn call(krate: &Path, handler: &Handler<'_>, arguments: &[&Type], session: &TokenStream) -> TokenStream {
     let name = &handler.signature.ident;
-    let last = handler.arguments.len().saturating_sub(1);
-    let arguments = handler.arguments.iter().enumerate();
-    let arguments = arguments.map(|(index, ty)| argument(handler, session, ty, index == last));
-    quote_spanned!(at(name.span())=> __private::handler_future(Self::#name(self #(, #arguments)*)).await)
+    let last = arguments.len().saturating_sub(1);
+    let arguments =
+        arguments.iter().enumerate().map(|(index, ty)| argument(krate, handler, session, ty, index == last));
+    let at = at(name.span());
+    let krate = respanned(krate.to_token_stream(), at);
+    quote_spanned!(at=> #krate::__private::handler_future(Self::#name(self #(, #arguments)*)).await)
 }
 
 /// Writes one argument of a call. The last of a route may be the message:
@@ -25,28 +27,34 @@ pub(crate) fn call(handler: &Handler<'_>, session: &TokenStream) -> TokenStream 
 /// &Connection   →   <&Connection as __private::FromContext<'_, ()>>::take(context)?
 /// &Handshake    →   <&Handshake as __private::IsAcceptArgument<'_>>::take(handshake)
 /// &Call         →   <&Call as __private::IsHookArgument<'_, (), __private::Call, _>>::take(context, call)?
-/// &str          →   <&str as __private::IsReference<(), _>>::take(__private::last::<(), &str>(context).find())?
+/// &str          →   <&str as __private::IsReference<(), _>>::take(
+///                       __private::argument::<(), &str>(context)[Verdict], context,
+///                   )?
 /// Chat<'a>      →   <Chat<'_> as __private::IsMessage<_>>::take(
-///                       <Chat<'_> as __private::IsOwned<_>>::check(__private::last::<(), Chat<'_>>(context).find()),
+///                       <Chat<'_> as __private::IsOwned<_>>::check(
+///                           __private::argument::<(), Chat<'_>>(context)[Verdict],
+///                       ),
+///                       context,
 ///                   )?
 /// ```
-fn argument(handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool) -> TokenStream {
+fn argument(krate: &Path, handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool) -> TokenStream {
     let is_reference = matches!(plain(ty), Type::Reference(_));
     let ty = elided(handler, ty);
-    let of_hook = |event, value| quote!(<#ty as __private::IsHookArgument<'_, #session, __private::#event, _>>::take(context, #value)?);
+    let of_hook = |event, value| quote!(<#ty as #krate::__private::IsHookArgument<'_, #session, #krate::__private::#event, _>>::take(context, #value)?);
     match handler.mark.role {
-        Role::Hook(Hook::Accept) => quote!(<#ty as __private::IsAcceptArgument<'_>>::take(handshake)),
+        Role::Hook(Hook::Accept) => quote!(<#ty as #krate::__private::IsAcceptArgument<'_>>::take(handshake)),
         Role::Hook(Hook::Before) => of_hook(quote!(Call), quote!(call)),
         Role::Hook(Hook::Close) => of_hook(quote!(DisconnectReason), quote!(reason)),
         Role::Route if last => {
-            let found = quote!(__private::last::<#session, #ty>(context).find());
+            let verdict = quote!(#krate::__private::argument::<#session, #ty>(context)[#krate::__private::Verdict]);
             if is_reference {
-                quote!(<#ty as __private::IsReference<#session, _>>::take(#found)?)
+                quote!(<#ty as #krate::__private::IsReference<#session, _>>::take(#verdict, context)?)
             } else {
-                quote!(<#ty as __private::IsMessage<_>>::take(<#ty as __private::IsOwned<_>>::check(#found))?)
+                let verdict = quote!(<#ty as #krate::__private::IsOwned<_>>::check(#verdict));
+                quote!(<#ty as #krate::__private::IsMessage<_>>::take(#verdict, context)?)
             }
         }
-        _ => quote!(<#ty as __private::FromContext<'_, #session>>::take(context)?),
+        _ => quote!(<#ty as #krate::__private::FromContext<'_, #session>>::take(context)?),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::{Path, Type};
 
 use super::args::Syntax;
 use super::call::call;
@@ -9,7 +10,12 @@ use super::handler::Handler;
 use super::policy::Policy;
 use super::validate::{Dispatcher, Route};
 use super::{cfgs, session};
-use crate::{hook::Hook, method, spans::ReturnSpans};
+use crate::{
+    hook::Hook,
+    method,
+    spans::{ReturnSpans, respanned},
+    tokens::allow_deprecated,
+};
 
 /// Writes the block as it was, and after it
 ///
@@ -17,7 +23,7 @@ use crate::{hook::Hook, method, spans::ReturnSpans};
 /// impl ::kengine::Dispatcher for Game {
 ///     type Session = ();
 ///     const ROUTES: &'static [::kengine::wire::Route] = &[::kengine::wire::Route::new("chat")];
-///     async fn dispatch<'call>(…) -> … { match … { "chat" => …, _ => … } }
+///     async fn dispatch(&self, …) -> … { match … { "chat" => …, _ => … } }
 /// }
 /// ```
 pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
@@ -37,15 +43,18 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
     let dispatch = (!routes.is_empty()).then(|| dispatch(dispatcher, &session));
     let hooks = Hook::ALL.iter().flat_map(|hook| {
         let session = &session;
-        dispatcher.hooks(*hook).map(move |handler| {
-            let (cfgs, body) = (&handler.cfgs, hook_body(*hook, handler, session));
-            let method = method::hook(*hook, krate, session, &body);
-            quote!(#cfgs #method)
+        dispatcher.hooks(*hook).flat_map(move |handler| {
+            handler.calls().into_iter().map(move |(cfg, arguments)| {
+                let (cfgs, body) = (&handler.cfgs, hook_body(krate, *hook, handler, &arguments, session));
+                let method = method::hook(*hook, krate, session, &body);
+                quote!(#cfgs #cfg #method)
+            })
         })
     });
-    quote! {
-        #block
-
+    let handlers = block.items.iter().filter(|item| !item.marks.is_empty());
+    let silent = allow_deprecated(block.header.attrs.iter().chain(handlers.flat_map(|item| &item.attrs)));
+    let implementation = quote! {
+        #silent
         #[automatically_derived]
         impl #generics #krate::Dispatcher for #ty #clause {
             #session_type
@@ -55,7 +64,9 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
             #dispatch
             #(#hooks)*
         }
-    }
+    };
+    let scope = method::scope(krate, &implementation);
+    quote!(#block #scope)
 }
 
 /// Writes `const SYNTAX`, unless it is the default.
@@ -78,7 +89,10 @@ fn limits(policy: &Policy) -> TokenStream {
         let [count, seconds, burst] = [rate.count.into(), rate.seconds, rate.burst.into()].map(Literal::u64_unsuffixed);
         quote!(.rate(#count, ::core::time::Duration::from_secs(#seconds), #burst))
     });
-    let max_size = policy.max_size.map(|bytes| quote!(.max_size(#bytes as usize)));
+    let max_size = policy.max_size.map(|bytes| {
+        let bytes = Literal::u64_unsuffixed(bytes);
+        quote!(.max_size(#bytes))
+    });
     let timeout = policy.timeout.map(|millis| quote!(.timeout(::core::time::Duration::from_millis(#millis))));
     quote!(#rate #max_size #timeout)
 }
@@ -109,7 +123,7 @@ fn listed(dispatcher: &Dispatcher<'_>) -> Option<TokenStream> {
 /// Defines the method that takes messages to their routes:
 ///
 /// ```text
-/// async fn dispatch<'call>(&'call self, context: Context<'call, ()>, answer: &'call mut Answer) -> Result<bool> {
+/// async fn dispatch(&self, context: Context<'_, ()>, answer: &mut Answer) -> Result<bool> {
 ///     match __private::route(context) {
 ///         "chat" => …,
 ///         _ => return Ok(false),
@@ -128,37 +142,42 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
         let index = if fixed {
             Literal::usize_unsuffixed(index).into_token_stream()
         } else {
-            quote!(const { __private::position::<Self>(#name) })
+            quote!(const { #krate::__private::position::<Self>(#name) })
         };
-        let limit = (!policy.is_empty()).then(|| quote!(__private::limit(context, &Self::ROUTES[#index])?;));
+        let route = quote!(&<Self as #krate::Dispatcher>::ROUTES[#index]);
+        let limit = (!policy.is_empty()).then(|| quote!(#krate::__private::limit(context, #route)?;));
         let before = guarded.then(|| {
             quote! {
-                let call = __private::call(context, &Self::ROUTES[#index]);
+                let call = #krate::__private::call(context, #route);
                 #krate::Dispatcher::before(self, context, &call).await?;
             }
         });
-        // If there are arguments, the last one does this check.
-        let no_message = handler.arguments.is_empty().then(|| quote!(__private::no_message(context)?;));
-        let (call, reply) = (call(handler, session), reply(handler));
-        quote! {
-            #cfgs
-            #name => {
-                __private::enter(context, #index);
-                #limit
-                #before
-                #no_message
-                let returned = #call;
-                #reply
+        let arms = handler.calls().into_iter().map(|(cfg, arguments)| {
+            // If there are arguments, the last one does this check.
+            let no_message = arguments.is_empty().then(|| quote!(#krate::__private::no_message(context)?;));
+            let (call, reply) = (call(krate, handler, &arguments, session), reply(krate, handler));
+            quote! {
+                #cfgs
+                #cfg
+                #name => {
+                    #krate::__private::enter(context, #index);
+                    #limit
+                    #before
+                    #no_message
+                    let returned = #call;
+                    #reply
+                }
             }
-        }
+        });
+        quote!(#(#arms)*)
     });
     let body = quote! {
         #[deny(unreachable_patterns)]
-        match __private::route(context) {
+        match #krate::__private::route(context) {
             #(#arms)*
-            _ => return __private::Ok(false),
+            _ => return #krate::__private::Ok(false),
         }
-        __private::Ok(true)
+        #krate::__private::Ok(true)
     };
     method::dispatch(krate, session, &body)
 }
@@ -166,24 +185,30 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
 /// Writes the value that a handler returned into the answer:
 ///
 /// ```text
-/// let reply = __private::Returned(returned).result().map_err(__private::IsErrorReply::into_error)?;
+/// let reply = __private::returned(&returned)[Verdict].result(returned).map_err(__private::IsErrorReply::into_error)?;
 /// __private::IsReply::write(reply, answer);
 /// ```
-fn reply(handler: &Handler<'_>) -> TokenStream {
-    let (reply, span) = (value(handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
-    let write = quote_spanned!(span=> __private::IsReply::write(reply, answer));
+fn reply(krate: &Path, handler: &Handler<'_>) -> TokenStream {
+    let (reply, span) = (value(krate, handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
+    let krate = respanned(krate.to_token_stream(), span);
+    let write = quote_spanned!(span=> #krate::__private::IsReply::write(reply, answer));
     quote!(let reply = #reply; #write;)
 }
 
 /// Writes the value that a handler returned, or returns its error:
 ///
 /// ```text
-/// __private::Returned(returned).result().map_err(__private::IsRefusal::into_refusal)?
+/// __private::returned(&returned)[Verdict].result(returned).map_err(__private::IsRefusal::into_refusal)?
 /// ```
-fn value(handler: &Handler<'_>, of: &str, into: &str) -> TokenStream {
+fn value(krate: &Path, handler: &Handler<'_>, of: &str, into: &str) -> TokenStream {
     let error = ReturnSpans::of(handler.signature).error;
     let (of, into) = (Ident::new(of, error), Ident::new(into, error));
-    quote_spanned!(error=> __private::Returned(returned).result().map_err(__private::#of::#into)?)
+    let krate = respanned(krate.to_token_stream(), error);
+    quote_spanned! {error=>
+        #krate::__private::returned(&returned)[#krate::__private::Verdict]
+            .result(returned)
+            .map_err(#krate::__private::#of::#into)?
+    }
 }
 
 /// Writes what the method of a hook does:
@@ -194,24 +219,36 @@ fn value(handler: &Handler<'_>, of: &str, into: &str) -> TokenStream {
 /// ```
 ///
 /// The last call has the span of the returned value, where rustc reports a wrong type.
-fn hook_body(hook: Hook, handler: &Handler<'_>, session: &TokenStream) -> TokenStream {
+fn hook_body(
+    krate: &Path,
+    hook: Hook,
+    handler: &Handler<'_>,
+    arguments: &[&Type],
+    session: &TokenStream,
+) -> TokenStream {
     let span = ReturnSpans::of(handler.signature).value;
+    let private = respanned(quote!(#krate::__private), span);
     let (output, last) = match hook {
         Hook::Accept => (
-            Some(value(handler, "IsRefusal", "into_refusal")),
-            quote_spanned!(span=> __private::IsSession::<Self::Session>::session(returned)),
+            Some(value(krate, handler, "IsRefusal", "into_refusal")),
+            quote_spanned!(span=> #private::IsSession::<Self::Session>::session(returned)),
         ),
-        Hook::Heartbeat => (None, quote_spanned!(span=> __private::IsLiveness::liveness(returned))),
+        Hook::Heartbeat => (None, quote_spanned!(span=> #private::IsLiveness::liveness(returned))),
         Hook::Fallback => {
-            let (call, reply) = (call(handler, session), reply(handler));
-            return quote!(__private::no_message(context)?; let returned = #call; #reply __private::Ok(()));
+            let (call, reply) = (call(krate, handler, arguments, session), reply(krate, handler));
+            return quote! {
+                #krate::__private::no_message(context)?;
+                let returned = #call;
+                #reply
+                #krate::__private::Ok(())
+            };
         }
         Hook::Open | Hook::Close | Hook::Before => (
-            Some(value(handler, "IsErrorReply", "into_error")),
-            quote_spanned!(span=> __private::IsHookOutput::end(returned)),
+            Some(value(krate, handler, "IsErrorReply", "into_error")),
+            quote_spanned!(span=> #private::IsHookOutput::end(returned)),
         ),
     };
-    let call = call(handler, session);
+    let call = call(krate, handler, arguments, session);
     let output = output.map(|output| quote!(let returned = #output;));
-    quote!(let returned = #call; #output __private::Ok(#last))
+    quote!(let returned = #call; #output #krate::__private::Ok(#last))
 }

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote_spanned};
 use syn::{FnArg, GenericParam, Receiver, ReceiverKind, Safety, Signature, Type, ext::IdentExt};
 
 use super::attr::Mark;
-use super::cfgs::Cfgs;
+use super::cfgs::{self, Cfgs, MAX_PREDICATES};
 use super::item::{Content, Item};
 use crate::errors::Errors;
 use crate::hook::{Hook, Role};
@@ -17,7 +17,7 @@ pub(crate) struct Handler<'a> {
     pub(crate) cfgs: Cfgs<'a>,
     pub(crate) signature: &'a Signature,
     /// The types of the arguments after `&self`.
-    pub(crate) arguments: Vec<&'a Type>,
+    arguments: Vec<(Cfgs<'a>, &'a Type)>,
 }
 
 impl<'a> Handler<'a> {
@@ -42,14 +42,26 @@ impl<'a> Handler<'a> {
             errors.at(&second.original, message);
         }
         let arguments = signature.inputs.iter().filter_map(|input| match input {
-            FnArg::Typed(argument) => Some(&*argument.ty),
+            FnArg::Typed(argument) => Some((Cfgs::of(&argument.attrs, "argument", errors), &*argument.ty)),
             FnArg::Receiver(_) => None,
         });
-        let cfgs = Cfgs::of(&item.attrs);
-        let handler = Self { mark, cfgs, signature, arguments: arguments.collect() };
+        let arguments = arguments.collect();
+        let cfgs = Cfgs::of(&item.attrs, "method", errors);
+        let handler = Self { mark, cfgs, signature, arguments };
+        if cfgs::combinations(&handler.arguments).is_none() {
+            let message = format!("at most {MAX_PREDICATES} different `cfg` predicates are supported on arguments");
+            errors.at(&signature.inputs, message);
+        }
         handler.check_qualifiers(errors);
         handler.check_types(errors);
         Some(handler)
+    }
+
+    /// Returns the lists of arguments with which the method can be called: one, unless arguments are under `cfg`s. The
+    /// attribute says where a list is right.
+    pub(crate) fn calls(&self) -> Vec<(Option<TokenStream>, Vec<&Type>)> {
+        let calls = cfgs::combinations(&self.arguments).unwrap_or_default();
+        calls.into_iter().map(|(cfg, types)| (cfg, types.into_iter().map(|ty| &**ty).collect())).collect()
     }
 
     /// Checks that generated code can call the method, apart from the types.
@@ -95,7 +107,7 @@ impl<'a> Handler<'a> {
             }
             Role::Hook(_) => "a context argument",
         };
-        self.arguments.iter().for_each(|ty| refuse(ty, what));
+        self.arguments.iter().for_each(|(_, ty)| refuse(ty, what));
     }
 }
 

@@ -9,6 +9,7 @@ use syn::{Attribute, LitStr, Path, Signature, Token, Visibility};
 
 use super::attr::{self, Mark};
 use crate::errors::Errors;
+use crate::spans::at;
 
 /// An item without our attributes.
 pub(crate) struct Item {
@@ -140,9 +141,14 @@ impl ToTokens for Item {
         let attrs = &self.attrs;
         match &self.content {
             Content::Function { vis, defaultness, signature, body } => {
-                // Handlers must be `async`, whether they wait for anything or not.
-                let allowed = (!self.marks.is_empty()).then(|| quote!(#[allow(clippy::unused_async)]));
-                tokens.extend(quote!(#allowed #(#attrs)* #vis #defaultness #signature #body));
+                let mut signature = signature.clone();
+                let is_valid = signature.constness.is_none() && !body.to_string().starts_with(';');
+                if let (Some(token), true) = (&mut signature.asyncness, is_valid && !self.marks.is_empty()) {
+                    // A span of the macro, because `clippy::unused_async` does not report generated functions. Handlers
+                    // must be `async`, whether they wait for anything or not.
+                    token.span = at(token.span);
+                }
+                tokens.extend(quote!(#(#attrs)* #vis #defaultness #signature #body));
             }
             Content::Other(item) => tokens.extend(quote!(#(#attrs)* #item)),
             Content::Incomplete => {}

@@ -48,32 +48,7 @@ mod tests {
     use proc_macro2::{Group, TokenStream, TokenTree};
 
     use super::dispatcher;
-
-    /// A block with every kind of method, argument and option.
-    const EVERY_FORM: &str = r#"
-impl<D: Db> Game<D> where D: Sized {
-    #[accept]
-    async fn enter(&self, handshake: &Handshake) -> Result<Player, Refused> {}
-    #[open]
-    async fn greet(&self, player: &Player) {}
-    #[close]
-    async fn part(&self, reason: &DisconnectReason) {}
-    #[before]
-    async fn guard(&self, call: &Call) -> Result<(), Refused> {}
-    #[route("chat", rate = "30/s", burst = 60, max_size = "512B", timeout = "50ms")]
-    async fn chat(&self, connection: &Connection, player: Player, chat: Chat<'_>) -> Result<u8, Refused> {}
-    #[route]
-    #[cfg(debug_assertions)]
-    async fn leave(&self) {}
-    #[route]
-    async fn last(&self) {}
-    #[heartbeat]
-    async fn alive(&self, connection: &Connection) -> Liveness {}
-    #[fallback]
-    #[cfg(debug_assertions)]
-    async fn rest(&self, envelope: &Envelope<'_>) {}
-}
-"#;
+    use crate::tests::EVERY_FORM;
 
     /// Returns the expansion as `cargo expand` would show it.
     fn expand(args: &str, block: &str) -> String {

@@ -5,7 +5,11 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Generics, Path, ReturnType, spanned::Spanned};
 
 use super::{cfgs, validate::Dispatcher};
-use crate::{hook::Hook, spans::at, tokens::mentions_parameter};
+use crate::{
+    hook::Hook,
+    spans::{at, respanned},
+    tokens::mentions_parameter,
+};
 
 /// Writes `type Session = …;`: the given type, that of the `#[accept]` hook, or `()`.
 pub(crate) fn declaration(dispatcher: &Dispatcher<'_>) -> TokenStream {
@@ -42,20 +46,21 @@ pub(crate) fn name(dispatcher: &Dispatcher<'_>) -> TokenStream {
 /// Returns the session in what an `#[accept]` hook returns:
 ///
 /// ```text
-/// <Result<Player, Refusal> as __private::Accepted<{ __private::Returned::<Result<Player, Refusal>>::FORM }>>::Session
+/// <Result<Player, Refusal> as __private::Accepted<
+///     { <Result<Player, Refusal> as __private::IsAcceptOutput<_>>::FORM },
+/// >>::Session
 /// ```
 pub(crate) fn of_accept(krate: &Path, generics: &Generics, output: &ReturnType) -> TokenStream {
     let returned = match output {
         ReturnType::Default => return quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
+    let at = at(returned.span());
+    let krate = respanned(krate.to_token_stream(), at);
     let form = if mentions_parameter(generics, &returned) {
         quote!({ #krate::__private::EITHER })
     } else {
-        quote!({
-            use #krate::__private::lookup::*;
-            #krate::__private::Returned::<#returned>::FORM
-        })
+        quote_spanned!(at=> { <#returned as #krate::__private::IsAcceptOutput<_>>::FORM })
     };
-    quote_spanned!(at(returned.span())=> <#returned as #krate::__private::Accepted<#form>>::Session)
+    quote_spanned!(at=> <#returned as #krate::__private::Accepted<#form>>::Session)
 }

@@ -6,6 +6,7 @@ use syn::{parse_quote, spanned::Spanned};
 
 use super::model::{Delivery, Push};
 use crate::spans::{at, respanned};
+use crate::tokens::allow_deprecated;
 
 /// Implements the trait:
 ///
@@ -19,6 +20,7 @@ use crate::spans::{at, respanned};
 pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     let Push { krate, name, input, delivery } = push;
     let ident = &input.ident;
+    let silent = allow_deprecated(input.attrs.iter());
     let (latest, fields) = match delivery {
         Delivery::Reliable => (None, [].as_slice()),
         Delivery::Latest(fields) => {
@@ -54,10 +56,10 @@ pub(crate) fn expand(push: &Push<'_>) -> TokenStream {
     }
     let (generics, _, clause) = bounded.split_for_impl();
     quote! {
+        #silent
         #[automatically_derived]
-        #[allow(trivial_bounds)]
         impl #generics #krate::Push for #ident #arguments #clause {
-            const NAME: &'static str = #name;
+            const NAME: &'static ::core::primitive::str = #name;
             #latest
             #key
         }

@@ -1,46 +1,54 @@
 impl Game {
-    #[allow(clippy::unused_async)]
     async fn chat(&self, chat: Chat) -> String {
         format!("hey, you said: {}", chat.greeting)
     }
 }
-
-#[automatically_derived]
-impl ::kengine::Dispatcher for Game {
-    type Session = ();
-    const ROUTES: &'static [::kengine::wire::Route] = &[
-        ::kengine::wire::Route::new("chat"),
-    ];
-    async fn dispatch<'call>(
-        &'call self,
-        context: ::kengine::Context<'call, ()>,
-        answer: &'call mut ::kengine::wire::Answer,
-    ) -> ::kengine::Result<bool> {
-        use ::kengine::__private::{self, lookup::*};
-        #[deny(unreachable_patterns)]
-        match __private::route(context) {
-            "chat" => {
-                __private::enter(context, 0);
-                let returned = __private::handler_future(
-                        Self::chat(
-                            self,
-                            <Chat as __private::IsMessage<
-                                _,
-                            >>::take(
-                                <Chat as __private::IsOwned<
+const _: () = {
+    use ::kengine::__private::variables::*;
+    #[automatically_derived]
+    impl ::kengine::Dispatcher for Game {
+        type Session = ();
+        const ROUTES: &'static [::kengine::wire::Route] = &[
+            ::kengine::wire::Route::new("chat"),
+        ];
+        async fn dispatch(
+            &self,
+            context: ::kengine::Context<'_, ()>,
+            answer: &mut ::kengine::wire::Answer,
+        ) -> ::kengine::Result<::core::primitive::bool> {
+            #[deny(unreachable_patterns)]
+            match ::kengine::__private::route(context) {
+                "chat" => {
+                    ::kengine::__private::enter(context, 0);
+                    let returned = ::kengine::__private::handler_future(
+                            Self::chat(
+                                self,
+                                <Chat as ::kengine::__private::IsMessage<
                                     _,
-                                >>::check(__private::last::<(), Chat>(context).find()),
-                            )?,
-                        ),
-                    )
-                    .await;
-                let reply = __private::Returned(returned)
-                    .result()
-                    .map_err(__private::IsErrorReply::into_error)?;
-                __private::IsReply::write(reply, answer);
+                                >>::take(
+                                    <Chat as ::kengine::__private::IsOwned<
+                                        _,
+                                    >>::check(
+                                        ::kengine::__private::argument::<
+                                            (),
+                                            Chat,
+                                        >(context)[::kengine::__private::Verdict],
+                                    ),
+                                    context,
+                                )?,
+                            ),
+                        )
+                        .await;
+                    let reply = ::kengine::__private::returned(
+                            &returned,
+                        )[::kengine::__private::Verdict]
+                        .result(returned)
+                        .map_err(::kengine::__private::IsErrorReply::into_error)?;
+                    ::kengine::__private::IsReply::write(reply, answer);
+                }
+                _ => return ::kengine::__private::Ok(false),
             }
-            _ => return __private::Ok(false),
+            ::kengine::__private::Ok(true)
         }
-        __private::Ok(true)
     }
-}
+};

@@ -10,11 +10,12 @@ mod route_limits;
 pub use self::context::Context;
 pub use self::dispatcher::{Dispatcher, Hooks};
 pub use self::expansion::argument::{
-    Event, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable, Valid,
+    Event, Given, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Message, Undecodable,
 };
 pub use self::expansion::composition::IsSameSession;
 pub use self::expansion::reply::{
-    IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession, handler_future,
+    Fallible, Infallible, IsAcceptOutput, IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession,
+    handler_future,
 };
 pub use self::from_context::FromContext;
 pub(crate) use self::progress::Progress;

@@ -1,6 +1,9 @@
-//! Every form of the language, in a crate that denies all warnings and has no prelude.
+//! Every form of the language, in a crate that forbids warnings and has no prelude.
 
-#![deny(warnings, missing_docs, unused_qualifications, unreachable_pub, clippy::pedantic)]
+// Not forbidden is what the derive macros of serde allow.
+#![deny(warnings, unused_qualifications)]
+#![forbid(missing_docs, unreachable_pub, single_use_lifetimes, deprecated, unsafe_code)]
+#![forbid(clippy::pedantic, clippy::nursery)]
 #![no_implicit_prelude]
 
 /// Every attribute, in a block with no options.

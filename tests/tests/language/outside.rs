@@ -48,6 +48,13 @@ fn every_form_passes_without_a_warning() {
 }
 
 #[test]
+fn every_form_passes_in_the_edition_before() {
+    let manifest = MANIFEST.replace("edition = \"2024\"", "edition = \"2021\"");
+    assert_ne!(manifest, MANIFEST);
+    check("outside-2021", &manifest, SOURCE).unwrap_or_else(|output| panic!("{output}"));
+}
+
+#[test]
 fn every_form_passes_with_kengine_under_another_name() {
     let manifest = MANIFEST.replace("\nkengine = { ", "\nnet = { package = \"kengine\", ");
     let source = SOURCE

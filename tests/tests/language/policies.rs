@@ -2,7 +2,7 @@
 
 use std::{future::pending, time::Duration};
 
-use kengine::{Error, Server};
+use kengine::{Call, Error, Server, wire::Route};
 use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, every_row};
 
 struct Arena;
@@ -45,7 +45,7 @@ impl Arena {
     }
 
     #[before]
-    async fn guard(&self, call: &kengine::Call) -> Result<(), Error> {
+    async fn guard(&self, call: &Call) -> Result<(), Error> {
         if call.route == "arena.all" { Err(Error::new("guarded", "not today")) } else { Ok(()) }
     }
 
@@ -149,6 +149,51 @@ async fn the_prefix_precedes_each_route_name() {
     let chat = |name| format!(r#"{{"method":"{name}","message":{{"greeting":"x"}},"id":1}}"#);
     assert_eq!(client.ask(chat("arena.chat")).await, "1: \"hey, you said: x\"");
     assert_eq!(client.ask(chat("chat")).await, "1: error unknown_method");
+    drop(client);
+    server.stop().await;
+}
+
+/// A dispatcher whose own constants and methods have the names of the trait's.
+struct Namesake;
+
+#[expect(dead_code, reason = "the test is that nothing uses them")]
+impl Namesake {
+    const ROUTES: &'static [Route] = &[Route::new("chat.say"), Route::new("chat.list")];
+    const HOOKS: () = ();
+    const SYNTAX: &'static str = "other";
+
+    fn before(&self) {}
+}
+
+#[kengine::dispatcher]
+impl Namesake {
+    #[before]
+    async fn guard(&self, call: &Call) -> Result<(), Error> {
+        if call.route.starts_with("admin.") { Err(Error::new("unauthorized", "no")) } else { Ok(()) }
+    }
+
+    #[route("admin.wipe", max_size = "80B")]
+    async fn wipe(&self, text: String) -> usize {
+        text.len()
+    }
+
+    #[route("a")]
+    async fn first(&self) {}
+
+    #[route("b", max_size = "80B")]
+    async fn second(&self) {}
+}
+
+#[tokio::test]
+async fn constants_of_a_dispatcher_do_not_replace_its_guard_and_limits() {
+    let server = TestServer::start(Server::new(Namesake)).await;
+    let mut client = Client::connect(server.address()).await;
+    let request = |route: &str, text: &str| format!(r#"{{"method":"{route}","message":"{text}","id":1}}"#);
+    assert_eq!(client.ask(request("admin.wipe", &"x".repeat(300))).await, "1: error too_large");
+    assert_eq!(client.ask(request("admin.wipe", "x")).await, "1: error unauthorized");
+    for route in ["a", "b"] {
+        assert_eq!(client.ask(request(route, "")).await, "1: null", "{route}");
+    }
     drop(client);
     server.stop().await;
 }

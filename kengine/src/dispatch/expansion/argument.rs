@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 
 use crate::dispatch::context::Context;
+use crate::dispatch::expansion::probe::{Probe, condition};
 use crate::dispatch::expansion::request::no_message;
 use crate::dispatch::from_context::{Borrowed, FromContext};
 use crate::http::Handshake;
@@ -54,7 +55,7 @@ impl<'a, S, E> IsHookArgument<'a, S, E, Event> for &'a E {
 }
 
 #[diagnostic::do_not_recommend]
-impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Valid> for T {
+impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Given> for T {
     fn take(context: Context<'a, S>, _: &'a E) -> Result<Self> {
         T::take(context)
     }
@@ -64,100 +65,77 @@ impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Valid> for T {
 #[derive(Debug)]
 pub struct Event;
 
-/// A route's last argument. Only its type tells whether it is context or the message.
+/// The question what a route's last argument is. Only its type `T` tells whether it is context or the message:
 ///
-/// The expansion calls `find()` on it. Method lookup tries these in order, and takes the first that fits:
-///
-/// 1. by value, inherent: the type is context, or `()` in a dispatcher whose session is `()`;
-/// 2. by value, [`FindLent`]: it is context that can only be borrowed. A session is never decoded;
-/// 3. by `&`, [`FindMessage`]: it can be decoded;
-/// 4. by `&mut`, [`FindOther`]: it is none of these.
+/// 1. the message, if it is `()` in a dispatcher whose session is `()`;
+/// 2. context, if the type is context;
+/// 3. wrong, if it is context that can only be borrowed. A session is never decoded;
+/// 4. the message, if it can be decoded;
+/// 5. wrong.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Last<'a, S, T> {
-    context: Context<'a, S>,
-    argument: PhantomData<fn() -> T>,
-}
+pub struct Argument<'a, S, T>(PhantomData<(Context<'a, S>, T)>);
 
-/// See [`Last`].
+/// Asks what a route's last argument is.
 #[doc(hidden)]
-pub fn last<S, T>(context: Context<'_, S>) -> Last<'_, S, T> {
-    Last { context, argument: PhantomData }
+pub fn argument<S, T>(_: Context<'_, S>) -> Probe<Argument<'_, S, T>, 0> {
+    Probe::new()
 }
 
-/// An argument, and the verdict on its type: [`Valid`], [`Lent`] or [`Undecodable`]. Only with [`Valid`] is there an
-/// argument; a program with another verdict does not compile.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Found<T, V> {
-    argument: Result<T>,
-    verdict: PhantomData<V>,
-}
+condition!(['a] Argument<'a, (), ()>, 0 => Message);
+condition!(['a, S, T: FromContext<'a, S>] Argument<'a, S, T>, 1 => Given);
+condition!(['a, S, T: Borrowed<'a, S>] Argument<'a, S, T>, 2 => Lent);
+condition!(['a, S, T: Deserialize<'a>] Argument<'a, S, T>, 3 => Message);
+condition!(['a, S, T] Argument<'a, S, T>, 4 => Undecodable);
 
-/// A type that an argument can have.
-#[derive(Debug)]
-pub struct Valid;
+/// The verdict on an argument that is context.
+#[derive(Clone, Copy, Debug)]
+pub struct Given;
 
-/// A type that can only be borrowed.
-#[derive(Debug)]
+/// The verdict on an argument that is the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Message;
+
+/// The verdict on a type that can only be borrowed.
+#[derive(Clone, Copy, Debug)]
 pub struct Lent;
 
-/// A type that is neither context nor a message.
-#[derive(Debug)]
+/// The verdict on a type that is neither context nor a message.
+#[derive(Clone, Copy, Debug)]
 pub struct Undecodable;
 
-impl<T, V> Found<T, V> {
-    fn new(argument: Result<T>) -> Self {
-        Self { argument, verdict: PhantomData }
-    }
-
-    fn invalid() -> Self {
-        Self::new(Err(Error::internal("the type of an argument is invalid")))
-    }
-}
-
-impl<'a, S, T: FromContext<'a, S>> Last<'a, S, T> {
-    pub fn find(self) -> Found<T, Valid> {
-        Found::new(no_message(self.context).and_then(|()| T::take(self.context)))
-    }
-}
-
-impl Last<'_, (), ()> {
-    pub fn find(self) -> Found<(), Valid> {
-        Found::new(decode(self.context))
-    }
-}
-
+/// Makes an argument of the type `T`, as the verdict on the type says.
 #[doc(hidden)]
-pub trait FindLent<T> {
-    fn find(self) -> Found<T, Lent>;
+pub trait Take<'a, S, T> {
+    /// # Errors
+    ///
+    /// The context is not available, or the message cannot be decoded.
+    fn take(context: Context<'a, S>) -> Result<T>;
 }
 
-impl<'a, S, T: Borrowed<'a, S>> FindLent<T> for Last<'a, S, T> {
-    fn find(self) -> Found<T, Lent> {
-        Found::invalid()
+impl<'a, S, T: FromContext<'a, S>> Take<'a, S, T> for Given {
+    fn take(context: Context<'a, S>) -> Result<T> {
+        no_message(context)?;
+        T::take(context)
     }
 }
 
-#[doc(hidden)]
-pub trait FindMessage<T> {
-    fn find(&self) -> Found<T, Valid>;
-}
-
-impl<'a, S, T: Deserialize<'a>> FindMessage<T> for Last<'a, S, T> {
-    fn find(&self) -> Found<T, Valid> {
-        Found::new(decode(self.context))
+impl<'a, S, T: Deserialize<'a>> Take<'a, S, T> for Message {
+    fn take(context: Context<'a, S>) -> Result<T> {
+        decode(context)
     }
 }
 
-#[doc(hidden)]
-pub trait FindOther<T> {
-    fn find(&mut self) -> Found<T, Undecodable>;
+// A program with one of these verdicts does not compile. They can be taken, so that rustc reports only why it does not.
+impl<'a, S, T> Take<'a, S, T> for Lent {
+    fn take(_: Context<'a, S>) -> Result<T> {
+        Err(Error::internal("this argument can only be borrowed"))
+    }
 }
 
-impl<S, T> FindOther<T> for Last<'_, S, T> {
-    fn find(&mut self) -> Found<T, Undecodable> {
-        Found::invalid()
+impl<'a, S, T> Take<'a, S, T> for Undecodable {
+    fn take(_: Context<'a, S>) -> Result<T> {
+        Err(Error::internal("this argument cannot be decoded"))
     }
 }
 
@@ -174,13 +152,16 @@ fn decode<'a, T: Deserialize<'a>, S>(context: Context<'a, S>) -> Result<T> {
 )]
 pub trait IsOwned<V>: Sized {
     #[doc(hidden)]
-    fn check(found: Found<Self, V>) -> Found<Self, V> {
-        found
+    fn check(verdict: V) -> V {
+        verdict
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T> IsOwned<Valid> for T {}
+impl<T> IsOwned<Given> for T {}
+
+#[diagnostic::do_not_recommend]
+impl<T> IsOwned<Message> for T {}
 
 #[diagnostic::do_not_recommend]
 impl<T> IsOwned<Undecodable> for T {}
@@ -194,13 +175,19 @@ impl<T> IsOwned<Undecodable> for T {}
 )]
 pub trait IsMessage<V>: Sized {
     #[doc(hidden)]
-    fn take(found: Found<Self, V>) -> Result<Self> {
-        found.argument
+    fn take<'a, S>(_: V, context: Context<'a, S>) -> Result<Self>
+    where
+        V: Take<'a, S, Self>,
+    {
+        V::take(context)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T> IsMessage<Valid> for T {}
+impl<T> IsMessage<Given> for T {}
+
+#[diagnostic::do_not_recommend]
+impl<T> IsMessage<Message> for T {}
 
 #[diagnostic::do_not_recommend]
 impl<T> IsMessage<Lent> for T {}
@@ -214,14 +201,16 @@ impl<T> IsMessage<Lent> for T {}
 )]
 pub trait IsReference<S, V>: Sized {
     #[doc(hidden)]
-    fn take(found: Found<Self, V>) -> Result<Self> {
-        found.argument
+    fn take<'a>(_: V, context: Context<'a, S>) -> Result<Self>
+    where
+        V: Take<'a, S, Self>,
+    {
+        V::take(context)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<S, T> IsReference<S, Valid> for T {}
+impl<S, T> IsReference<S, Given> for T {}
 
-// With a single implementation, rustc would infer the verdict from it and report the mismatch.
 #[diagnostic::do_not_recommend]
-impl<S, T> IsReference<S, Lent> for T {}
+impl<S, T> IsReference<S, Message> for T {}

@@ -6,21 +6,24 @@
 //! ```text
 //! "chat" => {
 //!     enter(context, 0);
-//!     limit(context, &Self::ROUTES[0])?;
+//!     limit(context, &<Self as Dispatcher>::ROUTES[0])?;
 //!     let returned = handler_future(Self::chat(
 //!         self,
 //!         <&Player as FromContext<'_, Player>>::take(context)?,
-//!         <Chat as IsMessage<_>>::take(<Chat as IsOwned<_>>::check(last::<Player, Chat>(context).find()))?,
+//!         <Chat as IsMessage<_>>::take(
+//!             <Chat as IsOwned<_>>::check(argument::<Player, Chat>(context)[Verdict]),
+//!             context,
+//!         )?,
 //!     ))
 //!     .await;
-//!     let reply = Returned(returned).result().map_err(IsErrorReply::into_error)?;
+//!     let reply = returned(&returned)[Verdict].result(returned).map_err(IsErrorReply::into_error)?;
 //!     IsReply::write(reply, answer);
 //! }
 //! ```
 //!
-//! The generated code knows only the tokens of a type. Two questions need the type itself, and method lookup answers
-//! them: whether an argument is context or the message ([`Last`](argument::Last)), and whether a handler returns a
-//! `Result` ([`Returned`](reply::Returned)).
+//! The generated code knows only the tokens of a type. Two questions need the type itself: whether an argument is
+//! context or the message ([`Argument`](argument::Argument)), and whether a handler returns a `Result`
+//! ([`Returned`](reply::Returned)). A [`Probe`](probe::Probe) answers them while the program is compiled.
 //!
 //! The expansion checks each requirement on a user's type by calling a function of a trait in
 //! [`kengine::bounds`](crate::bounds) on that type, and the path to the function has the span of the type. If the type
@@ -29,5 +32,6 @@
 
 pub(crate) mod argument;
 pub(crate) mod composition;
+pub(crate) mod probe;
 pub(crate) mod reply;
 pub(crate) mod request;

@@ -1,7 +1,10 @@
 //! What a handler may return, and how it is converted.
 
+use std::marker::PhantomData;
+
 use serde::Serialize;
 
+use crate::dispatch::expansion::probe::{Probe, condition};
 use crate::http::Refusal;
 use crate::protocol::{Answer, Error, Liveness, Session};
 
@@ -13,50 +16,53 @@ pub fn handler_future<F: Future + Send>(future: F) -> impl Future<Output = F::Ou
     future
 }
 
-/// What a handler returned.
-///
-/// The expansion calls `result()` on it. A `Result`, also under an alias, has the inherent method; any other type has
-/// the method of [`Plain`].
+/// The question whether a handler returned a `Result`, perhaps under an alias.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Returned<T>(pub T);
+pub struct Returned<T>(PhantomData<T>);
+
+/// Asks whether a handler returned a `Result`.
+#[doc(hidden)]
+pub fn returned<T>(_: &T) -> Probe<Returned<T>, 0> {
+    Probe::new()
+}
+
+condition!([T, E] Returned<Result<T, E>>, 0 => Fallible);
+condition!([T] Returned<T>, 1 => Infallible);
+
+/// The verdict on a `Result`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallible;
+
+/// The verdict on any other type that a method returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Infallible;
 
 /// The error of a handler that does not return a `Result`.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Never {}
 
-impl<T, E> Returned<Result<T, E>> {
-    /// See [`Accepted`].
-    pub const FORM: u8 = RESULT;
-
+// These methods take `self`, because method lookup then finds them before the methods of a user's traits.
+impl Fallible {
     /// Returns what the handler returned.
     ///
     /// # Errors
     ///
     /// The error that the handler returned.
-    pub fn result(self) -> Result<T, E> {
-        self.0
+    pub fn result<T, E>(self, returned: Result<T, E>) -> Result<T, E> {
+        returned
     }
 }
 
-/// See [`Returned`].
-#[doc(hidden)]
-pub trait Plain<T>: Sized {
-    /// See [`Accepted`].
-    const FORM: u8 = SESSION;
-
+impl Infallible {
     /// Returns what the handler returned.
     ///
     /// # Errors
     ///
     /// None.
-    fn result(self) -> Result<T, Never>;
-}
-
-impl<T> Plain<T> for Returned<T> {
-    fn result(self) -> Result<T, Never> {
-        Ok(self.0)
+    pub fn result<T>(self, returned: T) -> Result<T, Never> {
+        Ok(returned)
     }
 }
 
@@ -137,8 +143,33 @@ impl IsHookOutput for () {
 
 /// What `#[accept]` returns: a session, or a `Result` of one.
 ///
-/// `Returned::<T>::FORM` tells the expansion which of the two it is, so that every type has an associated `Session`. If
-/// that is not a session, rustc reports a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
+/// `V` tells the two implementations apart; rustc infers it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a session",
+    label = "expected a type that implements `kengine::Session`",
+    note = "add `impl kengine::Session for {Self} {{}}`",
+    note = "an `#[accept]` that may refuse returns a `Result` such as `Result<Player, kengine::Refusal>`"
+)]
+pub trait IsAcceptOutput<V> {
+    /// See [`Accepted`].
+    #[doc(hidden)]
+    const FORM: u8;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S, E> IsAcceptOutput<Fallible> for Result<S, E> {
+    const FORM: u8 = RESULT;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S: Session> IsAcceptOutput<Infallible> for S {
+    const FORM: u8 = SESSION;
+}
+
+/// The session in what `#[accept]` returns.
+///
+/// [`IsAcceptOutput`] tells the expansion the form. A `Result` has an associated `Session` of any type. If that is not a
+/// session, rustc reports a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
 #[doc(hidden)]
 pub trait Accepted<const FORM: u8> {
     type Session;
