@@ -2,7 +2,7 @@
 
 use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::Dispatcher;
-use crate::dispatch::route_limits as limits;
+use crate::dispatch::route_limits;
 use crate::protocol::{Call, Envelope, Result, Route, equal};
 
 /// Returns the name of the route that a request is for.
@@ -37,7 +37,7 @@ pub fn enter<S>(context: Context<'_, S>, route: usize) {
 /// `rate_limited` or `too_large`.
 #[doc(hidden)]
 pub fn limit<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
-    limits::check(context, route)
+    route_limits::check(context, route)
 }
 
 /// Returns the call that `#[before]` may refuse.
