@@ -7,6 +7,7 @@
 local redis = require "kengine_redis"
 local nodes = require "kengine_nodes"
 local picker = require "kengine_picker"
+local query = require "kengine_query"
 
 -- The most nodes that are tried for one request after the first.
 local RETRIES = 3
@@ -32,18 +33,9 @@ end
 
 -- Escapes a name, so that no character in it has a special meaning in a key of Redis.
 local function encoded(name)
-  return (name:gsub("[^%w%-._~]", function(char)
+  return name and (name:gsub("[^%w%-._~]", function(char)
     return ("%%%02X"):format(char:byte())
   end))
-end
-
--- Returns the name in a query parameter, escaped, or nil if it is missing or nodes would not accept it.
-local function named(parameter, max)
-  local value = ngx.var["arg_" .. parameter]
-  value = value and ngx.unescape_uri(value)
-  if value and value ~= "" and #value <= max then
-    return encoded(value)
-  end
 end
 
 local function answer(status, code, message)
@@ -75,14 +67,18 @@ local function send(tried)
   local var = ngx.var
   local reservation = var.kengine_reservation
   local uid, room
-  if reservation == "" and is_upgrade() then
-    -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
-    reservation = var.request_id
+  if is_upgrade() then
+    local text = var.args or ""
+    uid, room = query.name(text, settings.uid, MAX_UID), query.name(text, settings.room, MAX_ROOM)
+    if uid == false or room == false or not query.is_valid(text) then
+      return answer(400, "bad_request", "the query is malformed, or names an invalid user or room")
+    end
+    if reservation == "" then
+      -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
+      reservation = var.request_id
+    end
   end
-  if reservation ~= "" then
-    uid, room = named(settings.uid, MAX_UID), named(settings.room, MAX_ROOM)
-  end
-  local node = picker.find(reservation, tried, uid, room)
+  local node = picker.find(reservation, tried, encoded(uid), encoded(room))
   if not node then
     if not nodes.are_known() then
       return answer(503, "unavailable", "the gateway does not know the nodes yet")

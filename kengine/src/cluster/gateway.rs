@@ -15,10 +15,11 @@ use crate::protocol::StartError;
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");
 /// The files that are the same for every cluster.
-const CODE: [(&str, &str); 7] = [
+const CODE: [(&str, &str); 8] = [
     ("kengine.lua", include_str!("../../openresty/kengine.lua")),
     ("kengine_nodes.lua", include_str!("../../openresty/kengine_nodes.lua")),
     ("kengine_picker.lua", include_str!("../../openresty/kengine_picker.lua")),
+    ("kengine_query.lua", include_str!("../../openresty/kengine_query.lua")),
     ("kengine_redis.lua", include_str!("../../openresty/kengine_redis.lua")),
     ("list.lua", include_str!("../../openresty/list.lua")),
     ("pick.lua", include_str!("../../openresty/pick.lua")),

@@ -6,4 +6,5 @@ mod configuration;
 mod failures;
 mod filling;
 mod original;
+mod query;
 mod restart;
