@@ -115,9 +115,11 @@ function kengine.pick()
   end)
 end
 
--- Picks another node after the last one refused the request or could not be reached.
+-- Picks another node after the last one could not be reached, or answered that it takes no players.
 function kengine.again()
   return handled(function()
+    -- nginx has copied this from that node's answer.
+    ngx.header["Content-Type"] = nil
     local tried = {}
     for node in ngx.var.kengine_tried:gmatch("%S+") do
       tried[#tried + 1] = node

@@ -102,7 +102,7 @@ impl TestGateway {
     }
 
     /// Waits until this many requests have been logged, which happens when a request ends. Returns the nodes of each:
-    /// `10.0.0.1:80`, or `10.0.0.1:80, 10.0.0.2:80` if the first did not take the request.
+    /// `10.0.0.1:80`, or `10.0.0.1:80 : 10.0.0.2:80` if the first did not take the request.
     pub async fn sent_to(&self, requests: usize) -> Vec<String> {
         until("the end of requests", async || {
             let accesses = self.accesses();
