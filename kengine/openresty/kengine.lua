@@ -3,11 +3,13 @@
 --
 -- For OpenResty, and for nginx with ngx_lua. See nginx.conf for how it is used: `init_by_lua` calls `setup`,
 -- `init_worker_by_lua` calls `start`, each request calls `pick`, and `again` when the node that was picked did not take
--- the request.
+-- the request. `answered` is called before an answer is sent, and `limit` answers requests beyond the limits in
+-- nginx.conf.
 local redis = require "kengine_redis"
 local nodes = require "kengine_nodes"
 local picker = require "kengine_picker"
 local query = require "kengine_query"
+local reservations = require "kengine_reservations"
 
 -- The most nodes that are tried for one request after the first.
 local RETRIES = 3
@@ -23,6 +25,7 @@ function kengine.setup(folder)
   redis.setup(settings.redis, folder)
   nodes.setup(settings.prefix)
   picker.setup(settings)
+  reservations.setup(settings.max_reservations_per_address)
 end
 
 -- Starts a worker.
@@ -41,7 +44,7 @@ end
 local function answer(status, code, message)
   ngx.status = status
   ngx.header["Content-Type"] = "application/json"
-  if status == 503 then
+  if status == 429 or status == 503 then
     ngx.header["Retry-After"] = "1"
   end
   local body = ('{"error":{"code":"%s","message":"%s"}}'):format(code, message)
@@ -76,15 +79,23 @@ local function send(tried)
     if reservation == "" then
       -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
       reservation = var.request_id
+      local counted = reservations.count(reservation, var.kengine_client)
+      if not counted then
+        return answer(429, "rate_limited", "too many requests of this address wait for an answer")
+      end
+      var.kengine_counted = counted
     end
   end
   local node = picker.find(reservation, tried, encoded(uid), encoded(room))
+  if not node or node == "" then
+    reservations.release(reservation, var.kengine_counted)
+    reservation = ""
+  end
   if not node then
     if not nodes.are_known() then
       return answer(503, "unavailable", "the gateway does not know the nodes yet")
     end
     node = nodes.next(tried) or ""
-    reservation = ""
   end
   if node == "" then
     return answer(503, "no_node", "no node takes players at present")
@@ -124,16 +135,22 @@ function kengine.again()
     for node in ngx.var.kengine_tried:gmatch("%S+") do
       tried[#tried + 1] = node
     end
-    if #tried == 0 then
-      -- nginx itself refused the request, for example because of `limit_req`.
-      return answer(503, "unavailable", "the gateway does not take this request at present")
-    end
     nodes.set_failed(tried[#tried])
     if #tried > RETRIES then
       return answer(503, "no_node", "no node took this request")
     end
     return send(tried)
   end)
+end
+
+-- Notes that a request is answered.
+function kengine.answered()
+  reservations.release(ngx.var.kengine_reservation, ngx.var.kengine_counted)
+end
+
+-- Answers a request beyond the limits in nginx.conf.
+function kengine.limit()
+  return answer(429, "rate_limited", "too many connections or requests of this address")
 end
 
 return kengine
