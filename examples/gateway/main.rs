@@ -32,6 +32,9 @@ struct Arguments {
     /// DNS server that resolves the names of Redis and nodes; 127.0.0.11 in Docker
     #[arg(long)]
     resolver: Option<String>,
+    /// Proxy in front of the gateway, as an address or a network; may be given several times
+    #[arg(long)]
+    trusted_proxy: Vec<String>,
     /// Let nginx write its logs and temporary files to the folder too
     #[arg(long)]
     standalone: bool,
@@ -47,9 +50,10 @@ fn main() -> Result<(), kengine::StartError> {
 }
 
 fn write(arguments: Arguments) -> Result<PathBuf, kengine::StartError> {
-    let Arguments { folder, redis, listen, certificate, key, resolver, standalone } = arguments;
+    let Arguments { folder, redis, listen, certificate, key, resolver, trusted_proxy, standalone } = arguments;
     let redis = redis.or_else(|| env::var("REDIS_URL").ok());
     let mut gateway = Gateway::new(redis.unwrap_or_else(|| "redis://127.0.0.1/".to_owned()));
+    gateway = gateway.trusted_proxies(trusted_proxy);
     if let Some(address) = listen {
         gateway = gateway.listen(address);
     }

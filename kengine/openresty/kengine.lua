@@ -3,10 +3,13 @@
 --
 -- For OpenResty, and for nginx with ngx_lua. See nginx.conf for how it is used: `init_by_lua` calls `setup`,
 -- `init_worker_by_lua` calls `start`, each request calls `pick`, and `again` when the node that was picked did not take
--- the request.
+-- the request. `answered` is called before an answer is sent, and `limit` answers requests beyond the limits in
+-- nginx.conf.
 local redis = require "kengine_redis"
 local nodes = require "kengine_nodes"
 local picker = require "kengine_picker"
+local query = require "kengine_query"
+local reservations = require "kengine_reservations"
 
 -- The most nodes that are tried for one request after the first.
 local RETRIES = 3
@@ -22,6 +25,7 @@ function kengine.setup(folder)
   redis.setup(settings.redis, folder)
   nodes.setup(settings.prefix)
   picker.setup(settings)
+  reservations.setup(settings.max_reservations_per_address)
 end
 
 -- Starts a worker.
@@ -32,24 +36,15 @@ end
 
 -- Escapes a name, so that no character in it has a special meaning in a key of Redis.
 local function encoded(name)
-  return (name:gsub("[^%w%-._~]", function(char)
+  return name and (name:gsub("[^%w%-._~]", function(char)
     return ("%%%02X"):format(char:byte())
   end))
-end
-
--- Returns the name in a query parameter, escaped, or nil if it is missing or nodes would not accept it.
-local function named(parameter, max)
-  local value = ngx.var["arg_" .. parameter]
-  value = value and ngx.unescape_uri(value)
-  if value and value ~= "" and #value <= max then
-    return encoded(value)
-  end
 end
 
 local function answer(status, code, message)
   ngx.status = status
   ngx.header["Content-Type"] = "application/json"
-  if status == 503 then
+  if status == 429 or status == 503 then
     ngx.header["Retry-After"] = "1"
   end
   local body = ('{"error":{"code":"%s","message":"%s"}}'):format(code, message)
@@ -75,20 +70,32 @@ local function send(tried)
   local var = ngx.var
   local reservation = var.kengine_reservation
   local uid, room
-  if reservation == "" and is_upgrade() then
-    -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
-    reservation = var.request_id
+  if is_upgrade() then
+    local text = var.args or ""
+    uid, room = query.name(text, settings.uid, MAX_UID), query.name(text, settings.room, MAX_ROOM)
+    if uid == false or room == false or not query.is_valid(text) then
+      return answer(400, "bad_request", "the query is malformed, or names an invalid user or room")
+    end
+    if reservation == "" then
+      -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
+      reservation = var.request_id
+      local counted = reservations.count(reservation, var.kengine_client)
+      if not counted then
+        return answer(429, "rate_limited", "too many requests of this address wait for an answer")
+      end
+      var.kengine_counted = counted
+    end
   end
-  if reservation ~= "" then
-    uid, room = named(settings.uid, MAX_UID), named(settings.room, MAX_ROOM)
+  local node = picker.find(reservation, tried, encoded(uid), encoded(room))
+  if not node or node == "" then
+    reservations.release(reservation, var.kengine_counted)
+    reservation = ""
   end
-  local node = picker.find(reservation, tried, uid, room)
   if not node then
     if not nodes.are_known() then
       return answer(503, "unavailable", "the gateway does not know the nodes yet")
     end
     node = nodes.next(tried) or ""
-    reservation = ""
   end
   if node == "" then
     return answer(503, "no_node", "no node takes players at present")
@@ -119,16 +126,14 @@ function kengine.pick()
   end)
 end
 
--- Picks another node after the last one refused the request or could not be reached.
+-- Picks another node after the last one could not be reached, or answered that it takes no players.
 function kengine.again()
   return handled(function()
+    -- nginx has copied this from that node's answer.
+    ngx.header["Content-Type"] = nil
     local tried = {}
     for node in ngx.var.kengine_tried:gmatch("%S+") do
       tried[#tried + 1] = node
-    end
-    if #tried == 0 then
-      -- nginx itself refused the request, for example because of `limit_req`.
-      return answer(503, "unavailable", "the gateway does not take this request at present")
     end
     nodes.set_failed(tried[#tried])
     if #tried > RETRIES then
@@ -136,6 +141,16 @@ function kengine.again()
     end
     return send(tried)
   end)
+end
+
+-- Notes that a request is answered.
+function kengine.answered()
+  reservations.release(ngx.var.kengine_reservation, ngx.var.kengine_counted)
+end
+
+-- Answers a request beyond the limits in nginx.conf.
+function kengine.limit()
+  return answer(429, "rate_limited", "too many connections or requests of this address")
 end
 
 return kengine

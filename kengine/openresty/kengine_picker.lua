@@ -2,9 +2,8 @@
 local semaphore = require "ngx.semaphore"
 local redis = require "kengine_redis"
 local nodes = require "kengine_nodes"
+local reservations = require "kengine_reservations"
 
--- How long a seat is reserved for a player who has been sent to a node, in milliseconds.
-local RESERVATION_LIFETIME = 5000
 -- The most requests in one batch.
 local BATCH_SIZE = 64
 -- The most time that a request waits for Redis while nodes are known, in seconds.
@@ -66,7 +65,7 @@ end
 local function pick(connection, requests)
   local keys = "{" .. settings.prefix .. "}:"
   redis.run(connection, "pick", requests, function(request)
-    return 2, keys .. "load", keys .. "lease", request.reservation, RESERVATION_LIFETIME, request.before, request.user,
+    return 2, keys .. "load", keys .. "lease", request.reservation, reservations.LIFETIME, request.before, request.user,
       request.boot, request.at, unpack(request.avoided)
   end, function(request, picked)
     local node, ready = picked[1], picked[2]

@@ -15,4 +15,6 @@ return {
   room = "room",
   -- How long a room stays with its node after the last player was sent there.
   room_lifetime = 600000,
+  -- The most seats that are reserved for one client address by requests that no node has answered yet.
+  max_reservations_per_address = 64,
 }

@@ -26,18 +26,19 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// Starts a gateway for the nodes in this Redis, and waits until it listens. Its timeouts for Redis are as long as
-    /// [`LIMIT`], so that a slow machine is not mistaken for a Redis that is away.
+    /// Starts a gateway for the nodes in this Redis, and waits until it listens. Its timeouts for Redis and its
+    /// reservations are as long as [`LIMIT`], so that a slow machine is not mistaken for a Redis that is away.
     pub async fn start(redis: &str) -> Self {
         Self::start_from(Gateway::new(redis).idle_timeout(Town::IDLE_TIME)).await
     }
 
-    /// Starts a gateway with these settings, except for its address. Its timeouts for Redis are as long as [`LIMIT`].
+    /// Starts a gateway with these settings, except for its address. Its timeouts for Redis and its reservations are as
+    /// long as [`LIMIT`].
     pub async fn start_from(gateway: Gateway) -> Self {
         Self::launch(gateway, true).await
     }
 
-    /// Starts a gateway with these settings, except for its address. Its timeouts for Redis are those of production.
+    /// Starts a gateway with these settings, except for its address. Its timeouts are those of production.
     pub async fn start_as_shipped(gateway: Gateway) -> Self {
         Self::launch(gateway, false).await
     }
@@ -52,6 +53,7 @@ impl TestGateway {
                 ("kengine_redis.lua", "STALL_TIMEOUT", "0.1", LIMIT.as_secs().into()),
                 ("kengine_picker.lua", "PICK_TIMEOUT", "0.5", LIMIT.as_secs().into()),
                 ("kengine_picker.lua", "LEARN_TIMEOUT", "2", LIMIT.as_secs().into()),
+                ("kengine_reservations.lua", "LIFETIME", "5000", LIMIT.as_millis()),
             ] {
                 replace(&folder.join(file), &format!("{name} = {shipped}\n"), &format!("{name} = {patient}\n"));
             }
@@ -102,7 +104,7 @@ impl TestGateway {
     }
 
     /// Waits until this many requests have been logged, which happens when a request ends. Returns the nodes of each:
-    /// `10.0.0.1:80`, or `10.0.0.1:80, 10.0.0.2:80` if the first did not take the request.
+    /// `10.0.0.1:80`, or `10.0.0.1:80 : 10.0.0.2:80` if the first did not take the request.
     pub async fn sent_to(&self, requests: usize) -> Vec<String> {
         until("the end of requests", async || {
             let accesses = self.accesses();

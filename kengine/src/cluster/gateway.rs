@@ -1,6 +1,7 @@
 //! The gateway: OpenResty, or nginx with `ngx_lua`, in front of the nodes of a cluster in Redis.
 #![doc = include_str!("../../docs/gateway.md")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,19 @@ use std::{fs, io};
 use redis::{ConnectionAddr, ConnectionInfo};
 
 use crate::cluster::redis::Redis;
+use crate::http::Proxies;
 use crate::protocol::StartError;
 
 const NGINX_CONF: &str = include_str!("../../openresty/nginx.conf");
 const SETTINGS: &str = include_str!("../../openresty/settings.lua");
 /// The files that are the same for every cluster.
-const CODE: [(&str, &str); 7] = [
+const CODE: [(&str, &str); 9] = [
     ("kengine.lua", include_str!("../../openresty/kengine.lua")),
     ("kengine_nodes.lua", include_str!("../../openresty/kengine_nodes.lua")),
     ("kengine_picker.lua", include_str!("../../openresty/kengine_picker.lua")),
+    ("kengine_query.lua", include_str!("../../openresty/kengine_query.lua")),
     ("kengine_redis.lua", include_str!("../../openresty/kengine_redis.lua")),
+    ("kengine_reservations.lua", include_str!("../../openresty/kengine_reservations.lua")),
     ("list.lua", include_str!("../../openresty/list.lua")),
     ("pick.lua", include_str!("../../openresty/pick.lua")),
     ("room.lua", include_str!("../../openresty/room.lua")),
@@ -28,6 +32,8 @@ const CODE: [(&str, &str); 7] = [
 const FOLDER: &str = "/etc/nginx/kengine";
 /// The certificate authorities that Debian trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The addresses of this machine, which are not limited, as written in [`NGINX_CONF`].
+const UNLIMITED: [&str; 2] = ["        127.0.0.0/8 1;\n", "        ::1/128     1;\n"];
 
 /// The configuration of a gateway. It is written into a folder together with the gateway's code, and nginx runs from
 /// there.
@@ -60,6 +66,10 @@ pub struct Gateway {
     authorities: String,
     idle_timeout: Duration,
     max_connections: u32,
+    proxies: Proxies,
+    max_connections_per_address: u16,
+    max_requests_per_second_per_address: (u32, u32),
+    max_reservations_per_address: u32,
     is_standalone: bool,
 }
 
@@ -81,6 +91,10 @@ impl Gateway {
             authorities: AUTHORITIES.to_owned(),
             idle_timeout: Duration::from_secs(60),
             max_connections: 8192,
+            proxies: Proxies::default(),
+            max_connections_per_address: 256,
+            max_requests_per_second_per_address: (20, 100),
+            max_reservations_per_address: 64,
             is_standalone: false,
         }
     }
@@ -144,6 +158,35 @@ impl Gateway {
     /// each player takes two open files.
     pub fn max_connections(self, max: u32) -> Self {
         Self { max_connections: max, ..self }
+    }
+
+    /// Trusts these proxies in front of the gateway, given as addresses or networks, to report in `X-Forwarded-For` which
+    /// address connected to them. That address then counts as the player's, for the limits below and for the nodes. By
+    /// default no proxy is trusted, since a client can write anything into that field. Without this setting, all players
+    /// behind a proxy share its limits.
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        proxies.into_iter().for_each(|proxy| self.proxies.trust(&proxy.into()));
+        self
+    }
+
+    /// Limits the number of connections of a client address. The default is 256. More are refused with 429.
+    ///
+    /// For this limit and the next two, an IPv6 address stands for its /64 network. The gateway's own machine and
+    /// [trusted proxies](Self::trusted_proxies) have no limits.
+    pub fn max_connections_per_address(self, max: u16) -> Self {
+        Self { max_connections_per_address: max, ..self }
+    }
+
+    /// Limits the requests of a client address, for WebSockets and pages: after `burst` requests at once, `rate` a second
+    /// are let through. The default is 20 a second after a burst of 100. More are refused with 429.
+    pub fn max_requests_per_second_per_address(self, rate: u32, burst: u32) -> Self {
+        Self { max_requests_per_second_per_address: (rate, burst), ..self }
+    }
+
+    /// Limits the seats that are reserved at the same time for requests of a client address. The default is 64. A seat
+    /// is reserved until a node answers the request, or for 5 s if none does. More requests are refused with 429.
+    pub fn max_reservations_per_address(self, max: u32) -> Self {
+        Self { max_reservations_per_address: max, ..self }
     }
 
     /// Keeps nginx's logs, temporary files and process id in the folder of the configuration, for an nginx that runs
@@ -220,6 +263,7 @@ impl Gateway {
             conf.replace("# lua_ssl", "lua_ssl");
             conf.replace(AUTHORITIES, &self.authorities);
         }
+        self.set_limits(&mut conf)?;
         let tunnel_timeout = self.idle_timeout.as_millis() * 3 / 4;
         for directive in ["proxy_read_timeout", "proxy_send_timeout"] {
             conf.replace(&format!("{directive} 45s"), &format!("{directive} {tunnel_timeout}ms"));
@@ -228,6 +272,38 @@ impl Gateway {
         conf.replace("worker_connections 16384", &format!("worker_connections {files}"));
         conf.replace("worker_rlimit_nofile 16640", &format!("worker_rlimit_nofile {}", files + 256));
         Ok(conf.0)
+    }
+
+    /// Writes the limits of a client address and the proxies into `nginx.conf`.
+    fn set_limits(&self, conf: &mut Template) -> Result<(), StartError> {
+        if let Some(mistake) = self.proxies.mistakes().first() {
+            return Err(StartError::gateway(mistake));
+        }
+        let (rate, burst) = self.max_requests_per_second_per_address;
+        let connections = self.max_connections_per_address;
+        if [u32::from(connections), rate, burst, self.max_reservations_per_address].contains(&0) {
+            return Err(StartError::gateway("a limit per address must be at least 1"));
+        }
+        conf.replace("limit_conn kengine_connections 256", &format!("limit_conn kengine_connections {connections}"));
+        conf.replace("rate=20r/s", &format!("rate={rate}r/s"));
+        conf.replace("burst=100", &format!("burst={burst}"));
+        // nginx warns about a network that is given twice, and about one with bits behind its prefix.
+        let proxies: BTreeSet<_> = self.proxies.networks().iter().map(|network| network.trunc().to_string()).collect();
+        if proxies.is_empty() {
+            return Ok(());
+        }
+        let (mut trusted, mut unlimited) = (String::new(), UNLIMITED.join(""));
+        for proxy in proxies {
+            // Writing to a string cannot fail.
+            let _ = writeln!(trusted, "    set_real_ip_from {proxy};");
+            if !UNLIMITED.iter().any(|line| line.trim().starts_with(&proxy)) {
+                let _ = writeln!(unlimited, "        {proxy} 1;");
+            }
+        }
+        conf.replace("    # set_real_ip_from 10.0.0.0/8;\n", &trusted);
+        conf.replace("# real_ip_", "real_ip_");
+        conf.replace(&UNLIMITED.join(""), &unlimited);
+        Ok(())
     }
 
     /// Returns the text of `settings.lua`: the file in the repository with this gateway's values.
@@ -269,6 +345,8 @@ impl Gateway {
         settings.replace(r#"room = "room""#, &format!("room = {}", LuaString(&self.room)));
         let lifetime = self.room_lifetime.as_millis().max(1);
         settings.replace("room_lifetime = 600000", &format!("room_lifetime = {lifetime}"));
+        let reservations = format!("max_reservations_per_address = {}", self.max_reservations_per_address);
+        settings.replace("max_reservations_per_address = 64", &reservations);
         Ok(settings.0)
     }
 
@@ -362,11 +440,30 @@ mod tests {
             .resolver("10.0.0.1")
             .idle_timeout(Duration::from_secs(8))
             .max_connections(100)
+            .trusted_proxies(["10.0.0.9/8", "127.0.0.0/8", "2001:db8::1", "10.1.2.3/8"])
+            .max_connections_per_address(7)
+            .max_requests_per_second_per_address(8, 9)
             .standalone();
         let [conf, settings] = files(&gateway, "/srv/gate", "redis://ada:pa%22ss@db/3");
         assert!(!conf.contains(FOLDER) && !conf.contains("/var/log") && !conf.contains("listen 80"), "{conf}");
-        for line in ["listen 8443 ssl", "ssl_certificate_key /tls/key.pem", "proxy_read_timeout 6000ms"] {
-            assert!(conf.lines().any(|given| given.trim().starts_with(line)), "{line} in {conf}");
+        for line in [
+            "listen 8443 ssl",
+            "ssl_certificate_key /tls/key.pem",
+            "proxy_read_timeout 6000ms",
+            "set_real_ip_from 10.0.0.0/8;",
+            "set_real_ip_from 127.0.0.0/8;",
+            "set_real_ip_from 2001:db8::1/128;",
+            "real_ip_header ",
+            "real_ip_recursive on;",
+            "10.0.0.0/8 1;",
+            "127.0.0.0/8 1;",
+            "2001:db8::1/128 1;",
+            "limit_conn kengine_connections 7;",
+            "limit_req_zone  $kengine_client zone=kengine_requests:10m rate=8r/s;",
+            "limit_req zone=kengine_requests burst=9 nodelay;",
+        ] {
+            let given = conf.lines().filter(|given| given.trim().starts_with(line)).count();
+            assert_eq!(given, 1, "{line} in {conf}");
         }
         let redis = r#"redis = { host = "db", port = 6379, user = "ada", password = "pa\"ss", database = 3 },"#;
         assert!(settings.contains(redis), "{settings}");

@@ -1,5 +1,6 @@
 //! The HTTP side of a handshake: reading, checking and refusing requests.
 
+mod gateway;
 mod handshake;
 mod origins;
 mod proxies;
@@ -7,6 +8,7 @@ mod refusal;
 mod reservation;
 mod upgrade_request;
 
+pub(crate) use self::gateway::send_to_another_node;
 pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
 pub(crate) use self::refusal::Body;

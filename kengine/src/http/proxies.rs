@@ -25,6 +25,12 @@ impl Proxies {
         }
     }
 
+    /// Returns the trusted addresses and networks.
+    #[cfg(feature = "redis")]
+    pub(crate) fn networks(&self) -> &[IpNet] {
+        &self.trusted
+    }
+
     /// Returns an error message for each entry that is not an address.
     pub(crate) fn mistakes(&self) -> &[String] {
         &self.mistakes

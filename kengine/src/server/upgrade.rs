@@ -12,7 +12,9 @@ use tracing::Instrument;
 use crate::connection::{ConnectionTask, Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
-use crate::http::{Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol};
+use crate::http::{
+    Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol, send_to_another_node,
+};
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
 use crate::node_state::{deferring, run_catching};
@@ -139,7 +141,7 @@ fn check<D>(
         return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;
-    let slot = take_slot(node, reservation)?;
+    let slot = take_slot(node, reservation).map_err(|refusal| send_to_another_node(refusal, request.headers()))?;
     let (response, _) =
         fastwebsockets::upgrade::upgrade(request).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let mut response = response.map(|_| Full::default());
@@ -153,16 +155,17 @@ fn check<D>(
 /// Lets the dispatcher decide, within the handshake timeout.
 async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
     let node = &endpoint.node;
+    let draining = || send_to_another_node(Refusal::unavailable(DRAINING), handshake.headers());
     let accepted = tokio::select! {
         accepted = run_catching(endpoint.dispatcher.accept(handshake)) => accepted,
         () = sleep(node.limits.handshake_timeout) => {
             return Err(Refusal::unavailable("it took too long to accept this connection"));
         }
-        () = node.abandoned() => return Err(Refusal::unavailable(DRAINING)),
+        () = node.abandoned() => return Err(draining()),
     };
     let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
     // The drain may have begun meanwhile.
-    if node.is_draining() { Err(Refusal::unavailable(DRAINING)) } else { Ok(session) }
+    if node.is_draining() { Err(draining()) } else { Ok(session) }
 }
 
 /// Starts the connection's task as soon as `101` is written.

@@ -261,6 +261,27 @@ async fn players_are_spread_over_the_last_known_nodes() {
 }
 
 #[tokio::test]
+async fn a_full_node_is_left_out_while_redis_is_away() {
+    const PLAYERS: usize = 10;
+    let mut redis = RedisServer::start().await;
+    let full = redis.serve(Town::node(&redis.url(), LEASE).max_connections(1)).await;
+    let _only = Client::connect(full.address()).await;
+    let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    redis.nodes_are_read().await;
+    redis.kill();
+    let mut players = Vec::new();
+    for _ in 0..PLAYERS {
+        players.push(Client::connect(gateway.address()).await);
+    }
+    assert_eq!((full.hub().connections(), other.hub().connections()), (1, PLAYERS));
+    // Only a gateway is told to ask another node.
+    let refused = ask(full.address()).await;
+    is_refused(&refused, "unavailable");
+    assert_eq!(refused.field("x-accel-redirect"), None);
+}
+
+#[tokio::test]
 async fn only_one_request_waits_for_a_frozen_redis() {
     let _turn = heavy_test().await;
     let cluster = Cluster::start_as_shipped(2).await;

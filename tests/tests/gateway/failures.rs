@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::join_all;
 use kengine::{Handshake, Refusal, Server, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
-    Audit, Directory, GatewayClient, LIMIT, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    every_row, heavy_test, until, within,
+    Audit, Directory, Doorkeeper, GatewayClient, LIMIT, NodeProcess, RawClient, RedisServer, TestGateway, TestServer,
+    Town, Upgrade, every_row, heavy_test, until, within,
 };
 use redis::AsyncCommands;
 use tokio::{
@@ -149,21 +149,22 @@ impl Drop for Impostor {
     }
 }
 
-/// A dispatcher that refuses every client with this status.
+/// The answer of a node that takes no players.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Accel-Redirect: @again\r\n\
+    Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+/// A dispatcher that refuses every client with the status in the query.
 struct Closed {
-    status: u16,
     asked: Arc<AtomicUsize>,
 }
 
 #[kengine::dispatcher]
 impl Closed {
     #[accept]
-    async fn enter(&self, _handshake: &Handshake) -> Result<(), Refusal> {
+    async fn enter(&self, handshake: &Handshake) -> Result<(), Refusal> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        Err(match self.status {
-            403 => Refusal::forbidden("not you"),
-            _ => Refusal::unavailable("not now"),
-        })
+        let status = handshake.query("status").and_then(|status| status.parse().ok()).expect("a status");
+        Err(Refusal::new(status, "closed", "come back later").header("Retry-After", 7).header("X-Queue", "12"))
     }
 
     #[route]
@@ -171,12 +172,10 @@ impl Closed {
 }
 
 /// Starts a node that refuses every client; returns it with the count of its refusals.
-async fn closed(redis: &RedisServer, status: u16) -> (TestServer, Arc<AtomicUsize>) {
+async fn closed(redis: &RedisServer) -> (TestServer, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
-    let dispatcher = Closed { status, asked: Arc::clone(&asked) };
-    let server = TestServer::start(Server::new(dispatcher).cluster(Redis::new(redis.url()))).await;
-    redis.directory().await.count_is(server.address(), Some(0)).await;
-    (server, asked)
+    let dispatcher = Closed { asked: Arc::clone(&asked) };
+    (redis.serve(Server::new(dispatcher).cluster(Redis::new(redis.url()))).await, asked)
 }
 
 /// Connects players while the failing node has the lowest load; all must be served by another node. Checks how often
@@ -206,13 +205,7 @@ async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &A
 
 #[tokio::test]
 async fn a_failing_node_gets_no_players_and_few_attempts() {
-    let rows: [(_, &[u8]); 5] = [
-        ("503", b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
-        ("502", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops"),
-        ("504", b"HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\n\r\n"),
-        ("half an answer", b"HTTP/1.1 101 Switch"),
-        ("a reset", b""),
-    ];
+    let rows: [(_, &[u8]); 3] = [("a full node", FULL), ("half an answer", b"HTTP/1.1 101 Switch"), ("a reset", b"")];
     every_row(rows, async |answer| {
         let redis = RedisServer::start().await;
         let impostor = Impostor::start(&mut redis.directory().await, answer).await;
@@ -222,26 +215,48 @@ async fn a_failing_node_gets_no_players_and_few_attempts() {
 }
 
 #[tokio::test]
-async fn a_503_of_accept_is_retried_and_a_403_is_passed_on() {
+async fn a_refusal_by_accept_is_passed_on_and_is_no_failure_of_the_node() {
     let redis = RedisServer::start().await;
-    let (busy, asked) = closed(&redis, 503).await;
-    all_come_to_another(&redis, busy.address(), &asked).await;
-    busy.stop().await;
-
-    let redis = RedisServer::start().await;
-    let nodes = [closed(&redis, 403).await, closed(&redis, 403).await];
+    let (refusing, asked) = closed(&redis).await;
+    // Another node would take the players, but has a higher load.
+    let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let _crowd = join_all((0..20).map(|_| RawClient::connect(other.address()))).await;
+    redis.directory().await.count_is(other.address(), Some(20)).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let audit = Audit::start(&redis);
-    for number in 1..=20 {
-        let refused = Upgrade::new(gateway.address()).ask(gateway.address()).await;
-        assert_eq!((refused.status, refused.error_code().as_str()), (403, "forbidden"));
-        let asked: usize = nodes.iter().map(|(_, asked)| asked.load(Ordering::SeqCst)).sum();
-        assert_eq!(asked, number, "another node was asked as well");
+    for status in [400, 401, 403, 404, 409, 421, 429, 500, 502, 503, 504, 599, 503] {
+        let ask = async |address| {
+            let before = asked.load(Ordering::SeqCst);
+            let refused = Upgrade::new(address).path(format!("/ws?status={status}")).ask(address).await;
+            assert_eq!(refused.error_code(), "closed");
+            assert_eq!(asked.load(Ordering::SeqCst), before + 1, "requests to the node for one by a client");
+            let fields = ["retry-after", "x-queue", "content-type"];
+            (refused.status, fields.map(|name| refused.field(name).map(str::to_owned)), refused.body)
+        };
+        let from_node = ask(refusing.address()).await;
+        assert_eq!(from_node.0, status);
+        assert_eq!(ask(gateway.address()).await, from_node);
     }
     audit.passed().await;
-    for (node, _) in nodes {
-        node.stop().await;
-    }
+}
+
+#[tokio::test]
+async fn a_player_who_waits_for_accept_at_a_draining_node_comes_to_another() {
+    let redis = RedisServer::start().await;
+    let doorkeeper = Doorkeeper::default();
+    let server = Server::new(doorkeeper.clone()).cluster(Redis::new(redis.url())).handshake_timeout(LIMIT);
+    let mut draining = redis.serve(server).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let address = gateway.address();
+    let asked = tokio::spawn(async move { Upgrade::new(address).ask(address).await });
+    doorkeeper.gate.arrived(1).await;
+    let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    draining.shut_down();
+    until("the drain", async || (redis.directory().await.listed().await.len() == 1).then_some(())).await;
+    doorkeeper.gate.open(1);
+    let answer = asked.await.expect("an answer");
+    assert_eq!((answer.status, answer.field("content-type")), (101, None));
+    assert_eq!(gateway.sent_to(1).await, [format!("{} : {}", draining.address(), other.address())]);
 }
 
 #[tokio::test]
@@ -254,8 +269,7 @@ async fn a_player_gets_503_until_a_node_takes_players() {
         let refused = upgrade.ask(gateway.address()).await;
         assert_eq!((refused.status, refused.error_code().as_str()), (503, "no_node"));
         assert!(refused.field("retry-after").is_some(), "{refused:?}");
-        let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-        impostors.push(Impostor::start(&mut redis.directory().await, answer).await);
+        impostors.push(Impostor::start(&mut redis.directory().await, FULL).await);
     }
     let asked = || impostors.iter().map(|impostor| impostor.asked.load(Ordering::SeqCst)).sum::<usize>();
     let before = asked();

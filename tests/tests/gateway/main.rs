@@ -5,5 +5,7 @@ mod away;
 mod configuration;
 mod failures;
 mod filling;
+mod limits;
 mod original;
+mod query;
 mod restart;
