@@ -1,12 +1,14 @@
 //! The HTTP side of a handshake: reading, checking and refusing requests.
 
 mod handshake;
+mod host;
 mod origins;
 mod proxies;
 mod refusal;
 mod reservation;
 mod upgrade_request;
 
+pub(crate) use self::host::target_host;
 pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
 pub(crate) use self::refusal::Body;

@@ -1,6 +1,6 @@
 //! Which web pages may open a connection.
 
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::ORIGIN;
 use hyper::{HeaderMap, Uri};
 
 /// The origins whose pages may open a connection. Browsers send `Origin`; other clients do not.
@@ -28,8 +28,8 @@ impl Origins {
         &self.mistakes
     }
 
-    /// Returns whether a request has no origin, the origin of its own host, or an allowed one.
-    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Returns whether a request for this host has no origin, the origin of the host, or an allowed one.
+    pub(crate) fn admits(&self, headers: &HeaderMap, host: &str) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
             (None, _) => return true,
@@ -39,7 +39,7 @@ impl Origins {
         };
         let Ok(origin) = origin else { return false };
         self.allows_all
-            || headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| same_host(origin, host))
+            || same_host(origin, host)
             || normalize(origin).is_ok_and(|origin| self.allowed.contains(&origin))
     }
 }
@@ -74,7 +74,7 @@ fn normalize(origin: &str) -> Result<String, &'static str> {
     Ok(format!("{scheme}://{}", normalize_authority(&scheme, authority)))
 }
 
-/// Returns whether an origin has the authority in `Host`.
+/// Returns whether an origin has this host and port.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let scheme = scheme.to_ascii_lowercase();

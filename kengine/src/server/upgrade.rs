@@ -12,7 +12,9 @@ use tracing::Instrument;
 use crate::connection::{ConnectionTask, Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
-use crate::http::{Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol};
+use crate::http::{
+    Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol, target_host,
+};
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
 use crate::node_state::{deferring, run_catching};
@@ -134,8 +136,9 @@ fn check<D>(
     // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
     check_size(request.headers())?;
+    let host = target_host(request)?;
     check_upgrade(request)?;
-    if !endpoint.access.origins.admits(request.headers()) {
+    if !endpoint.access.origins.admits(request.headers(), host) {
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
     let subprotocol = choose_subprotocol(request.headers())?;

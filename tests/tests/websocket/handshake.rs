@@ -8,39 +8,22 @@ type Change = fn(Upgrade) -> Upgrade;
 /// Header fields that the response must have.
 type Fields = &'static [(&'static str, &'static str)];
 
+/// `handshake_table.rs` has the rows about single header fields.
 #[tokio::test]
 async fn an_invalid_handshake_gets_a_status_and_a_reason() {
-    const UPGRADE: Fields = &[("upgrade", "websocket"), ("sec-websocket-version", "13")];
-    let rows: Vec<(_, (Change, u16, &str, Fields))> = vec![
-        ("no key", (|request| request.without("Sec-WebSocket-Key"), 400, "bad_request", &[])),
-        ("an empty key", (|request| request.with("Sec-WebSocket-Key", ""), 400, "bad_request", &[])),
-        (
-            "a key of 15 bytes",
-            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1"), 400, "bad_request", &[]),
-        ),
-        (
-            "a key of 17 bytes",
-            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="), 400, "bad_request", &[]),
-        ),
-        (
-            "a key that is not base64",
-            (|request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", &[]),
-        ),
-        ("two keys", (|request| request.and("Sec-WebSocket-Key", Upgrade::KEY), 400, "bad_request", &[])),
-        ("no version", (|request| request.without("Sec-WebSocket-Version"), 400, "bad_request", &[])),
-        ("no host", (|request| request.without("Host"), 400, "bad_request", &[])),
+    let rows: Vec<(_, (Change, u16, &str))> = vec![
         (
             "an unknown subprotocol",
-            (|request| request.with("Sec-WebSocket-Protocol", "kengine.v2.json"), 400, "bad_request", &[]),
+            (|request| request.with("Sec-WebSocket-Protocol", "kengine.v2.json"), 400, "bad_request"),
         ),
         (
             "unknown subprotocols",
-            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request", &[]),
+            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request"),
         ),
-        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden", &[])),
+        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden")),
         (
             "a foreign origin on this machine",
-            (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden", &[]),
+            (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden"),
         ),
         (
             "two origins",
@@ -51,52 +34,34 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
                 },
                 403,
                 "forbidden",
-                &[],
             ),
         ),
-        ("two hosts", (|request| request.and("Host", "evil.example"), 400, "bad_request", &[])),
-        ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden", &[])),
-        ("another path", (|request| request.path("/wss"), 404, "not_found", &[])),
-        ("a path below", (|request| request.path("/ws/x"), 404, "not_found", &[])),
-        ("the path in capitals", (|request| request.path("/WS"), 404, "not_found", &[])),
-        ("a POST", (|request| request.method("POST"), 405, "method_not_allowed", &[("allow", "GET")])),
-        ("a DELETE", (|request| request.method("DELETE"), 405, "method_not_allowed", &[("allow", "GET")])),
+        ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden")),
+        ("another path", (|request| request.path("/wss"), 404, "not_found")),
+        ("a path below", (|request| request.path("/ws/x"), 404, "not_found")),
+        ("the path in capitals", (|request| request.path("/WS"), 404, "not_found")),
         (
             "a plain GET",
             (
                 |request| request.without("Upgrade").with("Connection", "keep-alive").without("Sec-WebSocket-Key"),
                 426,
                 "upgrade_required",
-                UPGRADE,
             ),
         ),
-        ("no upgrade", (|request| request.without("Upgrade"), 426, "upgrade_required", UPGRADE)),
-        ("another upgrade", (|request| request.with("Upgrade", "h2c"), 426, "upgrade_required", UPGRADE)),
-        (
-            "an upgrade that `Connection` does not name",
-            (|request| request.with("Connection", "keep-alive"), 426, "upgrade_required", UPGRADE),
-        ),
-        ("version 12", (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE)),
-        ("version 8", (|request| request.with("Sec-WebSocket-Version", "8"), 426, "upgrade_required", UPGRADE)),
-        ("HTTP/1.0", (|request| request.version("HTTP/1.0"), 426, "upgrade_required", UPGRADE)),
-        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large", &[])),
+        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large")),
         (
             "a header of many fields",
             (
                 |request| (0..50).fold(request, |request, field| request.and(&format!("X-{field}"), "x".repeat(400))),
                 431,
                 "too_large",
-                &[],
             ),
         ),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;
-    every_row(rows, async |(change, status, code, fields)| {
+    every_row(rows, async |(change, status, code)| {
         let response = change(Upgrade::new(server.address())).ask(server.address()).await;
         assert_eq!((response.status, response.error_code().as_str()), (status, code), "{response:?}");
-        for (name, value) in fields {
-            assert_eq!(response.field(name), Some(*value), "{response:?}");
-        }
         assert_eq!(response.field("sec-websocket-accept"), None);
     })
     .await;
