@@ -8,7 +8,7 @@ mod refusal;
 mod reservation;
 mod upgrade_request;
 
-pub(crate) use self::host::target_host;
+pub(crate) use self::host::{Hosts, target_host};
 pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
 pub(crate) use self::refusal::Body;

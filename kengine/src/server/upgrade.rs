@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http_body_util::Full;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::{sync::oneshot, time::sleep};
 use tracing::Instrument;
 
@@ -138,6 +138,11 @@ fn check<D>(
     check_size(request.headers())?;
     let host = target_host(request)?;
     check_upgrade(request)?;
+    if !endpoint.access.hosts.admits(host) {
+        // RFC 9110, section 15.5.20.
+        let message = "this server does not answer to this host; `Server::hosts` allows it";
+        return Err(Refusal::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message));
+    }
     if !endpoint.access.origins.admits(request.headers(), host) {
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }

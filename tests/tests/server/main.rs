@@ -4,6 +4,7 @@ mod crowd;
 mod deploy;
 mod drain;
 mod forwarded;
+mod hosts;
 mod mounted;
 mod pages;
 mod testing;
