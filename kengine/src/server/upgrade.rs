@@ -13,7 +13,7 @@ use crate::connection::{ConnectionTask, Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{
-    Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol, target_host,
+    Body, Handshake, Refusal, ReservationId, check_query, check_size, check_upgrade, choose_subprotocol, target_host,
 };
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
@@ -146,6 +146,7 @@ fn check<D>(
     if !endpoint.access.origins.admits(request.headers(), host) {
         return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
     }
+    check_query(request.uri())?;
     let subprotocol = choose_subprotocol(request.headers())?;
     let slot = take_slot(node, reservation)?;
     let (response, _) =

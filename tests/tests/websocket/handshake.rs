@@ -1,6 +1,6 @@
 //! The handshake (RFC 6455, section 4.2): which requests open a connection, and how others are refused.
 
-use kengine::Server;
+use kengine::{Handshake, Server, Session};
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
 
 /// A change to a valid request.
@@ -182,6 +182,69 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
         server.stop().await;
     })
     .await;
+}
+
+/// Tells each player the parameter `uid` of their query.
+struct Echo;
+
+struct Named(Option<String>);
+
+impl Session for Named {}
+
+#[kengine::dispatcher]
+impl Echo {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Named {
+        Named(handshake.query("uid").map(Into::into))
+    }
+
+    #[route]
+    async fn uid<'a>(&self, named: &'a Named) -> Option<&'a str> {
+        named.0.as_deref()
+    }
+}
+
+/// A replacement character for what is not UTF-8 would give two players one uid.
+#[tokio::test]
+async fn a_query_that_is_not_utf8_is_refused() {
+    // The request target, and the uid if the request is accepted.
+    let rows: Vec<(_, (&[u8], Option<&str>))> = vec![
+        ("no query", (b"/ws", Some("null"))),
+        ("a uid", (b"/ws?uid=ada", Some("\"ada\""))),
+        ("the first of two", (b"/ws?uid=ada&uid=bob", Some("\"ada\""))),
+        ("a space", (b"/ws?uid=a+b%20c", Some("\"a b c\""))),
+        ("a letter beyond ASCII", (b"/ws?uid=%c3%a9", Some("\"é\""))),
+        ("a letter beyond ASCII as it is", ("/ws?uid=é".as_bytes(), Some("\"é\""))),
+        ("a replacement character", (b"/ws?uid=%ef%bf%bd", Some("\"\u{fffd}\""))),
+        ("a percent sign alone", (b"/ws?uid=100%", Some("\"100%\""))),
+        ("bytes that are never UTF-8", (b"/ws?uid=%ff%fe", None)),
+        ("half a character", (b"/ws?uid=%c3", None)),
+        ("half a character and another parameter", (b"/ws?uid=%c3&x=%a9", None)),
+        ("half a character and the rest as a name", (b"/ws?uid=%c3&%a9", None)),
+        ("a surrogate", (b"/ws?uid=%ed%a0%80", None)),
+        ("a form that is too long", (b"/ws?uid=%c0%af", None)),
+        ("another parameter", (b"/ws?uid=ada&room=%ff", None)),
+        ("a later uid", (b"/ws?uid=ada&uid=%ff", None)),
+        ("a name", (b"/ws?%ff=1&uid=ada", None)),
+        ("a byte as it is", (b"/ws?uid=\xff", None)),
+    ];
+    let server = TestServer::start(Server::new(Echo)).await;
+    every_row(rows, async |(target, uid)| {
+        let request = Upgrade::new(server.address()).path("TARGET").bytes();
+        let at = request.windows(6).position(|window| window == b"TARGET").unwrap();
+        let mut http = HttpClient::connect(server.address()).await;
+        let response = http.request(&[&request[..at], target, &request[at + 6..]].concat()).await;
+        assert_eq!(response.status, if uid.is_some() { 101 } else { 400 }, "{response:?}");
+        if let Some(uid) = uid {
+            let mut client = http.into_websocket();
+            assert_eq!(client.ask(r#"{"method":"uid","id":1}"#).await, format!("1: {uid}"));
+        } else if !target.contains(&0xff) {
+            // hyper refuses with an empty body what it cannot parse.
+            assert_eq!(response.error_code(), "bad_request");
+        }
+    })
+    .await;
+    server.stop().await;
 }
 
 #[tokio::test]
