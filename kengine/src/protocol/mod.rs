@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod const_text;
+mod control;
 mod disconnect_reason;
 mod envelope;
 mod error;
@@ -17,6 +18,7 @@ mod uid;
 pub use self::answer::Answer;
 pub use self::call::Call;
 pub(crate) use self::const_text::{ConstText, equal};
+pub(crate) use self::control::is_control;
 pub use self::disconnect_reason::DisconnectReason;
 pub use self::envelope::Envelope;
 pub use self::error::{Error, Result};
