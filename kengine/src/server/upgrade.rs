@@ -18,7 +18,7 @@ use crate::http::{
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
 use crate::node_state::{deferring, run_catching};
-use crate::protocol::Syntax;
+use crate::protocol::{Syntax, logged};
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
@@ -122,8 +122,8 @@ async fn admit<D: Dispatcher>(
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {
-        let (status, message) = (refusal.status(), refusal.message());
-        tracing::debug!(?peer, client = ?handshake.client_ip(), status, message, "refused");
+        let (status, reason) = (refusal.status(), refusal.message());
+        tracing::debug!(?peer, client = ?handshake.client_ip(), status, reason, "refused");
     })
 }
 
@@ -183,7 +183,7 @@ async fn start_after<D: Dispatcher>(
 ) -> Option<Box<ConnectionTask<D>>> {
     // A router may replace the answer `101` by another one, and then the upgrade never comes.
     let upgraded = tokio::select! {
-        upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
+        upgraded = upgraded => upgraded.map_err(|error| logged(&error)),
         () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade came in time".to_owned()),
         () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
     };
@@ -196,8 +196,8 @@ async fn start_after<D: Dispatcher>(
             }
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
         }
-        Err(error) => {
-            tracing::debug!(connection = %connection.id(), error, "lost during the handshake");
+        Err(reason) => {
+            tracing::debug!(connection = %connection.id(), reason, "lost during the handshake");
             None
         }
     }

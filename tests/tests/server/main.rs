@@ -5,6 +5,7 @@ mod deploy;
 mod drain;
 mod forwarded;
 mod hosts;
+mod logs;
 mod mounted;
 mod pages;
 mod testing;
