@@ -440,7 +440,7 @@ async fn a_uid_has_1_to_128_bytes_and_no_control_character() {
         let json = serde_json::to_string(&text).unwrap();
         assert_eq!(serde_json::from_str::<Uid>(&json).is_ok(), is_good);
 
-        let escaped = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let escaped = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
         let mut http = HttpClient::connect(server.address()).await;
         let upgrade = Upgrade::new(server.address()).path(format!("/ws?uid={escaped}"));
         let response = http.request(&upgrade.bytes()).await;

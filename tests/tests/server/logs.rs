@@ -118,7 +118,7 @@ impl Careless {
 }
 
 fn upgrade(server: &TestServer, fails_to: &str) -> Upgrade {
-    let escaped = TEXT.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let escaped = TEXT.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     Upgrade::new(server.address()).path(format!("/ws?fails_to={fails_to}&text={escaped}"))
 }
 

@@ -239,7 +239,7 @@ async fn sec_websocket_version() {
 
 #[tokio::test]
 async fn origin_and_subprotocol() {
-    let pages = (0..1000).map(|number| format!("p{number}, ")).collect::<String>();
+    let pages = (0..1000).map(|number| format!("p{number}, ")).collect::<Vec<_>>().concat();
     check(vec![
         row("`Origin` of this host", "Origin", "Origin: http://game.example", 101, NONE),
         row("`Origin` in upper case", "Origin", "ORIGIN: HTTP://GAME.EXAMPLE", 101, NONE),
