@@ -12,8 +12,8 @@ use crate::protocol::error::Error;
 
 /// The id of a user, the same on all connections and nodes: 1 to 128 bytes without control characters. Cheap to clone.
 ///
-/// As a control character counts also what breaks lines or changes the direction of text: U+061C, U+200E, U+200F,
-/// U+2028–U+202E and U+2066–U+2069. With these, two uids could look the same.
+/// Characters that break lines or change the direction of text count as control characters too: U+061C, U+200E, U+200F,
+/// U+2028–U+202E and U+2066–U+2069. With them, two uids could look the same.
 ///
 /// ```
 /// use kengine::Uid;

@@ -145,10 +145,10 @@ impl<D: Dispatcher> Server<D> {
     /// Sets the hosts that the server answers to (`game.example`, or with one port `game.example:8443`). A request for a
     /// WebSocket that names another host is refused with 421. By default, and with `*`, every host is allowed.
     ///
-    /// Name them if browsers can reach the server. Pages of the server's own host may connect, and without this list
-    /// that is the host of the request's `Host`. A page of `http://evil.example` is one of them if `evil.example` is
-    /// made to resolve to the server's address (DNS rebinding). If the server listens on an address that is not
-    /// loopback, a warning is logged at start.
+    /// Set them if browsers can reach the server. Pages of the server's own host may connect, and without this list
+    /// every host in `Host` counts as its own. A page of `http://evil.example` may then connect too, if its owner makes
+    /// `evil.example` resolve to the server's address (DNS rebinding). A server without this list that listens on an
+    /// address other than loopback logs a warning when it starts.
     ///
     /// ```
     /// # struct Game;
@@ -159,9 +159,9 @@ impl<D: Dispatcher> Server<D> {
     /// # let _ = server;
     /// ```
     ///
-    /// Behind a proxy or gateway too, it is the `Host` that the player's client sent: the proxy must forward it
-    /// unchanged. `X-Forwarded-Host` is not read. Pages are served to every host, because orchestrators ask for
-    /// `/readyz` at the address of the node. A host that no client sends, for example one with a path, is an error of
+    /// Behind a proxy or a gateway the `Host` of the player's client counts, so the proxy must forward it unchanged;
+    /// `X-Forwarded-Host` is not read. Plain pages are served for every host, because orchestrators request `/readyz`
+    /// at the address of the node. A host that no client sends, for example one with a path, is an error of
     /// [`bind`](Self::bind).
     pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         hosts.into_iter().for_each(|host| self.access.hosts.allow(&host.into()));
