@@ -21,7 +21,7 @@ pub(crate) use for_each_hook;
 
 macro_rules! define_hook {
     ($($hook:ident $name:ident,)*) => {
-        /// A method that is called on an event other than a message for a route.
+        /// A marked method that is not a route.
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Hook {
             $($hook),*

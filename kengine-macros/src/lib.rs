@@ -1,9 +1,9 @@
 //! The macros of kengine. Use them through the crate `kengine`, which documents them.
 //!
-//! Each macro has a directory: `dispatcher`, `compose` (`#[derive(Dispatcher)]`) and `push` (`#[derive(Push)]`). In
-//! each, reading yields either a model without faults, which is all that `expand` accepts, or every fault at once,
-//! together with what is needed to keep the rest of the user's program compiling. The files beside them serve all
-//! macros.
+//! Each macro has a directory: `dispatcher`, `compose` (`#[derive(Dispatcher)]`) and `push` (`#[derive(Push)]`). Each
+//! macro first parses and checks its input. If the input is valid, `expand` generates the code. Otherwise all mistakes
+//! are reported at once, with placeholder code so that the rest of the user's program compiles. The files next to the
+//! directories are shared.
 
 mod compose;
 mod dispatcher;

@@ -36,7 +36,7 @@ local function filtered(requests, is_wanted)
   return wanted
 end
 
--- Looks up the nodes of the requests' users, with the nodes' boot ids, and those of the rooms.
+-- Looks up, for each request, the node of its user, the boot id of that node, and the node of its room.
 local function locate(connection, requests)
   local some = filtered(requests, function(request)
     return request.uid or request.room
@@ -61,8 +61,8 @@ local function locate(connection, requests)
   end
 end
 
--- Lets Redis pick the `node` of each request. It is an empty string if no node takes players, and nil if Redis knows no
--- nodes and may have lost them.
+-- Lets Redis pick a node for each request, and stores it in `request.node`: an empty string if no node takes players,
+-- nil if Redis may have lost the nodes, because the directory is empty, or no node is ready just after Redis came back.
 local function pick(connection, requests)
   local keys = "{" .. settings.prefix .. "}:"
   redis.run(connection, "pick", requests, function(request)
@@ -80,9 +80,8 @@ local function pick(connection, requests)
   end)
 end
 
--- Finds the nodes of some requests. This takes two round trips, and one more for each of these that occurs: requests
--- for which only nodes that failed a moment ago are left, rooms that are new or move, and rooms that another worker or
--- gateway has placed meanwhile.
+-- Finds a node for each request, in two round trips. Each of these cases costs one more: only nodes that failed a
+-- moment ago are left; a room is new or moves; another gateway or worker placed a room at the same time.
 local function find(connection, requests)
   locate(connection, requests)
   pick(connection, requests)
@@ -177,7 +176,8 @@ local function wait(request, deadline)
 end
 
 -- Returns the node that Redis picks for a request, an empty string if no node takes players, or nil if Redis is away or
--- slow. While no node was ever learned, the request waits for Redis. `uid` and `room` are as in the keys.
+-- slow. While no node was ever learned, the request waits for Redis. `uid` and `room` are escaped, as in the keys of
+-- Redis.
 function picker.find(reservation, tried, uid, room)
   local deadline = redis.now() + LEARN_TIMEOUT
   while true do

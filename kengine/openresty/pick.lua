@@ -6,9 +6,9 @@
 -- KEYS: `{prefix}:load` and `{prefix}:lease`. The keys of single nodes have the same prefix.
 -- ARGV: the id of the reservation, empty for none; its lifetime in milliseconds; the node where this id reserved a seat
 -- before, if any; the user's node and that node's boot id; the room's node; then any number of nodes that failed.
--- Returns the address of the node, or an empty string if there is none, then the number of nodes that are ready; the
--- number is counted only if no node was preferred. Returns an empty table if the directory is empty, for example
--- after Redis has lost its data, until the nodes have joined again.
+-- Returns two values: the address of the node, or an empty string if there is none; and the number of ready nodes, or 0
+-- if a preferred node was picked. Returns an empty table if the directory is empty, for example after Redis has lost
+-- its data and before the nodes have joined again.
 local load, lease = unpack(KEYS)
 local reservation, lifetime, before, user, boot, room = unpack(ARGV)
 local prefix = load:sub(1, -#'load' - 1)

@@ -1,6 +1,6 @@
 //! `#[derive(Dispatcher)]`: composes the dispatchers in a struct's fields into one.
 //!
-//! `model` reads the struct into a [`Composition`], which has no faults and is all that `expand` takes.
+//! `model` parses and checks the input. `expand` takes only a valid [`Composition`].
 
 mod expand;
 mod model;

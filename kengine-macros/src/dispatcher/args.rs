@@ -6,7 +6,7 @@ use syn::{Ident, LitStr, Path, Type, parse_quote};
 
 use crate::{errors::Errors, options};
 
-/// The members that every message may have; neither the key nor the payload can have such a name.
+/// Names that neither the key nor the payload may have: `id`, and `seq` and `resume` for future versions.
 const RESERVED: [&str; 3] = ["id", "seq", "resume"];
 
 const EXPECTED: &str = "expected `key`, `payload`, `flat`, `prefix`, `session` or `crate`";

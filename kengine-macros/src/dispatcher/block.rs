@@ -50,7 +50,8 @@ impl Block {
     }
 }
 
-/// Returns the error at the word that should be `impl`, or the header's own fault if that word is there.
+/// Returns an error at the token where `impl` was expected. If `impl` is there, returns `fault`, the error from parsing
+/// the header, if there is one.
 fn no_impl(item: TokenStream, fault: Option<syn::Error>) -> syn::Error {
     let parser = |input: ParseStream<'_>| {
         input.call(Attribute::parse_outer)?;

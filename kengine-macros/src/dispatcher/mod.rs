@@ -2,7 +2,7 @@
 //!
 //! `args`, `attr` and `policy` read the attributes, and `item` and `block` the block around them, faults included.
 //! `validate` turns them into a [`Dispatcher`], or returns every fault. `expand` takes only a [`Dispatcher`] and cannot
-//! fail. If there are faults, `fallback` generates what the rest of the user's program needs to compile.
+//! fail. If there are faults, `faulty` generates what the rest of the user's program needs to compile.
 
 mod args;
 mod attr;
@@ -10,7 +10,7 @@ mod block;
 mod call;
 mod cfgs;
 mod expand;
-mod fallback;
+mod faulty;
 mod handler;
 mod item;
 mod policy;
@@ -20,7 +20,7 @@ mod validate;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-pub(crate) use self::fallback::misplaced;
+pub(crate) use self::faulty::misplaced;
 use self::{args::Args, block::Block, validate::Dispatcher};
 use crate::errors::Errors;
 
@@ -37,7 +37,7 @@ pub(crate) fn dispatcher(args: TokenStream, item: &TokenStream) -> TokenStream {
     };
     match Dispatcher::validate(&args, &block, errors) {
         Ok(dispatcher) => expand::expand(&dispatcher),
-        Err(errors) => fallback::inert(&args, &block, &errors),
+        Err(errors) => faulty::expand(&args, &block, &errors),
     }
 }
 

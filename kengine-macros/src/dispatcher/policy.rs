@@ -30,7 +30,7 @@ const TIMEOUT: Shape = Shape {
 const BURST: &str = "a burst is a count: `burst = 60`";
 const EXPECTED: &str = "expected `rate`, `burst`, `max_size` or `timeout`";
 
-/// The limits of a route's messages. An absent limit means that nothing is limited.
+/// The limits of a route's messages. `None` means no limit.
 #[derive(Default, PartialEq)]
 pub(crate) struct Policy {
     pub(crate) rate: Option<Rate>,

@@ -1,6 +1,6 @@
 //! `#[derive(Push)]`: makes a struct or an enum a push.
 //!
-//! `model` reads the type into a [`Push`], which has no faults and is all that `expand` takes.
+//! `model` parses and checks the input. `expand` takes only the resulting [`Push`].
 
 mod expand;
 mod model;

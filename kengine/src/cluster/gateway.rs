@@ -133,9 +133,9 @@ impl Gateway {
         Self { authorities: path.into(), ..self }
     }
 
-    /// Sets the nodes' [idle timeout](crate::Server::idle_timeout). The default is 60 s. The gateway closes a tunnel
-    /// without traffic after three quarters of this time, and waits equally long for a node's answer to a handshake.
-    /// Nodes ping after a third of it.
+    /// Tells the gateway the nodes' [idle timeout](crate::Server::idle_timeout). The default is 60 s. Change both
+    /// together. The gateway closes a tunnel without traffic after three quarters of this time, and waits equally long
+    /// for a node's answer to a handshake. Nodes ping after a third of it.
     pub fn idle_timeout(self, timeout: Duration) -> Self {
         Self { idle_timeout: timeout, ..self }
     }
@@ -201,7 +201,7 @@ impl Gateway {
         conf.replace(FOLDER, folder);
         if let Some((certificate, key)) = &self.tls {
             conf.replace("        listen 80 backlog=4096 sndbuf=64k;\n", "");
-            conf.replace("# For TLS, instead of the line above. Without", "# Without");
+            conf.replace("# For TLS, use these lines instead of the line above. Do not", "# Do not");
             conf.replace("# listen 443", "listen 443");
             conf.replace("# ssl_", "ssl_");
             // Each path is replaced together with its directive, so that a path which is like the other one's example stays.

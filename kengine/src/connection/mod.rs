@@ -1,11 +1,11 @@
 //! The task that serves one connection, and its socket.
 
 mod buffers;
-mod closing;
 mod endpoint;
-mod liveness;
 mod look_ahead;
 mod socket;
+mod socket_state;
+mod socket_timer;
 mod task;
 mod transport;
 

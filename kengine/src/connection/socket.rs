@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use fastwebsockets::OpCode;
 
 use crate::connection::buffers;
-use crate::connection::closing::State;
-use crate::connection::liveness::{CHECKS, LivenessTimer};
 use crate::connection::look_ahead::{Incoming, LookAhead};
+use crate::connection::socket_state::SocketState;
+use crate::connection::socket_timer::{CHECKS, SocketTimer};
 use crate::connection::transport::Transport;
 use crate::node::Node;
 use crate::node_state::{Ending, Outbox};
@@ -31,14 +31,14 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
-    state: State,
+    state: SocketState,
     look_ahead: LookAhead,
     /// How the client's input has ended, if it has: with a close frame, a violation of the protocol, or the loss of the
     /// connection. This takes effect when all messages before it are handled.
     input_end: Option<Box<DisconnectReason>>,
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
-    liveness: LivenessTimer,
+    timer: SocketTimer,
     node: Arc<Node>,
 }
 
@@ -51,11 +51,11 @@ impl Socket {
             written: 0,
             is_blocked: false,
             is_draining: false,
-            state: State::Open,
+            state: SocketState::Open,
             look_ahead: LookAhead::default(),
             input_end: None,
             reason: None,
-            liveness: LivenessTimer::new(node.limits.idle_timeout),
+            timer: SocketTimer::new(node.limits.idle_timeout),
             node,
         }
     }
@@ -70,7 +70,7 @@ impl Socket {
     ) -> Poll<Option<usize>> {
         loop {
             self.take_outbox(cx, outbox);
-            if self.state == State::Open {
+            if self.state == SocketState::Open {
                 self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {
@@ -78,7 +78,7 @@ impl Socket {
             }
             match self.state {
                 state if state.is_over() => return Poll::Ready(None),
-                State::Open if !self.is_blocked => match self.transport.poll_read(cx, buffer) {
+                SocketState::Open if !self.is_blocked => match self.transport.poll_read(cx, buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
                     Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
                     Poll::Pending => return Poll::Pending,
@@ -150,14 +150,14 @@ impl Socket {
 
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
-        if self.state == State::Open && !self.is_blocked {
-            outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
+        if self.state == SocketState::Open && !self.is_blocked {
+            outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
         }
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     pub(super) fn send(&mut self, frames: &[u8]) {
-        if self.state == State::Open {
+        if self.state == SocketState::Open {
             self.out.extend_from_slice(frames);
         }
     }
@@ -184,12 +184,12 @@ impl Socket {
 
     /// Whether the drain's deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.state == State::Abandoned
+        self.state == SocketState::Abandoned
     }
 
     /// Whether more messages of the client are read. False once its input or the connection is about to end.
     pub(super) fn is_listening(&self) -> bool {
-        self.state == State::Open && self.input_end.is_none() && !self.is_draining
+        self.state == SocketState::Open && self.input_end.is_none() && !self.is_draining
     }
 
     /// Returns why the connection has ended.
@@ -221,7 +221,7 @@ impl Socket {
                     return None;
                 }
             };
-            self.liveness.record_input();
+            self.timer.record_input();
             match event {
                 WebSocketEvent::Text(text) => return Some(Incoming::Text(text)),
                 WebSocketEvent::Binary(bytes) => return Some(Incoming::Binary(bytes)),
@@ -247,13 +247,13 @@ impl Socket {
 
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
     fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
-        let (is_open, is_blocked) = (self.state == State::Open, self.is_blocked);
+        let (is_open, is_blocked) = (self.state == SocketState::Open, self.is_blocked);
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
         // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        match outbox.take(cx, &mut self.out, &self.node.delivery.backlog, wants_pushes) {
-            Some(Ending::Abandon) => self.end(State::Abandoned, DisconnectReason::CutOff),
+        match outbox.take(cx, &mut self.out, &self.node.fan_out.backlog, wants_pushes) {
+            Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
             Some(Ending::Drain) if is_open => self.is_draining = true,
@@ -265,10 +265,10 @@ impl Socket {
     /// read is handled.
     fn end_if_due(&mut self, outbox: &Outbox) {
         match self.input_end.as_deref().cloned() {
-            Some(DisconnectReason::Lost) => self.end(State::Closed, DisconnectReason::Lost),
+            Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(&mut self.out, &self.node.delivery.backlog);
+                outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -278,8 +278,8 @@ impl Socket {
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
         encoder::write_close_frame(&mut self.out, reason.close_frame().as_ref());
-        let state = State::after_our_close(self.input_end.as_deref());
-        self.end(if self.transport.may_drop_unread() { State::Closed } else { state }, reason);
+        let state = SocketState::after_our_close(self.input_end.as_deref());
+        self.end(if self.transport.may_drop_unread() { SocketState::Closed } else { state }, reason);
     }
 
     /// Closes a connection whose client does not read. Frames that the kernel has not begun to take are dropped,
@@ -293,19 +293,19 @@ impl Socket {
         self.close(reason);
     }
 
-    /// Leaves [`State::Open`]. A reason that is already set stays. Starts the close timeout, at whose end the
+    /// Leaves [`SocketState::Open`]. A reason that is already set stays. Starts the close timeout, at whose end the
     /// connection is over in any case.
-    fn end(&mut self, state: State, reason: DisconnectReason) {
+    fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
-        self.liveness.set_timer(self.node.limits.close_timeout);
+        self.timer.start_close_timeout(self.node.limits.close_timeout);
     }
 
     /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again, because the
     /// kernel has begun to take data again, or because the outbox still has pushes. Nothing else wakes the task for
     /// these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        while !self.state.is_over() && self.liveness.poll_timer(cx).is_ready() {
+        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
             self.on_timer();
         }
         let was_blocked = mem::take(&mut self.is_blocked);
@@ -317,7 +317,7 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.liveness.record_read();
+                        self.timer.record_read();
                     }
                 }
                 Poll::Pending => {
@@ -331,22 +331,22 @@ impl Socket {
         if self.state.must_shut_down() && self.transport.poll_shutdown(cx).is_ready() {
             self.state = self.state.after_shutdown();
         }
-        was_blocked || (self.state == State::Open && outbox.has_pushes())
+        was_blocked || (self.state == SocketState::Open && outbox.has_pushes())
     }
 
     /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close
     /// timeout has passed.
     fn on_timer(&mut self) {
-        if self.state != State::Open {
+        if self.state != SocketState::Open {
             self.transport.reset_on_drop();
-            self.state = State::Over;
+            self.state = SocketState::Over;
             return;
         }
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
         let idle_timeout = self.node.limits.idle_timeout;
-        let silence = self.liveness.check(idle_timeout, is_heard);
+        let silence = self.timer.check_silence(idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
@@ -364,12 +364,12 @@ impl Socket {
 
     /// Discards input, except for the client's close frame if that is awaited.
     fn discard(&mut self, mut bytes: &mut [u8]) {
-        while self.state == State::Closing {
+        while self.state == SocketState::Closing {
             match self.deframer.next(&mut bytes) {
-                Ok(Some(WebSocketEvent::Close(_))) => self.state = State::Closed,
+                Ok(Some(WebSocketEvent::Close(_))) => self.state = SocketState::Closed,
                 Ok(Some(_)) => {}
                 Ok(None) => return,
-                Err(_) => self.state = State::Failed,
+                Err(_) => self.state = SocketState::Failed,
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
-use crate::node::admission::{Occupant, Slot};
+use crate::node::admission::{Registration, Slot};
 use crate::node_state::{BATCH, deferring, poll_catching, run_catching};
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
@@ -29,7 +29,7 @@ pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     socket: Socket,
-    occupant: Occupant,
+    registration: Registration,
     /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
     has_uid: bool,
 }
@@ -43,10 +43,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
         slot: Slot,
         mut first: Vec<u8>,
     ) -> Box<Self> {
-        tracing::debug!(connection = %connection.id(), "open");
-        let (occupant, has_uid) = slot.occupy(connection.to_recipient());
+        tracing::debug!(connection = %connection.id(), "the connection is open");
+        let (registration, has_uid) = slot.register(connection.to_recipient());
         let socket = Socket::new(transport, Arc::clone(&endpoint.node));
-        let mut task = Box::new(Self { endpoint, connection, socket, occupant, has_uid });
+        let mut task = Box::new(Self { endpoint, connection, socket, registration, has_uid });
         let mut first = &mut first[..];
         if has_uid {
             task.open(&mut first).await;
@@ -122,7 +122,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
             socket.send(answer.frames());
             let (route, failed) = (progress.route(), answer.has_failed());
             endpoint.counters.record(route, failed);
-            tracing::trace!(connection = %connection.id(), route = Endpoint::<D>::route_name(route), failed, "handled");
+            tracing::trace!(
+                connection = %connection.id(),
+                route = Endpoint::<D>::route_name(route),
+                failed,
+                "a message was handled"
+            );
             if connection.state().outbox.is_ending() {
                 // The handler may have closed the connection: then no further message is handled.
                 socket.receive_orders(&connection.state().outbox).await;
@@ -135,14 +140,14 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
     /// Runs `#[close]` after the socket is closed.
     async fn end(self: Box<Self>) {
-        let Self { endpoint, connection, socket, occupant, has_uid } = *self;
+        let Self { endpoint, connection, socket, registration, has_uid } = *self;
         let reason = socket.into_reason();
         if !has_uid {
             return;
         }
         let node = &endpoint.node;
         // The client can neither receive pushes nor answer questions any more.
-        connection.state().outbox.close(&node.delivery.backlog);
+        connection.state().outbox.close(&node.fan_out.backlog);
         connection.state().questions.close();
         let deadline = async {
             node.abandoned().await;
@@ -158,8 +163,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if let Err(error) = closed {
             error.log("`#[close]` failed");
         }
-        tracing::debug!(connection = %connection.id(), %reason, "closed");
-        drop(occupant);
+        tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
+        drop(registration);
     }
 }
 

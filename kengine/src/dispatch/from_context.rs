@@ -55,7 +55,8 @@ pub trait FromContext<'a, S>: Sized {
     /// Why the argument is not available. It becomes the error reply; use [`Error`] itself if you need no other type.
     type Error: Into<Error>;
 
-    /// Creates the argument. Called for each message, before the message is decoded.
+    /// Creates the argument. Called before each call of a method that takes it; for a route, this is before the message
+    /// is decoded.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ mod context;
 mod dispatcher;
 pub(crate) mod expansion;
 mod from_context;
-mod limits;
 mod progress;
+mod route_limits;
 
 pub use self::context::Context;
 pub use self::dispatcher::{Dispatcher, Hooks};

@@ -131,7 +131,7 @@ impl From<AskError> for Error {
         match error {
             AskError::TimedOut => Self::new("timeout", error.to_string()),
             AskError::Refused { .. } | AskError::Invalid(_) => {
-                Self::new("not_answered", "the client that was asked gave no answer")
+                Self::new("not_answered", "the client that was asked refused, or its answer is invalid")
             }
             AskError::Send(error) => error.into(),
             AskError::Closed => SendError::Closed.into(),

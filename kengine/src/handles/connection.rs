@@ -92,7 +92,7 @@ impl<S: Session> Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// Returns the id of this connection, unique within this process.
+    /// Returns the id of this connection, unique within its node.
     pub fn id(&self) -> ConnectionId {
         self.shared.state.id
     }
@@ -145,7 +145,7 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
-        let queued = self.node().delivery.queue(&self.shared.state.outbox, frame, key);
+        let queued = self.node().fan_out.queue(&self.shared.state.outbox, frame, key);
         self.node().relieve();
         queued
     }

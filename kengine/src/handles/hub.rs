@@ -83,7 +83,7 @@ impl Hub {
 
     /// Returns the total size of all outboxes of this node, in bytes. It is counted in steps of 4 KiB per connection.
     pub fn queued_bytes(&self) -> usize {
-        self.node.delivery.backlog.bytes()
+        self.node.fan_out.backlog.bytes()
     }
 
     /// Returns how many sends and kicks did not reach other nodes, because the nodes could not be reached or too many

@@ -20,8 +20,8 @@ pub(crate) struct Slot {
     reservation: Option<Reservation>,
 }
 
-/// A slot that a connection occupies. Dropping it removes the connection from the node.
-pub(crate) struct Occupant {
+/// The registration of a connection, with its slot. Dropping it removes the connection from the node.
+pub(crate) struct Registration {
     recipient: Arc<dyn Recipient>,
     held: HeldSlot,
 }
@@ -31,8 +31,8 @@ struct HeldSlot {
     node: Arc<Node>,
 }
 
-/// A reservation that a gateway made when it chose this node for a player. It counts as load until it is redeemed. It
-/// is redeemed on drop, when either the connection itself is counted, or the handshake has failed.
+/// A reservation that a gateway made when it chose this node for a player. It counts as load until it is dropped, which
+/// redeems it. It is dropped after the connection has been counted, or when the handshake fails.
 pub(crate) struct Reservation {
     id: ReservationId,
     node: Arc<Node>,
@@ -46,20 +46,20 @@ impl Node {
 
     /// Takes a slot for a handshake, so that the node never exceeds its maximum.
     pub(crate) fn take_slot(self: &Arc<Self>, reservation: Option<Reservation>) -> Result<Slot, Refused> {
-        let mut occupancy = self.occupancy.lock();
-        if occupancy.ending.is_some() {
+        let mut admission = self.admission.lock();
+        if admission.ending.is_some() {
             return Err(Refused::Draining);
         }
-        if occupancy.slots >= self.limits.max_connections {
+        if admission.slots >= self.limits.max_connections {
             return Err(Refused::Full);
         }
-        occupancy.slots += 1;
+        admission.slots += 1;
         Ok(Slot { held: HeldSlot { node: Arc::clone(self) }, reservation })
     }
 
     /// Removes a connection that has ended from the users, the rooms and the cluster.
     fn remove(&self, recipient: &dyn Recipient) {
-        recipient.state().outbox.close(&self.delivery.backlog);
+        recipient.state().outbox.close(&self.fan_out.backlog);
         recipient.state().questions.close();
         self.rooms.leave_all(recipient);
         self.relieve();
@@ -73,10 +73,10 @@ impl Node {
 impl Slot {
     /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node is draining, the
     /// connection is ordered to end at once.
-    pub(crate) fn occupy(self, recipient: Arc<dyn Recipient>) -> (Occupant, bool) {
+    pub(crate) fn register(self, recipient: Arc<dyn Recipient>) -> (Registration, bool) {
         let Self { held, reservation } = self;
-        let occupant = Occupant { recipient, held };
-        let (node, recipient) = (&occupant.held.node, &occupant.recipient);
+        let registration = Registration { recipient, held };
+        let (node, recipient) = (&registration.held.node, &registration.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
         node.cluster.load_changed();
         // Dropped only after the connection is counted. Otherwise the load would be too low for a moment, and gateways
@@ -84,7 +84,7 @@ impl Slot {
         drop(reservation);
         let duplicates = node.limits.duplicates;
         let claim = node.users.claim(Arc::clone(recipient), duplicates);
-        let ending = node.occupancy.lock().ending.clone();
+        let ending = node.admission.lock().ending.clone();
         if let Some(ending) = ending {
             recipient.state().outbox.end(ending);
         }
@@ -100,11 +100,11 @@ impl Slot {
             }
             ClaimOutcome::Refused => false,
         };
-        (occupant, has_uid)
+        (registration, has_uid)
     }
 }
 
-impl Drop for Occupant {
+impl Drop for Registration {
     fn drop(&mut self) {
         // This also runs if kengine itself panics in the connection's task, so that nothing more is queued for the
         // connection.
@@ -114,9 +114,9 @@ impl Drop for Occupant {
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        let mut occupancy = self.node.occupancy.lock();
-        occupancy.slots -= 1;
-        if occupancy.slots == 0 {
+        let mut admission = self.node.admission.lock();
+        admission.slots -= 1;
+        if admission.slots == 0 {
             self.node.emptied.notify_waiters();
         }
     }

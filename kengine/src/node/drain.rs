@@ -18,7 +18,7 @@ impl Node {
     /// ended. At the deadline, running handlers are cancelled. If there are other nodes, connections are closed in
     /// waves.
     pub(crate) async fn drain(&self) {
-        self.occupancy.lock().ending = Some(Ending::Drain);
+        self.admission.lock().ending = Some(Ending::Drain);
         let drained = async {
             if self.cluster.drain().await {
                 self.end_in_waves().await;
@@ -37,7 +37,7 @@ impl Node {
     /// Cuts off every connection and cancels its handler.
     pub(crate) fn abandon(&self) {
         self.abandoned.send_replace(true);
-        self.occupancy.lock().ending = Some(Ending::Abandon);
+        self.admission.lock().ending = Some(Ending::Abandon);
         self.end_all(&Ending::Abandon);
     }
 
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    /// Ends the registered connections. Later connections take the ending from the occupancy.
+    /// Ends the registered connections. Later connections take the ending from `admission`.
     fn end_all(&self, ending: &Ending) {
         self.users.for_each(|recipient| recipient.state().outbox.end(ending.clone()));
     }

@@ -1,4 +1,4 @@
-//! One node: it composes the users and rooms of this process with its cluster.
+//! One node: it composes its users and rooms with its cluster.
 
 pub(crate) mod admission;
 mod drain;
@@ -13,15 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::node_state::{
-    Cluster, ClusterNode, ConnectionId, Counters, Ending, JoinCluster, Limits, LocalRooms, NodeInfo, PushDelivery,
-    Users,
+    Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms, NodeInfo, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
-/// One process that serves players.
+/// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {
     pub(crate) limits: Limits,
-    pub(crate) delivery: Arc<PushDelivery>,
+    pub(crate) fan_out: Arc<FanOut>,
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
@@ -32,7 +31,7 @@ pub(crate) struct Node {
     /// Established connections, without pending handshakes.
     connected: AtomicUsize,
     next_id: AtomicU64,
-    occupancy: Mutex<Occupancy>,
+    admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
     /// Notified whenever the last slot is given back.
@@ -41,8 +40,9 @@ pub(crate) struct Node {
     abandoned: watch::Sender<bool>,
 }
 
+/// What decides whether the node takes another connection.
 #[derive(Default)]
-struct Occupancy {
+struct Admission {
     /// Slots in use: connections and pending handshakes.
     slots: usize,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
@@ -65,18 +65,18 @@ impl Node {
         let boot = random_bits();
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
-        let delivery = Arc::new(PushDelivery::new(syntaxes, &limits));
+        let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
         let node = Arc::new(Self {
             users: Users::default(),
-            rooms: LocalRooms::new(boot, &limits, Arc::clone(&delivery), Arc::clone(&cluster)),
+            rooms: LocalRooms::new(boot, &limits, Arc::clone(&fan_out), Arc::clone(&cluster)),
             limits,
-            delivery,
+            fan_out,
             cluster,
             counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            occupancy: Mutex::default(),
+            admission: Mutex::default(),
             is_relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
@@ -92,11 +92,11 @@ impl Node {
 
     /// Returns the number of connections, including pending handshakes.
     pub(crate) fn connections(&self) -> usize {
-        self.occupancy.lock().slots
+        self.admission.lock().slots
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.occupancy.lock().ending.is_some()
+        self.admission.lock().ending.is_some()
     }
 
     /// Returns how many sends and kicks other nodes did not get.

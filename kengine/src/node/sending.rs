@@ -26,7 +26,7 @@ impl Node {
         {
             return Ok(0);
         }
-        let (encoded, failure) = self.delivery.encode(push)?;
+        let (encoded, failure) = self.fan_out.encode(push)?;
         let (queued, lacks_frame) = self.deliver(to, &encoded, &selection.audience);
         let mut is_published = true;
         if self.may_be_elsewhere(to)
@@ -64,7 +64,7 @@ impl Node {
 
     /// Closes the connections with the largest outboxes until the backlog is under its limit.
     pub(crate) fn relieve(&self) {
-        while self.delivery.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
+        while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each(|recipient| {
                 let bytes = recipient.state().outbox.queued().bytes;
@@ -81,7 +81,7 @@ impl Node {
                 bytes,
                 "the outboxes together exceed their limit; closing the connection with the largest"
             );
-            recipient.state().outbox.overflow(&self.delivery.backlog);
+            recipient.state().outbox.overflow(&self.fan_out.backlog);
         }
     }
 
@@ -91,7 +91,7 @@ impl Node {
         let (mut queued, mut lacks_frame) = (0, false);
         let deliver = |recipient: &Arc<dyn Recipient>| {
             if audience.includes(&**recipient) {
-                match self.delivery.send(&**recipient, push) {
+                match self.fan_out.send(&**recipient, push) {
                     Some(is_queued) => queued += usize::from(is_queued),
                     None => lacks_frame = true,
                 }
@@ -165,7 +165,7 @@ impl ClusterNode for Node {
     }
 
     fn syntaxes(&self) -> &[&'static Syntax] {
-        &self.delivery.syntaxes
+        &self.fan_out.syntaxes
     }
 
     fn load(&self) -> Load {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
-use crate::node_state::delivery::EncodedPush;
+use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::limits::Duplicates;
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::recipient::ConnectionId;
@@ -20,7 +20,8 @@ use crate::websocket::Close;
 /// A boxed future, for the methods of object-safe traits.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A cluster that a node can join: the argument of [`Server::cluster`](crate::Server::cluster).
+/// A cluster that a node can join. [`Server::cluster`](crate::Server::cluster) takes a `ClusterConfig` and converts it
+/// into this.
 pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
     /// Creates the node's handle to the cluster. Nothing is sent before [`Cluster::start`].
     ///

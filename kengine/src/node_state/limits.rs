@@ -15,7 +15,7 @@ pub(crate) const MAX_ROOM_NAME_LEN: usize = 64;
 /// digits, a dash, and up to 20 digits.
 pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
 
-/// The limits of everything that connections can make grow, and of every wait.
+/// The limits of a node: maximum sizes and counts, and timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// In bytes, for all fragments of a message together.

@@ -1,4 +1,4 @@
-//! How much of its rates one connection has used.
+//! The rate limits of one connection: one bucket for each route with a `rate`.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::protocol::Rate;
 
-/// How much of its rates one connection has used. Uses no memory until the first message of a route with a rate.
+/// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
+/// of such a route.
 ///
 /// Each rate is a leaky bucket in the form of ITU-T I.371's generic cell rate algorithm, which stores one point in
 /// time: when the bucket will be empty.

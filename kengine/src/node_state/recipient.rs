@@ -29,7 +29,7 @@ pub(crate) struct ConnectionState {
     pub(crate) questions: Questions,
 }
 
-/// The id of a connection, unique within this process. It is never reused.
+/// The id of a connection, unique within its node. It is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
 

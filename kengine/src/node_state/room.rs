@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::node_state::delivery::PushDelivery;
+use crate::node_state::fan_out::FanOut;
 use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
@@ -109,21 +109,21 @@ impl RoomState {
     }
 
     /// Sends a presence push to the members of this node who asked for presence.
-    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, delivery: &PushDelivery) {
+    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, fan_out: &FanOut) {
         let (room, member) = (room.to_owned(), member.clone());
         match presence {
-            Presence::Joined => self.send_to_listeners(&Joined { room, member }, delivery),
-            Presence::Left => self.send_to_listeners(&Left { room, member }, delivery),
+            Presence::Joined => self.send_to_listeners(&Joined { room, member }, fan_out),
+            Presence::Left => self.send_to_listeners(&Left { room, member }, fan_out),
         }
     }
 
-    fn send_to_listeners<P: Push>(&self, push: &P, delivery: &PushDelivery) {
-        let encoded = match delivery.encode(push) {
+    fn send_to_listeners<P: Push>(&self, push: &P, fan_out: &FanOut) {
+        let encoded = match fan_out.encode(push) {
             Ok((encoded, _)) => encoded,
             Err(error) => return tracing::error!(error = logged(&error), "a presence push cannot be sent"),
         };
         for member in self.members.values().filter(|member| member.listens) {
-            delivery.send(&*member.recipient, &encoded);
+            fan_out.send(&*member.recipient, &encoded);
         }
     }
 }

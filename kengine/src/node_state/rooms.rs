@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
-use crate::node_state::delivery::PushDelivery;
 use crate::node_state::errors::JoinError;
+use crate::node_state::fan_out::FanOut;
 use crate::node_state::limits::Limits;
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::memberships::{check_name, check_prefix};
@@ -25,7 +25,7 @@ pub(crate) struct LocalRooms {
     shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
-    delivery: Arc<PushDelivery>,
+    fan_out: Arc<FanOut>,
     cluster: Arc<dyn Cluster>,
 }
 
@@ -50,12 +50,12 @@ pub(crate) struct SeatRequest<'f> {
 }
 
 impl LocalRooms {
-    pub(crate) fn new(boot: u64, limits: &Limits, delivery: Arc<PushDelivery>, cluster: Arc<dyn Cluster>) -> Self {
+    pub(crate) fn new(boot: u64, limits: &Limits, fan_out: Arc<FanOut>, cluster: Arc<dyn Cluster>) -> Self {
         Self {
             shards: Sharded::default(),
             seating: Seating::new(boot),
             max_rooms_per_connection: limits.max_rooms_per_connection,
-            delivery,
+            fan_out,
             cluster,
         }
     }
@@ -224,7 +224,7 @@ impl LocalRooms {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let must_announce = (state.listeners > 0 || reaches_others) && !state.contains_user(&member.uid);
         if must_announce {
-            state.announce(&room.id.name, presence, member, &self.delivery);
+            state.announce(&room.id.name, presence, member, &self.fan_out);
         }
         must_announce && reaches_others
     }
@@ -246,7 +246,7 @@ impl LocalRooms {
         if state.contains_user(&member.uid) {
             return false;
         }
-        state.announce(name, presence, member, &self.delivery);
+        state.announce(name, presence, member, &self.fan_out);
         true
     }
 

@@ -33,7 +33,7 @@ impl Seating {
         self.families.lock()
     }
 
-    /// Returns a name in this family that no room of any node has had.
+    /// Returns a new name in this family. No node generates it again, but a client may have guessed it.
     pub(super) fn new_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let name = format!("{family}{:x}-{number}", self.boot);

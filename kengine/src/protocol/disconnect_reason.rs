@@ -21,8 +21,8 @@ pub enum DisconnectReason {
     TooSlow,
     /// The node is draining. The client was closed with 4000.
     Draining,
-    /// The server closed the connection, by a handler, a hook, or another task that has the
-    /// [`Connection`](crate::Connection).
+    /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
+    /// kicked, or another connection has the uid.
     Server(Close),
     /// The drain's deadline passed or a second signal came: the connection was cut off.
     CutOff,

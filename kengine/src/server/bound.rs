@@ -122,7 +122,7 @@ impl Bound {
             }
         }
         for (count, route) in self.routes.counts() {
-            tracing::debug!(route, requests = count.requests, errors = count.errors, "served");
+            tracing::debug!(route, requests = count.requests, errors = count.errors, "requests and errors of a route");
         }
         tracing::info!("drained");
     }
@@ -136,8 +136,9 @@ impl Bound {
             async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
         });
         async move {
-            // hyper allocates its buffers at once, so it starts only when the client has sent something. This peeks
-            // because `readable` completed without data for half of the sockets when many connected together.
+            // hyper allocates its buffers when it starts, so it starts only after the client has sent something. `peek`
+            // waits for that. `readable` does not: when many clients connected together, it returned without data for
+            // half of them.
             let begun = Instant::now();
             if !matches!(timeout(handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
                 return;

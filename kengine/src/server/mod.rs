@@ -246,8 +246,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Makes this server a node of a cluster, so that rooms and users span all its nodes. By default the server is
-    /// alone.
+    /// Makes this server a node of a cluster, so that rooms and users span all its nodes. By default the server
+    /// has no cluster.
     ///
     /// With [`Redis`](crate::cluster::Redis), gateways find the node too. The node serves its players whether Redis can
     /// be reached or not. With [`Memory`](crate::cluster::Memory), the cluster consists of servers in one process, for
@@ -257,7 +257,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits how long a client may take to send the header of a request. The default is 10 s.
+    /// Limits each step of a handshake: sending the header of the request, `#[accept]`, and the upgrade. The default is
+    /// 10 s.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.limits.handshake_timeout = limit.min(MAX_TIMEOUT);
         self
@@ -284,7 +285,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill a process after 30 s.
-    /// Then running handlers are cancelled and their connections cut off.
+    /// Then running handlers are cancelled, and all remaining connections are cut off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.limits.drain_timeout = limit.min(MAX_TIMEOUT);
         self

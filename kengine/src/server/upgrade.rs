@@ -123,7 +123,7 @@ async fn admit<D: Dispatcher>(
     };
     admitted.inspect_err(|refusal| {
         let (status, reason) = (refusal.status(), refusal.message());
-        tracing::debug!(?peer, client = ?handshake.client_ip(), status, reason, "refused");
+        tracing::debug!(?peer, client = ?handshake.client_ip(), status, reason, "a handshake was refused");
     })
 }
 
@@ -140,11 +140,11 @@ fn check<D>(
     check_upgrade(request)?;
     if !endpoint.access.hosts.admits(host) {
         // RFC 9110, section 15.5.20.
-        let message = "this server does not answer to this host; `Server::hosts` allows it";
+        let message = "this server does not answer to this host; add the host to `Server::hosts`";
         return Err(Refusal::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message));
     }
     if !endpoint.access.origins.admits(request.headers(), host) {
-        return Err(Refusal::forbidden("this origin may not connect; `Server::origins` allows it"));
+        return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
     }
     check_query(request.uri())?;
     let subprotocol = choose_subprotocol(request.headers())?;
@@ -197,7 +197,7 @@ async fn start_after<D: Dispatcher>(
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
         }
         Err(reason) => {
-            tracing::debug!(connection = %connection.id(), reason, "lost during the handshake");
+            tracing::debug!(connection = %connection.id(), reason, "the connection was lost during the handshake");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Tests of a dispatcher without a network: clients over memory, and tokio's clock, which a test can pause.
+//! Tests of a dispatcher without a network: in-memory clients, and tokio's clock, which a test can pause.
 //!
 //! A test runs the code that serves players: the checks of the handshake, `#[accept]`, `#[open]`, the connection with
 //! every limit of the [`Server`], and `#[close]`. Only hyper and the socket are left out, and with them the pages and

@@ -21,7 +21,7 @@ const TIMEOUT_WHILE_PAUSED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most bytes to read at once.
 const READ: usize = 4 * 1024;
 
-/// A client's end of a connection over memory.
+/// A client's end of an in-memory connection.
 pub(super) struct ClientSocket {
     stream: DuplexStream,
     /// Frames that the server has not taken yet.

@@ -212,7 +212,7 @@ fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Violation> {
 fn close(payload: &[u8]) -> Result<Option<Close>, Violation> {
     // Without a code the payload is empty, because a payload of one byte was rejected with the header.
     let Some((code, reason)) = payload.split_first_chunk() else { return Ok(None) };
-    let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(Violation::Protocol("close code that is never sent"))?;
+    let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(Violation::Protocol("invalid close code"))?;
     let reason = str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
     Ok(Some(Close::new(code, reason.to_owned())))
 }
@@ -421,12 +421,12 @@ mod tests {
             (Violation::Protocol("unknown opcode"), unknown_opcodes()),
             (Violation::Protocol("fragmented control frame"), fragmented_controls()),
             (Violation::Protocol("control frame over 125 bytes"), long_controls()),
-            (Violation::Protocol("continuation of no message"), lone_continuations()),
+            (Violation::Protocol("continuation frame without a message"), lone_continuations()),
             (Violation::Protocol("new message inside a fragmented one"), interrupted_messages()),
             (Violation::Protocol("length not in its shortest form"), long_lengths()),
-            (Violation::Protocol("length with the top bit set"), negative_lengths()),
-            (Violation::Protocol("close code of one byte"), half_close_codes()),
-            (Violation::Protocol("close code that is never sent"), bad_close_codes()),
+            (Violation::Protocol("payload length above 63 bits"), negative_lengths()),
+            (Violation::Protocol("close frame with a payload of one byte"), half_close_codes()),
+            (Violation::Protocol("invalid close code"), bad_close_codes()),
             (Violation::NotUtf8, not_utf8()),
             (Violation::TooLarge, too_large()),
         ]

@@ -117,7 +117,7 @@ fn parse_first_byte(byte: u8, open: Option<Kind>) -> Result<(Kind, bool), Violat
     }
     let kind = match (byte & OPCODE, open) {
         (0x0, Some(open)) => open,
-        (0x0, None) => return Err(Violation::Protocol("continuation of no message")),
+        (0x0, None) => return Err(Violation::Protocol("continuation frame without a message")),
         (0x1, None) => Kind::Text,
         (0x2, None) => Kind::Binary,
         (0x1 | 0x2, Some(_)) => return Err(Violation::Protocol("new message inside a fragmented one")),
@@ -142,7 +142,7 @@ fn parse_second_byte(byte: u8, kind: Kind) -> Result<u8, Violation> {
     } else if kind.is_control() && length > MAX_SHORT {
         Err(Violation::Protocol("control frame over 125 bytes"))
     } else if kind == Kind::Close && length == 1 {
-        Err(Violation::Protocol("close code of one byte"))
+        Err(Violation::Protocol("close frame with a payload of one byte"))
     } else {
         Ok(length)
     }
@@ -176,7 +176,7 @@ fn min_length(length: u8, extended: &[u8]) -> Result<u64, Violation> {
     if max <= max_of_shorter_form {
         Err(Violation::Protocol("length not in its shortest form"))
     } else if min >> 63 != 0 {
-        Err(Violation::Protocol("length with the top bit set"))
+        Err(Violation::Protocol("payload length above 63 bits"))
     } else {
         Ok(min)
     }

@@ -50,7 +50,7 @@ async fn a_request_for_another_host_is_misdirected() {
         assert_eq!(response.status, status, "{response:?}");
         if status == 421 {
             assert_eq!(response.error_code(), "misdirected_request");
-            assert!(response.body.contains("`Server::hosts` allows it"), "{response:?}");
+            assert!(response.body.contains("add the host to `Server::hosts`"), "{response:?}");
         }
         // Orchestrators ask for it at the address of the node.
         let ready = Upgrade::new(server.address()).path("/readyz").ask(server.address()).await;

@@ -170,7 +170,7 @@ async fn a_client_cannot_forge_a_line_of_the_log() {
         assert_eq!(line.find(|char: char| char.is_control() || "\u{202e}\u{2028}".contains(char)), None, "{line:?}");
     }
     for (event, words) in [
-        ("refused", "no entry for "),
+        ("a handshake was refused", "no entry for "),
         ("refused because of an internal error", "no such player: "),
         ("a panic was caught", "an unknown player: "),
         ("refused because of an internal error", "an unknown player: "),
@@ -179,7 +179,7 @@ async fn a_client_cannot_forge_a_line_of_the_log() {
         ("a request failed", "the database failed: no such row: "),
         ("a panic was caught", "an unknown item: "),
         ("`Session::public` cannot be written as JSON", "no such face: "),
-        ("closed", "closed by the client: 1000 \""),
+        ("the connection has ended", "closed by the client: 1000 \""),
         ("`#[close]` failed", "not stored: "),
         ("`#[close]` failed", "the database failed: no such row: "),
     ] {

@@ -1,4 +1,4 @@
-//! The layers of the sources: no circle of imports between files, and no import from a higher layer.
+//! The layers of the sources: no cycle of imports between files, and no import from a higher layer.
 //!
 //! syn reads the imports from the sources; each is resolved, through re-exports, to the file that defines its target.
 
@@ -268,8 +268,8 @@ fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(is_cfg_test)
 }
 
-/// Returns the arrows of a circle, if there is one.
-fn circle(arrows: &[Arrow]) -> Option<Vec<&Arrow>> {
+/// Returns the arrows of a cycle, if there is one.
+fn cycle(arrows: &[Arrow]) -> Option<Vec<&Arrow>> {
     let mut outgoing: BTreeMap<&str, Vec<&Arrow>> = BTreeMap::new();
     for arrow in arrows {
         outgoing.entry(&arrow.from).or_default().push(arrow);
@@ -321,12 +321,12 @@ fn shown(arrows: &[&Arrow]) -> String {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     for krate in ["kengine", "kengine-macros"] {
         let arrows = Sources::read(krate).arrows();
         assert!(arrows.len() > 20, "only {} imports were found in {krate}", arrows.len());
-        if let Some(circle) = circle(&arrows) {
-            panic!("files of {krate} import each other in a circle:{}", shown(&circle));
+        if let Some(cycle) = cycle(&arrows) {
+            panic!("files of {krate} import each other in a cycle:{}", shown(&cycle));
         }
     }
 }
@@ -365,16 +365,16 @@ fn planted(files: &[(&[&str], &str)]) -> Sources {
 }
 
 #[test]
-fn a_planted_circle_is_found_through_a_reexport() {
+fn a_planted_cycle_is_found_through_a_reexport() {
     let arrows = planted(&[
         (&["node_state"], "mod outbox;\npub use self::outbox::Outbox;"),
         (&["node_state", "outbox"], "use crate::node_state::users::Users;\npub struct Outbox;"),
         (&["node_state", "users"], "pub struct Users;\nfn f(_: crate::node_state::Outbox) {}"),
     ])
     .arrows();
-    let circle = circle(&arrows).expect("a circle");
+    let cycle = cycle(&arrows).expect("a cycle");
     assert_eq!(
-        shown(&circle),
+        shown(&cycle),
         "\n  node_state/outbox:1 imports `node_state::users::Users` of node_state/users:1\
          \n  node_state/users:2 imports `node_state::Outbox` of node_state/outbox:2"
     );

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
-use crate::cluster::redis::state::NodeState;
+use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
 
 /// The number of messages that may wait to be sent.
@@ -21,28 +21,29 @@ const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// How long a join waits until the other nodes know about it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of answers to one question that may wait to be read.
+/// The number of answers to one query that may wait to be read.
 const MAX_WAITING_ANSWERS: usize = 256;
 
 /// A node's side of the bus.
 pub(super) struct Bus {
-    pub(super) state: Arc<NodeState>,
+    pub(super) state: Arc<SharedState>,
     pub(super) peers: Peers,
     queue: mpsc::Sender<Outgoing>,
     /// The receiving end of the queue, for the task that keeps the bus connected.
     pub(super) outgoing: tokio::sync::Mutex<mpsc::Receiver<Outgoing>>,
     queued_bytes: AtomicUsize,
-    connection: watch::Sender<BusConnection>,
-    /// The open questions, by number.
-    questions: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
-    next_question: AtomicU64,
+    status: watch::Sender<BusStatus>,
+    /// The open queries for the members of a room, by number.
+    queries: Mutex<HashMap<u64, mpsc::Sender<Vec<Member>>>>,
+    next_query: AtomicU64,
 }
 
-/// The state of the connection to the bus.
+/// Whether the bus is connected.
 #[derive(Clone)]
-enum BusConnection {
+enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
+    /// Holds the connection for commands.
     Up(MultiplexedConnection),
     Down,
 }
@@ -61,7 +62,7 @@ pub(super) enum Target {
 
 impl Bus {
     /// Creates a bus that is not connected.
-    pub(super) fn new(state: Arc<NodeState>) -> Self {
+    pub(super) fn new(state: Arc<SharedState>) -> Self {
         let (queue, outgoing) = mpsc::channel(MAX_QUEUED_MESSAGES);
         Self {
             state,
@@ -69,24 +70,24 @@ impl Bus {
             queue,
             outgoing: outgoing.into(),
             queued_bytes: AtomicUsize::new(0),
-            connection: watch::Sender::new(BusConnection::Connecting),
-            questions: Mutex::default(),
-            next_question: AtomicU64::new(1),
+            status: watch::Sender::new(BusStatus::Connecting),
+            queries: Mutex::default(),
+            next_query: AtomicU64::new(1),
         }
     }
 
     /// Waits until it is known whether the bus can be reached, and returns whether it can.
     pub(super) async fn wait_until_known(&self) -> bool {
-        let mut connection = self.connection.subscribe();
-        let known = connection.wait_for(|connection| !matches!(connection, BusConnection::Connecting)).await;
-        known.is_ok_and(|connection| matches!(*connection, BusConnection::Up(_)))
+        let mut status = self.status.subscribe();
+        let known = status.wait_for(|status| !matches!(status, BusStatus::Connecting)).await;
+        known.is_ok_and(|status| matches!(*status, BusStatus::Up(_)))
     }
 
     pub(super) fn publish(&self, to: Address<&str>, message: &NodeMessage) -> Result<(), Unavailable> {
         if !self.is_up() {
             return Err(Unavailable);
         }
-        let NodeState { keys, boot, info, .. } = &*self.state;
+        let SharedState { keys, boot, info, .. } = &*self.state;
         let target = match to {
             Address::Room(room) => Target::Channel(keys.room_channel(room)),
             Address::User(uid) if info.duplicates != Duplicates::Allow => Target::User(keys.user(uid)),
@@ -98,7 +99,7 @@ impl Bus {
     /// Queues an answer to another node. If the queue is full, the answer is dropped, and the other node's wait times
     /// out.
     pub(super) fn answer(&self, node: &str, message: &BusMessage) {
-        let NodeState { keys, boot, .. } = &*self.state;
+        let SharedState { keys, boot, .. } = &*self.state;
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
     }
 
@@ -125,7 +126,7 @@ impl Bus {
         let settled = async {
             let mut changes = self.peers.changes.subscribe();
             while !self.peers.is_settled(room) {
-                if matches!(*self.connection.borrow(), BusConnection::Down) {
+                if matches!(*self.status.borrow(), BusStatus::Down) {
                     return Err(Unavailable);
                 }
                 // A room also settles when the answer timeout has passed, and that sends no notification.
@@ -138,17 +139,17 @@ impl Bus {
 
     /// Asks the other nodes for the members of a room.
     pub(super) async fn members(&self, room: &str) -> Gathered {
-        let NodeState { keys, boot, .. } = &*self.state;
-        let number = self.next_question.fetch_add(1, Ordering::Relaxed);
+        let SharedState { keys, boot, .. } = &*self.state;
+        let number = self.next_query.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answers) = mpsc::channel(MAX_WAITING_ANSWERS);
-        self.questions().insert(number, answer);
-        let _open = PendingQuestion { bus: self, number };
+        self.queries().insert(number, answer);
+        let _open = PendingQuery { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let BusConnection::Up(mut commands) = self.connection.borrow().clone() else { return None };
-            let question = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
+            let BusStatus::Up(mut commands) = self.status.borrow().clone() else { return None };
+            let query = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
-            call.arg(keys.room_channel(room)).arg(&question[..]);
+            call.arg(keys.room_channel(room)).arg(&query[..]);
             let receivers: usize = call.query_async(&mut commands).await.ok()?;
             let own = usize::from(self.peers.is_subscribed(room));
             for _ in 0..receivers.saturating_sub(own) {
@@ -160,38 +161,38 @@ impl Bus {
         Gathered { is_partial, ..gathered }
     }
 
-    /// Passes another node's answer to the open question with this number.
+    /// Passes another node's answer to the open query with this number.
     pub(super) fn answered(&self, number: u64, members: Vec<Member>) {
-        if let Some(answers) = self.questions().get(&number) {
-            // If too many answers wait, this one is dropped, and the result of the question is partial.
+        if let Some(answers) = self.queries().get(&number) {
+            // If too many answers wait, this one is dropped, and the result of the query is partial.
             let _ = answers.try_send(members);
         }
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.connection.borrow(), BusConnection::Up(_))
+        matches!(*self.status.borrow(), BusStatus::Up(_))
     }
 
     /// Sets the connection for commands. `None` means that the bus is not connected.
     pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
-        self.connection.send_replace(commands.map_or(BusConnection::Down, BusConnection::Up));
+        self.status.send_replace(commands.map_or(BusStatus::Down, BusStatus::Up));
         self.peers.changes.send_replace(());
     }
 
-    fn questions(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Vec<Member>>>> {
+    fn queries(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Vec<Member>>>> {
         // No code that holds the lock can panic in the middle of a change.
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An open question. Dropping it closes the question, so that later answers are ignored.
-struct PendingQuestion<'b> {
+/// An open query. Dropping it closes the query, so that later answers are ignored.
+struct PendingQuery<'b> {
     bus: &'b Bus,
     number: u64,
 }
 
-impl Drop for PendingQuestion<'_> {
+impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
-        self.bus.questions().remove(&self.number);
+        self.bus.queries().remove(&self.number);
     }
 }

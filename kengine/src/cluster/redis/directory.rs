@@ -10,7 +10,7 @@ use crate::cluster::redis::connection::{Backoff, connect};
 use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
-use crate::cluster::redis::state::{NodeState, Phase, millis};
+use crate::cluster::redis::shared_state::{Phase, SharedState, millis};
 use crate::node_state::{Duplicates, Status};
 use crate::protocol::logged;
 
@@ -24,7 +24,7 @@ const MAX_REPORT_LEN: usize = 1000;
 const COUNTER_LINGER: Duration = Duration::from_millis(250);
 
 /// Keeps the node in the directory. Returns when it has left.
-pub(super) async fn run(state: Arc<NodeState>) {
+pub(super) async fn run(state: Arc<SharedState>) {
     let mut contact = Contact { backoff: Backoff::new(), last_answer: None, is_logged: false };
     loop {
         let Err(error) = run_connection(&state, &mut contact).await else { return };
@@ -54,7 +54,7 @@ impl Contact {
     }
 
     /// Updates the status during an outage, and logs the outage once.
-    fn lost(&mut self, state: &NodeState, error: &RedisError) {
+    fn lost(&mut self, state: &SharedState, error: &RedisError) {
         if !mem::replace(&mut self.is_logged, true) {
             tracing::warn!(error = logged(error), "the directory is away: this node serves its players alone");
         }
@@ -71,7 +71,7 @@ impl Contact {
 }
 
 /// Connects to the directory, and stays in it until the connection fails. Returns `Ok` when the node has left.
-async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult<()> {
+async fn run_connection(state: &SharedState, contact: &mut Contact) -> RedisResult<()> {
     let mut phase = state.phase.subscribe();
     let mut directory = Directory::connect(state, contact).await?;
     if state.phase() == Phase::Leaving {
@@ -111,7 +111,7 @@ async fn run_connection(state: &NodeState, contact: &mut Contact) -> RedisResult
 
 /// A connection to the directory.
 struct Directory<'s> {
-    state: &'s NodeState,
+    state: &'s SharedState,
     connection: MultiplexedConnection,
     scripts: Scripts,
     /// Other nodes are not removed before this time.
@@ -121,7 +121,7 @@ struct Directory<'s> {
 }
 
 impl<'s> Directory<'s> {
-    async fn connect(state: &'s NodeState, contact: &Contact) -> RedisResult<Self> {
+    async fn connect(state: &'s SharedState, contact: &Contact) -> RedisResult<Self> {
         let mut connection = connect(&state.client).await?;
         let scripts = Scripts::load(&mut connection).await?;
         // A node that lost its connection cannot tell whether other nodes lost theirs too, so it gives all of them one
@@ -134,7 +134,7 @@ impl<'s> Directory<'s> {
 
     /// Registers the node, and marks the claims of its connections to be reported again.
     async fn join(&mut self) -> RedisResult<()> {
-        let NodeState { keys, boot, lease, info, .. } = self.state;
+        let SharedState { keys, boot, lease, info, .. } = self.state;
         if self.state.status() == Status::Fenced {
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl<'s> Directory<'s> {
 
     /// Renews the lease, and removes nodes whose leases have expired. Returns whether the directory knows this node.
     async fn beat(&mut self) -> RedisResult<bool> {
-        let NodeState { keys, boot, lease, .. } = self.state;
+        let SharedState { keys, boot, lease, .. } = self.state;
         if self.state.status() == Status::Fenced {
             return Ok(true);
         }
@@ -250,7 +250,7 @@ impl<'s> Directory<'s> {
     }
 
     async fn send(&mut self, changes: &[Change]) -> RedisResult<()> {
-        let NodeState { keys, boot, .. } = self.state;
+        let SharedState { keys, boot, .. } = self.state;
         let duplicates = self.state.info.duplicates;
         let mut pipeline = Pipeline::with_capacity(changes.len() + 1);
         let own = [&*keys.address, &keys.load, &keys.node, &keys.reserved];
@@ -289,7 +289,7 @@ impl<'s> Directory<'s> {
 
     /// Takes the node off the list from which gateways choose.
     async fn drain(&mut self) -> RedisResult<()> {
-        let NodeState { keys, boot, .. } = self.state;
+        let SharedState { keys, boot, .. } = self.state;
         let mut call = self.scripts.call(Script::Drain, &[NODES, &keys.node]);
         call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;
         if self.state.status() == Status::Listed {
@@ -300,7 +300,7 @@ impl<'s> Directory<'s> {
 
     /// Removes the node from the directory. It can be repeated if the answer is lost.
     async fn leave(&mut self) -> RedisResult<()> {
-        let NodeState { keys, boot, .. } = self.state;
+        let SharedState { keys, boot, .. } = self.state;
         let all = [NODES, &*keys.load, &keys.lease, &keys.node, &keys.reserved];
         let mut call = self.scripts.call(Script::Leave, &all);
         call.arg(&keys.address).arg(boot).exec_async(&mut self.connection).await?;

@@ -17,7 +17,8 @@ pub(super) enum BusMessage {
     Lose { uid: Uid },
     /// The sender has a member in the room from now on, and waits for a `Seen` of every node there.
     Hello { room: String },
-    /// The answer to `Hello`: whether the sender has a member in the room, too.
+    /// The answer to `Hello`. `is_member`: whether the sender counts as a member node, because its own hello was
+    /// published and it has not sent `Bye`.
     Seen { room: String, is_member: bool },
     /// The sender has no member in the room any more.
     Bye { room: String },

@@ -12,7 +12,7 @@ mod node;
 mod peers;
 mod redeemed;
 mod scripts;
-mod state;
+mod shared_state;
 mod subscriber;
 
 pub use self::config::Redis;

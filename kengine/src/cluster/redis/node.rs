@@ -9,7 +9,7 @@ use crate::cluster::config::IntoJoinCluster;
 use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::config::Redis;
 use crate::cluster::redis::connection::RESPONSE_TIMEOUT;
-use crate::cluster::redis::state::{NodeState, Phase};
+use crate::cluster::redis::shared_state::{Phase, SharedState};
 use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::node_state::{
@@ -48,19 +48,19 @@ impl JoinCluster for Outsider {
 
 /// One node's handle on the cluster.
 struct RedisNode {
-    state: Arc<NodeState>,
+    state: Arc<SharedState>,
     bus: Arc<Bus>,
-    /// Whether the node is in the directory.
-    is_listed: bool,
+    /// Whether the node registers in the directory. An outsider does not.
+    joins_directory: bool,
     /// The tasks of the directory and the bus, which end when this is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl RedisNode {
     fn new(config: &Redis, info: NodeInfo, address: Option<&str>) -> Result<Self, StartError> {
-        let state = Arc::new(NodeState::new(config, info, address.unwrap_or_default())?);
+        let state = Arc::new(SharedState::new(config, info, address.unwrap_or_default())?);
         let bus = Arc::new(Bus::new(Arc::clone(&state)));
-        Ok(Self { state, bus, is_listed: address.is_some(), tasks: Mutex::default() })
+        Ok(Self { state, bus, joins_directory: address.is_some(), tasks: Mutex::default() })
     }
 }
 
@@ -72,7 +72,7 @@ impl Cluster for RedisNode {
 
     fn start(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_listed {
+        if self.joins_directory {
             tasks.spawn(directory::run(Arc::clone(&self.state)));
         }
         tasks.spawn(bus_connection::run(Arc::clone(&self.bus)));

@@ -1,9 +1,9 @@
 //! Which other nodes have members in this node's rooms.
 //!
 //! When a room gets its first member on a node, the node subscribes to the room's channel and publishes a hello there.
-//! Every node in the channel answers whether it has members too. So each node knows which other nodes have members in
-//! its rooms: a send to a room whose members are all on one node publishes nothing, and a join returns once the other
-//! nodes know about it.
+//! Every node in the channel answers whether it counts as a member node too: it does from its own hello until its bye.
+//! So each node knows which other nodes have members in its rooms: a send to a room whose members are all on one node
+//! publishes nothing, and a join returns once the other nodes know about it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -109,7 +109,7 @@ impl Peers {
         peers.map(|peers| peers.nodes.insert(node)).is_some()
     }
 
-    /// Records that another node has answered the hello, and whether it has a member in the room.
+    /// Records that another node has answered the hello, and whether it counts as a member node.
     pub(super) fn seen(&self, room: &str, node: String, is_member: bool) {
         if let Some(peers) = self.rooms_mut().get_mut(room) {
             peers.missing = peers.missing.saturating_sub(1);

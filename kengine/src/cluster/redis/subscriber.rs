@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::connection::{lost, within_timeout};
 use crate::cluster::redis::message::{BusMessage, Received};
-use crate::cluster::redis::state::NodeState;
+use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{ConnectionId, Duplicates, call_catching};
 
 /// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
@@ -37,7 +37,7 @@ impl<'b> Subscriber<'b> {
     ) -> RedisResult<Self> {
         let (sink, stream) = subscriptions.split();
         let mut subscriber = Self { bus, commands, sink, stream, last_echo: Instant::now() };
-        let NodeState { keys, boot, .. } = &*bus.state;
+        let SharedState { keys, boot, .. } = &*bus.state;
         let channels = [keys.node_channel(boot), keys.common_channel()];
         within_timeout(subscriber.sink.subscribe(&channels[..])).await?;
         subscriber.subscribe_rooms().await?;
@@ -66,7 +66,7 @@ impl<'b> Subscriber<'b> {
 
     /// Subscribes to the channels of new rooms, and publishes a hello in each.
     async fn subscribe_rooms(&mut self) -> RedisResult<()> {
-        let NodeState { keys, boot, .. } = &*self.bus.state;
+        let SharedState { keys, boot, .. } = &*self.bus.state;
         for rooms in self.bus.peers.unsubscribed().chunks(MAX_ROOMS_PER_BATCH) {
             let channels: Vec<_> = rooms.iter().map(|room| keys.room_channel(room)).collect();
             within_timeout(self.sink.subscribe(&channels)).await?;
@@ -85,7 +85,7 @@ impl<'b> Subscriber<'b> {
         if self.last_echo.elapsed() > ECHO_TIMEOUT {
             return Err(lost("no echo came over the bus in time"));
         }
-        let (NodeState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
+        let (SharedState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
         let mut pipeline = Pipeline::new();
         pipeline.publish(keys.node_channel(boot), &BusMessage::Echo.encode(boot)[..]).ignore();
         let nodes: Vec<_> = peers.nodes().into_iter().collect();

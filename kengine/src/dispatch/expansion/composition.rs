@@ -78,9 +78,9 @@ impl<S> IsSameSession<S> for S {}
 
 /// One field of a composed dispatcher.
 ///
-/// The expansion uses a field through this type. Method lookup finds the inherent items for a dispatcher (`dispatcher`
-/// only if its session is `S`), and those of [`Unfit`] for anything else, so that a wrong field causes only one error,
-/// at [`IsSameSession`].
+/// The expansion uses a field through this type. If the field is a dispatcher, method lookup finds the inherent items
+/// below; `dispatcher` only if its session is `S`. Otherwise it finds placeholders in [`Unfit`], so that the only error
+/// is the one at [`IsSameSession`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Part<'a, T: ?Sized, S> {
@@ -169,8 +169,8 @@ pub const fn check_hook(hook: &str, has: bool, before: &[(&str, bool)]) {
     let mut part = 0;
     while has && part < before.len() {
         if before[part].1 {
-            let text = ConstText::new("a second `#[").and(hook).and("]`: `").and(before[part].0);
-            panic!("{}", text.and("` has one already").as_str());
+            let text = ConstText::new("`#[").and(hook).and("]` is allowed in one field only; `").and(before[part].0);
+            panic!("{}", text.and("` already has it").as_str());
         }
         part += 1;
     }
@@ -188,24 +188,24 @@ pub const fn check_syntax(syntax: Syntax, first: &str, expected: Syntax) {
         return;
     }
     if !equal(syntax.key(), expected.key()) {
-        let text = ConstText::new("the key is `").and(syntax.key()).and("`, but `").and(expected.key());
-        panic!("{}", text.and("` in `").and(first).and("`").as_str());
+        let text = ConstText::new("the key is `").and(syntax.key()).and("`, but the field `").and(first);
+        panic!("{}", text.and("` has the key `").and(expected.key()).and("`").as_str());
     }
     match (syntax.payload(), expected.payload()) {
         (None, None) => {}
         (Some(payload), Some(expected)) => {
             if !equal(payload, expected) {
-                let text = ConstText::new("the payload is `").and(payload).and("`, but `").and(expected);
-                panic!("{}", text.and("` in `").and(first).and("`").as_str());
+                let text = ConstText::new("the payload is `").and(payload).and("`, but the field `").and(first);
+                panic!("{}", text.and("` has the payload `").and(expected).and("`").as_str());
             }
         }
         (Some(payload), None) => {
-            let text = ConstText::new("the payload is `").and(payload).and("`, but `").and(first);
-            panic!("{}", text.and("` is `flat`").as_str());
+            let text = ConstText::new("the payload is `").and(payload).and("`, but the field `").and(first);
+            panic!("{}", text.and("` has the option `flat`").as_str());
         }
         (None, Some(expected)) => {
-            let text = ConstText::new("the payload is `flat`, but `").and(expected).and("` in `").and(first);
-            panic!("{}", text.and("`").as_str());
+            let text = ConstText::new("the option is `flat`, but the field `").and(first);
+            panic!("{}", text.and("` has the payload `").and(expected).and("`").as_str());
         }
     }
 }

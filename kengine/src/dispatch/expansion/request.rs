@@ -2,7 +2,7 @@
 
 use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::Dispatcher;
-use crate::dispatch::limits;
+use crate::dispatch::route_limits as limits;
 use crate::protocol::{Call, Envelope, Result, Route, equal};
 
 /// Returns the name of the route that a request is for.

@@ -90,7 +90,8 @@ impl<'a> Envelope<'a> {
     /// Returns the payload as raw JSON: `null` if there is none, and the whole message if the syntax is
     /// [flat](Syntax::flat).
     ///
-    /// It is known to be valid JSON only after [`message`](Self::message) has succeeded.
+    /// In a handler and in `#[fallback]` it is valid JSON. Elsewhere, such as in `#[before]` and in
+    /// [`FromContext`](crate::FromContext), it may not have been checked yet.
     pub fn payload(&self) -> &'a str {
         self.payload
     }
@@ -233,7 +234,9 @@ impl<'a> ParsedMembers<'a> {
             self.id = None;
             self.record_repetition(ID, name_at);
         } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
-            self.record_fault(format_args!("`{ID}` at byte {at} is no number or string; send one, or no `{ID}`"));
+            self.record_fault(format_args!(
+                "`{ID}` at byte {at} is neither a number nor a string; send one of them, or leave `{ID}` out"
+            ));
         } else if value.raw.len() > MAX_ID_LEN {
             self.record_fault(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
         } else if is_json(value.raw) {
@@ -443,7 +446,7 @@ mod tests {
         }
         for id in ["null", "true", "false", "{}", "[]", "[1]"] {
             let text = format!(r#"{{"method":"m","id":{id}}}"#);
-            let message = "`id` at byte 19 is no number or string; send one, or no `id`";
+            let message = "`id` at byte 19 is neither a number nor a string; send one of them, or leave `id` out";
             assert_eq!(reject(&text, Syntax::DEFAULT), (message.to_owned(), None));
         }
         let (message, id) = reject(r#"{"greeting":1,"id":7}"#, FLAT);

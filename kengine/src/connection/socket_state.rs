@@ -1,10 +1,10 @@
-//! The states of a connection, from open to over: the closing handshake and the end of TCP (RFC 6455, section 7).
+//! The states of a socket, from open to over: the closing handshake and the end of TCP (RFC 6455, section 7).
 
 use crate::protocol::DisconnectReason;
 
-/// The state of a connection.
+/// The state of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SocketState {
     /// Messages are exchanged.
     Open,
     /// Our close frame is queued, and the client's is awaited (RFC 6455, section 7.1.2).
@@ -25,7 +25,7 @@ pub(super) enum State {
     Abandoned,
 }
 
-impl State {
+impl SocketState {
     /// Returns the state after our close frame was queued. It depends on how the client's input has ended, if it has.
     pub(super) fn after_our_close(input_end: Option<&DisconnectReason>) -> Self {
         match input_end {

@@ -1,4 +1,4 @@
-//! What is generated instead of an expansion when there are faults.
+//! What `#[dispatcher]` generates for a block with faults, and for an attribute outside of a block.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
@@ -13,7 +13,7 @@ use crate::inert;
 use crate::tokens::find_word;
 
 /// Writes the block without our attributes, the errors, and an inert dispatcher.
-pub(crate) fn inert(args: &Args, block: &Block, errors: &Errors) -> TokenStream {
+pub(crate) fn expand(args: &Args, block: &Block, errors: &Errors) -> TokenStream {
     let header = &block.header;
     let implemented = header.trait_.as_ref().and_then(|(path, _)| path.segments.last());
     // A type without a name cannot implement the trait, and no type can implement it twice.

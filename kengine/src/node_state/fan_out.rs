@@ -1,4 +1,4 @@
-//! Delivery of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
+//! The fan-out of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
 
 use bytes::Bytes;
 
@@ -8,9 +8,9 @@ use crate::node_state::outbox::{Backlog, Outbox};
 use crate::node_state::recipient::Recipient;
 use crate::protocol::{Push, PushKey, Syntax, push};
 
-/// What every delivery on this node needs: the syntaxes of its endpoints and the limits of its outboxes.
+/// What the fan-out on this node needs: the syntaxes of its endpoints and the limits of its outboxes.
 #[derive(Debug)]
-pub(crate) struct PushDelivery {
+pub(crate) struct FanOut {
     /// Each syntax once.
     pub(crate) syntaxes: Vec<&'static Syntax>,
     outbox: OutboxLimits,
@@ -35,7 +35,7 @@ impl EncodedPush {
     }
 }
 
-impl PushDelivery {
+impl FanOut {
     pub(crate) fn new(syntaxes: Vec<&'static Syntax>, limits: &Limits) -> Self {
         Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
     }

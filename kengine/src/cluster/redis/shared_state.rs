@@ -1,4 +1,4 @@
-//! The state of a node that its tasks share.
+//! The state of a node that the tasks of its directory and its bus share.
 
 use std::mem;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,8 +26,8 @@ pub(super) enum Phase {
     Leaving,
 }
 
-/// The state of a node that its tasks share.
-pub(super) struct NodeState {
+/// The state of a node that the tasks of its directory and its bus share.
+pub(super) struct SharedState {
     pub(super) client: Client,
     pub(super) keys: Keys,
     /// The boot id, which distinguishes this process from others at its address.
@@ -48,7 +48,7 @@ pub(super) struct NodeState {
     clock_at_creation: AtomicI64,
 }
 
-impl NodeState {
+impl SharedState {
     /// # Errors
     ///
     /// The URL of Redis is invalid.
