@@ -49,7 +49,7 @@ async fn main() -> Result<(), kengine::StartError> {
     let server = server.bind(listen).await?;
     let address = advertise.unwrap_or_else(|| server.local_addr().to_string());
     println!("open http://{address}/ in two browser tabs and chat");
-    println!("or connect any WebSocket client to ws://{address}/ws?uid=1001 and try");
+    println!("or connect any WebSocket client to ws://{address}/ws?uid=ada and try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}}}}"#);
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
     println!("  p");
