@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::handles::hub::Hub;
 use crate::node::Node;
 use crate::node_state::{
-    ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError,
-    Who, call_catching,
+    ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Who,
+    call_catching,
 };
 use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
 use crate::websocket::Close;
@@ -141,7 +141,7 @@ impl<S> Connection<S> {
     /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
     /// handler is still running when the close frame is sent, its request gets no answer. Only the first close counts.
     pub fn close(&self, close: impl Into<Close>) {
-        self.shared.state.outbox.end(Ending::Close(close.into()));
+        self.node().close(&self.shared.state, close.into());
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
