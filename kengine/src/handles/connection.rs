@@ -140,6 +140,9 @@ impl<S> Connection<S> {
 
     /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
     /// handler is still running when the close frame is sent, its request gets no answer. Only the first close counts.
+    ///
+    /// The connection [ends](macro@crate::close#the-end-of-a-connection) in this call: it leaves its rooms, and its uid is
+    /// free. For the presence push `left` this calls [`Session::public`].
     pub fn close(&self, close: impl Into<Close>) {
         self.node().close(&self.shared.state, close.into());
     }

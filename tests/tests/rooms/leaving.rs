@@ -171,6 +171,7 @@ impl How {
         match self {
             Self::FullOutboxes => server.max_outbox_pushes(usize::MAX).max_total_outbox_size(256 * 1024),
             Self::Silent => server.idle_timeout(Duration::from_millis(100)),
+            Self::Drain => server.idle_timeout(Duration::MAX).drain_timeout(Duration::MAX),
             _ => server.idle_timeout(Duration::MAX),
         }
     }
