@@ -13,7 +13,7 @@ use kengine::{
     push::SendError,
     room::{JoinError, RoomCount},
 };
-use kengine_tests::{Client, ClientFrame, Gate, RawClient, TestServer, Upgrade, every_row, until, within};
+use kengine_tests::{Client, ClientFrame, Gate, HttpClient, RawClient, TestServer, Upgrade, every_row, until, within};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -114,6 +114,10 @@ async fn connect(server: &TestServer, uid: &str) -> RawClient {
     Upgrade::new(server.address()).path(format!("/ws?uid={uid}")).open(server.address()).await
 }
 
+fn request(route: &str) -> ClientFrame {
+    ClientFrame::text(format!(r#"{{"method":"{route}","message":null}}"#))
+}
+
 fn presence(what: &str, uid: &str) -> String {
     format!(r#"{{"method":"{what}","message":{{"room":"inn","uid":"{uid}"}}}}"#)
 }
@@ -157,6 +161,7 @@ enum How {
     Violation,
     TooLarge,
     Silent,
+    SilentDuringHandler,
     Drain,
     Closes,
     Lost,
@@ -170,7 +175,7 @@ impl How {
         });
         match self {
             Self::FullOutboxes => server.max_outbox_pushes(usize::MAX).max_total_outbox_size(256 * 1024),
-            Self::Silent => server.idle_timeout(Duration::from_millis(100)),
+            Self::Silent | Self::SilentDuringHandler => server.idle_timeout(Duration::from_secs(1)),
             Self::Drain => server.idle_timeout(Duration::MAX).drain_timeout(Duration::MAX),
             _ => server.idle_timeout(Duration::MAX),
         }
@@ -179,7 +184,6 @@ impl How {
     /// Ends the connection. For an end that this decides, Ada is gone without any turn of her connection's task.
     async fn end(self, server: &mut TestServer, house: &House, ada: &mut RawClient) {
         let hub = server.hub().clone();
-        let request = |route: &str| ClientFrame::text(format!(r#"{{"method":"{route}","message":null}}"#));
         match self {
             Self::Kick => {
                 assert_eq!(hub.user("ada").kick(kicked()), 1);
@@ -198,7 +202,9 @@ impl How {
                 is_gone(&hub, "ada", 1).await;
             }
             Self::KickOfABlockedSocket => {
-                ada.send_while_taken(100_000, |_| request("blob")).await;
+                // Too many for the kernel's buffers, so this ends when the server reads no more.
+                let blob = format!(r#"{{"method":"blob","message":null,"ballast":"{}"}}"#, "x".repeat(50_000));
+                ada.send_while_taken(10_000, |_| ClientFrame::text(&blob)).await;
                 assert_eq!(hub.user("ada").kick(kicked()), 1);
                 is_gone(&hub, "ada", 1).await;
             }
@@ -213,6 +219,7 @@ impl How {
             Self::Drain => server.shut_down(),
             Self::Closes => ada.send_frames([ClientFrame::close(1000, "")]).await,
             Self::Lost => ada.stop_writing().await,
+            Self::SilentDuringHandler => house.gate.arrived(1).await,
             Self::FailedOpen | Self::Replaced | Self::Silent => {}
         }
     }
@@ -238,6 +245,7 @@ async fn a_connection_leaves_the_moment_it_ends() {
         ("a violation", (How::Violation, "protocol violation: 1002 \"frame is not masked\"", "close 1002")),
         ("too large", (How::TooLarge, "protocol violation: 1009 \"message too large\"", "close 1009")),
         ("silent", (How::Silent, "heartbeat timeout", "close 4001")),
+        ("silent while a handler waits", (How::SilentDuringHandler, "heartbeat timeout", "close 4001")),
         ("drained", (How::Drain, "draining", "close 4000")),
         ("closes", (How::Closes, "closed by the client: 1000 \"\"", "close 1000")),
         ("stops writing", (How::Lost, "lost", "end of TCP")),
@@ -248,17 +256,24 @@ async fn a_connection_leaves_the_moment_it_ends() {
         let mut server = TestServer::start(how.server(house.clone())).await;
         let hub = server.hub().clone();
         // Nobody watches if the watcher's connection would end too.
-        let is_watched = !matches!(how, How::Drain | How::Silent);
+        let is_watched = !matches!(how, How::Drain | How::Silent | How::SilentDuringHandler);
         let mut bob = None;
         if is_watched {
             bob = Some(Client::connect_to(server.address(), "/ws?uid=bob").await);
             until("bob", async || (members(&hub).await == ["bob"]).then_some(())).await;
         }
-        let mut ada = connect(&server, uid).await;
+        let mut http = HttpClient::connect(server.address()).await;
+        let mut bytes = Upgrade::new(server.address()).path(format!("/ws?uid={uid}")).bytes();
+        if how == How::SilentDuringHandler {
+            // In the same segment as the handshake, so that the handler runs before the silence.
+            bytes.extend(request("wait").bytes());
+        }
+        assert_eq!(http.request(&bytes).await.status, 101);
+        let mut ada = http.into_websocket();
         if let Some(bob) = &mut bob {
             assert_eq!(bob.next().await, presence("joined", uid));
         }
-        if !matches!(how, How::FailedOpen | How::Silent) {
+        if !matches!(how, How::FailedOpen | How::Silent | How::SilentDuringHandler) {
             ada.heartbeat().await;
         }
         how.end(&mut server, &house, &mut ada).await;
@@ -267,7 +282,8 @@ async fn a_connection_leaves_the_moment_it_ends() {
             again = Some(connect(&server, uid).await);
         }
         // Others notice at once, the close hook runs, and the user may come back.
-        let hook_waits = matches!(how, How::CloseInHandlerThatWaits | How::KickDuringHandler);
+        let hook_waits =
+            matches!(how, How::CloseInHandlerThatWaits | How::KickDuringHandler | How::SilentDuringHandler);
         if let Some(bob) = &mut bob {
             while bob.next().await != presence("left", uid) {}
             if how != How::Replaced {
@@ -292,15 +308,20 @@ async fn a_connection_leaves_the_moment_it_ends() {
                 }
                 drop(again);
                 while bob.next().await != presence("left", "ada") {}
-                if how != How::KickDuringHandler && how != How::CloseInHandlerThatWaits {
+                if !hook_waits {
                     assert_eq!(note(&mut notes).await, "ada: lost");
                 }
             }
             Some(_) => {}
-            None => is_gone(&hub, uid, 0).await,
+            None => {
+                until("the end", async || (sizes(&hub) == (0, 0)).then_some(())).await;
+                is_gone(&hub, uid, 0).await;
+            }
         }
         if hook_waits {
-            assert_eq!(note(&mut notes).await, "ada: lost");
+            if is_watched {
+                assert_eq!(note(&mut notes).await, "ada: lost");
+            }
             assert!(notes.try_recv().is_err(), "the close hook runs beside the handler");
             house.gate.arrived(u32::from(how == How::CloseInHandlerThatWaits)).await;
             house.gate.open(1);
@@ -314,6 +335,10 @@ async fn a_connection_leaves_the_moment_it_ends() {
             last = ada.frame().await;
         }
         assert_eq!(last, close);
+        if how == How::KickOfABlockedSocket {
+            // The rest of a request.
+            ada.send([]).await;
+        }
         if last != "end of TCP" {
             ada.try_send(ClientFrame::close(1000, "").bytes()).await;
             assert_eq!(ada.transcript().await, ["end of TCP"]);
@@ -434,7 +459,7 @@ async fn a_kick_ends_a_connection_whose_node_waits_for_its_handler() {
     let (house, mut notes) = house();
     let mut server = TestServer::start(How::Kick.server(house.clone())).await;
     let mut ada = connect(&server, "ada").await;
-    ada.send_frames([ClientFrame::text(r#"{"method":"wait","message":null}"#)]).await;
+    ada.send_frames([request("wait")]).await;
     house.gate.arrived(1).await;
     server.shut_down();
     server.drains().await;
@@ -447,4 +472,64 @@ async fn a_kick_ends_a_connection_whose_node_waits_for_its_handler() {
     assert_eq!(note(&mut notes).await, "ada: closed by the server: 4501 \"out\"");
     ada.answer_close(4501).await;
     server.ended().await;
+}
+
+#[tokio::test]
+async fn the_seat_of_a_kicked_player_is_free_at_once() {
+    let (house, _notes) = house();
+    let server = TestServer::start(How::Kick.server(house.clone())).await;
+    let hub = server.hub();
+    let mut clients = Vec::new();
+    for uid in ["ada", "bob", "eve"] {
+        let mut client = connect(&server, uid).await;
+        client.heartbeat().await;
+        clients.push(client);
+    }
+    let (ada, bob, eve) = (house.guest("ada"), house.guest("bob"), house.guest("eve"));
+    let duos = hub.rooms("duo-");
+    let first = duos.fill(2, &ada).await.unwrap().name().to_owned();
+    assert_eq!(duos.fill(2, &bob).await.unwrap().name(), first);
+    assert_eq!(hub.user("ada").kick(kicked()), 1);
+    assert!(!hub.room(&*first).contains(&ada) && !hub.room(&*first).leave(&ada));
+    assert_eq!(duos.fill(2, &eve).await.unwrap().name(), first, "the seat was still taken");
+    hub.room("inn").leave(&eve);
+    let again = hub.room("inn").join(&eve).guard(|inside| {
+        assert!((inside.len(), inside.contains(ada.uid())) == (1, false), "a guard saw the kicked player");
+        Ok(())
+    });
+    again.await.expect("a guard that lets everybody in");
+    drop(clients);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_kick_among_joins_leaves_no_membership() {
+    const ROUNDS: usize = 200;
+    let (house, _notes) = house();
+    let server = TestServer::start(How::Kick.server(house.clone())).await;
+    for round in 0..ROUNDS {
+        let mut client = connect(&server, "ada").await;
+        client.heartbeat().await;
+        let (hub, ada) = (server.hub().clone(), house.guest("ada"));
+        let joining = tokio::spawn(async move {
+            loop {
+                let joined = hub.room("mill").join(&ada).with_presence().await;
+                let seated = hub.rooms("duo-").fill(2, &ada).await.map(|room| _ = room.leave(&ada));
+                if let Err(error) = joined.and(seated) {
+                    assert!(matches!(error, JoinError::Closed), "{error}");
+                    return;
+                }
+            }
+        });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(server.hub().user("ada").kick(kicked()), 1, "round {round}");
+        assert_eq!(sizes(server.hub()), (0, 0), "round {round}");
+        within("the last join", joining).await.expect("no panic");
+        assert_eq!(sizes(server.hub()), (0, 0), "round {round}");
+        assert_eq!(server.hub().user("ada").connections(), 0, "round {round}");
+    }
+    server.emptied().await;
+    server.stop().await;
 }
