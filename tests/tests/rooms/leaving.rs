@@ -145,6 +145,19 @@ async fn is_gone(hub: &Hub, uid: &str, others: usize) {
     assert_eq!(hub.all().send(&Note::new(9, 0)).unwrap(), others);
 }
 
+/// Checks that Ada, who has come back, counts once, although this many sockets are open. Then she leaves again.
+async fn is_back(hub: &Hub, bob: &mut Client, ada: RawClient, sockets: Option<usize>) {
+    while bob.next().await != presence("joined", "ada") {}
+    until("the seat", async || (sizes(hub).1 == 2).then_some(())).await;
+    assert_eq!(hub.user("ada").connections(), 1);
+    assert_eq!((members(hub).await, sizes(hub)), (vec!["ada".to_owned(), "bob".to_owned()], (2, 2)));
+    if let Some(sockets) = sockets {
+        assert_eq!(hub.connections(), sockets, "a socket that is not closed keeps its slot");
+    }
+    drop(ada);
+    while bob.next().await != presence("left", "ada") {}
+}
+
 /// How the connection of Ada, who hangs, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
@@ -178,6 +191,38 @@ impl How {
             Self::Silent | Self::SilentDuringHandler => server.idle_timeout(Duration::from_secs(1)),
             Self::Drain => server.idle_timeout(Duration::MAX).drain_timeout(Duration::MAX),
             _ => server.idle_timeout(Duration::MAX),
+        }
+    }
+
+    /// Opens the connection.
+    async fn connect(self, server: &TestServer, uid: &str) -> RawClient {
+        let mut http = HttpClient::connect(server.address()).await;
+        let mut bytes = Upgrade::new(server.address()).path(format!("/ws?uid={uid}")).bytes();
+        if self == Self::SilentDuringHandler {
+            // In the same segment as the handshake, so that the handler runs before the silence.
+            bytes.extend(request("wait").bytes());
+        }
+        assert_eq!(http.request(&bytes).await.status, 101);
+        http.into_websocket()
+    }
+
+    /// Makes the client read at last, and answer the close frame. It gets nothing that was sent after the end.
+    async fn read_at_last(self, mut ada: RawClient, close: &str) {
+        let mut last = ada.frame().await;
+        while !last.starts_with("close") && last != "end of TCP" {
+            assert!(!last.starts_with(&Note::text(9)), "sent after the end: {last}");
+            last = ada.frame().await;
+        }
+        assert_eq!(last, close);
+        if self == Self::KickOfABlockedSocket {
+            // The rest of a request.
+            ada.send([]).await;
+        }
+        if !matches!(self, Self::Lost | Self::Closes) {
+            ada.try_send(ClientFrame::close(1000, "").bytes()).await;
+        }
+        if self != Self::Lost {
+            assert_eq!(ada.transcript().await, ["end of TCP"]);
         }
     }
 
@@ -262,14 +307,7 @@ async fn a_connection_leaves_the_moment_it_ends() {
             bob = Some(Client::connect_to(server.address(), "/ws?uid=bob").await);
             until("bob", async || (members(&hub).await == ["bob"]).then_some(())).await;
         }
-        let mut http = HttpClient::connect(server.address()).await;
-        let mut bytes = Upgrade::new(server.address()).path(format!("/ws?uid={uid}")).bytes();
-        if how == How::SilentDuringHandler {
-            // In the same segment as the handshake, so that the handler runs before the silence.
-            bytes.extend(request("wait").bytes());
-        }
-        assert_eq!(http.request(&bytes).await.status, 101);
-        let mut ada = http.into_websocket();
+        let mut ada = how.connect(&server, uid).await;
         if let Some(bob) = &mut bob {
             assert_eq!(bob.next().await, presence("joined", uid));
         }
@@ -299,18 +337,9 @@ async fn a_connection_leaves_the_moment_it_ends() {
                     Some(again) => again,
                     None => connect(&server, uid).await,
                 };
-                while bob.next().await != presence("joined", "ada") {}
-                until("the seat", async || (sizes(&hub).1 == 2).then_some(())).await;
-                assert_eq!(hub.user("ada").connections(), 1);
-                assert_eq!((members(&hub).await, sizes(&hub)), (vec!["ada".to_owned(), "bob".to_owned()], (2, 2)));
-                if !matches!(how, How::Closes | How::Lost) {
-                    assert_eq!(hub.connections(), 3, "a socket that is not closed keeps its slot");
-                }
-                drop(again);
-                while bob.next().await != presence("left", "ada") {}
-                if !hook_waits {
-                    assert_eq!(note(&mut notes).await, "ada: lost");
-                }
+                let sockets = if matches!(how, How::Closes | How::Lost) { None } else { Some(3) };
+                is_back(&hub, bob, again, sockets).await;
+                assert_eq!(note(&mut notes).await, "ada: lost");
             }
             Some(_) => {}
             None => {
@@ -319,31 +348,14 @@ async fn a_connection_leaves_the_moment_it_ends() {
             }
         }
         if hook_waits {
-            if is_watched {
-                assert_eq!(note(&mut notes).await, "ada: lost");
-            }
             assert!(notes.try_recv().is_err(), "the close hook runs beside the handler");
             house.gate.arrived(u32::from(how == How::CloseInHandlerThatWaits)).await;
             house.gate.open(1);
             assert_eq!(note(&mut notes).await, "ada: true", "the handler joins a room after the end");
             assert_eq!(note(&mut notes).await, format!("ada: {reason}"));
         }
-        // At last the client reads. It gets nothing that was sent after the end.
-        let mut last = ada.frame().await;
-        while !last.starts_with("close") && last != "end of TCP" {
-            assert!(!last.starts_with(&Note::text(9)), "sent after the end: {last}");
-            last = ada.frame().await;
-        }
-        assert_eq!(last, close);
-        if how == How::KickOfABlockedSocket {
-            // The rest of a request.
-            ada.send([]).await;
-        }
-        if last != "end of TCP" {
-            ada.try_send(ClientFrame::close(1000, "").bytes()).await;
-            assert_eq!(ada.transcript().await, ["end of TCP"]);
-        }
-        drop((ada, bob));
+        how.read_at_last(ada, close).await;
+        drop(bob);
         server.emptied().await;
         assert_eq!(sizes(&hub), (0, 0));
         if how == How::Drain { server.ended().await } else { server.stop().await }
