@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kengine::{Connection, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
+use kengine::{CloseCode, Connection, DisconnectReason, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
 use serde::Serialize;
 
 use crate::{
@@ -74,17 +74,21 @@ impl Game {
     /// Gives the seat back and leaves the room. The player may play again.
     #[route]
     async fn leave(&self, connection: &Connection<Pilot>, pilot: &Pilot) {
-        // Give the seat back first. Then every player with a seat is a member of the room, so an arena never has more
-        // than nine players.
+        // Give the seat back first. Then the next player finds it free in the arena as soon as it is free in the room.
         drop(pilot.seat().take());
         for room in connection.rooms() {
             room.leave(connection);
         }
     }
 
-    /// Gives the seat back. The connection leaves its room automatically.
+    /// Gives the seat back. The connection has left its room already, so the next player may be in the arena a moment
+    /// earlier.
     #[close]
-    async fn gone(&self, pilot: &Pilot) {
-        drop(pilot.seat().take());
+    async fn gone(&self, pilot: &Pilot, reason: &DisconnectReason) {
+        // If a newer connection of the player has replaced this one, it takes over the ship. So this seat stays until
+        // the session is dropped, when the socket is closed.
+        if reason.code() != Some(CloseCode::REPLACED) {
+            drop(pilot.seat().take());
+        }
     }
 }

@@ -263,11 +263,11 @@ async fn reconnecting_player_keeps_the_ship() {
     let mut gone = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    // The client of the old connection does not read, so it does not answer the close frame, and the connection remains
-    // until the close timeout.
+    // The client of the old connection does not read, so it does not answer the close frame, and its socket and session
+    // remain until the close timeout.
     bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
-    assert_eq!(game.hub().rooms("arena-").list()[0].members, 3);
+    assert_eq!(game.hub().rooms("arena-").list()[0].members, 2, "the old connection has left at once");
     let seen = positions(&mut ada, TICK).await;
     let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
     assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);

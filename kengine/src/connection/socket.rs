@@ -5,8 +5,7 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use fastwebsockets::OpCode;
 
@@ -15,8 +14,8 @@ use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::socket_state::SocketState;
 use crate::connection::socket_timer::{CHECKS, SocketTimer};
 use crate::connection::transport::Transport;
-use crate::node::Node;
-use crate::node_state::{Ending, Outbox};
+use crate::node::admission::Registration;
+use crate::node_state::{Ending, Limits, Outbox};
 use crate::protocol::DisconnectReason;
 use crate::websocket::{Deframer, Message, WebSocketEvent, encoder};
 
@@ -39,14 +38,17 @@ pub(super) struct Socket {
     /// Why the connection ends, once it does.
     reason: Option<Box<DisconnectReason>>,
     timer: SocketTimer,
-    node: Arc<Node>,
+    /// Ends with the connection. It is dropped after the transport, so that the slot of the connection is free only once
+    /// the socket is closed.
+    registration: Registration,
 }
 
 impl Socket {
-    pub(super) fn new(transport: Transport, node: Arc<Node>) -> Self {
+    pub(super) fn new(transport: Transport, registration: Registration) -> Self {
+        let Limits { max_message_size, idle_timeout, .. } = registration.node().limits;
         Self {
             transport,
-            deframer: Deframer::new(node.limits.max_message_size),
+            deframer: Deframer::new(max_message_size),
             out: Vec::new(),
             written: 0,
             is_blocked: false,
@@ -55,13 +57,13 @@ impl Socket {
             look_ahead: LookAhead::default(),
             input_end: None,
             reason: None,
-            timer: SocketTimer::new(node.limits.idle_timeout),
-            node,
+            timer: SocketTimer::new(idle_timeout),
+            registration,
         }
     }
 
     /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, or `None` when the
-    /// connection is over. Called only when every message that was read is handled.
+    /// connection has ended. Called only when every message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -77,14 +79,14 @@ impl Socket {
                 continue;
             }
             match self.state {
-                state if state.is_over() => return Poll::Ready(None),
-                SocketState::Open if !self.is_blocked => match self.transport.poll_read(cx, buffer) {
+                SocketState::Open if self.is_blocked => return Poll::Pending,
+                SocketState::Open => match self.transport.poll_read(cx, buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
                     Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
                     Poll::Pending => return Poll::Pending,
                 },
-                state if state.discards_input() => ready!(self.poll_discard(cx, buffer)),
-                _ => return Poll::Pending,
+                SocketState::Broken => self.end(SocketState::Over, DisconnectReason::Lost),
+                _ => return Poll::Ready(None),
             }
         }
     }
@@ -123,10 +125,18 @@ impl Socket {
         }
     }
 
-    /// Waits until everything is written. Nothing is read meanwhile, so a client that does not read is not served.
+    /// Waits until everything is written or the connection has ended. Nothing is read meanwhile, so a client that does
+    /// not read is not served.
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
         self.poll_outbox(cx, outbox);
-        if self.is_blocked { Poll::Pending } else { Poll::Ready(()) }
+        if self.is_blocked && self.state == SocketState::Open { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Completes the close handshake after the connection has ended. Ready when the socket is closed; the close timeout
+    /// bounds this.
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
+        self.poll_busy(cx, outbox, &|_| false, &mut Default::default());
+        if self.state.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Takes waiting pushes and the order to end the connection.
@@ -151,7 +161,7 @@ impl Socket {
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
-            outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
+            outbox.take_pushes(&mut self.out, &self.registration.node().fan_out.backlog);
         }
     }
 
@@ -192,9 +202,9 @@ impl Socket {
         self.state == SocketState::Open && self.input_end.is_none() && !self.is_draining
     }
 
-    /// Returns why the connection has ended.
-    pub(super) fn into_reason(self) -> DisconnectReason {
-        self.reason.map_or(DisconnectReason::Lost, |reason| *reason)
+    /// Takes why the connection has ended.
+    pub(super) fn take_reason(&mut self) -> DisconnectReason {
+        self.reason.take().map_or(DisconnectReason::Lost, |reason| *reason)
     }
 
     /// Whether messages may be read while a handler runs.
@@ -252,7 +262,7 @@ impl Socket {
         // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        match outbox.take(cx, &mut self.out, &self.node.fan_out.backlog, wants_pushes) {
+        match outbox.take(cx, &mut self.out, &self.registration.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
@@ -268,7 +278,7 @@ impl Socket {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(&mut self.out, &self.node.fan_out.backlog);
+                outbox.take_pushes(&mut self.out, &self.registration.node().fan_out.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -293,12 +303,13 @@ impl Socket {
         self.close(reason);
     }
 
-    /// Leaves [`SocketState::Open`]. A reason that is already set stays. Starts the close timeout, at whose end the
-    /// connection is over in any case.
+    /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
+    /// Starts the close timeout, at whose end the socket is closed in any case.
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
-        self.timer.start_close_timeout(self.node.limits.close_timeout);
+        self.registration.end();
+        self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
     }
 
     /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again, because the
@@ -345,7 +356,7 @@ impl Socket {
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
-        let idle_timeout = self.node.limits.idle_timeout;
+        let idle_timeout = self.registration.node().limits.idle_timeout;
         let silence = self.timer.check_silence(idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);

@@ -1,6 +1,7 @@
-//! The task of one connection: it runs `#[open]`, reads and handles messages in order, writes once per wake, and runs
-//! `#[close]`.
+//! The task of one connection: it runs `#[open]`, reads and handles messages in order, writes once per wake, runs
+//! `#[close]`, and completes the close handshake.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
-use crate::node::admission::{Registration, Slot};
+use crate::node::admission::Slot;
 use crate::node_state::{BATCH, deferring, poll_catching, run_catching};
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
@@ -29,7 +30,6 @@ pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     socket: Socket,
-    registration: Registration,
     /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
     has_uid: bool,
 }
@@ -45,8 +45,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
     ) -> Box<Self> {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
-        let socket = Socket::new(transport, Arc::clone(&endpoint.node));
-        let mut task = Box::new(Self { endpoint, connection, socket, registration, has_uid });
+        let socket = Socket::new(transport, registration);
+        let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
         let mut first = &mut first[..];
         if has_uid {
             task.open(&mut first).await;
@@ -57,7 +57,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         task
     }
 
-    /// Serves the connection until it is over.
+    /// Serves the connection until its socket is closed.
     pub(crate) async fn run(mut self: Box<Self>) {
         while let Some((mut buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
             let Buffers { read: bytes, answer, .. } = &mut *buffers;
@@ -70,8 +70,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 tokio::task::yield_now().await;
             }
         }
-        let span = self.connection.span();
-        deferring(Box::pin(self.end().instrument(span))).await;
+        if self.has_uid {
+            let span = self.connection.span();
+            deferring(Box::pin(self.close().instrument(span))).await;
+        }
+        let Self { connection, socket, .. } = &mut *self;
+        poll_fn(|cx| socket.poll_closed(cx, &connection.state().outbox)).await;
     }
 
     /// Runs `#[open]`. If it fails, the connection is closed with 1011.
@@ -87,7 +91,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         connection.close(Close::new(CloseCode::INTERNAL_ERROR, error.message().to_owned()));
     }
 
-    /// Waits for input. Returns buffers that hold it and its size in bytes, or `None` when the connection is over.
+    /// Waits for input. Returns buffers that hold it and its size in bytes, or `None` when the connection has ended.
     fn poll_read(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<(Box<Buffers>, usize)>> {
         let mut buffers = buffers::borrow();
         self.socket.lend(&mut buffers.out);
@@ -138,33 +142,32 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
     }
 
-    /// Runs `#[close]` after the socket is closed.
-    async fn end(self: Box<Self>) {
-        let Self { endpoint, connection, socket, registration, has_uid } = *self;
-        let reason = socket.into_reason();
-        if !has_uid {
-            return;
-        }
+    /// Runs `#[close]` after the connection has ended, and completes the close handshake meanwhile.
+    async fn close(&mut self) {
+        let Self { endpoint, connection, socket, .. } = self;
         let node = &endpoint.node;
-        // The client can neither receive pushes nor answer questions any more.
-        connection.state().outbox.close(&node.fan_out.backlog);
-        connection.state().questions.close();
+        let reason = socket.take_reason();
         let deadline = async {
             node.abandoned().await;
             sleep(LAST_CLOSE_TIMEOUT).await;
         };
-        let closing = endpoint.dispatcher.close(Context::new(&connection), &reason);
+        let closing = endpoint.dispatcher.close(Context::new(connection), &reason);
+        let serving = poll_fn(|cx| {
+            let _ = socket.poll_closed(cx, &connection.state().outbox);
+            Poll::<Infallible>::Pending
+        });
         let closed = tokio::select! {
             biased;
             closed = run_catching(closing) => closed.unwrap_or_else(|_| Err(HandlerFailure::Panicked.into_error())),
             () = sleep(node.limits.handler_timeout) => Err(HandlerFailure::TimedOut.into_error()),
             () = deadline => Err(HandlerFailure::TimedOut.into_error()),
+            never = serving => match never {},
         };
         if let Err(error) = closed {
             error.log("`#[close]` failed");
         }
+        connection.state().memberships.forget();
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
-        drop(registration);
     }
 }
 

@@ -78,11 +78,12 @@ pub trait Dispatcher: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Called once per connection for which [`open`](Self::open) was called, after the connection has ended.
+    /// Called once per connection for which [`open`](Self::open) was called, when the connection has ended. Its socket may
+    /// still be open for the close handshake.
     ///
     /// # Errors
     ///
-    /// The error goes to `tracing`, since there is no client any more.
+    /// The error goes to `tracing`, since nothing can be sent to the client any more.
     fn close<'a>(
         &'a self,
         context: Context<'a, Self::Session>,

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::handles::hub::Hub;
 use crate::node::Node;
 use crate::node_state::{
-    ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError,
-    Who, call_catching,
+    ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Who,
+    call_catching,
 };
 use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
@@ -140,8 +140,11 @@ impl<S> Connection<S> {
 
     /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
     /// handler is still running when the close frame is sent, its request gets no answer. Only the first close counts.
+    ///
+    /// The connection [ends](macro@crate::close#the-end-of-a-connection) in this call: it leaves its rooms, and its uid is
+    /// free. For the presence push `left` this calls [`Session::public`].
     pub fn close(&self, close: impl Into<Close>) {
-        self.shared.state.outbox.end(Ending::Close(close.into()));
+        self.node().close(&self.shared.state, close.into());
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {

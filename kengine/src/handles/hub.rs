@@ -56,7 +56,8 @@ impl Hub {
         &self.node
     }
 
-    /// Returns how many connections this node has, including pending handshakes.
+    /// Returns how many connections this node has, including pending handshakes, and connections that have ended until
+    /// their sockets are closed and `#[close]` has run.
     pub fn connections(&self) -> usize {
         self.node.connections()
     }

@@ -31,7 +31,8 @@ impl Hub {
 }
 
 impl<S> Connection<S> {
-    /// Returns the rooms that the connection is in.
+    /// Returns the rooms that the connection is in. While [`#[close]`](macro@crate::close) runs, these are the rooms that
+    /// it has left at its end, and afterwards none.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Push};

@@ -43,7 +43,8 @@ impl User<'_> {
     }
 
     /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close).
-    /// Returns how many connections of this node were closed. Clients do not reconnect after codes from 4500.
+    /// Returns how many connections of this node were closed; they have left their rooms already. Clients do not
+    /// reconnect after codes from 4500.
     ///
     /// ```
     /// use kengine::{Close, CloseCode, Hub};

@@ -1,10 +1,10 @@
-//! Admission of connections: a slot is taken before the handshake and given back when the connection has ended.
+//! Admission of connections: a slot is taken before the handshake and given back when the socket is closed.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use crate::http::ReservationId;
 use crate::node::Node;
-use crate::node_state::{ClaimOutcome, Duplicates, Ending, Recipient};
+use crate::node_state::{ClaimOutcome, Duplicates, Recipient};
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub(crate) struct Slot {
     reservation: Option<Reservation>,
 }
 
-/// The registration of a connection, with its slot. Dropping it removes the connection from the node.
+/// The registration of a connection, with its slot. It belongs to the connection's socket. Dropping it removes the
+/// connection from the node.
 pub(crate) struct Registration {
     recipient: Arc<dyn Recipient>,
     held: HeldSlot,
@@ -56,18 +57,6 @@ impl Node {
         admission.slots += 1;
         Ok(Slot { held: HeldSlot { node: Arc::clone(self) }, reservation })
     }
-
-    /// Removes a connection that has ended from the users, the rooms and the cluster.
-    fn remove(&self, recipient: &dyn Recipient) {
-        recipient.state().outbox.close(&self.fan_out.backlog);
-        recipient.state().questions.close();
-        self.rooms.leave_all(recipient);
-        self.relieve();
-        self.users.release(recipient);
-        self.cluster.release(&recipient.state().uid, recipient.state().id);
-        self.connected.fetch_sub(1, Ordering::Relaxed);
-        self.cluster.load_changed();
-    }
 }
 
 impl Slot {
@@ -90,11 +79,16 @@ impl Slot {
         }
         let has_uid = match claim {
             ClaimOutcome::Granted { replaced, order } => {
-                for older in replaced {
-                    older.state().outbox.end(Ending::Close(Duplicates::Replace.close()));
-                }
+                let state = recipient.state();
                 if duplicates != Duplicates::Allow {
-                    node.cluster.claim(&recipient.state().uid, recipient.state().id, order);
+                    node.cluster.claim(&state.uid, state.id, order);
+                }
+                if state.memberships.have_ended() {
+                    // The user was kicked meanwhile, perhaps before the claim.
+                    node.cluster.release(&state.uid, state.id);
+                }
+                for older in replaced {
+                    node.close(older.state(), Duplicates::Replace.close());
                 }
                 true
             }
@@ -104,11 +98,26 @@ impl Slot {
     }
 }
 
+impl Registration {
+    pub(crate) fn node(&self) -> &Node {
+        &self.held.node
+    }
+
+    /// Ends the connection, unless it has ended already: nothing more is sent to it, and it is in no room and has no
+    /// seat and no uid from now on.
+    pub(crate) fn end(&self) {
+        self.recipient.state().outbox.shut(&self.node().fan_out.backlog);
+        self.node().release(&*self.recipient);
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
-        // This also runs if kengine itself panics in the connection's task, so that nothing more is queued for the
-        // connection.
-        self.held.node.remove(&*self.recipient);
+        // The connection has not ended yet if kengine itself panics in the connection's task.
+        self.end();
+        self.node().remove(&*self.recipient);
+        self.node().connected.fetch_sub(1, Ordering::Relaxed);
+        self.node().cluster.load_changed();
     }
 }
 

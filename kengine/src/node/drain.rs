@@ -58,9 +58,10 @@ impl Node {
         }
     }
 
-    /// Ends the registered connections. Later connections take the ending from `admission`.
+    /// Ends the registered connections, even those that have ended and whose sockets linger. Later connections take the
+    /// ending from `admission`.
     fn end_all(&self, ending: &Ending) {
-        self.users.for_each(|recipient| recipient.state().outbox.end(ending.clone()));
+        self.users.for_each_socket(|recipient| _ = recipient.state().outbox.end(ending.clone()));
     }
 
     /// Drains all connections in waves. The last wave begins after at most half of the drain timeout.

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 mod drain;
+mod ending;
 mod sending;
 
 use std::fmt;
@@ -28,7 +29,7 @@ pub(crate) struct Node {
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
-    /// Established connections, without pending handshakes.
+    /// Connections whose sockets are open, without pending handshakes.
     connected: AtomicUsize,
     next_id: AtomicU64,
     admission: Mutex<Admission>,
@@ -43,7 +44,7 @@ pub(crate) struct Node {
 /// What decides whether the node takes another connection.
 #[derive(Default)]
 struct Admission {
-    /// Slots in use: connections and pending handshakes.
+    /// Slots in use: open sockets of connections, and pending handshakes.
     slots: usize,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
     ending: Option<Ending>,
@@ -90,7 +91,7 @@ impl Node {
         ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns the number of connections, including pending handshakes.
+    /// Returns the number of connections whose sockets are open, including pending handshakes.
     pub(crate) fn connections(&self) -> usize {
         self.admission.lock().slots
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::node::Node;
 use crate::node_state::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage, Presence,
-    Reach, Recipient, Selection, SendError,
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Load, Member, NodeMessage, Presence, Reach,
+    Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -66,7 +66,7 @@ impl Node {
     pub(crate) fn relieve(&self) {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
-            self.users.for_each(|recipient| {
+            self.users.for_each_socket(|recipient| {
                 let bytes = recipient.state().outbox.queued().bytes;
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
@@ -122,14 +122,9 @@ impl Node {
     }
 
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
-        let mut kicked = 0;
-        self.users.for_each_of(uid, |recipient| {
-            if !recipient.state().outbox.is_ending() {
-                recipient.state().outbox.end(Ending::Close(close.clone()));
-                kicked += 1;
-            }
-        });
-        kicked
+        let mut recipients = Vec::new();
+        self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
+        recipients.iter().filter(|recipient| self.close(recipient.state(), close.clone())).count()
     }
 }
 
@@ -153,11 +148,9 @@ impl ClusterNode for Node {
     }
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
-        self.users.for_each_of(uid.as_str(), |recipient| {
-            if recipient.state().id == connection {
-                recipient.state().outbox.end(Ending::Close(duplicates.close()));
-            }
-        });
+        if let Some(recipient) = self.users.find(uid, connection) {
+            self.close(recipient.state(), duplicates.close());
+        }
     }
 
     fn members(&self, room: &str) -> Vec<Member> {

@@ -21,26 +21,31 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 
 #[derive(Default)]
 pub(super) struct JoinedRooms {
+    /// The rooms that the connection is in; after its end, those that it has left at its end.
     rooms: Vec<Arc<RoomId>>,
-    /// Whether the connection has ended and so can join no more rooms.
+    /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
 }
 
 impl Memberships {
-    /// Returns the names of the rooms.
+    /// Returns the names of the rooms that the connection is in. After its end, these are the rooms that it has left at
+    /// its end, until [`forget`](Self::forget).
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.lock().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.lock().rooms.iter().any(|room| &*room.name == name)
+        self.lock().current().iter().any(|room| &*room.name == name)
     }
 
-    /// Ends the memberships, and returns the rooms that the connection has to leave.
-    pub(super) fn end(&self) -> Vec<Arc<RoomId>> {
-        let mut joined = self.lock();
-        joined.has_ended = true;
-        std::mem::take(&mut joined.rooms)
+    /// Whether the connection has ended, and so has left its rooms or is about to leave them.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.lock().has_ended
+    }
+
+    /// Forgets the rooms that the connection has left at its end.
+    pub(crate) fn forget(&self) {
+        self.lock().rooms = Vec::new();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
@@ -49,6 +54,18 @@ impl Memberships {
 }
 
 impl JoinedRooms {
+    /// Returns the rooms that the connection is in.
+    pub(super) fn current(&self) -> &[Arc<RoomId>] {
+        if self.has_ended { &[] } else { &self.rooms }
+    }
+
+    /// Ends the memberships, and returns the rooms that the connection has to leave now. They are still remembered.
+    pub(super) fn end(&mut self) -> Vec<Arc<RoomId>> {
+        let rooms = self.current().to_vec();
+        self.has_ended = true;
+        rooms
+    }
+
     pub(super) fn check_may_join(&self, max_rooms: usize) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
@@ -66,7 +83,7 @@ impl JoinedRooms {
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<RoomId>> {
-        let at = self.rooms.iter().position(|room| &*room.name == name)?;
+        let at = self.current().iter().position(|room| &*room.name == name)?;
         let room = self.rooms.swap_remove(at);
         if self.rooms.is_empty() {
             self.rooms = Vec::new();
@@ -76,7 +93,7 @@ impl JoinedRooms {
 
     /// Returns the room of this family that the connection is in.
     pub(super) fn room_of_family(&self, family: &str) -> Option<&Arc<RoomId>> {
-        self.rooms.iter().find(|room| room.family.as_deref() == Some(family))
+        self.current().iter().find(|room| room.family.as_deref() == Some(family))
     }
 }
 

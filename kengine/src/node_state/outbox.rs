@@ -88,7 +88,7 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set once `OutboxState::ending` or `OutboxState::is_closed` is set, and never cleared. Read between messages,
+    /// Set once `OutboxState::ending` or `OutboxState::is_shut` is set, and never cleared. Read between messages,
     /// without the lock.
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
@@ -103,13 +103,13 @@ struct OutboxState {
     /// Boxed because it is rarely set.
     ending: Option<Box<Ending>>,
     /// Whether the connection has ended, so that nothing can be queued.
-    is_closed: bool,
+    is_shut: bool,
     waker: Option<Waker>,
 }
 
 impl OutboxState {
     fn takes_pushes(&self) -> bool {
-        !self.is_closed && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
+        !self.is_shut && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
     }
 }
 
@@ -151,12 +151,17 @@ impl Outbox {
         }
     }
 
-    /// Orders the connection to end. The first order stands unless a later one overrides it.
-    pub(crate) fn end(&self, ending: Ending) {
+    /// Orders the connection to end. The first order stands unless a later one overrides it. Returns whether this one
+    /// stands.
+    pub(crate) fn end(&self, ending: Ending) -> bool {
         let state = self.state.lock();
-        if !state.is_closed && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier)) {
+        // A connection that has ended may still be cut off.
+        let is_in_time = !state.is_shut || matches!(ending, Ending::Abandon);
+        let stands = is_in_time && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier));
+        if stands {
             self.order(state, ending);
         }
+        stands
     }
 
     /// Whether the connection was ordered to end, or has ended.
@@ -203,12 +208,17 @@ impl Outbox {
         state.ending.as_deref().cloned()
     }
 
-    /// Drops all waiting pushes. Nothing can be queued from now on.
-    pub(crate) fn close(&self, backlog: &Backlog) {
+    /// Drops all waiting pushes. Nothing can be queued from now on, but the connection may still be cut off.
+    pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_queue(&mut state, backlog);
-        *state = OutboxState { is_closed: true, ..OutboxState::default() };
+        state.is_shut = true;
         self.is_ending.store(true, Ordering::Release);
+    }
+
+    /// Forgets the connection's task, which has ended.
+    pub(crate) fn detach(&self) {
+        *self.state.lock() = OutboxState { is_shut: true, ..OutboxState::default() };
     }
 
     fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {

@@ -160,11 +160,23 @@ impl LocalRooms {
         true
     }
 
-    /// Removes a connection that has ended from all its rooms.
+    /// Removes a connection that has ended from all its rooms. Of two calls at the same time, the later waits for the
+    /// earlier.
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
-        let rooms = recipient.state().memberships.end();
-        if !rooms.is_empty() {
-            let member = Member::new(recipient);
+        let memberships = &recipient.state().memberships;
+        // Runs the session's code, so no lock may be held.
+        let is_in_a_room = || !memberships.lock().current().is_empty();
+        let (mut joined, member) = loop {
+            let member = is_in_a_room().then(|| Member::new(recipient));
+            let joined = memberships.lock();
+            // The connection may have joined its first room meanwhile.
+            if member.is_some() || joined.current().is_empty() {
+                break (joined, member);
+            }
+        };
+        // Joins and leaves of this connection announce under this lock too, so other nodes get the last change last.
+        let rooms = joined.end();
+        if let Some(member) = member {
             for id in rooms {
                 self.exit(&id.name, recipient, member.clone());
             }

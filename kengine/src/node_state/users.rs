@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::node_state::limits::Duplicates;
 use crate::node_state::outbox::Ending;
-use crate::node_state::recipient::Recipient;
+use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Uid;
 
-/// Every connection of this node, by uid. The shards reduce contention between players who come and go.
+/// The connections of this node, by uid. The shards reduce contention between players who come and go.
 #[derive(Default)]
 pub(crate) struct Users {
     shards: Sharded<UserShard>,
@@ -26,6 +26,8 @@ struct UserShard {
     latest: HashSet<ByUid>,
     /// Older connections of a uid that has a later one, oldest first, until they end.
     earlier: HashMap<Uid, Vec<Arc<dyn Recipient>>>,
+    /// Connections that have ended and so have no uid, until their sockets are closed. No send finds them.
+    lingering: HashMap<ConnectionId, Arc<dyn Recipient>>,
 }
 
 /// A connection in a set that is searched by uid.
@@ -55,11 +57,32 @@ impl UserShard {
     fn of(&self, uid: &str) -> impl Iterator<Item = &Arc<dyn Recipient>> {
         self.earlier.get(uid).into_iter().flatten().chain(self.latest.get(uid).map(|latest| &latest.0))
     }
+
+    /// Removes the connection that has this id from those of the uid.
+    fn take(&mut self, uid: &Uid, id: ConnectionId) -> Option<Arc<dyn Recipient>> {
+        let Self { latest, earlier, .. } = self;
+        let mut others = earlier.remove(uid.as_str()).unwrap_or_default();
+        let taken = if latest.get(uid.as_str()).is_some_and(|latest| latest.0.state().id == id) {
+            let taken = latest.take(uid.as_str());
+            latest.extend(others.pop().map(ByUid));
+            taken.map(|latest| latest.0)
+        } else {
+            let at = others.iter().position(|other| other.state().id == id);
+            at.map(|at| others.remove(at))
+        };
+        if !others.is_empty() {
+            earlier.insert(uid.clone(), others);
+        }
+        if let Some(capacity) = shrunk_capacity(latest.len(), latest.capacity()) {
+            latest.shrink_to(capacity);
+        }
+        taken
+    }
 }
 
 impl Users {
     /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end.
-    /// They stay in the map until they have ended.
+    /// They keep the uid until they are [released](Self::release).
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
         let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
         let present: Vec<_> = shard
@@ -70,7 +93,7 @@ impl Users {
         if duplicates == Duplicates::Refuse && !present.is_empty() {
             // Ended while the shard is locked, so that the next connection with this uid does not find it present.
             recipient.state().outbox.end(Ending::Close(Duplicates::Refuse.close()));
-            shard.earlier.entry(recipient.state().uid.clone()).or_default().push(recipient);
+            shard.lingering.insert(recipient.state().id, recipient);
             return ClaimOutcome::Refused;
         }
         if let Some(before) = shard.latest.replace(ByUid(recipient)) {
@@ -80,23 +103,27 @@ impl Users {
         ClaimOutcome::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Removes a connection. Other connections of its uid stay.
-    pub(crate) fn release(&self, recipient: &dyn Recipient) {
-        let uid = recipient.state().uid.as_str();
-        let mut shard = self.shards.of(uid).write();
-        let UserShard { latest, earlier } = &mut *shard;
-        let mut others = earlier.remove(uid).unwrap_or_default();
-        others.retain(|other| other.state().id != recipient.state().id);
-        if latest.get(uid).is_some_and(|latest| latest.0.state().id == recipient.state().id) {
-            latest.remove(uid);
-            latest.extend(others.pop().map(ByUid));
+    /// Takes the uid from a connection that has ended. Other connections of the uid stay. Returns whether it had the
+    /// uid.
+    pub(crate) fn release(&self, uid: &Uid, id: ConnectionId) -> bool {
+        let mut shard = self.shards.of(uid.as_str()).write();
+        let Some(ended) = shard.take(uid, id) else { return false };
+        shard.lingering.insert(id, ended);
+        true
+    }
+
+    /// Removes a connection whose socket is closed, after its uid was [released](Self::release).
+    pub(crate) fn remove(&self, uid: &Uid, id: ConnectionId) {
+        let UserShard { lingering, .. } = &mut *self.shards.of(uid.as_str()).write();
+        lingering.remove(&id);
+        if let Some(capacity) = shrunk_capacity(lingering.len(), lingering.capacity()) {
+            lingering.shrink_to(capacity);
         }
-        if !others.is_empty() {
-            earlier.insert(recipient.state().uid.clone(), others);
-        }
-        if let Some(capacity) = shrunk_capacity(latest.len(), latest.capacity()) {
-            latest.shrink_to(capacity);
-        }
+    }
+
+    /// Returns a connection that has its uid.
+    pub(crate) fn find(&self, uid: &Uid, id: ConnectionId) -> Option<Arc<dyn Recipient>> {
+        self.shards.of(uid.as_str()).read().of(uid.as_str()).find(|recipient| recipient.state().id == id).cloned()
     }
 
     /// Calls `each` with every connection of a uid.
@@ -104,11 +131,19 @@ impl Users {
         self.shards.of(uid).read().of(uid).for_each(each);
     }
 
-    /// Calls `each` with every connection.
+    /// Calls `each` with every connection that has not ended.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         for shard in self.shards.iter() {
-            let UserShard { latest, earlier } = &*shard.read();
+            let UserShard { latest, earlier, .. } = &*shard.read();
             earlier.values().flatten().chain(latest.iter().map(|latest| &latest.0)).for_each(&mut each);
+        }
+    }
+
+    /// Calls `each` with every connection whose socket is not closed, even if the connection has ended.
+    pub(crate) fn for_each_socket(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
+        self.for_each(&mut each);
+        for shard in self.shards.iter() {
+            shard.read().lingering.values().for_each(&mut each);
         }
     }
 }

@@ -53,6 +53,9 @@ pub trait Session: Sized + Send + Sync + 'static {
 
     /// Returns what other players may see: in the member lists of rooms and in presence pushes. The default is nothing.
     ///
+    /// It is called by joins, leaves and member lists, and when a connection is closed or kicked. So it must not wait for
+    /// a lock that you hold during such a call.
+    ///
     /// ```
     /// # struct Player { name: String, secret: String }
     /// impl kengine::Session for Player {

@@ -205,7 +205,8 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the number of connections. The default is 100,000, or the limit of open files minus 256 if that is
-    /// smaller. Further connections are refused with 503.
+    /// smaller. Further connections are refused with 503. A connection that has ended counts until its socket is closed
+    /// and `#[close]` has run.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.limits.max_connections = connections;
         self
@@ -279,6 +280,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits how long a client may take to complete the close handshake. The default is 5 s. Then the socket is reset.
+    /// Only the socket waits for this: the connection has [ended](macro@crate::close#the-end-of-a-connection) before.
     pub fn close_timeout(mut self, limit: Duration) -> Self {
         self.limits.close_timeout = limit.min(MAX_TIMEOUT);
         self

@@ -5,6 +5,7 @@ mod claims;
 mod commands;
 mod directory;
 mod in_memory;
+mod leaving;
 mod redis_away;
 mod redis_tls;
 mod reservations;

@@ -1,0 +1,47 @@
+//! The end of a connection: the moment from which it is in no room and has no seat and no uid, on this node and in the
+//! cluster.
+//!
+//! This is the moment of the decision: when [`Node::close`] orders the end, or when the connection's own task finds a
+//! reason ([`Registration::end`](crate::node::admission::Registration::end)), whichever comes first. What takes longer
+//! does not delay it: the running handler, `#[close]`, and the socket, which lingers for its close handshake and keeps
+//! its slot.
+
+use std::task::Waker;
+
+use crate::node::Node;
+use crate::node_state::deferred_wakes::defer_while;
+use crate::node_state::{ConnectionState, Ending, Recipient};
+use crate::websocket::Close;
+
+impl Node {
+    /// Ends a connection: what is queued for it is still sent, then the close frame. Returns whether this call has
+    /// ended it. Calls the session's code, so no lock may be held.
+    pub(crate) fn close(&self, connection: &ConnectionState, close: Close) -> bool {
+        let has_ended = connection.outbox.end(Ending::Close(close));
+        if has_ended && let Some(recipient) = self.users.find(&connection.uid, connection.id) {
+            self.release(&*recipient);
+        }
+        has_ended
+    }
+
+    /// Takes a connection that has ended out of its rooms, the users and the claims of the cluster. Does nothing if
+    /// that has happened already. Calls the session's code, so no lock may be held.
+    pub(super) fn release(&self, recipient: &dyn Recipient) {
+        let state = recipient.state();
+        state.questions.close();
+        // Wakes the members of several rooms once.
+        defer_while(Waker::noop(), || self.rooms.leave_all(recipient));
+        if self.users.release(&state.uid, state.id) {
+            self.cluster.release(&state.uid, state.id);
+        }
+        self.relieve();
+    }
+
+    /// Forgets a connection whose task has ended, and with it the socket.
+    pub(super) fn remove(&self, recipient: &dyn Recipient) {
+        let state = recipient.state();
+        state.outbox.detach();
+        state.memberships.forget();
+        self.users.remove(&state.uid, state.id);
+    }
+}
