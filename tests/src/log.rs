@@ -2,10 +2,14 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
 };
 
-use tracing::{Level, subscriber::DefaultGuard};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+    subscriber::{DefaultGuard, Interest},
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The log of the thread that created it, in the usual format of tracing-subscriber. The tasks of a test's runtime run
@@ -22,6 +26,7 @@ struct Written(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Records events of this level and above from now on.
     pub fn start(level: Level) -> Self {
+        let_each_event_be_asked_for();
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
@@ -42,6 +47,45 @@ impl Log {
     pub fn lines_with(&self, text: &str) -> Vec<String> {
         self.text().split('\n').filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
+}
+
+/// Makes tracing ask for each event whether somebody records it.
+///
+/// Otherwise tracing remembers the answer for each place in the code. If a test reaches a place for the first time just
+/// while another one starts its log, the place may be remembered as one whose events nobody records.
+pub(crate) fn let_each_event_be_asked_for() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the program has another global subscriber.
+        let _ = tracing::subscriber::set_global_default(Undecided);
+    });
+}
+
+/// A subscriber that records nothing, and does not say so beforehand.
+struct Undecided;
+
+impl Subscriber for Undecided {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 impl io::Write for Written {

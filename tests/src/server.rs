@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use kengine::{Dispatcher, Hub, Server};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{Upgrade, until, within};
+use crate::{Upgrade, log::let_each_event_be_asked_for, until, within};
 
 /// A server in this process, on a free port. It listens as soon as this exists.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct TestServer {
 impl TestServer {
     /// Binds a free port and serves.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
+        let_each_event_be_asked_for();
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let (address, hub) = (bound.local_addr(), bound.hub());
         let (shutdown, told) = oneshot::channel::<()>();
