@@ -1,0 +1,3 @@
+//! Conformance to RFC 6455, judged by programs of others: Autobahn's test suite, browsers, and other libraries.
+
+mod autobahn;
