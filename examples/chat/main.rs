@@ -5,9 +5,10 @@
 //! ```
 //!
 //! It prints the address of the page, to be opened in two tabs, and messages that any WebSocket client can send.
-//! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), `KENGINE_ADVERTISE` the address at which
-//! gateways reach it, and `RUST_LOG` what to log (default `info`; `kengine=debug` shows every connection). With
-//! `REDIS_URL`, several processes form one chat:
+//! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), `KENGINE_HOSTS` the names under which
+//! browsers reach it (separated by commas, default any), `KENGINE_ADVERTISE` the address at which gateways reach it, and
+//! `RUST_LOG` what to log (default `info`; `kengine=debug` shows every connection). With `REDIS_URL`, several processes
+//! form one chat:
 //!
 //! ```sh
 //! REDIS_URL=redis://127.0.0.1/ KENGINE_LISTEN=127.0.0.1:8000 cargo run --example chat
@@ -35,6 +36,9 @@ async fn main() -> Result<(), kengine::StartError> {
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
     let advertise = env::var("KENGINE_ADVERTISE").ok();
     let mut server = Server::new(Lobby).page("/", "text/html; charset=utf-8", include_str!("page.html"));
+    if let Ok(hosts) = env::var("KENGINE_HOSTS") {
+        server = server.hosts(hosts.split(','));
+    }
     if let Ok(url) = env::var("REDIS_URL") {
         let redis = Redis::new(url);
         server = server.cluster(match &advertise {
@@ -45,7 +49,7 @@ async fn main() -> Result<(), kengine::StartError> {
     let server = server.bind(listen).await?;
     let address = advertise.unwrap_or_else(|| server.local_addr().to_string());
     println!("open http://{address}/ in two browser tabs and chat");
-    println!("or connect any WebSocket client to ws://{address}/ws?uid=1001 and try");
+    println!("or connect any WebSocket client to ws://{address}/ws?uid=ada and try");
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}}}}"#);
     println!(r#"  {{"method":"chat","message":{{"greeting":"hello"}},"id":7}}"#);
     println!("  p");

@@ -12,9 +12,9 @@ local CHARACTERS = {
   "^[\241-\243][\128-\191][\128-\191][\128-\191]",
   "^\244[\128-\143][\128-\191][\128-\191]",
 }
--- What a name must not contain: control characters, and the characters that change the direction of text (U+061C,
--- U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069).
-local FORBIDDEN = { "%c", "\194[\128-\159]", "\216\156", "\226\128[\142\143\170-\174]", "\226\129[\166-\169]" }
+-- What a name must not contain: control characters, line and paragraph separators, and the characters that change the
+-- direction of text (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069).
+local FORBIDDEN = { "%c", "\194[\128-\159]", "\216\156", "\226\128[\142\143\168-\174]", "\226\129[\166-\169]" }
 
 -- Returns the end of the character at a position, or nil if there is no valid one.
 local function character_end(text, at)
@@ -55,20 +55,16 @@ local function find(text, name)
   end
 end
 
--- Returns whether nodes accept the text as a query.
+-- Returns whether nodes accept the text as a query: it must be UTF-8 when it is decoded.
 function query.is_valid(text)
-  return not text:find('["<>]') and is_utf8(text)
+  return not text:find('["<>]') and is_utf8(text) and is_utf8(decoded(text))
 end
 
--- Returns the name in a parameter, or nil if it is missing, empty, or has more than `max` bytes. Returns false if nodes
--- refuse it, because it is not valid UTF-8 or contains a character that names must not contain.
+-- Returns the name in a parameter of a valid query, or nil if it is missing, empty, or has more than `max` bytes.
+-- Returns false if nodes refuse it, because it contains a character that names must not contain.
 function query.name(text, parameter, max)
   local name = find(text, parameter)
-  if not name then
-    return nil
-  elseif not is_utf8(name) then
-    return false
-  elseif name == "" or #name > max then
+  if not name or name == "" or #name > max then
     return nil
   end
   for _, characters in ipairs(FORBIDDEN) do

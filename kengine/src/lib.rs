@@ -171,9 +171,9 @@ pub mod guide {
 /// them.
 pub mod bounds {
     pub use crate::dispatch::{
-        Event, Fallible, Given, Infallible, IsAcceptArgument, IsAcceptOutput, IsErrorReply, IsHookArgument,
+        Decoded, Event, Fallible, Given, Infallible, IsAcceptArgument, IsAcceptOutput, IsErrorReply, IsHookArgument,
         IsHookOutput, IsLiveness, IsMessage, IsOwned, IsReference, IsRefusal, IsReply, IsSameSession, IsSession, Lent,
-        Message, Undecodable, handler_future,
+        Undecodable, handler_future,
     };
     pub use crate::protocol::{IsPushKey, IsSerialize};
 }

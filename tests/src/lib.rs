@@ -13,6 +13,7 @@ mod gateway_client;
 mod heavy;
 mod http;
 mod install;
+mod log;
 mod proxy;
 mod raw;
 mod redis;
@@ -36,6 +37,7 @@ pub use crate::{
     gateway_client::GatewayClient,
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
+    log::Log,
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},

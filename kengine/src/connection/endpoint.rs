@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::dispatch::Dispatcher;
-use crate::http::{Origins, Proxies};
+use crate::http::{Hosts, Origins, Proxies};
 use crate::node::Node;
 use crate::node_state::Counters;
 
@@ -18,8 +18,17 @@ pub(crate) struct Endpoint<D> {
 /// Which requests may become connections, and which proxies may report where requests come from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
+    pub(crate) hosts: Hosts,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
+}
+
+impl Access {
+    /// Returns whether every page on the web may connect if its name resolves to this server (DNS rebinding): then the
+    /// page has the origin of the host that its requests name.
+    pub(crate) fn trusts_every_host(&self) -> bool {
+        self.hosts.is_empty() && !self.origins.admit_all()
+    }
 }
 
 impl<D: Dispatcher> Endpoint<D> {

@@ -10,7 +10,7 @@ mod route_limits;
 pub use self::context::Context;
 pub use self::dispatcher::{Dispatcher, Hooks};
 pub use self::expansion::argument::{
-    Event, Given, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Message, Undecodable,
+    Decoded, Event, Given, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable,
 };
 pub use self::expansion::composition::IsSameSession;
 pub use self::expansion::reply::{

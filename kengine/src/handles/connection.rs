@@ -11,7 +11,7 @@ use crate::node_state::{
     ConnectionId, ConnectionState, Ending, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError,
     Who, call_catching,
 };
-use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, push};
+use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
 
 /// The handle to a player's connection. It is cheap to clone and can be used from any task, even after the connection
@@ -60,7 +60,7 @@ impl<S: Session> Recipient for SharedConnection<S> {
         // This is also called when a connection that has ended leaves its rooms. A panic would keep it in them.
         call_catching(|| serde_json::to_value(self.session.public())).map_or(Value::Null, |public| {
             public.unwrap_or_else(|error| {
-                tracing::error!(%error, "`Session::public` cannot be written as JSON");
+                tracing::error!(error = logged(&error), "`Session::public` cannot be written as JSON");
                 Value::Null
             })
         })

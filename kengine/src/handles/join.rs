@@ -108,7 +108,7 @@ impl<'a> Rooms<'a> {
     /// # Errors
     ///
     /// Those of a join, and [`JoinError::InvalidPrefix`](crate::room::JoinError::InvalidPrefix) if the prefix is empty,
-    /// has more than 27 bytes, or contains a control character.
+    /// has more than 27 bytes, or contains a [control character](crate::Uid).
     pub fn fill<'f, S: Session>(&self, seats: usize, connection: &'f Connection<S>) -> Fill<'f, S>
     where
         'a: 'f,

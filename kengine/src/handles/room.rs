@@ -18,8 +18,8 @@ pub struct Room<'a> {
 }
 
 impl Hub {
-    /// Returns the room with this name: 1 to 64 bytes without control characters. A room exists from its first member's
-    /// join until its last member leaves.
+    /// Returns the room with this name: 1 to 64 bytes without [control characters](crate::Uid). A room exists from its
+    /// first member's join until its last member leaves.
     pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
         Room { hub: self, name: name.into(), selection: Selection::default() }
     }

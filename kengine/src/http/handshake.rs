@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::{HeaderMap, Request, Uri, header::SEC_WEBSOCKET_PROTOCOL};
 
 use crate::http::proxies::Proxies;
+use crate::http::query::parameter;
 
 /// The HTTP request that opens a connection. `#[accept]` takes it as `&Handshake`.
 #[derive(Clone, Debug)]
@@ -33,11 +34,12 @@ impl Handshake {
         self.uri.query()
     }
 
-    /// Returns the first query parameter with this name, decoded as `application/x-www-form-urlencoded` (WHATWG URL).
-    /// For `?uid=1001`, `query("uid")` returns `1001`.
+    /// Returns the first query parameter with this name, decoded as `application/x-www-form-urlencoded` (WHATWG URL):
+    /// `+` is a space. For `?uid=1001`, `query("uid")` returns `1001`. The case of names counts.
+    ///
+    /// The text is exactly what the client sent: a request whose decoded query is not UTF-8 is refused with 400.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut parameters = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
-        parameters.find_map(|(key, value)| (key == name).then_some(value))
+        parameter(self.uri.query()?, name)
     }
 
     /// Returns the first header field with this name, in any case. Returns `None` if its value contains anything other

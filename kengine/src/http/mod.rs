@@ -2,15 +2,19 @@
 
 mod gateway;
 mod handshake;
+mod host;
 mod origins;
 mod proxies;
+mod query;
 mod refusal;
 mod reservation;
 mod upgrade_request;
 
 pub(crate) use self::gateway::send_to_another_node;
+pub(crate) use self::host::{Hosts, target_host};
 pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
+pub(crate) use self::query::check_query;
 pub(crate) use self::refusal::Body;
 pub(crate) use self::reservation::ReservationId;
 pub(crate) use self::upgrade_request::{check_size, check_upgrade, choose_subprotocol};

@@ -1,7 +1,11 @@
 //! Which web pages may open a connection.
 
-use hyper::header::{HOST, ORIGIN};
-use hyper::{HeaderMap, Uri};
+use hyper::{HeaderMap, Uri, header::ORIGIN};
+
+use crate::http::host::check_authority;
+
+/// What to write instead of an origin without a host, or with an invalid port.
+const FORM: &str = "write a host, and a port if it is not the default, as `https://game.example:8443`";
 
 /// The origins whose pages may open a connection. Browsers send `Origin`; other clients do not.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +32,13 @@ impl Origins {
         &self.mistakes
     }
 
-    /// Returns whether a request has no origin, the origin of its own host, or an allowed one.
-    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Returns whether pages of all origins may connect.
+    pub(crate) fn admit_all(&self) -> bool {
+        self.allows_all
+    }
+
+    /// Returns whether a request for this host has no origin, the origin of the host, or an allowed one.
+    pub(crate) fn admits(&self, headers: &HeaderMap, host: &str) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
             (None, _) => return true,
@@ -39,7 +48,7 @@ impl Origins {
         };
         let Ok(origin) = origin else { return false };
         self.allows_all
-            || headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| same_host(origin, host))
+            || same_host(origin, host)
             || normalize(origin).is_ok_and(|origin| self.allowed.contains(&origin))
     }
 }
@@ -56,25 +65,18 @@ fn normalize(origin: &str) -> Result<String, &'static str> {
     };
     // A URL copied from a browser's address bar ends with a slash.
     let authority = authority.strip_suffix('/').unwrap_or(authority);
-    if !origin.is_ascii() {
-        return Err("write the host as browsers send it, in ASCII (`xn--…`)");
-    }
-    if authority.contains('*') {
-        return Err("write each host out, or `*` alone to allow all pages");
-    }
     if authority.contains(['/', '?', '#', '@']) {
         return Err("write the scheme, the host and the port alone, as `https://game.example:8443`");
     }
-    // The brackets of an IPv6 address contain colons too.
-    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
-    if origin.parse::<Uri>().is_err() || port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return Err("write a host, and a port if it is not the default, as `https://game.example:8443`");
+    check_authority(authority, FORM)?;
+    if origin.parse::<Uri>().is_err() {
+        return Err(FORM);
     }
     let scheme = scheme.to_ascii_lowercase();
     Ok(format!("{scheme}://{}", normalize_authority(&scheme, authority)))
 }
 
-/// Returns whether an origin has the authority in `Host`.
+/// Returns whether an origin has this host and port.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let scheme = scheme.to_ascii_lowercase();

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
-use crate::protocol::{Error, InvalidUid};
+use crate::protocol::{Error, InvalidUid, logged};
 
 /// The body of a response, which is always complete in memory.
 pub(crate) type Body = Full<Bytes>;
@@ -171,11 +171,7 @@ impl Refusal {
             message: &'a str,
         }
         if let Some(source) = &self.source {
-            tracing::error!(
-                status = self.status(),
-                error = &**source as &dyn StdError,
-                "refused because of an internal error"
-            );
+            tracing::error!(status = self.status(), error = logged(&**source), "refused because of an internal error");
         }
         let page = Page { error: Shown { code: &self.code, message: &self.message } };
         // Writing two strings to memory cannot fail.

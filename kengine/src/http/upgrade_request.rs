@@ -1,6 +1,8 @@
 //! The checks of a request to open a WebSocket (RFC 6455, section 4.2.1).
 
-use hyper::header::{HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
 use crate::http::handshake::offered_subprotocols;
@@ -21,32 +23,47 @@ pub(crate) fn check_size(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", message))
 }
 
-/// Checks what RFC 6455, section 4.2.1, requires of a request.
+/// Checks what RFC 6455, section 4.2.1, requires of a request, except for the [host](super::target_host).
 pub(crate) fn check_upgrade(request: &Request<()>) -> Result<(), Refusal> {
     if request.method() != Method::GET {
         return Err(Refusal::method_not_allowed("GET"));
     }
     let headers = request.headers();
-    let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
-    let is_upgrade = request.version() == Version::HTTP_11 && fastwebsockets::upgrade::is_upgrade_request(request);
-    if !is_upgrade || version.is_some_and(|version| version != b"13") {
-        let message = "this is a WebSocket; request an upgrade with version 13";
-        return Err(Refusal::with_status(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
-            .header(UPGRADE, HeaderValue::from_static("websocket"))
-            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+    if request.version() != Version::HTTP_11 || !fastwebsockets::upgrade::is_upgrade_request(request) {
+        return Err(upgrade_required());
     }
-    if version.is_none() {
-        return Err(Refusal::bad_request("`Sec-WebSocket-Version` is missing; it must be 13"));
+    match single(headers, SEC_WEBSOCKET_VERSION) {
+        Some(b"13") => {}
+        Some(_) => return Err(upgrade_required()),
+        None => return Err(Refusal::bad_request("`Sec-WebSocket-Version` must be given once; it must be 13")),
     }
-    // RFC 9112, section 3.2.
-    if headers.get_all(HOST).iter().count() != 1 {
-        return Err(Refusal::bad_request("`Host` must be given once"));
+    if !single(headers, SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(Refusal::bad_request("`Sec-WebSocket-Key` must be given once and hold 16 bytes in base64"));
     }
-    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
-    match (keys.next(), keys.next()) {
-        (Some(key), None) if is_key(key.as_bytes()) => Ok(()),
-        _ => Err(Refusal::bad_request("`Sec-WebSocket-Key` must be given once and hold 16 bytes in base64")),
+    check_no_body(headers)
+}
+
+fn upgrade_required() -> Refusal {
+    let message = "this is a WebSocket; request an upgrade with version 13";
+    Refusal::with_status(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
+        .header(UPGRADE, HeaderValue::from_static("websocket"))
+        .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+}
+
+/// Returns the value of a field, or `None` if it is missing or given several times.
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
+    let mut fields = headers.get_all(name).iter();
+    fields.next().filter(|_| fields.next().is_none()).map(HeaderValue::as_bytes)
+}
+
+/// Refuses a request with a body. The frames of the client would be taken for it, or it for frames.
+fn check_no_body(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_zero = |length: &HeaderValue| length.as_bytes() == b"0";
+    if headers.contains_key(TRANSFER_ENCODING) || !headers.get_all(CONTENT_LENGTH).iter().all(is_zero) {
+        let message = "a request for a WebSocket has no body; leave out `Content-Length` and `Transfer-Encoding`";
+        return Err(Refusal::bad_request(message));
     }
+    Ok(())
 }
 
 /// Returns whether a key is 16 bytes in base64: 22 characters and padding.

@@ -42,10 +42,10 @@ impl From<SendError> for Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The name of the room is invalid.
+    /// The name of the room is empty or too long, or contains a [control character](crate::Uid).
     #[error("the name of a room has 1 to {MAX_ROOM_NAME_LEN} bytes and no control characters")]
     InvalidName,
-    /// The prefix is empty, contains a control character, or leaves no space for the rest of a room's name.
+    /// The prefix is empty, contains a [control character](crate::Uid), or leaves no space for the rest of a room's name.
     #[error("a prefix of rooms with seats has 1 to {MAX_ROOM_PREFIX_LEN} bytes and no control characters")]
     InvalidPrefix,
     /// The connection is already in this number of rooms, the maximum.

@@ -6,6 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
+use crate::protocol::is_control;
 
 /// The identity of a room: its name, and the family that it belongs to if it has seats.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl JoinedRooms {
 
 /// Checks the name of a room: 1 to 64 bytes without control characters.
 pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
-    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(char::is_control) {
+    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(is_control) {
         return Err(JoinError::InvalidName);
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
-use crate::protocol::{Push, Uid};
+use crate::protocol::{Push, Uid, logged};
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {
@@ -120,7 +120,7 @@ impl RoomState {
     fn send_to_listeners<P: Push>(&self, push: &P, fan_out: &FanOut) {
         let encoded = match fan_out.encode(push) {
             Ok((encoded, _)) => encoded,
-            Err(error) => return tracing::error!(%error, "a presence push cannot be sent"),
+            Err(error) => return tracing::error!(error = logged(&error), "a presence push cannot be sent"),
         };
         for member in self.members.values().filter(|member| member.listens) {
             fan_out.send(&*member.recipient, &encoded);

@@ -4,6 +4,7 @@ use fastwebsockets::OpCode;
 use serde::Serialize;
 
 use crate::protocol::error::Error;
+use crate::protocol::logged::logged;
 use crate::websocket::encoder;
 
 /// A text frame whose payload is `null`.
@@ -65,7 +66,7 @@ impl Answer {
         }
         self.has_failed = true;
         if let Some(source) = std::error::Error::source(error) {
-            tracing::error!(code = error.code(), error = source, "a request failed");
+            tracing::error!(code = error.code(), error = logged(source), "a request failed");
         }
         let Ok(()) = encoder::write_frame_with(&mut self.frames, OpCode::Text, |out| {
             out.push(b'{');

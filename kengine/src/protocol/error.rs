@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
+use crate::protocol::logged::logged;
+
 /// Why a request failed. The client sees the code and the message; the source is logged with `tracing`.
 ///
 /// Handlers return `Result<T, E>` for any `E: Into<Error>`. Implement `From<YourError> for kengine::Error` to turn your
@@ -58,7 +60,7 @@ impl Error {
 
     /// Logs the error with the message `what`. Used when there is no client to report it to.
     pub(crate) fn log(&self, what: &'static str) {
-        tracing::error!(code = self.code(), message = self.message(), error = self.source(), "{what}");
+        tracing::error!(code = self.code(), reason = self.message(), error = self.source().map(logged), "{what}");
     }
 
     pub(crate) fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::protocol::control::is_control;
 use crate::protocol::error::Error;
 
 /// The id of a user, the same on all connections and nodes: 1 to 128 bytes without control characters. Cheap to clone.
+///
+/// Characters that break lines or change the direction of text count as control characters too: U+061C, U+200E, U+200F,
+/// U+2028–U+202E and U+2066–U+2069. With them, two uids could look the same.
 ///
 /// ```
 /// use kengine::Uid;
@@ -38,7 +42,7 @@ impl Uid {
             Err(InvalidUid::Empty)
         } else if text.len() > Self::MAX_LEN {
             Err(InvalidUid::TooLong(text.len()))
-        } else if text.contains(char::is_control) {
+        } else if text.contains(is_control) {
             Err(InvalidUid::ControlCharacter)
         } else {
             Ok(Self(text.into()))
@@ -129,7 +133,7 @@ pub enum InvalidUid {
     /// The text has this number of bytes, which is more than [`Uid::MAX_LEN`].
     #[error("a uid has at most {max} bytes, this one has {0}", max = Uid::MAX_LEN)]
     TooLong(usize),
-    /// The text contains a control character.
+    /// The text contains a [control character](Uid).
     #[error("a uid must not hold control characters")]
     ControlCharacter,
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::handles::Hub;
 use crate::node::Node;
-use crate::protocol::StartError;
+use crate::protocol::{StartError, logged};
 use crate::server::listener::Listener;
 use crate::server::routes::Routes;
 use crate::server::signals::Signals;
@@ -112,7 +112,7 @@ impl Bound {
                         sockets.spawn(self.socket(stream, peer));
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection; trying again");
+                        tracing::warn!(error = logged(&error), "cannot accept a connection; trying again");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -158,7 +158,7 @@ impl Bound {
             }
             match served {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "an HTTP connection failed"),
+                Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
                 Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
             }
         }

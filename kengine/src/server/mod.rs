@@ -142,8 +142,34 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Sets the hosts that the server answers to (`game.example`, or with one port `game.example:8443`). A request for a
+    /// WebSocket that names another host is refused with 421. By default, and with `*`, every host is allowed.
+    ///
+    /// Set them if browsers can reach the server. Pages of the server's own host may connect, and without this list
+    /// every host in `Host` counts as its own. A page of `http://evil.example` may then connect too, if its owner makes
+    /// `evil.example` resolve to the server's address (DNS rebinding). A server without this list that listens on an
+    /// address other than loopback logs a warning when it starts.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// let server = Server::new(Game).hosts(["game.example", "localhost"]);
+    /// # let _ = server;
+    /// ```
+    ///
+    /// Behind a proxy or a gateway the `Host` of the player's client counts, so the proxy must forward it unchanged;
+    /// `X-Forwarded-Host` is not read. Plain pages are served for every host, because orchestrators request `/readyz`
+    /// at the address of the node. A host that no client sends, for example one with a path, is an error of
+    /// [`bind`](Self::bind).
+    pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        hosts.into_iter().for_each(|host| self.access.hosts.allow(&host.into()));
+        self
+    }
+
     /// Allows pages of these origins (`https://game.example`) to connect; `*` allows all pages. Pages of the server's
-    /// own host may always connect. Clients that are not browsers send no `Origin` and may connect.
+    /// own [host](Self::hosts) may always connect. Clients that are not browsers send no `Origin` and may connect.
     ///
     /// An origin that no browser sends, for example one with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -316,7 +342,15 @@ impl<D: Dispatcher> Server<D> {
     }
 
     fn listen_by(self, listener: Listener) -> Result<Bound, StartError> {
-        let (_, routes) = self.into_parts(Some(listener.address()))?;
+        let address = listener.address();
+        if self.access.trusts_every_host() && !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                %address,
+                "a page of any name that resolves to this server may connect; set the server's own names with \
+                 `Server::hosts`"
+            );
+        }
+        let (_, routes) = self.into_parts(Some(address))?;
         Ok(Bound::new(listener, routes))
     }
 
@@ -361,7 +395,7 @@ impl<D: Dispatcher> Server<D> {
         Ok((first, Routes { node, endpoints, pages: self.pages }))
     }
 
-    /// Checks that every configured path, origin and proxy can match a request.
+    /// Checks that every configured path, host, origin and proxy can match a request.
     ///
     /// # Errors
     ///
@@ -381,6 +415,7 @@ impl<D: Dispatcher> Server<D> {
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
+        mistakes.extend_from_slice(self.access.hosts.mistakes());
         mistakes.extend_from_slice(self.access.origins.mistakes());
         mistakes.extend_from_slice(self.access.proxies.mistakes());
         if mistakes.is_empty() { Ok(()) } else { Err(StartError::Config(mistakes.join("; "))) }

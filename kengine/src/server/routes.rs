@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc};
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 
-use crate::http::{Body, Refusal, check_size};
+use crate::http::{Body, Refusal, check_size, target_host};
 use crate::node::Node;
 use crate::node_state::Count;
 use crate::server::any_endpoint::AnyEndpoint;
@@ -39,6 +39,7 @@ impl Routes {
 
     fn page(&self, request: &Request<Incoming>) -> Result<Page, Refusal> {
         check_size(request.headers())?;
+        target_host(request)?;
         let path = request.uri().path();
         let page = match (self.pages.get(path), path) {
             (Some(page), _) => page.clone(),

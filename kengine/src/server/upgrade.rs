@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http_body_util::Full;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::{sync::oneshot, time::sleep};
 use tracing::Instrument;
 
@@ -13,12 +13,13 @@ use crate::connection::{ConnectionTask, Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{
-    Body, Handshake, Refusal, ReservationId, check_size, check_upgrade, choose_subprotocol, send_to_another_node,
+    Body, Handshake, Refusal, ReservationId, check_query, check_size, check_upgrade, choose_subprotocol,
+    send_to_another_node, target_host,
 };
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
 use crate::node_state::{deferring, run_catching};
-use crate::protocol::Syntax;
+use crate::protocol::{Syntax, logged};
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
@@ -122,8 +123,8 @@ async fn admit<D: Dispatcher>(
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {
-        let (status, message) = (refusal.status(), refusal.message());
-        tracing::debug!(?peer, client = ?handshake.client_ip(), status, message, "a handshake was refused");
+        let (status, reason) = (refusal.status(), refusal.message());
+        tracing::debug!(?peer, client = ?handshake.client_ip(), status, reason, "a handshake was refused");
     })
 }
 
@@ -136,10 +137,17 @@ fn check<D>(
     // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
     check_size(request.headers())?;
+    let host = target_host(request)?;
     check_upgrade(request)?;
-    if !endpoint.access.origins.admits(request.headers()) {
+    if !endpoint.access.hosts.admits(host) {
+        // RFC 9110, section 15.5.20.
+        let message = "this server does not answer to this host; add the host to `Server::hosts`";
+        return Err(Refusal::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message));
+    }
+    if !endpoint.access.origins.admits(request.headers(), host) {
         return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
     }
+    check_query(request.uri())?;
     let subprotocol = choose_subprotocol(request.headers())?;
     let slot = take_slot(node, reservation).map_err(|refusal| send_to_another_node(refusal, request.headers()))?;
     let (response, _) =
@@ -177,7 +185,7 @@ async fn start_after<D: Dispatcher>(
 ) -> Option<Box<ConnectionTask<D>>> {
     // A router may replace the answer `101` by another one, and then the upgrade never comes.
     let upgraded = tokio::select! {
-        upgraded = upgraded => upgraded.map_err(|error| error.to_string()),
+        upgraded = upgraded => upgraded.map_err(|error| logged(&error)),
         () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade came in time".to_owned()),
         () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
     };
@@ -190,8 +198,8 @@ async fn start_after<D: Dispatcher>(
             }
             Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
         }
-        Err(error) => {
-            tracing::debug!(connection = %connection.id(), error, "the connection was lost during the handshake");
+        Err(reason) => {
+            tracing::debug!(connection = %connection.id(), reason, "the connection was lost during the handshake");
             None
         }
     }

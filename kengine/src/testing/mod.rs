@@ -97,9 +97,11 @@ use crate::server::upgrade::{Connected, start, take_slot};
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
 
-/// The header fields of a request for a WebSocket, unless the test sets them.
-const FIELDS: [(HeaderName, &str); 5] = [
-    (HOST, "kengine.test"),
+/// The host of a request, unless the test or [`Server::hosts`] sets it.
+const TEST_HOST: &str = "kengine.test";
+
+/// The header fields of a request for a WebSocket besides `Host`, unless the test sets them.
+const FIELDS: [(HeaderName, &str); 4] = [
     (CONNECTION, "upgrade"),
     (UPGRADE, "websocket"),
     (SEC_WEBSOCKET_VERSION, "13"),
@@ -223,7 +225,7 @@ pub struct Connect<'a, D> {
 
 impl<D> Connect<'_, D> {
     /// Adds a header field. It replaces the default value of `Host`, `Upgrade` and the other fields that a request for
-    /// a WebSocket needs.
+    /// a WebSocket needs. The default of `Host` is the first of [`Server::hosts`].
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), value.into()));
         self
@@ -253,6 +255,10 @@ impl<D> Connect<'_, D> {
         }
         if !self.offers.is_empty() {
             append(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), &self.offers.join(", "));
+        }
+        if !headers.contains_key(HOST) {
+            let host = self.served.first.access.hosts.example();
+            append(headers, HOST.as_str(), host.as_deref().unwrap_or(TEST_HOST));
         }
         for (name, value) in FIELDS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));

@@ -285,7 +285,7 @@ async fn special_characters_in_names_have_no_effect() {
         ("100%25", Some("100%25")),
         ("%", Some("%25")),
         ("%zz", Some("%25zz")),
-        ("%c3%a4", Some("%C3%A4")),
+        ("%c3%a4%F0%9f%8E%b2", Some("%C3%A4%F0%9F%8E%B2")),
         ("*?[a]", Some("%2A%3F%5Ba%5D")),
         (&longest, Some(&longest)),
         (&escaped, Some(&key_of_escaped)),

@@ -162,7 +162,7 @@ impl Namesake {
     const HOOKS: () = ();
     const SYNTAX: &'static str = "other";
 
-    fn before(&self) {}
+    fn before() {}
 }
 
 #[kengine::dispatcher]

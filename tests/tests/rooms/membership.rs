@@ -457,6 +457,13 @@ async fn a_room_name_has_1_to_64_bytes_and_no_control_character() {
         ("a line feed", "a\nb", false),
         ("a null byte", "\0", false),
         ("a C1 control character", "\u{85}", false),
+        ("a line separator", "a\u{2028}b", false),
+        ("a mark of the writing direction", "a\u{200f}", false),
+        ("the Arabic mark", "\u{61c}a", false),
+        ("an override of the writing direction", "a\u{202e}b", false),
+        ("an isolate", "\u{2066}a\u{2069}", false),
+        ("a text from right to left", "חדר", true),
+        ("joiners", "\u{645}\u{200c}\u{646}\u{200d}", true),
     ];
     every_row(rows.map(|(row, name, is_good)| (row, (name, is_good))), async |(name, is_good)| {
         let mut ada = enter(&town, "ada").await;

@@ -10,7 +10,7 @@ use kengine::{
     Close, CloseCode, Connection, DisconnectReason, Duplicates, Handshake, Hub, Push, Refusal, Server, Session, Uid,
     testing,
 };
-use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, within};
+use kengine_tests::{ClientFrame, HttpClient, RawClient, TestServer, Upgrade, every_row, within};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -388,4 +388,70 @@ async fn a_lost_connection_frees_its_uid_before_the_close_hook() {
     let mut back = club.connect_as(Uid::from(7)).await.unwrap();
     assert_eq!(back.request::<String>("who", &()).await.unwrap(), "7");
     club.dispatcher().may_end.add_permits(2);
+}
+
+/// Takes the uid from the query, as the demos do.
+struct Demo;
+
+#[kengine::dispatcher]
+impl Demo {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<Uid, Refusal> {
+        Ok(Uid::new(handshake.query("uid").unwrap_or_default())?)
+    }
+
+    #[route]
+    async fn who(&self, uid: &Uid) -> String {
+        uid.to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_uid_has_1_to_128_bytes_and_no_control_character() {
+    let rows = [
+        ("one byte", ("x".to_owned(), true)),
+        ("empty", (String::new(), false)),
+        ("128 bytes", ("é".repeat(64), true)),
+        ("129 bytes", ("x".repeat(129), false)),
+        ("a space", ("ada lovelace".to_owned(), true)),
+        ("a line feed", ("a\nb".to_owned(), false)),
+        ("a carriage return", ("a\r".to_owned(), false)),
+        ("an escape", ("\u{1b}[31m".to_owned(), false)),
+        ("a null byte", ("a\0".to_owned(), false)),
+        ("a C1 control character", ("a\u{85}b".to_owned(), false)),
+        ("a line separator", ("a\u{2028}b".to_owned(), false)),
+        ("a paragraph separator", ("a\u{2029}b".to_owned(), false)),
+        ("the Arabic mark", ("a\u{61c}".to_owned(), false)),
+        ("a left-to-right mark", ("\u{200e}ada".to_owned(), false)),
+        ("a right-to-left mark", ("ada\u{200f}".to_owned(), false)),
+        ("the first embedding", ("\u{202a}ada".to_owned(), false)),
+        ("the last override", ("ada\u{202e}".to_owned(), false)),
+        ("the first isolate", ("\u{2066}ada".to_owned(), false)),
+        ("the last isolate", ("ada\u{2069}".to_owned(), false)),
+        ("a hyphen before the separators", ("a\u{2027}b".to_owned(), true)),
+        ("a space behind the overrides", ("a\u{202f}b".to_owned(), true)),
+        ("a text from right to left", ("עדה".to_owned(), true)),
+        ("an emoji with joiners", ("👩\u{200d}🚀".to_owned(), true)),
+    ];
+    let server = TestServer::start(Server::new(Demo)).await;
+    every_row(rows, async |(text, is_good)| {
+        assert_eq!(Uid::new(&text).is_ok(), is_good);
+        assert_eq!(text.parse::<Uid>().is_ok(), is_good);
+        let json = serde_json::to_string(&text).unwrap();
+        assert_eq!(serde_json::from_str::<Uid>(&json).is_ok(), is_good);
+
+        let escaped = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
+        let mut http = HttpClient::connect(server.address()).await;
+        let upgrade = Upgrade::new(server.address()).path(format!("/ws?uid={escaped}"));
+        let response = http.request(&upgrade.bytes()).await;
+        assert_eq!(response.status, if is_good { 101 } else { 400 }, "{response:?}");
+        if is_good {
+            let answer = http.into_websocket().ask(r#"{"method":"who","id":1}"#).await;
+            assert_eq!(answer, format!("1: {json}"));
+        } else {
+            assert_eq!(response.error_code(), "bad_request");
+        }
+    })
+    .await;
+    server.stop().await;
 }

@@ -4,6 +4,8 @@ mod crowd;
 mod deploy;
 mod drain;
 mod forwarded;
+mod hosts;
+mod logs;
 mod mounted;
 mod pages;
 mod testing;

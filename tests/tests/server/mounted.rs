@@ -132,7 +132,7 @@ async fn frames_right_after_the_handshake_are_not_lost() {
 
 #[tokio::test]
 async fn a_mounted_dispatcher_speaks_the_same_protocol() {
-    let service = Server::new(Guests::default()).into_service().unwrap();
+    let service = Server::new(Guests::default()).hosts(["127.0.0.1"]).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let rows: Vec<(_, (_, &[&str]))> = vec![
         ("a close", (ClientFrame::close(4321, ""), &["close 4321", "end of TCP"])),
@@ -148,6 +148,10 @@ async fn a_mounted_dispatcher_speaks_the_same_protocol() {
     .await;
     let foreign = Upgrade::new(address).and("Origin", "https://evil.example").ask(address).await;
     assert_eq!((foreign.status, foreign.error_code().as_str()), (403, "forbidden"));
+    let with_body = Upgrade::new(address).and("Content-Length", "5").ask(address).await;
+    assert_eq!((with_body.status, with_body.error_code().as_str()), (400, "bad_request"));
+    let rebound = Upgrade::new(address).with("Host", "evil.example").ask(address).await;
+    assert_eq!((rebound.status, rebound.error_code().as_str()), (421, "misdirected_request"));
     serving.stop().await;
 }
 

@@ -67,6 +67,27 @@ async fn one_socket_serves_many_requests() {
 }
 
 #[tokio::test]
+async fn a_page_needs_a_valid_host_unless_the_client_is_old() {
+    let rows = [
+        ("any host", ("GET /healthz HTTP/1.1\r\nHost: x", 200)),
+        ("no host", ("GET /healthz HTTP/1.1", 400)),
+        ("two hosts", ("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y", 400)),
+        ("not a host", ("GET /healthz HTTP/1.1\r\nHost: a b", 400)),
+        ("HTTP/1.0 without a host", ("GET /healthz HTTP/1.0", 200)),
+        ("HTTP/1.0 with a host", ("GET /healthz HTTP/1.0\r\nHost: x", 200)),
+        ("HTTP/1.0 with two hosts", ("GET /healthz HTTP/1.0\r\nHost: x\r\nHost: y", 400)),
+    ];
+    let server = TestServer::start(Server::new(Lobby)).await;
+    every_row(rows, async |(lines, status)| {
+        let request = format!("{lines}\r\n\r\n");
+        let response = HttpClient::connect(server.address()).await.request(request.as_bytes()).await;
+        assert_eq!(response.status, status, "{response:?}");
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_server_cannot_have_the_port() {
     let server = TestServer::start(Server::new(Lobby)).await;
     let refused = Server::new(Lobby).bind(server.address()).await.expect_err("the port is taken");

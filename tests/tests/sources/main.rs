@@ -7,6 +7,7 @@ use std::{
 
 mod architecture;
 mod codes;
+mod events;
 mod layers;
 mod names;
 

@@ -1,6 +1,6 @@
 //! The handshake (RFC 6455, section 4.2): which requests open a connection, and how others are refused.
 
-use kengine::Server;
+use kengine::{Handshake, Server, Session};
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
 
 /// A change to a valid request.
@@ -8,39 +8,22 @@ type Change = fn(Upgrade) -> Upgrade;
 /// Header fields that the response must have.
 type Fields = &'static [(&'static str, &'static str)];
 
+/// `handshake_table.rs` has the rows about single header fields.
 #[tokio::test]
 async fn an_invalid_handshake_gets_a_status_and_a_reason() {
-    const UPGRADE: Fields = &[("upgrade", "websocket"), ("sec-websocket-version", "13")];
-    let rows: Vec<(_, (Change, u16, &str, Fields))> = vec![
-        ("no key", (|request| request.without("Sec-WebSocket-Key"), 400, "bad_request", &[])),
-        ("an empty key", (|request| request.with("Sec-WebSocket-Key", ""), 400, "bad_request", &[])),
-        (
-            "a key of 15 bytes",
-            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1"), 400, "bad_request", &[]),
-        ),
-        (
-            "a key of 17 bytes",
-            (|request| request.with("Sec-WebSocket-Key", "MTIzNDU2Nzg5MDEyMzQ1Njc="), 400, "bad_request", &[]),
-        ),
-        (
-            "a key that is not base64",
-            (|request| request.with("Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ=="), 400, "bad_request", &[]),
-        ),
-        ("two keys", (|request| request.and("Sec-WebSocket-Key", Upgrade::KEY), 400, "bad_request", &[])),
-        ("no version", (|request| request.without("Sec-WebSocket-Version"), 400, "bad_request", &[])),
-        ("no host", (|request| request.without("Host"), 400, "bad_request", &[])),
+    let rows: Vec<(_, (Change, u16, &str))> = vec![
         (
             "an unknown subprotocol",
-            (|request| request.with("Sec-WebSocket-Protocol", "kengine.v2.json"), 400, "bad_request", &[]),
+            (|request| request.with("Sec-WebSocket-Protocol", "kengine.v2.json"), 400, "bad_request"),
         ),
         (
             "unknown subprotocols",
-            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request", &[]),
+            (|request| request.with("Sec-WebSocket-Protocol", "chat, kengine.v1.json.x"), 400, "bad_request"),
         ),
-        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden", &[])),
+        ("a foreign origin", (|request| request.with("Origin", "https://evil.example"), 403, "forbidden")),
         (
             "a foreign origin on this machine",
-            (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden", &[]),
+            (|request| request.with("Origin", "http://127.0.0.1:1"), 403, "forbidden"),
         ),
         (
             "two origins",
@@ -51,52 +34,34 @@ async fn an_invalid_handshake_gets_a_status_and_a_reason() {
                 },
                 403,
                 "forbidden",
-                &[],
             ),
         ),
-        ("two hosts", (|request| request.and("Host", "evil.example"), 400, "bad_request", &[])),
-        ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden", &[])),
-        ("another path", (|request| request.path("/wss"), 404, "not_found", &[])),
-        ("a path below", (|request| request.path("/ws/x"), 404, "not_found", &[])),
-        ("the path in capitals", (|request| request.path("/WS"), 404, "not_found", &[])),
-        ("a POST", (|request| request.method("POST"), 405, "method_not_allowed", &[("allow", "GET")])),
-        ("a DELETE", (|request| request.method("DELETE"), 405, "method_not_allowed", &[("allow", "GET")])),
+        ("a page without an origin", (|request| request.with("Origin", "null"), 403, "forbidden")),
+        ("another path", (|request| request.path("/wss"), 404, "not_found")),
+        ("a path below", (|request| request.path("/ws/x"), 404, "not_found")),
+        ("the path in capitals", (|request| request.path("/WS"), 404, "not_found")),
         (
             "a plain GET",
             (
                 |request| request.without("Upgrade").with("Connection", "keep-alive").without("Sec-WebSocket-Key"),
                 426,
                 "upgrade_required",
-                UPGRADE,
             ),
         ),
-        ("no upgrade", (|request| request.without("Upgrade"), 426, "upgrade_required", UPGRADE)),
-        ("another upgrade", (|request| request.with("Upgrade", "h2c"), 426, "upgrade_required", UPGRADE)),
-        (
-            "an upgrade that `Connection` does not name",
-            (|request| request.with("Connection", "keep-alive"), 426, "upgrade_required", UPGRADE),
-        ),
-        ("version 12", (|request| request.with("Sec-WebSocket-Version", "12"), 426, "upgrade_required", UPGRADE)),
-        ("version 8", (|request| request.with("Sec-WebSocket-Version", "8"), 426, "upgrade_required", UPGRADE)),
-        ("HTTP/1.0", (|request| request.version("HTTP/1.0"), 426, "upgrade_required", UPGRADE)),
-        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large", &[])),
+        ("a header of 20 KiB", (|request| request.and("X-Large", "x".repeat(20 * 1024)), 431, "too_large")),
         (
             "a header of many fields",
             (
                 |request| (0..50).fold(request, |request, field| request.and(&format!("X-{field}"), "x".repeat(400))),
                 431,
                 "too_large",
-                &[],
             ),
         ),
     ];
     let server = TestServer::start(Server::new(Lobby)).await;
-    every_row(rows, async |(change, status, code, fields)| {
+    every_row(rows, async |(change, status, code)| {
         let response = change(Upgrade::new(server.address())).ask(server.address()).await;
         assert_eq!((response.status, response.error_code().as_str()), (status, code), "{response:?}");
-        for (name, value) in fields {
-            assert_eq!(response.field(name), Some(*value), "{response:?}");
-        }
         assert_eq!(response.field("sec-websocket-accept"), None);
     })
     .await;
@@ -217,6 +182,69 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
         server.stop().await;
     })
     .await;
+}
+
+/// Tells each player the parameter `uid` of their query.
+struct Echo;
+
+struct Named(Option<String>);
+
+impl Session for Named {}
+
+#[kengine::dispatcher]
+impl Echo {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Named {
+        Named(handshake.query("uid").map(Into::into))
+    }
+
+    #[route]
+    async fn uid<'a>(&self, named: &'a Named) -> Option<&'a str> {
+        named.0.as_deref()
+    }
+}
+
+/// A replacement character for what is not UTF-8 would give two players one uid.
+#[tokio::test]
+async fn a_query_that_is_not_utf8_is_refused() {
+    // The request target, and the uid if the request is accepted.
+    let rows: Vec<(_, (&[u8], Option<&str>))> = vec![
+        ("no query", (b"/ws", Some("null"))),
+        ("a uid", (b"/ws?uid=ada", Some("\"ada\""))),
+        ("the first of two", (b"/ws?uid=ada&uid=bob", Some("\"ada\""))),
+        ("a space", (b"/ws?uid=a+b%20c", Some("\"a b c\""))),
+        ("a letter beyond ASCII", (b"/ws?uid=%c3%a9", Some("\"é\""))),
+        ("a letter beyond ASCII as it is", ("/ws?uid=é".as_bytes(), Some("\"é\""))),
+        ("a replacement character", (b"/ws?uid=%ef%bf%bd", Some("\"\u{fffd}\""))),
+        ("a percent sign alone", (b"/ws?uid=100%", Some("\"100%\""))),
+        ("bytes that are never UTF-8", (b"/ws?uid=%ff%fe", None)),
+        ("half a character", (b"/ws?uid=%c3", None)),
+        ("half a character and another parameter", (b"/ws?uid=%c3&x=%a9", None)),
+        ("half a character and the rest as a name", (b"/ws?uid=%c3&%a9", None)),
+        ("a surrogate", (b"/ws?uid=%ed%a0%80", None)),
+        ("a form that is too long", (b"/ws?uid=%c0%af", None)),
+        ("another parameter", (b"/ws?uid=ada&room=%ff", None)),
+        ("a later uid", (b"/ws?uid=ada&uid=%ff", None)),
+        ("a name", (b"/ws?%ff=1&uid=ada", None)),
+        ("a byte as it is", (b"/ws?uid=\xff", None)),
+    ];
+    let server = TestServer::start(Server::new(Echo)).await;
+    every_row(rows, async |(target, uid)| {
+        let request = Upgrade::new(server.address()).path("TARGET").bytes();
+        let at = request.windows(6).position(|window| window == b"TARGET").unwrap();
+        let mut http = HttpClient::connect(server.address()).await;
+        let response = http.request(&[&request[..at], target, &request[at + 6..]].concat()).await;
+        assert_eq!(response.status, if uid.is_some() { 101 } else { 400 }, "{response:?}");
+        if let Some(uid) = uid {
+            let mut client = http.into_websocket();
+            assert_eq!(client.ask(r#"{"method":"uid","id":1}"#).await, format!("1: {uid}"));
+        } else if !target.contains(&0xff) {
+            // hyper refuses with an empty body what it cannot parse.
+            assert_eq!(response.error_code(), "bad_request");
+        }
+    })
+    .await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod backpressure;
 mod closing;
 mod handshake;
+mod handshake_table;
 mod liveness;
 mod segments;
 mod slow_readers;

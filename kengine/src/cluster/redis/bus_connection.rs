@@ -9,6 +9,7 @@ use crate::cluster::redis::bus::{Bus, Outgoing, Target};
 use crate::cluster::redis::connection::{Backoff, connect, within_timeout};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::subscriber::Subscriber;
+use crate::protocol::logged;
 
 /// The maximum number of messages in one round trip.
 const MAX_MESSAGES_PER_BATCH: usize = 256;
@@ -21,7 +22,7 @@ pub(super) async fn run(bus: Arc<Bus>) {
         let Err(error) = run_connection(&bus, &mut outgoing, &mut backoff).await;
         bus.set_connection(None);
         bus.peers.reset();
-        tracing::debug!(%error, "the bus is away; reconnecting");
+        tracing::debug!(error = logged(&error), "the bus is away; reconnecting");
         backoff.wait().await;
     }
 }

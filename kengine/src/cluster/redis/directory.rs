@@ -12,6 +12,7 @@ use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::shared_state::{Phase, SharedState, millis};
 use crate::node_state::{Duplicates, Status};
+use crate::protocol::logged;
 
 /// How long changes are gathered before a report. This limits reports to 40 a second, and leaves time to report each
 /// change within 100 ms.
@@ -55,7 +56,7 @@ impl Contact {
     /// Updates the status during an outage, and logs the outage once.
     fn lost(&mut self, state: &SharedState, error: &RedisError) {
         if !mem::replace(&mut self.is_logged, true) {
-            tracing::warn!(%error, "the directory is away: this node serves its players alone");
+            tracing::warn!(error = logged(error), "the directory is away: this node serves its players alone");
         }
         let is_expired = self.last_answer.is_some_and(|answer| answer.elapsed() > state.lease);
         match state.status() {

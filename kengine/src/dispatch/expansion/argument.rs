@@ -82,10 +82,10 @@ pub fn argument<S, T>(_: Context<'_, S>) -> Probe<Argument<'_, S, T>, 0> {
     Probe::new()
 }
 
-condition!(['a] Argument<'a, (), ()>, 0 => Message);
+condition!(['a] Argument<'a, (), ()>, 0 => Decoded);
 condition!(['a, S, T: FromContext<'a, S>] Argument<'a, S, T>, 1 => Given);
 condition!(['a, S, T: Borrowed<'a, S>] Argument<'a, S, T>, 2 => Lent);
-condition!(['a, S, T: Deserialize<'a>] Argument<'a, S, T>, 3 => Message);
+condition!(['a, S, T: Deserialize<'a>] Argument<'a, S, T>, 3 => Decoded);
 condition!(['a, S, T] Argument<'a, S, T>, 4 => Undecodable);
 
 /// The verdict on an argument that is context.
@@ -94,7 +94,7 @@ pub struct Given;
 
 /// The verdict on an argument that is the message.
 #[derive(Clone, Copy, Debug)]
-pub struct Message;
+pub struct Decoded;
 
 /// The verdict on a type that can only be borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ impl<'a, S, T: FromContext<'a, S>> Take<'a, S, T> for Given {
     }
 }
 
-impl<'a, S, T: Deserialize<'a>> Take<'a, S, T> for Message {
+impl<'a, S, T: Deserialize<'a>> Take<'a, S, T> for Decoded {
     fn take(context: Context<'a, S>) -> Result<T> {
         decode(context)
     }
@@ -161,7 +161,7 @@ pub trait IsOwned<V>: Sized {
 impl<T> IsOwned<Given> for T {}
 
 #[diagnostic::do_not_recommend]
-impl<T> IsOwned<Message> for T {}
+impl<T> IsOwned<Decoded> for T {}
 
 #[diagnostic::do_not_recommend]
 impl<T> IsOwned<Undecodable> for T {}
@@ -187,7 +187,7 @@ pub trait IsMessage<V>: Sized {
 impl<T> IsMessage<Given> for T {}
 
 #[diagnostic::do_not_recommend]
-impl<T> IsMessage<Message> for T {}
+impl<T> IsMessage<Decoded> for T {}
 
 #[diagnostic::do_not_recommend]
 impl<T> IsMessage<Lent> for T {}
@@ -213,4 +213,4 @@ pub trait IsReference<S, V>: Sized {
 impl<S, T> IsReference<S, Given> for T {}
 
 #[diagnostic::do_not_recommend]
-impl<S, T> IsReference<S, Message> for T {}
+impl<S, T> IsReference<S, Decoded> for T {}

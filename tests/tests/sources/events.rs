@@ -1,0 +1,88 @@
+//! Events of `tracing` write text that is not ours only as strings, which subscribers put into quotes and escape.
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use crate::{files, read, workspace};
+
+/// The values that may be written with `%` or `?`: numbers and addresses, and a reason that is quoted already.
+const UNQUOTED: [&str; 9] = [
+    "address",
+    "connection.id()",
+    "handshake.client_ip()",
+    "peer",
+    "reason",
+    "recipient.state().id",
+    "self.id()",
+    "self.local_addr()",
+    "self.peer()",
+];
+
+/// Collects the arguments of each `tracing::…!(…)`.
+fn collect(tokens: TokenStream, events: &mut Vec<Vec<String>>) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else { continue };
+        let before: String = tokens[at.saturating_sub(5)..at].iter().map(ToString::to_string).collect();
+        let is_event = before.strip_prefix("tracing::").is_some_and(|name| name.ends_with('!'));
+        if is_event && group.delimiter() == Delimiter::Parenthesis {
+            events.push(arguments(group.stream()));
+        } else {
+            collect(group.stream(), events);
+        }
+    }
+}
+
+/// Returns each argument without spaces.
+fn arguments(tokens: TokenStream) -> Vec<String> {
+    let mut arguments = vec![String::new()];
+    for token in tokens {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == ',' => arguments.push(String::new()),
+            token => {
+                let text: String = token.to_string().split_whitespace().collect();
+                arguments.last_mut().expect("one argument at least").push_str(&text);
+            }
+        }
+    }
+    arguments
+}
+
+/// Returns what is wrong with the argument of an event.
+fn mistake(argument: &str) -> Option<&'static str> {
+    let (name, value) = argument.split_once('=').unwrap_or((argument, argument));
+    let name = name.trim_start_matches(['%', '?']);
+    match value.strip_prefix(['%', '?']) {
+        Some(value) if !UNQUOTED.contains(&value) => Some("may write text as it is; write a string"),
+        _ if name == "message" => Some("has the name of the field that is written as it is"),
+        _ if name == "error" && !value.contains("logged") => Some("may be an error, which is written as it is"),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_event_writes_text_as_a_string() {
+    let mut count = 0;
+    for path in files(&workspace().join("kengine/src")) {
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let mut events = Vec::new();
+        collect(read(&path).parse().expect("Rust"), &mut events);
+        count += events.len();
+        for argument in events.iter().flatten() {
+            assert_eq!(mistake(argument), None, "`{argument}` of an event in {}", path.display());
+        }
+    }
+    assert!(count > 20, "only {count} events were found");
+}
+
+#[test]
+fn an_event_that_writes_text_as_it_is_is_found() {
+    let mut events = Vec::new();
+    let source =
+        "fn f() { { tracing::warn!(%error, uid, id = ?name, message, error, error = logged(&error), %peer, \"x\"); } }";
+    collect(source.parse().expect("Rust"), &mut events);
+    let [event] = &events[..] else { panic!("{events:?}") };
+    let mistakes: Vec<_> = event.iter().filter(|argument| mistake(argument).is_some()).collect();
+    assert_eq!(mistakes, ["%error", "id=?name", "message", "error"]);
+}
