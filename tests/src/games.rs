@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use kengine::{Handshake, Refusal};
+use kengine::{
+    Context, Dispatcher, Handshake, Refusal,
+    wire::{Answer, Message},
+};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -52,6 +55,21 @@ impl Lobby {
     #[route("chat")]
     async fn chat(&self, chat: Chat) -> String {
         chat.answer()
+    }
+}
+
+/// Answers each message with itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Echo;
+
+impl Dispatcher for Echo {
+    type Session = ();
+
+    async fn message(&self, _: Context<'_, ()>, message: Message<'_>, answer: &mut Answer) {
+        match message {
+            Message::Text(text) => answer.text(text),
+            Message::Binary(bytes) => answer.binary(bytes),
+        }
     }
 }
 

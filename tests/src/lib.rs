@@ -32,7 +32,7 @@ pub use crate::{
     dice::Dice,
     folder::new_folder,
     frames::{ClientFrame, segment},
-    games::{Chat, Doorkeeper, Gate, Lobby, Watched},
+    games::{Chat, Doorkeeper, Echo, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
     gateway_client::GatewayClient,
     heavy::heavy_test,

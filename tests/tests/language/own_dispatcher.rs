@@ -4,22 +4,8 @@ use kengine::{
     Context, Dispatcher, Server,
     wire::{self, Answer},
 };
-use kengine_tests::{Client, ClientFrame, RawClient, TestServer, every_row, segment};
+use kengine_tests::{Client, ClientFrame, Echo, RawClient, TestServer, every_row, segment};
 use tokio_tungstenite::tungstenite::Message;
-
-/// Answers each message with itself.
-struct Echo;
-
-impl Dispatcher for Echo {
-    type Session = ();
-
-    async fn message(&self, _: Context<'_, ()>, message: wire::Message<'_>, answer: &mut Answer) {
-        match message {
-            wire::Message::Text(text) => answer.text(text),
-            wire::Message::Binary(bytes) => answer.binary(bytes),
-        }
-    }
-}
 
 /// Lengths at which the header changes its form, those around them, and the largest message.
 const LENGTHS: [(&str, usize); 9] = [

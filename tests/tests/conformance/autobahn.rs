@@ -1,0 +1,45 @@
+//! Autobahn's test suite, which is the field's reference for RFC 6455. `tests/autobahn/run` runs it.
+//!
+//! Its groups 12 and 13 test compression, which kengine does not offer, so they are not run.
+
+use std::{net::SocketAddr, time::Duration};
+
+use kengine::{Server, cluster::Redis};
+use kengine_tests::{Echo, RedisServer, TestGateway, TestServer, Town};
+use tokio::{process::Command, time::timeout};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/autobahn/run");
+const CASES: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
+/// The largest message of the cases 9.*.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// How long the installation and all cases may take. They take about two minutes.
+const LIMIT: Duration = Duration::from_secs(1200);
+/// The exit code of a script that could not install the suite.
+const SKIPPED: i32 = 77;
+
+/// Runs the suite against the echo server at this address. The script prints the figures, and why a case failed.
+async fn is_passed(name: &str, address: SocketAddr) {
+    let mut script = Command::new(SCRIPT);
+    script.args([env!("CARGO_TARGET_TMPDIR"), name, &format!("ws://{address}/ws")]).args(CASES).kill_on_drop(true);
+    let ended = timeout(LIMIT, script.status()).await.expect("the suite ends in time").expect("Python 3 is installed");
+    assert!(ended.success() || ended.code() == Some(SKIPPED), "the suite found faults; it printed them");
+}
+
+#[tokio::test]
+async fn the_server_passes_autobahn() {
+    let server = TestServer::start(Server::new(Echo).max_message_size(LARGEST)).await;
+    is_passed("direct", server.address()).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_gateway_passes_autobahn() {
+    let redis = RedisServer::start().await;
+    let node = Server::new(Echo).max_message_size(LARGEST).cluster(Redis::new(redis.url()));
+    let node = redis.serve(node.idle_timeout(Town::IDLE_TIME)).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    redis.nodes_are_read().await;
+    is_passed("gateway", gateway.address()).await;
+    drop(gateway);
+    node.stop().await;
+}
