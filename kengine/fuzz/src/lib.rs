@@ -1,0 +1,6 @@
+//! What several fuzz targets share.
+
+pub mod frames;
+pub mod http;
+pub mod json;
+pub mod pieces;
