@@ -51,7 +51,8 @@ pub fn read_all(mut bytes: &[u8], is_cut: bool) -> Vec<Frame> {
     frames
 }
 
-fn read(bytes: &[u8]) -> Option<(Frame, &[u8])> {
+/// Reads the first frame, if it is complete.
+pub fn read(bytes: &[u8]) -> Option<(Frame, &[u8])> {
     let ([first, second], rest) = bytes.split_first_chunk::<2>()?;
     let opcode = first & 0x0f;
     assert!(first & 0xf0 == FIN, "the server sends whole messages without extensions: {first:#x}");

@@ -21,7 +21,7 @@ impl<'b> Head<'b> {
             }
             let colon = line.iter().position(|&byte| byte == b':')?;
             let (name, value) = (str::from_utf8(&line[..colon]).ok()?, &line[colon + 1..]);
-            fields.push((name.to_ascii_lowercase(), value.trim_ascii()));
+            fields.push((name.to_ascii_lowercase(), trim(value)));
         }
     }
 
@@ -39,7 +39,7 @@ impl<'b> Head<'b> {
     /// Returns whether one of the fields with this name lists a word, in any case.
     fn lists(&self, name: &str, word: &str) -> bool {
         let mut items = self.all(name).flat_map(|value| value.split(|&byte| byte == b','));
-        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        items.any(|item| trim(item).eq_ignore_ascii_case(word.as_bytes()))
     }
 
     /// Returns the key if this is a handshake to a server of version 13 (RFC 6455, section 4.2.1), with nothing that
@@ -67,6 +67,14 @@ fn take_line<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let line = &bytes[..end];
     *bytes = &bytes[end + 1..];
     Some(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Removes the white space that HTTP allows around a value: spaces and tabs (RFC 9110, section 5.6.3).
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Returns whether a key is 16 bytes in base64 (RFC 4648, section 4).

@@ -3,4 +3,6 @@
 pub mod frames;
 pub mod http;
 pub mod json;
+pub mod peer;
 pub mod pieces;
+pub mod script;
