@@ -275,19 +275,27 @@ impl World {
     async fn until(&mut self, done: impl Fn(&Peer) -> bool) {
         let peers = &mut self.peers;
         let moving = async {
+            // How often nothing has come.
+            let mut idle = 0;
             loop {
-                poll_fn(|cx| {
-                    peers.iter_mut().for_each(|peer| {
-                        peer.read(cx);
+                let has_moved = poll_fn(|cx| {
+                    let mut has_moved = false;
+                    for peer in peers.iter_mut() {
+                        has_moved |= peer.read(cx);
                         peer.write(cx);
-                    });
-                    Poll::Ready(())
+                    }
+                    Poll::Ready(has_moved)
                 })
                 .await;
                 if peers.iter().all(&done) {
                     break;
                 }
-                sleep((self.idle_timeout / 10).min(CLOSE_TIMEOUT / 10)).await;
+                idle = if has_moved { 0 } else { idle + 1 };
+                if idle < 4 {
+                    yield_now().await;
+                } else {
+                    sleep((self.idle_timeout / 10).min(CLOSE_TIMEOUT / 10)).await;
+                }
             }
         };
         timeout(PATIENCE, moving).await.expect("the server goes on");
@@ -398,7 +406,7 @@ async fn act(action: u8, peer: &mut Peer, script: &mut Script<'_>, codes: &mut V
     }
     poll_fn(|cx| {
         match action {
-            16 => peer.read(cx),
+            16 => _ = peer.read(cx),
             17 if script.index(8) == 7 => peer.shut_down(cx),
             _ => {}
         }

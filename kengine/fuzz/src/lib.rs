@@ -6,3 +6,4 @@ pub mod json;
 pub mod peer;
 pub mod pieces;
 pub mod script;
+pub mod words;

@@ -104,8 +104,9 @@ impl Peer {
         }
     }
 
-    /// Reads everything that the server has sent, and answers pings.
-    pub fn read(&mut self, cx: &mut Context<'_>) {
+    /// Reads everything that the server has sent, and answers pings. Returns whether there was anything.
+    pub fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = (self.received.len(), self.has_ended);
         while let Some(stream) = &mut self.stream
             && !self.has_ended
         {
@@ -128,6 +129,7 @@ impl Peer {
         if self.has_ended && self.stream.is_some() && !self.may_be_cut {
             assert_eq!(self.decoded, self.received.len(), "the server has ended in the middle of a frame");
         }
+        before != (self.received.len(), self.has_ended)
     }
 
     /// Returns the code of the server's close frame; 1005 if it has none (RFC 6455, section 7.4.1).
