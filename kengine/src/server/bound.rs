@@ -4,6 +4,7 @@ use std::{convert::Infallible, future::pending, net::SocketAddr, pin::pin, sync:
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -130,38 +131,45 @@ impl Bound {
     /// Serves HTTP on one socket until it becomes a connection or ends.
     fn socket(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
         let routes = Arc::clone(&self.routes);
-        let handshake_timeout = routes.node.limits.handshake_timeout;
-        let service = service_fn(move |request| {
-            let routes = Arc::clone(&routes);
-            async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
-        });
         async move {
             // hyper allocates its buffers when it starts, so it starts only after the client has sent something. `peek`
             // waits for that. `readable` does not: when many clients connected together, it returned without data for
             // half of them.
             let begun = Instant::now();
-            if !matches!(timeout(handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
-                return;
-            }
-            let http = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(handshake_timeout.saturating_sub(begun.elapsed()))
-                .max_buf_size(MAX_REQUEST_BUFFER)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            let mut http = Box::pin(http);
-            let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
-            if served.is_err() {
-                // No further request is read. The current one may be a handshake, which has its own timeout.
-                http.as_mut().graceful_shutdown();
-                served = timeout(handshake_timeout, http).await;
-            }
-            match served {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
-                Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
+            if matches!(timeout(routes.node.limits.handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
+                serve_http(routes, stream, peer, begun).await;
             }
         }
+    }
+}
+
+/// Serves HTTP on a stream until it becomes a connection or ends. The client has connected at `begun`.
+pub(crate) async fn serve_http<S>(routes: Arc<Routes>, stream: S, peer: SocketAddr, begun: Instant)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake_timeout = routes.node.limits.handshake_timeout;
+    let service = service_fn(move |request| {
+        let routes = Arc::clone(&routes);
+        async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
+    });
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(handshake_timeout.saturating_sub(begun.elapsed()))
+        .max_buf_size(MAX_REQUEST_BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut http = Box::pin(http);
+    let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
+    if served.is_err() {
+        // No further request is read. The current one may be a handshake, which has its own timeout.
+        http.as_mut().graceful_shutdown();
+        served = timeout(handshake_timeout, http).await;
+    }
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
+        Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
     }
 }
 

@@ -16,6 +16,8 @@ use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use self::any_endpoint::AnyEndpoint;
+#[cfg(fuzzing)]
+pub(crate) use self::bound::serve_http;
 use self::listener::Listener;
 use self::pages::Page;
 use self::routes::Routes;

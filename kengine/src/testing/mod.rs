@@ -70,6 +70,8 @@
 //! ends as soon as everything is written.
 
 mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod messages;
 mod socket;
 mod wire;
@@ -129,7 +131,7 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
     let server = server.into();
     let (first, routes) =
         server.check().and_then(|()| server.into_parts(None)).unwrap_or_else(|error| panic!("{error}"));
-    Served { first, routes }
+    Served { first, routes: Arc::new(routes) }
 }
 
 /// A dispatcher that is served to the clients of a test, created by [`serve`]. All clients are cut off when it is
@@ -138,7 +140,7 @@ pub fn serve<D: Dispatcher>(server: impl Into<Server<D>>) -> Served<D> {
 #[must_use = "clients are cut off when it is dropped"]
 pub struct Served<D> {
     first: Arc<Endpoint<D>>,
-    routes: Routes,
+    routes: Arc<Routes>,
 }
 
 impl<D: Dispatcher> Served<D> {

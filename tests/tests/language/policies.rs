@@ -156,7 +156,7 @@ async fn the_prefix_precedes_each_route_name() {
 /// A dispatcher whose own constants and methods have the names of the trait's.
 struct Namesake;
 
-#[expect(dead_code, clippy::unused_self, reason = "the test is that nothing uses them")]
+#[expect(dead_code, reason = "the test is that nothing uses them")]
 impl Namesake {
     const ROUTES: &'static [Route] = &[Route::new("chat.say"), Route::new("chat.list")];
     const HOOKS: () = ();

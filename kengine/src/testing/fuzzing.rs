@@ -1,0 +1,102 @@
+//! What the fuzz targets in `kengine/fuzz` need of the private parts of kengine. Compiled only by `cargo fuzz`, which
+//! sets `--cfg fuzzing`.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::io::DuplexStream;
+use tokio::time::Instant;
+
+use crate::connection::Transport;
+use crate::dispatch::Dispatcher;
+use crate::http::Refusal;
+use crate::protocol::{Envelope, Error, Result, Syntax};
+use crate::server::serve_http;
+use crate::server::upgrade::{start, take_slot};
+use crate::testing::{BUFFER_SIZE, Served};
+use crate::websocket::{Close, Deframer, WebSocketEvent};
+
+/// A message or control frame, as the deframer returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "these are the events of the deframer")]
+pub enum Deframed {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<Close>),
+}
+
+impl From<WebSocketEvent<'_>> for Deframed {
+    fn from(event: WebSocketEvent<'_>) -> Self {
+        match event {
+            WebSocketEvent::Text(text) => Self::Text(text.into_owned()),
+            WebSocketEvent::Binary(bytes) => Self::Binary(bytes.into_owned()),
+            WebSocketEvent::Ping(payload) => Self::Ping(payload.into_owned()),
+            WebSocketEvent::Pong => Self::Pong,
+            WebSocketEvent::Close(close) => Self::Close(close),
+        }
+    }
+}
+
+/// Decodes a client's bytes, which arrive in these pieces. Returns the events up to the first close frame or violation,
+/// and the close frame with which the server answers a violation.
+pub fn deframe<'p>(
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+    max_message_size: usize,
+) -> (Vec<Deframed>, Option<Close>) {
+    let mut deframer = Deframer::new(max_message_size);
+    let mut events = Vec::new();
+    for piece in pieces {
+        let mut piece = piece.to_vec();
+        let mut rest = &mut piece[..];
+        loop {
+            match deframer.next(&mut rest) {
+                Ok(Some(event)) => events.push(event.into()),
+                Ok(None) => break,
+                Err(violation) => return (events, Some(violation.close())),
+            }
+            if let Some(Deframed::Close(_)) = events.last() {
+                return (events, None);
+            }
+        }
+    }
+    (events, None)
+}
+
+/// Parses an envelope.
+///
+/// # Errors
+///
+/// The error for the client, and the id that the answer repeats.
+pub fn parse_envelope(text: &str, syntax: Syntax) -> Result<Envelope<'_>, (Error, Option<&str>)> {
+    Envelope::parse(text, syntax).map_err(|rejected| (rejected.error, rejected.id))
+}
+
+/// Checks that the payload of an envelope is JSON.
+///
+/// # Errors
+///
+/// It is not.
+pub fn check_envelope(envelope: &Envelope<'_>) -> Result<()> {
+    envelope.check()
+}
+
+impl<D: Dispatcher> Served<D> {
+    /// Serves HTTP on a stream, as the server does on a socket.
+    pub fn serve_http(&self, stream: DuplexStream, peer: SocketAddr) -> impl Future<Output = ()> + use<D> {
+        serve_http(Arc::clone(&self.routes), stream, peer, Instant::now())
+    }
+
+    /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, on which
+    /// the client may send any bytes.
+    ///
+    /// # Errors
+    ///
+    /// The server drains.
+    pub async fn connect_raw(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
+        let slot = take_slot(&self.first.node, None)?;
+        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
+        start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
+        Ok(ours)
+    }
+}
