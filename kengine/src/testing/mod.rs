@@ -169,7 +169,7 @@ impl<D: Dispatcher> Served<D> {
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let endpoint = &self.first;
-        let slot = take_slot(&endpoint.node, None)?;
+        let slot = take_slot(&endpoint.node, None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
         Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
