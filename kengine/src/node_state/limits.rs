@@ -73,6 +73,7 @@ fn available_files(reserved: u64) -> usize {
 
 /// The limits of each client address.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every limit of a size or count is named `max_*`")]
 pub(crate) struct AddressLimits {
     pub(crate) max_pending_handshakes: usize,
     pub(crate) max_handshakes_per_second: Rate,

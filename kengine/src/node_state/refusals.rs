@@ -146,16 +146,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_limit_has_a_line_per_second_with_a_count() {
         let mut tally = Tally::default();
-        let mut refuse = |times: u64, tally: &mut Tally| {
+        let refuse = |times: usize, tally: &mut Tally| -> Vec<u64> {
             let lines = (0..times).filter_map(|_| {
                 tally.unlogged += 1;
                 tally.take_unlogged()
             });
-            lines.collect::<Vec<_>>()
+            lines.collect()
         };
         assert_eq!(refuse(1000, &mut tally), [1]);
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert_eq!(refuse(1, &mut tally), []);
+        assert_eq!(refuse(1, &mut tally), [0; 0]);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(tally.take_unlogged(), Some(1000));
         assert_eq!(tally.take_unlogged(), None);

@@ -30,7 +30,7 @@ pub(super) struct PendingHandshakes {
 #[derive(Default)]
 struct HandshakeQueue {
     /// The sockets that wait for their client: for a request, or for it to read a page. The oldest is the first.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<u64, QueuedSocket>,
     /// The number of sockets whose request is being answered. A handshake that is being accepted holds a slot of the
     /// node.
     answering: usize,
@@ -39,7 +39,7 @@ struct HandshakeQueue {
 }
 
 #[derive(Clone)]
-struct Waiting {
+struct QueuedSocket {
     accepted_at: Instant,
     /// Notified when the socket must be cut off.
     cut: Arc<Notify>,
@@ -49,7 +49,7 @@ struct Waiting {
 pub(super) struct PendingHandshake {
     pending: Arc<PendingHandshakes>,
     number: u64,
-    waiting: Waiting,
+    waiting: QueuedSocket,
     /// The address whose pending handshakes this one counts to, unless the client has no limits.
     address: Option<ClientAddress>,
     has_requested: AtomicBool,
@@ -73,7 +73,7 @@ impl PendingHandshakes {
         if let Some(address) = address {
             self.node.addresses.begin(address)?;
         }
-        let waiting = Waiting { accepted_at: Instant::now(), cut: Arc::new(Notify::new()) };
+        let waiting = QueuedSocket { accepted_at: Instant::now(), cut: Arc::new(Notify::new()) };
         let mut queue = self.queue.lock();
         let number = queue.next;
         queue.next += 1;
@@ -118,7 +118,7 @@ impl PendingHandshakes {
     }
 }
 
-impl Waiting {
+impl QueuedSocket {
     fn protected_until(&self) -> Option<Instant> {
         Some(self.accepted_at + MIN_AGE).filter(|until| *until > Instant::now())
     }

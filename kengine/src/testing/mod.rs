@@ -237,7 +237,8 @@ impl<D> Connect<'_, D> {
         self
     }
 
-    /// Sets the address that the request comes from. By default it is unknown.
+    /// Sets the address that the request comes from. By default it is unknown, and then the [limits of a client
+    /// address](Server::max_pending_handshakes_per_address#client-addresses) do not apply.
     pub fn peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
         self
