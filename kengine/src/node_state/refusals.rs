@@ -106,7 +106,10 @@ impl Refusals {
         let unlogged = tally.take_unlogged();
         drop(tally);
         match unlogged {
-            Some(count) => tracing::warn!(limit = limit.name(), count, %last, "{}", limit.line()),
+            Some(count) => {
+                let last = last.to_string();
+                tracing::warn!(limit = limit.name(), count, last, "{}", limit.line());
+            }
             None => _ = self.report_at.lock().get_or_insert_with(|| Instant::now() + LINE_INTERVAL),
         }
     }

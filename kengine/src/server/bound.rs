@@ -93,7 +93,8 @@ impl Bound {
         let node = &routes.node;
         let _abandon = AbandonOnDrop(Arc::clone(node));
         node.cluster.start();
-        tracing::info!(address = %listener.address(), connections = node.limits.max_connections, "listening");
+        let address = listener.address();
+        tracing::info!(%address, connections = node.limits.max_connections, "listening");
         let mut drained = pin!(async {
             shutdown.await;
             tracing::info!(connections = node.connections(), "draining");

@@ -33,7 +33,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the number of connections of one [client
-    /// address](Self::max_pending_handshakes_per_address#client-addresses). The default is 256. Further handshakes are
+    /// address](Self::max_pending_handshakes_per_address). The default is 256. Further handshakes are
     /// refused with 429 `rate_limited`.
     ///
     /// Raise it if many players share an address, for example at an event.
@@ -53,7 +53,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the rate of handshakes of one [client
-    /// address](Self::max_pending_handshakes_per_address#client-addresses): `rate` a second, and `burst` at once after
+    /// address](Self::max_pending_handshakes_per_address): `rate` a second, and `burst` at once after
     /// a pause. The default is 20 and 100. Further handshakes are refused with 429 `rate_limited`; while none may come,
     /// new sockets of the address are closed at once. A socket that ends without a request counts as a handshake.
     ///
@@ -64,7 +64,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Gives clients on this machine (127.0.0.0/8 and `::1`) the [limits of a client
-    /// address](Self::max_pending_handshakes_per_address#client-addresses) too. By default they have none, because they
+    /// address](Self::max_pending_handshakes_per_address) too. By default they have none, because they
     /// are health checks, proxies and tests. Set it to try the limits out: on Linux, a client can use each address of
     /// 127.0.0.0/8.
     pub fn limit_loopback(mut self) -> Self {

@@ -238,7 +238,7 @@ impl<D> Connect<'_, D> {
     }
 
     /// Sets the address that the request comes from. By default it is unknown, and then the [limits of a client
-    /// address](Server::max_pending_handshakes_per_address#client-addresses) do not apply.
+    /// address](Server::max_pending_handshakes_per_address) do not apply.
     pub fn peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
         self
