@@ -6,7 +6,8 @@
 //!
 //! It prints the address of the page, to be opened in two tabs, and messages that any WebSocket client can send.
 //! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), `KENGINE_HOSTS` the names under which
-//! browsers reach it (separated by commas, default any), `KENGINE_ADVERTISE` the address at which gateways reach it, and
+//! browsers reach it (separated by commas, default any), `KENGINE_ADVERTISE` the address at which gateways reach it,
+//! `KENGINE_TRUSTED_PROXIES` the addresses or networks of gateways and other proxies (separated by commas), and
 //! `RUST_LOG` what to log (default `info`; `kengine=debug` shows every connection). With `REDIS_URL`, several processes
 //! form one chat:
 //!
@@ -38,6 +39,9 @@ async fn main() -> Result<(), kengine::StartError> {
     let mut server = Server::new(Lobby).page("/", "text/html; charset=utf-8", include_str!("page.html"));
     if let Ok(hosts) = env::var("KENGINE_HOSTS") {
         server = server.hosts(hosts.split(','));
+    }
+    if let Ok(proxies) = env::var("KENGINE_TRUSTED_PROXIES") {
+        server = server.trusted_proxies(proxies.split(','));
     }
     if let Ok(url) = env::var("REDIS_URL") {
         let redis = Redis::new(url);

@@ -1,6 +1,6 @@
 //! What all connections of one path share.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::dispatch::Dispatcher;
 use crate::http::{Hosts, Origins, Proxies};
@@ -15,12 +15,24 @@ pub(crate) struct Endpoint<D> {
     pub(crate) access: Arc<Access>,
 }
 
-/// Which requests may become connections, and which proxies may report where requests come from.
+/// Which requests may become connections, which proxies may report where requests come from, and which clients have
+/// limits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
     pub(crate) hosts: Hosts,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
+    /// Whether clients on this machine have the limits of an address too.
+    pub(crate) limits_loopback: bool,
+}
+
+impl Access {
+    /// Returns the address if it has the limits of a client address. Proxies and this machine have none.
+    pub(crate) fn limited(&self, ip: IpAddr) -> Option<IpAddr> {
+        let ip = ip.to_canonical();
+        let is_unlimited = self.proxies.is_trusted(ip) || (ip.is_loopback() && !self.limits_loopback);
+        (!is_unlimited).then_some(ip)
+    }
 }
 
 impl Access {

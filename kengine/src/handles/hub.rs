@@ -92,6 +92,23 @@ impl Hub {
     pub fn unpublished(&self) -> u64 {
         self.node.unpublished()
     }
+
+    /// Returns how many clients each limit of this node has refused or cut off, by the name of its setter on
+    /// [`Server`](crate::Server): `max_connections`, `max_connections_per_address`, `max_handshakes_per_second`,
+    /// `max_handshakes_per_second_per_address`, `max_pending_handshakes` and `max_pending_handshakes_per_address`.
+    /// Two have no setter: `open_files`, for sockets that could not be opened, and `operator_sockets`, for those of
+    /// [`Server::operate`](crate::Server::operate).
+    ///
+    /// ```
+    /// # fn show(hub: &kengine::Hub) {
+    /// for (limit, clients) in hub.refusals() {
+    ///     println!("{limit} has refused {clients}");
+    /// }
+    /// # }
+    /// ```
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.node.refusals.totals()
+    }
 }
 
 #[cfg(feature = "redis")]

@@ -39,8 +39,13 @@ impl Proxies {
     /// Returns the IP address of the client that sent these header fields, directly or through a proxy.
     pub(crate) fn client_ip(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Option<IpAddr> {
         let peer = peer?.ip().to_canonical();
-        let is_proxy = self.trusted.iter().any(|network| network.contains(&peer));
-        Some(if is_proxy { forwarded(headers).unwrap_or(peer) } else { peer })
+        Some(if self.is_trusted(peer) { forwarded(headers).unwrap_or(peer) } else { peer })
+    }
+
+    /// Returns whether this address is a trusted proxy.
+    pub(crate) fn is_trusted(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&ip))
     }
 }
 

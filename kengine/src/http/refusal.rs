@@ -152,6 +152,12 @@ impl Refusal {
         Self { status, code: code.into(), message: message.into(), headers: Box::default(), source: None }
     }
 
+    /// Creates a refusal with 429 `rate_limited`, and `Retry-After: 1`: the client's address has reached a limit.
+    pub(crate) fn rate_limited(message: &'static str) -> Self {
+        Self::with_status(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+            .header(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// Creates a refusal with 405. `allowed` lists the allowed methods.
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
         let message = format!("this method is not allowed; use {allowed}");

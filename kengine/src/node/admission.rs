@@ -1,15 +1,18 @@
 //! Admission of connections: a slot is taken before the handshake and given back when the socket is closed.
 
+use std::net::IpAddr;
 use std::sync::{Arc, atomic::Ordering};
+
+use tokio::time::Instant;
 
 use crate::http::ReservationId;
 use crate::node::Node;
-use crate::node_state::{ClaimOutcome, Duplicates, Recipient};
+use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, with_one_more};
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    Full,
+    Limit(Limit),
     Draining,
 }
 
@@ -30,6 +33,8 @@ pub(crate) struct Registration {
 /// One of the node's slots, given back when it is dropped.
 struct HeldSlot {
     node: Arc<Node>,
+    /// The address whose connections this one counts to, unless the client has no limits.
+    address: Option<ClientAddress>,
 }
 
 /// A reservation that a gateway made when it chose this node for a player. It counts as load until it is dropped, which
@@ -45,17 +50,41 @@ impl Node {
         Reservation { id, node: Arc::clone(self) }
     }
 
-    /// Takes a slot for a handshake, so that the node never exceeds its maximum.
-    pub(crate) fn take_slot(self: &Arc<Self>, reservation: Option<Reservation>) -> Result<Slot, Refused> {
+    /// Takes a slot for a handshake, so that the node never exceeds its maximum. `client` is the client's address if it
+    /// has limits.
+    pub(crate) fn take_slot(
+        self: &Arc<Self>,
+        reservation: Option<Reservation>,
+        client: Option<IpAddr>,
+    ) -> Result<Slot, Refused> {
+        let address = client.map(ClientAddress::from);
+        let counted = address.map_or(Ok(()), |address| self.addresses.connect(address));
+        let taken = counted.map_err(Refused::Limit).and_then(|()| {
+            self.count_slot()
+                .inspect_err(|_| address.into_iter().for_each(|address| self.addresses.disconnect(address)))
+        });
+        if let Err(Refused::Limit(limit)) = taken {
+            match &client {
+                Some(ip) => self.refusals.record(limit, ip),
+                None => self.refusals.record(limit, &"a client without limits"),
+            }
+        }
+        taken.map(|()| Slot { held: HeldSlot { node: Arc::clone(self), address }, reservation })
+    }
+
+    fn count_slot(&self) -> Result<(), Refused> {
         let mut admission = self.admission.lock();
         if admission.ending.is_some() {
             return Err(Refused::Draining);
         }
+        let rate = self.limits.max_handshakes_per_second;
+        admission.handshakes_empty_at = with_one_more(rate, admission.handshakes_empty_at, Instant::now())
+            .ok_or(Refused::Limit(Limit::HandshakesPerSecond))?;
         if admission.slots >= self.limits.max_connections {
-            return Err(Refused::Full);
+            return Err(Refused::Limit(Limit::Connections));
         }
         admission.slots += 1;
-        Ok(Slot { held: HeldSlot { node: Arc::clone(self) }, reservation })
+        Ok(())
     }
 }
 
@@ -123,6 +152,9 @@ impl Drop for Registration {
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
+        if let Some(address) = self.address {
+            self.node.addresses.disconnect(address);
+        }
         let mut admission = self.node.admission.lock();
         admission.slots -= 1;
         if admission.slots == 0 {

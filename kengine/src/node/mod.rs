@@ -12,9 +12,11 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::node_state::{
-    Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms, NodeInfo, Users,
+    ClientAddresses, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms,
+    NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
@@ -25,6 +27,8 @@ pub(crate) struct Node {
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) addresses: ClientAddresses,
+    pub(crate) refusals: Refusals,
     /// The counters of each endpoint.
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
@@ -42,10 +46,11 @@ pub(crate) struct Node {
 }
 
 /// What decides whether the node takes another connection.
-#[derive(Default)]
 struct Admission {
     /// Slots in use: open sockets of connections, and pending handshakes.
     slots: usize,
+    /// When the handshakes no longer count for `max_handshakes_per_second`.
+    handshakes_empty_at: Instant,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
     ending: Option<Ending>,
 }
@@ -70,6 +75,8 @@ impl Node {
         let node = Arc::new(Self {
             users: Users::default(),
             rooms: LocalRooms::new(boot, &limits, Arc::clone(&fan_out), Arc::clone(&cluster)),
+            addresses: ClientAddresses::new(limits.per_address),
+            refusals: Refusals::default(),
             limits,
             fan_out,
             cluster,
@@ -77,7 +84,7 @@ impl Node {
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            admission: Mutex::default(),
+            admission: Mutex::new(Admission { slots: 0, handshakes_empty_at: Instant::now(), ending: None }),
             is_relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),

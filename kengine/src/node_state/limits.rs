@@ -2,10 +2,13 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use crate::protocol::Rate;
 use crate::websocket::{Close, CloseCode};
 
-/// How many open files a node reserves for everything except players: its listener, pages, Redis, logs.
+/// How many open files a node reserves for everything except players: its listeners, handshakes, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;
+/// How many of these files are not for players' sockets.
+const OTHER_FILES: u64 = 64;
 /// The default of `max_connections`, if the process may open enough files.
 const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
@@ -21,6 +24,11 @@ pub(crate) struct Limits {
     /// In bytes, for all fragments of a message together.
     pub(crate) max_message_size: usize,
     pub(crate) max_connections: usize,
+    /// Connections, handshakes and pages together. The limit of open files decides it.
+    pub(crate) max_sockets: usize,
+    pub(crate) max_pending_handshakes: usize,
+    pub(crate) max_handshakes_per_second: Rate,
+    pub(crate) per_address: AddressLimits,
     pub(crate) max_rooms_per_connection: usize,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
@@ -38,7 +46,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_message_size: 64 * 1024,
-            max_connections: default_max_connections(),
+            max_connections: available_files(RESERVED_FILES).min(DEFAULT_MAX_CONNECTIONS),
+            max_sockets: available_files(OTHER_FILES),
+            max_pending_handshakes: 4096,
+            max_handshakes_per_second: per_second(20_000, 20_000),
+            per_address: AddressLimits::default(),
             max_rooms_per_connection: 32,
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,
@@ -53,11 +65,30 @@ impl Default for Limits {
     }
 }
 
-/// Returns 100,000, or less if the process may not open enough files.
-fn default_max_connections() -> usize {
+/// Returns how many files the process may open besides the reserved ones, but at least one.
+fn available_files(reserved: u64) -> usize {
     let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
-    let connections = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
-    connections.clamp(1, DEFAULT_MAX_CONNECTIONS)
+    usize::try_from(files.saturating_sub(reserved)).unwrap_or(usize::MAX).max(1)
+}
+
+/// The limits of each client address.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every limit of a size or count is named `max_*`")]
+pub(crate) struct AddressLimits {
+    pub(crate) max_pending_handshakes: usize,
+    pub(crate) max_handshakes_per_second: Rate,
+    pub(crate) max_connections: usize,
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self { max_pending_handshakes: 64, max_handshakes_per_second: per_second(20, 100), max_connections: 256 }
+    }
+}
+
+/// Returns a rate per second that allows at least one.
+pub(crate) fn per_second(count: u32, burst: u32) -> Rate {
+    Rate { count: count.max(1), period: Duration::from_secs(1), burst: burst.max(1) }
 }
 
 /// The limits of one connection's outbox. A connection that exceeds either of them is closed with 4002.

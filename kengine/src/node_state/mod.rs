@@ -2,6 +2,7 @@
 //! through the trait [`Cluster`](cluster_interface::Cluster).
 
 mod audience;
+mod client_addresses;
 mod cluster_interface;
 mod counters;
 pub(crate) mod deferred_wakes;
@@ -15,6 +16,7 @@ mod panics;
 mod questions;
 mod rate_limiter;
 mod recipient;
+mod refusals;
 mod room;
 mod rooms;
 mod seating;
@@ -23,6 +25,7 @@ mod users;
 
 pub use self::audience::Who;
 pub(crate) use self::audience::{Audience, Reach, Selection};
+pub(crate) use self::client_addresses::{ClientAddress, ClientAddresses};
 pub(crate) use self::cluster_interface::{
     Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status, Unavailable,
 };
@@ -31,7 +34,7 @@ pub(crate) use self::deferred_wakes::deferring;
 pub use self::errors::{JoinError, SendError};
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
 pub use self::limits::Duplicates;
-pub(crate) use self::limits::Limits;
+pub(crate) use self::limits::{Limits, per_second};
 pub(crate) use self::member::Presence;
 pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;
@@ -39,9 +42,10 @@ pub use self::outbox::Queued;
 pub(crate) use self::outbox::{BATCH, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
 pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
-pub(crate) use self::rate_limiter::RateLimiter;
+pub(crate) use self::rate_limiter::{RateLimiter, with_one_more};
 pub use self::recipient::ConnectionId;
 pub(crate) use self::recipient::{ConnectionState, Recipient};
+pub(crate) use self::refusals::{Limit, Refusals};
 pub use self::room::Occupants;
 pub(crate) use self::rooms::{JoinRequest, LocalRooms, SeatRequest};
 pub(crate) use self::users::{ClaimOutcome, Users};

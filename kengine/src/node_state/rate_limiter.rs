@@ -25,7 +25,6 @@ struct Bucket {
 impl RateLimiter {
     /// Counts one message if the rate allows it. Returns whether it does.
     pub(crate) fn allow(&self, route: usize, rate: Rate) -> bool {
-        let Some(interval) = rate.period.checked_div(rate.count) else { return false };
         let now = Instant::now();
         let mut buckets = self.0.get_or_init(Box::default).lock();
         let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
@@ -33,13 +32,17 @@ impl RateLimiter {
             buckets.len() - 1
         });
         let bucket = &mut buckets[at];
-        let empty_at = bucket.empty_at.max(now) + interval;
-        let is_allowed = empty_at <= now + interval * rate.burst;
-        if is_allowed {
-            bucket.empty_at = empty_at;
-        }
-        is_allowed
+        let empty_at = with_one_more(rate, bucket.empty_at, now);
+        bucket.empty_at = empty_at.unwrap_or(bucket.empty_at);
+        empty_at.is_some()
     }
+}
+
+/// Returns when a bucket will be empty after one more, or `None` if the rate does not allow one more now.
+pub(crate) fn with_one_more(rate: Rate, empty_at: Instant, now: Instant) -> Option<Instant> {
+    let interval = rate.period.checked_div(rate.count)?;
+    let empty_at = empty_at.max(now) + interval;
+    (empty_at <= now + interval * rate.burst).then_some(empty_at)
 }
 
 #[cfg(test)]

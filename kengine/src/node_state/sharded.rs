@@ -1,6 +1,6 @@
 //! Values that are spread over several locks by name.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use parking_lot::RwLock;
 
@@ -16,7 +16,7 @@ pub(super) struct Sharded<T> {
 
 impl<T> Sharded<T> {
     /// Returns the shard of a name.
-    pub(super) fn of(&self, name: &str) -> &RwLock<T> {
+    pub(super) fn of(&self, name: &(impl Hash + ?Sized)) -> &RwLock<T> {
         // Uses the upper four bits of the hash, because a map in the shard may hash the same name and uses the lower
         // bits.
         const { assert!(SHARDS <= 16, "four bits distinguish at most 16 shards") };

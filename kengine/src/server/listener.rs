@@ -28,6 +28,12 @@ impl Listener {
         listening.map_err(|source| StartError::Bind { address: shown, source })
     }
 
+    /// Listens on an address that need not be looked up.
+    pub(super) fn bind_now(address: SocketAddr) -> Result<Self, StartError> {
+        let listening = listen_on(address).and_then(|listener| Self::new(listener, cfg!(target_os = "linux")));
+        listening.map_err(|source| StartError::Bind { address: address.to_string(), source })
+    }
+
     /// Uses a listener that exists already. Connections that wait in its queue were completed before its options could
     /// be set, so each accepted socket is tuned.
     pub(super) fn existing(listener: TcpListener) -> Result<Self, StartError> {

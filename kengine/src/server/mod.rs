@@ -1,9 +1,12 @@
 //! The server: its configuration, and what it serves.
 
+mod acceptor;
 pub(crate) mod any_endpoint;
 mod bound;
+mod client_limits;
 mod listener;
 mod pages;
+mod pending_handshakes;
 pub(crate) mod routes;
 mod service;
 mod signals;
@@ -15,9 +18,9 @@ use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-use self::any_endpoint::AnyEndpoint;
 #[cfg(fuzzing)]
-pub(crate) use self::bound::serve_http;
+pub(crate) use self::acceptor::serve_http;
+use self::any_endpoint::AnyEndpoint;
 use self::listener::Listener;
 use self::pages::Page;
 use self::routes::Routes;
@@ -68,6 +71,8 @@ pub struct Server<D> {
     others: Vec<OtherEndpoint>,
     cluster: Arc<dyn JoinCluster>,
     pages: HashMap<Cow<'static, str>, Page>,
+    /// The address of the listener for operators.
+    operator: Option<String>,
 }
 
 /// An endpoint in addition to the first one. It gets its node when the configuration is complete.
@@ -97,6 +102,7 @@ impl<D: Dispatcher> Server<D> {
             others: Vec::new(),
             cluster: Arc::new(Alone),
             pages: HashMap::new(),
+            operator: None,
         }
     }
 
@@ -354,8 +360,11 @@ impl<D: Dispatcher> Server<D> {
                  `Server::hosts`"
             );
         }
+        // `check` has checked that it is an address.
+        let operator = self.operator.as_ref().and_then(|address| address.parse().ok()).map(Listener::bind_now);
+        let operator = operator.transpose()?;
         let (_, routes) = self.into_parts(Some(address))?;
-        Ok(Bound::new(listener, routes))
+        Ok(Bound::new(listener, operator, routes))
     }
 
     /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages.
@@ -363,9 +372,14 @@ impl<D: Dispatcher> Server<D> {
     ///
     /// # Errors
     ///
-    /// Those of [`bind`](Self::bind), except [`StartError::Bind`].
+    /// Those of [`bind`](Self::bind), except [`StartError::Bind`]; and [`StartError::Config`] if
+    /// [`operate`](Self::operate) was called, because a service has no listener.
     pub fn into_service(self) -> Result<Service<D>, StartError> {
         self.check()?;
+        if self.operator.is_some() {
+            let mistake = "a service has no listener for `Server::operate`; serve `/healthz` in your router";
+            return Err(StartError::Config(mistake.to_owned()));
+        }
         let (first, routes) = self.into_parts(None)?;
         Ok(Service::new(first, routes))
     }
@@ -394,9 +408,10 @@ impl<D: Dispatcher> Server<D> {
             .map(|OtherEndpoint { path, create, .. }| (path, create(Arc::clone(&node), Arc::clone(&access))))
             .collect();
         let (dispatcher, own_node) = (self.dispatcher, Arc::clone(&node));
-        let first = Arc::new(Endpoint { dispatcher, node: own_node, counters, access });
+        let own_access = Arc::clone(&access);
+        let first = Arc::new(Endpoint { dispatcher, node: own_node, counters, access: own_access });
         endpoints.insert(self.path, Arc::clone(&first) as _);
-        Ok((first, Routes { node, endpoints, pages: self.pages }))
+        Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }
 
     /// Checks that every configured path, host, origin and proxy can match a request.
@@ -419,6 +434,10 @@ impl<D: Dispatcher> Server<D> {
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
+        let operator = self.operator.iter().filter(|address| address.parse::<SocketAddr>().is_err());
+        mistakes.extend(operator.map(|address| {
+            format!("`{address}` is not an address to operate at; write an IP address and a port, as `127.0.0.1:9000`")
+        }));
         mistakes.extend_from_slice(self.access.hosts.mistakes());
         mistakes.extend_from_slice(self.access.origins.mistakes());
         mistakes.extend_from_slice(self.access.proxies.mistakes());

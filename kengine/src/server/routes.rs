@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc};
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 
+use crate::connection::Access;
 use crate::http::{Body, Refusal, check_size, target_host};
 use crate::node::Node;
 use crate::node_state::Count;
@@ -14,6 +15,7 @@ use crate::server::pages::{Page, readiness};
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) node: Arc<Node>,
+    pub(super) access: Arc<Access>,
     pub(super) endpoints: HashMap<Cow<'static, str>, Arc<dyn AnyEndpoint>>,
     pub(super) pages: HashMap<Cow<'static, str>, Page>,
 }
@@ -25,11 +27,24 @@ impl Routes {
     }
 
     /// Answers a request for a connection or a page.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         match self.endpoint(request.uri().path()) {
             Some(endpoint) => Arc::clone(endpoint).upgrade(request.map(drop), Some(peer)).await,
             None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response),
         }
+    }
+
+    /// Answers a request of an operator or an orchestrator.
+    pub(super) fn answer_operator(&self, request: &Request<Incoming>) -> Response<Body> {
+        let nothing = || {
+            let message = "there is nothing here; the pages are `/healthz` and `/readyz`";
+            Refusal::with_status(StatusCode::NOT_FOUND, "not_found", message)
+        };
+        let page = check_size(request.headers())
+            .and_then(|()| target_host(request).map(drop))
+            .and_then(|()| self.health(request.uri().path())?.ok_or_else(nothing))
+            .and_then(|page| check_method(request, page));
+        page.map_or_else(Refusal::into_response, Page::into_response)
     }
 
     /// Returns the counts and the name of each route, over all endpoints.
@@ -41,15 +56,19 @@ impl Routes {
         check_size(request.headers())?;
         target_host(request)?;
         let path = request.uri().path();
-        let page = match (self.pages.get(path), path) {
-            (Some(page), _) => page.clone(),
-            (None, "/healthz") => Page::text("ok\n"),
-            (None, "/readyz") => readiness(&self.node)?,
-            (None, _) => return Err(self.not_found()),
+        let page = match self.pages.get(path) {
+            Some(page) => page.clone(),
+            None => self.health(path)?.ok_or_else(|| self.not_found())?,
         };
-        match *request.method() {
-            Method::GET | Method::HEAD => Ok(page),
-            _ => Err(Refusal::method_not_allowed("GET, HEAD")),
+        check_method(request, page)
+    }
+
+    /// Returns the page for orchestrators at this path, if there is one.
+    fn health(&self, path: &str) -> Result<Option<Page>, Refusal> {
+        match path {
+            "/healthz" => Ok(Some(Page::text("ok\n"))),
+            "/readyz" => readiness(&self.node).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -58,5 +77,13 @@ impl Routes {
         paths.sort_unstable();
         let message = format!("there is nothing here; the WebSocket is at {}", paths.join(" and "));
         Refusal::with_status(StatusCode::NOT_FOUND, "not_found", message)
+    }
+}
+
+/// Returns the page if the method may read it.
+fn check_method(request: &Request<Incoming>, page: Page) -> Result<Page, Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(page),
+        _ => Err(Refusal::method_not_allowed("GET, HEAD")),
     }
 }

@@ -1,6 +1,7 @@
 //! From a request to a connection: the checks, `#[accept]`, and the start of the connection's task.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
@@ -18,7 +19,7 @@ use crate::http::{
 };
 use crate::node::Node;
 use crate::node::admission::{Refused, Reservation, Slot};
-use crate::node_state::{deferring, run_catching};
+use crate::node_state::{Limit, deferring, run_catching};
 use crate::protocol::{Syntax, logged};
 
 /// The message of a refusal by a node that drains.
@@ -100,10 +101,19 @@ pub(crate) async fn start<D: Dispatcher>(
     let _ = has_started.await;
 }
 
-/// Takes a slot of the node.
-pub(crate) fn take_slot(node: &Arc<Node>, reservation: Option<Reservation>) -> Result<Slot, Refusal> {
-    node.take_slot(reservation).map_err(|refused| match refused {
-        Refused::Full => Refusal::unavailable("this node is full"),
+/// Takes a slot of the node. `client` is the client's address if it has limits.
+pub(crate) fn take_slot(
+    node: &Arc<Node>,
+    reservation: Option<Reservation>,
+    client: Option<IpAddr>,
+) -> Result<Slot, Refusal> {
+    node.take_slot(reservation, client).map_err(|refused| match refused {
+        Refused::Limit(Limit::ConnectionsPerAddress) => Refusal::rate_limited("this address has too many connections"),
+        Refused::Limit(Limit::HandshakesPerSecondPerAddress) => {
+            Refusal::rate_limited("this address connects too often")
+        }
+        Refused::Limit(Limit::HandshakesPerSecond) => Refusal::unavailable("too many clients connect to this node"),
+        Refused::Limit(_) => Refusal::unavailable("this node is full"),
         Refused::Draining => Refusal::unavailable(DRAINING),
     })
 }
@@ -114,7 +124,7 @@ async fn admit<D: Dispatcher>(
     mut request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Result<AcceptedHandshake<D::Session>, Refusal> {
-    let checked = check(endpoint, &mut request);
+    let checked = check(endpoint, &mut request, peer);
     let handshake = Handshake::new(request, peer, &endpoint.access.proxies);
     let admitted = match checked {
         Ok((slot, subprotocol, response)) => {
@@ -132,6 +142,7 @@ async fn admit<D: Dispatcher>(
 fn check<D>(
     endpoint: &Arc<Endpoint<D>>,
     request: &mut Request<()>,
+    peer: Option<SocketAddr>,
 ) -> Result<(Slot, Option<&'static str>, Response<Body>), Refusal> {
     let node = &endpoint.node;
     // This comes first, so that a refused request redeems its reservation too.
@@ -149,7 +160,12 @@ fn check<D>(
     }
     check_query(request.uri())?;
     let subprotocol = choose_subprotocol(request.headers())?;
-    let slot = take_slot(node, reservation).map_err(|refusal| send_to_another_node(refusal, request.headers()))?;
+    let client = endpoint.access.proxies.client_ip(request.headers(), peer).and_then(|ip| endpoint.access.limited(ip));
+    let slot = take_slot(node, reservation, client).map_err(|refusal| match refusal.code() {
+        // Another node must not give this client address what this node refuses.
+        "rate_limited" => refusal,
+        _ => send_to_another_node(refusal, request.headers()),
+    })?;
     let (response, _) =
         fastwebsockets::upgrade::upgrade(request).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let mut response = response.map(|_| Full::default());

@@ -84,7 +84,13 @@ pub fn check_envelope(envelope: &Envelope<'_>) -> Result<()> {
 impl<D: Dispatcher> Served<D> {
     /// Serves HTTP on a stream, as the server does on a socket.
     pub fn serve_http(&self, stream: DuplexStream, peer: SocketAddr) -> impl Future<Output = ()> + use<D> {
-        serve_http(Arc::clone(&self.routes), stream, peer, Instant::now())
+        let routes = Arc::clone(&self.routes);
+        let handshake_timeout = routes.node.limits.handshake_timeout;
+        let answer = move |request| {
+            let routes = Arc::clone(&routes);
+            async move { routes.answer(request, peer).await }
+        };
+        serve_http(stream, peer, handshake_timeout, Instant::now(), answer)
     }
 
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, on which
@@ -94,7 +100,7 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// The server drains.
     pub async fn connect_raw(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
-        let slot = take_slot(&self.first.node, None)?;
+        let slot = take_slot(&self.first.node, None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
         Ok(ours)

@@ -171,7 +171,7 @@ impl<D: Dispatcher> Served<D> {
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let endpoint = &self.first;
-        let slot = take_slot(&endpoint.node, None)?;
+        let slot = take_slot(&endpoint.node, None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
         Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
@@ -239,7 +239,8 @@ impl<D> Connect<'_, D> {
         self
     }
 
-    /// Sets the address that the request comes from. By default it is unknown.
+    /// Sets the address that the request comes from. By default it is unknown, and then the [limits of a client
+    /// address](Server::max_pending_handshakes_per_address) do not apply.
     pub fn peer(mut self, peer: SocketAddr) -> Self {
         self.peer = Some(peer);
         self

@@ -2,12 +2,13 @@
 
 use std::{env, time::Duration};
 
-use kengine_tests::Town;
+use kengine_tests::{LIMIT, Town};
 
 #[tokio::main]
 async fn main() -> Result<(), kengine::StartError> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [address, redis, lease] = &arguments[..] else { panic!("node <address> <redis> <lease>") };
     let lease = Duration::from_millis(lease.parse().expect("milliseconds"));
-    Town::node(redis, lease).bind(address.clone()).await?.serve().await
+    // Nothing that a test waits for may happen because a handshake ends by itself.
+    Town::node(redis, lease).handshake_timeout(LIMIT * 2).bind(address.clone()).await?.serve().await
 }

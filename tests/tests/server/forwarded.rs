@@ -123,10 +123,16 @@ fn written() -> impl Iterator<Item = [String; 2]> {
     fields().flat_map(move |one| fields().map(move |other| [one.clone(), other]))
 }
 
+/// Serves players who may all have one address.
+fn crowded(trusted: &[&str]) -> testing::Served<Atlas> {
+    let server = Server::new(Atlas).trusted_proxies(trusted.iter().copied());
+    testing::serve(server.max_handshakes_per_second_per_address(1, u32::MAX).max_connections_per_address(usize::MAX))
+}
+
 #[tokio::test]
 async fn an_untrusted_peer_cannot_forge_its_address() {
     for trusted in [&TRUSTED[..], &[]] {
-        let served = testing::serve(Server::new(Atlas).trusted_proxies(trusted.iter().copied()));
+        let served = crowded(trusted);
         for [one, other] in written() {
             for peer in ["203.0.113.99", "2001:db8::99"] {
                 let request = served.connect("/ws").peer(at(peer)).header(FIELD, &one).header(FIELD, &other);
@@ -140,7 +146,7 @@ async fn an_untrusted_peer_cannot_forge_its_address() {
 
 #[tokio::test]
 async fn a_client_cannot_forge_its_address_to_a_trusted_proxy() {
-    let served = testing::serve(Server::new(Atlas).trusted_proxies(TRUSTED));
+    let served = crowded(&TRUSTED);
     for [one, other] in written() {
         // A proxy appends to the last field, or adds a field.
         for fields in

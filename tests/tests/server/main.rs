@@ -1,5 +1,6 @@
-//! The server around its connections: pages, drain, proxies, deployment, and `kengine::testing`.
+//! The server around its connections: limits on clients, pages, drain, proxies, deployment, and `kengine::testing`.
 
+mod client_limits;
 mod crowd;
 mod deploy;
 mod drain;
