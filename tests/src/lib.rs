@@ -40,7 +40,7 @@ pub use crate::{
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     router::{ServedRouter, serve_router},
-    server::TestServer,
+    server::{TestServer, without_rates},
     stress::{RoomMember, Sends, stress_time},
     summary::summary,
     table::{LIMIT, every_row, within},

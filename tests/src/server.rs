@@ -7,6 +7,12 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{Upgrade, until, within};
 
+/// Returns the server without limits on the rates of clients.
+pub fn without_rates<D: Dispatcher>(server: impl Into<Server<D>>) -> Server<D> {
+    let server = server.into().max_messages_per_second(u32::MAX, 1).max_bytes_per_second(u32::MAX, 1);
+    server.max_pings_per_second(u32::MAX, 1).max_joins_per_second(u32::MAX, 1)
+}
+
 /// A server in this process, on a free port. It listens as soon as this exists.
 #[derive(Debug)]
 pub struct TestServer {
@@ -17,8 +23,13 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Binds a free port and serves.
+    /// Binds a free port and serves. The rates of clients are not limited, because tests send as fast as they can.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
+        Self::start_with_rates(without_rates(server)).await
+    }
+
+    /// Binds a free port and serves, with the limits on the rates of clients that the server has.
+    pub async fn start_with_rates<D: Dispatcher>(server: Server<D>) -> Self {
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let (address, hub) = (bound.local_addr(), bound.hub());
         let (shutdown, told) = oneshot::channel::<()>();

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, task::Waker};
 #[cfg(feature = "redis")]
 use crate::cluster::redis::{Outsider, Redis};
 use crate::node::Node;
-use crate::node_state::deferred_wakes;
 #[cfg(feature = "redis")]
 use crate::node_state::{Duplicates, Limits};
+use crate::node_state::{LimitCounts, deferred_wakes};
 #[cfg(feature = "redis")]
 use crate::protocol::{StartError, Syntax};
 
@@ -81,7 +81,8 @@ impl Hub {
         deferred_wakes::defer_while(Waker::noop(), sends)
     }
 
-    /// Returns the total size of all outboxes of this node, in bytes. It is counted in steps of 4 KiB per connection.
+    /// Returns the total size of all outboxes of this node, and of the answers and pushes that sockets do not take, in
+    /// bytes. It is counted in steps of 4 KiB per connection.
     pub fn queued_bytes(&self) -> usize {
         self.node.fan_out.backlog.bytes()
     }
@@ -90,6 +91,11 @@ impl Hub {
     /// messages waited for them.
     pub fn unpublished(&self) -> u64 {
         self.node.unpublished()
+    }
+
+    /// Returns how often clients exceeded the limits of this node since it started.
+    pub fn limit_counts(&self) -> LimitCounts {
+        self.node.limit_counters.counts()
     }
 }
 

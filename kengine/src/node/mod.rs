@@ -13,12 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::node_state::{
-    Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms, NodeInfo, Users,
+    Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, LimitCounters, Limits,
+    LocalRooms, NodeInfo, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
 /// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {
+    pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) fan_out: Arc<FanOut>,
     users: Users,
@@ -26,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// The counters of each endpoint.
     counters: Vec<Arc<Counters>>,
+    /// How often clients exceeded limits.
+    pub(crate) limit_counters: Arc<LimitCounters>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
     /// Established connections, without pending handshakes.
@@ -56,23 +60,34 @@ impl Node {
     ///
     /// The configuration of the cluster is invalid.
     pub(crate) fn new(
-        limits: Limits,
+        mut limits: Limits,
         syntaxes: Vec<&'static Syntax>,
         counters: Vec<Arc<Counters>>,
         cluster: &dyn JoinCluster,
         listens: Option<SocketAddr>,
     ) -> Result<Arc<Self>, StartError> {
         let boot = random_bits();
+        // The largest message fits into the burst.
+        limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.message.max_size);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
+        let (clock, limit_counters) = (Clock::start(), Arc::<LimitCounters>::default());
         let node = Arc::new(Self {
             users: Users::default(),
-            rooms: LocalRooms::new(boot, &limits, Arc::clone(&fan_out), Arc::clone(&cluster)),
+            rooms: LocalRooms::new(
+                boot,
+                &limits,
+                Arc::clone(&limit_counters),
+                Arc::clone(&fan_out),
+                Arc::clone(&cluster),
+            ),
+            clock,
             limits,
             fan_out,
             cluster,
             counters,
+            limit_counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crate::node::Node;
 use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Load, Member, NodeMessage, Presence,
-    Reach, Recipient, Selection, SendError,
+    Reach, Recipient, Selection, SendError, count,
 };
 use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -67,7 +67,8 @@ impl Node {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each(|recipient| {
-                let bytes = recipient.state().outbox.queued().bytes;
+                let queued = recipient.state().outbox.queued();
+                let bytes = queued.bytes + queued.unsent;
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
@@ -81,7 +82,8 @@ impl Node {
                 bytes,
                 "the outboxes together exceed their limit; closing the connection with the largest"
             );
-            recipient.state().outbox.overflow(&self.fan_out.backlog);
+            count(&self.limit_counters.outboxes);
+            recipient.state().outbox.shed(&self.fan_out.backlog);
         }
     }
 

@@ -69,6 +69,52 @@ impl Counters {
     }
 }
 
+/// How often clients exceeded the limits of a node since its start, from [`Hub::limit_counts`](crate::Hub::limit_counts).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitCounts {
+    /// Messages that were answered with `rate_limited`, because of the rate of
+    /// [messages](crate::Server::max_messages_per_second) or [bytes](crate::Server::max_bytes_per_second).
+    pub messages: u64,
+    /// Joins that were refused because of their [rate](crate::Server::max_joins_per_second).
+    pub joins: u64,
+    /// Joins that were refused because the node had [too many rooms](crate::Server::max_rooms).
+    pub rooms: u64,
+    /// Connections that were closed with 1009 because of a message with
+    /// [too many fragments](crate::Server::max_fragments_per_message).
+    pub fragments: u64,
+    /// Connections that were closed with 4502.
+    pub floods: u64,
+    /// Connections that were ended because all outboxes together
+    /// [were too large](crate::Server::max_total_outbox_size).
+    pub outboxes: u64,
+}
+
+/// Counts how often clients exceed the limits. Not sharded, because a client that exceeds them often is closed.
+#[derive(Debug, Default)]
+pub(crate) struct LimitCounters {
+    pub(crate) messages: AtomicU64,
+    pub(crate) joins: AtomicU64,
+    pub(crate) rooms: AtomicU64,
+    pub(crate) fragments: AtomicU64,
+    pub(crate) floods: AtomicU64,
+    pub(crate) outboxes: AtomicU64,
+}
+
+impl LimitCounters {
+    pub(crate) fn counts(&self) -> LimitCounts {
+        let Self { messages, joins, rooms, fragments, floods, outboxes } = self;
+        let [messages, joins, rooms, fragments, floods, outboxes] =
+            [messages, joins, rooms, fragments, floods, outboxes].map(|counter| counter.load(Ordering::Relaxed));
+        LimitCounts { messages, joins, rooms, fragments, floods, outboxes }
+    }
+}
+
+/// Counts one event.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Returns the shard of this thread.
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

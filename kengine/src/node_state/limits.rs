@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::websocket::{Close, CloseCode};
+use crate::node_state::bucket::RateLimit;
+use crate::websocket::{Close, CloseCode, MessageLimits};
 
 /// How many open files a node reserves for everything except players: its listener, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;
@@ -18,10 +19,11 @@ pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
 /// The limits of a node: maximum sizes and counts, and timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// In bytes, for all fragments of a message together.
-    pub(crate) max_message_size: usize,
+    pub(crate) message: MessageLimits,
+    pub(crate) rates: ClientRates,
     pub(crate) max_connections: usize,
     pub(crate) max_rooms_per_connection: usize,
+    pub(crate) max_rooms: usize,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
     pub(crate) max_total_outbox_size: usize,
@@ -37,9 +39,11 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_size: 64 * 1024,
+            message: MessageLimits { max_size: 64 * 1024, max_fragments: 1024 },
+            rates: ClientRates::default(),
             max_connections: default_max_connections(),
             max_rooms_per_connection: 32,
+            max_rooms: 200_000,
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
@@ -58,6 +62,28 @@ fn default_max_connections() -> usize {
     let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
     let connections = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
     connections.clamp(1, DEFAULT_MAX_CONNECTIONS)
+}
+
+/// How much one client may send and do in a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientRates {
+    pub(crate) messages: RateLimit,
+    /// Of everything that is read from the client.
+    pub(crate) bytes: RateLimit,
+    /// Of pings, and of pongs that answer no ping of the server.
+    pub(crate) pings: RateLimit,
+    pub(crate) joins: RateLimit,
+}
+
+impl Default for ClientRates {
+    fn default() -> Self {
+        Self {
+            messages: RateLimit::new(100, 200),
+            bytes: RateLimit::new(64 * 1024, 256 * 1024),
+            pings: RateLimit::new(10, 20),
+            joins: RateLimit::new(10, 50),
+        }
+    }
 }
 
 /// The limits of one connection's outbox. A connection that exceeds either of them is closed with 4002.

@@ -2,6 +2,8 @@
 //! through the trait [`Cluster`](cluster_interface::Cluster).
 
 mod audience;
+mod bucket;
+mod clock;
 mod cluster_interface;
 mod counters;
 pub(crate) mod deferred_wakes;
@@ -23,15 +25,18 @@ mod users;
 
 pub use self::audience::Who;
 pub(crate) use self::audience::{Audience, Reach, Selection};
+pub(crate) use self::bucket::{Bucket, RateLimit, Sent};
+pub(crate) use self::clock::Clock;
 pub(crate) use self::cluster_interface::{
     Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status, Unavailable,
 };
-pub(crate) use self::counters::{Count, Counters};
+pub use self::counters::LimitCounts;
+pub(crate) use self::counters::{Count, Counters, LimitCounters, count};
 pub(crate) use self::deferred_wakes::deferring;
 pub use self::errors::{JoinError, SendError};
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
 pub use self::limits::Duplicates;
-pub(crate) use self::limits::Limits;
+pub(crate) use self::limits::{ClientRates, Limits};
 pub(crate) use self::member::Presence;
 pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;

@@ -33,9 +33,12 @@ pub struct Queued {
     pub pushes: usize,
     /// Their size in bytes, including frame headers.
     pub bytes: usize,
+    /// The size in bytes of the answers and pushes that have left the outbox, and that the socket does not take because
+    /// the client does not read. They count as a whole until all of them are sent. 0 for a client that reads.
+    pub unsent: usize,
 }
 
-/// The total size of all outboxes of a node.
+/// The total size of all outboxes of a node, with what their sockets do not take.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
@@ -47,7 +50,7 @@ impl Backlog {
         Self { bytes: AtomicUsize::new(0), max }
     }
 
-    /// Returns the total in bytes, in steps of 4 KiB per outbox.
+    /// Returns the total in bytes, in steps of 4 KiB per connection.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -74,14 +77,21 @@ pub(crate) enum Ending {
     Close(Close),
     /// The client does not read: drop what is queued, and send only the close frame.
     Overflow,
+    /// The client does not read, and the node needs the memory: drop what is queued and the socket.
+    Shed,
     /// The drain's deadline has passed: cancel the running handler and drop the socket.
     Abandon,
 }
 
 impl Ending {
-    /// Whether this ending replaces an earlier one. Anything replaces a drain, and `Abandon` replaces anything.
+    /// Whether this ending replaces an earlier one. Anything replaces a drain, `Shed` replaces anything else, and
+    /// `Abandon` replaces anything.
     fn overrides(&self, earlier: &Self) -> bool {
-        matches!(self, Self::Abandon) || matches!(earlier, Self::Drain)
+        match self {
+            Self::Abandon => true,
+            Self::Shed => !matches!(earlier, Self::Abandon),
+            _ => matches!(earlier, Self::Drain),
+        }
     }
 }
 
@@ -98,7 +108,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct OutboxState {
-    /// Boxed and present only while something waits, so that an idle connection has no queue.
+    /// Boxed and present only while something waits or is unsent, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
     ending: Option<Box<Ending>>,
@@ -142,12 +152,32 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops all waiting pushes, and ends the connection with 4002 unless it is already ending.
-    pub(crate) fn overflow(&self, backlog: &Backlog) {
+    /// Drops all waiting pushes, and ends the connection with 4002 unless it is already ending. If more than one
+    /// [`BATCH`] is unsent, the connection is cut off in any case, because that memory is free only then.
+    pub(crate) fn shed(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
+        let unsent = state.queue.as_deref().map_or(0, |queue| queue.unsent);
         self.drop_queue(&mut state, backlog);
-        if state.takes_pushes() {
-            self.order(state, Ending::Overflow);
+        if unsent <= BATCH {
+            if state.takes_pushes() {
+                self.order(state, Ending::Overflow);
+            }
+        } else if state.ending.as_deref().is_none_or(|earlier| Ending::Shed.overrides(earlier)) {
+            self.order(state, Ending::Shed);
+        }
+    }
+
+    /// Records how many bytes the socket does not take. They count like waiting pushes.
+    pub(crate) fn set_unsent(&self, bytes: usize, backlog: &Backlog) {
+        let mut state = self.state.lock();
+        if state.is_closed || matches!(state.ending.as_deref(), Some(Ending::Shed)) {
+            return;
+        }
+        let queue = state.queue.get_or_insert_default();
+        queue.unsent = bytes;
+        queue.report(backlog);
+        if queue.is_empty() {
+            state.queue = None;
         }
     }
 
@@ -170,7 +200,7 @@ impl Outbox {
 
     pub(crate) fn queued(&self) -> Queued {
         let state = self.state.lock();
-        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
+        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes, unsent: queue.unsent };
         state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
@@ -216,14 +246,16 @@ impl Outbox {
         queue.take(out, max);
         queue.report(backlog);
         if queue.frames.is_empty() {
-            state.queue = None;
             self.has_pushes.store(false, Ordering::Release);
+        }
+        if queue.is_empty() {
+            state.queue = None;
         }
     }
 
     fn drop_queue(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(mut queue) = state.queue.take() {
-            queue.bytes = 0;
+            (queue.bytes, queue.unsent) = (0, 0);
             queue.report(backlog);
         }
         self.has_pushes.store(false, Ordering::Release);
@@ -250,6 +282,8 @@ fn wake(mut state: MutexGuard<'_, OutboxState>) {
 struct Queue {
     frames: VecDeque<Waiting>,
     bytes: usize,
+    /// The bytes that have left the queue and that the socket does not take.
+    unsent: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
@@ -315,8 +349,13 @@ impl Queue {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.unsent == 0
+    }
+
     fn report(&mut self, backlog: &Backlog) {
-        let now = self.bytes - self.bytes % REPORT_STEP;
+        let bytes = self.bytes + self.unsent;
+        let now = bytes - bytes % REPORT_STEP;
         backlog.report(mem::replace(&mut self.reported, now), now);
     }
 }
@@ -329,6 +368,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::websocket::CloseCode;
 
     /// How long a wake may take before it counts as lost.
     const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -400,9 +440,45 @@ mod tests {
         outbox.take_pushes(&mut Vec::new(), &backlog);
         assert_eq!(backlog.bytes(), 0);
         push(3 * REPORT_STEP).unwrap();
-        outbox.overflow(&backlog);
+        outbox.shed(&backlog);
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
         assert!(matches!(push(1), Err(SendError::Closed)));
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_counts_until_the_outbox_is_shed() {
+        let (backlog, outbox) = (Backlog::new(0), Outbox::default());
+        let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
+        let ending = || outbox.state.lock().ending.as_deref().map(|ending| format!("{ending:?}"));
+        outbox.set_unsent(0, &backlog);
+        assert!(outbox.state.lock().queue.is_none());
+        outbox.set_unsent(REPORT_STEP - 1, &backlog);
+        outbox.push(vec![0; 1].into(), None, limits, &backlog).unwrap();
+        assert_eq!(outbox.queued(), Queued { pushes: 1, bytes: 1, unsent: REPORT_STEP - 1 });
+        assert_eq!(backlog.bytes(), REPORT_STEP, "the sum is rounded, not its parts");
+        outbox.take_pushes(&mut Vec::new(), &backlog);
+        assert!(!outbox.has_pushes());
+        assert_eq!(outbox.queued(), Queued { pushes: 0, bytes: 0, unsent: REPORT_STEP - 1 });
+        outbox.set_unsent(0, &backlog);
+        assert!(outbox.state.lock().queue.is_none());
+
+        // While little is unsent, the client gets the close frame that it would get anyway.
+        outbox.end(Ending::Close(Close::from(CloseCode::KICKED)));
+        outbox.set_unsent(BATCH, &backlog);
+        outbox.shed(&backlog);
+        assert_eq!((backlog.bytes(), ending().unwrap().starts_with("Close")), (0, true));
+        // The rest of a long frame is dropped with the socket, and counts no more.
+        outbox.set_unsent(BATCH + 1, &backlog);
+        assert!(backlog.is_over());
+        for _ in 0..2 {
+            outbox.shed(&backlog);
+            outbox.set_unsent(BATCH + 1, &backlog);
+            assert_eq!((backlog.bytes(), ending().as_deref()), (0, Some("Shed")));
+        }
+        outbox.end(Ending::Abandon);
+        outbox.set_unsent(BATCH + 1, &backlog);
+        outbox.shed(&backlog);
+        assert_eq!(ending().as_deref(), Some("Abandon"));
     }
 
     /// Unparks a thread instead of waking a task.

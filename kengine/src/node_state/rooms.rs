@@ -7,15 +7,19 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
+use crate::node_state::bucket::RateLimit;
+use crate::node_state::clock::Clock;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
+use crate::node_state::counters::{LimitCounters, count};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::limits::Limits;
 use crate::node_state::member::{Member, Presence};
-use crate::node_state::memberships::{check_name, check_prefix};
+use crate::node_state::memberships::{JoinedRooms, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
-use crate::node_state::room::{LocalRoom, Occupants, RoomState};
+use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Error;
@@ -25,6 +29,12 @@ pub(crate) struct LocalRooms {
     shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
+    joins: RateLimit,
+    max_rooms: usize,
+    /// The number of rooms, with those that are about to be dropped.
+    count: Arc<AtomicUsize>,
+    clock: Clock,
+    limit_counters: Arc<LimitCounters>,
     fan_out: Arc<FanOut>,
     cluster: Arc<dyn Cluster>,
 }
@@ -50,11 +60,22 @@ pub(crate) struct SeatRequest<'f> {
 }
 
 impl LocalRooms {
-    pub(crate) fn new(boot: u64, limits: &Limits, fan_out: Arc<FanOut>, cluster: Arc<dyn Cluster>) -> Self {
+    pub(crate) fn new(
+        boot: u64,
+        limits: &Limits,
+        limit_counters: Arc<LimitCounters>,
+        fan_out: Arc<FanOut>,
+        cluster: Arc<dyn Cluster>,
+    ) -> Self {
         Self {
             shards: Sharded::default(),
             seating: Seating::new(boot),
             max_rooms_per_connection: limits.max_rooms_per_connection,
+            joins: limits.rates.joins,
+            max_rooms: limits.max_rooms,
+            count: Arc::default(),
+            clock: Clock::start(),
+            limit_counters,
             fan_out,
             cluster,
         }
@@ -73,7 +94,7 @@ impl LocalRooms {
         let mut joined = recipient.state().memberships.lock();
         let mut guard = Some(request.guard);
         loop {
-            let room = self.find_or_create(name, None);
+            let room = self.find_or_create(name, None)?;
             let mut families = room.id.family.is_some().then(|| self.seating.lock());
             let mut state = room.state.write();
             if state.has_ended {
@@ -89,7 +110,7 @@ impl LocalRooms {
             }
             let is_new = state.len() == 0;
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                joined.check_may_join(self.max_rooms_per_connection)?;
+                self.check_may_join(&mut joined)?;
                 let guard = guard.take().unwrap_or_else(|| Box::new(|_| Ok(())));
                 guard(state.occupants()).map_err(JoinError::Refused)
             }));
@@ -124,14 +145,14 @@ impl LocalRooms {
             }
             return Ok(Arc::clone(&id.name));
         }
-        joined.check_may_join(self.max_rooms_per_connection)?;
+        self.check_may_join(&mut joined)?;
         let mut name = match families.fullest_with_seat(family, seats) {
             Some(name) => name,
             None => self.seating.new_name(family)?,
         };
         // The lock on the families keeps rooms with seats from ending meanwhile.
         let room = loop {
-            let room = self.find_or_create(&name, Some(family));
+            let room = self.find_or_create(&name, Some(family))?;
             if room.id.family.is_some() {
                 break room;
             }
@@ -291,18 +312,31 @@ impl LocalRooms {
         self.shards.of(name).read().get(name).cloned()
     }
 
-    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<LocalRoom> {
+    /// Counts one join of a connection if the limits allow it.
+    fn check_may_join(&self, joined: &mut JoinedRooms) -> Result<(), JoinError> {
+        let checked = joined.check_may_join(self.max_rooms_per_connection, self.joins, self.clock.now());
+        if let Err(JoinError::TooOften) = checked {
+            count(&self.limit_counters.joins);
+        }
+        checked
+    }
+
+    fn find_or_create(&self, name: &str, family: Option<&str>) -> Result<Arc<LocalRoom>, JoinError> {
         if let Some(room) = self.find(name) {
-            return room;
+            return Ok(room);
         }
         let mut shard = self.shards.of(name).write();
         if let Some(room) = shard.get(name) {
-            return Arc::clone(room);
+            return Ok(Arc::clone(room));
         }
+        let Some(counted) = CountedRoom::new(&self.count, self.max_rooms) else {
+            count(&self.limit_counters.rooms);
+            return Err(JoinError::NoMoreRooms(self.max_rooms));
+        };
         let name: Arc<str> = name.into();
-        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family));
+        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family, counted));
         shard.insert(name, Arc::clone(&room));
-        room
+        Ok(room)
     }
 
     /// Removes a room that has ended, unless a new one already has its name.

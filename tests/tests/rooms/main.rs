@@ -1,6 +1,7 @@
 //! Rooms, users and endpoints of one server, and rooms under load.
 
 mod endpoints;
+mod limits;
 mod membership;
 mod under_load;
 mod users;
