@@ -4,7 +4,7 @@
 //! the push once, and a member who leaves before it does not get it. Locks are taken in this order: the connection's
 //! memberships, the families, the room. A shard's lock is held only for a lookup.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -296,16 +296,39 @@ impl LocalRooms {
         recipients.iter().map(|recipient| Member::new(&**recipient)).collect()
     }
 
-    /// Returns the rooms whose names begin with the prefix and the number of their members, sorted by name.
-    pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
-        let mut rooms = Vec::new();
-        for shard in self.shards.iter() {
-            rooms.extend(shard.read().values().filter(|room| room.id.name.starts_with(prefix)).cloned());
+    /// Returns the first `max` rooms, sorted by name, whose names begin with the prefix and come after `after`, with the
+    /// number of their members.
+    pub(crate) fn list(&self, prefix: &str, after: &str, max: usize) -> Vec<(Arc<str>, usize)> {
+        let mut list = Vec::new();
+        let mut after: Arc<str> = after.into();
+        loop {
+            let wanted = max - list.len();
+            let rooms = self.rooms_after(prefix, &after, wanted);
+            let is_last = rooms.len() < wanted;
+            // A room without members has just been created or has just ended.
+            let counts = rooms.iter().map(|(name, room)| (Arc::clone(name), room.state.read().len()));
+            list.extend(counts.filter(|(_, members)| *members > 0));
+            match rooms.into_keys().next_back() {
+                Some(last) if !is_last && list.len() < max => after = last,
+                _ => return list,
+            }
         }
-        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.state.read().len()));
-        let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
-        counts.sort();
-        counts
+    }
+
+    /// Returns the first `max` rooms, also without members, whose names begin with the prefix and come after `after`.
+    fn rooms_after(&self, prefix: &str, after: &str, max: usize) -> BTreeMap<Arc<str>, Arc<LocalRoom>> {
+        let mut rooms = BTreeMap::new();
+        for shard in self.shards.iter() {
+            for (name, room) in &*shard.read() {
+                if name.starts_with(prefix) && **name > *after {
+                    rooms.insert(Arc::clone(name), Arc::clone(room));
+                    if rooms.len() > max {
+                        rooms.pop_last();
+                    }
+                }
+            }
+        }
+        rooms
     }
 
     fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {

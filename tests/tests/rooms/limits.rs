@@ -60,6 +60,28 @@ async fn a_connection_joins_rooms_at_a_limited_rate() {
     }
 }
 
+#[tokio::test]
+async fn rooms_are_listed_page_by_page() {
+    let game = testing::serve(Server::new(Workshop::default()));
+    let (_clients, connections) = players(&game, 1).await;
+    let hub = game.hub();
+    for name in ["b 1", "a 3", "a 1", "b 2", "a 2"] {
+        hub.room(name).join(&connections[0]).await.expect("a few rooms");
+    }
+    let page = |prefix: &str, after: &str, max| {
+        hub.rooms(prefix.to_owned()).page(after, max).into_iter().map(|room| room.name).collect::<Vec<_>>()
+    };
+    assert_eq!(page("", "", 2), ["a 1", "a 2"]);
+    assert_eq!(page("", "a 2", 2), ["a 3", "b 1"]);
+    assert_eq!(page("", "b 1", 2), ["b 2"]);
+    assert_eq!(page("", "b 2", 2), [""; 0]);
+    assert_eq!(page("", "a 2 which ended", 1), ["a 3"]);
+    assert_eq!(page("a", "a 1", 5), ["a 2", "a 3"]);
+    assert_eq!(page("b", "", 1), ["b 1"]);
+    assert_eq!(page("", "", 0), [""; 0]);
+    assert_eq!(page("", "", usize::MAX).len(), 5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_has_a_maximum_of_rooms() {
     const ROOMS: usize = 5;
