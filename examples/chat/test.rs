@@ -83,16 +83,16 @@ async fn long_lists_are_answered_in_pages() {
     let chat = testing::serve(Lobby);
     let mut players = Vec::new();
     for number in 0..150 {
-        let mut player = enter(&chat, &format!("player {number:03}"), "lobby").await;
+        let mut player = enter(&chat, &format!("player-{number:03}"), "lobby").await;
         player.request::<Value>("join", &json!({ "room": format!("room {number:03}") })).await.unwrap();
         players.push(player);
     }
     let mut ada = chat.connect("/ws?uid=ada").await.unwrap();
     let count = |list: &Value| list.as_array().unwrap().len();
     let first = ada.request::<Value>("who", &json!({ "room": "lobby" })).await.unwrap();
-    assert_eq!((count(&first), &first[99]["uid"]), (100, &json!("player 099")));
+    assert_eq!((count(&first), &first[99]["uid"]), (100, &json!("player-099")));
     let rest = ada.request::<Value>("who", &json!({ "room": "lobby", "after": first[99]["uid"] })).await.unwrap();
-    assert_eq!((count(&rest), &rest[0]["uid"]), (50, &json!("player 100")));
+    assert_eq!((count(&rest), &rest[0]["uid"]), (50, &json!("player-100")));
     let joined = ada.request::<Value>("join", &json!({ "room": "lobby" })).await.unwrap();
     assert_eq!(count(&joined), 100);
 

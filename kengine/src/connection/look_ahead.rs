@@ -16,7 +16,7 @@ pub(super) enum Incoming<'b> {
     Refused(Cow<'b, [u8]>),
 }
 
-impl<'b> Incoming<'b> {
+impl Incoming<'_> {
     pub(super) fn refused(self) -> Self {
         Self::Refused(match self {
             Self::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),

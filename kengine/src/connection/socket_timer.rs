@@ -67,7 +67,7 @@ impl SocketTimer {
             self.last_heard = now;
         }
         let (silence, interval) = (Duration::from_nanos(now.saturating_sub(self.last_heard)), idle_timeout / CHECKS);
-        let next = if silence >= interval { interval } else { interval - silence };
+        let next = if silence >= interval { interval } else { interval.saturating_sub(silence) };
         self.sleep.as_mut().reset(Instant::now() + next.min(idle_timeout.saturating_sub(silence)));
         silence
     }

@@ -309,7 +309,7 @@ impl LocalRooms {
             let counts = rooms.iter().map(|(name, room)| (Arc::clone(name), room.state.read().len()));
             list.extend(counts.filter(|(_, members)| *members > 0));
             match rooms.into_keys().next_back() {
-                Some(last) if !is_last && list.len() < max => after = last,
+                Some(name) if !is_last && list.len() < max => after = name,
                 _ => return list,
             }
         }

@@ -113,11 +113,17 @@ impl Answer {
 
     /// Appends what was written to `out`. A long answer is moved, so that it is never in memory twice while the client
     /// does not read it.
+    #[inline]
     pub(crate) fn move_to(&mut self, out: &mut Vec<u8>) {
         if self.frames.len() < MIN_MOVED {
             out.extend_from_slice(&self.frames);
-            return;
+        } else {
+            self.move_long_to(out);
         }
+    }
+
+    #[cold]
+    fn move_long_to(&mut self, out: &mut Vec<u8>) {
         let mut frames = std::mem::take(&mut self.frames);
         if out.is_empty() {
             frames.shrink_to_fit();

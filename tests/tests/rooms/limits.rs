@@ -86,7 +86,7 @@ async fn rooms_are_listed_page_by_page() {
 async fn a_node_has_a_maximum_of_rooms() {
     const ROOMS: usize = 5;
     let game = testing::serve(Server::new(Workshop::default()).max_rooms(ROOMS));
-    let (_clients, connections) = players(&game, 2).await;
+    let (clients, connections) = players(&game, 2).await;
     let (hub, one, other) = (game.hub(), &connections[0], &connections[1]);
     let (joins, error) = join_until_refused(&hub, one, false).await;
     assert!(matches!(error, JoinError::NoMoreRooms(ROOMS)), "{error}");
@@ -101,7 +101,7 @@ async fn a_node_has_a_maximum_of_rooms() {
     hub.room("room 0").leave(one);
     hub.rooms("arena-").fill(2, other).await.expect("place for a room");
     assert!(matches!(hub.room("lobby").join(other).await, Err(JoinError::NoMoreRooms(ROOMS))));
-    drop(_clients);
+    drop(clients);
     game.emptied().await;
     let (_clients, connections) = players(&game, 1).await;
     assert_eq!(join_until_refused(&hub, connections.last().expect("a guest"), false).await.0, ROOMS);
