@@ -2,7 +2,7 @@
 
 use kengine::{
     Connection, Error, Handshake, Hub, Liveness, Push, Refusal, Session, Uid,
-    room::{Members, RoomCount},
+    room::{Member, Room, RoomCount},
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,26 @@ struct Heard<'a> {
 #[derive(Deserialize)]
 struct Place {
     room: String,
+    /// The last uid of the previous page of members.
+    #[serde(default)]
+    after: String,
+}
+
+/// A page of the list of rooms.
+#[derive(Default, Deserialize)]
+struct Page {
+    /// The name of the last room of the previous page.
+    after: String,
+}
+
+/// The maximum number of entries in an answer. A client that gets this many asks for those after the last one. Without
+/// this limit, the answer would grow with the number of rooms or members.
+const MAX_LISTED: usize = 100;
+
+/// Returns the members of a room after a uid, sorted by uid.
+async fn members(room: &Room<'_>, after: &str) -> Vec<Member> {
+    let members = room.members().await.into_iter();
+    members.skip_while(|member| member.uid.as_str() <= after).take(MAX_LISTED).collect()
 }
 
 pub(crate) struct Lobby;
@@ -76,13 +96,13 @@ impl Lobby {
         Ok(format!("hey, you said: {}", chat.greeting))
     }
 
-    /// Adds the player to a room, and returns its members. From now on the player receives messages, and pushes when
-    /// others join or leave.
-    #[route]
-    async fn join(&self, hub: &Hub, connection: &Connection<Player>, place: Place) -> Result<Members, Error> {
+    /// Adds the player to a room, and returns the first page of its members. From now on the player receives messages,
+    /// and pushes when others join or leave.
+    #[route(rate = "5/s", burst = 50)]
+    async fn join(&self, hub: &Hub, connection: &Connection<Player>, place: Place) -> Result<Vec<Member>, Error> {
         let room = hub.room(&place.room);
         room.join(connection).with_presence().await?;
-        Ok(room.members().await)
+        Ok(members(&room, &place.after).await)
     }
 
     /// Removes the player from a room. Returns whether the player was a member.
@@ -91,16 +111,16 @@ impl Lobby {
         hub.room(&place.room).leave(connection)
     }
 
-    /// Returns the rooms of this node.
-    #[route]
-    async fn rooms(&self, hub: &Hub) -> Vec<RoomCount> {
-        hub.rooms("").list()
+    /// Returns a page of the rooms of this node.
+    #[route(rate = "5/s", burst = 50)]
+    async fn rooms(&self, hub: &Hub, page: Option<Page>) -> Vec<RoomCount> {
+        hub.rooms("").page(&page.unwrap_or_default().after, MAX_LISTED)
     }
 
-    /// Returns the members of a room.
-    #[route]
-    async fn who(&self, hub: &Hub, place: Place) -> Members {
-        hub.room(&place.room).members().await
+    /// Returns a page of the members of a room.
+    #[route(rate = "5/s", burst = 50)]
+    async fn who(&self, hub: &Hub, place: Place) -> Vec<Member> {
+        members(&hub.room(&place.room), &place.after).await
     }
 
     /// Answers every heartbeat. A game could check the state of the player first.

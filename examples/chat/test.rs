@@ -79,6 +79,32 @@ async fn players_see_rooms_and_their_members() {
 }
 
 #[tokio::test]
+async fn long_lists_are_answered_in_pages() {
+    let chat = testing::serve(Lobby);
+    let mut players = Vec::new();
+    for number in 0..150 {
+        let mut player = enter(&chat, &format!("player-{number:03}"), "lobby").await;
+        player.request::<Value>("join", &json!({ "room": format!("room {number:03}") })).await.unwrap();
+        players.push(player);
+    }
+    let mut ada = chat.connect("/ws?uid=ada").await.unwrap();
+    let count = |list: &Value| list.as_array().unwrap().len();
+    let first = ada.request::<Value>("who", &json!({ "room": "lobby" })).await.unwrap();
+    assert_eq!((count(&first), &first[99]["uid"]), (100, &json!("player-099")));
+    let rest = ada.request::<Value>("who", &json!({ "room": "lobby", "after": first[99]["uid"] })).await.unwrap();
+    assert_eq!((count(&rest), &rest[0]["uid"]), (50, &json!("player-100")));
+    let joined = ada.request::<Value>("join", &json!({ "room": "lobby" })).await.unwrap();
+    assert_eq!(count(&joined), 100);
+
+    let first = ada.request::<Value>("rooms", &()).await.unwrap();
+    assert_eq!((count(&first), &first[0]["name"], &first[99]["name"]), (100, &json!("lobby"), &json!("room 098")));
+    let rest = ada.request::<Value>("rooms", &json!({ "after": first[99]["name"] })).await.unwrap();
+    assert_eq!((count(&rest), &rest[0]["name"]), (51, &json!("room 099")));
+    let none = ada.request::<Value>("rooms", &json!({ "after": rest[50]["name"] })).await.unwrap();
+    assert_eq!(none, json!([]));
+}
+
+#[tokio::test]
 async fn newer_connection_replaces_the_older_one() {
     let chat = testing::serve(Lobby);
     let mut older = enter(&chat, "ada", "lobby").await;

@@ -42,7 +42,7 @@ pub use crate::{
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     router::{ServedRouter, serve_router},
-    server::TestServer,
+    server::{TestServer, refused, without_rates},
     stress::{RoomMember, Sends, stress_time},
     summary::summary,
     table::{LIMIT, every_row, within},

@@ -7,6 +7,18 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{Upgrade, log::let_each_event_be_asked_for, until, within};
 
+/// Returns the server without limits on the rates of clients.
+pub fn without_rates<D: Dispatcher>(server: impl Into<Server<D>>) -> Server<D> {
+    let server = server.into().max_messages_per_second(u32::MAX, 1).max_bytes_per_second(u32::MAX, 1);
+    server.max_pings_per_second(u32::MAX, 1).max_joins_per_second(u32::MAX, 1)
+}
+
+/// Returns how many a limit has refused, cut off or closed.
+pub fn refused(hub: &Hub, limit: &str) -> u64 {
+    let mut totals = hub.refusals();
+    totals.find(|(name, _)| *name == limit).unwrap_or_else(|| panic!("there is no limit `{limit}`")).1
+}
+
 /// A server in this process, on a free port. It listens as soon as this exists.
 #[derive(Debug)]
 pub struct TestServer {
@@ -17,8 +29,13 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Binds a free port and serves.
+    /// Binds a free port and serves. The rates of clients are not limited, because tests send as fast as they can.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
+        Self::start_with_rates(without_rates(server)).await
+    }
+
+    /// Binds a free port and serves, with the limits on the rates of clients that the server has.
+    pub async fn start_with_rates<D: Dispatcher>(server: Server<D>) -> Self {
         let_each_event_be_asked_for();
         let bound = server.bind("127.0.0.1:0").await.expect("a free port");
         let (address, hub) = (bound.local_addr(), bound.hub());

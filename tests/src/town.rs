@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{Client, within};
+use crate::{Client, within, without_rates};
 
 /// The push that players receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
@@ -49,7 +49,7 @@ impl Town {
 
     /// Returns a node of a cluster in Redis.
     pub fn node(redis: &str, lease: Duration) -> Server<Self> {
-        Server::new(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
+        without_rates(Self).cluster(Redis::new(redis).lease(lease)).idle_timeout(Self::IDLE_TIME)
     }
 
     /// Connects as this user.

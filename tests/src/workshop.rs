@@ -47,7 +47,7 @@ impl Workshop {
         (client, self.guest())
     }
 
-    /// Returns how many requests to `chat` and `blob` were handled.
+    /// Returns how many requests to `chat`, `blob` and `letters` were handled.
     pub fn handled(&self) -> usize {
         self.chats.load(Ordering::SeqCst)
     }
@@ -76,6 +76,13 @@ impl Workshop {
     async fn blob(&self, number: usize) -> String {
         self.chats.fetch_add(1, Ordering::SeqCst);
         Self::blob_of(number)
+    }
+
+    /// Answers with this many letters.
+    #[route]
+    async fn letters(&self, count: usize) -> String {
+        self.chats.fetch_add(1, Ordering::SeqCst);
+        "x".repeat(count)
     }
 
     /// Waits until the test opens the gate.

@@ -62,7 +62,9 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
         waiting / CLIENTS / 1024
     );
     assert!(waiting > CLIENTS * (OUTBOX - 16_200), "{waiting} bytes wait");
-    assert!(waiting - server.hub().queued_bytes() <= CLIENTS * 4096, "the hub counts fewer bytes");
+    let unsent: usize = connections.iter().map(|connection| connection.queued().unsent).sum();
+    let counted = server.hub().queued_bytes();
+    assert!((0..=CLIENTS * 4096).contains(&(waiting + unsent - counted)), "{waiting} + {unsent}, counted {counted}");
     // A quarter more is allowed for the queues themselves and for what the allocator keeps.
     assert!(taken <= CLIENTS * (OUTBOX + BESIDE) * 5 / 4, "{} bytes for each", taken / CLIENTS);
 
@@ -71,10 +73,12 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
         while connection.send(&Move(&ballast)).is_ok() {}
         assert!(matches!(connection.send(&Move(&ballast)), Err(SendError::Closed)));
     }
-    assert_eq!(server.hub().queued_bytes(), 0);
+    // Only the rest of a push that the kernel has begun to take is left of what waited.
+    assert!(server.hub().queued_bytes() <= CLIENTS * 8192, "{} bytes", server.hub().queued_bytes());
     for client in clients {
         client.reset();
     }
     server.emptied().await;
+    assert_eq!(server.hub().queued_bytes(), 0);
     server.stop().await;
 }

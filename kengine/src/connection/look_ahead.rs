@@ -12,14 +12,28 @@ const OVERHEAD: usize = size_of::<Incoming<'static>>();
 pub(super) enum Incoming<'b> {
     Text(Cow<'b, str>),
     Binary(Cow<'b, [u8]>),
+    /// A message that exceeds a limit per second: it is answered, but not handled.
+    Refused(Cow<'b, [u8]>),
 }
 
 impl Incoming<'_> {
+    pub(super) fn refused(self) -> Self {
+        Self::Refused(match self {
+            Self::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            Self::Text(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+            Self::Binary(bytes) | Self::Refused(bytes) => bytes,
+        })
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
     #[inline]
     pub(super) fn message(&self) -> Message<'_> {
         match self {
             Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
+            Self::Binary(bytes) | Self::Refused(bytes) => Message::Binary(bytes),
         }
     }
 
@@ -47,6 +61,7 @@ impl LookAhead {
         self.messages.push_back(match message {
             Incoming::Text(text) => Incoming::Text(text.into_owned().into()),
             Incoming::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
+            Incoming::Refused(bytes) => Incoming::Refused(bytes.into_owned().into()),
         });
     }
 

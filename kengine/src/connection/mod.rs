@@ -2,6 +2,7 @@
 
 mod buffers;
 mod endpoint;
+mod input_rates;
 mod look_ahead;
 mod socket;
 mod socket_state;

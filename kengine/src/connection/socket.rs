@@ -10,14 +10,15 @@ use std::task::{Context, Poll};
 use fastwebsockets::OpCode;
 
 use crate::connection::buffers;
+use crate::connection::input_rates::{Allowance, InputRates};
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::socket_state::SocketState;
 use crate::connection::socket_timer::{CHECKS, SocketTimer};
 use crate::connection::transport::Transport;
 use crate::node::admission::Registration;
-use crate::node_state::{Ending, Limits, Outbox};
-use crate::protocol::DisconnectReason;
-use crate::websocket::{Deframer, Message, WebSocketEvent, encoder};
+use crate::node_state::{BATCH, Ending, Limit, Outbox};
+use crate::protocol::{Answer, DisconnectReason};
+use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
 /// One connection's socket.
 pub(super) struct Socket {
@@ -32,6 +33,9 @@ pub(super) struct Socket {
     is_draining: bool,
     state: SocketState,
     look_ahead: LookAhead,
+    rates: InputRates,
+    /// Pings of ours that the client has not answered yet.
+    pings: u32,
     /// How the client's input has ended, if it has: with a close frame, a violation of the protocol, or the loss of the
     /// connection. This takes effect when all messages before it are handled.
     input_end: Option<Box<DisconnectReason>>,
@@ -45,19 +49,21 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(transport: Transport, registration: Registration) -> Self {
-        let Limits { max_message_size, idle_timeout, .. } = registration.node().limits;
+        let node = registration.node();
         Self {
             transport,
-            deframer: Deframer::new(max_message_size),
+            deframer: Deframer::new(node.limits.message),
             out: Vec::new(),
             written: 0,
             is_blocked: false,
             is_draining: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
+            rates: InputRates::new(),
+            pings: 0,
             input_end: None,
             reason: None,
-            timer: SocketTimer::new(idle_timeout),
+            timer: SocketTimer::new(node.clock.now(), node.limits.idle_timeout),
             registration,
         }
     }
@@ -82,8 +88,14 @@ impl Socket {
                 SocketState::Open if self.is_blocked => return Poll::Pending,
                 SocketState::Open => match self.transport.poll_read(cx, buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
-                    Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(read)) => {
+                        self.record_read(read);
+                        return Poll::Ready(Some(read));
+                    }
+                    Poll::Pending => {
+                        self.rates.wait();
+                        return Poll::Pending;
+                    }
                 },
                 SocketState::Broken => self.end(SocketState::Over, DisconnectReason::Lost),
                 _ => return Poll::Ready(None),
@@ -115,11 +127,15 @@ impl Socket {
                 let room = self.look_ahead.room();
                 self.transport.poll_read(cx, &mut buffers.read[..room]).map(|read| match read {
                     Ok(0) | Err(_) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
-                    Ok(read) => self.read_ahead(&mut buffers.read[..read], take_answer),
+                    Ok(read) => {
+                        self.record_read(read);
+                        self.read_ahead(&mut buffers.read[..read], take_answer);
+                    }
                 })
             };
             buffers::give_back(buffers);
             if polled.is_pending() {
+                self.rates.wait();
                 return;
             }
         }
@@ -166,15 +182,26 @@ impl Socket {
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
-    pub(super) fn send(&mut self, frames: &[u8]) {
+    pub(super) fn send(&mut self, answer: &mut Answer) {
         if self.state == SocketState::Open {
-            self.out.extend_from_slice(frames);
+            answer.move_to(&mut self.out);
         }
     }
 
-    /// Returns how many bytes are queued.
-    pub(super) fn queued(&self) -> usize {
-        self.out.len()
+    /// Whether so much is queued that it must be written before another message is handled.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= BATCH.min(self.registration.node().limits.outbox.max_size)
+    }
+
+    /// Counts bytes that were just read from the client.
+    pub(super) fn record_read(&mut self, bytes: usize) {
+        let node = self.registration.node();
+        let now = node.clock.now();
+        self.timer.record_bytes(now);
+        if let Allowance::Exhausted(limit) = self.rates.read(bytes, now, &node.limits.rates) {
+            self.end_flood(limit);
+        }
     }
 
     /// Lends the socket a buffer to write into, unless it has one.
@@ -227,22 +254,64 @@ impl Socket {
             let event = match self.deframer.next(bytes) {
                 Ok(event) => event?,
                 Err(violation) => {
+                    if violation == Violation::TooManyFragments {
+                        self.registration.record_refusal(Limit::FragmentsPerMessage);
+                    }
                     self.input_end = Some(Box::new(DisconnectReason::Violation(violation.close())));
                     return None;
                 }
             };
             self.timer.record_input();
             match event {
-                WebSocketEvent::Text(text) => return Some(Incoming::Text(text)),
-                WebSocketEvent::Binary(bytes) => return Some(Incoming::Binary(bytes)),
-                WebSocketEvent::Ping(payload) => encoder::write_frame(&mut self.out, OpCode::Pong, &payload),
-                WebSocketEvent::Pong => {}
+                WebSocketEvent::Text(text) => return self.admit(Incoming::Text(text)),
+                WebSocketEvent::Binary(bytes) => return self.admit(Incoming::Binary(bytes)),
+                WebSocketEvent::Ping(payload) => {
+                    if self.admits_ping() {
+                        encoder::write_frame(&mut self.out, OpCode::Pong, &payload);
+                    }
+                }
+                WebSocketEvent::Pong if self.pings > 0 => self.pings -= 1,
+                WebSocketEvent::Pong => _ = self.admits_ping(),
                 WebSocketEvent::Close(close) => {
                     self.input_end = Some(Box::new(DisconnectReason::Client(close)));
                 }
             }
         }
         None
+    }
+
+    /// Compares a message with the limits per second. A client that exceeds them further is closed.
+    #[inline]
+    fn admit<'b>(&mut self, message: Incoming<'b>) -> Option<Incoming<'b>> {
+        match self.rates.message(self.timer.read_at(), &self.registration.node().limits.rates) {
+            Allowance::Granted => Some(message),
+            Allowance::Refused(limit) => {
+                self.registration.record_refusal(limit);
+                Some(message.refused())
+            }
+            Allowance::Exhausted(limit) => {
+                self.end_flood(limit);
+                None
+            }
+        }
+    }
+
+    /// Compares a ping with the limit per second. A client that exceeds it is closed.
+    fn admits_ping(&mut self) -> bool {
+        let is_admitted = self.rates.ping(self.timer.read_at(), &self.registration.node().limits.rates);
+        if !is_admitted {
+            self.end_flood(Limit::PingsPerSecond);
+        }
+        is_admitted
+    }
+
+    /// Ends the input of a client that sends too much.
+    #[cold]
+    fn end_flood(&mut self, limit: Limit) {
+        if self.input_end.is_none() {
+            self.registration.record_refusal(limit);
+            self.input_end = Some(Box::new(DisconnectReason::RateLimited));
+        }
     }
 
     /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
@@ -264,6 +333,7 @@ impl Socket {
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
         match outbox.take(cx, &mut self.out, &self.registration.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
+            Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
             Some(Ending::Drain) if is_open => self.is_draining = true,
@@ -303,6 +373,15 @@ impl Socket {
         self.close(reason);
     }
 
+    /// Ends the connection at once, because the node needs the memory. The client may be in the middle of a frame, so it
+    /// gets no close frame.
+    fn cut_off(&mut self) {
+        self.end(SocketState::Over, DisconnectReason::TooSlow);
+        self.transport.reset_on_drop();
+        self.out = Vec::new();
+        self.written = 0;
+    }
+
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
     /// Starts the close timeout, at whose end the socket is closed in any case.
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
@@ -328,17 +407,24 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.timer.record_read();
+                        self.timer.record_read(self.registration.node().clock.now());
                     }
                 }
                 Poll::Pending => {
                     self.is_blocked = true;
+                    let node = self.registration.node();
+                    self.rates.pause(|| node.clock.now());
+                    outbox.set_unsent(self.out.len(), &node.fan_out.backlog);
+                    node.relieve();
                     return false;
                 }
             }
         }
         self.out.clear();
         self.written = 0;
+        if was_blocked {
+            outbox.set_unsent(0, &self.registration.node().fan_out.backlog);
+        }
         if self.state.must_shut_down() && self.transport.poll_shutdown(cx).is_ready() {
             self.state = self.state.after_shutdown();
         }
@@ -356,20 +442,31 @@ impl Socket {
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
-        let idle_timeout = self.registration.node().limits.idle_timeout;
-        let silence = self.timer.check_silence(idle_timeout, is_heard);
+        let node = self.registration.node();
+        let idle_timeout = node.limits.idle_timeout;
+        let silence = self.timer.check_silence(node.clock.now(), idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
             encoder::write_frame(&mut self.out, OpCode::Ping, &[]);
+            self.pings = self.pings.saturating_add(1);
         }
     }
 
-    /// Reads and discards input after our close frame.
+    /// Reads and discards input after our close frame. A client that goes on to send too much is cut off.
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         self.transport.poll_read(cx, buffer).map(|read| match read {
             Ok(0) | Err(_) => self.state = self.state.after_end_of_input(),
-            Ok(read) => self.discard(&mut buffer[..read]),
+            Ok(read) => {
+                let node = self.registration.node();
+                match self.rates.read(read, node.clock.now(), &node.limits.rates) {
+                    Allowance::Granted | Allowance::Refused(_) => self.discard(&mut buffer[..read]),
+                    Allowance::Exhausted(_) => {
+                        self.transport.reset_on_drop();
+                        self.state = SocketState::Over;
+                    }
+                }
+            }
         })
     }
 

@@ -9,8 +9,8 @@ pub(super) enum SocketState {
     Open,
     /// Our close frame is queued, and the client's is awaited (RFC 6455, section 7.1.2).
     Closing,
-    /// Our close frame is queued, and the client's frames cannot be parsed after a violation: TCP is closed after our
-    /// frame (RFC 6455, section 7.1.7).
+    /// Our close frame is queued, and the client's frames cannot be parsed after a violation, or are not parsed because
+    /// they are too many: TCP is closed after our frame (RFC 6455, section 7.1.7).
     Failed,
     /// TCP is closed on our side, and input is discarded until the client closes its side: unread input would make the
     /// kernel reset TCP, and the client could lose our close frame (RFC 6455, section 7.1.1).
@@ -30,7 +30,7 @@ impl SocketState {
     pub(super) fn after_our_close(input_end: Option<&DisconnectReason>) -> Self {
         match input_end {
             None => Self::Closing,
-            Some(DisconnectReason::Violation(_)) => Self::Failed,
+            Some(DisconnectReason::Violation(_) | DisconnectReason::RateLimited) => Self::Failed,
             Some(_) => Self::Closed,
         }
     }

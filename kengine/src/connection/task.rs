@@ -18,7 +18,7 @@ use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
 use crate::node::admission::Slot;
-use crate::node_state::{BATCH, deferring, poll_catching, run_catching};
+use crate::node_state::{deferring, poll_catching, run_catching};
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
 
@@ -45,7 +45,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
     ) -> Box<Self> {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
-        let socket = Socket::new(transport, registration);
+        let mut socket = Socket::new(transport, registration);
+        socket.record_read(first.len());
         let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
         let mut first = &mut first[..];
         if has_uid {
@@ -113,6 +114,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 continue;
             }
             answer.reset();
+            if incoming.is_refused() {
+                endpoint.dispatcher.refuse(incoming.message(), &too_fast(), answer);
+                socket.send(answer);
+                flush_if_full(socket, connection).await;
+                continue;
+            }
             let progress = Progress::new();
             let context = Context::of_message(connection, &progress);
             let handling = endpoint.dispatcher.message(context, incoming.message(), answer);
@@ -123,7 +130,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             }
             // The handler's pushes precede its answer.
             socket.take_pushes(&connection.state().outbox);
-            socket.send(answer.frames());
+            socket.send(answer);
             let (route, failed) = (progress.route(), answer.has_failed());
             endpoint.counters.record(route, failed);
             tracing::trace!(
@@ -136,9 +143,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 // The handler may have closed the connection: then no further message is handled.
                 socket.receive_orders(&connection.state().outbox).await;
             }
-            if socket.queued() >= BATCH {
-                poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
-            }
+            flush_if_full(socket, connection).await;
         }
     }
 
@@ -169,6 +174,19 @@ impl<D: Dispatcher> ConnectionTask<D> {
         connection.state().memberships.forget();
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
     }
+}
+
+/// Writes what is queued if it is much. Meanwhile no further message is handled, so a client that does not read its
+/// answers gets no more of them.
+async fn flush_if_full<S>(socket: &mut Socket, connection: &Connection<S>) {
+    if socket.is_full() {
+        poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
+    }
+}
+
+/// Returns the answer to a message that is refused.
+fn too_fast() -> Error {
+    Error::new("rate_limited", "you send more than this server allows; slow down")
 }
 
 /// Why a handler gave no result.

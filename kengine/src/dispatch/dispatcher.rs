@@ -141,6 +141,20 @@ pub trait Dispatcher: Send + Sync + 'static {
         }
     }
 
+    /// Answers a message that is not handled, because the client exceeds a
+    /// [limit per second](crate::Server::max_messages_per_second). What it writes to `answer` is sent. It must be quick.
+    ///
+    /// By default it writes the error `rate_limited`, with the id if the message is JSON with an id.
+    fn refuse(&self, message: Message<'_>, error: &Error, answer: &mut Answer) {
+        let parsed = as_text(message).map(|text| Envelope::parse(text, Self::SYNTAX));
+        answer.set_id(match &parsed {
+            Ok(Ok(envelope)) => envelope.id().filter(|_| envelope.check().is_ok()),
+            Ok(Err(rejected)) => rejected.id,
+            Err(_) => None,
+        });
+        answer.error(error);
+    }
+
     /// Handles one request: finds its route and writes the handler's reply to `answer`. Returns `false` if no route has
     /// that name.
     ///

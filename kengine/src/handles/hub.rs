@@ -82,7 +82,8 @@ impl Hub {
         deferred_wakes::defer_while(Waker::noop(), sends)
     }
 
-    /// Returns the total size of all outboxes of this node, in bytes. It is counted in steps of 4 KiB per connection.
+    /// Returns the total size of all outboxes of this node, and of the answers and pushes that sockets do not take, in
+    /// bytes. It is counted in steps of 4 KiB per connection.
     pub fn queued_bytes(&self) -> usize {
         self.node.fan_out.backlog.bytes()
     }
@@ -93,16 +94,20 @@ impl Hub {
         self.node.unpublished()
     }
 
-    /// Returns how many clients each limit of this node has refused or cut off, by the name of its setter on
-    /// [`Server`](crate::Server): `max_connections`, `max_connections_per_address`, `max_handshakes_per_second`,
-    /// `max_handshakes_per_second_per_address`, `max_pending_handshakes` and `max_pending_handshakes_per_address`.
-    /// Two have no setter: `open_files`, for sockets that could not be opened, and `operator_sockets`, for those of
+    /// Returns how often clients have exceeded each limit of this node, by the name of its setter on
+    /// [`Server`](crate::Server): `max_connections`, `max_handshakes_per_second`, `max_pending_handshakes`, each of them
+    /// also with `_per_address`, `max_messages_per_second`, `max_bytes_per_second`, `max_pings_per_second`,
+    /// `max_fragments_per_message`, `max_joins_per_second`, `max_rooms` and `max_total_outbox_size`. Two have no setter:
+    /// `open_files`, for sockets that could not be opened, and `operator_sockets`, for those of
     /// [`Server::operate`](crate::Server::operate).
+    ///
+    /// Each message, join, handshake or socket that was refused counts as one, and so does each connection that was
+    /// closed.
     ///
     /// ```
     /// # fn show(hub: &kengine::Hub) {
-    /// for (limit, clients) in hub.refusals() {
-    ///     println!("{limit} has refused {clients}");
+    /// for (limit, times) in hub.refusals() {
+    ///     println!("{limit} was exceeded {times} times");
     /// }
     /// # }
     /// ```

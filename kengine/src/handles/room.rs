@@ -89,7 +89,8 @@ impl Room<'_> {
         was_member
     }
 
-    /// Returns the members, each user once, with what their sessions show to other players.
+    /// Returns the members, each user once, with what their sessions show to other players. The answer to a client should
+    /// contain only some of them at a time, because a room may have any number.
     pub async fn members(&self) -> Members {
         let node = self.hub.node();
         let mut members = node.rooms.members(&self.name);
@@ -125,9 +126,26 @@ pub struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    /// Returns the rooms of this node, sorted by name, with the number of their connections on this node.
+    /// Returns the rooms of this node, sorted by name, with the number of their connections on this node. There may be
+    /// as many as [`Server::max_rooms`](crate::Server::max_rooms), so send a client a [`page`](Self::page) instead.
     pub fn list(&self) -> Vec<RoomCount> {
-        let rooms = self.hub.node().rooms.list(&self.prefix).into_iter();
+        self.page("", usize::MAX)
+    }
+
+    /// Returns the first `max` rooms of [`list`](Self::list) whose names come after `after`. The first page begins after
+    /// `""`, the next one after the last name of the first page, and so on until a page has fewer than `max` rooms.
+    ///
+    /// ```
+    /// # use kengine::{Hub, room::RoomCount};
+    /// fn rooms(hub: &Hub, after: &str) -> Vec<RoomCount> {
+    ///     hub.rooms("table ").page(after, 100)
+    /// }
+    /// ```
+    ///
+    /// It looks at every room of the node, so limit how often a client may ask, for example with the `rate` of a
+    /// [route](macro@crate::route#limits).
+    pub fn page(&self, after: &str, max: usize) -> Vec<RoomCount> {
+        let rooms = self.hub.node().rooms.list(&self.prefix, after, max).into_iter();
         rooms.map(|(name, members)| RoomCount { name: name.to_string(), members }).collect()
     }
 }

@@ -3,11 +3,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::time::Instant;
-
 use crate::http::ReservationId;
 use crate::node::Node;
-use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, with_one_more};
+use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, Sent};
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +75,9 @@ impl Node {
         if admission.ending.is_some() {
             return Err(Refused::Draining);
         }
-        let rate = self.limits.max_handshakes_per_second;
-        admission.handshakes_empty_at = with_one_more(rate, admission.handshakes_empty_at, Instant::now())
-            .ok_or(Refused::Limit(Limit::HandshakesPerSecond))?;
+        if !admission.handshakes.add(self.limits.max_handshakes_per_second, Sent::at(self.clock.now())) {
+            return Err(Refused::Limit(Limit::HandshakesPerSecond));
+        }
         if admission.slots >= self.limits.max_connections {
             return Err(Refused::Limit(Limit::Connections));
         }
@@ -130,6 +128,12 @@ impl Slot {
 impl Registration {
     pub(crate) fn node(&self) -> &Node {
         &self.held.node
+    }
+
+    /// Records that a limit was exceeded for this connection.
+    #[cold]
+    pub(crate) fn record_refusal(&self, limit: Limit) {
+        self.node().refusals.record(limit, &format_args!("connection {}", self.recipient.state().id));
     }
 
     /// Ends the connection, unless it has ended already: nothing more is sent to it, and it is in no room and has no

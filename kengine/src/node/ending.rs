@@ -40,7 +40,7 @@ impl Node {
     /// Forgets a connection whose task has ended, and with it the socket.
     pub(super) fn remove(&self, recipient: &dyn Recipient) {
         let state = recipient.state();
-        state.outbox.detach();
+        state.outbox.detach(&self.fan_out.backlog);
         state.memberships.forget();
         self.users.remove(&state.uid, state.id);
     }

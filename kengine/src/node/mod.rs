@@ -12,23 +12,23 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 use crate::node_state::{
-    ClientAddresses, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits, LocalRooms,
-    NodeInfo, Refusals, Users,
+    Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits,
+    LocalRooms, NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
 /// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {
+    pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) fan_out: Arc<FanOut>,
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) addresses: ClientAddresses,
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: Arc<Refusals>,
     /// The counters of each endpoint.
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
@@ -49,8 +49,7 @@ pub(crate) struct Node {
 struct Admission {
     /// Slots in use: open sockets of connections, and pending handshakes.
     slots: usize,
-    /// When the handshakes no longer count for `max_handshakes_per_second`.
-    handshakes_empty_at: Instant,
+    handshakes: Bucket,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
     ending: Option<Ending>,
 }
@@ -62,21 +61,32 @@ impl Node {
     ///
     /// The configuration of the cluster is invalid.
     pub(crate) fn new(
-        limits: Limits,
+        mut limits: Limits,
         syntaxes: Vec<&'static Syntax>,
         counters: Vec<Arc<Counters>>,
         cluster: &dyn JoinCluster,
         listens: Option<SocketAddr>,
     ) -> Result<Arc<Self>, StartError> {
         let boot = random_bits();
+        // The largest message fits into the burst.
+        limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.message.max_size);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
+        let (clock, refusals) = (Clock::start(), Arc::<Refusals>::default());
         let node = Arc::new(Self {
             users: Users::default(),
-            rooms: LocalRooms::new(boot, &limits, Arc::clone(&fan_out), Arc::clone(&cluster)),
-            addresses: ClientAddresses::new(limits.per_address),
-            refusals: Refusals::default(),
+            rooms: LocalRooms::new(
+                boot,
+                &limits,
+                clock,
+                Arc::clone(&refusals),
+                Arc::clone(&fan_out),
+                Arc::clone(&cluster),
+            ),
+            addresses: ClientAddresses::new(limits.per_address, clock),
+            refusals,
+            clock,
             limits,
             fan_out,
             cluster,
@@ -84,7 +94,7 @@ impl Node {
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
-            admission: Mutex::new(Admission { slots: 0, handshakes_empty_at: Instant::now(), ending: None }),
+            admission: Mutex::new(Admission { slots: 0, handshakes: Bucket::default(), ending: None }),
             is_relieving: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),

@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::node::Node;
 use crate::node_state::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Load, Member, NodeMessage, Presence, Reach,
-    Recipient, Selection, SendError,
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Limit, Load, Member, NodeMessage, Presence,
+    Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -67,7 +67,8 @@ impl Node {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each_socket(|recipient| {
-                let bytes = recipient.state().outbox.queued().bytes;
+                let queued = recipient.state().outbox.queued();
+                let bytes = queued.bytes + queued.unsent;
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
@@ -76,12 +77,10 @@ impl Node {
             // relieving.
             self.is_relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(recipient)) = largest else { return };
-            tracing::warn!(
-                connection = %recipient.state().id,
-                bytes,
-                "the outboxes together exceed their limit; closing the connection with the largest"
-            );
-            recipient.state().outbox.overflow(&self.fan_out.backlog);
+            if recipient.state().outbox.shed(&self.fan_out.backlog) {
+                let largest = format_args!("connection {} with {bytes} bytes", recipient.state().id);
+                self.refusals.record(Limit::TotalOutboxSize, &largest);
+            }
         }
     }
 

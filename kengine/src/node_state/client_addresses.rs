@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::node_state::bucket::{Bucket, Sent};
+use crate::node_state::clock::Clock;
 use crate::node_state::limits::AddressLimits;
-use crate::node_state::rate_limiter::with_one_more;
 use crate::node_state::refusals::Limit;
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 
@@ -43,7 +41,7 @@ impl From<IpAddr> for ClientAddress {
 pub(crate) struct ClientAddresses {
     shards: Sharded<Shard>,
     limits: AddressLimits,
-    begun: Instant,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -53,10 +51,9 @@ struct Shard {
     sweep_at: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct AddressCounts {
-    /// When the handshakes no longer count, in nanoseconds since `ClientAddresses::begun`.
-    empty_at: u64,
+    handshakes: Bucket,
     pending: u32,
     connections: u32,
 }
@@ -65,11 +62,16 @@ impl AddressCounts {
     fn has_socket(&self) -> bool {
         self.pending > 0 || self.connections > 0
     }
+
+    /// Counts a handshake. Returns whether the limit allows it.
+    fn add_handshake(&mut self, limits: AddressLimits, now: u64) -> bool {
+        self.handshakes.add(limits.max_handshakes_per_second, Sent::at(now))
+    }
 }
 
 impl ClientAddresses {
-    pub(crate) fn new(limits: AddressLimits) -> Self {
-        Self { shards: Sharded::default(), limits, begun: Instant::now() }
+    pub(crate) fn new(limits: AddressLimits, clock: Clock) -> Self {
+        Self { shards: Sharded::default(), limits, clock }
     }
 
     /// Counts a socket whose handshake begins.
@@ -82,7 +84,10 @@ impl ClientAddresses {
             if reached(counts.pending, self.limits.max_pending_handshakes) {
                 return Err(Limit::PendingHandshakesPerAddress);
             }
-            self.with_one_more(counts, now).ok_or(Limit::HandshakesPerSecondPerAddress)?;
+            // Counted later, so only a copy is changed.
+            if !counts.clone().add_handshake(self.limits, now) {
+                return Err(Limit::HandshakesPerSecondPerAddress);
+            }
             counts.pending += 1;
             Ok(())
         })
@@ -94,7 +99,7 @@ impl ClientAddresses {
         self.update(address, |counts, now| {
             counts.pending -= 1;
             if !has_requested {
-                counts.empty_at = self.with_one_more(counts, now).unwrap_or(counts.empty_at);
+                counts.add_handshake(self.limits, now);
             }
         });
     }
@@ -106,7 +111,9 @@ impl ClientAddresses {
     /// The limit that the address has reached.
     pub(crate) fn connect(&self, address: ClientAddress) -> Result<(), Limit> {
         self.update(address, |counts, now| {
-            counts.empty_at = self.with_one_more(counts, now).ok_or(Limit::HandshakesPerSecondPerAddress)?;
+            if !counts.add_handshake(self.limits, now) {
+                return Err(Limit::HandshakesPerSecondPerAddress);
+            }
             if reached(counts.connections, self.limits.max_connections) {
                 return Err(Limit::ConnectionsPerAddress);
             }
@@ -120,15 +127,15 @@ impl ClientAddresses {
         self.update(address, |counts, _| counts.connections -= 1);
     }
 
-    /// Changes the counts of an address, and forgets it if nothing is left to count. The function gets the time in
-    /// nanoseconds since `begun`.
+    /// Changes the counts of an address, and forgets it if nothing is left to count. The function gets the time
+    /// of the node's clock.
     fn update<T>(&self, address: ClientAddress, change: impl FnOnce(&mut AddressCounts, u64) -> T) -> T {
-        let now = self.nanoseconds(Instant::now());
+        let now = self.clock.now();
         let mut shard = self.shards.of(&address).write();
         let shard = &mut *shard;
         let counts = shard.counts.entry(address).or_default();
         let result = change(counts, now);
-        if !counts.has_socket() && counts.empty_at <= now {
+        if !counts.has_socket() && counts.handshakes.is_empty(now) {
             shard.counts.remove(&address);
             if let Some(capacity) = shrunk_capacity(shard.counts.len(), shard.counts.capacity()) {
                 shard.counts.shrink_to(capacity);
@@ -138,31 +145,23 @@ impl ClientAddresses {
         }
         result
     }
-
-    /// Returns when the handshakes of an address no longer count after one more, or `None` if it may not have one more.
-    fn with_one_more(&self, counts: &AddressCounts, now: u64) -> Option<u64> {
-        let at = |nanoseconds| self.begun + Duration::from_nanos(nanoseconds);
-        let empty_at = with_one_more(self.limits.max_handshakes_per_second, at(counts.empty_at), at(now))?;
-        Some(self.nanoseconds(empty_at))
-    }
-
-    fn nanoseconds(&self, at: Instant) -> u64 {
-        // Lasts for 584 years.
-        u64::try_from(at.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 impl Shard {
     /// Forgets the addresses without a socket whose handshakes no longer count; and, if too many are left, the half of
     /// them whose handshakes would be the first not to count.
     fn sweep(&mut self, now: u64) {
-        self.counts.retain(|_, counts| counts.has_socket() || counts.empty_at > now);
-        let mut idle: Vec<_> =
-            self.counts.values().filter(|counts| !counts.has_socket()).map(|counts| counts.empty_at).collect();
+        self.counts.retain(|_, counts| counts.has_socket() || !counts.handshakes.is_empty(now));
+        let mut idle: Vec<_> = self
+            .counts
+            .values()
+            .filter(|counts| !counts.has_socket())
+            .map(|counts| counts.handshakes.empty_at())
+            .collect();
         if idle.len() > MAX_IDLE {
             let middle = idle.len() / 2;
             let median = *idle.select_nth_unstable(middle).1;
-            self.counts.retain(|_, counts| counts.has_socket() || counts.empty_at > median);
+            self.counts.retain(|_, counts| counts.has_socket() || !counts.handshakes.is_empty(median));
         }
         let len = self.counts.len();
         if let Some(capacity) = shrunk_capacity(len, self.counts.capacity()) {
@@ -179,12 +178,15 @@ fn reached(count: u32, limit: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::node_state::limits::per_second;
+    use crate::node_state::bucket::RateLimit;
 
     fn addresses(rate: u32, burst: u32) -> ClientAddresses {
-        let max_handshakes_per_second = per_second(rate, burst);
-        ClientAddresses::new(AddressLimits { max_handshakes_per_second, ..AddressLimits::default() })
+        let max_handshakes_per_second = RateLimit::new(rate, burst);
+        let limits = AddressLimits { max_handshakes_per_second, ..AddressLimits::default() };
+        ClientAddresses::new(limits, Clock::start())
     }
 
     fn address(ip: &str) -> ClientAddress {
@@ -265,12 +267,13 @@ mod tests {
         addresses.disconnect(connected);
         // Later, the flood no longer counts. So many others follow that each shard is searched.
         tokio::time::advance(Duration::from_secs(10)).await;
-        let now = addresses.nanoseconds(Instant::now());
+        let now = addresses.clock.now();
         for number in 200_000..400_000 {
             addresses.connect(numbered(number)).unwrap();
             addresses.disconnect(numbered(number));
         }
-        let counts_no_longer = |shard: &Shard| shard.counts.values().filter(|counts| counts.empty_at <= now).count();
+        let counts_no_longer =
+            |shard: &Shard| shard.counts.values().filter(|counts| counts.handshakes.is_empty(now)).count();
         assert_eq!(addresses.shards.iter().map(|shard| counts_no_longer(&shard.read())).sum::<usize>(), 0);
     }
 

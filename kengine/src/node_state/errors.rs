@@ -51,6 +51,13 @@ pub enum JoinError {
     /// The connection is already in this number of rooms, the maximum.
     #[error("a connection is in at most {0} rooms; leave one first")]
     TooManyRooms(usize),
+    /// The connection joins rooms too often ([`Server::max_joins_per_second`](crate::Server::max_joins_per_second)).
+    #[error("the connection joins rooms too often; wait a moment")]
+    TooOften,
+    /// The room does not exist, and the node already has this number of rooms, the maximum
+    /// ([`Server::max_rooms`](crate::Server::max_rooms)).
+    #[error("the node has {0} rooms, which is its maximum; join one of them, or try again later")]
+    NoMoreRooms(usize),
     /// A [guard](crate::room::Join::guard) refused the join.
     #[error("{}", .0.message())]
     Refused(#[source] Error),
@@ -65,12 +72,14 @@ pub enum JoinError {
 
 impl From<JoinError> for Error {
     /// Becomes the guard's error if the guard refused, `bad_request` for an invalid name or too many rooms,
-    /// `unavailable` if the cluster cannot be reached, and `internal` otherwise.
+    /// `rate_limited` for too many joins in a short time, `unavailable` if the node has too many rooms or the cluster
+    /// cannot be reached, and `internal` otherwise.
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,
             JoinError::InvalidName | JoinError::TooManyRooms(_) => Self::new("bad_request", error.to_string()),
-            JoinError::Unavailable => Self::new("unavailable", error.to_string()),
+            JoinError::TooOften => Self::new("rate_limited", error.to_string()),
+            JoinError::NoMoreRooms(_) | JoinError::Unavailable => Self::new("unavailable", error.to_string()),
             JoinError::InvalidPrefix => Self::internal(error),
             JoinError::Closed => SendError::Closed.into(),
         }

@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::protocol::Rate;
-use crate::websocket::{Close, CloseCode};
+use crate::node_state::bucket::RateLimit;
+use crate::websocket::{Close, CloseCode, MessageLimits};
 
 /// How many open files a node reserves for everything except players: its listeners, handshakes, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;
@@ -21,15 +21,16 @@ pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
 /// The limits of a node: maximum sizes and counts, and timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// In bytes, for all fragments of a message together.
-    pub(crate) max_message_size: usize,
+    pub(crate) message: MessageLimits,
+    pub(crate) rates: ClientRates,
     pub(crate) max_connections: usize,
     /// Connections, handshakes and pages together. The limit of open files decides it.
     pub(crate) max_sockets: usize,
     pub(crate) max_pending_handshakes: usize,
-    pub(crate) max_handshakes_per_second: Rate,
+    pub(crate) max_handshakes_per_second: RateLimit,
     pub(crate) per_address: AddressLimits,
     pub(crate) max_rooms_per_connection: usize,
+    pub(crate) max_rooms: usize,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
     pub(crate) max_total_outbox_size: usize,
@@ -45,13 +46,15 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_size: 64 * 1024,
+            message: MessageLimits { max_size: 64 * 1024, max_fragments: 1024 },
+            rates: ClientRates::default(),
             max_connections: available_files(RESERVED_FILES).min(DEFAULT_MAX_CONNECTIONS),
             max_sockets: available_files(OTHER_FILES),
             max_pending_handshakes: 4096,
-            max_handshakes_per_second: per_second(20_000, 20_000),
+            max_handshakes_per_second: RateLimit::new(20_000, 20_000),
             per_address: AddressLimits::default(),
             max_rooms_per_connection: 32,
+            max_rooms: 200_000,
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
@@ -76,19 +79,36 @@ fn available_files(reserved: u64) -> usize {
 #[expect(clippy::struct_field_names, reason = "every limit of a size or count is named `max_*`")]
 pub(crate) struct AddressLimits {
     pub(crate) max_pending_handshakes: usize,
-    pub(crate) max_handshakes_per_second: Rate,
+    pub(crate) max_handshakes_per_second: RateLimit,
     pub(crate) max_connections: usize,
 }
 
 impl Default for AddressLimits {
     fn default() -> Self {
-        Self { max_pending_handshakes: 64, max_handshakes_per_second: per_second(20, 100), max_connections: 256 }
+        Self { max_pending_handshakes: 64, max_handshakes_per_second: RateLimit::new(20, 100), max_connections: 256 }
     }
 }
 
-/// Returns a rate per second that allows at least one.
-pub(crate) fn per_second(count: u32, burst: u32) -> Rate {
-    Rate { count: count.max(1), period: Duration::from_secs(1), burst: burst.max(1) }
+/// How much one client may send and do in a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientRates {
+    pub(crate) messages: RateLimit,
+    /// Of everything that is read from the client.
+    pub(crate) bytes: RateLimit,
+    /// Of pings, and of pongs that answer no ping of the server.
+    pub(crate) pings: RateLimit,
+    pub(crate) joins: RateLimit,
+}
+
+impl Default for ClientRates {
+    fn default() -> Self {
+        Self {
+            messages: RateLimit::new(100, 200),
+            bytes: RateLimit::new(64 * 1024, 256 * 1024),
+            pings: RateLimit::new(10, 20),
+            joins: RateLimit::new(10, 50),
+        }
+    }
 }
 
 /// The limits of one connection's outbox. A connection that exceeds either of them is closed with 4002.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
 use crate::protocol::is_control;
@@ -23,6 +24,8 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 pub(super) struct JoinedRooms {
     /// The rooms that the connection is in; after its end, those that it has left at its end.
     rooms: Vec<Arc<RoomId>>,
+    /// How often the connection joins.
+    joins: Bucket,
     /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
 }
@@ -66,11 +69,14 @@ impl JoinedRooms {
         rooms
     }
 
-    pub(super) fn check_may_join(&self, max_rooms: usize) -> Result<(), JoinError> {
+    /// Counts one join if the limits allow it.
+    pub(super) fn check_may_join(&mut self, max_rooms: usize, rate: RateLimit, now: u64) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
         } else if self.rooms.len() >= max_rooms {
             Err(JoinError::TooManyRooms(max_rooms))
+        } else if !self.joins.add(rate, Sent::at(now)) {
+            Err(JoinError::TooOften)
         } else {
             Ok(())
         }

@@ -2,7 +2,9 @@
 //! through the trait [`Cluster`](cluster_interface::Cluster).
 
 mod audience;
+mod bucket;
 mod client_addresses;
+mod clock;
 mod cluster_interface;
 mod counters;
 pub(crate) mod deferred_wakes;
@@ -25,7 +27,9 @@ mod users;
 
 pub use self::audience::Who;
 pub(crate) use self::audience::{Audience, Reach, Selection};
+pub(crate) use self::bucket::{Bucket, RateLimit, Sent};
 pub(crate) use self::client_addresses::{ClientAddress, ClientAddresses};
+pub(crate) use self::clock::Clock;
 pub(crate) use self::cluster_interface::{
     Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status, Unavailable,
 };
@@ -34,7 +38,7 @@ pub(crate) use self::deferred_wakes::deferring;
 pub use self::errors::{JoinError, SendError};
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
 pub use self::limits::Duplicates;
-pub(crate) use self::limits::{Limits, per_second};
+pub(crate) use self::limits::{ClientRates, Limits};
 pub(crate) use self::member::Presence;
 pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;
@@ -42,7 +46,7 @@ pub use self::outbox::Queued;
 pub(crate) use self::outbox::{BATCH, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
 pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
-pub(crate) use self::rate_limiter::{RateLimiter, with_one_more};
+pub(crate) use self::rate_limiter::RateLimiter;
 pub use self::recipient::ConnectionId;
 pub(crate) use self::recipient::{ConnectionState, Recipient};
 pub(crate) use self::refusals::{Limit, Refusals};

@@ -19,6 +19,9 @@ use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
+/// The maximum number of unsent bytes for which a connection may still wait when it is closed because the node needs the
+/// memory. One [`BATCH`] with its last frame is usually less.
+const MAX_LINGERING: usize = 2 * BATCH;
 /// The maximum number of waiting frames among which a key is found by a linear search. Among more, an index finds it.
 const MAX_SCANNED: usize = 32;
 /// An outbox reports its size to the node in steps of this number of bytes. So the outbox of a client that keeps up
@@ -33,9 +36,12 @@ pub struct Queued {
     pub pushes: usize,
     /// Their size in bytes, including frame headers.
     pub bytes: usize,
+    /// The size in bytes of the answers and pushes that have left the outbox, and that the socket does not take because
+    /// the client does not read. They count as a whole until all of them are sent. 0 for a client that reads.
+    pub unsent: usize,
 }
 
-/// The total size of all outboxes of a node.
+/// The total size of all outboxes of a node, with what their sockets do not take.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
@@ -47,7 +53,7 @@ impl Backlog {
         Self { bytes: AtomicUsize::new(0), max }
     }
 
-    /// Returns the total in bytes, in steps of 4 KiB per outbox.
+    /// Returns the total in bytes, in steps of 4 KiB per connection.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -74,14 +80,21 @@ pub(crate) enum Ending {
     Close(Close),
     /// The client does not read: drop what is queued, and send only the close frame.
     Overflow,
+    /// The client does not read, and the node needs the memory of what it has not read: drop the socket.
+    Shed,
     /// The drain's deadline has passed: cancel the running handler and drop the socket.
     Abandon,
 }
 
 impl Ending {
-    /// Whether this ending replaces an earlier one. Anything replaces a drain, and `Abandon` replaces anything.
+    /// Whether this ending replaces an earlier one. Anything replaces a drain, `Shed` replaces anything else, and
+    /// `Abandon` replaces anything.
     fn overrides(&self, earlier: &Self) -> bool {
-        matches!(self, Self::Abandon) || matches!(earlier, Self::Drain)
+        match self {
+            Self::Abandon => true,
+            Self::Shed => !matches!(earlier, Self::Abandon),
+            _ => matches!(earlier, Self::Drain),
+        }
     }
 }
 
@@ -98,7 +111,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct OutboxState {
-    /// Boxed and present only while something waits, so that an idle connection has no queue.
+    /// Boxed and present only while something waits or is unsent, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
     ending: Option<Box<Ending>>,
@@ -132,7 +145,7 @@ impl Outbox {
         }
         let queue = state.queue.get_or_insert_default();
         if !queue.put(frame, key, limits) {
-            self.drop_queue(&mut state, backlog);
+            self.drop_pushes(&mut state, backlog);
             self.order(state, Ending::Overflow);
             return Err(SendError::TooSlow);
         }
@@ -142,12 +155,41 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops all waiting pushes, and ends the connection with 4002 unless it is already ending.
-    pub(crate) fn overflow(&self, backlog: &Backlog) {
+    /// Frees the memory of a connection: drops all waiting pushes, and ends the connection with 4002 if it takes pushes.
+    /// If it does not, or if more than [`MAX_LINGERING`] is unsent, its socket is dropped, because the memory is free
+    /// only then. Returns whether this call has ended the connection.
+    pub(crate) fn shed(&self, backlog: &Backlog) -> bool {
         let mut state = self.state.lock();
-        self.drop_queue(&mut state, backlog);
-        if state.takes_pushes() {
+        let unsent = state.queue.as_deref().map_or(0, |queue| queue.unsent);
+        self.drop_all(&mut state, backlog);
+        let was_open = state.takes_pushes();
+        if was_open && unsent <= MAX_LINGERING {
             self.order(state, Ending::Overflow);
+        } else if unsent > 0 && state.ending.as_deref().is_none_or(|earlier| Ending::Shed.overrides(earlier)) {
+            self.order(state, Ending::Shed);
+        }
+        was_open
+    }
+
+    /// Records how many bytes the socket does not take. They count like waiting pushes, also after the connection has
+    /// ended.
+    pub(crate) fn set_unsent(&self, bytes: usize, backlog: &Backlog) {
+        let mut state = self.state.lock();
+        let is_dropped = match state.ending.as_deref() {
+            Some(Ending::Shed) => true,
+            // The connection's task has not dropped it yet.
+            Some(Ending::Overflow) => !state.is_shut,
+            _ => false,
+        };
+        if is_dropped {
+            // It is counted as free already.
+            return;
+        }
+        let queue = state.queue.get_or_insert_default();
+        queue.unsent = bytes;
+        queue.report(backlog);
+        if queue.is_empty() {
+            state.queue = None;
         }
     }
 
@@ -175,7 +217,7 @@ impl Outbox {
 
     pub(crate) fn queued(&self) -> Queued {
         let state = self.state.lock();
-        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes };
+        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes, unsent: queue.unsent };
         state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
@@ -211,14 +253,16 @@ impl Outbox {
     /// Drops all waiting pushes. Nothing can be queued from now on, but the connection may still be cut off.
     pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
-        self.drop_queue(&mut state, backlog);
+        self.drop_pushes(&mut state, backlog);
         state.is_shut = true;
         self.is_ending.store(true, Ordering::Release);
     }
 
     /// Forgets the connection's task, which has ended.
-    pub(crate) fn detach(&self) {
-        *self.state.lock() = OutboxState { is_shut: true, ..OutboxState::default() };
+    pub(crate) fn detach(&self, backlog: &Backlog) {
+        let mut state = self.state.lock();
+        self.drop_all(&mut state, backlog);
+        *state = OutboxState { is_shut: true, ..OutboxState::default() };
     }
 
     fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
@@ -226,17 +270,31 @@ impl Outbox {
         queue.take(out, max);
         queue.report(backlog);
         if queue.frames.is_empty() {
-            state.queue = None;
             self.has_pushes.store(false, Ordering::Release);
+        }
+        if queue.is_empty() {
+            state.queue = None;
         }
     }
 
-    fn drop_queue(&self, state: &mut OutboxState, backlog: &Backlog) {
-        if let Some(mut queue) = state.queue.take() {
-            queue.bytes = 0;
+    fn drop_pushes(&self, state: &mut OutboxState, backlog: &Backlog) {
+        if let Some(queue) = &mut state.queue {
+            let Queue { unsent, reported, .. } = **queue;
+            **queue = Queue { unsent, reported, ..Queue::default() };
             queue.report(backlog);
+            if queue.is_empty() {
+                state.queue = None;
+            }
         }
         self.has_pushes.store(false, Ordering::Release);
+    }
+
+    /// Drops all waiting pushes, and counts what is unsent as free.
+    fn drop_all(&self, state: &mut OutboxState, backlog: &Backlog) {
+        if let Some(queue) = &mut state.queue {
+            queue.unsent = 0;
+        }
+        self.drop_pushes(state, backlog);
     }
 
     fn order(&self, mut state: MutexGuard<'_, OutboxState>, ending: Ending) {
@@ -260,6 +318,8 @@ fn wake(mut state: MutexGuard<'_, OutboxState>) {
 struct Queue {
     frames: VecDeque<Waiting>,
     bytes: usize,
+    /// The bytes that have left the queue and that the socket does not take.
+    unsent: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
@@ -325,8 +385,13 @@ impl Queue {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.unsent == 0
+    }
+
     fn report(&mut self, backlog: &Backlog) {
-        let now = self.bytes - self.bytes % REPORT_STEP;
+        let bytes = self.bytes + self.unsent;
+        let now = bytes - bytes % REPORT_STEP;
         backlog.report(mem::replace(&mut self.reported, now), now);
     }
 }
@@ -339,6 +404,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::websocket::CloseCode;
 
     /// How long a wake may take before it counts as lost.
     const WAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -410,9 +476,70 @@ mod tests {
         outbox.take_pushes(&mut Vec::new(), &backlog);
         assert_eq!(backlog.bytes(), 0);
         push(3 * REPORT_STEP).unwrap();
-        outbox.overflow(&backlog);
+        outbox.shed(&backlog);
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
         assert!(matches!(push(1), Err(SendError::Closed)));
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_counts_until_the_outbox_is_shed() {
+        let (backlog, outbox) = (Backlog::new(0), Outbox::default());
+        let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
+        let ending = || outbox.state.lock().ending.as_deref().map(|ending| format!("{ending:?}"));
+        outbox.set_unsent(0, &backlog);
+        assert!(outbox.state.lock().queue.is_none());
+        outbox.set_unsent(REPORT_STEP - 1, &backlog);
+        outbox.push(vec![0; 1].into(), None, limits, &backlog).unwrap();
+        assert_eq!(outbox.queued(), Queued { pushes: 1, bytes: 1, unsent: REPORT_STEP - 1 });
+        assert_eq!(backlog.bytes(), REPORT_STEP, "the sum is rounded, not its parts");
+        outbox.take_pushes(&mut Vec::new(), &backlog);
+        assert!(!outbox.has_pushes());
+        assert_eq!(outbox.queued(), Queued { pushes: 0, bytes: 0, unsent: REPORT_STEP - 1 });
+        outbox.set_unsent(0, &backlog);
+        assert!(outbox.state.lock().queue.is_none());
+
+        // First, the client gets a close frame after the rest of a frame.
+        outbox.set_unsent(BATCH, &backlog);
+        for _ in 0..2 {
+            outbox.shed(&backlog);
+            outbox.set_unsent(BATCH, &backlog);
+            assert_eq!((backlog.bytes(), ending().as_deref()), (0, Some("Overflow")));
+        }
+        // If even that is too much, it is dropped with the socket, and counts no more.
+        outbox.shut(&backlog);
+        outbox.set_unsent(BATCH, &backlog);
+        assert!(backlog.is_over());
+        for _ in 0..2 {
+            outbox.shed(&backlog);
+            outbox.set_unsent(BATCH + 1, &backlog);
+            assert_eq!((backlog.bytes(), ending().as_deref()), (0, Some("Shed")));
+        }
+        outbox.end(Ending::Abandon);
+        outbox.set_unsent(BATCH + 1, &backlog);
+        outbox.shed(&backlog);
+        assert_eq!(ending().as_deref(), Some("Abandon"));
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_counts_until_the_socket_is_gone() {
+        let (backlog, outbox) = (Backlog::new(0), Outbox::default());
+        let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
+        outbox.end(Ending::Drain);
+        outbox.push(vec![0; REPORT_STEP].into(), None, limits, &backlog).unwrap();
+        outbox.set_unsent(REPORT_STEP, &backlog);
+        outbox.shut(&backlog);
+        assert_eq!(outbox.queued(), Queued { pushes: 0, bytes: 0, unsent: REPORT_STEP });
+        outbox.set_unsent(2 * REPORT_STEP, &backlog);
+        assert_eq!(backlog.bytes(), 2 * REPORT_STEP);
+        outbox.detach(&backlog);
+        assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
+
+        let outbox = Outbox::default();
+        outbox.end(Ending::Close(Close::from(CloseCode::KICKED)));
+        outbox.set_unsent(REPORT_STEP, &backlog);
+        outbox.shut(&backlog);
+        outbox.shed(&backlog);
+        assert!(matches!(outbox.state.lock().ending.as_deref(), Some(Ending::Shed)));
     }
 
     /// Unparks a thread instead of waking a task.

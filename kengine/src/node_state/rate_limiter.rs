@@ -3,46 +3,39 @@
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
+use crate::node_state::bucket::{Bucket, Sent};
+use crate::node_state::clock::Clock;
 use crate::protocol::Rate;
 
 /// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
 /// of such a route.
-///
-/// Each rate is a leaky bucket in the form of ITU-T I.371's generic cell rate algorithm, which stores one point in
-/// time: when the bucket will be empty.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(OnceLock<Box<Mutex<Vec<Bucket>>>>);
+pub(crate) struct RateLimiter(OnceLock<Box<RouteRates>>);
 
 #[derive(Debug)]
-struct Bucket {
-    /// The route's index in the endpoint's table.
-    route: usize,
-    empty_at: Instant,
+struct RouteRates {
+    clock: Clock,
+    /// The buckets, each with its route's index in the endpoint's table.
+    buckets: Mutex<Vec<(usize, Bucket)>>,
 }
 
 impl RateLimiter {
     /// Counts one message if the rate allows it. Returns whether it does.
     pub(crate) fn allow(&self, route: usize, rate: Rate) -> bool {
-        let now = Instant::now();
-        let mut buckets = self.0.get_or_init(Box::default).lock();
-        let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
-            buckets.push(Bucket { route, empty_at: now });
+        let Some(interval) = rate.period.checked_div(rate.count) else { return false };
+        let new = || Box::new(RouteRates { clock: Clock::start(), buckets: Mutex::default() });
+        let RouteRates { clock, buckets } = &**self.0.get_or_init(new);
+        let now = clock.now();
+        let mut buckets = buckets.lock();
+        let at = buckets.iter().position(|(of, _)| *of == route).unwrap_or_else(|| {
+            buckets.push((route, Bucket::default()));
             buckets.len() - 1
         });
-        let bucket = &mut buckets[at];
-        let empty_at = with_one_more(rate, bucket.empty_at, now);
-        bucket.empty_at = empty_at.unwrap_or(bucket.empty_at);
-        empty_at.is_some()
+        // Fits: a period is at most an hour.
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        buckets[at].1.fill(interval, interval.saturating_mul(rate.burst.into()), Sent::at(now))
     }
-}
-
-/// Returns when a bucket will be empty after one more, or `None` if the rate does not allow one more now.
-pub(crate) fn with_one_more(rate: Rate, empty_at: Instant, now: Instant) -> Option<Instant> {
-    let interval = rate.period.checked_div(rate.count)?;
-    let empty_at = empty_at.max(now) + interval;
-    (empty_at <= now + interval * rate.burst).then_some(empty_at)
 }
 
 #[cfg(test)]

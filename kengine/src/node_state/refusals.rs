@@ -1,15 +1,17 @@
-//! Counts and logs what was refused because of a limit: at most one line per second for each limit.
+//! Counts and logs what was refused because of limits: at most one line per second for each limit.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// The minimum time between two lines about the same limit.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A limit of the server that refuses clients.
+/// A limit that clients may exceed. They are refused, cut off or closed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Connections,
@@ -21,10 +23,17 @@ pub(crate) enum Limit {
     OperatorSockets,
     /// The limit of open files, and whatever else keeps the kernel from accepting a socket.
     OpenFiles,
+    MessagesPerSecond,
+    BytesPerSecond,
+    PingsPerSecond,
+    FragmentsPerMessage,
+    JoinsPerSecond,
+    Rooms,
+    TotalOutboxSize,
 }
 
 impl Limit {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 15] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HandshakesPerSecond,
@@ -33,6 +42,13 @@ impl Limit {
         Self::PendingHandshakesPerAddress,
         Self::OperatorSockets,
         Self::OpenFiles,
+        Self::MessagesPerSecond,
+        Self::BytesPerSecond,
+        Self::PingsPerSecond,
+        Self::FragmentsPerMessage,
+        Self::JoinsPerSecond,
+        Self::Rooms,
+        Self::TotalOutboxSize,
     ];
 
     /// Returns the name of the setter on `Server`, if there is one.
@@ -46,6 +62,13 @@ impl Limit {
             Self::PendingHandshakesPerAddress => "max_pending_handshakes_per_address",
             Self::OperatorSockets => "operator_sockets",
             Self::OpenFiles => "open_files",
+            Self::MessagesPerSecond => "max_messages_per_second",
+            Self::BytesPerSecond => "max_bytes_per_second",
+            Self::PingsPerSecond => "max_pings_per_second",
+            Self::FragmentsPerMessage => "max_fragments_per_message",
+            Self::JoinsPerSecond => "max_joins_per_second",
+            Self::Rooms => "max_rooms",
+            Self::TotalOutboxSize => "max_total_outbox_size",
         }
     }
 
@@ -63,6 +86,16 @@ impl Limit {
                 "a client address has reached its limit and was refused; if it is a proxy, name it with \
                  `Server::trusted_proxies`"
             }
+            Self::MessagesPerSecond | Self::BytesPerSecond => {
+                "a client sends too much; messages were refused, or the connection was closed"
+            }
+            Self::PingsPerSecond => "a client sends too many pings; the connection was closed",
+            Self::FragmentsPerMessage => "a client sent a message of too many fragments; the connection was closed",
+            Self::JoinsPerSecond => "a connection joins rooms too often; joins were refused",
+            Self::Rooms => "the node has too many rooms; joins that need another one were refused",
+            Self::TotalOutboxSize => {
+                "clients do not read, and what waits for all of them is too much; the connections with most were closed"
+            }
         }
     }
 }
@@ -74,6 +107,8 @@ pub(crate) struct Refusals {
     tallies: [Mutex<Tally>; Limit::ALL.len()],
     /// When the next line is due, if there may be refusals that no line has counted.
     report_at: Mutex<Option<Instant>>,
+    /// Notified when a line becomes due.
+    has_unlogged: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -110,17 +145,37 @@ impl Refusals {
                 let last = last.to_string();
                 tracing::warn!(limit = limit.name(), count, last, "{}", limit.line());
             }
-            None => _ = self.report_at.lock().get_or_insert_with(|| Instant::now() + LINE_INTERVAL),
+            None => self.report_later(),
         }
     }
 
-    /// Returns when [`report`](Self::report) must be called, if there may be refusals that no line has counted.
-    pub(crate) fn report_at(&self) -> Option<Instant> {
+    /// Logs the refusals that no line has counted, within a second. Never returns, and may be dropped at any time.
+    pub(crate) async fn keep_reporting(&self) -> Infallible {
+        loop {
+            match self.report_at() {
+                Some(at) => {
+                    sleep_until(at).await;
+                    self.report();
+                }
+                None => self.has_unlogged.notified().await,
+            }
+        }
+    }
+
+    fn report_later(&self) {
+        self.report_at.lock().get_or_insert_with(|| {
+            self.has_unlogged.notify_one();
+            Instant::now() + LINE_INTERVAL
+        });
+    }
+
+    /// Returns when the next line is due, if there may be refusals that no line has counted.
+    fn report_at(&self) -> Option<Instant> {
         *self.report_at.lock()
     }
 
     /// Logs the refusals that no line has counted, unless the last line about the limit is less than a second old.
-    pub(crate) fn report(&self) {
+    fn report(&self) {
         *self.report_at.lock() = None;
         for (limit, tally) in Limit::ALL.into_iter().zip(&self.tallies) {
             let mut tally = tally.lock();
@@ -128,7 +183,7 @@ impl Refusals {
             let is_late = tally.unlogged > 0;
             drop(tally);
             if is_late {
-                self.report_at.lock().get_or_insert_with(|| Instant::now() + LINE_INTERVAL);
+                self.report_later();
             }
             if let Some(count) = unlogged {
                 tracing::warn!(limit = limit.name(), count, "{}", limit.line());

@@ -1,5 +1,6 @@
 //! One room of this node, from its first member to its last.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
@@ -15,6 +16,27 @@ use crate::protocol::{Push, Uid, logged};
 pub(crate) struct LocalRoom {
     pub(super) id: Arc<RoomId>,
     pub(super) state: RwLock<RoomState>,
+    _counted: CountedRoom,
+}
+
+/// One of the rooms that a node may have. Dropping it makes place for another one.
+pub(super) struct CountedRoom {
+    rooms: Arc<AtomicUsize>,
+}
+
+impl CountedRoom {
+    /// Counts a room, unless there are already `max`.
+    pub(super) fn new(rooms: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let more = |count| (count < max).then_some(count + 1);
+        rooms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Self { rooms: Arc::clone(rooms) })
+    }
+}
+
+impl Drop for CountedRoom {
+    fn drop(&mut self) {
+        self.rooms.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -62,9 +84,9 @@ impl fmt::Debug for Occupants<'_> {
 }
 
 impl LocalRoom {
-    pub(super) fn new(name: Arc<str>, family: Option<&str>) -> Self {
+    pub(super) fn new(name: Arc<str>, family: Option<&str>, counted: CountedRoom) -> Self {
         let id = RoomId { name, family: family.map(Arc::from) };
-        Self { id: Arc::new(id), state: RwLock::default() }
+        Self { id: Arc::new(id), state: RwLock::default(), _counted: counted }
     }
 }
 

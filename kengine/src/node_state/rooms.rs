@@ -4,18 +4,22 @@
 //! the push once, and a member who leaves before it does not get it. Locks are taken in this order: the connection's
 //! memberships, the families, the room. A shard's lock is held only for a lookup.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
+use crate::node_state::bucket::RateLimit;
+use crate::node_state::clock::Clock;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::limits::Limits;
 use crate::node_state::member::{Member, Presence};
-use crate::node_state::memberships::{check_name, check_prefix};
+use crate::node_state::memberships::{JoinedRooms, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
-use crate::node_state::room::{LocalRoom, Occupants, RoomState};
+use crate::node_state::refusals::{Limit, Refusals};
+use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Error;
@@ -25,6 +29,12 @@ pub(crate) struct LocalRooms {
     shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
     seating: Seating,
     max_rooms_per_connection: usize,
+    joins: RateLimit,
+    max_rooms: usize,
+    /// The number of rooms, with those that are about to be dropped.
+    count: Arc<AtomicUsize>,
+    clock: Clock,
+    refusals: Arc<Refusals>,
     fan_out: Arc<FanOut>,
     cluster: Arc<dyn Cluster>,
 }
@@ -50,11 +60,23 @@ pub(crate) struct SeatRequest<'f> {
 }
 
 impl LocalRooms {
-    pub(crate) fn new(boot: u64, limits: &Limits, fan_out: Arc<FanOut>, cluster: Arc<dyn Cluster>) -> Self {
+    pub(crate) fn new(
+        boot: u64,
+        limits: &Limits,
+        clock: Clock,
+        refusals: Arc<Refusals>,
+        fan_out: Arc<FanOut>,
+        cluster: Arc<dyn Cluster>,
+    ) -> Self {
         Self {
             shards: Sharded::default(),
             seating: Seating::new(boot),
             max_rooms_per_connection: limits.max_rooms_per_connection,
+            joins: limits.rates.joins,
+            max_rooms: limits.max_rooms,
+            count: Arc::default(),
+            clock,
+            refusals,
             fan_out,
             cluster,
         }
@@ -73,7 +95,7 @@ impl LocalRooms {
         let mut joined = recipient.state().memberships.lock();
         let mut guard = Some(request.guard);
         loop {
-            let room = self.find_or_create(name, None);
+            let room = self.find_or_create(name, None, &**recipient)?;
             let mut families = room.id.family.is_some().then(|| self.seating.lock());
             let mut state = room.state.write();
             if state.has_ended {
@@ -89,7 +111,7 @@ impl LocalRooms {
             }
             let is_new = state.len() == 0;
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                joined.check_may_join(self.max_rooms_per_connection)?;
+                self.check_may_join(&mut joined, &**recipient)?;
                 let guard = guard.take().unwrap_or_else(|| Box::new(|_| Ok(())));
                 guard(state.occupants()).map_err(JoinError::Refused)
             }));
@@ -124,14 +146,14 @@ impl LocalRooms {
             }
             return Ok(Arc::clone(&id.name));
         }
-        joined.check_may_join(self.max_rooms_per_connection)?;
+        self.check_may_join(&mut joined, &**recipient)?;
         let mut name = match families.fullest_with_seat(family, seats) {
             Some(name) => name,
             None => self.seating.new_name(family)?,
         };
         // The lock on the families keeps rooms with seats from ending meanwhile.
         let room = loop {
-            let room = self.find_or_create(&name, Some(family));
+            let room = self.find_or_create(&name, Some(family), &**recipient)?;
             if room.id.family.is_some() {
                 break room;
             }
@@ -287,34 +309,82 @@ impl LocalRooms {
         recipients.iter().map(|recipient| Member::new(&**recipient)).collect()
     }
 
-    /// Returns the rooms whose names begin with the prefix and the number of their members, sorted by name.
-    pub(crate) fn list(&self, prefix: &str) -> Vec<(Arc<str>, usize)> {
-        let mut rooms = Vec::new();
-        for shard in self.shards.iter() {
-            rooms.extend(shard.read().values().filter(|room| room.id.name.starts_with(prefix)).cloned());
+    /// Returns the first `max` rooms, sorted by name, whose names begin with the prefix and come after `after`, with the
+    /// number of their members.
+    pub(crate) fn list(&self, prefix: &str, after: &str, max: usize) -> Vec<(Arc<str>, usize)> {
+        let mut list = Vec::new();
+        let mut after: Arc<str> = after.into();
+        loop {
+            let wanted = max - list.len();
+            let rooms = self.rooms_after(prefix, &after, wanted);
+            let is_last = rooms.len() < wanted;
+            // A room without members has just been created or has just ended.
+            let counts = rooms.iter().map(|(name, room)| (Arc::clone(name), room.state.read().len()));
+            list.extend(counts.filter(|(_, members)| *members > 0));
+            match rooms.into_keys().next_back() {
+                Some(name) if !is_last && list.len() < max => after = name,
+                _ => return list,
+            }
         }
-        let counts = rooms.iter().map(|room| (Arc::clone(&room.id.name), room.state.read().len()));
-        let mut counts: Vec<_> = counts.filter(|(_, members)| *members > 0).collect();
-        counts.sort();
-        counts
+    }
+
+    /// Returns the first `max` rooms, also without members, whose names begin with the prefix and come after `after`.
+    fn rooms_after(&self, prefix: &str, after: &str, max: usize) -> BTreeMap<Arc<str>, Arc<LocalRoom>> {
+        let mut rooms = BTreeMap::new();
+        for shard in self.shards.iter() {
+            for (name, room) in &*shard.read() {
+                if name.starts_with(prefix) && **name > *after {
+                    rooms.insert(Arc::clone(name), Arc::clone(room));
+                    if rooms.len() > max {
+                        rooms.pop_last();
+                    }
+                }
+            }
+        }
+        rooms
     }
 
     fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {
         self.shards.of(name).read().get(name).cloned()
     }
 
-    fn find_or_create(&self, name: &str, family: Option<&str>) -> Arc<LocalRoom> {
+    /// Counts one join of a connection if the limits allow it.
+    fn check_may_join(&self, joined: &mut JoinedRooms, recipient: &dyn Recipient) -> Result<(), JoinError> {
+        let checked = joined.check_may_join(self.max_rooms_per_connection, self.joins, self.clock.now());
+        if let Err(JoinError::TooOften) = checked {
+            self.refuse(Limit::JoinsPerSecond, recipient);
+        }
+        checked
+    }
+
+    /// Records that a limit was exceeded for a connection.
+    fn refuse(&self, limit: Limit, recipient: &dyn Recipient) {
+        self.refusals.record(limit, &format_args!("connection {}", recipient.state().id));
+    }
+
+    /// Finds a room, or creates it for a connection that joins.
+    fn find_or_create(
+        &self,
+        name: &str,
+        family: Option<&str>,
+        recipient: &dyn Recipient,
+    ) -> Result<Arc<LocalRoom>, JoinError> {
         if let Some(room) = self.find(name) {
-            return room;
+            return Ok(room);
         }
         let mut shard = self.shards.of(name).write();
         if let Some(room) = shard.get(name) {
-            return Arc::clone(room);
+            return Ok(Arc::clone(room));
         }
+        let Some(counted) = CountedRoom::new(&self.count, self.max_rooms) else {
+            drop(shard);
+            self.refuse(Limit::Rooms, recipient);
+            return Err(JoinError::NoMoreRooms(self.max_rooms));
+        };
         let name: Arc<str> = name.into();
-        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family));
+        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family, counted));
         shard.insert(name, Arc::clone(&room));
-        room
+        Ok(room)
     }
 
     /// Removes a room that has ended, unless a new one already has its name.

@@ -10,6 +10,9 @@ use crate::websocket::encoder;
 /// A text frame whose payload is `null`.
 const BARE_NULL: &[u8] = b"\x81\x04null";
 
+/// The size in bytes from which an answer is moved instead of copied.
+const MIN_MOVED: usize = 64 * 1024;
+
 /// The answer to one message: the frames that the dispatcher writes, in order. It starts empty.
 ///
 /// Handlers return a value instead; only a hand-written [`Dispatcher`](crate::Dispatcher) uses this type.
@@ -109,8 +112,27 @@ impl Answer {
         self.frames.capacity()
     }
 
-    pub(crate) fn frames(&self) -> &[u8] {
-        &self.frames
+    /// Appends what was written to `out`. A long answer is moved, so that it is never in memory twice while the client
+    /// does not read it.
+    #[inline]
+    pub(crate) fn move_to(&mut self, out: &mut Vec<u8>) {
+        if self.frames.len() < MIN_MOVED {
+            out.extend_from_slice(&self.frames);
+        } else {
+            self.move_long_to(out);
+        }
+    }
+
+    #[cold]
+    fn move_long_to(&mut self, out: &mut Vec<u8>) {
+        let mut frames = std::mem::take(&mut self.frames);
+        if out.is_empty() {
+            frames.shrink_to_fit();
+            *out = frames;
+        } else {
+            out.reserve_exact(frames.len());
+            out.append(&mut frames);
+        }
     }
 
     /// Whether an error was written.

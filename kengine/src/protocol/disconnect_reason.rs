@@ -12,13 +12,16 @@ pub enum DisconnectReason {
     Client(Option<Close>),
     /// The socket ended or failed without a close frame.
     Lost,
-    /// The client violated RFC 6455, sent text that is not UTF-8, or sent a message that is too large. It was closed
-    /// with 1002, 1007 or 1009.
+    /// The client violated RFC 6455, sent text that is not UTF-8, or sent a message that is too large or has too many
+    /// fragments. It was closed with 1002, 1007 or 1009.
     Violation(Close),
     /// The client was silent for the idle timeout. It was closed with 4001.
     HeartbeatTimeout,
     /// The outbox overflowed because the client read too slowly. It was closed with 4002.
     TooSlow,
+    /// The client sent more than the [rates](crate::Server::max_messages_per_second) of the server allow, and went on
+    /// when it was refused. It was closed with 4502.
+    RateLimited,
     /// The node is draining. The client was closed with 4000.
     Draining,
     /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
@@ -42,6 +45,7 @@ impl DisconnectReason {
             Self::Violation(close) | Self::Server(close) => return Some(close.clone()),
             Self::HeartbeatTimeout => (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"),
             Self::TooSlow => (CloseCode::TOO_SLOW, "too slow"),
+            Self::RateLimited => (CloseCode::RATE_LIMIT, "rate limit"),
             Self::Draining => (CloseCode::DRAINING, "draining"),
             Self::Lost | Self::CutOff => return None,
         };
@@ -58,6 +62,7 @@ impl fmt::Display for DisconnectReason {
             Self::Violation(close) => write!(f, "protocol violation: {close}"),
             Self::HeartbeatTimeout => f.write_str("heartbeat timeout"),
             Self::TooSlow => f.write_str("too slow"),
+            Self::RateLimited => f.write_str("rate limit"),
             Self::Draining => f.write_str("draining"),
             Self::Server(close) => write!(f, "closed by the server: {close}"),
             Self::CutOff => f.write_str("cut off"),

@@ -74,7 +74,6 @@ impl Acceptor {
         let mut resume_at = None;
         loop {
             let vacancy = self.make_room();
-            let report_at = refusals.report_at();
             let accepted = async {
                 sleep_until_some(resume_at).await;
                 self.listener.accept().await
@@ -91,7 +90,7 @@ impl Acceptor {
                 // A file may be free now.
                 Some(_) = self.sockets.join_next() => resume_at = None,
                 Some(()) = sleep_until_some(vacancy.at()) => {}
-                Some(()) = sleep_until_some(report_at) => refusals.report(),
+                never = refusals.keep_reporting() => match never {},
             }
         }
     }

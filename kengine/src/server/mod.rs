@@ -208,7 +208,7 @@ impl<D: Dispatcher> Server<D> {
     /// Limits the size of a message, in bytes over all its fragments. The default is 64 KiB. A larger message closes
     /// the connection with 1009.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.limits.max_message_size = bytes;
+        self.limits.message.max_size = bytes;
         self
     }
 
@@ -227,17 +227,20 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits the size of a connection's outbox, in bytes. The default is 256 KiB. A connection that exceeds it is
-    /// closed with
-    /// 4002. In addition, up to 64 KiB, or all pushes of one handler, may be on their way to the socket.
+    /// Limits the size of a connection's outbox, in bytes. The default is 256 KiB. A connection whose pushes exceed it
+    /// is closed with 4002. In addition, up to 64 KiB, or all pushes of one handler, may be on their way to the socket.
+    ///
+    /// Answers never close a connection, because the client has asked for them. Instead, no further message is handled
+    /// while answers of this size, or of 64 KiB if that is less, wait for the socket. So at most one answer exceeds it.
     pub fn max_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.outbox.max_size = bytes;
         self
     }
 
-    /// Limits the total size of all outboxes, in bytes. The default is 1 GiB. It is counted in steps of 4 KiB per
-    /// connection, without what is on its way to the sockets. When it is exceeded, the connection with the largest
-    /// outbox is closed with 4002.
+    /// Limits the total size of all outboxes and of the answers and pushes that sockets do not take, in bytes. The
+    /// default is 1 GiB. It is counted in steps of 4 KiB per connection. When it is exceeded, the connection for which
+    /// most waits is closed with 4002. If more than 64 KiB are unsent for it, it is cut off without a close frame, which
+    /// it could not read before the end of the frame that has begun.
     pub fn max_total_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.max_total_outbox_size = bytes;
         self

@@ -237,7 +237,8 @@ impl Client {
         self.socket.send(OpCode::Text, self.heartbeat.as_bytes()).await;
     }
 
-    /// Sends a ping and waits for its pong. When this returns, the server has read everything that was sent before the
+    /// Sends a ping and waits for its pong. A client may send 20 pings at once
+    /// ([`Server::max_pings_per_second`](crate::Server::max_pings_per_second)). When this returns, the server has read everything that was sent before the
     /// ping, but not necessarily handled it.
     ///
     /// ```

@@ -37,6 +37,29 @@
 //! # }
 //! ```
 //!
+//! # Rates
+//!
+//! Clients of a test have the [rates](crate::wire#rates) of the server too: by default 200 messages at once and 100 a
+//! second, and 50 joins at once and 10 a second. While tokio's clock is paused, no time passes between messages. A test
+//! that sends more switches the limits off:
+//!
+//! ```
+//! use kengine::{Server, testing};
+//! # struct Game;
+//! # #[kengine::dispatcher]
+//! # impl Game { #[route] async fn ping(&self) {} }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let game = testing::serve(Server::new(Game).max_messages_per_second(u32::MAX, 1));
+//! let mut ada = game.connect("/ws").await?;
+//! for _ in 0..1000 {
+//!     ada.request::<()>("ping", &()).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Time
 //!
 //! Under `#[tokio::test(start_paused = true)]`, which needs tokio's feature `test-util`, timeouts take no real time and

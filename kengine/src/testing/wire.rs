@@ -45,7 +45,7 @@ pub(super) fn take(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::{Deframer, WebSocketEvent};
+    use crate::websocket::{Deframer, MessageLimits, WebSocketEvent};
 
     #[test]
     fn the_deframer_reads_what_put_writes() {
@@ -54,7 +54,8 @@ mod tests {
             let mut bytes = Vec::new();
             put(&mut bytes, OpCode::Text, text.as_bytes());
             let mut rest = &mut bytes[..];
-            let event = Deframer::new(usize::MAX).next(&mut rest).unwrap();
+            let event =
+                Deframer::new(MessageLimits { max_size: usize::MAX, max_fragments: 1 }).next(&mut rest).unwrap();
             assert_eq!(event, Some(WebSocketEvent::Text(text.into())), "{length}");
             assert!(rest.is_empty());
         }

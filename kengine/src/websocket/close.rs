@@ -20,7 +20,7 @@ impl CloseCode {
     pub const UNSUPPORTED: Self = Self(1003);
     /// 1007: a text message is not UTF-8.
     pub const INVALID_DATA: Self = Self(1007);
-    /// 1009: a message exceeds the size limit.
+    /// 1009: a message is too large, or has too many fragments.
     pub const TOO_LARGE: Self = Self(1009);
     /// 1011: the server failed.
     pub const INTERNAL_ERROR: Self = Self(1011);
@@ -34,6 +34,9 @@ impl CloseCode {
     pub const REPLACED: Self = Self(4500);
     /// 4501: the user was kicked. The client does not reconnect.
     pub const KICKED: Self = Self(4501);
+    /// 4502: the client sent more than the rates of the server allow, and went on when it was refused. The client does
+    /// not reconnect.
+    pub const RATE_LIMIT: Self = Self(4502);
     /// 4503: the uid already has another connection, which [stays](crate::Duplicates::Refuse). The client does not
     /// reconnect.
     pub const ALREADY_CONNECTED: Self = Self(4503);

@@ -20,22 +20,30 @@ pub(crate) enum WebSocketEvent<'b> {
     Close(Option<Close>),
 }
 
+/// The limits of one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageLimits {
+    /// The maximum total size of all fragments, in bytes.
+    pub(crate) max_size: usize,
+    /// The maximum number of fragments.
+    pub(crate) max_fragments: u32,
+}
+
 /// Decodes the bytes that one client sends.
 ///
 /// A violation of RFC 6455 is rejected at the first byte that proves it, except that the payload of a close frame is
 /// checked when the frame is complete. Memory grows with the bytes that have arrived, never with the length that a
 /// header announces, and nothing is allocated between two messages.
 pub(crate) struct Deframer {
-    /// The maximum total size of all fragments of a message, in bytes.
-    max_message_size: usize,
+    limits: MessageLimits,
     /// What has arrived of an incomplete message, control frame or header.
     partial: Option<Box<Partial>>,
 }
 
 impl Deframer {
-    /// Creates a deframer for the bytes after the handshake. It accepts messages of up to `max_message_size` bytes.
-    pub(crate) fn new(max_message_size: usize) -> Self {
-        Self { max_message_size, partial: None }
+    /// Creates a deframer for the bytes after the handshake.
+    pub(crate) fn new(limits: MessageLimits) -> Self {
+        Self { limits, partial: None }
     }
 
     /// Removes bytes from the front of `input` and returns the next event, or `None` when the input is used up. Must
@@ -43,11 +51,11 @@ impl Deframer {
     ///
     /// # Errors
     ///
-    /// The input violates RFC 6455 or the size limit.
+    /// The input violates RFC 6455 or the limits.
     pub(crate) fn next<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
-            None => match Frame::parse(input, None, self.max_message_size)? {
+            None => match Frame::parse(input, None, self.limits.max_size)? {
                 Some((mut frame, after)) if frame.is_last && frame.remaining <= after => {
                     skip_header(input, after);
                     return event(frame.kind, Cow::Borrowed(frame.take_payload(input))).map(Some);
@@ -56,7 +64,7 @@ impl Deframer {
                 _ => Box::default(),
             },
         };
-        let event = partial.next(input, self.max_message_size)?;
+        let event = partial.next(input, self.limits)?;
         if !partial.is_empty() {
             self.partial = Some(partial);
         }
@@ -78,6 +86,8 @@ struct Partial {
     frame: Option<Frame>,
     /// The kind of the fragmented message, between two of its frames.
     open: Option<Kind>,
+    /// How many fragments of the message are complete.
+    fragments: u32,
     /// An incomplete header.
     header: [u8; MAX_HEADER_LEN],
     header_len: u8,
@@ -92,10 +102,10 @@ impl Partial {
     fn next<'b>(
         &mut self,
         input: &mut &'b mut [u8],
-        max_message_size: usize,
+        limits: MessageLimits,
     ) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         loop {
-            let Some(mut frame) = self.next_frame(input, max_message_size)? else { return Ok(None) };
+            let Some(mut frame) = self.next_frame(input, limits.max_size)? else { return Ok(None) };
             let payload = frame.take_payload(input);
             if frame.remaining == 0 && frame.is_last {
                 return self.finish(frame.kind, payload).map(Some);
@@ -106,6 +116,11 @@ impl Partial {
                 return Ok(None);
             }
             self.open = Some(frame.kind);
+            // Another fragment must follow.
+            self.fragments += 1;
+            if self.fragments >= limits.max_fragments {
+                return Err(Violation::TooManyFragments);
+            }
         }
     }
 
@@ -172,6 +187,7 @@ impl Partial {
             &mut self.control
         } else {
             self.open = None;
+            self.fragments = 0;
             self.validated = 0;
             &mut self.message
         };
@@ -287,6 +303,10 @@ mod tests {
         WebSocketEvent::Close(Some(Close::new(CloseCode::new(code).unwrap(), reason)))
     }
 
+    fn deframer_of(max_size: usize) -> Deframer {
+        Deframer::new(MessageLimits { max_size, max_fragments: u32::MAX })
+    }
+
     /// Decodes one piece of input. Stops after a violation or a close frame, as a caller must.
     fn feed(deframer: &mut Deframer, piece: &[u8], outcome: &mut Outcome) {
         let mut piece = piece.to_owned();
@@ -307,7 +327,7 @@ mod tests {
     }
 
     fn run<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-        let mut deframer = Deframer::new(limit);
+        let mut deframer = deframer_of(limit);
         let mut outcome = Outcome::default();
         for piece in pieces {
             feed(&mut deframer, piece, &mut outcome);
@@ -625,10 +645,41 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_fragments_is_limited() {
+        let message = |fragments: usize| {
+            let middle = std::iter::repeat_n((CONTINUATION, &b""[..]), fragments - 2);
+            let whole: Vec<_> =
+                [(TEXT, &b"x"[..])].into_iter().chain(middle).chain([(FIN | CONTINUATION, &b""[..])]).collect();
+            // A control frame is not a fragment.
+            frames(&[&whole[..1], &[(FIN | PING, &b""[..])], &whole[1..]].concat())
+        };
+        let run = |bytes: &[u8], max_fragments| {
+            let mut deframer = Deframer::new(MessageLimits { max_size: LIMIT, max_fragments });
+            let mut outcome = Outcome::default();
+            feed(&mut deframer, bytes, &mut outcome);
+            outcome
+        };
+        for max in [2, 3, 1000] {
+            let twice = [message(max), message(max)].concat();
+            let events = vec![ping(b""), text("x"), ping(b""), text("x")];
+            let max_fragments = u32::try_from(max).unwrap();
+            assert_eq!(run(&twice, max_fragments), (events, None), "each message has its own limit");
+            // Noticed before the last fragment has come.
+            let bytes = message(max + 1);
+            let (outcome, violation) = run(&bytes[..bytes.len() - 6], max_fragments);
+            assert_eq!((outcome, violation), (vec![ping(b"")], Some(Violation::TooManyFragments)));
+        }
+        for max_fragments in [0, 1] {
+            assert_eq!(run(&frame(FIN | TEXT, MASKS[1], b"x"), max_fragments), (vec![text("x")], None));
+            assert_eq!(run(&message(2), max_fragments).1, Some(Violation::TooManyFragments));
+        }
+    }
+
+    #[test]
     fn whole_frames_are_borrowed_from_the_input() {
         let mut bytes = frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
         let mut input = &mut bytes[..];
-        let mut deframer = Deframer::new(LIMIT);
+        let mut deframer = deframer_of(LIMIT);
         // All events are held while the rest of the input is decoded.
         let text = deframer.next(&mut input);
         let binary = deframer.next(&mut input);
@@ -641,7 +692,7 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_has_arrived() {
-        let mut deframer = Deframer::new(usize::MAX);
+        let mut deframer = deframer_of(usize::MAX);
         let mut outcome = Outcome::default();
         feed(&mut deframer, b"\x82\xFF\0\0\0\0\x40\0\0\0\x01\x02\x03\x04", &mut outcome);
         let partial = deframer.partial.as_ref().unwrap();
@@ -655,7 +706,7 @@ mod tests {
     #[test]
     fn nothing_is_allocated_between_messages() {
         for (bytes, events) in corpus() {
-            let mut deframer = Deframer::new(LIMIT);
+            let mut deframer = deframer_of(LIMIT);
             let mut outcome = Outcome::default();
             for piece in bytes.chunks(5) {
                 feed(&mut deframer, piece, &mut outcome);
@@ -664,6 +715,6 @@ mod tests {
                 assert!(deframer.partial.is_none());
             }
         }
-        assert!(size_of::<Deframer>() <= 16);
+        assert!(size_of::<Deframer>() <= 24);
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Violation {
     NotUtf8,
     /// The message exceeds the size limit.
     TooLarge,
+    /// The message has more fragments than the limit allows.
+    TooManyFragments,
 }
 
 impl Violation {
@@ -42,6 +44,7 @@ impl Violation {
             Self::Protocol(reason) => Close::new(CloseCode::PROTOCOL_ERROR, reason),
             Self::NotUtf8 => Close::new(CloseCode::INVALID_DATA, "not UTF-8"),
             Self::TooLarge => Close::new(CloseCode::TOO_LARGE, "message too large"),
+            Self::TooManyFragments => Close::new(CloseCode::TOO_LARGE, "message has too many fragments"),
         }
     }
 }
@@ -192,6 +195,7 @@ mod tests {
             (Violation::Protocol("unknown opcode"), CloseCode::PROTOCOL_ERROR, "unknown opcode"),
             (Violation::NotUtf8, CloseCode::INVALID_DATA, "not UTF-8"),
             (Violation::TooLarge, CloseCode::TOO_LARGE, "message too large"),
+            (Violation::TooManyFragments, CloseCode::TOO_LARGE, "message has too many fragments"),
         ];
         for (violation, code, reason) in closes {
             assert_eq!(violation.close(), Close::new(code, reason));

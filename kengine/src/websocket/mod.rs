@@ -7,5 +7,6 @@ mod frame;
 mod message;
 
 pub use self::close::{Close, CloseCode, InvalidCloseCode};
-pub(crate) use self::deframer::{Deframer, WebSocketEvent};
+pub(crate) use self::deframer::{Deframer, MessageLimits, WebSocketEvent};
+pub(crate) use self::frame::Violation;
 pub use self::message::Message;

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod leaving;
+mod limits;
 mod membership;
 mod under_load;
 mod users;

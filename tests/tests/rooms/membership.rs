@@ -14,7 +14,7 @@ use kengine::{
     room::{JoinError, Members, RoomCount},
     testing::{self, Client, Served},
 };
-use kengine_tests::{every_row, within};
+use kengine_tests::{every_row, within, without_rates};
 use serde::{Deserialize, Serialize};
 
 /// A session whose public data is its name, unless the test makes it panic.
@@ -168,7 +168,7 @@ impl Town {
 }
 
 fn serve() -> Served<Town> {
-    testing::serve(Server::new(Town::default()).duplicates(Duplicates::Allow))
+    testing::serve(without_rates(Town::default()).duplicates(Duplicates::Allow))
 }
 
 async fn enter(town: &Served<Town>, name: &'static str) -> Client {
@@ -321,7 +321,7 @@ async fn a_guard_skips_members_and_leaves_no_empty_room() {
 async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
     const ROUNDS: usize = 5000;
     // The clients read nothing, however long it takes.
-    let town = testing::serve(Server::new(Town::default()).idle_timeout(Duration::MAX));
+    let town = testing::serve(without_rates(Town::default()).idle_timeout(Duration::MAX));
     let (_ada, _bob, _eve) = (enter(&town, "ada").await, enter(&town, "bob").await, enter(&town, "eve").await);
     let guests = town.dispatcher().guests.lock().unwrap().clone();
     let coming = guests.into_iter().map(|guest| {

@@ -17,7 +17,9 @@ use kengine::{
     room::RoomCount,
     testing::{self, Client, Served},
 };
-use kengine_tests::{Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, heavy_test, stress_time, within};
+use kengine_tests::{
+    Dice, RoomMember, Said, Sends, TestServer, Town, Workshop, heavy_test, stress_time, within, without_rates,
+};
 use tokio::sync::Semaphore;
 
 const SENDERS: usize = 4;
@@ -134,7 +136,7 @@ fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
 async fn ten_thousand_players_at_once_fill_room_after_room() {
     const PLAYERS: usize = 10_000;
     let _turn = heavy_test().await;
-    let workshop = testing::serve(Server::new(Workshop::default()).max_connections(PLAYERS));
+    let workshop = testing::serve(without_rates(Workshop::default()).max_connections(PLAYERS));
     let (clients, connections) = players(&workshop, PLAYERS).await;
     let start = Arc::new(Semaphore::new(0));
     let sitting: Vec<_> = connections
@@ -170,7 +172,7 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
 async fn free_seats_are_taken_before_a_new_room_opens() {
     const PLAYERS: usize = 300;
     const TURNS: usize = 200;
-    let workshop = testing::serve(Server::new(Workshop::default()));
+    let workshop = testing::serve(without_rates(Workshop::default()));
     let (clients, connections) = players(&workshop, PLAYERS).await;
     let most = Arc::<AtomicUsize>::default();
     let moving = connections.iter().enumerate().map(|(number, connection)| {

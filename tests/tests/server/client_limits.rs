@@ -9,10 +9,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kengine::{Hub, Server, StartError};
+use kengine::{Server, StartError};
 use kengine_tests::{
     Doorkeeper, HttpClient, HttpResponse, LIMIT, Lobby, NodeProcess, RawClient, TestServer, Upgrade, every_row,
-    free_address, heavy_test, until, within,
+    free_address, heavy_test, refused, until, within,
 };
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
 use tokio::{
@@ -48,12 +48,6 @@ async fn open(server: &TestServer, client: &str) -> RawClient {
 fn is_refused(answer: &HttpResponse) {
     assert_eq!((answer.status, answer.error_code().as_str()), (429, "rate_limited"));
     assert_eq!(answer.field("retry-after"), Some("1"));
-}
-
-/// Returns how many a limit has refused.
-fn refused(hub: &Hub, limit: &str) -> u64 {
-    let mut totals = hub.refusals();
-    totals.find(|(name, _)| *name == limit).unwrap_or_else(|| panic!("there is no limit `{limit}`")).1
 }
 
 /// Connects from one of this machine's addresses.

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use kengine::{Connection, Push, Server, Service};
 use kengine_tests::{
     Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, ServedRouter, Upgrade, every_row, segment,
-    serve_router, within,
+    serve_router, within, without_rates,
 };
 use tokio::net::TcpListener;
 
@@ -116,7 +116,7 @@ async fn draining_a_service_closes_every_client_with_4000() {
 
 #[tokio::test]
 async fn frames_right_after_the_handshake_are_not_lost() {
-    let service = Server::new(Guests::default()).into_service().unwrap();
+    let service = without_rates(Guests::default()).into_service().unwrap();
     let (address, serving) = serve(router(&service)).await;
     let mut http = HttpClient::connect(address).await;
     let chats = (0..1000).map(|id| ClientFrame::text(Lobby::request(id, "x")));

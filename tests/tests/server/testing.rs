@@ -14,6 +14,7 @@ use kengine::{
     CloseCode, Connection, DisconnectReason, Handshake, Push, Refusal, Server, Session, Uid,
     testing::{self, Served},
 };
+use kengine_tests::without_rates;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -266,7 +267,7 @@ async fn request_errors_have_a_code_and_a_message() {
 
 #[tokio::test]
 async fn raw_messages_pass_unchanged() {
-    let game = serve();
+    let game = testing::serve(without_rates(Game::default()));
     let mut ada = game.connect("/ws?uid=ada").await.unwrap();
     ada.push::<Welcome>().await;
     ada.notify("note", &()).await;

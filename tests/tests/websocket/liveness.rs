@@ -6,7 +6,9 @@ use kengine::{
     CloseCode, Server,
     testing::{self, Served},
 };
-use kengine_tests::{Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop};
+use kengine_tests::{
+    Client, ClientFrame, HttpClient, Lobby, RawClient, ServerFrame, TestServer, Upgrade, Workshop, without_rates,
+};
 
 /// A short timeout, for tests that wait for its end.
 const SOON: Duration = Duration::from_millis(150);
@@ -160,9 +162,9 @@ impl Library {
     }
 }
 
-/// Serves a library whose only limit is the idle timeout, a minute.
+/// Serves a library whose only limit on waits and rates is the idle timeout, a minute.
 fn library() -> Served<Library> {
-    testing::serve(Server::new(Library).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX))
+    testing::serve(without_rates(Library).handler_timeout(Duration::MAX).drain_timeout(Duration::MAX))
 }
 
 /// Connects a client that has sent a search of one second and then this many requests for a book, and reads nothing.

@@ -1,10 +1,12 @@
-//! Room members that do not read: what waits for them is bounded, whatever else happens.
+//! Clients that do not read: what waits for them is bounded, whatever else happens.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use kengine::{Close, CloseCode, Push, Server};
 use kengine_tests::{
-    ClientFrame, LIMIT, Move, RawClient, ServerFrame, TestServer, Workshop, fill_outbox, heavy_test, within,
+    ClientFrame, LIMIT, Move, RawClient, ServerFrame, TestServer, Workshop, fill_outbox, heavy_test, refused, until,
+    within,
 };
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -226,4 +228,90 @@ async fn a_drain_sends_waiting_pushes_to_a_late_reader() {
     client.answer_close(4000).await;
     drop(client);
     server.ended().await;
+}
+
+/// Answers count into the total of all outboxes, and those of a client that does not read are dropped with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_answers_count_into_the_total() {
+    const CLIENTS: usize = 20;
+    const LETTERS: usize = 1 << 20;
+    /// Five answers: the kernel takes some of the first one, but not all.
+    const MOST: usize = 5 * (LETTERS + 4096);
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone()).max_total_outbox_size(MOST)).await;
+    let request = |id| ClientFrame::text(format!(r#"{{"method":"letters","message":{LETTERS},"id":{id}}}"#));
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let (mut client, connection) = workshop.connect(&server).await;
+        client.send_frames((0..3).map(request)).await;
+        clients.push((client, connection));
+    }
+    until("the end of the clients whose answers are too many", async || {
+        (workshop.handled() == CLIENTS && server.hub().connections() == 5).then_some(())
+    })
+    .await;
+    assert!(server.hub().queued_bytes() <= MOST);
+    assert_eq!(refused(server.hub(), "max_total_outbox_size"), 15);
+    // The others have one answer each, whole. The next request is handled when they have read it.
+    assert_eq!(workshop.handled(), CLIENTS, "the second request was handled before the first answer was read");
+    let mut read = 0;
+    for (client, connection) in &mut clients {
+        if connection.queued().unsent > 0 {
+            for id in 0..3 {
+                assert_eq!(client.frame().await.len(), format!("{id}: \"\"").len() + LETTERS);
+            }
+            read += 1;
+        }
+    }
+    assert_eq!(read, 5);
+    drop(clients);
+    server.emptied().await;
+    assert_eq!(server.hub().queued_bytes(), 0);
+    server.stop().await;
+}
+
+/// The answers of kicked clients that do not read count for as long as their sockets linger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_answers_count_after_a_kick() {
+    const CLIENTS: usize = 10;
+    const LETTERS: usize = 1 << 20;
+    let workshop = Workshop::default();
+    let server = Server::new(workshop.clone()).close_timeout(Duration::MAX).max_total_outbox_size(8 * LETTERS);
+    let server = TestServer::start(server).await;
+    let mut clients = Vec::new();
+    for number in 1..=CLIENTS {
+        let (mut client, connection) = workshop.connect(&server).await;
+        client.send_frames([ClientFrame::text(format!(r#"{{"method":"letters","message":{LETTERS},"id":1}}"#))]).await;
+        // The last ones exceed the total: then those go that were kicked, or the largest.
+        until("the end of the handler", async || (workshop.handled() == number).then_some(())).await;
+        connection.close(CloseCode::KICKED);
+        clients.push((client, connection));
+    }
+    until("the end of what is too much", async || (server.hub().connections() < CLIENTS).then_some(())).await;
+    assert!(server.hub().queued_bytes() > LETTERS);
+    assert!(server.hub().queued_bytes() <= 8 * LETTERS);
+    drop(clients);
+    server.emptied().await;
+    assert_eq!(server.hub().queued_bytes(), 0);
+    server.stop().await;
+}
+
+/// A connection handles no further message while as much waits for its client as its outbox may hold.
+#[tokio::test]
+async fn answers_wait_up_to_the_size_of_an_outbox() {
+    const LETTERS: usize = 8 * 1024;
+    let workshop = Workshop::default();
+    let server = TestServer::start(Server::new(workshop.clone()).max_outbox_size(LETTERS)).await;
+    let (mut client, connection) = workshop.connect(&server).await;
+    let requests: usize = 300;
+    let request = |id| ClientFrame::text(format!(r#"{{"method":"letters","message":{LETTERS},"id":{id}}}"#));
+    client.send_frames((0..requests).map(request)).await;
+    until("a blocked socket", async || (connection.queued().unsent > 0).then_some(())).await;
+    assert!(connection.queued().unsent < 2 * LETTERS, "{:?}", connection.queued());
+    for id in 0..requests {
+        assert_eq!(client.frame().await.len(), format!("{id}: \"\"").len() + LETTERS);
+    }
+    assert_eq!(connection.queued().unsent, 0);
+    drop(client);
+    server.stop().await;
 }

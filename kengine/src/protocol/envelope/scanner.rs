@@ -68,6 +68,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string.
+    #[inline]
     pub(super) fn string(&mut self) -> Result<Piece<'a>, Malformed> {
         let start = self.at;
         let has_escapes = self.skip_string()?;
@@ -93,6 +94,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips a string, which must not contain control characters. Returns whether it has escapes, valid or not.
+    #[inline]
     fn skip_string(&mut self) -> Result<bool, Malformed> {
         self.expect(b'"')?;
         let mut has_escapes = false;

@@ -1,0 +1,96 @@
+//! How much a client sends in a second, and what happens beyond the limits.
+//!
+//! A message costs one step of a leaky bucket, and the clock is read once per read from the socket.
+
+use crate::node_state::{Bucket, ClientRates, Limit, Sent};
+
+/// Stands for the time at which the next input will come.
+const WAITING: u64 = u64::MAX;
+
+/// What a client has sent, compared with its limits.
+pub(super) struct InputRates {
+    /// The bytes that are read now were sent after this, in nanoseconds of the node's clock: when the first read
+    /// returned since the server last waited for input, or [`WAITING`]. So a client is not blamed when the server reads
+    /// late.
+    after: u64,
+    messages: Bucket,
+    bytes: Bucket,
+    pings: Bucket,
+    /// What was refused.
+    refused: Bucket,
+    /// Whether the bytes that were read last exceed the limit.
+    is_over: bool,
+}
+
+/// Whether the limits allow what a client has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Allowance {
+    Granted,
+    /// It is not handled, because of this limit.
+    Refused(Limit),
+    /// The client must be closed: so much was refused that it exceeds the limit too.
+    Exhausted(Limit),
+}
+
+impl InputRates {
+    pub(super) fn new() -> Self {
+        let [messages, bytes, pings, refused] = [Bucket::default(); 4];
+        Self { after: WAITING, messages, bytes, pings, refused, is_over: false }
+    }
+
+    /// Records that everything that the client has sent so far is read.
+    #[inline]
+    pub(super) fn wait(&mut self) {
+        self.after = WAITING;
+    }
+
+    /// Records that nothing is read for now, because the client does not read. `now` is called only if the server waited
+    /// for input.
+    pub(super) fn pause(&mut self, now: impl FnOnce() -> u64) {
+        if self.after == WAITING {
+            self.after = now();
+        }
+    }
+
+    /// Counts bytes that were just read.
+    #[inline]
+    pub(super) fn read(&mut self, bytes: usize, now: u64, limits: &ClientRates) -> Allowance {
+        self.pause(|| now);
+        let sent = self.sent(now);
+        self.is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
+        if !self.is_over {
+            Allowance::Granted
+        } else if self.refused.add_many(bytes, limits.bytes, sent) {
+            Allowance::Refused(Limit::BytesPerSecond)
+        } else {
+            Allowance::Exhausted(Limit::BytesPerSecond)
+        }
+    }
+
+    /// Counts a message that was read at `now`.
+    #[inline]
+    pub(super) fn message(&mut self, now: u64, limits: &ClientRates) -> Allowance {
+        let sent = self.sent(now);
+        if self.is_over {
+            // Its bytes are already counted among the refused ones.
+            Allowance::Refused(Limit::BytesPerSecond)
+        } else if self.messages.add(limits.messages, sent) {
+            Allowance::Granted
+        } else if self.refused.add(limits.messages, sent) {
+            Allowance::Refused(Limit::MessagesPerSecond)
+        } else {
+            Allowance::Exhausted(Limit::MessagesPerSecond)
+        }
+    }
+
+    /// Counts a ping, or a pong that answers no ping of the server. Returns whether the limit allows it.
+    pub(super) fn ping(&mut self, now: u64, limits: &ClientRates) -> bool {
+        let sent = self.sent(now);
+        self.pings.add(limits.pings, sent)
+    }
+
+    fn sent(&self, now: u64) -> Sent {
+        // Input that came with the handshake precedes the first read.
+        Sent { after: self.after.min(now), before: now }
+    }
+}
