@@ -52,7 +52,7 @@ impl Socket {
         let node = registration.node();
         Self {
             transport,
-            deframer: Deframer::new(node.limits.message),
+            deframer: Deframer::new(node.limits.message()),
             out: Vec::new(),
             written: 0,
             is_blocked: false,

@@ -69,7 +69,7 @@ impl Node {
     ) -> Result<Arc<Self>, StartError> {
         let boot = random_bits();
         // The largest message fits into the burst.
-        limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.message.max_size);
+        limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.max_message_size);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));

@@ -9,6 +9,10 @@ use crate::websocket::{Close, CloseCode, MessageLimits};
 const RESERVED_FILES: u64 = 256;
 /// How many of these files are not for players' sockets.
 const OTHER_FILES: u64 = 64;
+/// The size of the fragments, in bytes, in which the largest message may come by default.
+const SMALL_FRAGMENT: usize = 64;
+/// How many fragments a message may always have by default.
+const DEFAULT_MIN_FRAGMENTS: u32 = 1024;
 /// The default of `max_connections`, if the process may open enough files.
 const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
@@ -21,7 +25,10 @@ pub(crate) const MAX_ROOM_PREFIX_LEN: usize = MAX_ROOM_NAME_LEN - 37;
 /// The limits of a node: maximum sizes and counts, and timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    pub(crate) message: MessageLimits,
+    /// In bytes, for all fragments of a message together.
+    pub(crate) max_message_size: usize,
+    /// By default, the largest message may come in fragments of 64 bytes.
+    pub(crate) max_fragments_per_message: Option<u32>,
     pub(crate) rates: ClientRates,
     pub(crate) max_connections: usize,
     /// Connections, handshakes and pages together. The limit of open files decides it.
@@ -46,7 +53,8 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message: MessageLimits { max_size: 64 * 1024, max_fragments: 1024 },
+            max_message_size: 64 * 1024,
+            max_fragments_per_message: None,
             rates: ClientRates::default(),
             max_connections: available_files(RESERVED_FILES).min(DEFAULT_MAX_CONNECTIONS),
             max_sockets: available_files(OTHER_FILES),
@@ -65,6 +73,15 @@ impl Default for Limits {
             duplicates: Duplicates::default(),
             heartbeat: Heartbeat::default(),
         }
+    }
+}
+
+impl Limits {
+    /// Returns the limits of one message.
+    pub(crate) fn message(&self) -> MessageLimits {
+        let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
+        let max_fragments = self.max_fragments_per_message.unwrap_or(small.max(DEFAULT_MIN_FRAGMENTS));
+        MessageLimits { max_size: self.max_message_size, max_fragments }
     }
 }
 

@@ -120,10 +120,11 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits the number of fragments of a message. The default is 1,024, the minimum 1. A message of more fragments
+    /// Limits the number of fragments of a message. The default is one for each 64 bytes of
+    /// [`max_message_size`](Self::max_message_size), and at least 1,024; the minimum is 1. A message of more fragments
     /// closes the connection with 1009: the code for a message that is too big to process (RFC 6455, section 7.4.1).
     pub fn max_fragments_per_message(mut self, fragments: u32) -> Self {
-        self.limits.message.max_fragments = fragments;
+        self.limits.max_fragments_per_message = Some(fragments);
         self
     }
 

@@ -208,7 +208,7 @@ impl<D: Dispatcher> Server<D> {
     /// Limits the size of a message, in bytes over all its fragments. The default is 64 KiB. A larger message closes
     /// the connection with 1009.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.limits.message.max_size = bytes;
+        self.limits.max_message_size = bytes;
         self
     }
 

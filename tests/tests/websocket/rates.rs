@@ -241,24 +241,32 @@ async fn an_endless_message_is_closed_with_4502() {
 
 #[tokio::test]
 async fn a_message_of_too_many_fragments_is_closed_with_1009() {
-    let server = TestServer::start(Server::new(Lobby)).await;
     let message = |fragments: usize| {
         let empty = || std::iter::repeat_n(ClientFrame::continuation("").unfinished(), fragments - 2);
         let first = ClientFrame::text(Lobby::request(1, "x")).unfinished();
         segment([first].into_iter().chain(empty()).chain([ClientFrame::continuation("")]))
     };
-    let mut client = RawClient::connect(server.address()).await;
-    for _ in 0..3 {
-        client.send(message(1024)).await;
-        assert_eq!(client.frame().await, Lobby::answer(1, "x"));
+    for (server, most) in [
+        (Server::new(Lobby), 1024),
+        (Server::new(Lobby).max_message_size(100), 1024),
+        // The largest message may come in fragments of 64 bytes.
+        (Server::new(Lobby).max_message_size(128 * 1024), 2048),
+        (Server::new(Lobby).max_message_size(128 * 1024).max_fragments_per_message(3), 3),
+    ] {
+        let server = TestServer::start(server).await;
+        let mut client = RawClient::connect(server.address()).await;
+        for _ in 0..3 {
+            client.send(message(most)).await;
+            assert_eq!(client.frame().await, Lobby::answer(1, "x"));
+        }
+        client.send(message(most + 1)).await;
+        let frame = client.next().await.expect("a close frame");
+        assert_eq!(frame.close(), Some((1009, "message has too many fragments")));
+        assert_eq!(client.transcript().await, [End::Closed.to_string()]);
+        assert_eq!(refused(server.hub(), "max_fragments_per_message"), 1);
+        drop(client);
+        server.stop().await;
     }
-    client.send(message(1025)).await;
-    let frame = client.next().await.expect("a close frame");
-    assert_eq!(frame.close(), Some((1009, "message has too many fragments")));
-    assert_eq!(client.transcript().await, [End::Closed.to_string()]);
-    assert_eq!(refused(server.hub(), "max_fragments_per_message"), 1);
-    drop(client);
-    server.stop().await;
 }
 
 #[tokio::test]
