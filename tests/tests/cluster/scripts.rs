@@ -92,9 +92,14 @@ impl Fixture {
 
     /// Sets when a lease ends, in milliseconds from now; a negative value means that it has ended.
     async fn lease(&mut self, address: &str, from_now: i64) {
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
-        let expiry = seconds * 1000 + micros / 1000 + from_now;
+        let expiry = self.now().await + from_now;
         self.redis.hset::<_, _, _, ()>("{k}:lease", address, expiry).await.unwrap();
+    }
+
+    /// Returns the time of the clock of Redis, in milliseconds.
+    async fn now(&mut self) -> i64 {
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
+        seconds * 1000 + micros / 1000
     }
 
     async fn lease_of(&mut self, address: &str) -> Option<i64> {
@@ -102,7 +107,19 @@ impl Fixture {
     }
 
     async fn claim(&mut self, boot: &str, connection: &str, at: &str, again: &str, refuse: &str) -> i64 {
-        let arguments = ["a:1", boot, connection, at, again, refuse, "bus:", "you lose "];
+        self.claim_of_age(boot, connection, at, "0", again, refuse).await
+    }
+
+    async fn claim_of_age(
+        &mut self,
+        boot: &str,
+        connection: &str,
+        latest: &str,
+        age: &str,
+        again: &str,
+        refuse: &str,
+    ) -> i64 {
+        let arguments = ["a:1", boot, connection, latest, age, again, refuse, "bus:", "you lose "];
         self.run(CLAIM, &["user"], &arguments).await
     }
 
@@ -259,6 +276,23 @@ async fn a_newer_connection_gets_the_uid() {
     assert_eq!(redis.claim("two", "1", "50", "1", "0").await, 1);
     assert_eq!(redis.claim("one", "2", "60", "1", "0").await, 1);
     assert_eq!(redis.holder().await.unwrap(), ("one".into(), "2".into()));
+}
+
+/// A node does not know the time of Redis exactly.
+#[tokio::test]
+async fn a_claim_that_follows_another_prevails_whatever_the_clocks_say() {
+    let mut redis = Fixture::new().await;
+    for (fast, slow) in [(70_000, 60_000), (60_000, 70_000)] {
+        let time = redis.now().await;
+        let (fast, slow) = ((time + fast).to_string(), (time + slow).to_string());
+        assert_eq!(redis.claim("one", "1", &fast, "0", "0").await, 1);
+        assert_eq!(redis.claim_of_age("two", "1", &slow, "30000", "1", "0").await, 0, "it was made before");
+        assert_eq!(redis.claim("two", "1", &slow, "0", "0").await, 1, "it was made after");
+    }
+    // A claim that was held up on its way for 250 ms.
+    let time = redis.now().await;
+    assert_eq!(redis.claim("one", "1", &(time + 60_000).to_string(), "0", "0").await, 1);
+    assert_eq!(redis.claim("two", "1", &(time - 250).to_string(), "1", "0").await, 0);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! uids that had a connection when the outage began, and those that have one now.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use crate::node_state::ConnectionId;
 use crate::protocol::Uid;
@@ -21,8 +22,8 @@ struct OwnClaim {
     connection: ConnectionId,
     /// The position of the connection among those of this node: a later connection has a greater one.
     order: u64,
-    /// When the uid was claimed, in milliseconds of the directory's clock.
-    at: i64,
+    /// When the uid was claimed.
+    at: Instant,
     /// Whether this claim has been sent, answered or not. If it is sent again, any later claim of another node
     /// prevails.
     is_sent: bool,
@@ -41,14 +42,14 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) connection: ConnectionId,
-    pub(super) at: i64,
+    pub(super) at: Instant,
     /// Whether the claim may have been sent before.
     pub(super) is_again: bool,
 }
 
 impl Claims {
     /// Records that a connection claims a uid, unless a later connection of this node has claimed it.
-    pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: i64) {
+    pub(super) fn claim(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: Instant) {
         let earlier = self.own.get(uid);
         if earlier.is_some_and(|own| own.order > order) {
             return;
@@ -142,17 +143,17 @@ mod tests {
     fn only_the_latest_claim_is_sent() {
         let mut claims = Claims::default();
         for number in 1..1000 {
-            claims.claim(&uid(), connection(number), number, 0);
+            claims.claim(&uid(), connection(number), number, Instant::now());
             claims.release(&uid(), connection(number));
         }
         assert_eq!(sent(&mut claims), [], "the directory never knew the uid");
-        claims.claim(&uid(), connection(1), 1, 0);
+        claims.claim(&uid(), connection(1), 1, Instant::now());
         assert_eq!(sent(&mut claims), [Some((1, false))]);
-        claims.claim(&uid(), connection(2), 2, 0);
+        claims.claim(&uid(), connection(2), 2, Instant::now());
         claims.release(&uid(), connection(1));
         assert_eq!(sent(&mut claims), [Some((2, false))]);
         claims.release(&uid(), connection(2));
-        claims.claim(&uid(), connection(3), 3, 0);
+        claims.claim(&uid(), connection(3), 3, Instant::now());
         claims.release(&uid(), connection(3));
         assert_eq!(sent(&mut claims), [None]);
         assert_eq!(sent(&mut claims), []);
@@ -161,8 +162,8 @@ mod tests {
     #[test]
     fn the_later_connection_has_the_uid_in_any_order_of_claims() {
         let mut claims = Claims::default();
-        claims.claim(&uid(), connection(1), 2, 0);
-        claims.claim(&uid(), connection(2), 1, 0);
+        claims.claim(&uid(), connection(1), 2, Instant::now());
+        claims.claim(&uid(), connection(2), 1, Instant::now());
         claims.release(&uid(), connection(2));
         assert_eq!(sent(&mut claims), [Some((1, false))]);
     }
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_change_that_may_not_have_arrived_is_sent_again() {
         let mut claims = Claims::default();
-        claims.claim(&uid(), connection(1), 1, 0);
+        claims.claim(&uid(), connection(1), 1, Instant::now());
         let taken = claims.take(10);
         claims.put_back(taken);
         assert_eq!(sent(&mut claims), [Some((1, true))]);
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn a_lost_claim_is_not_sent_again() {
         let mut claims = Claims::default();
-        claims.claim(&uid(), connection(1), 1, 0);
+        claims.claim(&uid(), connection(1), 1, Instant::now());
         claims.take(10);
         claims.lose(&uid(), connection(1));
         claims.send_again();

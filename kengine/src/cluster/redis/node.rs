@@ -1,7 +1,7 @@
 //! A node's handle on a cluster in Redis.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{task::JoinSet, time::timeout};
 
@@ -142,8 +142,7 @@ impl Cluster for RedisNode {
     }
 
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
-        let at = self.state.now();
-        self.state.claims().claim(uid, connection, order, at);
+        self.state.claims().claim(uid, connection, order, Instant::now());
         self.load_changed();
     }
 

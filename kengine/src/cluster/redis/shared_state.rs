@@ -17,6 +17,8 @@ use crate::protocol::{StartError, Uid};
 
 /// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);
+/// The greatest error of the directory's clock after such a round trip, whose answer may have been the slow half.
+const MAX_CLOCK_ERROR: Duration = Duration::from_millis(50);
 
 /// What a node wants from the directory. The phase only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,9 +122,10 @@ impl SharedState {
         }
     }
 
-    /// Returns the time of the directory's clock, in milliseconds.
-    pub(super) fn now(&self) -> i64 {
-        self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(self.created.elapsed()))
+    /// Returns the latest time that the directory's clock may have shown at this moment, in milliseconds.
+    pub(super) fn latest(&self, at: Instant) -> i64 {
+        let elapsed = at.saturating_duration_since(self.created) + MAX_CLOCK_ERROR;
+        self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(elapsed))
     }
 
     /// Closes a connection that did not get its uid, or has lost it to another node.
