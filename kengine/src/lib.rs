@@ -39,6 +39,7 @@
 //! | test a dispatcher | [`testing`] |
 //! | run a game loop | [`guide::game_loop`] |
 //! | run one node or many | [`guide::deploying`], [`guide::nodes`] |
+//! | know what is defended, and what is left to you | [`guide::security`] |
 //! | change kengine itself | [`guide::architecture`] |
 //!
 //! # Features
@@ -152,6 +153,10 @@ pub mod guide {
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/deploying.md")]
     pub mod deploying {}
+
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
 
     #[doc = include_str!("../docs/game_loop.md")]
     #[doc = "```standalone_crate"]

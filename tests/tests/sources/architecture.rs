@@ -1,13 +1,13 @@
-//! The page `architecture` names only files and functions that exist.
+//! The pages `architecture` and `security` name only files and functions that exist.
 
 use crate::{files, read, workspace};
 
 /// The folders that paths on the page are relative to.
 const FOLDERS: [&str; 5] = ["kengine/src", "kengine/src/cluster/redis", "kengine/openresty", "kengine-macros/src", "."];
 
-/// Returns the texts between backticks.
-fn code_spans() -> Vec<String> {
-    let page = read("kengine/docs/architecture.md");
+/// Returns the texts between backticks on a page.
+fn code_spans(page: &str) -> Vec<String> {
+    let page = read(format!("kengine/docs/{page}.md"));
     let prose: String = page.split("```").step_by(2).collect();
     prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -19,19 +19,21 @@ fn is_path(span: &str) -> bool {
 
 #[test]
 fn every_path_exists() {
-    let spans = code_spans();
-    let paths: Vec<_> = spans.iter().filter(|span| is_path(span)).collect();
-    assert!(paths.len() > 20, "{paths:?}");
-    for path in paths {
-        let exists = FOLDERS.iter().any(|folder| workspace().join(folder).join(path).exists());
-        assert!(exists, "`{path}` does not exist");
+    for page in ["architecture", "security"] {
+        let spans = code_spans(page);
+        let paths: Vec<_> = spans.iter().filter(|span| is_path(span)).collect();
+        assert!(paths.len() > 20, "{page}: {paths:?}");
+        for path in paths {
+            let exists = FOLDERS.iter().any(|folder| workspace().join(folder).join(path).exists());
+            assert!(exists, "{page}: `{path}` does not exist");
+        }
     }
 }
 
 #[test]
 fn every_function_exists() {
     let sources: String = files(&workspace().join("kengine/src")).into_iter().map(read).collect();
-    let spans = code_spans();
+    let spans = code_spans("architecture");
     let functions = spans.iter().filter_map(|span| span.split_once("::"));
     let methods = functions.filter(|(of, _)| of.starts_with(|char: char| char.is_ascii_uppercase()));
     for (of, name) in methods {
