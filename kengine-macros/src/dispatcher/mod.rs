@@ -171,6 +171,7 @@ mod tests {
             ("", "Other for Game", String::new(), Some("()")),
             ("", "kengine::Dispatcher for Game", String::new(), None),
             ("", "(Game,)", String::new(), None),
+            ("", "<Game as Alias>::Type", String::new(), None),
         ] {
             let block = format!("impl {header} {{ {accept} #[route] fn chat(&self) {{}} }}");
             let expansion = dense(args, &block);
@@ -181,6 +182,43 @@ mod tests {
                 (Some(session), Some(found)) => assert!(found.starts_with(session), "{block}: {found}"),
                 _ => panic!("{block}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_no_block_stays_as_it_is() {
+        for (item, error) in [
+            ("impl Game ()", "expected an `impl` block"),
+            ("impl Game;", "expected an `impl` block"),
+            ("pub fn f() {}", "expected an `impl` block"),
+            ("unsafe impl for {}", "expected "),
+            ("impl for {}", "expected "),
+        ] {
+            let item = parse(item);
+            let expansion = dispatcher(TokenStream::new(), &item).to_string();
+            assert!(expansion.starts_with(&format!("{item} :: core :: compile_error")), "{expansion}");
+            assert!(expansion.contains(error), "{expansion}");
+        }
+    }
+
+    #[test]
+    fn each_hook_takes_its_arguments_from_its_event() {
+        let block = "impl Game {
+            #[accept] async fn enter(&self, first: &Handshake) -> Player {}
+            #[before] async fn guard(&self, first: &Call) {}
+            #[close] async fn leave(&self, first: &DisconnectReason) {}
+            #[open] async fn greet(&self, first: &Player) {}
+            #[route] async fn chat(&self, first: &Hub, last: Chat) {}
+        }";
+        let expansion = dense("session = Player", block);
+        for argument in [
+            "<&HandshakeasPATH::IsAcceptArgument<'_>>::take(handshake)",
+            "<&CallasPATH::IsHookArgument<'_,Self::Session,PATH::Call,_>>::take(context,call)?",
+            "<&DisconnectReasonasPATH::IsHookArgument<'_,Self::Session,PATH::DisconnectReason,_>>::take(context,reason)?",
+            "<&PlayerasPATH::FromContext<'_,Self::Session>>::take(context)?",
+            "<&HubasPATH::FromContext<'_,Self::Session>>::take(context)?",
+        ] {
+            assert!(expansion.contains(&argument.replace("PATH", "::kengine::__private")), "{argument}: {expansion}");
         }
     }
 
