@@ -187,17 +187,30 @@ mod tests {
 
     #[test]
     fn an_item_that_is_no_block_stays_as_it_is() {
-        for (item, error) in [
-            ("impl Game ()", "expected an `impl` block"),
-            ("impl Game;", "expected an `impl` block"),
-            ("pub fn f() {}", "expected an `impl` block"),
-            ("unsafe impl for {}", "expected "),
-            ("impl for {}", "expected "),
+        for (item, has_impl) in [
+            ("impl Game ()", false),
+            ("impl Game;", false),
+            ("pub fn f() {}", false),
+            ("impl for {}", true),
+            ("unsafe impl for {}", true),
         ] {
             let item = parse(item);
             let expansion = dispatcher(TokenStream::new(), &item).to_string();
             assert!(expansion.starts_with(&format!("{item} :: core :: compile_error")), "{expansion}");
-            assert!(expansion.contains(error), "{expansion}");
+            // If there is an `impl`, the error says what is wrong behind it.
+            assert_eq!(expansion.contains("expected an `impl` block"), !has_impl, "{expansion}");
+        }
+    }
+
+    #[test]
+    fn deprecation_is_allowed_if_a_handler_is_deprecated() {
+        for (block, is_allowed) in [
+            ("impl Game { #[route] #[deprecated] async fn chat(&self) {} }", true),
+            ("#[deprecated] impl Game { #[route] async fn chat(&self) {} }", true),
+            ("impl Game { #[route] async fn chat(&self) {} #[deprecated] fn other(&self) {} }", false),
+        ] {
+            let expansion = dense("", block);
+            assert_eq!(expansion.contains("#[allow(deprecated)]#[automatically_derived]"), is_allowed, "{expansion}");
         }
     }
 
