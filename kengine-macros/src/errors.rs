@@ -26,9 +26,8 @@ impl Errors {
 
     /// Adds the fault of a dispatcher with a lifetime parameter.
     pub(crate) fn cannot_borrow(&mut self, dispatcher: &Ident, lifetime: &Lifetime) {
-        let message = format_args!(
-            "a dispatcher is shared by every connection, so `{dispatcher}` cannot borrow; remove `{lifetime}`"
-        );
+        let message =
+            format!("a dispatcher is shared by every connection, so `{dispatcher}` cannot borrow; remove `{lifetime}`");
         self.at(lifetime, message);
     }
 

@@ -22,6 +22,8 @@ use crate::hook::for_each_hook;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ui;
 
 #[proc_macro_attribute]
 #[expect(missing_docs, reason = "documented where `kengine` re-exports it")]

@@ -58,3 +58,21 @@ impl ReturnSpans {
         Self { value: part(0), error: part(1) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_point_at_the_parts_of_a_result() {
+        let text = |code: &str| {
+            let signature: Signature = syn::parse_str(code).unwrap();
+            let spans = ReturnSpans::of(&signature);
+            [spans.value, spans.error].map(|span| span.start().column)
+        };
+        assert_eq!(text("fn f() -> Result<A, B>"), [17, 20]);
+        assert_eq!(text("fn f() -> Result<A>"), [17, 10]);
+        assert_eq!(text("fn f() -> Option<A>"), [10, 10]);
+        assert_eq!(text("fn f()"), [3, 3]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Tests of all macros.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, env, fs};
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -49,8 +49,28 @@ fn identifiers(tokens: TokenStream) -> BTreeSet<String> {
     found
 }
 
-fn parse(code: &str) -> TokenStream {
+pub(crate) fn parse(code: &str) -> TokenStream {
     code.parse().expect("balanced brackets")
+}
+
+/// Returns an expansion as `cargo expand` would show it.
+pub(crate) fn shown(tokens: TokenStream) -> String {
+    let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion consists of items"));
+    items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
+}
+
+/// Checks that a file of the docs shows this expansion.
+pub(crate) fn assert_shown(file: &str, expansion: &str) {
+    let path = format!("{}/../kengine/docs/expansion/{file}", env!("CARGO_MANIFEST_DIR"));
+    if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
+        fs::write(&path, expansion).expect("writable docs");
+    }
+    let shown = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        shown == expansion,
+        "`kengine/docs/expansion/{file}` does not show this expansion; if the change is intended, run\n\
+         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
+    );
 }
 
 /// The test `taken_names` of the language compiles blocks in modules where each of these names has another meaning. This

@@ -80,3 +80,56 @@ pub(crate) fn elide(tokens: TokenStream, elided: &dyn Fn(&Ident) -> bool) -> Tok
     };
     tokens.into_iter().map(token).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::*;
+
+    #[test]
+    fn parentheses_around_a_type_are_left_out() {
+        let inner = Group::new(proc_macro2::Delimiter::None, quote!(Chat));
+        for ty in [quote!(Chat), quote!((Chat)), TokenTree::Group(inner).into()] {
+            let ty = syn::parse2(ty).unwrap();
+            assert!(matches!(plain(&ty), Type::Path(path) if path.path.is_ident("Chat")));
+        }
+    }
+
+    #[test]
+    fn deprecation_is_allowed_if_it_is_mentioned() {
+        for (attribute, is_allowed) in [
+            (parse_quote!(#[deprecated]), true),
+            (parse_quote!(#[allow(unused, deprecated)]), true),
+            (parse_quote!(#[inline]), false),
+        ] {
+            let attributes: [Attribute; 1] = [attribute];
+            let allowed = allow_deprecated(attributes.iter()).map(|tokens| tokens.to_string().replace(' ', ""));
+            assert_eq!(allowed.as_deref(), is_allowed.then_some("#[allow(deprecated)]"));
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_found_and_elided_inside_of_a_type() {
+        let ty: TokenStream = quote!(Chat<'a, (&'_ str, [u8; 2], Box<dyn for<'b> Fn(&'b a)>)>);
+        let found: Vec<_> = lifetimes(&ty).iter().map(|lifetime| lifetime.ident.to_string()).collect();
+        assert_eq!(found, ["a", "_", "b", "b"]);
+        assert!(lifetimes(quote!(a - b + c)).is_empty());
+        let elided = elide(ty, &|name| name == "a");
+        let expected = quote!(Chat<'_, (&'_ str, [u8; 2], Box<dyn for<'b> Fn(&'b a)>)>);
+        assert_eq!(elided.to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn a_type_mentions_a_parameter() {
+        let generics: Generics = parse_quote!(<'a, T, const N: usize>);
+        for (ty, mentions) in [
+            (quote!(Self::Session), true),
+            (quote!(Box<T>), true),
+            (quote!([u8; N]), true),
+            (quote!(Result<Player<'a>, Refused>), false),
+        ] {
+            assert_eq!(mentions_parameter(&generics, &ty), mentions, "{ty}");
+        }
+    }
+}

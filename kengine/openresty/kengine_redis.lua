@@ -22,6 +22,8 @@ local STALL_TIMEOUT = 0.1
 local IDLE_TIMEOUT = 60000
 -- The most time to wait for the worker's connection, in seconds. Each use of it ends far sooner.
 local LOCK_TIMEOUT = 60
+-- How many bytes of the password an error must contain to count as quoting it. Servers cut off long arguments.
+local QUOTED_LEN = 16
 
 local redis = {}
 local server
@@ -58,6 +60,21 @@ function redis.start()
   lock = assert(semaphore.new(1))
 end
 
+-- Logs in. An error that quotes the password is replaced, because errors are logged: a server that does not know the
+-- command quotes its arguments.
+local function log_in(connection)
+  local done, err
+  if server.user then
+    done, err = connection:auth(server.user, server.password)
+  else
+    done, err = connection:auth(server.password)
+  end
+  if err and err:find(server.password:sub(1, QUOTED_LEN), 1, true) then
+    err = "the server refuses to log in; its answer is left out, because it quotes the password"
+  end
+  return done, err
+end
+
 local function connect()
   local connection = client:new()
   connection:set_timeout(ANSWER_TIMEOUT)
@@ -76,10 +93,8 @@ local function connect()
   if server.tls then
     connected, err = connection._sock:sslhandshake(nil, server.tls, server.verify)
   end
-  if connected and server.user then
-    connected, err = connection:auth(server.user, server.password)
-  elseif connected and server.password then
-    connected, err = connection:auth(server.password)
+  if connected and server.password then
+    connected, err = log_in(connection)
   end
   if connected and server.database then
     connected, err = connection:select(server.database)

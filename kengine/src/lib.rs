@@ -141,6 +141,14 @@ pub mod guide {
     #[doc = "# struct Game { players: Players }"]
     #[doc = include_str!("../docs/expansion/hooks.rs")]
     #[doc = "```"]
+    #[doc = "\n# Compositions\n"]
+    #[doc = "`#[derive(Dispatcher)]` on `struct App<R> { chat: Chat, rest: R }` offers each message to the fields in turn."]
+    #[doc = "The checks of names, syntaxes and hooks run while the program is compiled:\n\n```"]
+    #[doc = "# struct Chat;"]
+    #[doc = "# #[kengine::dispatcher] impl Chat { #[route] async fn chat(&self) {} }"]
+    #[doc = "# struct App<R> { chat: Chat, rest: R }"]
+    #[doc = include_str!("../docs/expansion/composition.rs")]
+    #[doc = "```"]
     pub mod expansion {}
 
     #[doc = include_str!("../docs/rooms.md")]

@@ -26,3 +26,40 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{assert_shown, parse, shown};
+
+    fn expand(input: &str) -> String {
+        shown(derive(&syn::parse2(parse(input)).expect("a struct")))
+    }
+
+    #[test]
+    fn the_docs_show_the_expansion_of_a_composition() {
+        assert_shown("composition.rs", &expand("struct App<R> { chat: Chat, rest: R }"));
+    }
+
+    #[test]
+    fn a_type_parameter_is_bounded_by_the_session() {
+        for (input, bounds) in [
+            ("struct App { chat: Chat, more: More }", &["Chat: ::kengine::Dispatcher,"][..]),
+            ("struct App<R> { rest: R, chat: Chat }", &["R: ::kengine::Dispatcher,"]),
+            ("struct App<R> { chat: Chat, rest: (R) }", &["R: ::kengine::Dispatcher<Session = <Chat as "]),
+            ("struct App<R, T> { rest: Rest<R>, more: T }", &["T: ::kengine::Dispatcher<Session = <Rest<R> as "]),
+            (
+                "#[kengine(session = Player)] struct App<R> { rest: R }",
+                &["R: ::kengine::Dispatcher<Session = Player>,"],
+            ),
+            ("#[kengine(session = Player)] struct App { chat: Chat }", &[]),
+        ] {
+            let expansion = expand(input);
+            let header = &expansion[..expansion.find("type Session").expect("the session")];
+            for bound in bounds {
+                assert!(header.contains(bound), "{input}: {header}");
+            }
+            assert_eq!(header.matches(": ::kengine::Dispatcher").count(), bounds.len(), "{input}: {header}");
+        }
+    }
+}

@@ -106,3 +106,58 @@ pub(crate) fn combinations<'a, T>(arguments: &'a [(Cfgs<'_>, T)]) -> Option<Vec<
     };
     Some((0..1 << predicates.len()).rev().map(combination).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::*;
+
+    /// Returns each combination of arguments with these attributes: its condition, and the numbers of its arguments.
+    fn combined(attributes: &[Vec<Attribute>]) -> Option<Vec<(String, Vec<usize>)>> {
+        let arguments = attributes.iter().enumerate();
+        let arguments: Vec<_> =
+            arguments.map(|(number, attrs)| (Cfgs::of(attrs, "argument", &mut Errors::default()), number)).collect();
+        let shown = |(condition, arguments): (Option<TokenStream>, Vec<&usize>)| {
+            let condition = condition.unwrap_or_default().to_string().replace(' ', "");
+            (condition, arguments.into_iter().copied().collect())
+        };
+        Some(combinations(&arguments)?.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn each_combination_of_arguments_has_its_condition() {
+        let attributes = [
+            vec![parse_quote!(#[cfg(unix)])],
+            vec![],
+            vec![parse_quote!(#[cfg(not(unix))])],
+            vec![parse_quote!(#[cfg(any(test, debug))]), parse_quote!(#[cfg(unix)])],
+        ];
+        let expected = [
+            ("#[cfg(all(unix,any(test,debug)))]", vec![0, 1, 3]),
+            ("#[cfg(all(not(unix),any(test,debug)))]", vec![1, 2]),
+            ("#[cfg(all(unix,not(any(test,debug))))]", vec![0, 1]),
+            ("#[cfg(all(not(unix),not(any(test,debug))))]", vec![1, 2]),
+        ];
+        let expected = expected.map(|(condition, arguments)| (condition.to_owned(), arguments));
+        assert_eq!(combined(&attributes).unwrap(), expected);
+        assert_eq!(combined(&[vec![], vec![]]).unwrap(), [(String::new(), vec![0, 1])]);
+    }
+
+    #[test]
+    fn there_are_at_most_six_predicates() {
+        let attributes = |count| -> Vec<Vec<Attribute>> {
+            let names = (0..count).map(|number| quote::format_ident!("p{number}"));
+            names.map(|name| vec![parse_quote!(#[cfg(#name)])]).collect()
+        };
+        assert_eq!(combined(&attributes(6)).unwrap().len(), 64);
+        assert_eq!(combined(&attributes(7)), None);
+    }
+
+    #[test]
+    fn the_attributes_are_written_as_they_are() {
+        let attrs = [parse_quote!(#[cfg(unix)]), parse_quote!(#[inline]), parse_quote!(#[cfg(test)])];
+        let cfgs = Cfgs::of(&attrs, "method", &mut Errors::default());
+        assert_eq!(cfgs.to_token_stream().to_string().replace(' ', ""), "#[cfg(unix)]#[cfg(test)]");
+    }
+}

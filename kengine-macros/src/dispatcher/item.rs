@@ -155,3 +155,69 @@ impl ToTokens for Item {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse::Parser;
+    use syn::parse_quote;
+
+    use super::*;
+
+    /// Returns the items of a block that are kept, without spaces, and the errors.
+    fn read(block: &str) -> (Vec<String>, String) {
+        let mut errors = Errors::default();
+        let read = |input: ParseStream<'_>| {
+            let mut items = Vec::new();
+            while !input.is_empty() {
+                items.push(Item::parse(input, &parse_quote!(kengine), &mut errors)?);
+            }
+            Ok(items)
+        };
+        let items = read.parse_str(block).unwrap_or_else(|error| panic!("{block}: {error}"));
+        let kept = items.iter().map(|item| item.to_token_stream().to_string().replace(' ', ""));
+        let kept = kept.filter(|item| !item.is_empty()).collect();
+        (kept, errors.to_token_stream().to_string())
+    }
+
+    #[test]
+    fn complete_items_are_kept() {
+        for (block, kept) in [
+            ("fn f() { 1 }", &["fnf(){1}"][..]),
+            ("fn f();", &["fnf();"]),
+            ("const A: u8 = { 1 }; fn f() {}", &["constA:u8={1};", "fnf(){}"]),
+            ("pub const A: u8 = { 1 } + 1;", &["pubconstA:u8={1}+1;"]),
+            ("default type A = [u8; { 1 }];", &["defaulttypeA=[u8;{1}];"]),
+            ("name! { a } fn f() {}", &["name!{a}", "fnf(){}"]),
+            ("a b [1]; fn f() {}", &["ab[1];", "fnf(){}"]),
+        ] {
+            assert_eq!(read(block), (kept.iter().map(ToString::to_string).collect(), String::new()), "{block}");
+        }
+    }
+
+    #[test]
+    fn an_incomplete_item_ends_where_the_next_one_begins() {
+        for next in
+            ["#[a] fn f() {}", "pub fn f() {}", "async fn f() {}", "fn f() {}", "const A: u8 = 1;", "type A = u8;"]
+        {
+            let (kept, errors) = read(&format!("word another {next}"));
+            assert_eq!(kept, [next.replace(' ', "")]);
+            assert_eq!(errors.matches("compile_error").count(), 1, "{errors}");
+            assert!(errors.contains("this item is incomplete"), "{errors}");
+        }
+    }
+
+    #[test]
+    fn an_incomplete_signature_is_one_error() {
+        for before in ["", "pub", "default", "const", "async", "unsafe", "extern", "extern \"C\"", "pub const async"] {
+            let (kept, errors) = read(&format!("{before} fn partial fn f() {{}}"));
+            assert_eq!(kept, ["fnf(){}"], "{before}");
+            assert_eq!(errors.matches("compile_error").count(), 1, "{before}: {errors}");
+            assert!(errors.contains("this signature is incomplete"), "{before}: {errors}");
+        }
+    }
+
+    #[test]
+    fn a_missing_body_is_replaced() {
+        assert_eq!(read("fn f()").0, ["fnf(){loop{}}"]);
+    }
+}

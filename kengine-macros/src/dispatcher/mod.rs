@@ -43,49 +43,28 @@ pub(crate) fn dispatcher(args: TokenStream, item: &TokenStream) -> TokenStream {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, fs};
-
     use proc_macro2::{Group, TokenStream, TokenTree};
 
-    use super::dispatcher;
-    use crate::tests::EVERY_FORM;
+    use super::{dispatcher, misplaced};
+    use crate::tests::{EVERY_FORM, assert_shown, parse, shown};
 
-    /// Returns the expansion as `cargo expand` would show it.
     fn expand(args: &str, block: &str) -> String {
-        let tokens = dispatcher(parse(args), &parse(block));
-        let items = prettyplease::unparse(&syn::parse2(tokens).expect("the expansion consists of items"));
-        items.replace("}\n#[automatically_derived]", "}\n\n#[automatically_derived]")
-    }
-
-    fn parse(code: &str) -> TokenStream {
-        code.parse().expect("balanced brackets")
-    }
-
-    /// Checks that a file of the docs shows this expansion.
-    fn assert_shown(file: &str, block: &str) {
-        let path = format!("{}/../kengine/docs/expansion/{file}", env!("CARGO_MANIFEST_DIR"));
-        let expansion = expand("", block);
-        if env::var_os("EXPANSION").is_some_and(|value| value == "overwrite") {
-            fs::write(&path, &expansion).expect("writable docs");
-        }
-        let shown = fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            shown == expansion,
-            "`kengine/docs/expansion/{file}` does not show this expansion; if the change is intended, run\n\
-         EXPANSION=overwrite cargo test -p kengine-macros\n\n{expansion}"
-        );
+        shown(dispatcher(parse(args), &parse(block)))
     }
 
     #[test]
     fn the_docs_show_the_expansion_of_a_route() {
         assert_shown(
             "route.rs",
-            r#"impl Game {
+            &expand(
+                "",
+                r#"impl Game {
             #[route("chat")]
             async fn chat(&self, chat: Chat) -> String {
                 format!("hey, you said: {}", chat.greeting)
             }
         }"#,
+            ),
         );
     }
 
@@ -93,7 +72,9 @@ mod tests {
     fn the_docs_show_the_expansion_of_hooks_and_a_policy() {
         assert_shown(
             "hooks.rs",
-            r#"impl Game {
+            &expand(
+                "",
+                r#"impl Game {
             #[accept]
             async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
                 self.players.find(handshake.query("ticket")).ok_or_else(|| Refusal::unauthorized("no ticket"))
@@ -107,6 +88,7 @@ mod tests {
                 player.step(step);
             }
         }"#,
+            ),
         );
     }
 
@@ -154,6 +136,126 @@ mod tests {
             let position = format!("position::<Self>(\"{name}\")");
             assert!(expansion.contains(&position), "{expansion}");
         }
+    }
+
+    /// Returns an expansion without spaces.
+    fn dense(args: &str, block: &str) -> String {
+        dispatcher(parse(args), &parse(block)).to_string().replace(' ', "")
+    }
+
+    #[test]
+    fn only_another_syntax_is_written() {
+        let block = "impl Game { #[route] async fn chat(&self) {} }";
+        assert!(!dense("", block).contains("SYNTAX"));
+        for (args, syntax) in [
+            ("flat", r#"flat("method")"#),
+            (r#"flat, key = "type""#, r#"flat("type")"#),
+            (r#"key = "type""#, r#"new("type","message")"#),
+            (r#"payload = "data""#, r#"new("method","data")"#),
+        ] {
+            let expansion = dense(args, block);
+            assert!(expansion.contains(&format!("Syntax=::kengine::wire::Syntax::{syntax};")), "{expansion}");
+        }
+    }
+
+    #[test]
+    fn a_block_with_faults_still_has_its_session() {
+        let accept = "#[accept] async fn enter(&self) ->";
+        for (args, header, accept, session) in [
+            ("", "Game", String::new(), Some("()")),
+            ("session = Player", "Game", String::new(), Some("Player")),
+            ("session = Player", "Game", format!("{accept} Guest {{}}"), Some("Player")),
+            ("", "Game", format!("{accept} Guest {{}}"), Some("<Guestas::kengine::__private::Accepted")),
+            ("", "Game", format!("{accept} impl Session {{}}"), Some("()")),
+            ("", "Game", "#[open] async fn enter(&self) -> Guest {}".to_owned(), Some("()")),
+            ("", "Other for Game", String::new(), Some("()")),
+            ("", "kengine::Dispatcher for Game", String::new(), None),
+            ("", "(Game,)", String::new(), None),
+            ("", "<Game as Alias>::Type", String::new(), None),
+        ] {
+            let block = format!("impl {header} {{ {accept} #[route] fn chat(&self) {{}} }}");
+            let expansion = dense(args, &block);
+            assert!(expansion.contains("compile_error"), "{block}");
+            let found = expansion.split_once("typeSession=").map(|(_, rest)| rest);
+            match (session, found) {
+                (None, None) => {}
+                (Some(session), Some(found)) => assert!(found.starts_with(session), "{block}: {found}"),
+                _ => panic!("{block}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_no_block_stays_as_it_is() {
+        for (item, has_impl) in [
+            ("impl Game ()", false),
+            ("impl Game;", false),
+            ("pub fn f() {}", false),
+            ("impl for {}", true),
+            ("unsafe impl for {}", true),
+        ] {
+            let item = parse(item);
+            let expansion = dispatcher(TokenStream::new(), &item).to_string();
+            assert!(expansion.starts_with(&format!("{item} :: core :: compile_error")), "{expansion}");
+            // If there is an `impl`, the error says what is wrong behind it.
+            assert_eq!(expansion.contains("expected an `impl` block"), !has_impl, "{expansion}");
+        }
+    }
+
+    #[test]
+    fn deprecation_is_allowed_if_a_handler_is_deprecated() {
+        for (block, is_allowed) in [
+            ("impl Game { #[route] #[deprecated] async fn chat(&self) {} }", true),
+            ("#[deprecated] impl Game { #[route] async fn chat(&self) {} }", true),
+            ("impl Game { #[route] async fn chat(&self) {} #[deprecated] fn other(&self) {} }", false),
+        ] {
+            let expansion = dense("", block);
+            assert_eq!(expansion.contains("#[allow(deprecated)]#[automatically_derived]"), is_allowed, "{expansion}");
+        }
+    }
+
+    #[test]
+    fn each_hook_takes_its_arguments_from_its_event() {
+        let block = "impl Game {
+            #[accept] async fn enter(&self, first: &Handshake) -> Player {}
+            #[before] async fn guard(&self, first: &Call) {}
+            #[close] async fn leave(&self, first: &DisconnectReason) {}
+            #[open] async fn greet(&self, first: &Player) {}
+            #[route] async fn chat(&self, first: &Hub, last: Chat) {}
+        }";
+        let expansion = dense("session = Player", block);
+        for argument in [
+            "<&HandshakeasPATH::IsAcceptArgument<'_>>::take(handshake)",
+            "<&CallasPATH::IsHookArgument<'_,Self::Session,PATH::Call,_>>::take(context,call)?",
+            "<&DisconnectReasonasPATH::IsHookArgument<'_,Self::Session,PATH::DisconnectReason,_>>::take(context,reason)?",
+            "<&PlayerasPATH::FromContext<'_,Self::Session>>::take(context)?",
+            "<&HubasPATH::FromContext<'_,Self::Session>>::take(context)?",
+        ] {
+            assert!(expansion.contains(&argument.replace("PATH", "::kengine::__private")), "{argument}: {expansion}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_of_a_method_are_elided_in_the_types_of_its_arguments() {
+        for (types, written) in [
+            ("&'a Chat<'a>", "&'_Chat<'_>"),
+            ("Chat<'unknown>", "Chat<'_>"),
+            ("Chat<'static>", "Chat<'static>"),
+            ("Chat<'a, Box<dyn for<'b> Fn(&'b u8)>>", "Chat<'_,Box<dynfor<'b>Fn(&'bu8)>>"),
+        ] {
+            let expansion = dense(
+                "",
+                &format!("impl Game {{ #[route] async fn chat<'a>(&'a self, first: {types}, last: u8) {{}} }}"),
+            );
+            assert!(expansion.contains(&format!("<{written}as::kengine::__private::FromContext<")), "{expansion}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_outside_of_a_block_is_reported_beside_the_item() {
+        let expansion = misplaced("route", &parse("fn chat() {}")).to_string();
+        assert!(expansion.starts_with("fn chat () { }"), "{expansion}");
+        assert!(expansion.contains("`#[route]` can only be used inside"), "{expansion}");
     }
 
     /// Returns the tokens without one of them, counted in reading order.

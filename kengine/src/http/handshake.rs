@@ -1,6 +1,7 @@
 //! The request that opens a connection.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::{HeaderMap, Request, Uri, header::SEC_WEBSOCKET_PROTOCOL};
@@ -9,7 +10,7 @@ use crate::http::proxies::Proxies;
 use crate::http::query::parameter;
 
 /// The HTTP request that opens a connection. `#[accept]` takes it as `&Handshake`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handshake {
     uri: Uri,
     headers: HeaderMap,
@@ -104,8 +105,32 @@ impl Handshake {
     }
 }
 
+impl fmt::Debug for Handshake {
+    /// Omits the query and the header fields, which may contain tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("path", &self.path())
+            .field("peer", &self.peer)
+            .field("client_ip", &self.client_ip)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Returns the offered subprotocols, which may be in one field or in several (RFC 6455, section 11.3.4).
 pub(super) fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let fields = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     fields.flat_map(|field| field.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_omits_tokens() {
+        let request = Request::get("/ws?token=secret").header("authorization", "Bearer secret");
+        let request = request.header(SEC_WEBSOCKET_PROTOCOL, "kengine.v1.json, secret").body(()).unwrap();
+        let shown = format!("{:?}", Handshake::new(request, None, &Proxies::default()));
+        assert!(shown.contains("\"/ws\"") && !shown.contains("secret"), "{shown}");
+    }
 }

@@ -78,8 +78,8 @@ impl Node {
             self.is_relieving.swap(false, Ordering::AcqRel);
             let (bytes, Some(recipient)) = largest else { return };
             if recipient.state().outbox.shed(&self.fan_out.backlog) {
-                let largest = format_args!("connection {} with {bytes} bytes", recipient.state().id);
-                self.refusals.record(Limit::TotalOutboxSize, &largest);
+                let id = recipient.state().id;
+                self.refusals.record(Limit::TotalOutboxSize, &format_args!("connection {id} with {bytes} bytes"));
             }
         }
     }

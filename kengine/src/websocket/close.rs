@@ -123,3 +123,31 @@ impl fmt::Display for Close {
         write!(f, "{} {:?}", self.code, self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codes_that_an_endpoint_may_send_are_accepted() {
+        for code in 0..=u16::MAX {
+            let is_allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+            assert_eq!(CloseCode::new(code).map(CloseCode::get), is_allowed.then_some(code));
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_the_end_of_a_character() {
+        for (reason, kept) in [
+            ("a".repeat(123), 123),
+            ("a".repeat(124), 123),
+            ("ä".repeat(62), 122),
+            (format!("a{}", "ä".repeat(62)), 123),
+        ] {
+            let close = Close::new(CloseCode::NORMAL, reason.clone());
+            assert_eq!(close.code(), CloseCode::NORMAL);
+            assert_eq!(close.reason(), &reason[..kept]);
+        }
+        assert_eq!(Close::from(CloseCode::NORMAL).reason(), "");
+    }
+}

@@ -379,6 +379,21 @@ async fn the_url_gives_user_password_and_database() {
 }
 
 #[tokio::test]
+async fn the_password_of_redis_is_not_logged() {
+    // This server does not know the command, and quotes it.
+    let redis = RedisServer::start_with(&["--rename-command", "AUTH", ""]).await;
+    for user in ["", "game"] {
+        let gateway = shipped(&format!("redis://{user}:se%20cret@127.0.0.1:{}/", redis.port())).await;
+        let errors = until("a line about Redis", async || {
+            let errors = gateway.errors();
+            errors.contains("the directory is away (").then_some(errors)
+        })
+        .await;
+        assert!(!errors.contains("se cret"), "{errors}");
+    }
+}
+
+#[tokio::test]
 async fn redis_may_listen_on_a_unix_socket_or_with_tls() {
     let certificate = Certificate::new();
     let [key, cert] = ["key.pem", "cert.pem"].map(|file| certificate.path(file));

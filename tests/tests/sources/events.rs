@@ -17,6 +17,9 @@ const UNQUOTED: [&str; 9] = [
     "self.peer()",
 ];
 
+/// What a message may contain besides a literal, because it is a literal elsewhere: a message is written as it is.
+const PARTS: [&str; 3] = ["\"{what}\"", "\"{}\"", "limit.line()"];
+
 /// Collects the arguments of each `tracing::…!(…)`.
 fn collect(tokens: TokenStream, events: &mut Vec<Vec<String>>) {
     let tokens: Vec<_> = tokens.into_iter().collect();
@@ -47,7 +50,24 @@ fn arguments(tokens: TokenStream) -> Vec<String> {
     arguments
 }
 
-/// Returns what is wrong with the argument of an event.
+/// Returns the arguments of an event that are wrong, each with what is wrong.
+fn mistakes(event: &[String]) -> Vec<(&str, &'static str)> {
+    // A span begins with its name, and its fields follow. In an event, the values for the braces of its message follow.
+    let message = event.iter().position(|argument| argument.starts_with('"')).unwrap_or(event.len());
+    let is_literal = |part: &str| part.starts_with('"') && !part.contains(['{', '}']);
+    let arguments = event.iter().enumerate().filter(|(_, argument)| !argument.is_empty());
+    let wrong = arguments.filter_map(|(at, argument)| {
+        let is_of_message = at == message || at > message && !argument.contains('=');
+        match is_of_message {
+            true if PARTS.contains(&&**argument) || is_literal(argument) => None,
+            true => Some((&**argument, "is part of the message, which is written as it is")),
+            false => Some((&**argument, mistake(argument)?)),
+        }
+    });
+    wrong.collect()
+}
+
+/// Returns what is wrong with the field of an event.
 fn mistake(argument: &str) -> Option<&'static str> {
     let (name, value) = argument.split_once('=').unwrap_or((argument, argument));
     let name = name.trim_start_matches(['%', '?']);
@@ -66,11 +86,15 @@ fn every_event_writes_text_as_a_string() {
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
+        let source = read(&path);
+        for import in source.lines().filter(|line| line.starts_with("use tracing::")) {
+            assert_eq!(import, "use tracing::Instrument;", "this test finds only `tracing::…!`; {}", path.display());
+        }
         let mut events = Vec::new();
-        collect(read(&path).parse().expect("Rust"), &mut events);
+        collect(source.parse().expect("Rust"), &mut events);
         count += events.len();
-        for argument in events.iter().flatten() {
-            assert_eq!(mistake(argument), None, "`{argument}` of an event in {}", path.display());
+        for event in &events {
+            assert_eq!(mistakes(event), [], "in {}", path.display());
         }
     }
     assert!(count > 20, "only {count} events were found");
@@ -79,10 +103,13 @@ fn every_event_writes_text_as_a_string() {
 #[test]
 fn an_event_that_writes_text_as_it_is_is_found() {
     let mut events = Vec::new();
-    let source =
-        "fn f() { { tracing::warn!(%error, uid, id = ?name, message, error, error = logged(&error), %peer, \"x\"); } }";
+    let source = r#"fn f() {
+        { tracing::warn!(%error, uid, id = ?name, message, error, error = logged(&error), %peer, "x"); }
+        tracing::warn!(uid, "{what}");
+        tracing::warn!(uid, "x {uid}");
+        tracing::warn!("x {}", limit.line(), uid);
+    }"#;
     collect(source.parse().expect("Rust"), &mut events);
-    let [event] = &events[..] else { panic!("{events:?}") };
-    let mistakes: Vec<_> = event.iter().filter(|argument| mistake(argument).is_some()).collect();
-    assert_eq!(mistakes, ["%error", "id=?name", "message", "error"]);
+    let found: Vec<_> = events.iter().flat_map(|event| mistakes(event)).map(|(argument, _)| argument).collect();
+    assert_eq!(found, ["%error", "id=?name", "message", "error", "\"x{uid}\"", "\"x{}\"", "uid"]);
 }

@@ -6,7 +6,7 @@ use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
 use tokio::sync::mpsc;
 
 use crate::cluster::redis::bus::{Bus, Outgoing, Target};
-use crate::cluster::redis::connection::{Backoff, connect, within_timeout};
+use crate::cluster::redis::connection::{Backoff, connect, connect_subscriber};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::subscriber::Subscriber;
 use crate::protocol::logged;
@@ -36,7 +36,7 @@ async fn run_connection(
     let client = &bus.state.client;
     let mut commands = connect(client).await?;
     let scripts = Scripts::load(&mut commands).await?;
-    let subscriptions = within_timeout(client.get_async_pubsub()).await?;
+    let subscriptions = connect_subscriber(client).await?;
     let subscriber = Subscriber::start(bus, commands.clone(), subscriptions).await?;
     *backoff = Backoff::new();
     // Messages queued during the outage are dropped: delivery is at most once.

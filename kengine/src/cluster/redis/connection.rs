@@ -2,7 +2,8 @@
 
 use std::{io, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
 use tokio::time::{sleep, timeout};
 
 /// How long connecting or one command may take.
@@ -11,13 +12,34 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause before another attempt to connect.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// How many characters of the password an error must contain to count as quoting it. Servers cut off long arguments.
+const QUOTED_LEN: usize = 16;
 
 /// Opens a connection for commands.
 pub(super) async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(RESPONSE_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    client.get_multiplexed_async_connection_with_config(&config).await
+    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+    connected.map_err(|error| without_password(error, client))
+}
+
+/// Opens a connection that receives what is published.
+pub(super) async fn connect_subscriber(client: &Client) -> RedisResult<PubSub> {
+    let connected = within_timeout(client.get_async_pubsub()).await;
+    connected.map_err(|error| without_password(error, client))
+}
+
+/// Replaces an error that quotes the password, because errors are logged. A server that does not know `AUTH` or `HELLO`
+/// quotes their arguments.
+fn without_password(error: RedisError, client: &Client) -> RedisError {
+    let password = client.get_connection_info().redis_settings().password().unwrap_or_default();
+    let start: String = password.chars().take(QUOTED_LEN).collect();
+    if !start.is_empty() && error.detail().is_some_and(|detail| detail.contains(&start)) {
+        let reason = "the server refuses to log in; its answer is left out, because it quotes the password";
+        return (ErrorKind::AuthenticationFailed, reason).into();
+    }
+    error
 }
 
 /// Applies [`RESPONSE_TIMEOUT`] to a call that has no timeout itself.
