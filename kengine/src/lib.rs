@@ -62,6 +62,7 @@ mod node;
 mod node_state;
 mod protocol;
 mod server;
+mod sync;
 pub mod testing;
 mod websocket;
 

@@ -1,6 +1,6 @@
 //! Sends to rooms, users and all connections: first to the connections of this node, then to other nodes.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use crate::node::Node;
 use crate::node_state::{
@@ -8,6 +8,7 @@ use crate::node_state::{
     Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
+use crate::sync::atomic::Ordering;
 use crate::websocket::Close;
 
 impl Node {

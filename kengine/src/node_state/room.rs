@@ -1,9 +1,6 @@
 //! One room of this node, from its first member to its last.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{collections::HashMap, fmt, sync::Arc};
-
-use parking_lot::RwLock;
+use std::{fmt, sync::Arc};
 
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::member::{Joined, Left, Member, Presence};
@@ -11,6 +8,8 @@ use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
 use crate::protocol::{Push, Uid, logged};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{HashMap, RwLock};
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::node_state::bucket::RateLimit;
 use crate::node_state::clock::Clock;
@@ -23,6 +22,7 @@ use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::protocol::Error;
+use crate::sync::atomic::AtomicUsize;
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {
