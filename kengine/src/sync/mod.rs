@@ -1,4 +1,4 @@
-//! The locks, atomics and notifications of a node's state: those of parking_lot, std and tokio.
+//! The locks, atomics and notifications of a node's state: those of `parking_lot`, std and tokio.
 //!
 //! In the model checks they are loom's, which runs a check once for each order in which its threads can take their
 //! steps, and for each value that an atomic can have by then.

@@ -1,4 +1,4 @@
-//! loom's locks and atomics with the interfaces of parking_lot's, std's and tokio's, and the run of a model check.
+//! loom's locks and atomics with the interfaces of `parking_lot`'s, std's and tokio's, and the run of a model check.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
