@@ -12,43 +12,25 @@ use crate::node::Node;
 use crate::node::admission::{Refused, Registration};
 use crate::node_state::model::{BareConnection, ToldCluster, limits};
 use crate::node_state::{
-    Address, BoxFuture, Cluster, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, NodeInfo,
-    NodeMessage, Reach, Recipient, Unavailable,
+    Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
+    NodeInfo, NodeMessage, Presence, Reach, Recipient,
 };
-use crate::protocol::{StartError, Syntax, Uid};
+use crate::protocol::{StartError, Syntax};
 use crate::sync::model::explore;
 use crate::websocket::{Close, CloseCode};
 
-/// A cluster whose other nodes have no members, so that rooms announce nothing.
-struct ClaimsOnly(Arc<ToldCluster>);
+/// Joins the cluster that remembers what it is told.
+struct JoinTold(Arc<ToldCluster>);
 
-impl Cluster for ClaimsOnly {
-    fn publish(&self, _: Address<&str>, _: NodeMessage) -> Result<(), Unavailable> {
-        Ok(())
-    }
-
-    fn claim(&self, uid: &Uid, id: ConnectionId, order: u64) {
-        self.0.claim(uid, id, order);
-    }
-
-    fn release(&self, uid: &Uid, id: ConnectionId) {
-        self.0.release(uid, id);
-    }
-
-    fn drain(&self) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(false))
-    }
-}
-
-impl fmt::Debug for ClaimsOnly {
+impl fmt::Debug for JoinTold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClaimsOnly")
+        f.write_str("JoinTold")
     }
 }
 
-impl JoinCluster for ClaimsOnly {
+impl JoinCluster for JoinTold {
     fn join(&self, _: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
-        Ok(Arc::new(Self(Arc::clone(&self.0))))
+        Ok(self.0.clone())
     }
 }
 
@@ -62,7 +44,7 @@ struct ToldNode {
 impl ToldNode {
     fn new(limits: Limits) -> Self {
         let told = Arc::<ToldCluster>::default();
-        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &ClaimsOnly(Arc::clone(&told)), None).unwrap();
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &JoinTold(Arc::clone(&told)), None).unwrap();
         Self { node, told }
     }
 
@@ -316,5 +298,32 @@ fn the_number_of_connections_is_bounded() {
         other.join().unwrap();
         node.check_empty();
         assert!(node.node.take_slot(None, None).is_ok());
+    });
+}
+
+/// A user who has moved from another node to this one is announced again, because that node has announced that the user
+/// left. If the user leaves meanwhile, or comes back, other nodes hear of that last.
+#[test]
+fn a_correction_of_presence_is_true() {
+    explore("presence: correction", || {
+        let node = ToldNode::with(Duplicates::Replace);
+        let ada = BareConnection::create(1, "ada");
+        let join = |connection: &Arc<dyn Recipient>| {
+            let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())) };
+            node.node.rooms.join("lobby", connection, request).unwrap();
+        };
+        join(&ada);
+        let left = NodeMessage::Presence { presence: Presence::Left, member: Member::new(&*ada) };
+        let receiving = thread::spawn({
+            let node = node.clone();
+            move || node.node.receive(Address::Room("lobby"), &left)
+        });
+        node.node.rooms.leave("lobby", &*ada);
+        let last = || node.told.with(|told| told.presence.last().map(|(presence, _)| *presence));
+        receiving.join().unwrap();
+        assert_eq!(last(), Some(Presence::Left));
+
+        join(&ada);
+        assert_eq!(last(), Some(Presence::Joined));
     });
 }

@@ -21,7 +21,7 @@ use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
-use crate::protocol::Error;
+use crate::protocol::{Error, Uid};
 use crate::sync::atomic::AtomicUsize;
 
 /// The rooms of one node.
@@ -285,6 +285,12 @@ impl LocalRooms {
         }
         state.announce(name, presence, member, &self.fan_out);
         true
+    }
+
+    /// Returns whether a user has last joined or left the room on this node.
+    pub(crate) fn presence_of(&self, name: &str, uid: &Uid) -> Presence {
+        let is_present = self.find(name).is_some_and(|room| room.state.read().contains_user(uid));
+        if is_present { Presence::Joined } else { Presence::Left }
     }
 
     /// Whether the room has a member on this node.

@@ -40,8 +40,8 @@ fn a_sleeping_task_is_woken_once() {
             let outbox = Arc::clone(&outbox);
             thread::spawn(move || {
                 defer_while(Waker::noop(), || {
-                    defer_while(Waker::noop(), || push(&outbox.0, &outbox.1));
                     push(&outbox.0, &outbox.1);
+                    defer_while(Waker::noop(), || push(&outbox.0, &outbox.1));
                 });
             })
         });

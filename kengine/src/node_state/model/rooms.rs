@@ -80,9 +80,9 @@ fn an_empty_room_ends() {
                 assert!(!rooms.ids("lobby").contains(&ConnectionId(id)));
             }
         };
-        let ada = thread::spawn(come_and_go(1, "ada"));
-        come_and_go(2, "bob")();
-        ada.join().unwrap();
+        let others = [thread::spawn(come_and_go(1, "ada")), thread::spawn(come_and_go(2, "bob"))];
+        come_and_go(3, "cleo")();
+        others.into_iter().for_each(|other| other.join().unwrap());
         rooms.check_empty();
     });
 }
@@ -177,6 +177,7 @@ fn the_number_of_rooms_is_bounded() {
                 match rooms.join(name, &connection) {
                     Ok(()) => {
                         assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "there are two rooms");
+                        assert_eq!(rooms.ids(name), [ConnectionId(id)]);
                         inside.fetch_sub(1, Ordering::Relaxed);
                         assert!(rooms.rooms.leave(name, &*connection));
                     }
