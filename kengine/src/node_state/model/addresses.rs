@@ -1,6 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::thread;
 
@@ -8,6 +7,7 @@ use crate::node_state::bucket::RateLimit;
 use crate::node_state::client_addresses::{ClientAddress, ClientAddresses};
 use crate::node_state::clock::Clock;
 use crate::node_state::limits::AddressLimits;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::model::explore;
 
 /// An address never has more sockets than it may have, the counts never fall below zero (which would panic), and an

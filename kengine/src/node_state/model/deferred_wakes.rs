@@ -1,7 +1,6 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use loom::future::block_on;
@@ -10,6 +9,7 @@ use loom::thread;
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Outbox};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::model::explore;
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: 8 };

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::thread;
 
@@ -13,6 +12,7 @@ use crate::node_state::outbox::Backlog;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::rooms::{JoinRequest, LocalRooms};
 use crate::protocol::Syntax;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::model::explore;
 
 /// The rooms of a node, and what the node tells its cluster about them.
