@@ -20,7 +20,7 @@ struct Deferred {
 
 /// Wakes a task: at once, or when the deferring task on this thread yields.
 pub(crate) fn wake(waker: Waker) {
-    let waker = DEFERRED.with(|deferred| match &mut *deferred.borrow_mut() {
+    let waker = DEFERRED.with_borrow_mut(|deferred| match deferred {
         Some(deferred) if waker.will_wake(&deferred.own) => None,
         Some(deferred) => {
             deferred.others.push(waker);
@@ -58,13 +58,13 @@ struct Turn {
 impl Turn {
     fn begin(own: Waker) -> Self {
         let deferred = Deferred { own, others: Vec::new() };
-        Self { outer: DEFERRED.with(|outer| outer.replace(Some(deferred))) }
+        Self { outer: DEFERRED.replace(Some(deferred)) }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let deferred = DEFERRED.with(|deferred| deferred.replace(mem::take(&mut self.outer)));
+        let deferred = DEFERRED.replace(mem::take(&mut self.outer));
         for waker in deferred.into_iter().flat_map(|deferred| deferred.others) {
             // Defers the wake again if there is a surrounding turn.
             wake(waker);

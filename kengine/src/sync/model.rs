@@ -1,5 +1,6 @@
 //! loom's locks and atomics with the interfaces of `parking_lot`'s, std's and tokio's, and the run of a model check.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,10 +90,26 @@ impl Notify {
     }
 }
 
-/// Takes std's `const { … }`, and makes a thread-local of each of loom's threads.
+/// A cell of each of loom's threads, with the methods of std's `LocalKey<RefCell<T>>`.
+pub(crate) struct LocalRefCell<T: 'static>(pub(crate) &'static loom::thread::LocalKey<RefCell<T>>);
+
+impl<T: 'static> LocalRefCell<T> {
+    pub(crate) fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
+        self.0.with(|cell| change(&mut cell.borrow_mut()))
+    }
+
+    pub(crate) fn replace(&'static self, value: T) -> T {
+        self.0.with(|cell| cell.replace(value))
+    }
+}
+
 macro_rules! model_thread_local {
-    ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $value:expr };) => {
-        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+    ($(#[$attribute:meta])* static $name:ident: RefCell<$type:ty> = const { $value:expr };) => {
+        $(#[$attribute])*
+        static $name: crate::sync::model::LocalRefCell<$type> = {
+            loom::thread_local! { static CELL: RefCell<$type> = $value; }
+            crate::sync::model::LocalRefCell(&CELL)
+        };
     };
 }
 pub(crate) use model_thread_local as thread_local;
