@@ -63,6 +63,7 @@ mod node;
 mod node_state;
 mod protocol;
 mod server;
+mod sync;
 pub mod testing;
 mod websocket;
 

@@ -1,11 +1,12 @@
 //! Admission of connections: a slot is taken before the handshake and given back when the socket is closed.
 
 use std::net::IpAddr;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use crate::http::ReservationId;
 use crate::node::Node;
 use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, Sent};
+use crate::sync::atomic::Ordering;
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

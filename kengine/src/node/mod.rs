@@ -3,21 +3,23 @@
 pub(crate) mod admission;
 mod drain;
 mod ending;
+#[cfg(all(test, kengine_model))]
+mod model;
 mod sending;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::node_state::{
     Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits,
     LocalRooms, NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, Notify};
 
 /// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {

@@ -1,6 +1,6 @@
 //! Sends to rooms, users and all connections: first to the connections of this node, then to other nodes.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use crate::node::Node;
 use crate::node_state::{
@@ -8,6 +8,7 @@ use crate::node_state::{
     Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
+use crate::sync::atomic::Ordering;
 use crate::websocket::Close;
 
 impl Node {
@@ -120,6 +121,22 @@ impl Node {
         self.limits.duplicates == Duplicates::Allow || self.connections_of(uid) == 0
     }
 
+    /// Tells other nodes that a user is in a room here, because another node has announced that the user left: the user
+    /// has moved to this node. If the user joins or leaves meanwhile, they are told of that last. How often that happens
+    /// is bounded by the rate of joins.
+    fn correct_presence(&self, room: &str, member: &Member) {
+        let mut told = Presence::Joined;
+        loop {
+            let message = NodeMessage::Presence { presence: told, member: member.clone() };
+            let _ = self.cluster.publish(Address::Room(room), message);
+            let present = self.rooms.presence_of(room, &member.uid);
+            if present == told {
+                return;
+            }
+            told = present;
+        }
+    }
+
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut recipients = Vec::new();
         self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
@@ -134,10 +151,7 @@ impl ClusterNode for Node {
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
                 let is_announced = self.rooms.announce(room, *presence, member);
                 if !is_announced && *presence == Presence::Left {
-                    // The user has moved from that node to this one and so has not left. Correct this on the other
-                    // nodes.
-                    let joined = NodeMessage::Presence { presence: Presence::Joined, member: member.clone() };
-                    let _ = self.cluster.publish(to, joined);
+                    self.correct_presence(room, member);
                 }
             }
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),

@@ -127,6 +127,12 @@ impl ClientAddresses {
         self.update(address, |counts, _| counts.connections -= 1);
     }
 
+    /// Returns the number of addresses that are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().counts.len()).sum()
+    }
+
     /// Changes the counts of an address, and forgets it if nothing is left to count. The function gets the time
     /// of the node's clock.
     fn update<T>(&self, address: ClientAddress, change: impl FnOnce(&mut AddressCounts, u64) -> T) -> T {
@@ -195,12 +201,6 @@ mod tests {
 
     fn numbered(number: u32) -> ClientAddress {
         IpAddr::from(number.to_be_bytes()).into()
-    }
-
-    impl ClientAddresses {
-        fn len(&self) -> usize {
-            self.shards.iter().map(|shard| shard.read().counts.len()).sum()
-        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
+use crate::sync::thread_local;
+
 thread_local! {
     /// The wakes that were deferred on this thread; `None` outside of a [`Turn`].
     static DEFERRED: RefCell<Option<Deferred>> = const { RefCell::new(None) };

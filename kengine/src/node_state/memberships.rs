@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
 use crate::protocol::is_control;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The identity of a room: its name, and the family that it belongs to if it has seats.
 #[derive(Debug)]

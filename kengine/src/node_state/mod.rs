@@ -13,6 +13,8 @@ mod fan_out;
 mod limits;
 mod member;
 mod memberships;
+#[cfg(all(test, kengine_model))]
+pub(crate) mod model;
 mod outbox;
 mod panics;
 mod questions;

@@ -5,16 +5,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::OutboxLimits;
 use crate::protocol::PushKey;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
@@ -26,7 +26,7 @@ const MAX_LINGERING: usize = 2 * BATCH;
 const MAX_SCANNED: usize = 32;
 /// An outbox reports its size to the node in steps of this number of bytes. So the outbox of a client that keeps up
 /// never writes to memory that connections share.
-const REPORT_STEP: usize = 4 * 1024;
+pub(super) const REPORT_STEP: usize = 4 * 1024;
 
 /// What waits in one connection's outbox because the client has not read it yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 
 use std::sync::OnceLock;
 
-use parking_lot::Mutex;
-
 use crate::node_state::bucket::{Bucket, Sent};
 use crate::node_state::clock::Clock;
 use crate::protocol::Rate;
+use crate::sync::Mutex;
 
 /// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
 /// of such a route.

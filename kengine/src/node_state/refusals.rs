@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+
+use crate::sync::{Mutex, Notify};
 
 /// The minimum time between two lines about the same limit.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -170,12 +170,12 @@ impl Refusals {
     }
 
     /// Returns when the next line is due, if there may be refusals that no line has counted.
-    fn report_at(&self) -> Option<Instant> {
+    pub(super) fn report_at(&self) -> Option<Instant> {
         *self.report_at.lock()
     }
 
     /// Logs the refusals that no line has counted, unless the last line about the limit is less than a second old.
-    fn report(&self) {
+    pub(super) fn report(&self) {
         *self.report_at.lock() = None;
         for (limit, tally) in Limit::ALL.into_iter().zip(&self.tallies) {
             let mut tally = tally.lock();

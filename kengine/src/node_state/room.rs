@@ -1,9 +1,6 @@
 //! One room of this node, from its first member to its last.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{collections::HashMap, fmt, sync::Arc};
-
-use parking_lot::RwLock;
+use std::{fmt, sync::Arc};
 
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::member::{Joined, Left, Member, Presence};
@@ -11,10 +8,14 @@ use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
 use crate::protocol::{Push, Uid, logged};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{HashMap, Mutex, RwLock};
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {
     pub(super) id: Arc<RoomId>,
+    /// Held from a change of the members until other nodes have been told, so that they hear of the last change last.
+    pub(super) announcing: Mutex<()>,
     pub(super) state: RwLock<RoomState>,
     _counted: CountedRoom,
 }
@@ -86,7 +87,7 @@ impl fmt::Debug for Occupants<'_> {
 impl LocalRoom {
     pub(super) fn new(name: Arc<str>, family: Option<&str>, counted: CountedRoom) -> Self {
         let id = RoomId { name, family: family.map(Arc::from) };
-        Self { id: Arc::new(id), state: RwLock::default(), _counted: counted }
+        Self { id: Arc::new(id), announcing: Mutex::default(), state: RwLock::default(), _counted: counted }
     }
 }
 

@@ -2,12 +2,11 @@
 //!
 //! A send holds a room's lock shared; a join or a leave holds it exclusively. So a member who leaves after a send gets
 //! the push once, and a member who leaves before it does not get it. Locks are taken in this order: the connection's
-//! memberships, the families, the room. A shard's lock is held only for a lookup.
+//! memberships, the families, the room's announcements, the room. A shard's lock is held only for a lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::node_state::bucket::RateLimit;
 use crate::node_state::clock::Clock;
@@ -22,7 +21,8 @@ use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
-use crate::protocol::Error;
+use crate::protocol::{Error, Uid};
+use crate::sync::atomic::AtomicUsize;
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {
@@ -97,6 +97,7 @@ impl LocalRooms {
         loop {
             let room = self.find_or_create(name, None, &**recipient)?;
             let mut families = room.id.family.is_some().then(|| self.seating.lock());
+            let _announcing = room.announcing.lock();
             let mut state = room.state.write();
             if state.has_ended {
                 drop((state, families));
@@ -160,6 +161,7 @@ impl LocalRooms {
             // A client guessed the name and joined a room of that name.
             name = self.seating.new_name(family)?;
         };
+        let _announcing = room.announcing.lock();
         let mut state = room.state.write();
         let elsewhere_too = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
         drop((state, families));
@@ -231,6 +233,7 @@ impl LocalRooms {
         // Always found: a room exists while it has a member.
         let Some(room) = &self.find(name) else { return };
         let mut families = room.id.family.is_some().then(|| self.seating.lock());
+        let _announcing = room.announcing.lock();
         let mut state = room.state.write();
         let before = state.len();
         state.remove(recipient.state().id);
@@ -244,12 +247,12 @@ impl LocalRooms {
             families.update(&room.id, before, state.len());
         }
         let has_ended = state.has_ended;
-        drop(state);
+        drop((state, families));
+        self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
         if has_ended {
+            // Only now, so that who joins next has found this room and waits for the announcement.
             self.remove(room);
         }
-        drop(families);
-        self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
     }
 
     /// Announces a user who has no other connection in the room to the members of this node. Returns whether other
@@ -282,6 +285,12 @@ impl LocalRooms {
         }
         state.announce(name, presence, member, &self.fan_out);
         true
+    }
+
+    /// Returns whether a user has last joined or left the room on this node.
+    pub(crate) fn presence_of(&self, name: &str, uid: &Uid) -> Presence {
+        let is_present = self.find(name).is_some_and(|room| room.state.read().contains_user(uid));
+        if is_present { Presence::Joined } else { Presence::Left }
     }
 
     /// Whether the room has a member on this node.

@@ -1,11 +1,11 @@
 //! Values that are spread over several locks by name.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 
-use parking_lot::RwLock;
+use crate::sync::{RandomState, RwLock};
 
-/// The number of locks.
-const SHARDS: usize = 16;
+/// The number of locks. The model checks have few, because each one adds steps.
+const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 16 };
 
 /// Values, one per shard, each with its own lock to reduce contention. The hash of a name selects the shard.
 #[derive(Debug, Default)]

@@ -13,7 +13,8 @@ use quote::ToTokens;
 use syn::{Attribute, Item, UseTree};
 
 /// The folders of `kengine/src` in the order of `guide::architecture`: each imports only from those before it.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 12] = [
+    "sync",
     "websocket",
     "protocol",
     "http",

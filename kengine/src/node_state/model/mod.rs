@@ -1,0 +1,109 @@
+//! The model checks of a node's state: what holds in whatever order threads take their steps.
+
+mod addresses;
+mod deferred_wakes;
+mod outbox;
+mod refusals;
+mod rooms;
+mod seating;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::node_state::bucket::RateLimit;
+use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage, Unavailable};
+use crate::node_state::limits::Limits;
+use crate::node_state::member::Presence;
+use crate::node_state::recipient::{ConnectionId, ConnectionState, Recipient};
+use crate::protocol::{Syntax, Uid};
+use crate::sync::Mutex;
+
+/// A connection without a socket and without a task.
+pub(crate) struct BareConnection(ConnectionState);
+
+impl BareConnection {
+    pub(crate) fn create(id: u64, uid: &str) -> Arc<dyn Recipient> {
+        Arc::new(Self(ConnectionState {
+            id: ConnectionId(id),
+            uid: Uid::new(uid).unwrap(),
+            syntax: &Syntax::DEFAULT,
+            outbox: <_>::default(),
+            memberships: <_>::default(),
+            questions: <_>::default(),
+        }))
+    }
+}
+
+impl Recipient for BareConnection {
+    fn state(&self) -> &ConnectionState {
+        &self.0
+    }
+
+    fn public(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// What a node tells its cluster. Each call is a step at which another thread can go on.
+#[derive(Default)]
+pub(crate) struct ToldCluster(Mutex<Told>);
+
+#[derive(Default)]
+pub(crate) struct Told {
+    /// The users who joined and left rooms, in the order in which other nodes hear of it.
+    pub(crate) presence: Vec<(Presence, Uid)>,
+    /// The rooms whose messages the node receives.
+    pub(crate) subscribed: BTreeSet<String>,
+    /// The connections that hold each uid.
+    pub(crate) claims: BTreeMap<Uid, BTreeSet<ConnectionId>>,
+}
+
+impl ToldCluster {
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&Told) -> T) -> T {
+        read(&self.0.lock())
+    }
+}
+
+impl Cluster for ToldCluster {
+    fn reaches(&self, _: Address<&str>) -> bool {
+        true
+    }
+
+    fn publish(&self, _: Address<&str>, message: NodeMessage) -> Result<(), Unavailable> {
+        if let NodeMessage::Presence { presence, member } = message {
+            self.0.lock().presence.push((presence, member.uid));
+        }
+        Ok(())
+    }
+
+    fn subscribe(&self, room: &str) {
+        assert!(self.0.lock().subscribed.insert(room.to_owned()), "`{room}` has its first member twice");
+    }
+
+    fn unsubscribe(&self, room: &str) {
+        assert!(self.0.lock().subscribed.remove(room), "`{room}` has lost its last member twice");
+    }
+
+    fn claim(&self, uid: &Uid, id: ConnectionId, _: u64) {
+        self.0.lock().claims.entry(uid.clone()).or_default().insert(id);
+    }
+
+    fn release(&self, uid: &Uid, id: ConnectionId) {
+        let claims = &mut self.0.lock().claims;
+        if let Some(ids) = claims.get_mut(uid) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                claims.remove(uid);
+            }
+        }
+    }
+}
+
+/// The default limits, without a limit of joins.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits { max_connections: 100, ..Limits::default() };
+    limits.rates.joins = RateLimit::new(u32::MAX, 1);
+    limits
+}

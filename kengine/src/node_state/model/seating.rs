@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use loom::thread;
+
+use crate::node_state::errors::JoinError;
+use crate::node_state::model::rooms::ToldRooms;
+use crate::node_state::model::{BareConnection, limits};
+use crate::node_state::recipient::{ConnectionId, Recipient};
+use crate::node_state::rooms::SeatRequest;
+use crate::sync::model::explore;
+
+fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
+    rooms.rooms.seat(who, SeatRequest { family: "duel-", seats: 2, listens: false })
+}
+
+/// Three who want a seat at the same time fill one room of two seats, and begin another.
+#[test]
+fn a_room_is_filled_and_not_overfilled() {
+    explore("seating: fill", || {
+        let rooms = ToldRooms::new(&limits());
+        let sit = |id: u64, uid: &'static str| {
+            let rooms = rooms.clone();
+            move || seat(&rooms, &BareConnection::create(id, uid)).unwrap()
+        };
+        let others = [thread::spawn(sit(1, "ada")), thread::spawn(sit(2, "bob"))];
+        let mut names = vec![sit(3, "cleo")()];
+        names.extend(others.map(|other| other.join().unwrap()));
+        names.sort();
+        names.dedup();
+        let mut members: Vec<_> = names.iter().map(|name| rooms.ids(name).len()).collect();
+        members.sort_unstable();
+        assert_eq!(members, [1, 2]);
+        assert_eq!(rooms.rooms.len(), 2);
+    });
+}
+
+/// A connection that asks for a seat twice at the same time is in one room of the family.
+#[test]
+fn a_connection_has_one_seat() {
+    explore("seating: one seat", || {
+        let rooms = ToldRooms::new(&limits());
+        let ada = BareConnection::create(1, "ada");
+        let other = thread::spawn({
+            let (rooms, ada) = (rooms.clone(), Arc::clone(&ada));
+            move || seat(&rooms, &ada).unwrap()
+        });
+        let name = seat(&rooms, &ada).unwrap();
+        assert_eq!(other.join().unwrap(), name);
+        assert_eq!((rooms.rooms.len(), ada.state().memberships.names().len()), (1, 1));
+        rooms.rooms.leave_all(&*ada);
+        rooms.check_empty();
+    });
+}
+
+/// A seat that is given back is found, although its room may end meanwhile. So is the seat of a room that a client has
+/// joined by its name.
+#[test]
+fn a_free_seat_is_found() {
+    explore("seating: free seats", || {
+        let rooms = ToldRooms::new(&limits());
+        let (ada, bob) = (BareConnection::create(1, "ada"), BareConnection::create(2, "bob"));
+        let first = seat(&rooms, &ada).unwrap();
+        let leaving = thread::spawn({
+            let rooms = rooms.clone();
+            move || rooms.rooms.leave_all(&*ada)
+        });
+        let second = seat(&rooms, &bob).unwrap();
+        leaving.join().unwrap();
+        assert_eq!(rooms.ids(&second), [ConnectionId(2)]);
+        assert_eq!(rooms.rooms.len(), 1, "{first} has ended, unless it is {second}");
+        assert_eq!(seat(&rooms, &BareConnection::create(3, "cleo")).unwrap(), second);
+        assert_ne!(seat(&rooms, &BareConnection::create(4, "dan")).unwrap(), second);
+    });
+}
+
+/// The seats are counted rightly while members come by the name of the room, take a seat, and are kicked.
+#[test]
+fn seats_are_counted_for_those_who_join_by_name() {
+    explore("seating: join by name", || {
+        let rooms = ToldRooms::new(&limits());
+        let (ada, bob) = (BareConnection::create(1, "ada"), BareConnection::create(2, "bob"));
+        let name = seat(&rooms, &ada).unwrap();
+        let kicking = thread::spawn({
+            let (rooms, ada) = (rooms.clone(), Arc::clone(&ada));
+            move || rooms.rooms.leave_all(&*ada)
+        });
+        let joining = thread::spawn({
+            let (rooms, bob, name) = (rooms.clone(), Arc::clone(&bob), Arc::clone(&name));
+            move || rooms.join(&name, &bob).unwrap()
+        });
+        let cleo = BareConnection::create(3, "cleo");
+        let seated = seat(&rooms, &cleo).unwrap();
+        kicking.join().unwrap();
+        joining.join().unwrap();
+        let members = rooms.ids(&seated);
+        assert!(members.contains(&ConnectionId(3)));
+        [bob, cleo].iter().for_each(|member| rooms.rooms.leave_all(&**member));
+        rooms.check_empty();
+        // Nothing is left of the family either: the next seat is in a new room.
+        assert_ne!(seat(&rooms, &BareConnection::create(4, "dan")).unwrap(), seated);
+    });
+}
