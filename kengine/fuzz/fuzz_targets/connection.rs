@@ -175,7 +175,12 @@ impl World {
             .max_outbox_size(script.pick(&[256 * 1024, 20_000]))
             .max_connections(script.pick(&[100, 3]))
             .close_timeout(CLOSE_TIMEOUT)
-            .max_rooms_per_connection(script.pick(&[32, 1]));
+            .max_rooms_per_connection(script.pick(&[32, 1]))
+            // The clients send as fast as they can.
+            .max_messages_per_second(u32::MAX, 1)
+            .max_bytes_per_second(u32::MAX, 1)
+            .max_pings_per_second(u32::MAX, 1)
+            .max_joins_per_second(u32::MAX, 1);
         // A connection may be too slow whenever it does not read.
         let codes = vec![CloseCode::TOO_SLOW.get()];
         Self {

@@ -13,7 +13,7 @@ use crate::protocol::{Envelope, Error, Result, Syntax};
 use crate::server::serve_http;
 use crate::server::upgrade::{start, take_slot};
 use crate::testing::{BUFFER_SIZE, Served};
-use crate::websocket::{Close, Deframer, WebSocketEvent};
+use crate::websocket::{Close, Deframer, MessageLimits, WebSocketEvent};
 
 /// A message or control frame, as the deframer returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn deframe<'p>(
     pieces: impl IntoIterator<Item = &'p [u8]>,
     max_message_size: usize,
 ) -> (Vec<Deframed>, Option<Close>) {
-    let mut deframer = Deframer::new(max_message_size);
+    let mut deframer = Deframer::new(MessageLimits { max_size: max_message_size, max_fragments: u32::MAX });
     let mut events = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
