@@ -1,13 +1,23 @@
 //! An HTTP/1.1 client without a library, so that tests decide every byte of a request.
 
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
-use crate::{RawClient, within};
+use crate::{End, RawClient, within};
+
+/// Connects from one of this machine's addresses. On Linux, these are all addresses of 127.0.0.0/8.
+pub async fn connect_from(client: Ipv4Addr, server: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::new(IpAddr::V4(client), 0)).expect("an address of this machine");
+    within("a connection", socket.connect(server)).await.expect("a server that listens")
+}
 
 /// An HTTP connection.
 #[derive(Debug)]
@@ -62,6 +72,17 @@ impl HttpClient {
         within("a write", self.stream.write_all(bytes)).await.expect("a server that reads");
     }
 
+    /// Writes bytes at once to a server that may have ended the connection, and ignores a failure.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        let _ = within("a write", self.stream.write_all(bytes)).await;
+    }
+
+    /// Closes the writing side; reading goes on.
+    pub async fn stop_writing(&mut self) {
+        // A server that has ended the connection does not mind.
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Sends a request and reads the response.
     pub async fn request(&mut self, request: &[u8]) -> HttpResponse {
         self.send(request).await;
@@ -79,11 +100,29 @@ impl HttpClient {
 
     /// Reads a response. A response to HEAD has no body, whatever its `content-length` is.
     pub async fn response(&mut self, to_head: bool) -> HttpResponse {
+        self.next(to_head).await.unwrap_or_else(|end| panic!("no response, but the {end}"))
+    }
+
+    /// Like [`HttpClient::response`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the end of the connection, if no response comes before it.
+    pub async fn next(&mut self, to_head: bool) -> Result<HttpResponse, End> {
         let header_end = loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(self.read().await > 0, "no response, but the end of TCP");
+            let read = within("a response", self.stream.read_buf(&mut self.unread)).await;
+            if read.as_ref().is_ok_and(|read| *read > 0) {
+                continue;
+            }
+            assert!(self.unread.is_empty(), "TCP ended inside a response: {:?}", String::from_utf8_lossy(&self.unread));
+            return match read {
+                Ok(_) => Err(End::Closed),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(End::Reset),
+                Err(error) => panic!("while a response was awaited: {error}"),
+            };
         };
         let header: Vec<u8> = self.unread.drain(..header_end).collect();
         let header = String::from_utf8(header).expect("a header in ASCII");
@@ -104,7 +143,7 @@ impl HttpClient {
             let body = self.unread.drain(..length).collect();
             response.body = String::from_utf8(body).expect("a body in UTF-8");
         }
-        response
+        Ok(response)
     }
 
     /// Reads to the end of TCP and returns everything that came before it.

@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod dice;
 mod folder;
+mod fortress;
 mod frames;
 mod games;
 mod gateway;
@@ -31,12 +32,13 @@ pub use crate::{
     client::Client,
     dice::Dice,
     folder::new_folder,
+    fortress::{Fortress, Held},
     frames::{ClientFrame, segment},
     games::{Chat, Doorkeeper, Echo, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
     gateway_client::GatewayClient,
     heavy::heavy_test,
-    http::{HttpClient, HttpResponse, Upgrade},
+    http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},

@@ -31,6 +31,13 @@ impl Said {
 #[derive(Debug)]
 pub struct Player(Option<Uid>);
 
+impl Player {
+    /// Reads the uid from the query.
+    pub(crate) fn of(handshake: &Handshake) -> Result<Self, Refusal> {
+        Ok(Self(handshake.query("uid").map(Uid::new).transpose()?))
+    }
+}
+
 impl Session for Player {
     fn uid(&self) -> Option<Uid> {
         self.0.clone()
@@ -74,7 +81,7 @@ impl Town {
 impl Town {
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
-        Ok(Player(handshake.query("uid").map(Uid::new).transpose()?))
+        Player::of(handshake)
     }
 
     #[route]
@@ -136,6 +143,11 @@ impl NodeProcess {
     /// Like [`NodeProcess::start`], from a prepared command.
     pub async fn start_from(mut command: Command, address: SocketAddr, redis: &str, lease: Duration) -> Self {
         command.arg(address.to_string()).arg(redis).arg(lease.as_millis().to_string());
+        Self::spawn(command, address).await
+    }
+
+    /// Runs a command that serves at this address, and waits until it listens.
+    pub async fn spawn(mut command: Command, address: SocketAddr) -> Self {
         let child = command.stdout(Stdio::null()).spawn().expect("it starts");
         let mut node = Self { address, child };
         let listens = async {
@@ -156,6 +168,15 @@ impl NodeProcess {
     /// Returns its process, as the route `process` does.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns its resident memory in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
+        let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+        kilobytes * 1024
     }
 
     /// Kills it, as `kill -9` does, and waits until it has ended.

@@ -239,7 +239,7 @@ impl<D: Dispatcher> Server<D> {
 
     /// Limits the total size of all outboxes and of the answers and pushes that sockets do not take, in bytes. The
     /// default is 1 GiB. It is counted in steps of 4 KiB per connection. When it is exceeded, the connection for which
-    /// most waits is closed with 4002. If more than 64 KiB are unsent for it, it is cut off without a close frame, which
+    /// most waits is closed with 4002. If more than 128 KiB are unsent for it, it is cut off without a close frame, which
     /// it could not read before the end of the frame that has begun.
     pub fn max_total_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.max_total_outbox_size = bytes;

@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     process::Command,
     time::Duration,
 };
@@ -11,15 +11,11 @@ use std::{
 use futures_util::future::join_all;
 use kengine::{Server, StartError};
 use kengine_tests::{
-    Doorkeeper, HttpClient, HttpResponse, LIMIT, Lobby, NodeProcess, RawClient, TestServer, Upgrade, every_row,
-    free_address, heavy_test, refused, until, within,
+    Doorkeeper, HttpClient, HttpResponse, LIMIT, Lobby, NodeProcess, RawClient, TestServer, Upgrade, connect_from,
+    every_row, free_address, heavy_test, refused, until, within,
 };
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
-use tokio::{
-    io::AsyncReadExt,
-    net::{TcpSocket, TcpStream},
-    task::JoinSet,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet};
 
 const ADA: &str = "198.51.100.7";
 const BOB: &str = "198.51.100.8";
@@ -48,13 +44,6 @@ async fn open(server: &TestServer, client: &str) -> RawClient {
 fn is_refused(answer: &HttpResponse) {
     assert_eq!((answer.status, answer.error_code().as_str()), (429, "rate_limited"));
     assert_eq!(answer.field("retry-after"), Some("1"));
-}
-
-/// Connects from one of this machine's addresses.
-async fn connect_from(client: Ipv4Addr, server: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(SocketAddr::new(IpAddr::V4(client), 0)).expect("an address of this machine");
-    within("a connection", socket.connect(server)).await.expect("a server that listens")
 }
 
 /// Waits until the server has closed a socket without an answer.
