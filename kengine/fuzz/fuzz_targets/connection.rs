@@ -276,36 +276,6 @@ impl World {
         let _ = timeout(Duration::ZERO, self.served.drain()).await;
     }
 
-    /// Moves all clients until `done` holds for each.
-    async fn until(&mut self, done: impl Fn(&Peer) -> bool) {
-        let peers = &mut self.peers;
-        let moving = async {
-            // How often nothing has come.
-            let mut idle = 0;
-            loop {
-                let has_moved = poll_fn(|cx| {
-                    let mut has_moved = false;
-                    for peer in peers.iter_mut() {
-                        has_moved |= peer.read(cx);
-                        peer.write(cx);
-                    }
-                    Poll::Ready(has_moved)
-                })
-                .await;
-                if peers.iter().all(&done) {
-                    break;
-                }
-                idle = if has_moved { 0 } else { idle + 1 };
-                if idle < 4 {
-                    yield_now().await;
-                } else {
-                    sleep((self.idle_timeout / 10).min(CLOSE_TIMEOUT / 10)).await;
-                }
-            }
-        };
-        timeout(PATIENCE, moving).await.expect("the server goes on");
-    }
-
     async fn finish(mut self) {
         for peer in &mut self.peers {
             peer.max_write = usize::MAX;
@@ -317,7 +287,8 @@ impl World {
                 peer.cut();
             }
         }
-        self.until(|peer| peer.has_ended || peer.answered().last() == Some(&Value::from(peer.last_id))).await;
+        let is_answered = |peer: &Peer| peer.has_ended || peer.answered().last() == Some(&Value::from(peer.last_id));
+        move_until(&mut self.peers, self.idle_timeout, is_answered).await;
         for peer in self.peers.iter().filter(|peer| peer.is_clean && !peer.has_ended) {
             let ids: Vec<_> = (1..=peer.last_id).map(Value::from).collect();
             assert_eq!(peer.answered(), ids, "the ids of all requests");
@@ -340,14 +311,9 @@ impl World {
     }
 
     async fn drain(&mut self) {
-        let drained = tokio::join!(self.served.drain(), async {
-            for _ in 0..3 {
-                yield_now().await;
-            }
-        });
-        let _ = drained;
         let open: Vec<_> = self.peers.iter().map(|peer| peer.is_clean && !peer.has_ended).collect();
-        self.until(|peer| peer.has_ended).await;
+        // The clients read meanwhile, so nobody is cut off.
+        tokio::join!(self.served.drain(), move_until(&mut self.peers, self.idle_timeout, |peer| peer.has_ended));
         for (peer, _) in self.peers.iter().zip(open).filter(|(_, was_open)| *was_open) {
             assert_eq!(peer.close_code(), Some(CloseCode::DRAINING.get()));
         }
@@ -362,6 +328,35 @@ impl World {
         (0..3).for_each(|uid| assert_eq!(hub.user(uid.to_string()).connections(), 0, "user {uid}"));
         assert_eq!(game.opened.load(Relaxed), game.closed.load(Relaxed), "calls of `#[open]` and `#[close]`");
     }
+}
+
+/// Moves all clients until `done` holds for each.
+async fn move_until(peers: &mut [Peer], idle_timeout: Duration, done: impl Fn(&Peer) -> bool) {
+    let moving = async {
+        // How often nothing has come.
+        let mut idle = 0;
+        loop {
+            let has_moved = poll_fn(|cx| {
+                let mut has_moved = false;
+                for peer in peers.iter_mut() {
+                    has_moved |= peer.read(cx);
+                    peer.write(cx);
+                }
+                Poll::Ready(has_moved)
+            })
+            .await;
+            if peers.iter().all(&done) {
+                break;
+            }
+            idle = if has_moved { 0 } else { idle + 1 };
+            if idle < 4 {
+                yield_now().await;
+            } else {
+                sleep((idle_timeout / 10).min(CLOSE_TIMEOUT / 10)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, moving).await.expect("the server goes on");
 }
 
 /// Lets one client do something.
