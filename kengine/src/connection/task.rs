@@ -110,6 +110,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, socket, .. } = self;
         while let Some(incoming) = socket.next_message(&mut bytes) {
+            // Lets other tasks run after about a hundred messages, because no handler may have waited for anything.
+            tokio::task::consume_budget().await;
             if connection.state().questions.take_answer(incoming.message(), *connection.state().syntax) {
                 continue;
             }

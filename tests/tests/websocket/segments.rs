@@ -1,5 +1,9 @@
 //! TCP does not preserve messages: bytes may come one by one, or many frames at once. A message may come in fragments.
 
+use std::future::poll_fn;
+use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering::SeqCst};
+use std::task::Poll;
+
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row, segment};
 
@@ -77,6 +81,44 @@ async fn fifty_requests_in_one_segment_are_answered_in_order() {
     let answer = |id: usize| Lobby::answer(id, "x");
     let expected: Vec<_> = (0..25).map(answer).chain(["q".to_owned()]).chain((25..50).map(answer)).collect();
     assert_eq!(client.frames(51).await, expected);
+    drop(client);
+    server.stop().await;
+}
+
+/// Remembers how often another task has run when messages are handled.
+#[derive(Clone, Default)]
+struct Watcher {
+    turns: Arc<AtomicUsize>,
+}
+
+#[kengine::dispatcher]
+impl Watcher {
+    #[route]
+    async fn turns(&self) -> usize {
+        self.turns.load(SeqCst)
+    }
+}
+
+/// The test and the server share one thread.
+#[tokio::test]
+async fn other_tasks_run_between_the_messages_of_one_segment() {
+    let watcher = Watcher::default();
+    let server = TestServer::start(Server::new(watcher.clone())).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let other = tokio::spawn(poll_fn(move |cx| {
+        watcher.turns.fetch_add(1, SeqCst);
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    client.send_frames(std::iter::repeat_n(ClientFrame::text(r#"{"method":"turns","id":1}"#), 400)).await;
+    let mut turns = Vec::new();
+    for answer in client.frames(400).await {
+        turns.push(answer.strip_prefix("1: ").expect("an answer").parse::<usize>().expect("a number"));
+    }
+    for (at, hundreds) in turns.windows(200).enumerate() {
+        assert!(hundreds[0] < hundreds[199], "nothing else ran during the messages {at} to {}", at + 199);
+    }
+    other.abort();
     drop(client);
     server.stop().await;
 }
