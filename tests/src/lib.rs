@@ -14,6 +14,7 @@ mod heavy;
 mod http;
 mod install;
 mod log;
+mod node_report;
 mod proxy;
 mod raw;
 mod redis;
@@ -38,6 +39,7 @@ pub use crate::{
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade},
     log::Log,
+    node_report::NodeReport,
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
