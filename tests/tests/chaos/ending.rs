@@ -109,10 +109,10 @@ pub(crate) async fn logs_are_clean(cluster: &Cluster, crowd: &Crowd) {
         }
     }
     let errors = cluster.gateway.lock().await.errors();
-    for line in errors
-        .lines()
-        .filter(|line| ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level)))
-    {
+    // nginx writes an error whenever a connection of the gateway is reset, which is a fault that was wanted.
+    let is_wanted = |line: &&str| line.contains("[error]") && line.contains("(104: Connection reset by peer)");
+    let is_error = |line: &&str| ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level));
+    for line in errors.lines().filter(is_error).filter(|line| !is_wanted(line)) {
         crowd.wrong(format!("the gateway: {line}"));
     }
     crowd.check();

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
+    time::sleep,
 };
 
 /// The lease of each node.
@@ -56,7 +57,7 @@ impl Node {
     /// Starts its process. Its log is in a new file.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
-        let log = File::create(self.folder.join(format!("{}.{}.log", self.name, self.starts))).expect("a file of ours");
+        let log = File::create(self.log()).expect("a file of ours");
         let mut child = Command::new(env!("CARGO_BIN_EXE_chaos_node"))
             .args([self.listens.to_string(), self.advertised.to_string(), self.redis.clone()])
             .args([LEASE.as_millis().to_string(), IDLE_TIMEOUT.as_millis().to_string()])
@@ -69,6 +70,10 @@ impl Node {
         let input = child.stdin.take().expect("a pipe");
         let reports = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         self.process = Some(Process { child, input, reports });
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}.{}.log", self.name, self.starts))
     }
 
     /// Returns its process, as the route `process` does.
@@ -94,6 +99,13 @@ impl Node {
 
     /// Drains it, as SIGTERM does, and waits until it has ended, which must be a success.
     pub(crate) async fn drain(&mut self) {
+        // Before this line, SIGTERM ends the process at once, as it ends any program that is just starting.
+        within("a node that serves", async {
+            while !fs::read_to_string(self.log()).expect("a log").contains("listening") {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
         self.signal(Signal::TERM);
         let mut process = self.process.take().expect("a process that runs");
         let status = within("the end of a drained node", process.child.wait()).await.expect("a process of ours");

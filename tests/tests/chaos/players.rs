@@ -36,7 +36,7 @@ enum Stay {
     /// The player wants to connect again, now or after a pause.
     Again,
     /// The player has connected again.
-    On(Link),
+    On(Box<Link>),
 }
 
 impl Player {
@@ -51,11 +51,11 @@ impl Player {
         while *self.mode.borrow() != Mode::Go {
             let stay = match link.take() {
                 Some(link) => self.stay(link).await,
-                None => self.connect().await.map_or(Stay::Again, Stay::On),
+                None => self.connect().await.map_or(Stay::Again, |link| Stay::On(Box::new(link))),
             };
             match stay {
                 Stay::Gone => return,
-                Stay::On(new) => link = Some(new),
+                Stay::On(new) => link = Some(*new),
                 Stay::Again => {
                     self.crowd.of(self.number).is_away();
                     let pause = Duration::from_millis(50 + self.dice.roll(700) as u64);
@@ -153,7 +153,7 @@ impl Player {
 
     /// Connects again while the older connection is open, which the cluster must then end.
     async fn come_again(&mut self, older: Link) -> Stay {
-        let Some(newer) = self.connect().await else { return Stay::On(older) };
+        let Some(newer) = self.connect().await else { return Stay::On(Box::new(older)) };
         let (crowd, number) = (Arc::clone(&self.crowd), self.number);
         crowd.of(number).older += 1;
         tokio::spawn(async move {
@@ -161,7 +161,7 @@ impl Player {
             crowd.count(format!("older connections: {end:?}"));
             crowd.of(number).older -= 1;
         });
-        Stay::On(newer)
+        Stay::On(Box::new(newer))
     }
 
     /// Says a probe in each room.
