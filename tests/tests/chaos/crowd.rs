@@ -38,6 +38,10 @@ pub(crate) struct Known {
     pub(crate) rooms: BTreeSet<usize>,
     /// How many requests and heartbeats of its connection are not answered yet.
     pub(crate) unanswered: usize,
+    /// The connection and the first of these, in words.
+    pub(crate) awaits: Option<String>,
+    /// When it last did something.
+    pub(crate) active: Option<Instant>,
     /// How many older connections of it have not ended.
     pub(crate) older: usize,
     /// How many of its connections were ended by the other side, or did not answer.
@@ -49,7 +53,7 @@ pub(crate) struct Known {
 impl Known {
     /// Records that the player is not connected.
     pub(crate) fn is_away(&mut self) {
-        (self.process, self.unanswered) = (None, 0);
+        (self.process, self.unanswered, self.awaits) = (None, 0, None);
         self.rooms.clear();
     }
 }

@@ -18,8 +18,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Calls `look` until it finds nothing wrong; panics with what it found last after [`SETTLE_TIME`].
 pub(crate) async fn settled(what: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
     let begun = Instant::now();
+    let mut before = String::new();
     loop {
         let Err(wrong) = look().await else { return };
+        if begun.elapsed() > SETTLE_TIME / 6 && wrong != before {
+            eprintln!("         not yet: {wrong}");
+            before.clone_from(&wrong);
+        }
         assert!(begun.elapsed() < SETTLE_TIME, "{what} for {SETTLE_TIME:?}: {wrong}");
         sleep(PAUSE).await;
     }
@@ -69,7 +74,8 @@ async fn all_right(cluster: &Cluster, crowd: &Crowd) -> Result<(), String> {
             return Err(format!("{uid} is not connected"));
         }
         if known.unanswered > 0 {
-            return Err(format!("{} requests or heartbeats of {uid} are not answered", known.unanswered));
+            let (active, awaits) = (known.active.map(|at| at.elapsed()), &known.awaits);
+            return Err(format!("{uid}, active {active:?} ago, has {} open: {awaits:?}", known.unanswered));
         }
         if known.older > 0 {
             return Err(format!("{} older connections of {uid} are open", known.older));

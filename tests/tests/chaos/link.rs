@@ -138,6 +138,12 @@ impl Link {
         self.awaited.len()
     }
 
+    /// Returns the connection and the first of these, in words.
+    pub(crate) fn awaits(&self) -> Option<String> {
+        let first = self.awaited.front()?;
+        Some(format!("{} in process {:?} awaits the answer to {first:?}", self.name, self.process))
+    }
+
     /// Sends a heartbeat.
     pub(crate) async fn beat(&mut self) -> Result<(), End> {
         self.awaited.push_back(Awaited::Heartbeat);

@@ -185,6 +185,8 @@ impl Player {
         let mut known = self.crowd.of(self.number);
         known.process = link.process;
         known.unanswered = link.unanswered();
+        known.awaits = link.awaits();
+        known.active = Some(Instant::now());
         if known.rooms != link.rooms {
             known.rooms.clone_from(&link.rooms);
         }
