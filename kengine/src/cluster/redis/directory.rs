@@ -152,8 +152,7 @@ impl<'s> Directory<'s> {
             .arg(info.max_connections)
             .arg(env!("CARGO_PKG_VERSION"));
         call.exec_async(&mut self.connection).await?;
-        self.state.claims().send_again();
-        self.state.load_changed.notify_one();
+        self.state.claim_again();
         self.state.set_status(status);
         Ok(())
     }

@@ -105,6 +105,13 @@ impl SharedState {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets the directory's task report all claims again. The directory may have lost them; or it has given a uid to a
+    /// later connection of another node, and the message about this came while this node was not on the bus.
+    pub(super) fn claim_again(&self) {
+        self.claims().send_again();
+        self.load_changed.notify_one();
+    }
+
     pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {
         // Cannot be left in the middle of a change either.
         self.redeemed.lock().unwrap_or_else(PoisonError::into_inner)
