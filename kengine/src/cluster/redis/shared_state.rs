@@ -32,6 +32,9 @@ pub(super) struct SharedState {
     pub(super) keys: Keys,
     /// The boot id, which distinguishes this process from others at its address.
     pub(super) boot: String,
+    /// When this process joined the directory first, in milliseconds of the directory's clock; 0 before. Of two
+    /// processes at one address, the later one keeps it.
+    pub(super) joined: AtomicI64,
     pub(super) lease: Duration,
     pub(super) info: NodeInfo,
     pub(super) node: OnceLock<Weak<dyn ClusterNode>>,
@@ -57,6 +60,7 @@ impl SharedState {
             client: config.client()?,
             keys: Keys::new(&config.prefix, address),
             boot: format!("{:016x}", info.boot),
+            joined: AtomicI64::new(0),
             lease: config.lease,
             info,
             node: OnceLock::new(),
