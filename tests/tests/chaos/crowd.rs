@@ -44,7 +44,7 @@ pub(crate) struct Known {
     pub(crate) active: Option<Instant>,
     /// How many older connections of it have not ended.
     pub(crate) older: usize,
-    /// How many of its connections were ended by the other side, or did not answer.
+    /// How many of its connections, and attempts to connect, were ended by the other side or had no answer.
     pub(crate) cuts: usize,
     /// The probes that it has heard: the number, the player who said it, and the room.
     pub(crate) heard: BTreeSet<(u32, usize, usize)>,

@@ -12,6 +12,8 @@ use crate::{
 
 /// How long the cluster may take until everything is right again. It needs a few seconds; a slow machine needs more.
 const SETTLE_TIME: Duration = Duration::from_secs(120);
+/// How long players play undisturbed between two storms.
+const UNDISTURBED_TIME: Duration = Duration::from_secs(3);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -30,19 +32,24 @@ pub(crate) async fn settled(what: &str, mut look: impl AsyncFnMut() -> Result<()
     }
 }
 
-/// Waits until everything is right, and then checks that it stays so while each player says something in each room,
-/// which all other members must hear.
+/// Waits until everything is right. Then lets players play for a while undisturbed, in which nobody may be cut off or be
+/// left without an answer. At last each player says something in each room, which all other members must hear.
 pub(crate) async fn verify(cluster: &Cluster, crowd: &Crowd, round: u32) {
     crowd.mode.send_replace(Mode::Stay);
     let begun = Instant::now();
     settled("the cluster was not right", async || all_right(cluster, crowd).await).await;
     crowd.tell(format!("right after {:.1} s", begun.elapsed().as_secs_f64()));
-    let before = crowd.known();
-    crowd.mode.send_replace(Mode::Probe(round));
-    settled("players did not hear each other", async || all_heard(&before, &crowd.known(), round)).await;
+    let at_first = crowd.known();
+    crowd.mode.send_replace(Mode::Play);
+    sleep(UNDISTURBED_TIME).await;
+    crowd.mode.send_replace(Mode::Stay);
     settled("the cluster was not right any more", async || all_right(cluster, crowd).await).await;
-    for (player, (before, after)) in before.iter().zip(crowd.known()).enumerate() {
-        if before.cuts != after.cuts || before.process != after.process {
+    let members = crowd.known();
+    crowd.mode.send_replace(Mode::Probe(round));
+    settled("players did not hear each other", async || all_heard(&members, &crowd.known(), round)).await;
+    settled("the cluster was not right after all", async || all_right(cluster, crowd).await).await;
+    for (player, (before, after)) in at_first.iter().zip(crowd.known()).enumerate() {
+        if before.cuts != after.cuts {
             crowd.wrong(format!("{} was cut off while nothing was disturbed", Crowd::uid(player)));
         }
     }

@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 use crate::crowd::Crowd;
 
 /// After this time without an answer, a player gives up a connection or an attempt to connect.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a player asks for.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use tokio::{
 /// The lease of each node.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// After this time of silence, nodes and gateways end a connection.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One of the nodes. Its addresses stay the same when it is started again.
 #[derive(Debug)]

@@ -74,9 +74,16 @@ impl Player {
             1 => format!("uid={uid}&room={}", Crowd::room(self.dice.roll(ROOMS))),
             _ => format!("uid={uid}"),
         };
-        let mut link = Link::connect(&self.crowd, self.number, self.serial, &query).await?;
-        link.request(Request::Process, "").await.ok()?;
-        Some(link)
+        let mut link = Link::connect(&self.crowd, self.number, self.serial, &query).await;
+        if let Some(connected) = &mut link
+            && connected.request(Request::Process, "").await.is_err()
+        {
+            link = None;
+        }
+        if link.is_none() {
+            self.crowd.of(self.number).cuts += 1;
+        }
+        link
     }
 
     /// Uses a connection until it ends.
