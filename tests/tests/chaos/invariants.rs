@@ -92,6 +92,9 @@ async fn all_right(cluster: &Cluster, crowd: &Crowd) -> Result<(), String> {
     let mut on_node = BTreeMap::new();
     for (node, address) in cluster.nodes.iter().zip(&cluster.advertised) {
         let mut node = node.lock().await;
+        if !node.is_here() {
+            continue;
+        }
         let report = node.report(&rooms).await?;
         rooms_are_right(&known, &report).map_err(|wrong| format!("node {address} says: {wrong}"))?;
         let players = known.iter().filter(|known| known.process == Some(node.pid())).count();
@@ -128,10 +131,16 @@ async fn directory_is_right(
     let mut directory = cluster.directory().await;
     let mut listed = directory.listed().await;
     listed.sort();
-    let mut addresses: Vec<_> = cluster.advertised.iter().map(ToString::to_string).collect();
+    let mut addresses: Vec<_> = on_node.values().map(|(address, _)| address.clone()).collect();
     addresses.sort();
     if listed != addresses {
         return Err(format!("{listed:?} are listed, and not {addresses:?}"));
+    }
+    for address in cluster.advertised.iter().map(ToString::to_string).filter(|address| !addresses.contains(address)) {
+        let (count, load) = (directory.count(&address).await, directory.load(&address).await);
+        if (count, load) != (None, None) {
+            return Err(format!("node {address}, which is gone, has the count {count:?} and the load {load:?}"));
+        }
     }
     for (address, players) in on_node.values() {
         let (count, load) = (directory.count(address).await, directory.load(address).await);

@@ -67,7 +67,15 @@ async fn everything_is_right_after_each_storm() {
         crowd.mode.send_replace(Mode::Play);
         faults::storm(&cluster, &crowd, faults).await;
         crowd.tell("calm");
+        let absent = plan.absent();
+        if let Some(node) = absent {
+            crowd.tell(format!("  node {node} is killed and stays away"));
+            cluster.nodes[node].lock().await.kill().await;
+        }
         invariants::verify(&cluster, &crowd, round).await;
+        if let Some(node) = absent {
+            cluster.nodes[node].lock().await.start();
+        }
     }
     crowd.go(players).await;
     crowd.tell("the players are gone");

@@ -72,6 +72,11 @@ impl Node {
         self.process = Some(Process { child, input, reports });
     }
 
+    /// Whether it has been started and not stopped since.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.is_some()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join(format!("{}.{}.log", self.name, self.starts))
     }

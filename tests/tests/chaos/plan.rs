@@ -63,6 +63,12 @@ impl Plan {
         faults
     }
 
+    /// Draws whether a node is killed after the storm and stays away until the next one.
+    pub(crate) fn absent(&mut self) -> Option<usize> {
+        let node = self.dice.roll(3 * NODES);
+        (node < NODES).then_some(node)
+    }
+
     fn fault(&mut self) -> Fault {
         let node = self.dice.roll(NODES);
         match self.dice.roll(22) {
