@@ -22,6 +22,7 @@ const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.s
 pub struct TestGateway {
     address: SocketAddr,
     folder: PathBuf,
+    conf: PathBuf,
     child: Child,
 }
 
@@ -58,22 +59,34 @@ impl TestGateway {
                 replace(&folder.join(file), &format!("{name} = {shipped}\n"), &format!("{name} = {patient}\n"));
             }
         }
-        let child = nginx(&conf)
-            .args(["-g", "daemon off;"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx starts");
-        let mut started = Self { address, folder, child };
+        let mut started = Self { address, folder, child: spawn(&conf), conf };
+        started.listens().await;
+        started
+    }
+
+    async fn listens(&mut self) {
         let listens = async {
-            while TcpStream::connect(address).await.is_err() {
-                let ended = started.child.try_wait().expect("a process of ours").is_some();
-                assert!(!ended, "nginx ended: {}", started.errors());
+            while TcpStream::connect(self.address).await.is_err() {
+                let ended = self.child.try_wait().expect("a process of ours").is_some();
+                assert!(!ended, "nginx ended: {}", self.errors());
                 sleep(Duration::from_millis(5)).await;
             }
         };
         within("a gateway that listens", listens).await;
-        started
+    }
+
+    /// Stops it, and with it every tunnel.
+    pub fn stop(&mut self) {
+        // SIGKILL would leave the workers running.
+        signal(self.child.id(), Signal::TERM);
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, at the same address.
+    pub async fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(&self.conf);
+        self.listens().await;
     }
 
     /// Returns the address at which it listens.
@@ -123,9 +136,7 @@ impl TestGateway {
 
 impl Drop for TestGateway {
     fn drop(&mut self) {
-        // SIGKILL would leave the workers running.
-        signal(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
+        self.stop();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -142,6 +153,12 @@ fn signal(pid: u32, signal: Signal) {
         // A process that has ended needs no signal.
         let _ = kill_process(pid, signal);
     }
+}
+
+fn spawn(conf: &Path) -> Child {
+    let mut command = nginx(conf);
+    command.args(["-g", "daemon off;"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("nginx starts")
 }
 
 /// Returns a command that runs nginx with this configuration; installs nginx if it is missing.

@@ -15,6 +15,7 @@ mod heavy;
 mod http;
 mod install;
 mod log;
+mod node_report;
 mod proxy;
 mod raw;
 mod redis;
@@ -40,6 +41,7 @@ pub use crate::{
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,
+    node_report::NodeReport,
     proxy::{Network, Proxy},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},

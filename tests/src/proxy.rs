@@ -1,4 +1,4 @@
-//! A TCP proxy between a node and Redis that simulates network faults.
+//! A TCP proxy, usually between a node and Redis, that simulates network faults.
 
 use std::{
     net::SocketAddr,
@@ -55,14 +55,28 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of a port of this machine.
+    /// Starts a proxy in front of the port of a Redis on this machine. It counts round trips and commands.
     pub async fn start(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), port, true).await
+    }
+
+    /// Starts a proxy at this address, in front of a port of this machine, for any protocol. It counts nothing.
+    pub async fn start_at(address: SocketAddr, port: u16) -> Self {
+        Self::launch(address, port, false).await
+    }
+
+    async fn launch(address: SocketAddr, port: u16, counts: bool) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
         let network = watch::Sender::new((Network::Good, 0));
         let asked = Arc::new(Asked::default());
-        let serving = tokio::spawn(serve(listener, port, network.subscribe(), Arc::clone(&asked)));
+        let serving = tokio::spawn(serve(listener, port, network.subscribe(), counts.then(|| Arc::clone(&asked))));
         Self { address, network, asked, serving }
+    }
+
+    /// Returns the address at which it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Returns its address as a Redis URL.
@@ -97,13 +111,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
+async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Network, u64)>, asked: Option<Arc<Asked>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                connections.spawn(connection(client, port, network.clone(), Arc::clone(&asked)));
+                connections.spawn(connection(client, port, network.clone(), asked.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -111,7 +125,7 @@ async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Netwo
 }
 
 /// Serves one connection until it is reset or either side closes it.
-async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Arc<Asked>) {
+async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Option<Arc<Asked>>) {
     // With this setting, dropping the socket resets it instead of closing it.
     let _ = client.set_zero_linger();
     let begun = network.borrow().1;
@@ -123,6 +137,7 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     let answered = AtomicUsize::new(1);
     let mut commands = Commands::default();
     let count = |bytes: &[u8]| {
+        let Some(asked) = &asked else { return };
         asked.trips.fetch_add(answered.swap(0, Ordering::SeqCst), Ordering::SeqCst);
         asked.commands.fetch_add(commands.count(bytes), Ordering::SeqCst);
     };

@@ -16,6 +16,7 @@ use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, with
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    arguments: Vec<String>,
     child: Child,
 }
 
@@ -28,7 +29,8 @@ impl RedisServer {
     /// Starts a server with these arguments.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let port = free_address().port();
-        let mut server = Self { port, child: spawn(port, arguments) };
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        let mut server = Self { port, child: spawn(port, &arguments), arguments };
         server.answers().await;
         server
     }
@@ -109,10 +111,10 @@ impl RedisServer {
         let _ = self.child.wait();
     }
 
-    /// Starts it again, empty and at the same port.
+    /// Starts it again, at the same port and with the same arguments: empty, unless its folder holds a snapshot.
     pub async fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, &[]);
+        self.child = spawn(self.port, &self.arguments);
         self.answers().await;
     }
 
@@ -247,7 +249,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, arguments: &[&str]) -> Child {
+fn spawn(port: u16, arguments: &[String]) -> Child {
     install("redis-server", "redis-server --version", "redis-server");
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])

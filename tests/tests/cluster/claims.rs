@@ -166,6 +166,53 @@ async fn the_newest_claim_wins_after_a_node_was_cut_off() {
     other.stop().await;
 }
 
+/// A node is told over the bus that one of its connections has lost its uid. If it is not on the bus at that moment, it
+/// must find out when it is back.
+#[tokio::test]
+async fn a_newer_claim_wins_that_was_made_while_a_node_was_off_the_bus() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let allow = async |directory: &mut Directory, channels: &str| {
+        let mut rules = redis::cmd("ACL");
+        rules.arg("SETUSER").arg("node").arg("on").arg(">secret").arg("~*").arg("+@all").arg(channels);
+        rules.exec_async(&mut directory.redis).await.expect("an ACL user");
+    };
+    allow(&mut directory, "allchannels").await;
+    let url = format!("redis://node:secret@127.0.0.1:{}/", redis.port());
+    let off_the_bus = redis.serve(Town::node(&url, LEASE)).await;
+    let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let on_the_bus = async |directory: &mut Directory, nodes: usize| {
+        until("nodes on the bus", async || {
+            let mut channels = redis::cmd("PUBSUB");
+            channels.arg("CHANNELS").arg("kengine:bus:node:*");
+            let channels: Vec<String> = channels.query_async(&mut directory.redis).await.expect("channels");
+            (channels.len() == nodes).then_some(())
+        })
+        .await;
+    };
+    on_the_bus(&mut directory, 2).await;
+    let mut older = Town::connect(off_the_bus.address(), "ada").await;
+    let mut bob = Town::connect(off_the_bus.address(), "bob").await;
+    for uid in ["ada", "bob"] {
+        directory.user_is(uid, Some(off_the_bus.address().to_string())).await;
+    }
+    // Redis disconnects subscribers that lose the permission, and refuses them. The directory stays connected.
+    allow(&mut directory, "resetchannels").await;
+    on_the_bus(&mut directory, 1).await;
+    let mut newer = Town::connect(other.address(), "ada").await;
+    directory.user_is("ada", Some(other.address().to_string())).await;
+    assert!(older.answers_until(Town::FENCE).await.is_empty(), "it cannot know of the newer connection yet");
+    allow(&mut directory, "allchannels").await;
+    assert_eq!(older.next().await, "close 4500");
+    for player in [&mut newer, &mut bob] {
+        assert!(player.answers_until(Town::FENCE).await.is_empty());
+    }
+    directory.user_is("ada", Some(other.address().to_string())).await;
+    drop((older, newer, bob));
+    off_the_bus.stop().await;
+    other.stop().await;
+}
+
 /// Waits until the directory knows where a user is, while answers do not arrive; then resets the connection to Redis,
 /// so that the answer is lost.
 async fn unanswered(directory: &mut Directory, proxy: &Proxy, uid: &str, is_at: Option<String>) {

@@ -11,8 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kengine::{Server, cluster::Redis};
 use kengine_tests::{
-    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, every_row, heavy_test, until, within,
+    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, every_row, free_address, heavy_test,
+    new_folder, until, within,
 };
 use tokio::time::sleep;
 
@@ -136,7 +138,7 @@ async fn a_cluster_recovers_when_redis_comes_back_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_of_a_player_waits_for_a_frozen_redis() {
+async fn no_request_of_aplayer_waits_for_a_frozen_redis() {
     // If each request waited, it would take 250 ms or more, and all together far more than the limit.
     const REQUESTS: u32 = 500;
     let _turn = heavy_test().await;
@@ -327,4 +329,38 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
     cluster.is_right(&mut directory).await;
     cluster.stop().await;
     assert_eq!(directory.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_node_takes_back_its_address_if_redis_comes_back_with_old_data() {
+    let folder = new_folder();
+    std::fs::create_dir(&folder).unwrap();
+    let mut redis = RedisServer::start_with(&["--dir", &folder.to_string_lossy()]).await;
+    let address = free_address().to_string();
+    let node = || {
+        let cluster = Redis::new(redis.url()).lease(LEASE).advertise(&address);
+        Server::new(Town).cluster(cluster)
+    };
+    let (earlier, later) = (node(), node());
+    let mut directory = redis.directory().await;
+    let earlier = TestServer::start(earlier).await;
+    directory.count_is(&address, Some(0)).await;
+    let before = directory.node(&address, "boot").await;
+    redis::cmd("SAVE").exec_async(&mut directory.redis).await.unwrap();
+    earlier.stop().await;
+    let later = TestServer::start(later).await;
+    directory.count_is(&address, Some(0)).await;
+    let after = directory.node(&address, "boot").await;
+    let player = Town::connect(later.address(), "ada").await;
+    directory.count_is(&address, Some(1)).await;
+    assert_ne!(after, before);
+
+    redis.restart().await;
+    let mut directory = redis.directory().await;
+    until("the later process", async || (directory.node(&address, "boot").await == after).then_some(())).await;
+    directory.user_is("ada", Some(address.clone())).await;
+    assert_eq!(directory.listed().await, [address]);
+    drop(player);
+    later.stop().await;
+    std::fs::remove_dir_all(&folder).unwrap();
 }

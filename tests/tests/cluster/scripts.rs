@@ -56,13 +56,13 @@ impl Fixture {
 
     async fn join(&mut self, address: &str, boot: &str, count: &str, lease: &str, state: &str) {
         let keys = "list counter load lease node reserved";
-        let arguments = [boot, count, lease, state, "100", "0.1.0"];
-        assert_eq!(self.node::<i64>(JOIN, keys, address, &arguments).await, 1);
+        let arguments = [boot, count, lease, state, "100", "0.1.0", "0"];
+        assert!(self.node::<i64>(JOIN, keys, address, &arguments).await > 0);
     }
 
     async fn beat(&mut self, address: &str, boot: &str, count: &str) -> (i64, Vec<String>) {
         let keys = "counter load lease node reserved";
-        let beaten: Vec<redis::Value> = self.node(BEAT, keys, address, &[boot, count, "60000", "3", "17"]).await;
+        let beaten: Vec<redis::Value> = self.node(BEAT, keys, address, &[boot, count, "60000", "3", "17", "0"]).await;
         let mut beaten = beaten.into_iter();
         let known = redis::from_redis_value(beaten.next().unwrap()).unwrap();
         let now: i64 = redis::from_redis_value(beaten.next().unwrap()).unwrap();
@@ -165,11 +165,15 @@ async fn a_beat_tells_known_unknown_and_replaced_nodes_apart() {
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(5), Some(6)));
     let known: (i64, i64) = redis.redis.hmget("{k}:node:a:1", &["rooms", "messages"]).await.unwrap();
     assert_eq!(known, (3, 17));
-    let redeeming = ["one", "6", "60000", "3", "17", "live", "unknown"];
+    let redeeming = ["one", "6", "60000", "3", "17", "0", "live", "unknown"];
     let _: Vec<redis::Value> = redis.node(BEAT, "counter load lease node reserved", "a:1", &redeeming).await;
     assert_eq!((redis.count("a:1").await, redis.load("a:1").await), (Some(6), Some(6)));
     assert_eq!(redis.beat("a:1", "two", "9").await, (-1, vec![]));
     assert_eq!(redis.count("a:1").await, Some(6), "a process that was replaced writes nothing");
+    // A process that joined after the known one has not been replaced by it: Redis lost its join.
+    let later = ["two", "9", "60000", "3", "17", "9999999999999"];
+    let beaten: Vec<i64> = redis.node(BEAT, "counter load lease node reserved", "a:1", &later).await;
+    assert_eq!(beaten[0], 0, "it has to join again");
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ async fn run_connection(
     while let Ok(message) = outgoing.try_recv() {
         bus.dequeued(&message);
     }
+    bus.state.claim_again();
     bus.set_connection(Some(commands.clone()));
     tokio::select! {
         ended = subscriber.run() => ended,

@@ -85,7 +85,7 @@ impl Claims {
         removed
     }
 
-    /// Marks all claims as unsent, because the directory may have lost them.
+    /// Marks all claims as unsent.
     pub(super) fn send_again(&mut self) {
         self.unsent.extend(self.own.keys().cloned());
     }

@@ -1,6 +1,10 @@
 //! Keeps this node in the directory: it joins, renews its lease with every heartbeat, reports changes, and leaves.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -134,7 +138,7 @@ impl<'s> Directory<'s> {
 
     /// Registers the node, and marks the claims of its connections to be reported again.
     async fn join(&mut self) -> RedisResult<()> {
-        let SharedState { keys, boot, lease, info, .. } = self.state;
+        let SharedState { keys, boot, lease, info, joined, .. } = self.state;
         if self.state.status() == Status::Fenced {
             return Ok(());
         }
@@ -150,17 +154,17 @@ impl<'s> Directory<'s> {
             .arg(millis(*lease))
             .arg(name)
             .arg(info.max_connections)
-            .arg(env!("CARGO_PKG_VERSION"));
-        call.exec_async(&mut self.connection).await?;
-        self.state.claims().send_again();
-        self.state.load_changed.notify_one();
+            .arg(env!("CARGO_PKG_VERSION"))
+            .arg(joined.load(Ordering::Relaxed));
+        joined.store(call.query_async(&mut self.connection).await?, Ordering::Relaxed);
+        self.state.claim_again();
         self.state.set_status(status);
         Ok(())
     }
 
     /// Renews the lease, and removes nodes whose leases have expired. Returns whether the directory knows this node.
     async fn beat(&mut self) -> RedisResult<bool> {
-        let SharedState { keys, boot, lease, .. } = self.state;
+        let SharedState { keys, boot, lease, joined, .. } = self.state;
         if self.state.status() == Status::Fenced {
             return Ok(true);
         }
@@ -173,6 +177,7 @@ impl<'s> Directory<'s> {
             .arg(millis(*lease))
             .arg(self.state.load().rooms)
             .arg(self.messages_per_second())
+            .arg(joined.load(Ordering::Relaxed))
             .arg(redeemed);
         let sent = Instant::now();
         let answer: Vec<Value> = call.query_async(&mut self.connection).await?;

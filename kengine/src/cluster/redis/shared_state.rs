@@ -34,6 +34,9 @@ pub(super) struct SharedState {
     pub(super) keys: Keys,
     /// The boot id, which distinguishes this process from others at its address.
     pub(super) boot: String,
+    /// When this process joined the directory first, in milliseconds of the directory's clock; 0 before. Of two
+    /// processes at one address, the later one keeps it.
+    pub(super) joined: AtomicI64,
     pub(super) lease: Duration,
     pub(super) info: NodeInfo,
     pub(super) node: OnceLock<Weak<dyn ClusterNode>>,
@@ -59,6 +62,7 @@ impl SharedState {
             client: config.client()?,
             keys: Keys::new(&config.prefix, address),
             boot: format!("{:016x}", info.boot),
+            joined: AtomicI64::new(0),
             lease: config.lease,
             info,
             node: OnceLock::new(),
@@ -105,6 +109,13 @@ impl SharedState {
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
         // No code that holds the lock can panic in the middle of a change.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the directory's task report all claims again. The directory may have lost them; or it has given a uid to a
+    /// later connection of another node, and the message about this came while this node was not on the bus.
+    pub(super) fn claim_again(&self) {
+        self.claims().send_again();
+        self.load_changed.notify_one();
     }
 
     pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {

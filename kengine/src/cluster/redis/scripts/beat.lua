@@ -1,8 +1,8 @@
--- A node's heartbeat: renews its lease and reports its load. The arguments after `messages` are redeemed reservations.
--- Returns 1, or 0 if the node is unknown and must join, or -1 if another process has its address; then the time, in
--- milliseconds; then the addresses of expired nodes, for `reap`.
+-- A node's heartbeat: renews its lease and reports its load. `joined` is when the process joined first, or 0. The
+-- arguments after it are redeemed reservations. Returns 1, or 0 if the node is unknown and must join, or -1 if a later
+-- process has its address; then the time, in milliseconds; then the addresses of expired nodes, for `reap`.
 local counter, load, lease, node, reserved = unpack(KEYS)
-local address, boot, connections, lease_ms, rooms, messages = unpack(ARGV)
+local address, boot, connections, lease_ms, rooms, messages, joined = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases = redis.call('HGETALL', lease)
@@ -23,12 +23,14 @@ for i = 1, #leases, 2 do
 end
 local holder = redis.call('HGET', node, 'boot')
 if holder ~= boot then
-  return {holder and -1 or 0, now}
+  -- If Redis was restored from an old snapshot, it may hold an earlier process, which has ended.
+  local is_later = holder and tonumber(redis.call('HGET', node, 'started')) >= tonumber(joined)
+  return {is_later and -1 or 0, now}
 end
 redis.call('HSET', lease, address, now + lease_ms)
 redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
-if #ARGV > 6 then
-  redis.call('ZREM', reserved, unpack(ARGV, 7))
+if #ARGV > 7 then
+  redis.call('ZREM', reserved, unpack(ARGV, 8))
 end
 redis.call('SET', counter, connections)
 redis.call('ZADD', load, connections + redis.call('ZCARD', reserved), address)
