@@ -109,8 +109,8 @@ pub(crate) async fn logs_are_clean(cluster: &Cluster, crowd: &Crowd) {
         }
     }
     let errors = cluster.gateway.lock().await.errors();
-    // nginx writes these lines when a connection of the gateway is reset, and when it is stopped soon after a reload.
-    let wanted = ["(104: Connection reset by peer)", "open socket #", "aborting"];
+    // nginx writes such lines when a connection of the gateway fails, and when it is stopped soon after a reload.
+    let wanted = ["recv() failed (", "send() failed (", "connect() failed (", "open socket #", "aborting"];
     let is_wanted = |line: &&str| wanted.iter().any(|text| line.contains(text));
     let is_error = |line: &&str| ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level));
     for line in errors.lines().filter(is_error).filter(|line| !is_wanted(line)) {
