@@ -16,8 +16,10 @@ pub(super) struct InputRates {
     messages: Bucket,
     bytes: Bucket,
     pings: Bucket,
-    /// What was refused.
-    refused: Bucket,
+    /// Messages that were refused.
+    refused_messages: Bucket,
+    /// Bytes that were refused.
+    refused_bytes: Bucket,
     /// Whether the bytes that were read last exceed the limit.
     is_over: bool,
 }
@@ -34,19 +36,18 @@ pub(super) enum Allowance {
 
 impl InputRates {
     pub(super) fn new() -> Self {
-        let [messages, bytes, pings, refused] = [Bucket::default(); 4];
-        Self { after: WAITING, messages, bytes, pings, refused, is_over: false }
+        let [messages, bytes, pings, refused_messages, refused_bytes] = [Bucket::default(); 5];
+        Self { after: WAITING, messages, bytes, pings, refused_messages, refused_bytes, is_over: false }
     }
 
     /// Records that everything that the client has sent so far is read.
     #[inline]
-    pub(super) fn wait(&mut self) {
+    pub(super) fn input_is_empty(&mut self) {
         self.after = WAITING;
     }
 
-    /// Records that nothing is read for now, because the client does not read. `now` is called only if the server waited
-    /// for input.
-    pub(super) fn pause(&mut self, now: impl FnOnce() -> u64) {
+    /// Records that input may wait for the server from now on. `now` is called only if none has waited so far.
+    pub(super) fn input_waits(&mut self, now: impl FnOnce() -> u64) {
         if self.after == WAITING {
             self.after = now();
         }
@@ -55,12 +56,12 @@ impl InputRates {
     /// Counts bytes that were just read.
     #[inline]
     pub(super) fn read(&mut self, bytes: usize, now: u64, limits: &ClientRates) -> Allowance {
-        self.pause(|| now);
+        self.input_waits(|| now);
         let sent = self.sent(now);
         self.is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
         if !self.is_over {
             Allowance::Granted
-        } else if self.refused.add_many(bytes, limits.bytes, sent) {
+        } else if self.refused_bytes.add_many(bytes, limits.bytes, sent) {
             Allowance::Refused(Limit::BytesPerSecond)
         } else {
             Allowance::Exhausted(Limit::BytesPerSecond)
@@ -71,15 +72,14 @@ impl InputRates {
     #[inline]
     pub(super) fn message(&mut self, now: u64, limits: &ClientRates) -> Allowance {
         let sent = self.sent(now);
-        if self.is_over {
-            // Its bytes are already counted among the refused ones.
-            Allowance::Refused(Limit::BytesPerSecond)
-        } else if self.messages.add(limits.messages, sent) {
-            Allowance::Granted
-        } else if self.refused.add(limits.messages, sent) {
-            Allowance::Refused(Limit::MessagesPerSecond)
+        if !self.is_over && self.messages.add(limits.messages, sent) {
+            return Allowance::Granted;
+        }
+        let limit = if self.is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
+        if self.refused_messages.add(limits.messages, sent) {
+            Allowance::Refused(limit)
         } else {
-            Allowance::Exhausted(Limit::MessagesPerSecond)
+            Allowance::Exhausted(limit)
         }
     }
 

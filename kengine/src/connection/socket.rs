@@ -93,7 +93,7 @@ impl Socket {
                         return Poll::Ready(Some(read));
                     }
                     Poll::Pending => {
-                        self.rates.wait();
+                        self.rates.input_is_empty();
                         return Poll::Pending;
                     }
                 },
@@ -135,7 +135,7 @@ impl Socket {
             };
             buffers::give_back(buffers);
             if polled.is_pending() {
-                self.rates.wait();
+                self.rates.input_is_empty();
                 return;
             }
         }
@@ -407,13 +407,13 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.timer.record_read(self.registration.node().clock.now());
+                        self.timer.record_client_reads(self.registration.node().clock.now());
                     }
                 }
                 Poll::Pending => {
                     self.is_blocked = true;
                     let node = self.registration.node();
-                    self.rates.pause(|| node.clock.now());
+                    self.rates.input_waits(|| node.clock.now());
                     outbox.set_unsent(self.out.len(), &node.fan_out.backlog);
                     node.relieve();
                     return false;

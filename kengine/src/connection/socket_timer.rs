@@ -45,7 +45,7 @@ impl SocketTimer {
     }
 
     /// Records that the client reads again after it did not.
-    pub(super) fn record_read(&mut self, now: u64) {
+    pub(super) fn record_client_reads(&mut self, now: u64) {
         self.last_heard = now;
     }
 

@@ -18,7 +18,7 @@ use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress};
 use crate::handles::Connection;
 use crate::node::admission::Slot;
-use crate::node_state::{deferring, poll_catching, run_catching};
+use crate::node_state::{call_catching, deferring, poll_catching, run_catching};
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
 
@@ -110,14 +110,17 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, socket, .. } = self;
         while let Some(incoming) = socket.next_message(&mut bytes) {
-            // Lets other tasks run after about a hundred messages, because no handler may have waited for anything.
+            // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
             tokio::task::consume_budget().await;
             if connection.state().questions.take_answer(incoming.message(), *connection.state().syntax) {
                 continue;
             }
             answer.reset();
             if incoming.is_refused() {
-                endpoint.dispatcher.refuse(incoming.message(), &too_fast(), answer);
+                let refusing = || endpoint.dispatcher.refuse(incoming.message(), &too_fast(), answer);
+                if call_catching(refusing).is_err() {
+                    answer.replace(&HandlerFailure::Panicked.into_error());
+                }
                 socket.send(answer);
                 flush_if_full(socket, connection).await;
                 continue;

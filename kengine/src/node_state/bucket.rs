@@ -39,7 +39,7 @@ impl RateLimit {
 /// When input was sent, as far as the server knows, in nanoseconds of the node's [`Clock`](super::clock::Clock).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    /// The input was sent after this, or at about this time.
+    /// The earliest time at which the input may have been sent.
     pub(crate) after: u64,
     /// The input was sent before this: the present time.
     pub(crate) before: u64,

@@ -1,4 +1,4 @@
-//! The clock of a node, for rates.
+//! The clock of a node, for rates and silence.
 
 use tokio::time::Instant;
 

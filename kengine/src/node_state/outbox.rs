@@ -19,8 +19,8 @@ use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
-/// The maximum number of unsent bytes for which a connection may still wait when it is closed because the node needs the
-/// memory. One [`BATCH`] with its last frame is usually less.
+/// A connection that is shed still gets a close frame if at most this many bytes are unsent. Otherwise its socket is
+/// dropped. One [`BATCH`] with its last frame is usually less.
 const MAX_LINGERING: usize = 2 * BATCH;
 /// The maximum number of waiting frames among which a key is found by a linear search. Among more, an index finds it.
 const MAX_SCANNED: usize = 32;
@@ -28,7 +28,7 @@ const MAX_SCANNED: usize = 32;
 /// never writes to memory that connections share.
 pub(super) const REPORT_STEP: usize = 4 * 1024;
 
-/// What waits in one connection's outbox because the client has not read it yet.
+/// What waits for one client because it has not read it yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Queued {

@@ -45,7 +45,7 @@ impl<D: Dispatcher> Server<D> {
 
     /// Limits the rate of handshakes: `rate` a second, and `burst` at once after a pause. The default is 20,000 and
     /// 20,000, most of what one core can do. Further handshakes are refused with 503 `unavailable`; a gateway sends
-    /// them to another node.
+    /// them to another node. A rate of `u32::MAX` means no limit; the least rate and burst are 1.
     pub fn max_handshakes_per_second(mut self, rate: u32, burst: u32) -> Self {
         self.limits.max_handshakes_per_second = RateLimit::new(rate, burst);
         self
@@ -54,7 +54,8 @@ impl<D: Dispatcher> Server<D> {
     /// Limits the rate of handshakes of one [client
     /// address](Self::max_pending_handshakes_per_address): `rate` a second, and `burst` at once after
     /// a pause. The default is 20 and 100. Further handshakes are refused with 429 `rate_limited`; while none may come,
-    /// new sockets of the address are closed at once. A socket that ends without a request counts as a handshake.
+    /// new sockets of the address are closed at once. A socket that ends without a request counts as a handshake. A rate
+    /// of `u32::MAX` means no limit; the least rate and burst are 1.
     pub fn max_handshakes_per_second_per_address(mut self, rate: u32, burst: u32) -> Self {
         self.limits.per_address.max_handshakes_per_second = RateLimit::new(rate, burst);
         self
@@ -106,7 +107,7 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the rooms that a connection joins: after `burst` joins at once, `rate` a second are allowed. The default
-    /// is 10 a second after a burst of 50. A join of a room in which the connection already is does not count. Further
+    /// is 10 a second after a burst of 50. A join of a room in which the connection already is does not count, but one that a guard refuses does. Further
     /// joins fail with [`JoinError::TooOften`](crate::room::JoinError::TooOften).
     pub fn max_joins_per_second(mut self, rate: u32, burst: u32) -> Self {
         self.limits.rates.joins = RateLimit::new(rate, burst);

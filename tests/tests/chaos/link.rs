@@ -28,7 +28,7 @@ pub(crate) enum Request {
     Join(usize),
     Leave(usize),
     Say(usize),
-    /// Says a probe, which must succeed.
+    /// Says a probe. It is said again if other nodes could not be reached.
     Probe(usize),
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct Link {
     asked: BTreeSet<usize>,
     /// The probes that it has heard: the number, the player who said it, and the room.
     pub(crate) heard: BTreeSet<(u32, usize, usize)>,
+    /// The rooms in which its probe must be said again.
+    pub(crate) unheard: Vec<usize>,
     /// How many things it has said, and asked.
     said: u64,
     next_id: u64,
@@ -126,6 +128,7 @@ impl Link {
             rooms: BTreeSet::new(),
             asked: BTreeSet::new(),
             heard: BTreeSet::new(),
+            unheard: Vec::new(),
             said: 0,
             next_id: 0,
             last: HashMap::new(),
@@ -257,6 +260,8 @@ impl Link {
                 }
             }
             (Request::Say(_), None | Some("unavailable")) | (Request::Probe(_), None) => {}
+            // Redis took longer than a second.
+            (Request::Probe(room), Some("unavailable")) => self.unheard.push(room),
             (_, Some(_)) => return Err(format!("the answer to {request:?}")),
         }
         Ok(())

@@ -108,7 +108,12 @@ impl Player {
                 }
                 () = sleep_until(beat_at) => {
                     beat_at = Instant::now() + BEAT;
-                    if link.is_silent() { Err(End::Silent) } else { link.beat().await }
+                    let mode = *self.mode.borrow();
+                    match mode {
+                        _ if link.is_silent() => Err(End::Silent),
+                        Mode::Probe(number) if !link.unheard.is_empty() => self.say_unheard(&mut link, number).await,
+                        _ => link.beat().await,
+                    }
                 }
                 () = sleep_until(act_at) => {
                     act_at = Instant::now() + Duration::from_millis(200 + self.dice.roll(1800) as u64);
@@ -174,8 +179,13 @@ impl Player {
     /// Says a probe in each room.
     async fn probe(&mut self, link: &mut Link, number: u32) -> Result<(), End> {
         link.heard.retain(|(heard, ..)| *heard == number);
-        let rooms: Vec<_> = link.rooms.iter().copied().collect();
-        for room in rooms {
+        link.unheard = link.rooms.iter().copied().collect();
+        self.say_unheard(link, number).await
+    }
+
+    /// Says the probe again where other nodes could not be reached.
+    async fn say_unheard(&mut self, link: &mut Link, number: u32) -> Result<(), End> {
+        for room in std::mem::take(&mut link.unheard) {
             link.request(Request::Probe(room), &format!("probe{number}")).await?;
         }
         Ok(())

@@ -138,7 +138,7 @@ async fn a_cluster_recovers_when_redis_comes_back_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_of_aplayer_waits_for_a_frozen_redis() {
+async fn no_request_of_a_player_waits_for_a_frozen_redis() {
     // If each request waited, it would take 250 ms or more, and all together far more than the limit.
     const REQUESTS: u32 = 500;
     let _turn = heavy_test().await;

@@ -1,4 +1,4 @@
-//! The pages `architecture` and `security` name only files and functions that exist.
+//! The pages `architecture` and `security` name only files that exist, and `architecture` only functions that exist.
 
 use crate::{files, read, workspace};
 

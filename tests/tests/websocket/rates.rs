@@ -10,7 +10,7 @@ use kengine::{
     wire::{Answer, Message},
 };
 use kengine_tests::{
-    ClientFrame, End, Lobby, RawClient, TestServer, Workshop, refused, segment, summary, without_rates,
+    ClientFrame, End, Lobby, RawClient, TestServer, WANTED_PANIC, Workshop, refused, segment, summary, without_rates,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -210,33 +210,22 @@ async fn a_message_is_refused_when_too_many_bytes_have_come() {
 /// A message that never ends has no answer, but its bytes count.
 #[tokio::test]
 async fn an_endless_message_is_closed_with_4502() {
-    let server = Server::new(Lobby).max_message_size(1 << 20).max_bytes_per_second(1, 1);
-    let server = TestServer::start_with_rates(server).await;
-    let mut client = RawClient::connect(server.address()).await;
-    client.send_frames([ClientFrame::text("x").unfinished()]).await;
     // The size limit of the message counts only its content, and these fragments have little.
     let fragment = segment(std::iter::repeat_n(ClientFrame::continuation("").unfinished(), 100));
     let mut message = fragment.clone();
     while message.len() < 4 << 20 {
         message.extend_from_slice(&fragment);
     }
-    client.try_send(&message).await;
-    let last = client.transcript().await;
-    assert!(last.contains(&"close 1009".to_owned()) || last == ["reset of TCP"], "{last:?}");
-    drop(client);
-
-    // With any number of fragments, the bytes are too many.
-    let server2 = Server::new(Lobby).max_fragments_per_message(u32::MAX).max_message_size(1 << 20);
-    let server2 = TestServer::start_with_rates(server2.max_bytes_per_second(1, 1)).await;
-    let mut client = RawClient::connect(server2.address()).await;
+    let server = Server::new(Lobby).max_fragments_per_message(u32::MAX).max_message_size(1 << 20);
+    let server = TestServer::start_with_rates(server.max_bytes_per_second(1, 1)).await;
+    let mut client = RawClient::connect(server.address()).await;
     client.send_frames([ClientFrame::text("x").unfinished()]).await;
     client.try_send(&message).await;
     let last = client.transcript().await;
     assert!(last.contains(&"close 4502".to_owned()) || last == ["reset of TCP"], "{last:?}");
     drop(client);
-    assert_eq!(refused(server2.hub(), "max_bytes_per_second"), 1);
+    assert_eq!(refused(server.hub(), "max_bytes_per_second"), 1);
     server.stop().await;
-    server2.stop().await;
 }
 
 #[tokio::test]
@@ -300,6 +289,76 @@ async fn a_client_has_20_pings_at_once_and_10_a_second() {
         client.ping().await;
     }
     assert_eq!(refused(&game.hub(), "max_pings_per_second"), 0);
+
+    // The pings of one segment come at the same time.
+    let server = TestServer::start_with_rates(Server::new(Lobby)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    client.send_frames(std::iter::repeat_n(ClientFrame::ping("x"), 21)).await;
+    assert_eq!(client.frames(20).await, ["pong \"x\""; 20]);
+    assert_eq!(client.frame().await, "close 4502");
+}
+
+/// Refused bytes and refused messages have limits of their own.
+#[tokio::test(start_paused = true)]
+async fn messages_within_refused_bytes_are_limited_too() {
+    let server = Server::new(Workshop::default()).max_message_size(1000).max_bytes_per_second(1000, 1_000_000);
+    let game = testing::serve(server.max_messages_per_second(10, 5));
+    let mut client = game.connect("/ws").await.unwrap();
+    for _ in 0..5 {
+        client.send_text(&"x".repeat(900)).await;
+        client.next_text().await.expect("an answer");
+    }
+    // 5 refused messages have an answer, whatever their size.
+    for _ in 0..5 {
+        client.heartbeat().await;
+        assert!(client.next_text().await.expect("an answer").contains("rate_limited"));
+    }
+    client.heartbeat().await;
+    assert_eq!(client.closed().await.map(|close| close.code()), Some(CloseCode::RATE_LIMIT));
+
+    let server = Server::new(Workshop::default()).max_message_size(1000).max_bytes_per_second(1000, 1000);
+    let game = testing::serve(server.max_messages_per_second(10, 5).idle_timeout(Duration::MAX));
+    let mut client = game.connect("/ws").await.unwrap();
+    for _ in 0..2 {
+        client.send_text(&"x".repeat(990)).await;
+        client.next_text().await.expect("an answer");
+    }
+    for _ in 0..5 {
+        client.heartbeat().await;
+        assert!(client.next_text().await.expect("an answer").contains("rate_limited"));
+    }
+    client.heartbeat().await;
+    assert_eq!(client.closed().await.map(|close| close.code()), Some(CloseCode::RATE_LIMIT));
+}
+
+/// A panic of the program's own answer ends only this message.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_panics_is_answered() {
+    struct Clumsy;
+
+    impl Dispatcher for Clumsy {
+        type Session = ();
+
+        async fn message(&self, _: Context<'_, ()>, message: Message<'_>, answer: &mut Answer) {
+            answer.binary(message.as_bytes());
+        }
+
+        fn refuse(&self, _: Message<'_>, _: &Error, _: &mut Answer) {
+            panic!("{WANTED_PANIC}");
+        }
+    }
+
+    let game = testing::serve(Server::new(Clumsy).max_messages_per_second(1, 2));
+    let mut client = game.connect("/ws").await.unwrap();
+    for _ in 0..2 {
+        client.send_binary(b"hi").await;
+        assert_eq!(client.next_binary().await.as_deref(), Some(&b"hi"[..]));
+    }
+    for _ in 0..2 {
+        client.send_binary(b"hi").await;
+        assert!(client.next_text().await.expect("an answer").contains("internal"));
+    }
+    assert_eq!(game.hub().connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,8 +17,6 @@ use crate::protocol::{StartError, Uid};
 
 /// The longest round trip after which the time of the directory's clock counts as accurate.
 const MAX_CLOCK_ROUND_TRIP: Duration = Duration::from_millis(100);
-/// The greatest error of the directory's clock after such a round trip, whose answer may have been the slow half.
-const MAX_CLOCK_ERROR: Duration = Duration::from_millis(50);
 
 /// What a node wants from the directory. The phase only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +47,7 @@ pub(super) struct SharedState {
     claims: Mutex<Claims>,
     redeemed: Mutex<Redeemed>,
     created: Instant,
-    /// The time of the directory's clock at `created`, in milliseconds.
+    /// The latest time that the directory's clock may have shown at `created`, in milliseconds.
     clock_at_creation: AtomicI64,
 }
 
@@ -128,15 +126,17 @@ impl SharedState {
     /// claims of different nodes.
     pub(super) fn set_clock(&self, now: i64, round_trip: Duration) {
         if round_trip < MAX_CLOCK_ROUND_TRIP || !self.status().is_registered() {
-            let elapsed = self.created.elapsed().saturating_sub(round_trip / 2);
+            // The clock was read at any moment of the round trip. It showed the latest time if that was the first one.
+            let elapsed = self.created.elapsed().saturating_sub(round_trip);
             self.clock_at_creation.store(now.saturating_sub(millis(elapsed)), Ordering::Relaxed);
         }
     }
 
     /// Returns the latest time that the directory's clock may have shown at this moment, in milliseconds.
     pub(super) fn latest(&self, at: Instant) -> i64 {
-        let elapsed = at.saturating_duration_since(self.created) + MAX_CLOCK_ERROR;
-        self.clock_at_creation.load(Ordering::Relaxed).saturating_add(millis(elapsed))
+        // Both clocks are read in whole milliseconds.
+        let since_creation = millis(at.saturating_duration_since(self.created)) + 2;
+        self.clock_at_creation.load(Ordering::Relaxed).saturating_add(since_creation)
     }
 
     /// Closes a connection that did not get its uid, or has lost it to another node.
