@@ -140,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_can_be_made_larger_but_not_smaller() {
+        for (units, burst) in [(500, 500), (20, 100)] {
+            let limit = RateLimit::new(1000, 100).with_burst_of_at_least(units);
+            assert_eq!(taken(&mut Bucket::default(), limit, Sent::at(0)), burst);
+        }
+    }
+
+    #[test]
     fn extreme_limits_hold() {
         let mut bucket = Bucket::default();
         let none = RateLimit::new(u32::MAX, 1);

@@ -278,6 +278,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_flood_of_addresses_does_not_clear_the_address_with_most_handshakes() {
+        let addresses = addresses(1, 1000);
+        let busy = address("203.0.113.7");
+        let connect = |address| addresses.connect(address).map(|()| addresses.disconnect(address));
+        while connect(busy).is_ok() {}
+        (0..200_000).for_each(|number| connect(numbered(number)).unwrap());
+        assert_eq!(connect(busy), Err(Limit::HandshakesPerSecondPerAddress));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_as_many_sockets_as_its_limits_allow() {
+        let limits = AddressLimits { max_pending_handshakes: 2, max_connections: 3, ..AddressLimits::default() };
+        let addresses = ClientAddresses::new(limits, Clock::start());
+        let ada = address("203.0.113.7");
+        (0..2).for_each(|_| addresses.begin(ada).unwrap());
+        assert_eq!(addresses.begin(ada), Err(Limit::PendingHandshakesPerAddress));
+        (0..3).for_each(|_| addresses.connect(ada).unwrap());
+        assert_eq!(addresses.connect(ada), Err(Limit::ConnectionsPerAddress));
+        addresses.disconnect(ada);
+        addresses.connect(ada).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_hundred_thousand_connected_addresses_are_all_counted() {
         let addresses = addresses(20, 100);
         (0..100_000).for_each(|number| addresses.connect(numbered(number)).unwrap());

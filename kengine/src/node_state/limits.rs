@@ -173,3 +173,20 @@ impl Duplicates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_message_may_come_in_small_fragments() {
+        let max_fragments = |max_message_size, max_fragments_per_message| {
+            let limits = Limits { max_message_size, max_fragments_per_message, ..Limits::default() };
+            assert_eq!(limits.message().max_size, max_message_size);
+            limits.message().max_fragments
+        };
+        assert_eq!(max_fragments(1024 * 1024, None), 16 * 1024);
+        assert_eq!(max_fragments(100, None), 1024);
+        assert_eq!(max_fragments(1024 * 1024, Some(1)), 1);
+    }
+}

@@ -471,7 +471,9 @@ mod tests {
         assert_eq!(backlog.bytes(), 0);
         push(REPORT_STEP).unwrap();
         assert_eq!((backlog.bytes(), backlog.is_over()), (REPORT_STEP, false));
-        push(10 * REPORT_STEP).unwrap();
+        push(9 * REPORT_STEP).unwrap();
+        assert_eq!((backlog.bytes(), backlog.is_over()), (10 * REPORT_STEP, false));
+        push(REPORT_STEP).unwrap();
         assert!(backlog.is_over());
         outbox.take_pushes(&mut Vec::new(), &backlog);
         assert_eq!(backlog.bytes(), 0);
@@ -479,6 +481,56 @@ mod tests {
         outbox.shed(&backlog);
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
         assert!(matches!(push(1), Err(SendError::Closed)));
+    }
+
+    #[test]
+    fn a_push_that_can_never_fit_is_refused_and_the_connection_stays() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let push = |bytes| outbox.push(vec![0; bytes].into(), None, LIMITS, &backlog);
+        for too_large in [LIMITS.max_size + 1, LIMITS.max_size + 2] {
+            assert!(matches!(push(too_large), Err(SendError::TooLarge(bytes)) if bytes == too_large));
+        }
+        push(LIMITS.max_size).unwrap();
+        assert!(!outbox.is_ending());
+    }
+
+    #[test]
+    fn an_ending_stands_if_it_is_the_first_or_overrides_the_first() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let kicked = || Ending::Close(Close::from(CloseCode::KICKED));
+        assert!(!outbox.is_ending());
+        assert!(outbox.end(Ending::Drain));
+        assert!(outbox.is_ending());
+        assert!(outbox.end(kicked()));
+        assert!(!outbox.end(kicked()));
+        assert!(!outbox.end(Ending::Drain));
+        assert!(outbox.end(Ending::Abandon));
+
+        let outbox = Outbox::default();
+        outbox.shut(&backlog);
+        assert!(outbox.is_ending());
+        assert!(!outbox.end(kicked()), "the connection has ended");
+        assert!(outbox.end(Ending::Abandon));
+    }
+
+    #[test]
+    fn pushes_wait_until_the_task_wants_them() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let mut out = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog).unwrap();
+        assert!(outbox.take(&mut cx, &mut out, &backlog, |_| false).is_none());
+        assert!(out.is_empty() && outbox.has_pushes());
+        assert!(outbox.take(&mut cx, &mut out, &backlog, |_| true).is_none());
+        assert_eq!(out, b"a");
+    }
+
+    #[test]
+    fn nothing_is_queued_for_a_task_that_has_ended() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        outbox.detach(&backlog);
+        let refused = outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog);
+        assert!(matches!(refused, Err(SendError::Closed)));
     }
 
     #[test]

@@ -73,3 +73,22 @@ pub(crate) fn end_of_frame(out: &[u8], start: usize) -> usize {
     };
     start + header + payload
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_frame_is_found_for_every_form_of_its_length() {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        for length in [0, 1, 125, 126, 0x1234, 0xffff, 0x1_0000, 0x1_2345, 7] {
+            write_frame(&mut out, OpCode::Binary, &vec![0xff; length]);
+            ends.push(out.len());
+        }
+        let mut start = 0;
+        for end in ends {
+            assert_eq!(end_of_frame(&out, start), end);
+            start = end;
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! Endpoints of one server with different syntaxes and sessions share their rooms and users.
 
-use kengine::{Close, CloseCode, Connection, Dispatcher, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid};
+use kengine::{
+    Close, CloseCode, Connection, Dispatcher, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid,
+    push::SendError,
+};
 use kengine_tests::{ClientFrame, RawClient, TestServer, Upgrade, every_row};
 use serde::Serialize;
 
@@ -239,5 +242,26 @@ async fn a_question_follows_the_syntax_of_its_endpoint() {
     operator.send_frames([request, answer]).await;
     assert_eq!(operator.frames(2).await, [r#""ask": true"#, "1: null"]);
     drop(operator);
+    server.stop().await;
+}
+
+/// A push that has no form in the flat syntax.
+#[derive(Serialize, Push)]
+struct Round(u32);
+
+#[tokio::test]
+async fn a_push_that_one_syntax_cannot_show_still_reaches_the_others() {
+    let server = TestServer::start(server()).await;
+    let mut clients = connect_all(&server).await;
+    for (at, (client, _)) in clients.iter_mut().enumerate() {
+        // Each client got the later joins.
+        client.frames(2 - at).await;
+    }
+    let sent = server.hub().room("inn").send(&Round(7));
+    assert!(matches!(sent, Err(SendError::Encode(_))), "{sent:?}");
+    let [(game, _), (desk, _), _] = &mut clients;
+    assert_eq!(game.frame().await, r#"{"method":"round","message":7}"#);
+    assert_eq!(desk.frame().await, r#"{"type":"round","data":7}"#);
+    drop(clients);
     server.stop().await;
 }

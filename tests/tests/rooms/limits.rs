@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kengine::{
-    Connection, Hub, Server,
-    room::JoinError,
+    Connection, Error, Hub, Server,
+    room::{JoinError, Occupants},
     testing::{self, Served},
 };
 use kengine_tests::{Workshop, refused};
@@ -80,6 +80,38 @@ async fn rooms_are_listed_page_by_page() {
     assert_eq!(page("b", "", 1), ["b 1"]);
     assert_eq!(page("", "", 0), [""; 0]);
     assert_eq!(page("", "", usize::MAX).len(), 5);
+}
+
+#[tokio::test]
+async fn the_prefix_of_rooms_with_seats_has_1_to_27_bytes_and_no_control_character() {
+    let game = testing::serve(Server::new(Workshop::default()));
+    let (_clients, connections) = players(&game, 1).await;
+    let hub = game.hub();
+    let (longest, too_long) = ("x".repeat(27), "x".repeat(28));
+    for prefix in ["", &too_long, "a\nb", "a\u{202e}b"] {
+        let refused = hub.rooms(prefix).fill(2, &connections[0]).await.map(|_| ());
+        assert!(matches!(refused, Err(JoinError::InvalidPrefix)), "{prefix:?}: {refused:?}");
+    }
+    for prefix in ["é", &longest] {
+        let room = hub.rooms(prefix).fill(2, &connections[0]).await.expect("a seat").name().to_owned();
+        assert!(room.starts_with(prefix) && room.len() <= 64, "{room}");
+    }
+}
+
+#[tokio::test]
+async fn guards_and_members_tell_whether_a_room_is_empty() {
+    let game = testing::serve(Server::new(Workshop::default()));
+    let (_clients, connections) = players(&game, 2).await;
+    let hub = game.hub();
+    let room = hub.room("lobby");
+    assert!(room.members().await.is_empty());
+    for (connection, is_first) in connections.iter().zip([true, false]) {
+        let guard = move |inside: Occupants<'_>| {
+            if inside.is_empty() == is_first { Ok(()) } else { Err(Error::new("wrong", "")) }
+        };
+        room.join(connection).guard(guard).await.expect("what the guard sees is right");
+        assert!(!room.members().await.is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

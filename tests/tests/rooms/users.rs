@@ -273,8 +273,10 @@ async fn a_send_to_all_reaches_all_but_the_excluded() {
     let [ada, bob] = ["ada", "bob"].map(|name| Uid::new(name).unwrap());
     assert_eq!(server.hub().all().except(&ada).send(&Note(2)).unwrap(), 2);
     assert_eq!(server.hub().all().only(vec![ada.clone(), bob]).except(ada).send(&Note(3)).unwrap(), 1);
+    assert_eq!(server.hub().all().only("bob").send(&Note(3)).unwrap(), 1);
+    assert_eq!(server.hub().all().only("").send(&Note(5)).unwrap(), 0, "an invalid uid selects no user");
     clients[2].send_frames([ClientFrame::text(r#"{"method":"shout","message":4,"id":1}"#)]).await;
-    for (client, expected) in clients.iter_mut().zip([&[1, 4][..], &[1, 2, 3, 4], &[1, 2]]) {
+    for (client, expected) in clients.iter_mut().zip([&[1, 4][..], &[1, 2, 3, 3, 4], &[1, 2]]) {
         for number in expected {
             assert_eq!(client.frame().await, note(*number));
         }
