@@ -208,6 +208,18 @@ async fn a_list_of_members_skips_nodes_that_do_not_answer() {
 }
 
 #[tokio::test]
+async fn messages_that_were_sent_make_place_for_others() {
+    // More than may wait to be sent at once.
+    const TOTAL: usize = 80 * 1024 * 1024;
+    let redis = RedisServer::start().await;
+    let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
+    let said = Said("x".repeat(200 * 1024));
+    for _ in 0..TOTAL / said.0.len() {
+        until("place in the queue", async || hub.all().send(&said).ok()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_program_outside_the_cluster_can_send_and_kick() {
     let mut redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
