@@ -202,6 +202,13 @@ impl Refusals {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_line_says_what_has_happened_and_to_whom() {
+        for line in Limit::ALL.map(Limit::line) {
+            assert!(line.split("; ").count() > 1, "{line}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn each_limit_has_a_line_per_second_with_a_count() {
         let mut tally = Tally::default();

@@ -140,3 +140,32 @@ impl Answer {
         self.has_failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_failed_from_an_error_until_it_is_reset() {
+        let mut answer = Answer::default();
+        answer.result(&1);
+        assert!(!answer.has_failed());
+        answer.error(&Error::new("full", "no seat is left"));
+        assert!(answer.has_failed());
+        answer.reset();
+        assert!(!answer.has_failed());
+    }
+
+    #[test]
+    fn the_buffer_of_a_short_answer_is_kept_and_that_of_a_long_one_is_moved() {
+        const HEADER: usize = 4;
+        for (payload, is_kept) in [(1, true), (MIN_MOVED - HEADER - 1, true), (MIN_MOVED - HEADER, false)] {
+            let mut answer = Answer::default();
+            answer.binary(&vec![7; payload]);
+            let (frames, mut out) = (answer.frames.clone(), Vec::new());
+            answer.move_to(&mut out);
+            assert_eq!(out, frames);
+            assert_eq!(answer.capacity() > 0, is_kept, "{payload} bytes");
+        }
+    }
+}

@@ -107,3 +107,18 @@ impl StdError for Error {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_every_cause_and_display_shows_none() {
+        let cause = Error::new("inner", "the disk is full").with_source("no space");
+        let error = Error::internal(cause);
+        assert_eq!(error.to_string(), "internal error");
+        let shown = "internal error (internal)\n  caused by: the disk is full\n  caused by: no space";
+        assert_eq!(format!("{error:?}"), shown);
+        assert_eq!(error.into_source().unwrap().to_string(), "the disk is full");
+    }
+}

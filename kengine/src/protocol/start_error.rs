@@ -79,3 +79,17 @@ impl fmt::Debug for StartError {
         write_causes(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_explained() {
+        let shown = |kind: io::ErrorKind| {
+            StartError::Bind { address: "127.0.0.1:80".to_owned(), source: kind.into() }.to_string()
+        };
+        assert_eq!(shown(io::ErrorKind::AddrInUse), "cannot listen on 127.0.0.1:80; another server listens there");
+        assert_eq!(shown(io::ErrorKind::PermissionDenied), "cannot listen on 127.0.0.1:80");
+    }
+}

@@ -144,3 +144,25 @@ impl From<InvalidUid> for Error {
         Self::new("bad_request", error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_can_be_used_as_a_text() {
+        let ada = Uid::new("ada").unwrap();
+        let texts: [&str; 3] = [ada.as_str(), ada.as_ref(), ada.borrow()];
+        assert_eq!(texts, ["ada"; 3]);
+        assert_eq!(Cow::from(&ada), "ada");
+    }
+
+    #[test]
+    fn all_digits_of_a_random_uid_are_random() {
+        let uids: Vec<_> = (0..100).map(|_| Uid::random()).collect();
+        for digit in 0..32 {
+            let first = uids[0].as_str().as_bytes()[digit];
+            assert!(uids.iter().any(|uid| uid.as_str().as_bytes()[digit] != first), "digit {digit}");
+        }
+    }
+}

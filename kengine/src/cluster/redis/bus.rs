@@ -196,3 +196,19 @@ impl Drop for PendingQuery<'_> {
         self.bus.queries().remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::redis::config::Redis;
+    use crate::node_state::NodeInfo;
+
+    #[tokio::test]
+    async fn a_query_that_cannot_be_asked_is_partial_and_is_closed() {
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        let state = SharedState::new(&Redis::new("redis://localhost/"), info, "localhost:1").unwrap();
+        let bus = Bus::new(Arc::new(state));
+        assert!(bus.members("inn").await.is_partial);
+        assert!(bus.queries().is_empty());
+    }
+}

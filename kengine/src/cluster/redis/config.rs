@@ -131,3 +131,15 @@ impl fmt::Debug for Redis {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_what_was_set_but_not_too_short() {
+        let lease = |millis| Redis::new("redis://localhost/").lease(Duration::from_millis(millis)).lease;
+        assert_eq!(lease(7000), Duration::from_secs(7));
+        assert_eq!(lease(299), Duration::from_millis(300));
+    }
+}

@@ -65,3 +65,27 @@ impl Backoff {
         self.0 = (self.0 * 2).min(MAX_PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(url: &str, detail: &str) -> String {
+        let error = RedisError::from((ErrorKind::Client, "refused", detail.to_owned()));
+        without_password(error, &Client::open(url).unwrap()).to_string()
+    }
+
+    #[test]
+    fn only_an_error_that_quotes_the_password_is_replaced() {
+        let with_password = "redis://:an-uncommonly-long-password@localhost/";
+        for (url, detail, is_replaced) in [
+            (with_password, "unknown command `AUTH`, with args: `an-uncommonly-long-passw...", true),
+            (with_password, "the database is loading", false),
+            ("redis://localhost/", "the database is loading", false),
+        ] {
+            let shown = shown(url, detail);
+            assert_eq!(shown.contains("is left out"), is_replaced, "{shown}");
+            assert_eq!(shown.contains(detail), !is_replaced, "{shown}");
+        }
+    }
+}

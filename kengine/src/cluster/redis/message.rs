@@ -146,6 +146,8 @@ mod tests {
         for (syntaxes, expected) in [
             (&[&OTHER, &Syntax::DEFAULT][..], vec![&b"\x81\x02{}"[..], b"\xff\x00"]),
             (&[&OTHER], vec![b"\xff\x00"]),
+            // The same key with another payload, and another key with the same payload, are other syntaxes.
+            (&[&const { Syntax::flat("method") }, &const { Syntax::new("type", "message") }], vec![]),
             (&[], vec![]),
         ] {
             let received = Received::decode(push()).expect("a message");
