@@ -1,11 +1,11 @@
 -- Claims a uid for a connection. Returns 1 if the connection has the uid now, or 0 if a connection of another node
 -- keeps it. Claims may arrive in any order, and the one that was made later prevails. Its time is that of the arrival
--- minus its `age` when it was sent, but not after `latest`, the node's estimate of the latest time at which it was made.
--- So a claim that was made after another one was recorded is never the earlier one, and a claim that is held up on its way
--- counts as at most one round trip later than it was made. If the recorded claim seems to be a second or more later than the new one, a clock
--- is wrong, and the new claim prevails, unless it was sent before (`again`). With `refuse`, the recorded claim prevails as
--- long as its node is subscribed to the bus. The node whose connection loses the uid receives `message`, followed by the
--- number of that connection.
+-- minus its `age` when it was sent, but not after `latest`, the node's estimate of the latest time at which it was
+-- made. So a claim that was made after another one was recorded is never the earlier one, and a claim that is held up
+-- on its way counts as at most one round trip later than it was made. If the recorded claim seems to be a second or
+-- more later than the new one, a clock is wrong, and the new claim prevails, unless it was sent before (`again`). With
+-- `refuse`, the recorded claim prevails as long as its node is subscribed to the bus. The node whose connection loses
+-- the uid receives `message`, followed by the number of that connection.
 local user = KEYS[1]
 local address, boot, connection, latest, age, again, refuse, channel, message = unpack(ARGV)
 local time = redis.call('TIME')
