@@ -127,7 +127,8 @@ pub fn free_port() -> u16 {
 ///
 /// If the build fails.
 pub fn program(example: &str) -> PathBuf {
-    build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--example", example]);
+    // With the dependencies' features of the whole workspace, which `cargo test --workspace` has already built.
+    build(Path::new(env!("CARGO_MANIFEST_DIR")), &["--workspace", "--example", example]);
     examples().join(example)
 }
 

@@ -15,6 +15,8 @@ mod heavy;
 mod http;
 mod install;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod node_report;
 mod proxy;
 mod raw;
@@ -27,6 +29,8 @@ mod table;
 mod town;
 mod workshop;
 
+#[cfg(target_os = "linux")]
+pub use crate::memory::resident_memory;
 pub use crate::{
     audit::Audit,
     certificate::Certificate,

@@ -173,10 +173,7 @@ impl NodeProcess {
     /// Returns its resident memory in bytes.
     #[cfg(target_os = "linux")]
     pub fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
-        let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-        kilobytes * 1024
+        crate::resident_memory(&self.pid().to_string())
     }
 
     /// Kills it, as `kill -9` does, and waits until it has ended.

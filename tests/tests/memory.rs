@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use kengine::{Connection, Push, Server, push::SendError};
-use kengine_tests::{TestServer, Workshop, within};
+use kengine_tests::{TestServer, Workshop, resident_memory, within};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
@@ -13,14 +13,6 @@ use tokio::task::yield_now;
 /// A push of 8,000 bytes that is already JSON, so that the test does not measure serialization.
 #[derive(Serialize, Push)]
 struct Move<'a>(&'a RawValue);
-
-/// Returns the resident memory of this process in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
-    let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-    kilobytes * 1024
-}
 
 const CLIENTS: usize = 1000;
 const OUTBOX: usize = 64 * 1024;
@@ -47,7 +39,7 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
     let connections = workshop.guests();
     let ballast = format!("\"{}\"", "x".repeat(8000));
     let ballast: Arc<RawValue> = RawValue::from_string(ballast).expect("JSON").into();
-    let before = resident();
+    let before = resident_memory("self");
 
     let filling: Vec<_> =
         connections.iter().cloned().map(|connection| tokio::spawn(fill(connection, Arc::clone(&ballast)))).collect();
@@ -55,7 +47,7 @@ async fn a_thousand_slow_readers_use_the_documented_memory() {
         within("a full outbox", filling).await.expect("no panic");
     }
     let waiting: usize = connections.iter().map(|connection| connection.queued().bytes).sum();
-    let taken = resident() - before;
+    let taken = resident_memory("self") - before;
     println!(
         "{} KiB for each of {CLIENTS}, {} KiB of it in the outbox",
         taken / CLIENTS / 1024,

@@ -3,15 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use kengine::Server;
-use kengine_tests::{ClientFrame, TestServer, Workshop, until};
-
-/// Returns the resident memory of this process in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
-    let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-    kilobytes * 1024
-}
+use kengine_tests::{ClientFrame, TestServer, Workshop, resident_memory, until};
 
 const CLIENTS: usize = 50;
 const REQUESTS: usize = 20;
@@ -27,7 +19,7 @@ async fn unread_answers_use_the_documented_memory() {
     for _ in 0..CLIENTS {
         clients.push(workshop.connect(&server).await.0);
     }
-    let before = resident();
+    let before = resident_memory("self");
     for client in &mut clients {
         client.send_frames(std::iter::repeat_n(request.clone(), REQUESTS)).await;
     }
@@ -38,7 +30,7 @@ async fn unread_answers_use_the_documented_memory() {
     })
     .await;
     assert_eq!((workshop.handled(), server.hub().connections()), (CLIENTS, connections));
-    let taken = resident().saturating_sub(before);
+    let taken = resident_memory("self").saturating_sub(before);
     println!("{} KiB for {connections} clients that do not read", taken / 1024);
     // Half more is allowed for what the allocator keeps.
     assert!(taken <= MOST * 3 / 2, "{taken} bytes");

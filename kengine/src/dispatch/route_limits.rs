@@ -10,7 +10,7 @@ use crate::protocol::{Envelope, Error, Rate, Result, Route};
 /// `rate_limited` or `too_large`.
 pub(crate) fn check<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
     if let (Some(rate), Some(index)) = (route.rate, context.route())
-        && !context.connection().rate_limiter().allow(index, rate)
+        && !context.connection().allow(index, rate)
     {
         let (name, Rate { count, period, .. }) = (route.name, rate);
         let message = format!("`{name}` may be sent {count} times in {period:?}; slow down");

@@ -11,7 +11,7 @@ use crate::node_state::{
     ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Who,
     call_catching,
 };
-use crate::protocol::{Push, PushKey, Session, Syntax, Uid, check_name_is_free, logged, push};
+use crate::protocol::{Push, PushKey, Rate, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
 
 /// The handle to a player's connection. It is cheap to clone and can be used from any task, even after the connection
@@ -153,8 +153,9 @@ impl<S> Connection<S> {
         queued
     }
 
-    pub(crate) fn rate_limiter(&self) -> &RateLimiter {
-        &self.shared.rate_limiter
+    /// Counts one message of the route with this index if its rate allows it. Returns whether it does.
+    pub(crate) fn allow(&self, route: usize, rate: Rate) -> bool {
+        self.shared.rate_limiter.allow(route, rate, self.node().clock.now())
     }
 
     /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per

@@ -134,7 +134,7 @@ impl Registration {
     /// Records that a limit was exceeded for this connection.
     #[cold]
     pub(crate) fn record_refusal(&self, limit: Limit) {
-        self.node().refusals.record(limit, &format_args!("connection {}", self.recipient.state().id));
+        self.node().refusals.record_connection(limit, self.recipient.state().id);
     }
 
     /// Ends the connection, unless it has ended already: nothing more is sent to it, and it is in no room and has no

@@ -1,5 +1,7 @@
 //! Rates: a limit on units per second with a burst, and the leaky bucket that enforces it.
 
+use crate::protocol::Rate;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Intervals are stored in this fraction of a nanosecond, so that they are exact enough for bytes too.
 const FRACTION_BITS: u32 = 10;
@@ -22,6 +24,13 @@ impl RateLimit {
         };
         let unbounded = Self { interval, capacity: 0 };
         Self { capacity: unbounded.time_of(u64::from(burst.max(1))), ..unbounded }
+    }
+
+    /// Creates the limit of a route. `None` if it allows no message.
+    pub(crate) fn of_route(Rate { count, period, burst }: Rate) -> Option<Self> {
+        let period = u64::try_from(period.as_nanos() << FRACTION_BITS).unwrap_or(u64::MAX);
+        let unbounded = Self { interval: period.checked_div(count.into())?, capacity: 0 };
+        (burst > 0).then(|| Self { capacity: unbounded.time_of(burst.into()), ..unbounded })
     }
 
     /// Returns the limit with a burst of at least this many units.
@@ -70,6 +79,11 @@ impl Bucket {
         self.empty_at <= at
     }
 
+    /// Whether the limit allows one more unit.
+    pub(crate) fn allows(mut self, limit: RateLimit, sent: Sent) -> bool {
+        self.add(limit, sent)
+    }
+
     /// Adds one unit if the limit allows it. Returns whether it does.
     #[inline]
     pub(crate) fn add(&mut self, limit: RateLimit, sent: Sent) -> bool {
@@ -88,7 +102,7 @@ impl Bucket {
     /// which input waited for the server counts in the client's favour, because the client may have sent it at any time
     /// since `sent.after`.
     #[inline]
-    pub(super) fn fill(&mut self, time: u64, capacity: u64, sent: Sent) -> bool {
+    fn fill(&mut self, time: u64, capacity: u64, sent: Sent) -> bool {
         let empty_at = self.empty_at.max(sent.after).saturating_add(time);
         let fits = empty_at <= sent.before.saturating_add(capacity);
         if fits {

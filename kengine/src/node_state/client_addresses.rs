@@ -51,7 +51,7 @@ struct Shard {
     sweep_at: usize,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct AddressCounts {
     handshakes: Bucket,
     pending: u32,
@@ -84,8 +84,8 @@ impl ClientAddresses {
             if reached(counts.pending, self.limits.max_pending_handshakes) {
                 return Err(Limit::PendingHandshakesPerAddress);
             }
-            // Counted later, so only a copy is changed.
-            if !counts.clone().add_handshake(self.limits, now) {
+            // It is counted later.
+            if !counts.handshakes.allows(self.limits.max_handshakes_per_second, Sent::at(now)) {
                 return Err(Limit::HandshakesPerSecondPerAddress);
             }
             counts.pending += 1;

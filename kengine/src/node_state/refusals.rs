@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::node_state::recipient::ConnectionId;
 use crate::sync::{Mutex, Notify};
 
 /// The minimum time between two lines about the same limit.
@@ -132,6 +133,11 @@ impl Tally {
 }
 
 impl Refusals {
+    /// Counts a refusal of something that a connection sent, as [`record`](Self::record) does.
+    pub(crate) fn record_connection(&self, limit: Limit, id: ConnectionId) {
+        self.record(limit, &format_args!("connection {id}"));
+    }
+
     /// Counts one refusal, and logs it unless the last line about this limit is less than a second old. `last` is the
     /// client, or the error.
     pub(crate) fn record(&self, limit: Limit, last: &dyn Display) {

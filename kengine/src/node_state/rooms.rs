@@ -361,14 +361,9 @@ impl LocalRooms {
     fn check_may_join(&self, joined: &mut JoinedRooms, recipient: &dyn Recipient) -> Result<(), JoinError> {
         let checked = joined.check_may_join(self.max_rooms_per_connection, self.joins, self.clock.now());
         if let Err(JoinError::TooOften) = checked {
-            self.refuse(Limit::JoinsPerSecond, recipient);
+            self.refusals.record_connection(Limit::JoinsPerSecond, recipient.state().id);
         }
         checked
-    }
-
-    /// Records that a limit was exceeded for a connection.
-    fn refuse(&self, limit: Limit, recipient: &dyn Recipient) {
-        self.refusals.record(limit, &format_args!("connection {}", recipient.state().id));
     }
 
     /// Finds a room, or creates it for a connection that joins.
@@ -387,7 +382,7 @@ impl LocalRooms {
         }
         let Some(counted) = CountedRoom::new(&self.count, self.max_rooms) else {
             drop(shard);
-            self.refuse(Limit::Rooms, recipient);
+            self.refusals.record_connection(Limit::Rooms, recipient.state().id);
             return Err(JoinError::NoMoreRooms(self.max_rooms));
         };
         let name: Arc<str> = name.into();

@@ -3,7 +3,7 @@
 use crate::{files, read, workspace};
 
 /// The folders that paths on the page are relative to.
-const FOLDERS: [&str; 5] = ["kengine/src", "kengine/src/cluster/redis", "kengine/openresty", "kengine-macros/src", "."];
+const FOLDERS: [&str; 2] = ["kengine/src", "."];
 
 /// Returns the texts between backticks on a page.
 fn code_spans(page: &str) -> Vec<String> {

@@ -318,3 +318,31 @@ impl<'s> Directory<'s> {
         self.reap(&keys.address).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::redis::config::Redis;
+    use crate::node_state::{Duplicates, NodeInfo};
+
+    /// Returns the status of a node after two failures in a row.
+    fn status_without_the_directory(lease: Duration, last_answer: Option<Instant>) -> Status {
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        let state = SharedState::new(&Redis::new("redis://localhost/").lease(lease), info, "localhost:1").unwrap();
+        state.set_status(Status::Listed);
+        let mut contact = Contact { backoff: Backoff::new(), last_answer, is_logged: false };
+        for _ in 0..2 {
+            contact.lost(&state, &RedisError::from(std::io::Error::other("away")));
+        }
+        state.status()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_counts_as_dead_only_when_its_lease_has_expired() {
+        let lease = Duration::from_secs(10);
+        let answered = Instant::now();
+        assert_eq!(status_without_the_directory(lease, Some(answered)), Status::Away);
+        tokio::time::advance(lease + Duration::from_millis(1)).await;
+        assert_eq!(status_without_the_directory(lease, Some(answered)), Status::Expired);
+    }
+}
