@@ -8,6 +8,7 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use fastwebsockets::OpCode;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::connection::buffers;
 use crate::connection::input_rates::{Allowance, InputRates};
@@ -93,7 +94,7 @@ impl Socket {
                         return Poll::Ready(Some(read));
                     }
                     Poll::Pending => {
-                        self.rates.input_is_empty();
+                        self.record_empty_input();
                         return Poll::Pending;
                     }
                 },
@@ -135,7 +136,7 @@ impl Socket {
             };
             buffers::give_back(buffers);
             if polled.is_pending() {
-                self.rates.input_is_empty();
+                self.record_empty_input();
                 return;
             }
         }
@@ -201,6 +202,13 @@ impl Socket {
         self.timer.record_bytes(now);
         if let Allowance::Exhausted(limit) = self.rates.read(bytes, now, &node.limits.rates) {
             self.end_flood(limit);
+        }
+    }
+
+    /// Records that no input was there to read. While tokio wants the task to yield, this is not known.
+    fn record_empty_input(&mut self) {
+        if has_budget_remaining() {
+            self.rates.input_is_empty();
         }
     }
 
@@ -391,9 +399,9 @@ impl Socket {
         self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
     }
 
-    /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again, because the
-    /// kernel has begun to take data again, or because the outbox still has pushes. Nothing else wakes the task for
-    /// these.
+    /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again: because the
+    /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
+    /// that the node has closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         while !self.state.is_over() && self.timer.poll(cx).is_ready() {
             self.on_timer();
@@ -415,8 +423,7 @@ impl Socket {
                     let node = self.registration.node();
                     self.rates.input_waits(|| node.clock.now());
                     outbox.set_unsent(self.out.len(), &node.fan_out.backlog);
-                    node.relieve();
-                    return false;
+                    return node.relieve();
                 }
             }
         }

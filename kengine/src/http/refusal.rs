@@ -152,8 +152,8 @@ impl Refusal {
         Self { status, code: code.into(), message: message.into(), headers: Box::default(), source: None }
     }
 
-    /// Creates a refusal with 429 `rate_limited`, and `Retry-After: 1`: the client's address has reached a limit.
-    pub(crate) fn rate_limited(message: &'static str) -> Self {
+    /// Creates a refusal with 429 `rate_limited`, and `Retry-After: 1`: the client comes too often.
+    pub(crate) fn rate_limited(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_status(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
             .header(RETRY_AFTER, HeaderValue::from_static("1"))
     }
@@ -220,7 +220,7 @@ impl From<Error> for Refusal {
         let status = match error.code() {
             "bad_request" => StatusCode::BAD_REQUEST,
             "unauthorized" => StatusCode::UNAUTHORIZED,
-            "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited" => return Self::rate_limited(error.message().to_owned()),
             "internal" => StatusCode::INTERNAL_SERVER_ERROR,
             "unavailable" | "timeout" => return Self::unavailable(error.message().to_owned()),
             _ => StatusCode::FORBIDDEN,

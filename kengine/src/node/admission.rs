@@ -49,6 +49,15 @@ impl Node {
         Reservation { id, node: Arc::clone(self) }
     }
 
+    /// Counts a request to open a connection. `client` is the client's address if it has limits.
+    pub(crate) fn count_request(&self, client: Option<IpAddr>) -> Result<(), Refused> {
+        let Some(ip) = client else { return Ok(()) };
+        self.addresses.request(ip.into()).map_err(|limit| {
+            self.refusals.record(limit, &ip);
+            Refused::Limit(limit)
+        })
+    }
+
     /// Takes a slot for a handshake, so that the node never exceeds its maximum. `client` is the client's address if it
     /// has limits.
     pub(crate) fn take_slot(

@@ -63,8 +63,10 @@ impl Node {
         connections
     }
 
-    /// Closes the connections with the largest outboxes until the backlog is under its limit.
-    pub(crate) fn relieve(&self) {
+    /// Closes the connections with the largest outboxes until the backlog is under its limit. Returns whether one was
+    /// closed.
+    pub(crate) fn relieve(&self) -> bool {
+        let mut has_closed = false;
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each_socket(|recipient| {
@@ -77,12 +79,14 @@ impl Node {
             // A swap instead of a store, so that the next iteration sees what was queued by tasks that found this one
             // relieving.
             self.is_relieving.swap(false, Ordering::AcqRel);
-            let (bytes, Some(recipient)) = largest else { return };
+            let (bytes, Some(recipient)) = largest else { break };
             if recipient.state().outbox.shed(&self.fan_out.backlog) {
+                has_closed = true;
                 let id = recipient.state().id;
                 self.refusals.record(Limit::TotalOutboxSize, &format_args!("connection {id} with {bytes} bytes"));
             }
         }
+        has_closed
     }
 
     /// Queues a push for the connections of this node. Returns for how many it was queued, and whether the push has no

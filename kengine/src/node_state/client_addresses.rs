@@ -36,7 +36,7 @@ impl From<IpAddr> for ClientAddress {
 /// What is counted for each client address.
 ///
 /// An address is forgotten when it has no socket and its handshakes no longer count. So there are never more addresses
-/// than sockets plus 65,536.
+/// than there were sockets at one time, plus 65,536.
 #[derive(Debug)]
 pub(crate) struct ClientAddresses {
     shards: Sharded<Shard>,
@@ -94,7 +94,7 @@ impl ClientAddresses {
     }
 
     /// Removes a socket whose handshake is over. It counts as a handshake if it has sent no request, because requests
-    /// are counted by [`connect`](Self::connect).
+    /// are counted by [`request`](Self::request).
     pub(crate) fn end_handshake(&self, address: ClientAddress, has_requested: bool) {
         self.update(address, |counts, now| {
             counts.pending -= 1;
@@ -104,16 +104,24 @@ impl ClientAddresses {
         });
     }
 
-    /// Counts a request to open a connection, and the connection.
+    /// Counts a request to open a connection.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the address has reached.
+    pub(crate) fn request(&self, address: ClientAddress) -> Result<(), Limit> {
+        self.update(address, |counts, now| {
+            if counts.add_handshake(self.limits, now) { Ok(()) } else { Err(Limit::HandshakesPerSecondPerAddress) }
+        })
+    }
+
+    /// Counts a connection.
     ///
     /// # Errors
     ///
     /// The limit that the address has reached.
     pub(crate) fn connect(&self, address: ClientAddress) -> Result<(), Limit> {
-        self.update(address, |counts, now| {
-            if !counts.add_handshake(self.limits, now) {
-                return Err(Limit::HandshakesPerSecondPerAddress);
-            }
+        self.update(address, |counts, _| {
             if reached(counts.connections, self.limits.max_connections) {
                 return Err(Limit::ConnectionsPerAddress);
             }
@@ -195,6 +203,12 @@ mod tests {
         ClientAddresses::new(limits, Clock::start())
     }
 
+    /// Requests a connection, and opens it.
+    fn open(addresses: &ClientAddresses, address: ClientAddress) -> Result<(), Limit> {
+        addresses.request(address)?;
+        addresses.connect(address)
+    }
+
     fn address(ip: &str) -> ClientAddress {
         ip.parse::<IpAddr>().unwrap().into()
     }
@@ -225,7 +239,7 @@ mod tests {
         let addresses = addresses(20, 100);
         let ada = address("203.0.113.7");
         addresses.begin(ada).unwrap();
-        addresses.connect(ada).unwrap();
+        open(&addresses, ada).unwrap();
         addresses.end_handshake(ada, true);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(addresses.len(), 1, "it has a connection");
@@ -242,11 +256,11 @@ mod tests {
             addresses.end_handshake(ada, false);
         }
         assert_eq!(addresses.begin(ada), Err(Limit::HandshakesPerSecondPerAddress));
-        assert_eq!(addresses.connect(ada), Err(Limit::HandshakesPerSecondPerAddress));
+        assert_eq!(open(&addresses, ada), Err(Limit::HandshakesPerSecondPerAddress));
         tokio::time::advance(Duration::from_secs(1)).await;
         addresses.begin(ada).unwrap();
-        addresses.connect(ada).unwrap();
-        assert_eq!(addresses.connect(ada), Err(Limit::HandshakesPerSecondPerAddress));
+        open(&addresses, ada).unwrap();
+        assert_eq!(open(&addresses, ada), Err(Limit::HandshakesPerSecondPerAddress));
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,9 +268,9 @@ mod tests {
         // The handshakes count for longer than the flood lasts.
         let addresses = addresses(1, 1000);
         let connected = address("203.0.113.7");
-        addresses.connect(connected).unwrap();
+        open(&addresses, connected).unwrap();
         for number in 0..200_000 {
-            addresses.connect(numbered(number)).unwrap();
+            open(&addresses, numbered(number)).unwrap();
             addresses.disconnect(numbered(number));
             if number % 1000 == 0 {
                 tokio::time::advance(Duration::from_micros(1)).await;
@@ -269,7 +283,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         let now = addresses.clock.now();
         for number in 200_000..400_000 {
-            addresses.connect(numbered(number)).unwrap();
+            open(&addresses, numbered(number)).unwrap();
             addresses.disconnect(numbered(number));
         }
         let counts_no_longer =
@@ -281,7 +295,7 @@ mod tests {
     async fn a_flood_of_addresses_does_not_clear_the_address_with_most_handshakes() {
         let addresses = addresses(1, 1000);
         let busy = address("203.0.113.7");
-        let connect = |address| addresses.connect(address).map(|()| addresses.disconnect(address));
+        let connect = |address| open(&addresses, address).map(|()| addresses.disconnect(address));
         while connect(busy).is_ok() {}
         (0..200_000).for_each(|number| connect(numbered(number)).unwrap());
         assert_eq!(connect(busy), Err(Limit::HandshakesPerSecondPerAddress));
@@ -294,16 +308,16 @@ mod tests {
         let ada = address("203.0.113.7");
         (0..2).for_each(|_| addresses.begin(ada).unwrap());
         assert_eq!(addresses.begin(ada), Err(Limit::PendingHandshakesPerAddress));
-        (0..3).for_each(|_| addresses.connect(ada).unwrap());
-        assert_eq!(addresses.connect(ada), Err(Limit::ConnectionsPerAddress));
+        (0..3).for_each(|_| open(&addresses, ada).unwrap());
+        assert_eq!(open(&addresses, ada), Err(Limit::ConnectionsPerAddress));
         addresses.disconnect(ada);
-        addresses.connect(ada).unwrap();
+        open(&addresses, ada).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hundred_thousand_connected_addresses_are_all_counted() {
         let addresses = addresses(20, 100);
-        (0..100_000).for_each(|number| addresses.connect(numbered(number)).unwrap());
+        (0..100_000).for_each(|number| open(&addresses, numbered(number)).unwrap());
         assert_eq!(addresses.len(), 100_000);
         tokio::time::advance(Duration::from_secs(1)).await;
         (0..100_000).for_each(|number| addresses.disconnect(numbered(number)));

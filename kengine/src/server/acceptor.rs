@@ -80,7 +80,8 @@ impl Acceptor {
             };
             tokio::select! {
                 accepted = accepted, if matches!(vacancy, Vacancy::Free | Vacancy::None) => match accepted {
-                    Ok((stream, peer)) if vacancy == Vacancy::Free => {
+                    // If there was no vacancy, a connection may have ended since.
+                    Ok((stream, peer)) if vacancy == Vacancy::Free || self.make_room() == Vacancy::Free => {
                         resume_at = None;
                         self.serve(stream, peer);
                     }

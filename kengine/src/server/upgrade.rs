@@ -1,6 +1,6 @@
 //! From a request to a connection: the checks, `#[accept]`, and the start of the connection's task.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::Full;
@@ -17,8 +17,7 @@ use crate::http::{
     Body, Handshake, Refusal, ReservationId, check_query, check_size, check_upgrade, choose_subprotocol,
     send_to_another_node, target_host,
 };
-use crate::node::Node;
-use crate::node::admission::{Refused, Reservation, Slot};
+use crate::node::admission::{Refused, Slot};
 use crate::node_state::{Limit, deferring, run_catching};
 use crate::protocol::{Syntax, logged};
 
@@ -101,21 +100,18 @@ pub(crate) async fn start<D: Dispatcher>(
     let _ = has_started.await;
 }
 
-/// Takes a slot of the node. `client` is the client's address if it has limits.
-pub(crate) fn take_slot(
-    node: &Arc<Node>,
-    reservation: Option<Reservation>,
-    client: Option<IpAddr>,
-) -> Result<Slot, Refusal> {
-    node.take_slot(reservation, client).map_err(|refused| match refused {
-        Refused::Limit(Limit::ConnectionsPerAddress) => Refusal::rate_limited("this address has too many connections"),
-        Refused::Limit(Limit::HandshakesPerSecondPerAddress) => {
-            Refusal::rate_limited("this address connects too often")
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Limit(Limit::ConnectionsPerAddress) => Self::rate_limited("this address has too many connections"),
+            Refused::Limit(Limit::HandshakesPerSecondPerAddress) => {
+                Self::rate_limited("this address connects too often")
+            }
+            Refused::Limit(Limit::HandshakesPerSecond) => Self::unavailable("too many clients connect to this node"),
+            Refused::Limit(_) => Self::unavailable("this node is full"),
+            Refused::Draining => Self::unavailable(DRAINING),
         }
-        Refused::Limit(Limit::HandshakesPerSecond) => Refusal::unavailable("too many clients connect to this node"),
-        Refused::Limit(_) => Refusal::unavailable("this node is full"),
-        Refused::Draining => Refusal::unavailable(DRAINING),
-    })
+    }
 }
 
 /// Decides whether a request may become a connection.
@@ -147,6 +143,9 @@ fn check<D>(
     let node = &endpoint.node;
     // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
+    let client = endpoint.access.proxies.client_ip(request.headers(), peer).and_then(|ip| endpoint.access.limited(ip));
+    // This comes early, so that requests that are refused for another reason count too.
+    node.count_request(client)?;
     check_size(request.headers())?;
     let host = target_host(request)?;
     check_upgrade(request)?;
@@ -160,11 +159,10 @@ fn check<D>(
     }
     check_query(request.uri())?;
     let subprotocol = choose_subprotocol(request.headers())?;
-    let client = endpoint.access.proxies.client_ip(request.headers(), peer).and_then(|ip| endpoint.access.limited(ip));
-    let slot = take_slot(node, reservation, client).map_err(|refusal| match refusal.code() {
+    let slot = node.take_slot(reservation, client).map_err(|refused| match refused {
         // Another node must not give this client address what this node refuses.
-        "rate_limited" => refusal,
-        _ => send_to_another_node(refusal, request.headers()),
+        Refused::Limit(Limit::ConnectionsPerAddress) => refused.into(),
+        _ => send_to_another_node(refused.into(), request.headers()),
     })?;
     let (response, _) =
         fastwebsockets::upgrade::upgrade(request).map_err(|error| Refusal::bad_request(error.to_string()))?;

@@ -11,7 +11,7 @@ use crate::dispatch::Dispatcher;
 use crate::http::Refusal;
 use crate::protocol::{Envelope, Error, Result, Syntax};
 use crate::server::serve_http;
-use crate::server::upgrade::{start, take_slot};
+use crate::server::upgrade::start;
 use crate::testing::{BUFFER_SIZE, Served};
 use crate::websocket::{Close, Deframer, MessageLimits, WebSocketEvent};
 
@@ -100,7 +100,7 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// The server drains.
     pub async fn connect_raw(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
-        let slot = take_slot(&self.first.node, None, None)?;
+        let slot = self.first.node.take_slot(None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
         Ok(ours)

@@ -117,7 +117,7 @@ use crate::http::Refusal;
 use crate::server::Server;
 use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Connected, start, take_slot};
+use crate::server::upgrade::{Connected, start};
 
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -194,7 +194,7 @@ impl<D: Dispatcher> Served<D> {
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let endpoint = &self.first;
-        let slot = take_slot(&endpoint.node, None, None)?;
+        let slot = endpoint.node.take_slot(None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
         Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))

@@ -104,6 +104,26 @@ async fn an_address_has_a_limit_of_handshakes() {
 }
 
 #[tokio::test]
+async fn refused_requests_count_as_handshakes() {
+    let server = behind_a_proxy().max_handshakes_per_second_per_address(1, 20);
+    let server = TestServer::start(server).await;
+    let invalid = request(&server, ADA).without("Sec-WebSocket-Key");
+    let mut client = HttpClient::connect(server.address()).await;
+    // The client is faster than its rate, so at some time it is refused.
+    let refused = async {
+        loop {
+            let answer = client.request(&invalid.bytes()).await;
+            if answer.status == 429 {
+                return answer;
+            }
+            assert_eq!(answer.status, 400);
+        }
+    };
+    is_refused(&within("a refusal", refused).await);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_has_a_limit_of_handshakes() {
     let server = TestServer::start(Server::new(Lobby).max_handshakes_per_second(1, 3)).await;
     let handshake = Upgrade::new(server.address());

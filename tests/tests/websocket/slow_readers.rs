@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use kengine::{Close, CloseCode, Push, Server};
 use kengine_tests::{
-    ClientFrame, LIMIT, Move, RawClient, ServerFrame, TestServer, Workshop, fill_outbox, heavy_test, refused, until,
-    within,
+    ClientFrame, HttpClient, LIMIT, Move, RawClient, ServerFrame, TestServer, Upgrade, Workshop, fill_outbox,
+    heavy_test, refused, until, within,
 };
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::{net::TcpSocket, sync::Semaphore};
 
 /// The last push.
 #[derive(Serialize, Push)]
@@ -312,6 +312,26 @@ async fn answers_wait_up_to_the_size_of_an_outbox() {
         assert_eq!(client.frame().await.len(), format!("{id}: \"\"").len() + LETTERS);
     }
     assert_eq!(connection.queued().unsent, 0);
+    drop(client);
+    server.stop().await;
+}
+
+/// A socket that takes nothing more does not wake its connection. So a connection that is closed by its own answer, because
+/// it has the largest backlog, must notice that itself.
+#[tokio::test]
+async fn an_answer_beyond_the_total_ends_a_connection_whose_socket_never_wakes() {
+    const LETTERS: usize = 8 << 20;
+    let workshop = Workshop::default();
+    let server = Server::new(workshop.clone()).idle_timeout(Duration::MAX).max_total_outbox_size(64 * 1024);
+    let server = TestServer::start(server).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a size");
+    let stream = socket.connect(server.address()).await.expect("a server that listens");
+    let mut http = HttpClient::over(stream);
+    assert_eq!(http.request(&Upgrade::new(server.address()).bytes()).await.status, 101);
+    let mut client = http.into_websocket();
+    client.send_frames([ClientFrame::text(format!(r#"{{"method":"letters","message":{LETTERS}}}"#))]).await;
+    server.emptied().await;
     drop(client);
     server.stop().await;
 }
