@@ -275,8 +275,10 @@ mod tests {
 
     #[test]
     fn retry_after_replaces_the_default() {
+        for code in ["rate_limited", "unavailable", "timeout"] {
+            assert_eq!(Refusal::from(Error::new(code, "later")).headers()["retry-after"], "1", "{code}");
+        }
         let refusal = Refusal::unavailable("later");
-        assert_eq!(refusal.headers()["retry-after"], "1");
         let headers = refusal.header("Retry-After", "30").into_response().into_parts().0.headers;
         assert_eq!(headers.get_all(RETRY_AFTER).iter().collect::<Vec<_>>(), ["30"]);
     }
