@@ -7,8 +7,8 @@ use syn::Path;
 use crate::hook::Hook;
 
 /// Puts the implementation of a trait into a scope in which the name of each variable of ours stands for a function.
-/// A variable may have the name of a function, but not that of a `static` or a unit struct. Without the scope, one of
-/// the user's module would be found.
+/// A variable may have the name of a function, but not that of a `static` or a unit struct. Without the scope, the
+/// name could be that of a `static` in the user's module.
 pub(crate) fn scope(krate: &Path, implementation: &TokenStream) -> TokenStream {
     quote! {
         const _: () = {

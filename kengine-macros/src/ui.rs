@@ -1,4 +1,4 @@
-//! The UI tests of the macros, without a compiler: each error is found here, too, at the same place. This takes
+//! The UI tests of the macros, without a compiler: each error must also be found here, at the same place. This takes
 //! milliseconds, and covers what the macros report. What the compiler reports is left to `kengine-language-tests`.
 
 use std::{
@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use crate::{compose, dispatcher, push};
 
 /// Parts of what the compiler reports without a code, and of what the macros report at the place of a macro, which only
-/// the compiler knows. In the folder `partial`, the compiler reports everything else than that something is incomplete.
+/// the compiler knows. In the folder `partial`, the compiler reports everything except that something is incomplete.
 const OF_THE_COMPILER: [&str; 6] = [
     "can only be used inside an `impl`",
     "cannot be both `const` and `async`",
@@ -153,7 +153,7 @@ fn reported(path: &Path) -> BTreeSet<Mistake> {
     mistakes
 }
 
-/// Returns the errors without a code of the compiler that are in an `.stderr` file.
+/// Returns the errors in an `.stderr` file that have no code of the compiler.
 fn expected(path: &Path) -> BTreeSet<Mistake> {
     let output = fs::read_to_string(path.with_extension("stderr")).expect("a file");
     let mut lines = output.lines();

@@ -58,7 +58,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Returns the lists of arguments with which the method can be called: one, unless arguments are under `cfg`s. The
-    /// attribute says where a list is right.
+    /// attribute is the condition under which a list applies.
     pub(crate) fn calls(&self) -> Vec<(Option<TokenStream>, Vec<&Type>)> {
         let calls = cfgs::combinations(&self.arguments).unwrap_or_default();
         calls.into_iter().map(|(cfg, types)| (cfg, types.into_iter().map(|ty| &**ty).collect())).collect()

@@ -169,7 +169,8 @@ impl Gateway {
         self
     }
 
-    /// Limits the number of connections of a client address. The default is 256. More are refused with 429.
+    /// Limits the number of connections of a client address. The default is 256. Further connections are refused with
+    /// 429.
     ///
     /// For this limit and the next two, an IPv6 address stands for its /64 network. The gateway's own machine and
     /// [trusted proxies](Self::trusted_proxies) have no limits.
@@ -178,13 +179,15 @@ impl Gateway {
     }
 
     /// Limits the requests of a client address, for WebSockets and pages: after `burst` requests at once, `rate` a second
-    /// are let through. The default is 20 a second after a burst of 100. More are refused with 429.
+    /// are let through. The default is 20 a second after a burst of 100. Further requests are refused
+    /// with 429.
     pub fn max_requests_per_second_per_address(self, rate: u32, burst: u32) -> Self {
         Self { max_requests_per_second_per_address: (rate, burst), ..self }
     }
 
     /// Limits the seats that are reserved at the same time for requests of a client address. The default is 64. A seat
-    /// is reserved until a node answers the request, or for 5 s if none does. More requests are refused with 429.
+    /// is reserved until a node answers the request, or for 5 s if none does. Further requests are refused with
+    /// 429.
     pub fn max_reservations_per_address(self, max: u32) -> Self {
         Self { max_reservations_per_address: max, ..self }
     }
@@ -247,7 +250,8 @@ impl Gateway {
             conf.replace("# For TLS, use these lines instead of the line above. Do not", "# Do not");
             conf.replace("# listen 443", "listen 443");
             conf.replace("# ssl_", "ssl_");
-            // Each path is replaced together with its directive, so that a path which is like the other one's example stays.
+            // Each path is replaced together with its directive, so that a path which equals the other
+            // directive's example is not replaced.
             let directive = "ssl_certificate     ";
             conf.replace(&format!("{directive}/etc/nginx/tls/fullchain.pem;"), &format!("{directive}{certificate};"));
             conf.replace("ssl_certificate_key /etc/nginx/tls/privkey.pem;", &format!("ssl_certificate_key {key};"));

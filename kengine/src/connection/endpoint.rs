@@ -33,9 +33,7 @@ impl Access {
         let is_unlimited = self.proxies.is_trusted(ip) || (ip.is_loopback() && !self.limits_loopback);
         (!is_unlimited).then_some(ip)
     }
-}
 
-impl Access {
     /// Returns whether every page on the web may connect if its name resolves to this server (DNS rebinding): then the
     /// page has the origin of the host that its requests name.
     pub(crate) fn trusts_every_host(&self) -> bool {

@@ -56,8 +56,8 @@ impl Hub {
         &self.node
     }
 
-    /// Returns how many connections this node has, including pending handshakes, and connections that have ended until
-    /// their sockets are closed and `#[close]` has run.
+    /// Returns how many connections this node has, including handshakes that are being accepted, and connections that
+    /// have ended until their sockets are closed and `#[close]` has run.
     pub fn connections(&self) -> usize {
         self.node.connections()
     }
@@ -98,8 +98,8 @@ impl Hub {
     /// [`Server`](crate::Server): `max_connections`, `max_handshakes_per_second`, `max_pending_handshakes`, each of them
     /// also with `_per_address`, `max_messages_per_second`, `max_bytes_per_second`, `max_pings_per_second`,
     /// `max_fragments_per_message`, `max_joins_per_second`, `max_rooms` and `max_total_outbox_size`. Two have no setter:
-    /// `open_files`, for sockets that could not be opened, and `operator_sockets`, for those of
-    /// [`Server::operate`](crate::Server::operate).
+    /// `open_files`, for sockets that could not be opened, or were closed or cut off because no file was left; and
+    /// `operator_sockets`, for those of [`Server::operate`](crate::Server::operate).
     ///
     /// Each message, join, handshake or socket that was refused counts as one, and so does each connection that was
     /// closed.

@@ -15,7 +15,7 @@ pub(crate) enum Refused {
     Draining,
 }
 
-/// A slot of a node that is held for a pending handshake.
+/// A slot of a node that is held for a handshake that is being accepted.
 pub(crate) struct Slot {
     held: HeldSlot,
     /// The gateway's reservation for this handshake, if there is one.

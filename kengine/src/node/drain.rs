@@ -47,7 +47,7 @@ impl Node {
         let _ = self.abandoned.subscribe().wait_for(|abandoned| *abandoned).await;
     }
 
-    /// Waits until there is no connection and no pending handshake.
+    /// Waits until there is no connection and no handshake that is being accepted.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();

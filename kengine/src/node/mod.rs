@@ -35,7 +35,7 @@ pub(crate) struct Node {
     counters: Vec<Arc<Counters>>,
     /// Sends and kicks that other nodes did not get.
     unpublished: AtomicU64,
-    /// Connections whose sockets are open, without pending handshakes.
+    /// Connections whose sockets are open, without handshakes that are being accepted.
     connected: AtomicUsize,
     next_id: AtomicU64,
     admission: Mutex<Admission>,
@@ -49,7 +49,7 @@ pub(crate) struct Node {
 
 /// What decides whether the node takes another connection.
 struct Admission {
-    /// Slots in use: open sockets of connections, and pending handshakes.
+    /// Slots in use: open sockets of connections, and handshakes that are being accepted.
     slots: usize,
     handshakes: Bucket,
     /// How every connection ends, including later ones. Set when the node drains, and never cleared.
@@ -110,7 +110,7 @@ impl Node {
         ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns the number of connections whose sockets are open, including pending handshakes.
+    /// Returns the number of connections whose sockets are open, including handshakes that are being accepted.
     pub(crate) fn connections(&self) -> usize {
         self.admission.lock().slots
     }

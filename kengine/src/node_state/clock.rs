@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-/// Counts the nanoseconds since its start. A point in time takes 8 bytes then, and comparing two takes one instruction.
+/// Counts the nanoseconds since its start. So a point in time takes 8 bytes, and comparing two takes one instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,

@@ -140,7 +140,7 @@ pub(crate) trait ClusterNode: Send + Sync {
 /// The load of a node.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
-    /// Connections, without pending handshakes.
+    /// Connections, without handshakes that are being accepted.
     pub(crate) connections: usize,
     pub(crate) rooms: usize,
     /// Messages handled since the node started.

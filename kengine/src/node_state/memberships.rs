@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
-use crate::protocol::is_control;
+use crate::protocol::is_forbidden_in_names;
 use crate::sync::{Mutex, MutexGuard};
 
 /// The identity of a room: its name, and the family that it belongs to if it has seats.
@@ -104,7 +104,7 @@ impl JoinedRooms {
 
 /// Checks the name of a room: 1 to 64 bytes without control characters.
 pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
-    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(is_control) {
+    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(is_forbidden_in_names) {
         return Err(JoinError::InvalidName);
     }
     Ok(())

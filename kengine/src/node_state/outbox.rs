@@ -20,7 +20,7 @@ use crate::websocket::Close;
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
 /// A connection that is shed still gets a close frame if at most this many bytes are unsent. Otherwise its socket is
-/// dropped. One [`BATCH`] with its last frame is usually less.
+/// dropped. A [`BATCH`] with its last frame is usually smaller.
 const MAX_LINGERING: usize = 2 * BATCH;
 /// The maximum number of waiting frames among which a key is found by a linear search. Among more, an index finds it.
 const MAX_SCANNED: usize = 32;

@@ -12,7 +12,7 @@ use crate::sync::{Mutex, Notify};
 /// The minimum time between two lines about the same limit.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A limit that clients may exceed. They are refused, cut off or closed then.
+/// A limit beyond which clients are refused, cut off or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Connections,
@@ -95,7 +95,8 @@ impl Limit {
             Self::JoinsPerSecond => "a connection joins rooms too often; joins were refused",
             Self::Rooms => "the node has too many rooms; joins that need another one were refused",
             Self::TotalOutboxSize => {
-                "clients do not read, and what waits for all of them is too much; the connections with most were closed"
+                "clients do not read, and what waits for all of them is too much; the connections with the largest \
+                 backlogs were closed"
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct LocalRoom {
     _counted: CountedRoom,
 }
 
-/// One of the rooms that a node may have. Dropping it makes place for another one.
+/// One of the rooms that a node may have. Dropping it lets another one be created.
 pub(super) struct CountedRoom {
     rooms: Arc<AtomicUsize>,
 }

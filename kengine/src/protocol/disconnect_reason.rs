@@ -17,8 +17,8 @@ pub enum DisconnectReason {
     Violation(Close),
     /// The client was silent for the idle timeout. It was closed with 4001.
     HeartbeatTimeout,
-    /// The client read too slowly: its outbox overflowed, or most waited for it when the node needed memory. It was closed
-    /// with 4002, or cut off if more than 128 KiB were unsent.
+    /// The client read too slowly: its outbox overflowed, or its backlog was the largest when the node needed memory.
+    /// It was closed with 4002, or cut off if more than 128 KiB were unsent.
     TooSlow,
     /// The client sent more than the [rates](crate::Server::max_messages_per_second) of the server allow, and went on
     /// when it was refused. It was closed with 4502.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::protocol::control::is_control;
 use crate::protocol::error::Error;
+use crate::protocol::name_characters::is_forbidden_in_names;
 
 /// The id of a user, the same on all connections and nodes: 1 to 128 bytes without control characters. Cheap to clone.
 ///
@@ -42,7 +42,7 @@ impl Uid {
             Err(InvalidUid::Empty)
         } else if text.len() > Self::MAX_LEN {
             Err(InvalidUid::TooLong(text.len()))
-        } else if text.contains(is_control) {
+        } else if text.contains(is_forbidden_in_names) {
             Err(InvalidUid::ControlCharacter)
         } else {
             Ok(Self(text.into()))

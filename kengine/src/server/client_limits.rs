@@ -1,5 +1,4 @@
-//! The limits that protect a server against its clients: how many there are, and what each of them sends and does; and
-//! the listener that they do not concern.
+//! The limits that protect a server against its clients: how many there are, and what each of them sends and does.
 
 use crate::dispatch::Dispatcher;
 use crate::node_state::RateLimit;
@@ -107,8 +106,8 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the rooms that a connection joins: after `burst` joins at once, `rate` a second are allowed. The default
-    /// is 10 a second after a burst of 50. A join of a room in which the connection already is does not count, but one that a guard refuses does. Further
-    /// joins fail with [`JoinError::TooOften`](crate::room::JoinError::TooOften).
+    /// is 10 a second after a burst of 50. A join of a room that the connection is already in does not count. A join
+    /// that a guard refuses counts. Further joins fail with [`JoinError::TooOften`](crate::room::JoinError::TooOften).
     pub fn max_joins_per_second(mut self, rate: u32, burst: u32) -> Self {
         self.limits.rates.joins = RateLimit::new(rate, burst);
         self
@@ -135,29 +134,6 @@ impl<D: Dispatcher> Server<D> {
     /// 127.0.0.0/8.
     pub fn limit_loopback(mut self) -> Self {
         self.access.limits_loopback = true;
-        self
-    }
-
-    /// Serves `/healthz` and `/readyz` on a listener of their own too, for orchestrators and operators. The address is
-    /// an IP address with a port, for example `127.0.0.1:9000`; port 0 is any free port
-    /// ([`Bound::operator_addr`](crate::Bound::operator_addr)). By default there is no such listener.
-    ///
-    /// The limits on players do not concern this listener, so a node whose other listener is flooded is still known to
-    /// be alive. At most 32 sockets are served at once; then the oldest is cut off. Players must not reach it.
-    ///
-    /// ```
-    /// # struct Game;
-    /// # #[kengine::dispatcher]
-    /// # impl Game { #[route] async fn ping(&self) {} }
-    /// # use kengine::Server;
-    /// let server = Server::new(Game).operate("127.0.0.1:9000");
-    /// # let _ = server;
-    /// ```
-    ///
-    /// Anything else than an address, such as a host name, is an error of [`bind`](Self::bind). So is an address that
-    /// cannot be listened on.
-    pub fn operate(mut self, address: impl Into<String>) -> Self {
-        self.operator = Some(address.into());
         self
     }
 }

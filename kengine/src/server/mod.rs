@@ -72,7 +72,9 @@ pub struct Server<D> {
     cluster: Arc<dyn JoinCluster>,
     pages: HashMap<Cow<'static, str>, Page>,
     /// The address of the listener for operators.
-    operator: Option<String>,
+    operator: Option<SocketAddr>,
+    /// An error message for each address of `operate` that is none.
+    mistakes: Vec<String>,
 }
 
 /// An endpoint in addition to the first one. It gets its node when the configuration is complete.
@@ -103,6 +105,7 @@ impl<D: Dispatcher> Server<D> {
             cluster: Arc::new(Alone),
             pages: HashMap::new(),
             operator: None,
+            mistakes: Vec::new(),
         }
     }
 
@@ -238,9 +241,9 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits the total size of all outboxes and of the answers and pushes that sockets do not take, in bytes. The
-    /// default is 1 GiB. It is counted in steps of 4 KiB per connection. When it is exceeded, the connection for which
-    /// most waits is closed with 4002. If more than 128 KiB are unsent for it, it is cut off without a close frame, which
-    /// it could not read before the end of the frame that has begun.
+    /// default is 1 GiB. It is counted in steps of 4 KiB per connection. When it is exceeded, the connection with the
+    /// largest backlog is closed with 4002. If more than 128 KiB are unsent for it, it is cut off without a close
+    /// frame, because it could read one only after the rest of the frame that has begun.
     pub fn max_total_outbox_size(mut self, bytes: usize) -> Self {
         self.limits.max_total_outbox_size = bytes;
         self
@@ -312,6 +315,36 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Serves `/healthz` and `/readyz` on a listener of their own too, for orchestrators and operators. The address is
+    /// an IP address with a port, for example `127.0.0.1:9000`; port 0 is any free port
+    /// ([`Bound::operator_addr`](crate::Bound::operator_addr)). By default there is no such listener.
+    ///
+    /// The limits on players do not apply to this listener, so a node whose other listener is flooded is still known to
+    /// be alive. At most 32 sockets are served at once; then the oldest is cut off. Players must not reach it.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// let server = Server::new(Game).operate("127.0.0.1:9000");
+    /// # let _ = server;
+    /// ```
+    ///
+    /// Anything other than an address, such as a host name, is an error of [`bind`](Self::bind). So is an address that
+    /// cannot be listened on.
+    pub fn operate(mut self, address: impl Into<String>) -> Self {
+        let address = address.into();
+        match address.parse() {
+            Ok(address) => self.operator = Some(address),
+            Err(_) => self.mistakes.push(format!(
+                "`{address}` is not an address for `Server::operate`; write an IP address and a port, such as \
+                 `127.0.0.1:9000`"
+            )),
+        }
+        self
+    }
+
     /// Listens on an address.
     ///
     /// # Errors
@@ -363,9 +396,7 @@ impl<D: Dispatcher> Server<D> {
                  `Server::hosts`"
             );
         }
-        // `check` has checked that it is an address.
-        let operator = self.operator.as_ref().and_then(|address| address.parse().ok()).map(Listener::bind_now);
-        let operator = operator.transpose()?;
+        let operator = self.operator.map(Listener::bind_now).transpose()?;
         let (_, routes) = self.into_parts(Some(address))?;
         Ok(Bound::new(listener, operator, routes))
     }
@@ -437,10 +468,7 @@ impl<D: Dispatcher> Server<D> {
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
-        let operator = self.operator.iter().filter(|address| address.parse::<SocketAddr>().is_err());
-        mistakes.extend(operator.map(|address| {
-            format!("`{address}` is not an address to operate at; write an IP address and a port, as `127.0.0.1:9000`")
-        }));
+        mistakes.extend_from_slice(&self.mistakes);
         mistakes.extend_from_slice(self.access.hosts.mistakes());
         mistakes.extend_from_slice(self.access.origins.mistakes());
         mistakes.extend_from_slice(self.access.proxies.mistakes());

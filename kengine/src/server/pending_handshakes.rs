@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::node::Node;
 use crate::node_state::{ClientAddress, Limit};
 
-/// How long a socket is not cut off, however many clients come: enough for a request from the other side of the world.
-/// Meanwhile new clients wait in the queue of the kernel.
+/// The age below which no socket is cut off, however many clients come: enough for a request from the other side of the
+/// world. Meanwhile new clients wait in the queue of the kernel.
 const MIN_AGE: Duration = Duration::from_millis(250);
 
 /// The sockets of a listener that are not connections yet.
@@ -49,7 +49,7 @@ struct QueuedSocket {
 pub(super) struct PendingHandshake {
     pending: Arc<PendingHandshakes>,
     number: u64,
-    waiting: QueuedSocket,
+    queued: QueuedSocket,
     /// The address whose pending handshakes this one counts to, unless the client has no limits.
     address: Option<ClientAddress>,
     has_requested: AtomicBool,
@@ -73,11 +73,11 @@ impl PendingHandshakes {
         if let Some(address) = address {
             self.node.addresses.begin(address)?;
         }
-        let waiting = QueuedSocket { accepted_at: Instant::now(), cut: Arc::new(Notify::new()) };
+        let queued = QueuedSocket { accepted_at: Instant::now(), cut: Arc::new(Notify::new()) };
         let mut queue = self.queue.lock();
         let number = queue.next;
         queue.next += 1;
-        queue.waiting.insert(number, waiting.clone());
+        queue.waiting.insert(number, queued.clone());
         let oldest = if queue.waiting.len() > self.max { queue.waiting.pop_first() } else { None };
         drop(queue);
         if let Some((_, oldest)) = oldest {
@@ -85,7 +85,7 @@ impl PendingHandshakes {
             self.node.refusals.record(self.limit, &"the oldest");
         }
         let (has_requested, is_answering) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(PendingHandshake { pending: Arc::clone(self), number, waiting, address, has_requested, is_answering })
+        Ok(PendingHandshake { pending: Arc::clone(self), number, queued, address, has_requested, is_answering })
     }
 
     /// Returns how many sockets wait for their client, and how many are being answered.
@@ -94,8 +94,8 @@ impl PendingHandshakes {
         (queue.waiting.len(), queue.answering)
     }
 
-    /// Returns when the next socket may be accepted, if that is not now: when so many sockets wait that the oldest will
-    /// be cut off, but must not be yet.
+    /// Returns when the next socket may be accepted; `None` means now. It waits while it would cut off the oldest
+    /// socket and that socket is still protected.
     pub(super) fn full_until(&self) -> Option<Instant> {
         let queue = self.queue.lock();
         let is_full = queue.waiting.len() >= self.max;
@@ -128,7 +128,7 @@ impl PendingHandshake {
     /// Completes when the socket must be cut off.
     pub(super) async fn cut(&self) {
         loop {
-            self.waiting.cut.notified().await;
+            self.queued.cut.notified().await;
             // Its request may just have come.
             if !self.is_answering.load(Ordering::Relaxed) {
                 return;
@@ -151,7 +151,7 @@ impl PendingHandshake {
         let mut queue = self.pending.queue.lock();
         if self.is_answering.swap(false, Ordering::Relaxed) {
             queue.answering -= 1;
-            queue.waiting.insert(self.number, self.waiting.clone());
+            queue.waiting.insert(self.number, self.queued.clone());
         }
     }
 }

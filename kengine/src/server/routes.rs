@@ -4,7 +4,8 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc};
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 
-use crate::connection::Access;
+use crate::connection::{Access, Endpoint};
+use crate::dispatch::Dispatcher;
 use crate::http::{Body, Refusal, check_size, target_host};
 use crate::node::Node;
 use crate::node_state::Count;
@@ -21,14 +22,14 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Returns the endpoint at this path.
-    pub(crate) fn endpoint(&self, path: &str) -> Option<&Arc<dyn AnyEndpoint>> {
-        self.endpoints.get(path)
+    /// Returns the endpoint at this path, or `first` if there is none: for a server whose path is not its own choice.
+    pub(crate) fn endpoint_or<D: Dispatcher>(&self, path: &str, first: &Arc<Endpoint<D>>) -> Arc<dyn AnyEndpoint> {
+        self.endpoints.get(path).cloned().unwrap_or_else(|| Arc::clone(first) as _)
     }
 
     /// Answers a request for a connection or a page.
     pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        match self.endpoint(request.uri().path()) {
+        match self.endpoints.get(request.uri().path()) {
             Some(endpoint) => Arc::clone(endpoint).upgrade(request.map(drop), Some(peer)).await,
             None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response),
         }

@@ -11,7 +11,6 @@ use crate::connection::Endpoint;
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Body;
-use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::routes::Routes;
 
 /// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
@@ -74,8 +73,7 @@ impl<D: Dispatcher, B: 'static> tower_service::Service<Request<B>> for Service<D
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoint = self.routes.endpoint(request.uri().path()).cloned();
-        let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&self.first) as Arc<dyn AnyEndpoint>);
+        let endpoint = self.routes.endpoint_or(request.uri().path(), &self.first);
         let response = endpoint.upgrade(request.map(drop), None);
         Box::pin(async { Ok(response.await) })
     }

@@ -10,7 +10,7 @@ use loom::sync::RwLockWriteGuard;
 pub(crate) use loom::sync::{MutexGuard, atomic};
 use tokio::sync::futures::Notified;
 
-/// How often a check changes from a thread that could go on to another one, unless `LOOM_MAX_PREEMPTIONS` is set.
+/// How many preemptions one run has at most, unless `LOOM_MAX_PREEMPTIONS` is set.
 const PREEMPTIONS: usize = 2;
 /// How many steps one run of a check may have. Ends a loop that never ends.
 const MAX_STEPS: usize = 10_000;

@@ -238,8 +238,8 @@ impl Client {
     }
 
     /// Sends a ping and waits for its pong. A client may send 20 pings at once
-    /// ([`Server::max_pings_per_second`](crate::Server::max_pings_per_second)). When this returns, the server has read everything that was sent before the
-    /// ping, but not necessarily handled it.
+    /// ([`Server::max_pings_per_second`](crate::Server::max_pings_per_second)). When this returns, the server has read
+    /// everything that was sent before the ping, but not necessarily handled it.
     ///
     /// ```
     /// # use kengine::testing;

@@ -1,18 +1,16 @@
-//! What the fuzz targets in `kengine/fuzz` need of the private parts of kengine. Compiled only by `cargo fuzz`, which
-//! sets `--cfg fuzzing`.
+//! What the fuzz targets in `kengine/fuzz` need of the private parts of kengine. Compiled only with
+//! `--cfg fuzzing`, which `cargo fuzz` and `.ci/model` set.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
-use crate::connection::Transport;
 use crate::dispatch::Dispatcher;
 use crate::http::Refusal;
 use crate::protocol::{Envelope, Error, Result, Syntax};
 use crate::server::serve_http;
-use crate::server::upgrade::start;
-use crate::testing::{BUFFER_SIZE, Served};
+use crate::testing::Served;
 use crate::websocket::{Close, Deframer, MessageLimits, WebSocketEvent};
 
 /// A message or control frame, as the deframer returns it.
@@ -98,11 +96,8 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// # Errors
     ///
-    /// The server drains.
+    /// 503 if the server is full or drains.
     pub async fn connect_raw(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
-        let slot = self.first.node.take_slot(None, None)?;
-        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
-        start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
-        Ok(ours)
+        self.open(session).await
     }
 }

@@ -115,7 +115,6 @@ use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Refusal;
 use crate::server::Server;
-use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::routes::Routes;
 use crate::server::upgrade::{Connected, start};
 
@@ -193,11 +192,16 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
-        let endpoint = &self.first;
-        let slot = endpoint.node.take_slot(None, None)?;
+        let stream = self.open(session).await?;
+        Ok(self.client(stream, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
+    }
+
+    /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream.
+    async fn open(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
+        let slot = self.first.node.take_slot(None, None)?;
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
-        start(Arc::clone(endpoint), session, slot, None, Transport::Memory(theirs)).await;
-        Ok(self.client(ours, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
+        start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
+        Ok(ours)
     }
 
     fn client(&self, stream: DuplexStream, connected: Connected) -> Client {
@@ -314,8 +318,7 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
     /// When the path or a header field is invalid.
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
-        let endpoint = self.served.routes.endpoint(request.uri().path()).cloned();
-        let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&self.served.first) as Arc<dyn AnyEndpoint>);
+        let endpoint = self.served.routes.endpoint_or(request.uri().path(), &self.served.first);
         let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
         let connecting = endpoint.connect(request, self.peer, Transport::Memory(theirs));
         Box::pin(async { Ok(self.served.client(ours, connecting.await?)) })

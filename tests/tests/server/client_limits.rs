@@ -396,7 +396,10 @@ async fn an_address_that_cannot_be_operated_is_an_error_of_bind() {
     for address in ["localhost:9000", "9000", "127.0.0.1", ""] {
         let refused = Server::new(Lobby).operate(address).bind("127.0.0.1:0").await.expect_err("not an address");
         assert!(matches!(refused, StartError::Config(_)), "{refused}");
-        assert!(refused.to_string().contains(&format!("`{address}` is not an address to operate at")), "{refused}");
+        assert!(
+            refused.to_string().contains(&format!("`{address}` is not an address for `Server::operate`")),
+            "{refused}"
+        );
     }
     let server = TestServer::start(Server::new(Lobby)).await;
     let taken = Server::new(Lobby).operate(server.address().to_string()).bind("127.0.0.1:0").await;

@@ -65,7 +65,7 @@ impl<'a, S, E, T: FromContext<'a, S>> IsHookArgument<'a, S, E, Given> for T {
 #[derive(Debug)]
 pub struct Event;
 
-/// The question what a route's last argument is. Only its type `T` tells whether it is context or the message:
+/// The question of what a route's last argument is. Only its type `T` tells whether it is context or the message:
 ///
 /// 1. the message, if it is `()` in a dispatcher whose session is `()`;
 /// 2. context, if the type is context;
@@ -126,7 +126,8 @@ impl<'a, S, T: Deserialize<'a>> Take<'a, S, T> for Decoded {
     }
 }
 
-// A program with one of these verdicts does not compile. They can be taken, so that rustc reports only why it does not.
+// A program with one of these verdicts does not compile. They implement `Take` all the same, so that rustc reports only
+// that error.
 impl<'a, S, T> Take<'a, S, T> for Lent {
     fn take(_: Context<'a, S>) -> Result<T> {
         Err(Error::internal("this argument can only be borrowed"))

@@ -16,7 +16,7 @@ use std::ops::Deref;
 #[derive(Debug)]
 pub struct Probe<Q, const STEP: u8>(PhantomData<fn() -> Q>);
 
-/// The index of a [`Probe`] under which its verdict stands.
+/// The index with which a [`Probe`] is asked for its verdict.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Verdict;

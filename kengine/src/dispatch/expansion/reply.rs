@@ -16,7 +16,7 @@ pub fn handler_future<F: Future + Send>(future: F) -> impl Future<Output = F::Ou
     future
 }
 
-/// The question whether a handler returned a `Result`, perhaps under an alias.
+/// The question of whether a handler returned a `Result`, perhaps under an alias.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Returned<T>(PhantomData<T>);

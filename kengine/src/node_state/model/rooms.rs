@@ -164,7 +164,7 @@ fn a_send_reaches_the_members_of_one_moment() {
     });
 }
 
-/// There are never more rooms than `max_rooms`, and a room that has ended makes place for another.
+/// There are never more rooms than `max_rooms`, and dropping one lets another one be created.
 #[test]
 fn the_number_of_rooms_is_bounded() {
     explore("rooms: max_rooms", || {
