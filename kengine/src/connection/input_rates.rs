@@ -9,9 +9,9 @@ const WAITING: u64 = u64::MAX;
 
 /// What a client has sent, compared with its limits.
 pub(super) struct InputRates {
-    /// The bytes that are read now were sent after this, in nanoseconds of the node's clock: when the first read
-    /// returned since the server last waited for input, or [`WAITING`]. So a client is not blamed when the server reads
-    /// late.
+    /// No byte that is read now was sent before this time of the node's clock, in nanoseconds: the time of the first
+    /// read since the server last found no input, or [`WAITING`] if there was none. So a client is not blamed when the
+    /// server reads late.
     after: u64,
     messages: Bucket,
     bytes: Bucket,

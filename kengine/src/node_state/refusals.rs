@@ -82,7 +82,9 @@ impl Limit {
             Self::OperatorSockets => {
                 "too many sockets are open at the address of `Server::operate`; the oldest were cut off"
             }
-            Self::OpenFiles => "no more sockets can be opened; clients wait, and the oldest handshakes were cut off",
+            Self::OpenFiles => {
+                "no more sockets can be opened; clients wait or were closed, and the oldest handshakes were cut off"
+            }
             Self::ConnectionsPerAddress | Self::HandshakesPerSecondPerAddress | Self::PendingHandshakesPerAddress => {
                 "a client address has reached its limit and was refused; if it is a proxy, name it with \
                  `Server::trusted_proxies`"

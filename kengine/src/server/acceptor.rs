@@ -49,11 +49,11 @@ pub(super) struct Acceptor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vacancy {
     Free,
-    /// When the oldest pending handshake may be cut off.
+    /// Not before this time, when the oldest pending handshake may be cut off.
     At(Instant),
-    /// When a socket has ended that was cut off.
+    /// Not before a socket that was cut off has ended.
     Soon,
-    /// No, because all files are connections. Accepted sockets are closed.
+    /// No: connections use all files. Sockets are accepted and closed.
     None,
 }
 

@@ -53,8 +53,9 @@ impl<D: Dispatcher> Server<D> {
     /// Limits the rate of handshakes of one [client
     /// address](Self::max_pending_handshakes_per_address): `rate` a second, and `burst` at once after
     /// a pause. The default is 20 and 100. Further handshakes are refused with 429 `rate_limited`; while none may come,
-    /// new sockets of the address are closed at once. A socket that ends without a request counts as a handshake. A rate
-    /// of `u32::MAX` means no limit; the least rate and burst are 1.
+    /// new sockets of the address are closed at once. Every request for a WebSocket counts, whatever the answer is, and
+    /// so does a socket that ends without a request. Requests for pages do not count. A rate of `u32::MAX` means no
+    /// limit; the least rate and burst are 1.
     pub fn max_handshakes_per_second_per_address(mut self, rate: u32, burst: u32) -> Self {
         self.limits.per_address.max_handshakes_per_second = RateLimit::new(rate, burst);
         self
