@@ -2,7 +2,7 @@
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Generics, Lifetime, Type};
+use syn::{Attribute, Generics, Lifetime, Type, parse_quote};
 
 /// Returns the type without the visible or invisible parentheses around it.
 pub(crate) fn plain(mut ty: &Type) -> &Type {
@@ -12,6 +12,15 @@ pub(crate) fn plain(mut ty: &Type) -> &Type {
             Type::Paren(paren) => &paren.elem,
             _ => return ty,
         };
+    }
+}
+
+/// Returns the type, in parentheses if it consists of bounds. Such a type may end with a `+`, after which no `as` and no
+/// `:` can stand.
+pub(crate) fn enclosed(ty: &Type) -> Type {
+    match ty {
+        Type::TraitObject(_) | Type::ImplTrait(_) => parse_quote!((#ty)),
+        _ => ty.clone(),
     }
 }
 

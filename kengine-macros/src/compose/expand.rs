@@ -21,7 +21,7 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let hooks = composition.parts().map(|part| of(krate, part, "HOOKS"));
     // Without the option `session`, the first field's session is that of the struct, so it needs no check.
     let checked = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
-        let (at, ty) = (at(part.ty.span()), part.ty);
+        let (at, ty) = (at(part.ty.span()), &part.ty);
         let krate = respanned(krate.to_token_stream(), at);
         quote_spanned!(at=> let () = <<#ty as #krate::Dispatcher>::Session as #krate::__private::IsSameSession<Self::Session>>::CHECKED;)
     });
@@ -79,7 +79,7 @@ fn session(composition: &Composition<'_>) -> TokenStream {
     if let Some(session) = &composition.options.session {
         return session.to_token_stream();
     }
-    let first = composition.first.ty;
+    let first = &composition.first.ty;
     let at = at(first.span());
     let krate = respanned(composition.options.krate.to_token_stream(), at);
     quote_spanned!(at=> <#first as #krate::Dispatcher>::Session)
@@ -94,13 +94,13 @@ fn generics(composition: &Composition<'_>, session: &TokenStream) -> Generics {
     if input.generics.params.is_empty() && options.session.is_none() {
         // The session is that of the first field. If the field is not a dispatcher, this bound is the only error.
         // Without it, rustc would report one for each method of the implementation.
-        let (first, at) = (first.ty, at(first.ty.span()));
+        let (first, at) = (&first.ty, at(first.ty.span()));
         let krate = respanned(krate.to_token_stream(), at);
         let bound = quote_spanned!(at=> #first: #krate::Dispatcher);
         bounded.make_where_clause().predicates.push(parse_quote!(#bound));
     }
     for TypeParam { ident, .. } in input.generics.type_params() {
-        let is_parameter = |part: &Part<'_>| matches!(plain(part.ty), Type::Path(path) if path.path.is_ident(ident));
+        let is_parameter = |part: &Part<'_>| matches!(plain(&part.ty), Type::Path(path) if path.path.is_ident(ident));
         let Some(index) = composition.parts().position(is_parameter) else { continue };
         let session = (index > 0 || options.session.is_some()).then(|| quote!(<Session = #session>));
         bounded.make_where_clause().predicates.push(parse_quote!(#ident: #krate::Dispatcher #session));
@@ -194,6 +194,6 @@ fn dispatcher(krate: &Path, part: &Part<'_>) -> TokenStream {
 
 /// `__private::Part::<Chat, ()>::NAME`
 fn of(krate: impl ToTokens, part: &Part<'_>, name: &str) -> TokenStream {
-    let (ty, name) = (part.ty, Ident::new(name, Span::call_site()));
+    let (ty, name) = (&part.ty, Ident::new(name, Span::call_site()));
     quote!(#krate::__private::Part::<#ty, ()>::#name)
 }

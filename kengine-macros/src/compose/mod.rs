@@ -41,6 +41,13 @@ mod tests {
         assert_shown("composition.rs", &expand("struct App<R> { chat: Chat, rest: R }"));
     }
 
+    /// A macro sees such types before the compiler refuses them.
+    #[test]
+    fn a_type_may_end_with_a_plus() {
+        let expansion = expand("struct App { chat: Chat + }");
+        assert!(expansion.contains("<(dyn Chat) as ::kengine::Dispatcher>::Session"), "{expansion}");
+    }
+
     #[test]
     fn a_type_parameter_is_bounded_by_the_session() {
         for (input, bounds) in [

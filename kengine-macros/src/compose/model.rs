@@ -6,7 +6,7 @@ use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Field, Ident, Member, Path, Type, parse_quote};
 
-use crate::{errors::Errors, options, spans::at};
+use crate::{errors::Errors, options, spans::at, tokens::enclosed};
 
 const EXPECTED: &str = "expected `session` or `crate`";
 
@@ -28,7 +28,7 @@ pub(crate) struct Composition<'a> {
 /// A field with one of the dispatchers.
 pub(crate) struct Part<'a> {
     pub(crate) member: Member,
-    pub(crate) ty: &'a Type,
+    pub(crate) ty: Type,
     pub(crate) attrs: &'a [Attribute],
     /// Its name in errors.
     pub(crate) name: String,
@@ -99,5 +99,5 @@ fn parts<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Vec<Part<'a>> {
 fn part((member, field): (Member, &Field)) -> Part<'_> {
     let name = member.to_token_stream().to_string();
     let at = at(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span));
-    Part { member, ty: &field.ty, attrs: &field.attrs, name, at }
+    Part { member, ty: enclosed(&field.ty), attrs: &field.attrs, name, at }
 }

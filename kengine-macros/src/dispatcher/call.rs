@@ -7,7 +7,7 @@ use syn::{Path, Type};
 use super::handler::Handler;
 use crate::hook::{Hook, Role};
 use crate::spans::{at, respanned};
-use crate::tokens::{elide, find_word, plain};
+use crate::tokens::{elide, enclosed, find_word, plain};
 
 /// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name, where rustc
 /// reports a future that is not `Send`.
@@ -39,7 +39,7 @@ pub(crate) fn call(krate: &Path, handler: &Handler<'_>, arguments: &[&Type], ses
 /// ```
 fn argument(krate: &Path, handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool) -> TokenStream {
     let is_reference = matches!(plain(ty), Type::Reference(_));
-    let ty = elided(handler, ty);
+    let ty = elided(handler, &enclosed(ty));
     let of_hook = |event, value| quote!(<#ty as #krate::__private::IsHookArgument<'_, #session, #krate::__private::#event, _>>::take(context, #value)?);
     match handler.mark.role {
         Role::Hook(Hook::Accept) => quote!(<#ty as #krate::__private::IsAcceptArgument<'_>>::take(handshake)),

@@ -92,6 +92,23 @@ mod tests {
         );
     }
 
+    /// A macro sees such types before the compiler refuses them.
+    #[test]
+    fn types_may_end_with_a_plus() {
+        let code = "impl Game {
+            #[accept]
+            async fn enter(&self, handshake: A +) -> B + {}
+            #[before]
+            async fn guard(&self, call: C +) {}
+            #[route]
+            async fn chat(&self, connection: D +, chat: E +) {}
+        }";
+        let expansion = expand("", code);
+        for ty in ["A", "B", "C", "D", "E"] {
+            assert!(expansion.contains(&format!("<(dyn {ty}) as ")), "{ty}: {expansion}");
+        }
+    }
+
     #[test]
     fn another_crate_path_replaces_every_default_path() {
         let ours = expand(r#"key = "type""#, EVERY_FORM);

@@ -8,7 +8,7 @@ use super::{cfgs, validate::Dispatcher};
 use crate::{
     hook::Hook,
     spans::{at, respanned},
-    tokens::mentions_parameter,
+    tokens::{enclosed, mentions_parameter},
 };
 
 /// Writes `type Session = …;`: the given type, that of the `#[accept]` hook, or `()`.
@@ -53,7 +53,7 @@ pub(crate) fn name(dispatcher: &Dispatcher<'_>) -> TokenStream {
 pub(crate) fn of_accept(krate: &Path, generics: &Generics, output: &ReturnType) -> TokenStream {
     let returned = match output {
         ReturnType::Default => return quote!(()),
-        ReturnType::Type(_, ty) => ty.to_token_stream(),
+        ReturnType::Type(_, ty) => enclosed(ty).to_token_stream(),
     };
     let at = at(returned.span());
     let krate = respanned(krate.to_token_stream(), at);

@@ -8,7 +8,7 @@ use std::cell::LazyCell;
 use std::net::SocketAddr;
 
 use kengine::testing::{self, Served};
-use kengine::{Handshake, InvalidUid, Refusal, Uid};
+use kengine::{Handshake, InvalidUid, Refusal, Server, Uid};
 use kengine_fuzz::http::responses;
 use libfuzzer_sys::fuzz_target;
 use mlua::{Function, Lua, Table, Value};
@@ -163,7 +163,8 @@ impl Node {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
-        let served = runtime.block_on(async { testing::serve(Reader) });
+        let served =
+            runtime.block_on(async { testing::serve(Server::new(Reader).max_handshakes_per_second(u32::MAX, 1)) });
         Self { runtime, served }
     }
 

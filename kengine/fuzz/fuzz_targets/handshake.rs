@@ -39,7 +39,8 @@ fuzz_target!(|data: &[u8]| {
 
 /// Sends these pieces to a server, closes the stream after them if `closes` is set, and returns what the server sends.
 async fn serve(pieces: &[&[u8]], closes: bool) -> Vec<u8> {
-    let served = testing::serve(Server::new(Game).page("/page", "text/plain", "a page"));
+    let served =
+        testing::serve(Server::new(Game).max_handshakes_per_second(u32::MAX, 1).page("/page", "text/plain", "a page"));
     let (ours, theirs) = tokio::io::duplex(4096);
     let serving = tokio::spawn(served.serve_http(theirs, SocketAddr::from(([127, 0, 0, 1], 4321))));
     let (mut reader, mut writer) = tokio::io::split(ours);
