@@ -39,9 +39,9 @@ struct Running {
 impl Arenas {
     /// Takes a seat for a player in the arena of a room. The first player of a room starts the arena.
     ///
-    /// A player who leaves gives the seat back before leaving the room; one whose connection ends, right after it. If it was the last seat and another player joins the room
-    /// in between, that player starts a new arena. The old arena cannot be entered any more, and ends at its next tick
-    /// without a push.
+    /// A player who leaves gives the seat back before leaving the room. A player whose connection ends has left the
+    /// room already. If the last seat is given back first and another player joins the room in between, that player
+    /// starts a new arena. The old arena cannot be entered any more, and ends at its next tick without a push.
     ///
     /// # Errors
     ///

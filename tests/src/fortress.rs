@@ -76,7 +76,7 @@ impl Fortress {
         hub.room(room).leave(connection)
     }
 
-    /// Takes a seat in a room for two; returns whether there was one.
+    /// Takes a seat in a room for two.
     #[route]
     async fn sit(&self, hub: &Hub, connection: &Connection<Player>, prefix: String) -> Result<(), Error> {
         hub.rooms(prefix).fill(2, connection).await?;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use kengine::cluster::gateway::Gateway;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{LIMIT, Town, free_address, install::install, new_folder, until, within};
+use crate::{LIMIT, Town, free_address, install::install, new_folder, signal, until, within};
 
 /// A command that succeeds if nginx, its Lua module and its Redis client are installed.
 const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
@@ -77,9 +77,12 @@ impl TestGateway {
 
     /// Stops it, and with it every tunnel.
     pub fn stop(&mut self) {
-        // SIGKILL would leave the workers running.
-        signal(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
+        // The id of a process that has ended may be that of another one.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // SIGKILL would leave the workers running.
+            signal(self.child.id(), Signal::TERM);
+            let _ = self.child.wait();
+        }
     }
 
     /// Starts it again, at the same address.
@@ -146,13 +149,6 @@ fn replace(file: &Path, line: &str, with: &str) {
     let text = fs::read_to_string(file).expect("a file of ours");
     assert!(text.contains(line), "there is no `{line}` in {}", file.display());
     fs::write(file, text.replace(line, with)).expect("a file of ours");
-}
-
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // A process that has ended needs no signal.
-        let _ = kill_process(pid, signal);
-    }
 }
 
 fn spawn(conf: &Path) -> Child {

@@ -23,6 +23,7 @@ mod raw;
 mod redis;
 mod router;
 mod server;
+mod signal;
 mod stress;
 mod summary;
 mod table;
@@ -50,7 +51,8 @@ pub use crate::{
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     router::{ServedRouter, serve_router},
-    server::{TestServer, refused, without_rates},
+    server::{TestServer, refusals, without_rates},
+    signal::signal,
     stress::{RoomMember, Sends, stress_time},
     summary::summary,
     table::{LIMIT, every_row, within},

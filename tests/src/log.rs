@@ -51,8 +51,8 @@ impl Log {
 
 /// Makes tracing ask for each event whether somebody records it.
 ///
-/// Otherwise tracing remembers the answer for each place in the code. If a test reaches a place for the first time just
-/// while another one starts its log, the place may be remembered as one whose events nobody records.
+/// Otherwise tracing remembers the answer for each place in the code. If a test reaches a place for the first time at
+/// the moment when another one starts its log, the place may be remembered as one whose events nobody records.
 pub(crate) fn let_each_event_be_asked_for() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

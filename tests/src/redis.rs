@@ -7,10 +7,10 @@ use std::{
 
 use kengine::{Dispatcher, Server};
 use redis::{AsyncCommands, AsyncConnectionConfig, aio::MultiplexedConnection};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, within};
+use crate::{LIMIT, NodeProcess, TestServer, free_address, install::install, signal, within};
 
 /// A `redis-server` that is killed when this is dropped.
 #[derive(Debug)]
@@ -120,17 +120,12 @@ impl RedisServer {
 
     /// Freezes the process: its sockets stay open, but it answers nothing.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        signal(self.child.id(), Signal::STOP);
     }
 
     /// Lets the process go on.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it runs");
+        signal(self.child.id(), Signal::CONT);
     }
 
     /// Waits until this process answers, and not another server at its port.

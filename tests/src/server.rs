@@ -13,8 +13,8 @@ pub fn without_rates<D: Dispatcher>(server: impl Into<Server<D>>) -> Server<D> {
     server.max_pings_per_second(u32::MAX, 1).max_joins_per_second(u32::MAX, 1)
 }
 
-/// Returns how many a limit has refused, cut off or closed.
-pub fn refused(hub: &Hub, limit: &str) -> u64 {
+/// Returns how often a limit was exceeded.
+pub fn refusals(hub: &Hub, limit: &str) -> u64 {
     let mut totals = hub.refusals();
     totals.find(|(name, _)| *name == limit).unwrap_or_else(|| panic!("there is no limit `{limit}`")).1
 }
@@ -29,7 +29,7 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Binds a free port and serves. The rates of clients are not limited, because tests send as fast as they can.
+    /// Binds a free port and serves, without limits on the rates of clients, because tests send as fast as they can.
     pub async fn start<D: Dispatcher>(server: Server<D>) -> Self {
         Self::start_with_rates(without_rates(server)).await
     }

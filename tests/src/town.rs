@@ -1,6 +1,7 @@
 //! A game whose players meet across nodes, and the nodes that serve it.
 
 use std::{
+    fs::File,
     net::{SocketAddr, TcpListener},
     ops::Range,
     path::Path,
@@ -10,11 +11,14 @@ use std::{
 };
 
 use kengine::{Connection, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid, cluster::Redis};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{Client, within, without_rates};
+use crate::{Client, signal, within, without_rates};
 
 /// The push that players receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Push)]
@@ -184,17 +188,17 @@ impl NodeProcess {
 
     /// Freezes the process.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        signal(self.child.id(), Signal::STOP);
     }
 
     /// Lets the process go on.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        signal(self.child.id(), Signal::CONT);
     }
 
     /// Sends it SIGTERM, so that it drains.
     pub fn terminate(&self) {
-        self.signal(Signal::TERM);
+        signal(self.child.id(), Signal::TERM);
     }
 
     /// Waits until it has ended.
@@ -206,11 +210,6 @@ impl NodeProcess {
         };
         within("the end of a node", ended).await;
     }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it runs");
-    }
 }
 
 impl Drop for NodeProcess {
@@ -219,8 +218,9 @@ impl Drop for NodeProcess {
     }
 }
 
-/// Returns an address of this machine at which nothing listens. Each call in a process returns another one. The kernel
-/// does not give these ports to other sockets meanwhile, since its range starts at 32,768.
+/// Returns an address of this machine at which nothing listens. No other call returns it, in this process or in another
+/// one, as long as this process lives. So a node may be down for a moment and come back at its address. The kernel does
+/// not give these ports to other sockets meanwhile, since its range starts at 32,768.
 pub fn free_address() -> SocketAddr {
     const PORTS: Range<u32> = 10_000..32_000;
     /// The distance between the first ports that two successive processes try.
@@ -230,9 +230,22 @@ pub fn free_address() -> SocketAddr {
         let number = TAKEN.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(STRIDE));
         let port = PORTS.start + number % (PORTS.end - PORTS.start);
         let port = u16::try_from(port).expect("a port");
+        let Some(lock) = lock(port) else { continue };
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            // The kernel releases the lock at the end of the process.
+            std::mem::forget(lock);
             return listener.local_addr().expect("it listens");
         }
     }
     panic!("no port is free");
+}
+
+/// Keeps a port from other processes of these tests, unless one of them has it. The file stays, because a process could
+/// lock it while another one removes it.
+fn lock(port: u16) -> Option<File> {
+    let path = std::env::temp_dir().join(format!("kengine-port-{port}"));
+    // A file of another user can be locked, but not created again.
+    let file = File::open(&path).or_else(|_| File::create(&path)).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
 }

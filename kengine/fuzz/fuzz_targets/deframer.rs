@@ -80,8 +80,8 @@ fn compare(ours: &(Vec<Deframed>, Option<Close>), theirs: &(Vec<Message>, Option
     }
     if let Some(error) = error {
         let close = violation.as_ref().unwrap_or_else(|| panic!("not rejected: {error} after {our_events:?}"));
-        // We may reject a frame at an earlier byte, so the reasons may differ; but not what the reason is about if both
-        // have seen the same messages and nothing else is wrong with them.
+        // We may reject a frame at an earlier byte, so the reasons may differ. But we may not have read more messages
+        // than tungstenite.
         assert!(our_events.len() <= their_messages.len(), "{our_events:?} before {close}, but {error}");
         match error {
             Error::Utf8(_) => assert!([CloseCode::INVALID_DATA, CloseCode::PROTOCOL_ERROR].contains(&close.code())),

@@ -64,7 +64,7 @@ fn compare(query: &[u8], parameter: &str, max: usize, name: &Name, at_node: Opti
     }
 }
 
-/// Whether names must not contain this character: it is a control character, or changes the direction of text.
+/// Returns whether names must not contain this character: it is a control character, or changes the direction of text.
 fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,4 +1,4 @@
-//! The macros never panic. What they generate are Rust items; or there is an error, at a token of the user's.
+//! The macros never panic. They generate Rust items, or an error at a token of the user's.
 //!
 //! The input is a program, such as those in `tests/language/ui`; it may be incomplete. Each `#[dispatcher]` and each of
 //! our derives in it is expanded.
@@ -301,8 +301,8 @@ fn check_items(expansion: &TokenStream, shown: &str) -> Vec<Item> {
     }
 }
 
-/// Whether a span is that of a token in the program, and not that of the macro's call. While fuzzing, only the debug
-/// format of a span shows that.
+/// Returns whether a span is that of a token in the program, and not that of the macro's call. While fuzzing, only the
+/// debug format of a span shows that.
 fn is_of_the_user(span: Span) -> bool {
     format!("{span:?}") != format!("{:?}", Span::call_site())
 }

@@ -1,6 +1,6 @@
 //! Every form of the language, in a crate that forbids warnings and has no prelude.
 
-// Not forbidden is what the derive macros of serde allow.
+// The lints that serde's derive macros allow cannot be forbidden.
 #![deny(warnings, unused_qualifications)]
 #![forbid(missing_docs, unreachable_pub, single_use_lifetimes, deprecated, unsafe_code)]
 #![forbid(clippy::pedantic, clippy::nursery)]

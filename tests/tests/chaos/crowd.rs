@@ -38,7 +38,7 @@ pub(crate) struct Known {
     pub(crate) rooms: BTreeSet<usize>,
     /// How many requests and heartbeats of its connection are not answered yet.
     pub(crate) unanswered: usize,
-    /// The connection and the first of these, in words.
+    /// The first request or heartbeat that is not answered yet, with its connection, in words.
     pub(crate) awaits: Option<String>,
     /// When it last did something.
     pub(crate) active: Option<Instant>,
@@ -61,7 +61,8 @@ impl Known {
 /// All players.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    pub(crate) gateway: SocketAddr,
+    /// The address that players connect to.
+    pub(crate) front: SocketAddr,
     pub(crate) mode: watch::Sender<Mode>,
     known: Vec<Mutex<Known>>,
     wrong: Mutex<Vec<String>>,
@@ -71,10 +72,10 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Lets all players come through this gateway.
-    pub(crate) fn start(gateway: SocketAddr, seed: u64) -> (Arc<Self>, JoinSet<()>) {
+    /// Lets all players connect to this address, in front of the gateway.
+    pub(crate) fn start(front: SocketAddr, seed: u64) -> (Arc<Self>, JoinSet<()>) {
         let crowd = Arc::new(Self {
-            gateway,
+            front,
             mode: watch::Sender::new(Mode::Play),
             known: (0..PLAYERS).map(|_| Mutex::default()).collect(),
             wrong: Mutex::default(),

@@ -1,4 +1,4 @@
-//! What must be left when all players are gone, and when all nodes have ended: nothing.
+//! Checks that nothing is left when all players are gone, and again when all nodes have ended.
 
 use std::fs;
 
@@ -66,7 +66,8 @@ pub(crate) async fn nodes_left_nothing(cluster: &Cluster) {
     settled("something is left of the nodes", async || keys_are_right(cluster, |_| false).await).await;
 }
 
-/// Whether there are only keys that are expected or expire: those of rooms, and of users on nodes that were killed.
+/// Checks that each key is expected or expires. The keys of rooms may expire, and those of users on nodes that were
+/// killed.
 async fn keys_are_right(cluster: &Cluster, is_expected: impl Fn(&String) -> bool) -> Result<(), String> {
     let mut directory = cluster.directory().await;
     let boots: Vec<_> = {
@@ -110,10 +111,10 @@ pub(crate) async fn logs_are_clean(cluster: &Cluster, crowd: &Crowd) {
     }
     let errors = cluster.gateway.lock().await.errors();
     // nginx writes such lines when a connection of the gateway fails, and when it is stopped soon after a reload.
-    let wanted = ["recv() failed (", "send() failed (", "connect() failed (", "open socket #", "aborting"];
-    let is_wanted = |line: &&str| wanted.iter().any(|text| line.contains(text));
+    let tolerated = ["recv() failed (", "send() failed (", "connect() failed (", "open socket #", "aborting"];
+    let is_tolerated = |line: &&str| tolerated.iter().any(|text| line.contains(text));
     let is_error = |line: &&str| ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level));
-    for line in errors.lines().filter(is_error).filter(|line| !is_wanted(line)) {
+    for line in errors.lines().filter(is_error).filter(|line| !is_tolerated(line)) {
         crowd.wrong(format!("the gateway: {line}"));
     }
     crowd.check();

@@ -32,8 +32,8 @@ pub(crate) async fn settled(what: &str, mut look: impl AsyncFnMut() -> Result<()
     }
 }
 
-/// Waits until everything is right. Then lets players play for a while undisturbed, in which nobody may be cut off or be
-/// left without an answer. At last each player says something in each room, which all other members must hear.
+/// Waits until everything is right. Then lets players play for a while undisturbed, in which nobody may be cut off or
+/// be left without an answer. Finally, each player says something in each room, which all other members must hear.
 pub(crate) async fn verify(cluster: &Cluster, crowd: &Crowd, round: u32) {
     crowd.mode.send_replace(Mode::Stay);
     let begun = Instant::now();
@@ -56,7 +56,7 @@ pub(crate) async fn verify(cluster: &Cluster, crowd: &Crowd, round: u32) {
     crowd.check();
 }
 
-/// Whether each member of each room has heard every other member.
+/// Checks that each member of each room has heard every other member.
 fn all_heard(members: &[Known], known: &[Known], round: u32) -> Result<(), String> {
     for (player, listener) in members.iter().enumerate() {
         for room in &listener.rooms {
@@ -72,7 +72,7 @@ fn all_heard(members: &[Known], known: &[Known], round: u32) -> Result<(), Strin
     Ok(())
 }
 
-/// Whether players, nodes and the directory agree.
+/// Checks that players, nodes and the directory agree.
 async fn all_right(cluster: &Cluster, crowd: &Crowd) -> Result<(), String> {
     let known = crowd.known();
     for (player, known) in known.iter().enumerate() {
@@ -106,7 +106,7 @@ async fn all_right(cluster: &Cluster, crowd: &Crowd) -> Result<(), String> {
     directory_is_right(cluster, &known, &on_node).await
 }
 
-/// Whether a node knows exactly the members of each room.
+/// Checks that a node knows exactly the members of each room.
 fn rooms_are_right(known: &[Known], report: &NodeReport) -> Result<(), String> {
     for room in 0..ROOMS {
         let name = Crowd::room(room);
@@ -122,7 +122,7 @@ fn rooms_are_right(known: &[Known], report: &NodeReport) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the directory lists each node with its load, and each player with its node.
+/// Checks that the directory lists each node with its load, and each player with its node.
 async fn directory_is_right(
     cluster: &Cluster,
     known: &[Known],

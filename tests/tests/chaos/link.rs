@@ -32,7 +32,7 @@ pub(crate) enum Request {
     Probe(usize),
 }
 
-/// An answer that must come, in this order.
+/// An answer that must come. Answers come in the order of the requests.
 #[derive(Debug)]
 enum Awaited {
     Heartbeat,
@@ -95,9 +95,9 @@ impl Link {
     /// Connects through the gateway; returns `None` if that fails.
     pub(crate) async fn connect(crowd: &Arc<Crowd>, player: usize, serial: u64, query: &str) -> Option<Self> {
         let connecting = async {
-            let stream = TcpStream::connect(crowd.gateway).await.map_err(Error::Io)?;
+            let stream = TcpStream::connect(crowd.front).await.map_err(Error::Io)?;
             let _ = stream.set_nodelay(true);
-            client_async(format!("ws://{}/ws?{query}", crowd.gateway), stream).await
+            client_async(format!("ws://{}/ws?{query}", crowd.front), stream).await
         };
         let socket = match timeout(PATIENCE, connecting).await {
             Ok(Ok((socket, _))) => socket,
@@ -141,7 +141,7 @@ impl Link {
         self.awaited.len()
     }
 
-    /// Returns the connection and the first of these, in words.
+    /// Describes the first request or heartbeat that is not answered yet, with the connection.
     pub(crate) fn awaits(&self) -> Option<String> {
         let first = self.awaited.front()?;
         Some(format!("{} in process {:?} awaits the answer to {first:?}", self.name, self.process))
@@ -153,7 +153,7 @@ impl Link {
         self.send("p".to_owned()).await
     }
 
-    /// Sends a request. What is said is this word.
+    /// Sends a request. If it says something, `word` is the text.
     pub(crate) async fn request(&mut self, request: Request, word: &str) -> Result<(), End> {
         self.next_id += 1;
         let id = self.next_id;
@@ -312,7 +312,7 @@ impl Link {
         }
     }
 
-    /// Whether the other side was silent for too long.
+    /// Returns whether the other side was silent for too long.
     pub(crate) fn is_silent(&self) -> bool {
         self.heard_at.elapsed() > PATIENCE
     }

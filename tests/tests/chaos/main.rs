@@ -10,8 +10,8 @@
 //! | `invariants.rs` | what must be true of the whole cluster after each storm |
 //! | `ending.rs` | what must be left at the end |
 //!
-//! `KENGINE_CHAOS_SECONDS` sets how many seconds of storms there are, and `KENGINE_CHAOS_SEED` which ones. A seed sets
-//! the faults and what players want to do; how both meet depends on the machine too.
+//! After `KENGINE_CHAOS_SECONDS`, no further storm begins. `KENGINE_CHAOS_SEED` sets which storms there are: it sets
+//! the faults and what players want to do, but how both meet depends on the machine too.
 //!
 //! Clocks are not changed: a node reads no clock of its machine but the monotonic one, and orders claims by the clock of
 //! Redis.

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use kengine_tests::{NodeReport, free_address, within};
-use rustix::process::{Pid, Signal, kill_process};
+use kengine_tests::{NodeReport, free_address, signal, within};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -72,7 +72,7 @@ impl Node {
         self.process = Some(Process { child, input, reports });
     }
 
-    /// Whether it has been started and not stopped since.
+    /// Returns whether it has been started and not stopped since.
     pub(crate) fn is_here(&self) -> bool {
         self.process.is_some()
     }
@@ -94,12 +94,12 @@ impl Node {
 
     /// Freezes the process.
     pub(crate) fn freeze(&self) {
-        self.signal(Signal::STOP);
+        signal(self.pid(), Signal::STOP);
     }
 
     /// Lets the process go on.
     pub(crate) fn thaw(&self) {
-        self.signal(Signal::CONT);
+        signal(self.pid(), Signal::CONT);
     }
 
     /// Drains it, as SIGTERM does, and waits until it has ended, which must be a success.
@@ -111,7 +111,7 @@ impl Node {
             }
         })
         .await;
-        self.signal(Signal::TERM);
+        signal(self.pid(), Signal::TERM);
         let mut process = self.process.take().expect("a process that runs");
         let status = within("the end of a drained node", process.child.wait()).await.expect("a process of ours");
         assert!(status.success(), "{} drained and ended with {status}", self.name);
@@ -136,10 +136,5 @@ impl Node {
     /// Returns how many files it has open.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a process of ours").count()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it runs");
     }
 }

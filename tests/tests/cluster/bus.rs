@@ -208,7 +208,7 @@ async fn a_list_of_members_skips_nodes_that_do_not_answer() {
 }
 
 #[tokio::test]
-async fn messages_that_were_sent_make_place_for_others() {
+async fn messages_that_were_sent_make_room_for_others() {
     let redis = RedisServer::start().await;
     let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
     let said = Said("x".repeat(200 * 1024));
@@ -216,7 +216,7 @@ async fn messages_that_were_sent_make_place_for_others() {
     let at_once = (0..1000).take_while(|_| hub.all().send(&said).is_ok()).count();
     assert_eq!(at_once, 64 * 1024 / 200, "messages of 200 KiB in a queue of 64 MiB");
     for _ in 0..at_once {
-        until("place in the queue", async || hub.all().send(&said).ok()).await;
+        until("room in the queue", async || hub.all().send(&said).ok()).await;
     }
 }
 

@@ -169,7 +169,7 @@ async fn the_newest_claim_wins_after_a_node_was_cut_off() {
 /// A node is told over the bus that one of its connections has lost its uid. If it is not on the bus at that moment, it
 /// must find out when it is back.
 #[tokio::test]
-async fn a_newer_claim_wins_that_was_made_while_a_node_was_off_the_bus() {
+async fn a_newer_claim_made_while_a_node_was_off_the_bus_wins() {
     let redis = RedisServer::start().await;
     let mut directory = redis.directory().await;
     let allow = async |directory: &mut Directory, channels: &str| {

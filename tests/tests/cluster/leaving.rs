@@ -8,7 +8,7 @@ use kengine_tests::{Client, RawClient, RedisServer, Said, TestServer, Town, Upgr
 
 const LEASE: Duration = Duration::from_secs(6);
 
-/// How the connection of Ada ends, who is on the first node.
+/// How the connection of Ada, who is on the first node, ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     KickOnItsNode,

@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -333,9 +334,18 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
 
 #[tokio::test]
 async fn a_node_takes_back_its_address_if_redis_comes_back_with_old_data() {
-    let folder = new_folder();
-    std::fs::create_dir(&folder).unwrap();
-    let mut redis = RedisServer::start_with(&["--dir", &folder.to_string_lossy()]).await;
+    /// A folder that is removed when this is dropped.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    let folder = Folder(new_folder());
+    std::fs::create_dir(&folder.0).unwrap();
+    let mut redis = RedisServer::start_with(&["--dir", &folder.0.to_string_lossy()]).await;
     let address = free_address().to_string();
     let node = || {
         let cluster = Redis::new(redis.url()).lease(LEASE).advertise(&address);
@@ -362,5 +372,4 @@ async fn a_node_takes_back_its_address_if_redis_comes_back_with_old_data() {
     assert_eq!(directory.listed().await, [address]);
     drop(player);
     later.stop().await;
-    std::fs::remove_dir_all(&folder).unwrap();
 }

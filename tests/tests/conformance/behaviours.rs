@@ -14,9 +14,9 @@ use crate::drivers::{Driver, characters};
 
 /// The largest message.
 const LARGEST: usize = 1024 * 1024;
-/// The idle timeout of a server that pings: at each third of it. Other servers have that of the [`Town`], which is longer
-/// than any test.
-const IDLE_TIME: Duration = Duration::from_secs(6);
+/// The idle timeout of the server of [`STAYS`], which pings after each third of it. Other servers have
+/// [`Town::IDLE_TIME`], which is longer than any test.
+const IDLE_TIME: Duration = Duration::from_secs(15);
 
 /// The behaviours that some clients cannot show.
 pub(crate) const FRAGMENTS: &str = "the fragments of a text arrive as one text";

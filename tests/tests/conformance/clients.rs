@@ -2,31 +2,40 @@
 //!
 //! Go's `gorilla/websocket` is not among them: it needs Go, which nothing else in this repository needs.
 
-use std::io::{Write, stderr};
+use std::{
+    io::{Write, stderr},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::process::Command;
 
 use crate::{
     behaviours::{FRAGMENTS, NO_CODE, PING, agrees},
     drivers::{Page, Script, Tungstenite},
+    output_within,
 };
 
 /// Where the drivers are.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/clients");
 /// Where tests install clients.
 const INSTALLED: &str = env!("CARGO_TARGET_TMPDIR");
+/// How long the installation of a client may take.
+const INSTALLATION_TIME: Duration = Duration::from_secs(300);
 
-/// Runs a shell command that checks or installs a client, in the folder of what tests install. If it fails, the test
-/// ends, and this prints why.
+/// Runs a shell command that checks or installs a client, in the folder where tests install clients. If it fails,
+/// prints why and returns `false`.
 async fn is_installed(client: &str, command: &str, advice: &str) -> bool {
-    let ran = Command::new("sh").args(["-c", command]).current_dir(INSTALLED).output().await.expect("a shell");
-    if !ran.status.success() {
-        // Not captured, unlike the output of `eprintln`.
-        let words = String::from_utf8_lossy(&ran.stderr);
-        let words = words.trim().lines().last().unwrap_or_default();
-        let _ = writeln!(stderr(), "the client {client} was not tested: {advice} ({words})");
-    }
-    ran.status.success()
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(INSTALLED).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let why = match output_within(INSTALLATION_TIME, &mut shell).await.expect("a shell") {
+        Some(ran) if ran.status.success() => return true,
+        Some(ran) => String::from_utf8_lossy(&ran.stderr).trim().lines().last().unwrap_or_default().to_owned(),
+        None => format!("it took longer than {INSTALLATION_TIME:?}"),
+    };
+    // The test harness does not capture this, unlike the output of `eprintln!`.
+    let _ = writeln!(stderr(), "the client {client} was not tested: {advice} ({why})");
+    false
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

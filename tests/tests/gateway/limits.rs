@@ -85,7 +85,7 @@ async fn an_ipv6_network_counts_as_one_address() {
     let _ada = open(&gateway, "2001:db8:0:1::1").await;
     is_refused(&ask(&gateway, "2001:db8:0:1:2:3:4:5").await);
     let _other_network = open(&gateway, "2001:db8:0:2::1").await;
-    // IPv4 addresses in IPv6 notation are in one network, but count each.
+    // IPv4 addresses in IPv6 notation are in one network, but each counts on its own.
     let _ada = open(&gateway, "::ffff:198.51.100.7").await;
     is_refused(&ask(&gateway, ADA).await);
     let _bob = open(&gateway, "::ffff:198.51.100.8").await;
@@ -104,7 +104,8 @@ async fn an_address_has_a_limit_of_requests() {
     assert!(BURST + 2 + usize::try_from(LIMIT.as_secs()).expect("seconds") < REQUESTS);
     let redis = RedisServer::start().await;
     let _node = redis.serve(Town::node(&redis.url(), LEASE)).await;
-    let gateway = behind_a_proxy(&redis).max_requests_per_second_per_address(1, 3);
+    let gateway =
+        behind_a_proxy(&redis).max_requests_per_second_per_address(1, u32::try_from(BURST).expect("a small number"));
     let gateway = TestGateway::start_from(gateway).await;
     let asked = (0..REQUESTS).map(|number| {
         let upgrade = request(gateway.address(), ADA).path(format!("/ws?room={number}"));
@@ -182,7 +183,9 @@ async fn a_reservation_expires() {
     let (_node, doorkeeper) = closed_gate(&redis).await;
     let gateway = TestGateway::start_as_shipped(behind_a_proxy(&redis).max_reservations_per_address(1)).await;
     // On a slow machine, the first reservation may have expired when the next request comes.
+    let mut attempts = 0;
     until("a refusal", async || {
+        attempts += 1;
         let mut client = HttpClient::connect(gateway.address()).await;
         client.send(&request(gateway.address(), ADA).bytes()).await;
         tokio::select! {
@@ -191,6 +194,8 @@ async fn a_reservation_expires() {
         }
     })
     .await;
+    // The gateway has noticed that the clients have left, so no answer of the node ends their reservations.
+    gateway.sent_to(attempts).await;
     doorkeeper.gate.open(1000);
     is_accepted_again(&gateway, ADA).await;
 }

@@ -3,37 +3,37 @@
 use std::time::Duration;
 
 use kengine::Server;
-use kengine_tests::{Fortress, Held, LIMIT, Said, TestServer, every_row, refused, until};
+use kengine_tests::{Fortress, Held, LIMIT, Said, TestServer, every_row, refusals, until};
 
 use crate::{every_misbehaviour, row::Row};
 
-/// Starts a server that ends no wait while a test may run, unless the row says so.
-pub(crate) async fn server(row: Option<&Row>) -> TestServer {
+/// Starts a server whose timeouts for clients are longer than any test, unless the row changes one.
+async fn server(row: &Row) -> TestServer {
     let long = LIMIT * 2;
     let server = Server::new(Fortress).handshake_timeout(long).idle_timeout(Duration::MAX).close_timeout(long);
-    let change = row.and_then(|row| row.server).unwrap_or(|server| server);
+    let change = row.server.unwrap_or(|server| server);
     TestServer::start_with_rates(change(server)).await
 }
 
 async fn check(row: Row) {
-    let server = server(Some(&row)).await;
+    let server = server(&row).await;
     let attacker = row.attack(server.address(), None).await;
     assert_eq!(attacker.seen, row.sees);
-    if let Some(wanted) = row.holds {
+    if let Some(expected) = row.holds {
         let holds = || (server.hub().connections(), server.hub().rooms("").list().len());
-        let held = until("what it must hold", async || (holds() == wanted).then_some(()));
+        let held = until("what it must hold", async || (holds() == expected).then_some(()));
         let held = tokio::time::timeout(LIMIT / 2, held).await;
-        assert!(held.is_ok(), "{:?} connections and rooms instead of {wanted:?}", holds());
+        assert!(held.is_ok(), "{:?} connections and rooms instead of {expected:?}", holds());
     }
-    for (limit, wanted) in &row.refused {
-        until(limit, async || (refused(server.hub(), limit) >= wanted.least()).then_some(())).await;
+    for (limit, expected) in &row.exceeds {
+        until(limit, async || (refusals(server.hub(), limit) >= expected.least()).then_some(())).await;
     }
     let mut refusals = Held::of(server.hub()).refusals;
-    for (limit, wanted) in &row.refused {
+    for (limit, expected) in &row.exceeds {
         let counted = refusals.remove(*limit);
-        assert!(wanted.is(counted), "{limit}: {counted:?} instead of {wanted:?}");
+        assert!(expected.is(counted), "{limit}: {counted:?} instead of {expected:?}");
     }
-    assert!(refusals.is_empty(), "also refused: {refusals:?}");
+    assert!(refusals.is_empty(), "also exceeded: {refusals:?}");
     drop(attacker);
     holds_nothing(&server).await;
     server.stop().await;

@@ -49,7 +49,7 @@ pub(crate) fn rows(_: usize) -> Vec<Row> {
         answered("a negative count", r#"{"method":"pages","message":-1,"id":1}"#, "1: error invalid_message"),
         answered("a count of 1e999", r#"{"method":"pages","message":1e999,"id":1}"#, "1: error invalid_message"),
         answered("half a surrogate pair", r#"{"method":"join","message":"\ud800","id":1}"#, "1: error invalid_message"),
-        answered("a payload of 20 arrays in a short route", deep(10), "1: error invalid_message"),
+        answered("ten nested arrays in a short route", deep(10), "1: error invalid_message"),
         answered("a message too large for its route", deep(100), "1: error too_large"),
         answered(
             "20,000 arrays in the payload",

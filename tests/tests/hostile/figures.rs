@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     every_misbehaviour,
     honest::{PLAYERS, Players},
-    row::{Row, Step, row},
+    row::{PING, Row, Step, row},
 };
 
 const MIB: usize = 1 << 20;
@@ -59,7 +59,8 @@ impl Node {
         let address = free_address();
         let mut command = Command::new(env!("CARGO_BIN_EXE_fortress"));
         command.arg(address.to_string()).arg(largest_message.to_string());
-        // The allocator keeps little of what the node has freed, so that the figures are the node's.
+        // With these settings the allocator keeps little of what the node has freed, so the figures show what the node
+        // holds.
         command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
         let process = NodeProcess::spawn(command, address).await;
         let operator = Upgrade::new(address).path("/ws?uid=operator").open(address).await;
@@ -74,7 +75,7 @@ impl Node {
         self.operator.send_frames([ClientFrame::text(r#"{"method":"held","id":1}"#)]).await;
         loop {
             let frame = self.operator.next().await.expect("an operator who stays connected");
-            if frame.opcode == 0x9 {
+            if frame.opcode == PING {
                 self.operator.send_frames([ClientFrame::pong(frame.payload)]).await;
                 continue;
             }
@@ -243,12 +244,20 @@ struct Kind {
 }
 
 fn kinds() -> [Kind; 5] {
+    /// The answers that wait before the connection handles no further message.
+    const ANSWERS: usize = 64 * 1024;
+    /// One more answer, which takes twice its size because its buffer grows.
+    const LAST_ANSWER: usize = 2 * 100 * 1024;
+    /// The requests that have been read and wait.
+    const REQUESTS: usize = 16 * 1024;
+    /// The client's task.
+    const TASK: usize = 64 * 1024;
     let open = || Step::Open("/ws".to_owned());
     let slowly = |bytes: &[u8]| Step::Drip(bytes.to_vec());
     let announced = ClientFrame::binary([b'x'; 1000]).announcing(64 << 20).bytes();
     let books = ClientFrame::text(r#"{"method":"books","message":1}"#).bytes().repeat(100);
     let unread = [open(), Step::Send(books)];
-    // Buffers of the socket are the kernel's. A client has its task, a read buffer, and what the table names.
+    // The socket's buffers belong to the kernel. Besides what the row names, a client costs a task and a read buffer.
     [
         Kind {
             row: row(
@@ -286,8 +295,7 @@ fn kinds() -> [Kind; 5] {
             row: row("nothing is read", unread, &[]),
             clients: 1000,
             largest: 64 * 1024,
-            // Answers of 64 KiB and one more, of which the buffer is a part, and requests that wait.
-            each: (64 + 2 * 100 + 16 + 64) * 1024,
+            each: ANSWERS + LAST_ANSWER + REQUESTS + TASK,
         },
     ]
 }

@@ -28,11 +28,11 @@ fn messages() -> Vec<Row> {
         )
         .holds(1, 0)
         .on(|server| server.max_messages_per_second(1, 200))
-        .refused("max_messages_per_second", Count::Some),
+        .exceeds("max_messages_per_second", Count::Some),
         row("2,000 requests", flood(&request, 2000), &["false", "error rate_limited", "close 4502", "end of TCP"])
             .holds(1, 0)
             .on(|server| server.max_messages_per_second(1, 200))
-            .refused("max_messages_per_second", Count::Some),
+            .exceeds("max_messages_per_second", Count::Some),
         row(
             "2,000 invalid messages",
             flood(&ClientFrame::text("{"), 2000),
@@ -40,22 +40,22 @@ fn messages() -> Vec<Row> {
         )
         .holds(1, 0)
         .on(|server| server.max_messages_per_second(1, 200))
-        .refused("max_messages_per_second", Count::Some),
+        .exceeds("max_messages_per_second", Count::Some),
         row(
             "1 MB of requests",
             [Step::Open("/ws".to_owned()), Step::Send(large.bytes().repeat(17)), Step::SeeUntilCut],
             &["false", "error rate_limited", "close 4502", "cut off"],
         )
         .on(|server| server.max_bytes_per_second(1, 256 * 1024))
-        .refused("max_bytes_per_second", Count::Some),
+        .exceeds("max_bytes_per_second", Count::Some),
         row("100 pings", flood(&ClientFrame::ping("x"), 100), &["pong \"x\"", "close 4502", "end of TCP"])
             .holds(1, 0)
             .on(|server| server.max_pings_per_second(1, 20))
-            .refused("max_pings_per_second", Count::Exactly(1)),
+            .exceeds("max_pings_per_second", Count::Exactly(1)),
         row("100 pongs", flood(&ClientFrame::pong("x"), 100), &["close 4502", "end of TCP"])
             .holds(1, 0)
             .on(|server| server.max_pings_per_second(1, 20))
-            .refused("max_pings_per_second", Count::Exactly(1)),
+            .exceeds("max_pings_per_second", Count::Exactly(1)),
         row(
             "10,000 fragments",
             [
@@ -67,7 +67,7 @@ fn messages() -> Vec<Row> {
             &["close 1009", "end of TCP"],
         )
         .holds(1, 0)
-        .refused("max_fragments_per_message", Count::Exactly(1)),
+        .exceeds("max_fragments_per_message", Count::Exactly(1)),
         row(
             "half a message that never ends, in large fragments",
             [
@@ -111,7 +111,7 @@ fn unread() -> Vec<Row> {
         )
         .on(|server| server.max_total_outbox_size(50_000))
         .holds(1, 0)
-        .refused("max_total_outbox_size", Count::Exactly(1)),
+        .exceeds("max_total_outbox_size", Count::Exactly(1)),
         // More than 128 KiB are unread, so the connection is cut off.
         row(
             "long answers beyond what all outboxes may hold",
@@ -119,7 +119,7 @@ fn unread() -> Vec<Row> {
             &[],
         )
         .on(|server| server.max_total_outbox_size(50_000))
-        .refused("max_total_outbox_size", Count::Exactly(1)),
+        .exceeds("max_total_outbox_size", Count::Exactly(1)),
     ]
 }
 
@@ -129,28 +129,28 @@ fn sockets(copy: usize) -> Vec<Row> {
     vec![
         row("a fourth silent socket of an address", [Step::Sockets(4), Step::SeeAll], &["end of TCP"])
             .on(|server| server.limit_loopback().max_pending_handshakes_per_address(3))
-            .refused("max_pending_handshakes_per_address", Count::Exactly(1)),
+            .exceeds("max_pending_handshakes_per_address", Count::Exactly(1)),
         row("a third connection of an address", [open(1), open(2), open(3)], &["101", "101", "429 rate_limited"])
             .on(|server| server.limit_loopback().max_connections_per_address(2))
             .holds(2, 0)
-            .refused("max_connections_per_address", Count::Exactly(1)),
+            .exceeds("max_connections_per_address", Count::Exactly(1)),
         row("a third connection of the node", [open(1), open(2), open(3)], &["101", "101", "503 unavailable"])
             .on(|server| server.max_connections(2))
             .holds(2, 0)
-            .refused("max_connections", Count::Exactly(1)),
+            .exceeds("max_connections", Count::Exactly(1)),
         row(
             "a silent socket that is the oldest of too many",
             [Step::Sockets(4), Step::Use(0), Step::SeeAll],
             &["end of TCP"],
         )
         .on(|server| server.max_pending_handshakes(3))
-        .refused("max_pending_handshakes", Count::Exactly(1)),
+        .exceeds("max_pending_handshakes", Count::Exactly(1)),
         row("100 handshakes at once of an address", [Step::Sockets(100), Step::AskOnAll], &["101", "429 rate_limited"])
             .on(|server| {
                 let server = server.limit_loopback().max_pending_handshakes_per_address(100);
                 server.max_handshakes_per_second_per_address(1, 3)
             })
             .holds_any()
-            .refused("max_handshakes_per_second_per_address", Count::Some),
+            .exceeds("max_handshakes_per_second_per_address", Count::Some),
     ]
 }

@@ -69,7 +69,7 @@ pub(crate) fn rows(_: usize) -> Vec<Row> {
                 [unfinished(b"p")].into_iter().chain((1..1025).map(|_| ClientFrame::continuation("").unfinished())),
             ),
         )
-        .refused("max_fragments_per_message", Count::Exactly(1)),
+        .exceeds("max_fragments_per_message", Count::Exactly(1)),
     ];
     rows.extend(closes());
     rows

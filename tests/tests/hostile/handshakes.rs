@@ -24,7 +24,7 @@ fn request(line: &str, lines: &[&str]) -> Vec<u8> {
 }
 
 /// The client sends these bytes, sees one answer, and closes its writing side, after which the server closes too.
-fn refused(what: &'static str, bytes: impl Into<Vec<u8>>, answer: &str) -> Row {
+fn is_answered(what: &'static str, bytes: impl Into<Vec<u8>>, answer: &str) -> Row {
     let steps = [Step::Socket, Step::Send(bytes.into()), Step::See(1), Step::StopWriting, Step::SeeAll];
     row(what, steps, &[answer, "end of TCP"])
 }
@@ -43,12 +43,12 @@ pub(crate) fn rows(_: usize) -> Vec<Row> {
     let smuggled = ClientFrame::text("p").bytes();
     let mut rows = lines();
     rows.extend([
-        refused("a header of 20 KB", request("", &[&long]), "431 too_large"),
+        is_answered("a header of 20 KB", request("", &[&long]), "431 too_large"),
         cut("a header that does not end", endless("GET /ws HTTP/1.1\r\nX-Long: "), &["431", "end of TCP"]),
         cut("a header of 150 fields", request("", &fields), &["431", "end of TCP"]),
         cut("a request line that does not end", endless("GET /"), &["431", "end of TCP"]),
         cut("TLS on a port without TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", &["400", "end of TCP"]),
-        cut("HTTP/2 without a question", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &["end of TCP"]),
+        cut("HTTP/2 without an upgrade", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &["end of TCP"]),
         cut("HTTP/0.9", b"GET /ws\r\n\r\n", &["400", "end of TCP"]),
         cut("a zero byte", request("", &["X-Zero: a\0b"]), &["400", "end of TCP"]),
         cut("a folded line", request("", &["X-Folded: a\r\n b"]), &["400", "end of TCP"]),
@@ -91,40 +91,40 @@ pub(crate) fn rows(_: usize) -> Vec<Row> {
 fn lines() -> Vec<Row> {
     let bad = "400 bad_request";
     vec![
-        refused("POST", request(LINE, &["POST /ws HTTP/1.1"]), "405 method_not_allowed"),
-        refused("CONNECT", request(LINE, &["CONNECT game.example:80 HTTP/1.1"]), "404 not_found"),
-        refused("TRACE", request(LINE, &["TRACE /ws HTTP/1.1"]), "405 method_not_allowed"),
-        refused("an unknown method", request(LINE, &["BREW /ws HTTP/1.1"]), "405 method_not_allowed"),
-        refused("another path", request(LINE, &["GET /wss HTTP/1.1"]), "404 not_found"),
-        refused("a path that climbs", request(LINE, &["GET /../ws HTTP/1.1"]), "404 not_found"),
-        refused("HTTP/1.0", request(LINE, &["GET /ws HTTP/1.0"]), "426 upgrade_required"),
-        refused("no host", request(HOST, &[]), bad),
-        refused("two hosts", request(HOST, &[HOST, "Host: evil.example"]), bad),
-        refused("a host with a user", request(HOST, &["Host: ada@game.example"]), bad),
-        refused("an empty host", request(HOST, &["Host:"]), bad),
-        refused("the host of a rebound name", request(HOST, &["Host: evil.example"]), "421 misdirected_request")
+        is_answered("POST", request(LINE, &["POST /ws HTTP/1.1"]), "405 method_not_allowed"),
+        is_answered("CONNECT", request(LINE, &["CONNECT game.example:80 HTTP/1.1"]), "404 not_found"),
+        is_answered("TRACE", request(LINE, &["TRACE /ws HTTP/1.1"]), "405 method_not_allowed"),
+        is_answered("an unknown method", request(LINE, &["BREW /ws HTTP/1.1"]), "405 method_not_allowed"),
+        is_answered("another path", request(LINE, &["GET /wss HTTP/1.1"]), "404 not_found"),
+        is_answered("a path that climbs", request(LINE, &["GET /../ws HTTP/1.1"]), "404 not_found"),
+        is_answered("HTTP/1.0", request(LINE, &["GET /ws HTTP/1.0"]), "426 upgrade_required"),
+        is_answered("no host", request(HOST, &[]), bad),
+        is_answered("two hosts", request(HOST, &[HOST, "Host: evil.example"]), bad),
+        is_answered("a host with a user", request(HOST, &["Host: ada@game.example"]), bad),
+        is_answered("an empty host", request(HOST, &["Host:"]), bad),
+        is_answered("the host of a rebound name", request(HOST, &["Host: evil.example"]), "421 misdirected_request")
             .on(|server| server.hosts(["game.example"])),
-        refused("a foreign origin", request("", &["Origin: https://evil.example"]), "403 forbidden"),
-        refused("two origins", request("", &["Origin: http://game.example", "Origin: http://a"]), "403 forbidden"),
-        refused("an origin that is null", request("", &["Origin: null"]), "403 forbidden"),
-        refused("no upgrade", request(UPGRADE, &[]), "426 upgrade_required"),
-        refused("an upgrade to h2c", request(UPGRADE, &["Upgrade: h2c"]), "426 upgrade_required"),
-        refused("a connection that is not upgraded", request(CONNECTION, &[]), "426 upgrade_required"),
-        refused("no key", request(KEY, &[]), bad),
-        refused("a key of 15 bytes", request(KEY, &["Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1"]), bad),
-        refused("two keys", request(KEY, &[KEY, KEY]), bad),
-        refused("no version", request(VERSION, &[]), bad),
-        refused("version 8", request(VERSION, &["Sec-WebSocket-Version: 8"]), "426 upgrade_required"),
-        refused("two versions", request(VERSION, &[VERSION, VERSION]), bad),
-        refused("an unknown subprotocol", request("", &["Sec-WebSocket-Protocol: soap"]), bad),
-        refused("a body of 5 bytes", request("", &["Content-Length: 5"]), bad),
-        refused("a body in chunks", request("", &["Transfer-Encoding: chunked"]), bad),
-        refused("a body of both", request("", &["Transfer-Encoding: chunked", "Content-Length: 5"]), bad),
-        refused("an empty uid", request(LINE, &["GET /ws?uid= HTTP/1.1"]), bad),
-        refused("a uid of 129 bytes", request(LINE, &[&format!("GET /ws?uid={} HTTP/1.1", "x".repeat(129))]), bad),
-        refused("a uid that is not UTF-8", request(LINE, &["GET /ws?uid=%ff%fe HTTP/1.1"]), bad),
-        refused("a uid with a line feed", request(LINE, &["GET /ws?uid=a%0Ab HTTP/1.1"]), bad),
-        refused("a uid with a zero byte", request(LINE, &["GET /ws?uid=a%00b HTTP/1.1"]), bad),
-        refused("a uid that turns text around", request(LINE, &["GET /ws?uid=a%E2%80%AEb HTTP/1.1"]), bad),
+        is_answered("a foreign origin", request("", &["Origin: https://evil.example"]), "403 forbidden"),
+        is_answered("two origins", request("", &["Origin: http://game.example", "Origin: http://a"]), "403 forbidden"),
+        is_answered("an origin that is null", request("", &["Origin: null"]), "403 forbidden"),
+        is_answered("no upgrade", request(UPGRADE, &[]), "426 upgrade_required"),
+        is_answered("an upgrade to h2c", request(UPGRADE, &["Upgrade: h2c"]), "426 upgrade_required"),
+        is_answered("a connection that is not upgraded", request(CONNECTION, &[]), "426 upgrade_required"),
+        is_answered("no key", request(KEY, &[]), bad),
+        is_answered("a key of 15 bytes", request(KEY, &["Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1"]), bad),
+        is_answered("two keys", request(KEY, &[KEY, KEY]), bad),
+        is_answered("no version", request(VERSION, &[]), bad),
+        is_answered("version 8", request(VERSION, &["Sec-WebSocket-Version: 8"]), "426 upgrade_required"),
+        is_answered("two versions", request(VERSION, &[VERSION, VERSION]), bad),
+        is_answered("an unknown subprotocol", request("", &["Sec-WebSocket-Protocol: soap"]), bad),
+        is_answered("a body of 5 bytes", request("", &["Content-Length: 5"]), bad),
+        is_answered("a body in chunks", request("", &["Transfer-Encoding: chunked"]), bad),
+        is_answered("a body of both", request("", &["Transfer-Encoding: chunked", "Content-Length: 5"]), bad),
+        is_answered("an empty uid", request(LINE, &["GET /ws?uid= HTTP/1.1"]), bad),
+        is_answered("a uid of 129 bytes", request(LINE, &[&format!("GET /ws?uid={} HTTP/1.1", "x".repeat(129))]), bad),
+        is_answered("a uid that is not UTF-8", request(LINE, &["GET /ws?uid=%ff%fe HTTP/1.1"]), bad),
+        is_answered("a uid with a line feed", request(LINE, &["GET /ws?uid=a%0Ab HTTP/1.1"]), bad),
+        is_answered("a uid with a zero byte", request(LINE, &["GET /ws?uid=a%00b HTTP/1.1"]), bad),
+        is_answered("a uid that turns text around", request(LINE, &["GET /ws?uid=a%E2%80%AEb HTTP/1.1"]), bad),
     ]
 }

@@ -10,12 +10,12 @@ fn request(route: &str, message: &str) -> Step {
 }
 
 /// The client asks for this; it sees one answer.
-fn asks(what: &'static str, route: &str, message: &str, answer: &str) -> Row {
+fn asks_route(what: &'static str, route: &str, message: &str, answer: &str) -> Row {
     row(what, [Step::Open("/ws".to_owned()), request(route, message), Step::See(1)], &[answer]).holds(1, 0)
 }
 
 fn refused_name(what: &'static str, name: &str) -> Row {
-    asks(what, "join", &format!("\"{name}\""), "1: error bad_request")
+    asks_route(what, "join", &format!("\"{name}\""), "1: error bad_request")
 }
 
 pub(crate) fn rows(copy: usize) -> Vec<Row> {
@@ -26,20 +26,20 @@ pub(crate) fn rows(copy: usize) -> Vec<Row> {
         refused_name("a room with a zero byte", "a\\u0000b"),
         refused_name("a room with a line feed", "a\\nb"),
         refused_name("a room that turns text around", "a\\u202eb"),
-        asks("seats of a prefix of 28 bytes", "sit", &format!("\"{}\"", "x".repeat(28)), "1: error internal"),
-        asks("a room that the client is not in", "leave", "\"nowhere\"", "1: false"),
-        asks("33 rooms at once", "hop", "[33,false]", "1: error bad_request").holds(1, 32),
-        asks("51 joins at once", "hop", "[51,true]", "1: error rate_limited")
+        asks_route("seats of a prefix of 28 bytes", "sit", &format!("\"{}\"", "x".repeat(28)), "1: error internal"),
+        asks_route("a room that the client is not in", "leave", "\"nowhere\"", "1: false"),
+        asks_route("33 rooms at once", "hop", "[33,false]", "1: error bad_request").holds(1, 32),
+        asks_route("51 joins at once", "hop", "[51,true]", "1: error rate_limited")
             .on(|server| server.max_joins_per_second(1, 50))
-            .refused("max_joins_per_second", Count::Exactly(1)),
-        asks("a million joins at once", "hop", "[1000000,true]", "1: error rate_limited")
+            .exceeds("max_joins_per_second", Count::Exactly(1)),
+        asks_route("a million joins at once", "hop", "[1000000,true]", "1: error rate_limited")
             .on(|server| server.max_joins_per_second(1, 50))
-            .refused("max_joins_per_second", Count::Exactly(1)),
-        asks("more rooms than the node may have", "hop", "[6,false]", "1: error unavailable")
+            .exceeds("max_joins_per_second", Count::Exactly(1)),
+        asks_route("more rooms than the node may have", "hop", "[6,false]", "1: error unavailable")
             .on(|server| server.max_rooms(5))
             .holds(1, 5)
-            .refused("max_rooms", Count::Exactly(1)),
-        asks("messages to a room that does not exist", "say", "[\"nowhere\",\"x\"]", "1: null"),
+            .exceeds("max_rooms", Count::Exactly(1)),
+        asks_route("messages to a room that does not exist", "say", "[\"nowhere\",\"x\"]", "1: null"),
         row(
             "the same room twice",
             [

@@ -11,7 +11,7 @@ use kengine_tests::{ClientFrame, End, Fortress, HttpClient, RawClient, Upgrade, 
 /// The pause between the bytes of a client that drips.
 const DRIP: Duration = Duration::from_millis(20);
 /// The opcode of a ping.
-const PING: u8 = 0x9;
+pub(crate) const PING: u8 = 0x9;
 /// Where misbehaving clients connect from, unless a row says otherwise.
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -26,7 +26,7 @@ pub(crate) enum Step {
     Open(String),
     /// Asks for a connection with this path on a socket of its own; the answer is seen.
     Ask(String),
-    /// Asks for a connection on every socket, and sees each different answer once, in the order of the alphabet.
+    /// Asks for a connection on every socket, and sees each different answer once, in alphabetical order.
     AskOnAll,
     /// Sends bytes at once, to a server that may end the connection.
     Send(Vec<u8>),
@@ -49,7 +49,7 @@ pub(crate) enum Step {
     Reset,
 }
 
-/// How often a limit must have refused something.
+/// How often a limit must be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     Exactly(u64),
@@ -86,8 +86,8 @@ pub(crate) struct Row {
     /// The connections and rooms that the node holds while the client keeps its sockets open after its last step, unless
     /// the speed of the machine decides that.
     pub(crate) holds: Option<(usize, usize)>,
-    /// The limits that refuse something.
-    pub(crate) refused: Vec<(&'static str, Count)>,
+    /// The limits that the client exceeds, and how often.
+    pub(crate) exceeds: Vec<(&'static str, Count)>,
     /// The server of this row, if its limits are not the defaults.
     pub(crate) server: Option<fn(Server<Fortress>) -> Server<Fortress>>,
 }
@@ -95,7 +95,7 @@ pub(crate) struct Row {
 /// Makes a row after which the node holds nothing and has counted no refusal.
 pub(crate) fn row(what: &'static str, steps: impl Into<Vec<Step>>, sees: &[&str]) -> Row {
     let sees = sees.iter().map(|seen| (*seen).to_owned()).collect();
-    Row { what, steps: steps.into(), sees, holds: Some((0, 0)), refused: Vec::new(), server: None }
+    Row { what, steps: steps.into(), sees, holds: Some((0, 0)), exceeds: Vec::new(), server: None }
 }
 
 impl Row {
@@ -109,9 +109,9 @@ impl Row {
         Self { holds: None, ..self }
     }
 
-    /// This limit refuses something.
-    pub(crate) fn refused(mut self, limit: &'static str, count: Count) -> Self {
-        self.refused.push((limit, count));
+    /// The client exceeds this limit.
+    pub(crate) fn exceeds(mut self, limit: &'static str, count: Count) -> Self {
+        self.exceeds.push((limit, count));
         self
     }
 

@@ -9,13 +9,14 @@ use tokio::task::JoinSet;
 use crate::{alone::holds_nothing, every_misbehaviour, honest::Players};
 
 const COPIES: usize = 8;
-/// A handler that never returns keeps its connection for so long.
+/// How long a handler that never returns keeps its connection.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn honest_players_are_served_beside_all_misbehaviours() {
     let _turn = heavy_test().await;
-    // The limits are the defaults. Only the waits are long, so that a slow machine decides nothing.
+    // The limits are the defaults. Only the timeouts for clients are long, so that the speed of the machine does not
+    // matter.
     let server = Server::new(Fortress)
         .handler_timeout(HANDLER_TIMEOUT)
         .handshake_timeout(LIMIT * 2)

@@ -1,4 +1,4 @@
-//! Clients that let the server wait. The timeout that ends the wait is short, and all others are long.
+//! Clients that make the server wait. The timeout that ends the wait is short, and all others are long.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ fn closing(server: Server<Fortress>) -> Server<Fortress> {
     server.close_timeout(SOON)
 }
 
-/// A client that is closed because it is silent, and whose socket is reset because it does not answer that.
+/// A client that is closed because it is silent, and cut off because it does not answer that.
 fn silent(what: &'static str, steps: impl IntoIterator<Item = Step>) -> Row {
     let open = Step::Open("/ws".to_owned());
-    let steps: Vec<_> = [open].into_iter().chain(steps).chain([Step::SeeKinds]).collect();
-    row(what, steps, &["close 4001", "reset of TCP"]).on(|server| idle(closing(server)))
+    let steps: Vec<_> = [open].into_iter().chain(steps).chain([Step::SeeUntilCut]).collect();
+    row(what, steps, &["close 4001", "cut off"]).on(|server| idle(closing(server)))
 }
 
 pub(crate) fn rows(_: usize) -> Vec<Row> {

@@ -48,7 +48,7 @@ fn every_form_passes_without_a_warning() {
 }
 
 #[test]
-fn every_form_passes_in_the_edition_before() {
+fn every_form_passes_in_the_previous_edition() {
     let manifest = MANIFEST.replace("edition = \"2024\"", "edition = \"2021\"");
     assert_ne!(manifest, MANIFEST);
     check("outside-2021", &manifest, SOURCE).unwrap_or_else(|output| panic!("{output}"));

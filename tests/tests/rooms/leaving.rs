@@ -206,7 +206,7 @@ impl How {
         http.into_websocket()
     }
 
-    /// Makes the client read at last, and answer the close frame. It gets nothing that was sent after the end.
+    /// Makes the client read, and answer the close frame. It gets nothing that was sent after the end.
     async fn read_at_last(self, mut ada: RawClient, close: &str) {
         let mut last = ada.frame().await;
         while !last.starts_with("close") && last != "end of TCP" {
@@ -226,7 +226,8 @@ impl How {
         }
     }
 
-    /// Ends the connection. For an end that this decides, Ada is gone without any turn of her connection's task.
+    /// Ends the connection. If this function itself ends the connection, Ada is gone before her connection's task runs
+    /// again.
     async fn end(self, server: &mut TestServer, house: &House, ada: &mut RawClient) {
         let hub = server.hub().clone();
         match self {

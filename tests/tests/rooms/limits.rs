@@ -7,11 +7,11 @@ use kengine::{
     room::{JoinError, Occupants},
     testing::{self, Served},
 };
-use kengine_tests::{Workshop, refused};
+use kengine_tests::{Workshop, refusals};
 use tokio::time::advance;
 
-/// Connects this many clients; returns the server's handles of their connections. The clients stay connected, because
-/// nothing reads what they would be told.
+/// Connects this many clients; returns the server's handles of their connections. The clients read nothing.
+/// They stay connected as long as they are kept.
 async fn players(game: &Served<Workshop>, count: usize) -> (Vec<testing::Client>, Vec<Connection>) {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -54,7 +54,7 @@ async fn a_connection_joins_rooms_at_a_limited_rate() {
         for _ in 0..100 {
             hub.room("lobby").join(&connections[1]).await.expect("the first join, or none");
         }
-        assert_eq!(refused(&game.hub(), "max_joins_per_second"), 3);
+        assert_eq!(refusals(&game.hub(), "max_joins_per_second"), 3);
         // A refused join creates no room.
         assert_eq!(hub.rooms("").list().len(), 1);
     }
@@ -125,13 +125,13 @@ async fn a_node_has_a_maximum_of_rooms() {
     assert_eq!(joins, ROOMS);
     assert_eq!(kengine::Error::from(error).code(), "unavailable");
     assert!(matches!(hub.rooms("arena-").fill(2, other).await, Err(JoinError::NoMoreRooms(ROOMS))));
-    assert_eq!(refused(&hub, "max_rooms"), 2);
+    assert_eq!(refusals(&hub, "max_rooms"), 2);
     assert_eq!(hub.rooms("").list().len(), ROOMS);
     // Rooms that exist may be joined.
     hub.room("room 3").join(other).await.expect("a room that exists");
-    // A room that ends makes place for another one.
+    // A room that ends frees a slot for another one.
     hub.room("room 0").leave(one);
-    hub.rooms("arena-").fill(2, other).await.expect("place for a room");
+    hub.rooms("arena-").fill(2, other).await.expect("a slot for a room");
     assert!(matches!(hub.room("lobby").join(other).await, Err(JoinError::NoMoreRooms(ROOMS))));
     drop(clients);
     game.emptied().await;

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use kengine::{Server, StartError};
 use kengine_tests::{
     Doorkeeper, HttpClient, HttpResponse, LIMIT, Lobby, NodeProcess, RawClient, TestServer, Upgrade, connect_from,
-    every_row, free_address, heavy_test, refused, until, within,
+    every_row, free_address, heavy_test, refusals, until, within,
 };
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
 use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet};
@@ -56,13 +56,33 @@ async fn health(stream: TcpStream) {
     assert_eq!(HttpClient::over(stream).request(HEALTH).await.status, 200);
 }
 
+/// Sends a request on new sockets until the server answers one of them. If the machine is slow, a handshake takes so
+/// long that a server under attack may cut it off.
+async fn answered(server: SocketAddr, request: &[u8]) -> (HttpClient, HttpResponse) {
+    until("an answer", async || {
+        let mut http = HttpClient::connect(server).await;
+        http.try_request(request).await.map(|answer| (http, answer))
+    })
+    .await
+}
+
+/// Checks that clients get answers, although others send nothing.
+async fn serves(server: SocketAddr) {
+    for _ in 0..3 {
+        assert_eq!(answered(server, HEALTH).await.1.status, 200);
+        let (player, answer) = answered(server, &Upgrade::new(server).bytes()).await;
+        assert_eq!(answer.status, 101);
+        player.into_websocket().heartbeat().await;
+    }
+}
+
 #[tokio::test]
 async fn an_address_has_a_limit_of_connections() {
     let server = TestServer::start(behind_a_proxy().max_connections_per_address(2)).await;
     let mut clients = vec![open(&server, ADA).await, open(&server, "203.0.113.1, 198.51.100.7").await];
     is_refused(&ask(&server, ADA).await);
     is_refused(&ask(&server, "::ffff:198.51.100.7").await);
-    assert_eq!(refused(server.hub(), "max_connections_per_address"), 2);
+    assert_eq!(refusals(server.hub(), "max_connections_per_address"), 2);
     assert_eq!(server.hub().connections(), 2);
     let _bob = open(&server, BOB).await;
     clients.pop();
@@ -93,11 +113,11 @@ async fn an_address_has_a_limit_of_handshakes() {
     assert!(3 + 2 + usize::try_from(LIMIT.as_secs()).expect("seconds") < HANDSHAKES);
     let server = TestServer::start(behind_a_proxy().max_handshakes_per_second_per_address(1, 3)).await;
     let answers = within("answers", join_all((0..HANDSHAKES).map(|_| ask(&server, ADA)))).await;
-    let (accepted, refusals): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 101);
+    let (accepted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 101);
     assert!(accepted.len() >= 3, "{} were accepted", accepted.len());
-    assert!(!refusals.is_empty());
-    refusals.iter().for_each(is_refused);
-    assert_eq!(refused(server.hub(), "max_handshakes_per_second_per_address"), refusals.len() as u64);
+    assert!(!refused.is_empty());
+    refused.iter().for_each(is_refused);
+    assert_eq!(refusals(server.hub(), "max_handshakes_per_second_per_address"), refused.len() as u64);
     assert_eq!(ask(&server, BOB).await.status, 101);
     until("a handshake", async || (ask(&server, ADA).await.status == 101).then_some(())).await;
     server.stop().await;
@@ -128,13 +148,13 @@ async fn a_node_has_a_limit_of_handshakes() {
     let server = TestServer::start(Server::new(Lobby).max_handshakes_per_second(1, 3)).await;
     let handshake = Upgrade::new(server.address());
     let answers = within("answers", join_all((0..HANDSHAKES).map(|_| handshake.ask(server.address())))).await;
-    let refusals: Vec<_> = answers.into_iter().filter(|answer| answer.status != 101).collect();
-    assert!((1..=HANDSHAKES - 3).contains(&refusals.len()), "{} were refused", refusals.len());
-    for refusal in &refusals {
-        assert_eq!((refusal.status, refusal.error_code().as_str()), (503, "unavailable"));
-        assert_eq!(refusal.field("retry-after"), Some("1"));
+    let refused: Vec<_> = answers.into_iter().filter(|answer| answer.status != 101).collect();
+    assert!((1..=HANDSHAKES - 3).contains(&refused.len()), "{} were refused", refused.len());
+    for answer in &refused {
+        assert_eq!((answer.status, answer.error_code().as_str()), (503, "unavailable"));
+        assert_eq!(answer.field("retry-after"), Some("1"));
     }
-    assert_eq!(refused(server.hub(), "max_handshakes_per_second"), refusals.len() as u64);
+    assert_eq!(refusals(server.hub(), "max_handshakes_per_second"), refused.len() as u64);
     health(TcpStream::connect(server.address()).await.expect("a server that listens")).await;
     server.has_room().await;
     server.stop().await;
@@ -150,7 +170,7 @@ async fn an_address_has_a_limit_of_pending_handshakes() {
         silent.push(connect_from(ada, server.address()).await);
     }
     is_closed(connect_from(ada, server.address()).await).await;
-    assert_eq!(refused(server.hub(), "max_pending_handshakes_per_address"), 1);
+    assert_eq!(refusals(server.hub(), "max_pending_handshakes_per_address"), 1);
     health(connect_from(bob, server.address()).await).await;
     // A connection is no pending handshake any more.
     let mut player = HttpClient::over(silent.pop().expect("a socket"));
@@ -171,13 +191,12 @@ async fn an_address_that_only_opens_sockets_is_refused() {
     let server = TestServer::start(server).await;
     until("a refusal", async || {
         drop(connect_from(ada, server.address()).await);
-        (refused(server.hub(), "max_handshakes_per_second_per_address") > 0).then_some(())
+        (refusals(server.hub(), "max_handshakes_per_second_per_address") > 0).then_some(())
     })
     .await;
     health(connect_from(bob, server.address()).await).await;
     until("an answer", async || {
         let mut http = HttpClient::over(connect_from(ada, server.address()).await);
-        tokio::time::sleep(Duration::from_millis(500)).await;
         http.try_request(HEALTH).await
     })
     .await;
@@ -229,7 +248,7 @@ async fn the_oldest_pending_handshake_is_cut_off() {
         begun.push(http);
     }
     assert_eq!(begun.remove(0).rest().await, b"");
-    assert_eq!(refused(server.hub(), "max_pending_handshakes"), 1);
+    assert_eq!(refusals(server.hub(), "max_pending_handshakes"), 1);
     for (number, mut http) in begun.into_iter().enumerate() {
         let rest = if number % 2 == 0 { &b"Host: x\r\n\r\n"[..] } else { HEALTH };
         assert_eq!(http.request(rest).await.status, 200, "{number}");
@@ -267,14 +286,9 @@ async fn silent_sockets_do_not_keep_others_away() {
         let server = TestServer::start(server).await;
         let sockets = keep_open(server.address(), clients);
         until("a refusal", async || server.hub().refusals().any(|(_, total)| total > 0).then_some(())).await;
-        for _ in 0..5 {
-            health(connect_from(Ipv4Addr::LOCALHOST, server.address()).await).await;
-        }
-        let mut player = RawClient::connect(server.address()).await;
-        player.heartbeat().await;
+        serves(server.address()).await;
         println!("{row}: {:?}", server.hub().refusals().collect::<Vec<_>>());
         drop(sockets);
-        drop(player);
         server.stop().await;
     }
 }
@@ -291,10 +305,7 @@ async fn with_files(files: u32) -> NodeProcess {
 /// Asserts that a node answers while 400 sockets are silent.
 async fn answers_beside_silent_sockets(node: SocketAddr) {
     let sockets = keep_open(node, std::iter::repeat_n(Ipv4Addr::LOCALHOST, 400));
-    for _ in 0..5 {
-        health(connect_from(Ipv4Addr::LOCALHOST, node).await).await;
-        assert_eq!(Upgrade::new(node).ask(node).await.status, 101);
-    }
+    serves(node).await;
     drop(sockets);
 }
 
@@ -309,7 +320,7 @@ async fn silent_sockets_do_not_use_up_the_files() {
 async fn a_process_without_a_free_file_goes_on_accepting() {
     let _turn = heavy_test().await;
     let node = with_files(1000).await;
-    // The node does not know of this lower limit, as it does not know of the files of the rest of the process.
+    // The node does not notice this lower limit, just as it does not notice files that the rest of its process opens.
     let pid = i32::try_from(node.pid()).ok().and_then(Pid::from_raw);
     let limit = rustix::process::Rlimit { current: Some(60), ..getrlimit(Resource::Nofile) };
     prlimit(pid, Resource::Nofile, limit).expect("a process of ours");
@@ -364,7 +375,7 @@ async fn silent_operators_do_not_keep_others_away() {
     let (_, operator, serving) = operated(Server::new(Lobby).handshake_timeout(Duration::MAX)).await;
     let sockets = keep_open(operator, std::iter::repeat_n(Ipv4Addr::LOCALHOST, 100));
     for _ in 0..5 {
-        health(connect_from(Ipv4Addr::LOCALHOST, operator).await).await;
+        assert_eq!(answered(operator, HEALTH).await.1.status, 200);
     }
     drop(sockets);
     serving.abort();

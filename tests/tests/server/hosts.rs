@@ -35,7 +35,7 @@ async fn a_request_for_another_host_is_misdirected() {
         ("the host without its port", (PORT, "game.example", 421)),
         ("the default port", (DEFAULT, "game.example:443", 101)),
         ("the default port left out", (DEFAULT, "game.example", 101)),
-        ("the default port left out and its colon not", (DEFAULT, "game.example:", 101)),
+        ("the default port left out, but not its colon", (DEFAULT, "game.example:", 101)),
         ("the default port of the other scheme", (DEFAULT, "game.example:80", 421)),
         ("the other default port left out", (DEFAULT, "old.example", 101)),
         ("a second name", (MANY, "localhost:1", 101)),

@@ -7,7 +7,8 @@ use kengine_tests::{ClientFrame, HttpClient, Log, TestServer, Upgrade};
 use serde::{Serialize, Serializer, ser};
 use tracing::Level;
 
-/// What a client puts wherever it can: what ends lines, moves a terminal's cursor, and reverses the text behind it.
+/// The text that a client puts wherever it can. Its characters end lines, move a terminal's cursor and reverse the text
+/// after them.
 const TEXT: &str = "a\nb\rc\u{1b}[2Kd\u{85}e\u{202e}f\u{2028} INFO kengine: forged";
 /// The same text as the log shows it.
 const SHOWN: &str = r"a\nb\rc\u{1b}[2Kd\u{85}e\u{202e}f\u{2028} INFO kengine: forged";

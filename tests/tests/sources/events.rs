@@ -1,4 +1,4 @@
-//! Events of `tracing` write text that is not ours only as strings, which subscribers put into quotes and escape.
+//! Events of `tracing` write foreign text only as strings, which subscribers quote and escape.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -17,7 +17,8 @@ const UNQUOTED: [&str; 9] = [
     "self.peer()",
 ];
 
-/// What a message may contain besides a literal, because it is a literal elsewhere: a message is written as it is.
+/// What may stand in a message besides a literal. These values are literals elsewhere, so no foreign text gets into a
+/// message, which subscribers do not quote.
 const PARTS: [&str; 3] = ["\"{what}\"", "\"{}\"", "limit.line()"];
 
 /// Collects the arguments of each `tracing::…!(…)`.
@@ -52,7 +53,8 @@ fn arguments(tokens: TokenStream) -> Vec<String> {
 
 /// Returns the arguments of an event that are wrong, each with what is wrong.
 fn mistakes(event: &[String]) -> Vec<(&str, &'static str)> {
-    // A span begins with its name, and its fields follow. In an event, the values for the braces of its message follow.
+    // The first literal is the name of a span, before its fields, or the message of an event, before the values for its
+    // braces.
     let message = event.iter().position(|argument| argument.starts_with('"')).unwrap_or(event.len());
     let is_literal = |part: &str| part.starts_with('"') && !part.contains(['{', '}']);
     let arguments = event.iter().enumerate().filter(|(_, argument)| !argument.is_empty());

@@ -185,14 +185,14 @@ async fn pages_of_this_host_and_of_allowed_origins_may_connect() {
 }
 
 /// Tells each player the parameter `uid` of their query.
-struct Echo;
+struct UidReader;
 
 struct Named(Option<String>);
 
 impl Session for Named {}
 
 #[kengine::dispatcher]
-impl Echo {
+impl UidReader {
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Named {
         Named(handshake.query("uid").map(Into::into))
@@ -228,7 +228,7 @@ async fn a_query_that_is_not_utf8_is_refused() {
         ("a name", (b"/ws?%ff=1&uid=ada", None)),
         ("a byte as it is", (b"/ws?uid=\xff", None)),
     ];
-    let server = TestServer::start(Server::new(Echo)).await;
+    let server = TestServer::start(Server::new(UidReader)).await;
     every_row(rows, async |(target, uid)| {
         let request = Upgrade::new(server.address()).path("TARGET").bytes();
         let at = request.windows(6).position(|window| window == b"TARGET").unwrap();

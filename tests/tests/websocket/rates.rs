@@ -10,7 +10,7 @@ use kengine::{
     wire::{Answer, Message},
 };
 use kengine_tests::{
-    ClientFrame, End, Lobby, RawClient, TestServer, WANTED_PANIC, Workshop, refused, segment, summary, without_rates,
+    ClientFrame, End, Lobby, RawClient, TestServer, WANTED_PANIC, Workshop, refusals, segment, summary, without_rates,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -66,7 +66,7 @@ async fn a_message_beyond_the_rate_is_answered_and_not_handled() {
     assert_eq!(chat(&mut client).await, limited());
     // Another client has its own rate.
     assert_eq!(chat(&mut game.connect("/ws").await.unwrap()).await, Ok(()));
-    assert_eq!(refused(&game.hub(), MESSAGES), 3);
+    assert_eq!(refusals(&game.hub(), MESSAGES), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn by_default_a_client_has_200_messages_at_once_and_100_a_second() {
     assert_eq!(answered_heartbeats(&mut client).await, 200);
     advance(SECOND).await;
     assert_eq!(answered_heartbeats(&mut client).await, 100);
-    assert_eq!(refused(&game.hub(), MESSAGES), 2);
+    assert_eq!(refusals(&game.hub(), MESSAGES), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_client_whose_refused_messages_exceed_the_rate_too_is_closed_with_4502
     assert_eq!((close.code(), close.reason()), (CloseCode::RATE_LIMIT, "rate limit"));
     game.emptied().await;
     assert_eq!(game.dispatcher().reasons(), [DisconnectReason::RateLimited]);
-    assert_eq!(refused(&game.hub(), MESSAGES), 200 + 1);
+    assert_eq!(refusals(&game.hub(), MESSAGES), 200 + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +110,7 @@ async fn a_client_that_is_refused_now_and_then_stays() {
         advance(SECOND / 5).await;
     }
     assert_eq!(chat(&mut client).await, Ok(()));
-    let refused = refused(&game.hub(), MESSAGES);
+    let refused = refusals(&game.hub(), MESSAGES);
     assert!((490..=500).contains(&refused), "{refused}");
 }
 
@@ -204,7 +204,7 @@ async fn a_message_is_refused_when_too_many_bytes_have_come() {
         assert_eq!(answer.map_err(|error| error.code), expected);
     }
     assert_eq!(client.closed().await.map(|close| close.code()), Some(CloseCode::RATE_LIMIT));
-    assert_eq!(refused(&game.hub(), "max_bytes_per_second"), 3 + 1);
+    assert_eq!(refusals(&game.hub(), "max_bytes_per_second"), 3 + 1);
 }
 
 /// A message that never ends has no answer, but its bytes count.
@@ -224,7 +224,7 @@ async fn an_endless_message_is_closed_with_4502() {
     let last = client.transcript().await;
     assert!(last.contains(&"close 4502".to_owned()) || last == ["reset of TCP"], "{last:?}");
     drop(client);
-    assert_eq!(refused(server.hub(), "max_bytes_per_second"), 1);
+    assert_eq!(refusals(server.hub(), "max_bytes_per_second"), 1);
     server.stop().await;
 }
 
@@ -252,7 +252,7 @@ async fn a_message_of_too_many_fragments_is_closed_with_1009() {
         let frame = client.next().await.expect("a close frame");
         assert_eq!(frame.close(), Some((1009, "message has too many fragments")));
         assert_eq!(client.transcript().await, [End::Closed.to_string()]);
-        assert_eq!(refused(server.hub(), "max_fragments_per_message"), 1);
+        assert_eq!(refusals(server.hub(), "max_fragments_per_message"), 1);
         drop(client);
         server.stop().await;
     }
@@ -268,7 +268,7 @@ async fn too_many_pings_are_closed_with_4502() {
         assert_eq!(transcript.pop().as_deref(), Some("end of TCP"));
         assert_eq!(transcript.pop().as_deref(), Some("close 4502"), "{name}");
         assert!(transcript.iter().all(|frame| frame == "pong \"x\""), "{transcript:?}");
-        assert_eq!(refused(server.hub(), "max_pings_per_second"), 1);
+        assert_eq!(refusals(server.hub(), "max_pings_per_second"), 1);
         drop(client);
         server.stop().await;
     }
@@ -288,14 +288,18 @@ async fn a_client_has_20_pings_at_once_and_10_a_second() {
     for _ in 0..20 {
         client.ping().await;
     }
-    assert_eq!(refused(&game.hub(), "max_pings_per_second"), 0);
+    assert_eq!(refusals(&game.hub(), "max_pings_per_second"), 0);
+}
 
-    // The pings of one segment come at the same time.
-    let server = TestServer::start_with_rates(Server::new(Lobby)).await;
+#[tokio::test]
+async fn the_pings_of_one_segment_come_at_the_same_time() {
+    let server = TestServer::start_with_rates(Server::new(Lobby).max_pings_per_second(1, 20)).await;
     let mut client = RawClient::connect(server.address()).await;
     client.send_frames(std::iter::repeat_n(ClientFrame::ping("x"), 21)).await;
     assert_eq!(client.frames(20).await, ["pong \"x\""; 20]);
     assert_eq!(client.frame().await, "close 4502");
+    drop(client);
+    server.stop().await;
 }
 
 /// Refused bytes and refused messages have limits of their own.
@@ -331,7 +335,7 @@ async fn messages_within_refused_bytes_are_limited_too() {
     assert_eq!(client.closed().await.map(|close| close.code()), Some(CloseCode::RATE_LIMIT));
 }
 
-/// A panic of the program's own answer ends only this message.
+/// If the program's own refusal panics, only this message fails.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_panics_is_answered() {
     struct Clumsy;
@@ -382,7 +386,7 @@ async fn a_flooder_is_closed() {
     let transcript = flooder.transcript().await;
     let closed = transcript.iter().any(|frame| frame == "close 4502");
     assert!(closed || transcript.last().is_some_and(|end| end == "reset of TCP"), "{:?}", transcript.last());
-    assert!(refused(server.hub(), MESSAGES) > 100);
+    assert!(refusals(server.hub(), MESSAGES) > 100);
     // Another client is served.
     RawClient::connect(server.address()).await.heartbeat().await;
     server.stop().await;
@@ -424,9 +428,9 @@ async fn an_answer_to_a_question_counts_and_is_not_refused() {
 /// A dispatcher for messages that are not JSON refuses in its own format.
 #[tokio::test(start_paused = true)]
 async fn a_dispatcher_may_refuse_in_its_own_format() {
-    struct Echo;
+    struct OwnFormat;
 
-    impl Dispatcher for Echo {
+    impl Dispatcher for OwnFormat {
         type Session = ();
 
         async fn message(&self, _: Context<'_, ()>, message: Message<'_>, answer: &mut Answer) {
@@ -438,7 +442,7 @@ async fn a_dispatcher_may_refuse_in_its_own_format() {
         }
     }
 
-    let game = testing::serve(Server::new(Echo).max_messages_per_second(1, 1));
+    let game = testing::serve(Server::new(OwnFormat).max_messages_per_second(1, 1));
     let mut client = game.connect("/ws").await.unwrap();
     for expected in ["hi", "hi rate_limited"] {
         client.send_binary(b"hi").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kengine::{Close, CloseCode, Push, Server};
 use kengine_tests::{
     ClientFrame, HttpClient, LIMIT, Move, RawClient, ServerFrame, TestServer, Upgrade, Workshop, fill_outbox,
-    heavy_test, refused, until, within,
+    heavy_test, refusals, until, within,
 };
 use serde::Serialize;
 use tokio::{net::TcpSocket, sync::Semaphore};
@@ -251,7 +251,7 @@ async fn unread_answers_count_into_the_total() {
     })
     .await;
     assert!(server.hub().queued_bytes() <= MOST);
-    assert_eq!(refused(server.hub(), "max_total_outbox_size"), 15);
+    assert_eq!(refusals(server.hub(), "max_total_outbox_size"), 15);
     // The others have one answer each, whole. The next request is handled when they have read it.
     assert_eq!(workshop.handled(), CLIENTS, "the second request was handled before the first answer was read");
     let mut read = 0;
@@ -282,12 +282,13 @@ async fn unread_answers_count_after_a_kick() {
     for number in 1..=CLIENTS {
         let (mut client, connection) = workshop.connect(&server).await;
         client.send_frames([ClientFrame::text(format!(r#"{{"method":"letters","message":{LETTERS},"id":1}}"#))]).await;
-        // The last ones exceed the total: then those go that were kicked, or the largest.
+        // The last ones exceed the total. Then kicked connections are closed, or the one with the largest backlog.
         until("the end of the handler", async || (workshop.handled() == number).then_some(())).await;
         connection.close(CloseCode::KICKED);
         clients.push((client, connection));
     }
-    until("the end of what is too much", async || (server.hub().connections() < CLIENTS).then_some(())).await;
+    until("the end of connections beyond the total", async || (server.hub().connections() < CLIENTS).then_some(()))
+        .await;
     assert!(server.hub().queued_bytes() > LETTERS);
     assert!(server.hub().queued_bytes() <= 8 * LETTERS);
     drop(clients);

@@ -1,4 +1,4 @@
-//! What is deprecated causes no warning in the expansion.
+//! Deprecated items cause no warning in the expansion.
 
 #![deny(warnings)]
 

@@ -16,7 +16,7 @@ pub struct Moved {
     id: u8,
 }
 
-// The derive macro of serde allows lints.
+// serde's derive macro emits `#[allow]`, which `forbid` refuses.
 impl serde::Serialize for Moved {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.id)
