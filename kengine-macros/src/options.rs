@@ -76,6 +76,13 @@ pub(crate) fn value<T>(
         .map_err(|error| syn::Error::new(if missing { name.span() } else { error.span() }, expected))
 }
 
+/// Reads something that may have several tokens. If the input ends in the middle of it, the error is at its first token,
+/// because the end of the input has no place in the user's code.
+fn whole<T>(input: ParseStream<'_>, parse: fn(ParseStream<'_>) -> syn::Result<T>) -> syn::Result<T> {
+    let first = input.span();
+    parse(input).map_err(|error| if input.is_empty() { syn::Error::new(first, error) } else { error })
+}
+
 /// Reads `= "…"`.
 pub(crate) fn string(name: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<LitStr> {
     let expected = format!(r#"`{name}` takes a string literal: `{name} = "{example}"`"#);
@@ -84,12 +91,14 @@ pub(crate) fn string(name: &Ident, input: ParseStream<'_>, example: &str) -> syn
 
 /// Reads `= Player` after `session`.
 pub(crate) fn session(name: &Ident, input: ParseStream<'_>) -> syn::Result<Type> {
-    value(name, input, <Type as Parse>::parse, "`session` takes a type: `session = Player`")
+    let parse = |input: ParseStream<'_>| whole(input, <Type as Parse>::parse);
+    value(name, input, parse, "`session` takes a type: `session = Player`")
 }
 
 /// Reads `= net::engine` after `crate`.
 pub(crate) fn krate(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
-    value(name, input, Path::parse_mod_style, "`crate` takes a path: `crate = net::engine`")
+    let parse = |input: ParseStream<'_>| whole(input, Path::parse_mod_style);
+    value(name, input, parse, "`crate` takes a path: `crate = net::engine`")
 }
 
 /// Returns an error at the next token, and not at the whole rest of the input.
@@ -112,5 +121,33 @@ pub(crate) fn refuse_inside(attribute: &str, data: &Data, errors: &mut Errors) {
             refuse(&variant.attrs);
             variant.fields.iter().for_each(|field| refuse(&field.attrs));
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::parse::Parser;
+
+    use super::*;
+
+    #[test]
+    fn an_incomplete_value_is_reported_at_its_first_token() {
+        let read = |input: ParseStream<'_>| {
+            let name = input.call(Ident::parse_any)?;
+            if name == "crate" { krate(&name, input).map(drop) } else { session(&name, input).map(drop) }
+        };
+        for (code, column) in [
+            ("crate", 0),
+            ("crate =", 0),
+            ("crate = net::", 8),
+            ("session = Vec<", 10),
+            ("session = &", 10),
+            ("crate = \"net\"", 8),
+            ("crate = net::1", 13),
+        ] {
+            let error = read.parse_str(code).expect_err(code);
+            let start = error.span().start();
+            assert_eq!((start.line, start.column), (1, column), "{code}");
+        }
     }
 }
