@@ -63,7 +63,6 @@ mod node;
 mod node_state;
 mod protocol;
 mod server;
-mod sync;
 pub mod testing;
 mod websocket;
 

@@ -31,6 +31,9 @@ struct Sent {
     number: u32,
 }
 
+/// How many sends of one sender may be on the way to another node.
+const MAX_ON_THE_WAY: u32 = 4;
+
 /// How many sends each sender has begun and finished.
 #[derive(Debug)]
 pub struct Sends<const SENDERS: usize> {
@@ -38,16 +41,24 @@ pub struct Sends<const SENDERS: usize> {
     begun: [AtomicU32; SENDERS],
     /// Counted after it.
     done: [AtomicU32; SENDERS],
+    /// How many of them have come to a member of each node, if there are several nodes.
+    arrived: Vec<[AtomicU32; SENDERS]>,
 }
 
 impl<const SENDERS: usize> Default for Sends<SENDERS> {
     fn default() -> Self {
         let zeros = || array::from_fn(|_| AtomicU32::new(0));
-        Self { begun: zeros(), done: zeros() }
+        Self { begun: zeros(), done: zeros(), arrived: Vec::new() }
     }
 }
 
 impl<const SENDERS: usize> Sends<SENDERS> {
+    /// Counts sends between this many nodes. A member must stay in the room on each of them.
+    pub fn between(nodes: usize) -> Arc<Self> {
+        let zeros = |_| array::from_fn(|_| AtomicU32::new(0));
+        Arc::new(Self { arrived: (0..nodes).map(zeros).collect(), ..Self::default() })
+    }
+
     /// Returns how many sends each sender has begun.
     pub fn begun(&self) -> [u32; SENDERS] {
         self.begun.each_ref().map(|begun| begun.load(Ordering::SeqCst))
@@ -58,11 +69,21 @@ impl<const SENDERS: usize> Sends<SENDERS> {
         self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
     }
 
-    /// Sends to the room, once in each interval, until `stop` is set.
+    /// Whether so few sends are on the way to each node that another one may follow. So a slow machine gets no more than
+    /// it delivers.
+    fn may_follow(&self, sender: usize) -> bool {
+        let begun = self.begun[sender].load(Ordering::SeqCst);
+        self.arrived.iter().all(|arrived| begun < arrived[sender].load(Ordering::SeqCst) + MAX_ON_THE_WAY)
+    }
+
+    /// Sends to the room, once in each interval at most, until `stop` is set.
     pub async fn send(self: Arc<Self>, sender: usize, hub: Hub, every: Duration, stop: Arc<AtomicBool>) {
         let mut turns = interval(every);
         while !stop.load(Ordering::SeqCst) {
             turns.tick().await;
+            if !self.may_follow(sender) {
+                continue;
+            }
             let number = self.begun[sender].fetch_add(1, Ordering::SeqCst);
             hub.room(ROOM).send(&Sent { sender, number }).expect("a send that is taken");
             self.done[sender].fetch_add(1, Ordering::SeqCst);
@@ -76,8 +97,9 @@ impl<const SENDERS: usize> Sends<SENDERS> {
 pub struct RoomMember<const SENDERS: usize> {
     client: RawClient,
     sends: Arc<Sends<SENDERS>>,
-    /// Whether a send has reached every member's outbox when it returns, as on one node; not so between nodes.
-    arrives_at_once: bool,
+    /// The number of its node, if there are several. On the only node, a send has reached every member's outbox when it
+    /// returns.
+    node: Option<usize>,
     /// The lowest number that may come next from each sender.
     next: [u32; SENDERS],
     /// The first number from each sender since which the member must receive every send, until it leaves.
@@ -88,18 +110,18 @@ pub struct RoomMember<const SENDERS: usize> {
 impl<const SENDERS: usize> RoomMember<SENDERS> {
     /// Connects to the only node.
     pub async fn of_one_node(server: &TestServer, sends: &Arc<Sends<SENDERS>>) -> Self {
-        Self::connect(server, sends, true).await
+        Self::connect(server, sends, None).await
     }
 
-    /// Connects to one of several nodes.
-    pub async fn of_many_nodes(server: &TestServer, sends: &Arc<Sends<SENDERS>>) -> Self {
-        Self::connect(server, sends, false).await
+    /// Connects to one of several nodes, which has this number.
+    pub async fn of_many_nodes(server: &TestServer, node: usize, sends: &Arc<Sends<SENDERS>>) -> Self {
+        Self::connect(server, sends, Some(node)).await
     }
 
-    async fn connect(server: &TestServer, sends: &Arc<Sends<SENDERS>>, arrives_at_once: bool) -> Self {
+    async fn connect(server: &TestServer, sends: &Arc<Sends<SENDERS>>, node: Option<usize>) -> Self {
         let client = RawClient::connect(server.address()).await;
         let (next, from) = ([0; SENDERS], [u32::MAX; SENDERS]);
-        Self { client, sends: Arc::clone(sends), arrives_at_once, next, from, received: 0 }
+        Self { client, sends: Arc::clone(sends), node, next, from, received: 0 }
     }
 
     /// Returns the counts of the sends that it must receive.
@@ -136,6 +158,9 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
             assert!(number >= next, "send {number} of sender {sender} came twice, or after the member had left");
         }
         self.next[sender] = number + 1;
+        if let Some(node) = self.node {
+            self.sends.arrived[node][sender].fetch_max(number + 1, Ordering::SeqCst);
+        }
         self.received += 1;
         false
     }
@@ -144,7 +169,7 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
     pub async fn join(&mut self) {
         // A send that finished before the request to join must not reach this member.
         self.from = [u32::MAX; SENDERS];
-        if self.arrives_at_once {
+        if self.node.is_none() {
             self.next = self.sends.done();
         }
         self.request("join").await;
@@ -154,12 +179,12 @@ impl<const SENDERS: usize> RoomMember<SENDERS> {
 
     /// Leaves the room and reads everything that was sent before.
     pub async fn leave(&mut self) {
-        if !self.arrives_at_once {
+        if self.node.is_some() {
             self.catch_up().await;
         }
         let until = self.sends.done();
         self.request("leave").await;
-        if self.arrives_at_once {
+        if self.node.is_none() {
             // While the socket is blocked, the answer may overtake pushes; they follow it.
             self.read_up_to(until).await;
         }

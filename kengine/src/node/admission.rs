@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::http::ReservationId;
 use crate::node::Node;
+use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, Sent};
-use crate::sync::atomic::Ordering;
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

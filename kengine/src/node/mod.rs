@@ -13,13 +13,13 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
+use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
     Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits,
     LocalRooms, NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, Notify};
 
 /// One server, or one hub of `Hub::connect`, as a member of its cluster.
 pub(crate) struct Node {

@@ -11,12 +11,12 @@ use loom::thread;
 use crate::node::Node;
 use crate::node::admission::{Refused, Registration};
 use crate::node_state::model::{BareConnection, ToldCluster, limits};
+use crate::node_state::sync::model::explore;
 use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
     NodeInfo, NodeMessage, Presence, Reach, Recipient,
 };
 use crate::protocol::{StartError, Syntax};
-use crate::sync::model::explore;
 use crate::websocket::{Close, CloseCode};
 
 /// Joins the cluster that remembers what it is told.

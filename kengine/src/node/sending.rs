@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::node::Node;
+use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Limit, Load, Member, NodeMessage, Presence,
     Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
-use crate::sync::atomic::Ordering;
 use crate::websocket::Close;
 
 impl Node {

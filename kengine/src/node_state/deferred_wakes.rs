@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
-use crate::sync::thread_local;
+use crate::node_state::sync::thread_local;
 
 thread_local! {
     /// The wakes that were deferred on this thread; `None` outside of a [`Turn`].

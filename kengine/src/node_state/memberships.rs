@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
+use crate::node_state::sync::{Mutex, MutexGuard};
 use crate::protocol::is_forbidden_in_names;
-use crate::sync::{Mutex, MutexGuard};
 
 /// The identity of a room: its name, and the family that it belongs to if it has seats.
 #[derive(Debug)]

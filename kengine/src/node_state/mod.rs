@@ -25,6 +25,7 @@ mod room;
 mod rooms;
 mod seating;
 mod sharded;
+pub(crate) mod sync;
 mod users;
 
 pub use self::audience::Who;

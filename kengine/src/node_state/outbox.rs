@@ -12,9 +12,9 @@ use bytes::Bytes;
 use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::OutboxLimits;
+use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::node_state::sync::{Mutex, MutexGuard};
 use crate::protocol::PushKey;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard};
 use crate::websocket::Close;
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.

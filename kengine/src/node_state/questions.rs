@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::node_state::sync::Mutex;
+use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::protocol::Syntax;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::websocket::Message;
 
 /// How many questions of one connection may be open at a time.

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
+use crate::node_state::sync::Mutex;
 use crate::protocol::Rate;
-use crate::sync::Mutex;
 
 /// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
 /// of such a route.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node_state::recipient::ConnectionId;
-use crate::sync::{Mutex, Notify};
+use crate::node_state::sync::{Mutex, Notify};
 
 /// The minimum time between two lines about the same limit.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);

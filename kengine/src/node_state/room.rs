@@ -7,9 +7,9 @@ use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
+use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
+use crate::node_state::sync::{HashMap, Mutex, RwLock};
 use crate::protocol::{Push, Uid, logged};
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{HashMap, Mutex, RwLock};
 
 /// The part of a room on this node.
 pub(crate) struct LocalRoom {

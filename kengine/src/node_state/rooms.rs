@@ -21,8 +21,8 @@ use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seating::{Families, Seating};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
+use crate::node_state::sync::atomic::AtomicUsize;
 use crate::protocol::{Error, Uid};
-use crate::sync::atomic::AtomicUsize;
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::node_state::errors::JoinError;
 use crate::node_state::memberships::{RoomId, check_name};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::node_state::sync::atomic::{AtomicU64, Ordering};
+use crate::node_state::sync::{Mutex, MutexGuard};
 
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {

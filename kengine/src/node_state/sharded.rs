@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use crate::sync::{RandomState, RwLock};
+use crate::node_state::sync::{RandomState, RwLock};
 
 /// The number of locks. The model checks have few, because each one adds steps.
 const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 16 };

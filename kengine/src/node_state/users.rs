@@ -8,9 +8,9 @@ use crate::node_state::limits::Duplicates;
 use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
+use crate::node_state::sync::atomic::{AtomicU64, Ordering};
+use crate::node_state::sync::{HashMap, HashSet};
 use crate::protocol::Uid;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{HashMap, HashSet};
 
 /// The connections of this node, by uid. The shards reduce contention between players who come and go.
 #[derive(Default)]

@@ -13,8 +13,7 @@ use quote::ToTokens;
 use syn::{Attribute, Item, UseTree};
 
 /// The folders of `kengine/src` in the order of `guide::architecture`: each imports only from those before it.
-const LAYERS: [&str; 12] = [
-    "sync",
+const LAYERS: [&str; 11] = [
     "websocket",
     "protocol",
     "http",
@@ -342,6 +341,18 @@ fn no_import_runs_up_the_layers() {
         LAYERS.join(" < "),
         shown(&upward)
     );
+}
+
+#[test]
+fn the_root_has_only_the_layers() {
+    let entries = fs::read_dir(crate::workspace().join("kengine/src")).expect("the sources");
+    let mut entries: Vec<_> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().unwrap()).collect();
+    let mut expected = vec!["lib.rs"];
+    expected.extend(LAYERS);
+    entries.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(entries, expected);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::node_state::bucket::RateLimit;
 use crate::node_state::client_addresses::{ClientAddress, ClientAddresses};
 use crate::node_state::clock::Clock;
 use crate::node_state::limits::AddressLimits;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::model::explore;
+use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
+use crate::node_state::sync::model::explore;
 
 /// An address never has more sockets than it may have, the counts never fall below zero (which would panic), and an
 /// address without sockets is forgotten.

@@ -9,8 +9,8 @@ use loom::thread;
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Outbox};
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::model::explore;
+use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
+use crate::node_state::sync::model::explore;
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: 8 };
 

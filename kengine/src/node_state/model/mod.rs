@@ -17,8 +17,8 @@ use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage, Unavai
 use crate::node_state::limits::Limits;
 use crate::node_state::member::Presence;
 use crate::node_state::recipient::{ConnectionId, ConnectionState, Recipient};
+use crate::node_state::sync::Mutex;
 use crate::protocol::{Syntax, Uid};
-use crate::sync::Mutex;
 
 /// A connection without a socket and without a task.
 pub(crate) struct BareConnection(ConnectionState);

@@ -9,7 +9,7 @@ use loom::thread;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Ending, Outbox, Queued, REPORT_STEP};
-use crate::sync::model::explore;
+use crate::node_state::sync::model::explore;
 use crate::websocket::{Close, CloseCode};
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: usize::MAX };

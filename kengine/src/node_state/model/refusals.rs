@@ -7,7 +7,7 @@ use loom::future::block_on;
 use loom::thread;
 
 use crate::node_state::refusals::{Limit, Refusals};
-use crate::sync::model::explore;
+use crate::node_state::sync::model::explore;
 
 /// Every refusal is counted. If no line has counted one, a line is due, and the task that writes it is woken.
 #[test]

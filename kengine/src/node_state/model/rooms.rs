@@ -11,9 +11,9 @@ use crate::node_state::model::{BareConnection, ToldCluster, limits};
 use crate::node_state::outbox::Backlog;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::rooms::{JoinRequest, LocalRooms};
+use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
+use crate::node_state::sync::model::explore;
 use crate::protocol::Syntax;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::model::explore;
 
 /// The rooms of a node, and what the node tells its cluster about them.
 #[derive(Clone)]

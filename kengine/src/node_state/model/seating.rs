@@ -7,7 +7,7 @@ use crate::node_state::model::rooms::ToldRooms;
 use crate::node_state::model::{BareConnection, limits};
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::rooms::SeatRequest;
-use crate::sync::model::explore;
+use crate::node_state::sync::model::explore;
 
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
     rooms.rooms.seat(who, SeatRequest { family: "duel-", seats: 2, listens: false })

@@ -106,9 +106,9 @@ impl<T: 'static> LocalRefCell<T> {
 macro_rules! model_thread_local {
     ($(#[$attribute:meta])* static $name:ident: RefCell<$type:ty> = const { $value:expr };) => {
         $(#[$attribute])*
-        static $name: crate::sync::model::LocalRefCell<$type> = {
+        static $name: crate::node_state::sync::model::LocalRefCell<$type> = {
             loom::thread_local! { static CELL: RefCell<$type> = $value; }
-            crate::sync::model::LocalRefCell(&CELL)
+            crate::node_state::sync::model::LocalRefCell(&CELL)
         };
     };
 }
