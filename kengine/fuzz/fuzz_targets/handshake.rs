@@ -118,8 +118,10 @@ fn is_certainly_accepted(head: &Head<'_>) -> bool {
     let is_plain = |(name, value): &(String, &[u8])| {
         PLAIN.contains(&&**name) && value.iter().all(|byte| matches!(byte, b' '..=b'~'))
     };
+    let is_host = |host: &[u8]| !host.is_empty() && host.iter().all(u8::is_ascii_alphabetic);
     head.start == b"GET /ws HTTP/1.1"
         && head.fields.iter().all(is_plain)
+        && head.only("host").is_some_and(is_host)
         && head.only("upgrade").is_some()
         && head.handshake_key().is_some()
 }

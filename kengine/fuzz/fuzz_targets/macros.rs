@@ -31,7 +31,7 @@ use kengine_fuzz::words;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{DeriveInput, ImplItem, Item, ItemImpl};
+use syn::{Data, DeriveInput, ImplItem, Item, ItemImpl};
 
 /// The deepest nesting of brackets. rustc parses an item before it calls a macro, and has limits of its own.
 const MAX_DEPTH: usize = 32;
@@ -284,6 +284,12 @@ fn methods(block: &ItemImpl) -> Vec<String> {
 
 fn expand_derives(item: &TokenStream) {
     let Ok(input) = syn::parse2::<DeriveInput>(item.clone()) else { return };
+    // Unlike syn, rustc knows no field with the name `_`.
+    if let Data::Struct(data) = &input.data
+        && data.fields.iter().any(|field| field.ident.as_ref().is_some_and(|ident| ident == "_"))
+    {
+        return;
+    }
     for expansion in [compose::derive(&input), push::derive(&input)] {
         if errors_in(item).is_empty() {
             for error in errors_in(&expansion) {
