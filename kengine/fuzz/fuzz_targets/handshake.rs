@@ -41,7 +41,8 @@ fuzz_target!(|data: &[u8]| {
 async fn serve(pieces: &[&[u8]], closes: bool) -> Vec<u8> {
     let served =
         testing::serve(Server::new(Game).max_handshakes_per_second(u32::MAX, 1).page("/page", "text/plain", "a page"));
-    let (ours, theirs) = tokio::io::duplex(4096);
+    // Large enough for all answers: hyper does not wait until its answer to an invalid request is taken.
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let serving = tokio::spawn(served.serve_http(theirs, SocketAddr::from(([127, 0, 0, 1], 4321))));
     let (mut reader, mut writer) = tokio::io::split(ours);
     let mut output = Vec::new();
