@@ -57,7 +57,7 @@ impl<'b> Head<'b> {
             && self.only("sec-websocket-version") == Some(b"13")
             && is_key(key)
             && self.all("transfer-encoding").next().is_none()
-            && self.all("content-length").all(|length| length == b"0");
+            && self.all("content-length").all(is_zero);
         is_handshake.then_some(key)
     }
 }
@@ -75,6 +75,10 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+fn is_zero(digits: &[u8]) -> bool {
+    !digits.is_empty() && digits.iter().all(|&digit| digit == b'0')
 }
 
 /// Returns whether a key is 16 bytes in base64 (RFC 4648, section 4).
