@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -33,7 +34,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 pub(crate) struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,
-    _child: Child,
+    child: Child,
     /// Kept open, because a program fails when it prints to a closed pipe.
     _output: BufReader<ChildStderr>,
     _profile: Profile,
@@ -54,7 +55,9 @@ impl Profile {
     fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("kengine-browser-{}-{number}", std::process::id())))
+        let path = std::env::temp_dir().join(format!("kengine-browser-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder that can be written to");
+        Self(path)
     }
 }
 
@@ -62,6 +65,15 @@ impl Drop for Profile {
     fn drop(&mut self) {
         // Files that cannot be removed are left to the system's cleanup.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser's processes write to its profile. A browser that was waited for has no id.
+        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -77,9 +89,11 @@ impl Browser {
             .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
             .args(["--disable-renderer-backgrounding", "--disable-dev-shm-usage", "--remote-debugging-port=0"])
             .arg(format!("--user-data-dir={}", profile.0.display()))
+            .env("TMPDIR", &profile.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .expect("the browser starts");
@@ -97,7 +111,7 @@ impl Browser {
         };
         let url = timeout(TEST_TIMEOUT, listening).await.expect("the browser prints its address");
         let (socket, _) = connect_async(url).await.expect("the browser accepts a connection");
-        Self { socket, last_id: 0, _child: child, _output: output, _profile: profile, _turn: turn }
+        Self { socket, last_id: 0, child, _output: output, _profile: profile, _turn: turn }
     }
 
     /// Opens a page in a new tab.

@@ -1,21 +1,19 @@
 //! Certificates for TLS.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
-use crate::{install::install, new_folder};
+use crate::{Folder, install::install};
 
 /// A self-signed certificate for this machine, made by openssl, in a folder that is removed on drop.
 #[derive(Debug)]
-pub struct Certificate(PathBuf);
+pub struct Certificate(Folder);
 
 #[allow(clippy::new_without_default, reason = "it is not empty")]
 impl Certificate {
     /// Creates a certificate.
     pub fn new() -> Self {
         install("openssl", "openssl version", "openssl");
-        let folder = new_folder();
-        std::fs::create_dir_all(&folder).expect("a folder of ours");
-        let certificate = Self(folder);
+        let certificate = Self(Folder::new());
         let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost";
         let made = Command::new("openssl")
             .args(arguments.split(' '))
@@ -31,12 +29,5 @@ impl Certificate {
     /// Returns the path of `cert.pem` or `key.pem`.
     pub fn path(&self, file: &str) -> String {
         self.0.join(file).display().to_string()
-    }
-}
-
-impl Drop for Certificate {
-    fn drop(&mut self) {
-        // A failure leaves files in the temporary folder only.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

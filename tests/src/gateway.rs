@@ -12,7 +12,7 @@ use kengine::cluster::gateway::Gateway;
 use rustix::process::Signal;
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{LIMIT, Town, free_address, install::install, new_folder, signal, until, within};
+use crate::{Folder, LIMIT, Town, free_address, install::install, signal, until, within};
 
 /// A command that succeeds if nginx, its Lua module and its Redis client are installed.
 const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.so /usr/share/lua/5.1/nginx/redis.lua";
@@ -21,7 +21,7 @@ const PROBE: &str = "nginx -v && ls /usr/lib/nginx/modules/ngx_http_lua_module.s
 #[derive(Debug)]
 pub struct TestGateway {
     address: SocketAddr,
-    folder: PathBuf,
+    folder: Folder,
     conf: PathBuf,
     child: Child,
 }
@@ -46,7 +46,7 @@ impl TestGateway {
 
     async fn launch(gateway: Gateway, is_patient: bool) -> Self {
         let address = free_address();
-        let folder = new_folder();
+        let folder = Folder::new();
         let conf = gateway.listen(address.to_string()).standalone().write(&folder).expect("a folder of ours");
         if is_patient {
             for (file, name, shipped, patient) in [
@@ -140,7 +140,6 @@ impl TestGateway {
 impl Drop for TestGateway {
     fn drop(&mut self) {
         self.stop();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -37,7 +37,7 @@ pub use crate::{
     certificate::Certificate,
     client::Client,
     dice::Dice,
-    folder::new_folder,
+    folder::Folder,
     fortress::{Fortress, Held},
     frames::{ClientFrame, segment},
     games::{Chat, Doorkeeper, Echo, Gate, Lobby, Watched},

@@ -86,7 +86,7 @@ impl RedisServer {
         calls.and_then(|calls| calls.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
     }
 
-    /// Waits until this script has been run.
+    /// Waits until this script has been run, and its result is sent.
     pub async fn has_run(&self, script: &str) {
         let mut redis = self.connection().await;
         let mut hash = redis::cmd("EVAL");
@@ -98,6 +98,8 @@ impl RedisServer {
             exists.then_some(())
         })
         .await;
+        // Redis sends what it has to send before it reads further commands.
+        redis::cmd("PING").exec_async(&mut redis).await.expect("an answer");
     }
 
     /// Waits until a gateway has read the list of nodes for the first time.

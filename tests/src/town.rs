@@ -1,9 +1,10 @@
 //! A game whose players meet across nodes, and the nodes that serve it.
 
 use std::{
-    fs::File,
+    fs::{self, File, Permissions},
     net::{SocketAddr, TcpListener},
     ops::Range,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -243,7 +244,12 @@ pub fn free_address() -> SocketAddr {
 /// Keeps a port from other processes of these tests, unless one of them has it. The file stays, because a process could
 /// lock it while another one removes it.
 fn lock(port: u16) -> Option<File> {
-    let path = std::env::temp_dir().join(format!("kengine-port-{port}"));
+    let folder = std::env::temp_dir().join("kengine-ports");
+    if fs::create_dir(&folder).is_ok() {
+        // Processes of other users lock ports here, too.
+        let _ = fs::set_permissions(&folder, Permissions::from_mode(0o777));
+    }
+    let path = folder.join(port.to_string());
     // A file of another user can be locked, but not created again.
     let file = File::open(&path).or_else(|_| File::create(&path)).ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;

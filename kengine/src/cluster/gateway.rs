@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -206,12 +206,12 @@ impl Gateway {
     /// [`StartError::Gateway`] if the folder cannot be written or a value is not valid in nginx's configuration,
     /// [`StartError::Redis`] if the URL of Redis is invalid.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<PathBuf, StartError> {
-        let created = fs::create_dir_all(&folder).and_then(|()| folder.as_ref().canonicalize());
-        let folder = created.map_err(|error| cannot_write(folder.as_ref(), error))?;
+        let folder = path::absolute(&folder).map_err(|error| cannot_write(folder.as_ref(), error))?;
         let client = self.redis.client()?;
         let redis = client.get_connection_info();
         let conf = self.nginx_conf(&folder.to_string_lossy(), redis)?;
         let settings = self.settings(redis)?;
+        fs::create_dir_all(&folder).map_err(|error| cannot_write(&folder, error))?;
         let path = folder.join("nginx.conf");
         for (name, text) in CODE.into_iter().chain([("nginx.conf", &*conf)]) {
             let path = folder.join(name);

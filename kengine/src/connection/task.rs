@@ -181,11 +181,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 }
 
-/// Writes what is queued if it is much. Meanwhile no further message is handled, so a client that does not read its
-/// answers gets no more of them.
+/// Writes what is queued if it is much, and lets other tasks run. Meanwhile no further message is handled, so a client
+/// that does not read its answers gets no more of them.
 async fn flush_if_full<S>(socket: &mut Socket, connection: &Connection<S>) {
     if socket.is_full() {
         poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
+        tokio::task::yield_now().await;
     }
 }
 

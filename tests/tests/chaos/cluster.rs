@@ -5,10 +5,10 @@
 //!                   gateway → GatewayToRedis → Redis ← NodeToRedis(n) ← node n
 //! ```
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use kengine::cluster::gateway::Gateway;
-use kengine_tests::{Directory, Proxy, RedisServer, TestGateway, free_address, new_folder};
+use kengine_tests::{Directory, Folder, Proxy, RedisServer, TestGateway, free_address};
 use tokio::sync::Mutex;
 
 use crate::node::{IDLE_TIMEOUT, Node};
@@ -49,14 +49,13 @@ pub(crate) struct Cluster {
     /// Where players connect.
     pub(crate) front: SocketAddr,
     /// The folder of Redis' snapshot and the nodes' logs.
-    pub(crate) folder: PathBuf,
+    pub(crate) folder: Folder,
 }
 
 impl Cluster {
     /// Starts everything, and waits until the nodes are in the directory.
     pub(crate) async fn start() -> Self {
-        let folder = new_folder();
-        fs::create_dir(&folder).expect("a folder of ours");
+        let folder = Folder::new();
         let redis = RedisServer::start_with(&["--dir", &folder.to_string_lossy()]).await;
         let mut proxies = BTreeMap::new();
         let gateway_to_redis = Proxy::start_at(free_address(), redis.port()).await;

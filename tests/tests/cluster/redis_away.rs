@@ -4,7 +4,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,8 +13,8 @@ use std::{
 
 use kengine::{Server, cluster::Redis};
 use kengine_tests::{
-    Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, every_row, free_address, heavy_test,
-    new_folder, until, within,
+    Client, Directory, Folder, Network, Proxy, RedisServer, Said, TestServer, Town, every_row, free_address,
+    heavy_test, until, within,
 };
 use tokio::time::sleep;
 
@@ -334,18 +333,8 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
 
 #[tokio::test]
 async fn a_node_takes_back_its_address_if_redis_comes_back_with_old_data() {
-    /// A folder that is removed when this is dropped.
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    let folder = Folder(new_folder());
-    std::fs::create_dir(&folder.0).unwrap();
-    let mut redis = RedisServer::start_with(&["--dir", &folder.0.to_string_lossy()]).await;
+    let folder = Folder::new();
+    let mut redis = RedisServer::start_with(&["--dir", &folder.to_string_lossy()]).await;
     let address = free_address().to_string();
     let node = || {
         let cluster = Redis::new(redis.url()).lease(LEASE).advertise(&address);

@@ -10,8 +10,8 @@ use std::{
 
 use kengine::{Handshake, Refusal, Server, Session, cluster::Redis, cluster::gateway::Gateway};
 use kengine_tests::{
-    Certificate, Client, ClientFrame, HttpClient, NodeProcess, RedisServer, TestGateway, TestServer, Town, Upgrade,
-    free_address, luacheck, new_folder, nginx, segment,
+    Certificate, Client, ClientFrame, Folder, HttpClient, NodeProcess, RedisServer, TestGateway, TestServer, Town,
+    Upgrade, free_address, luacheck, nginx, segment,
 };
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -40,7 +40,7 @@ fn nginx_accepts_every_configuration_without_a_warning() {
         plain().sockets(["/ws", "/admin"]).pages(["/", "/a-page's(name);"]),
         plain().affinity("player", "world\\\"\n").room_lifetime(Duration::from_millis(1)),
     ] {
-        let folder = new_folder();
+        let folder = Folder::new();
         let conf = gateway.write(&folder).expect("a folder of ours");
         let tested = nginx(&conf).arg("-t").output().expect("nginx starts");
         let printed = String::from_utf8_lossy(&tested.stderr);
@@ -49,12 +49,13 @@ fn nginx_accepts_every_configuration_without_a_warning() {
             conf.display()
         );
         assert_eq!(printed, expected, "{gateway:?}");
-        fs::remove_dir_all(folder).expect("a folder of ours");
     }
 }
 
 #[test]
 fn invalid_settings_are_reported() {
+    let folder = Folder::new();
+    let missing = folder.join("missing");
     let plain = || Gateway::new("redis://127.0.0.1/");
     for (gateway, words) in [
         (plain().listen("80; }"), "`80;` is not valid in nginx's configuration"),
@@ -72,8 +73,9 @@ fn invalid_settings_are_reported() {
         (Gateway::new("rediss://127.0.0.1/"), "a certificate by name, not by address"),
         (Gateway::new("nonsense"), "invalid Redis URL"),
     ] {
-        let error = gateway.write(new_folder()).expect_err("a mistake").to_string();
+        let error = gateway.write(&missing).expect_err("a mistake").to_string();
         assert!(error.contains(words), "{error}");
+        assert!(!missing.exists(), "a mistake leaves no file");
     }
     let error = plain().write("/proc/nowhere").expect_err("no folder").to_string();
     assert!(error.contains("cannot write `/proc/nowhere`"), "{error}");
@@ -83,7 +85,7 @@ fn invalid_settings_are_reported() {
 #[test]
 fn only_the_owner_may_read_the_password() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = new_folder();
+    let folder = Folder::new();
     let gateway = Gateway::new("redis://:secret@127.0.0.1/");
     // The file exists already the second time.
     for _ in 0..2 {
@@ -94,7 +96,6 @@ fn only_the_owner_may_read_the_password() {
         assert_eq!(fs::metadata(&settings).expect("a file").permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).expect("our own file");
     }
-    fs::remove_dir_all(folder).expect("a folder of ours");
 }
 
 /// Checks that there are no global, unused or shadowed variables.
@@ -298,7 +299,8 @@ async fn tls_ends_at_the_gateway() {
     asked.extend(Upgrade::new(gateway.address()).and("Origin", format!("https://{at}")).bytes());
     // After the close frame the node ends the connection, and so openssl ends.
     asked.extend(segment([ClientFrame::text("p"), ClientFrame::close(1000, "")]));
-    let request = new_folder();
+    let folder = Folder::new();
+    let request = folder.join("request");
     fs::write(&request, asked).expect("a file of ours");
     let mut openssl = Command::new("openssl");
     openssl
@@ -306,7 +308,6 @@ async fn tls_ends_at_the_gateway() {
         .arg(certificate.path("cert.pem"))
         .stdin(fs::File::open(&request).expect("the file"));
     let output = tokio::task::spawn_blocking(move || openssl.output()).await.expect("no panic");
-    fs::remove_file(request).expect("the file");
     let output = String::from_utf8_lossy(&output.expect("openssl starts").stdout).into_owned();
     assert!(output.starts_with("HTTP/1.1 200") && output.contains("the page"), "{output}");
     assert!(output.contains("HTTP/1.1 101") && output.contains("\u{1}q"), "{output}");

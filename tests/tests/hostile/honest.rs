@@ -160,12 +160,19 @@ impl Player {
 pub(crate) struct Latencies(BTreeMap<usize, Vec<Duration>>);
 
 impl Latencies {
-    /// Returns the median, the 99th percentile and the number of the latencies of these phases. If there are none, as on a
-    /// machine that is too slow, they are 0.
+    /// Returns the median and the 99th percentile of the latencies in each of these phases, and of both the median over
+    /// the phases, so that a disturbance of the machine in one phase does not count; also the number of latencies. On a
+    /// machine that is too slow there may be none; then all are 0.
     pub(crate) fn of(&self, phases: impl Fn(usize) -> bool) -> (Duration, Duration, usize) {
-        let mut all: Vec<_> = self.0.iter().filter(|(phase, _)| phases(**phase)).flat_map(|(_, all)| all).collect();
-        all.sort();
-        let at = |percent: usize| all.get(all.len() * percent / 100).map_or(Duration::ZERO, |latency| **latency);
-        (at(50), at(99), all.len())
+        let phases = || self.0.iter().filter(|(phase, _)| phases(**phase)).map(|(_, latencies)| latencies);
+        let over_phases = |percent| percentile(phases().map(|latencies| percentile(latencies.clone(), percent)), 50);
+        (over_phases(50), over_phases(99), phases().map(Vec::len).sum())
     }
+}
+
+/// Returns a percentile; 0 if there are no values.
+fn percentile(values: impl IntoIterator<Item = Duration>, percent: usize) -> Duration {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort();
+    values.get(values.len() * percent / 100).copied().unwrap_or_default()
 }

@@ -57,7 +57,7 @@ pub(crate) fn rows(_: usize) -> Vec<Row> {
         .on(closing),
         row(
             "answers that are never read, of a client that is silent",
-            [open(), Step::Send(ClientFrame::text(r#"{"method":"books","message":100}"#).bytes())],
+            [open(), Step::Send(ClientFrame::text(r#"{"method":"books","message":10}"#).bytes())],
             &[],
         )
         .on(|server| idle(closing(server))),

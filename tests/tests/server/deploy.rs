@@ -8,7 +8,7 @@ use std::{
 };
 
 use kengine::{Server, cluster::gateway::Gateway};
-use kengine_tests::{Certificate, Client, Lobby, TestServer, Upgrade, free_address, new_folder, nginx, until};
+use kengine_tests::{Certificate, Client, Folder, Lobby, TestServer, Upgrade, free_address, nginx, until};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -124,10 +124,9 @@ fn the_limits_of_open_files_suffice() {
     let files = after(&unit, "LimitNOFILE=").next().map(number);
     // A node opens 256 files besides its 100,000 connections.
     assert_eq!(files, Some(100_000 + 256));
-    let folder = new_folder();
+    let folder = Folder::new();
     let conf = Gateway::new("redis://127.0.0.1/").write(&folder).expect("a folder of ours");
     let conf = fs::read_to_string(conf).expect("it was written");
-    fs::remove_dir_all(folder).expect("a folder of ours");
     // In a container, nginx cannot raise its limit.
     let needed = after(&conf, "worker_rlimit_nofile ").next().map(number).expect("a limit");
     let given: Vec<_> = after(&compose, "nofile: ").map(number).collect();
@@ -159,8 +158,7 @@ impl Drop for Nginx {
 async fn a_player_reaches_a_node_through_a_plain_nginx() {
     let node = TestServer::start(Server::new(Lobby)).await;
     let certificate = Certificate::new();
-    let (plain, tls, folder) = (free_address(), free_address(), new_folder());
-    fs::create_dir_all(&folder).expect("a folder of ours");
+    let (plain, tls, folder) = (free_address(), free_address(), Folder::new());
     let at = folder.display().to_string();
     let site = read("examples/deploy/one-node.conf")
         .replace("listen 443 ssl;", &format!("listen {tls} ssl; listen {plain};"))
@@ -199,6 +197,4 @@ async fn a_player_reaches_a_node_through_a_plain_nginx() {
     })
     .await;
     assert!(!log.contains("secret"), "{log}");
-    drop(nginx);
-    fs::remove_dir_all(folder).expect("a folder of ours");
 }
