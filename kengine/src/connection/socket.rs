@@ -32,6 +32,8 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
+    /// Whether bytes were read since the task was woken.
+    has_read: bool,
     state: SocketState,
     look_ahead: LookAhead,
     rates: InputRates,
@@ -58,6 +60,7 @@ impl Socket {
             written: 0,
             is_blocked: false,
             is_draining: false,
+            has_read: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
@@ -86,22 +89,36 @@ impl Socket {
                 continue;
             }
             match self.state {
-                SocketState::Open if self.is_blocked => return Poll::Pending,
+                SocketState::Open if self.is_blocked => {}
                 SocketState::Open => match self.transport.poll_read(cx, buffer) {
-                    Poll::Ready(Ok(0) | Err(_)) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
+                    Poll::Ready(Ok(0) | Err(_)) => {
+                        self.input_end = Some(Box::new(DisconnectReason::Lost));
+                        continue;
+                    }
                     Poll::Ready(Ok(read)) => {
                         self.record_read(read);
+                        self.has_read = true;
                         return Poll::Ready(Some(read));
                     }
-                    Poll::Pending => {
-                        self.record_empty_input();
-                        return Poll::Pending;
-                    }
+                    Poll::Pending => self.record_empty_input(),
                 },
-                SocketState::Broken => self.end(SocketState::Over, DisconnectReason::Lost),
+                SocketState::Broken => {
+                    self.end(SocketState::Over, DisconnectReason::Lost);
+                    continue;
+                }
                 _ => return Poll::Ready(None),
             }
+            let has_read = mem::take(&mut self.has_read);
+            if (has_read && self.timer.will_wake()) || !self.poll_timer(cx) {
+                return Poll::Pending;
+            }
         }
+    }
+
+    /// Prepares the socket for the task that serves it from now on.
+    pub(super) fn change_task(&mut self, outbox: &Outbox) {
+        self.timer.forget_waker();
+        outbox.forget_waker();
     }
 
     /// Serves the socket while a handler runs: control frames are answered at once, and messages wait unless
@@ -227,6 +244,12 @@ impl Socket {
         }
     }
 
+    /// Returns when bytes were last read, in nanoseconds of the node's clock.
+    #[inline]
+    pub(super) fn read_at(&self) -> u64 {
+        self.timer.read_at()
+    }
+
     /// Whether the drain's deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
         self.state == SocketState::Abandoned
@@ -326,10 +349,21 @@ impl Socket {
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
             self.take_outbox(cx, outbox);
+            self.poll_timer(cx);
             if !self.poll_output(cx, outbox) {
                 return;
             }
         }
+    }
+
+    /// Does what is due by the timer. Returns whether anything was.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut is_due = false;
+        while !self.state.is_over() && self.timer.poll(cx, self.registration.node().clock).is_ready() {
+            self.on_timer();
+            is_due = true;
+        }
+        is_due
     }
 
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
@@ -399,13 +433,10 @@ impl Socket {
         self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
     }
 
-    /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again: because the
+    /// Writes what is queued. Returns whether the caller must check the outbox again: because the
     /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
     /// that the node has closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
-            self.on_timer();
-        }
         let was_blocked = mem::take(&mut self.is_blocked);
         while !self.state.is_over() && self.written < self.out.len() {
             match self.transport.poll_write(cx, &self.out[self.written..]) {

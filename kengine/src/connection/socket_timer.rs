@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::node_state::Clock;
+
 /// How many times silence is checked within the idle timeout: the client is pinged at each check before the last.
 pub(super) const CHECKS: u32 = 3;
 
@@ -18,12 +20,15 @@ pub(super) struct SocketTimer {
     last_heard: u64,
     /// Ends at the next check for silence; after our close frame, at the end of the close timeout.
     sleep: Pin<Box<Sleep>>,
+    /// When `sleep` ends and wakes the connection's task; 0 if it must be polled for that.
+    wakes_at: u64,
 }
 
 impl SocketTimer {
     /// Starts with a sign of life.
     pub(super) fn new(now: u64, idle_timeout: Duration) -> Self {
-        Self { read_at: now, last_heard: now, sleep: Box::pin(sleep_until(Instant::now() + idle_timeout / CHECKS)) }
+        let sleep = Box::pin(sleep_until(Instant::now() + idle_timeout / CHECKS));
+        Self { read_at: now, last_heard: now, sleep, wakes_at: 0 }
     }
 
     /// Records that bytes came.
@@ -50,14 +55,28 @@ impl SocketTimer {
     }
 
     /// Waits for the timer.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<()> {
+        let polled = self.sleep.as_mut().poll(cx);
+        if polled.is_pending() && self.wakes_at == 0 {
+            self.wakes_at = clock.at(self.sleep.deadline());
+        }
+        polled
+    }
+
+    /// Whether the timer had not ended when bytes last came. Then it will wake the task, and needs no poll.
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.as_mut().poll(cx)
+    pub(super) fn will_wake(&self) -> bool {
+        self.read_at < self.wakes_at
+    }
+
+    /// Forgets which task is woken.
+    pub(super) fn forget_waker(&mut self) {
+        self.wakes_at = 0;
     }
 
     /// Sets the timer for the close timeout.
     pub(super) fn start_close_timeout(&mut self, timeout: Duration) {
-        self.sleep.as_mut().reset(Instant::now() + timeout);
+        self.reset(Instant::now() + timeout);
     }
 
     /// Returns how long the client has been silent, and sets the timer for the next check. `is_heard` is false while a
@@ -68,7 +87,12 @@ impl SocketTimer {
         }
         let (silence, interval) = (Duration::from_nanos(now.saturating_sub(self.last_heard)), idle_timeout / CHECKS);
         let next = if silence >= interval { interval } else { interval.saturating_sub(silence) };
-        self.sleep.as_mut().reset(Instant::now() + next.min(idle_timeout.saturating_sub(silence)));
+        self.reset(Instant::now() + next.min(idle_timeout.saturating_sub(silence)));
         silence
+    }
+
+    fn reset(&mut self, end: Instant) {
+        self.sleep.as_mut().reset(end);
+        self.wakes_at = 0;
     }
 }

@@ -60,6 +60,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
     /// Serves the connection until its socket is closed.
     pub(crate) async fn run(mut self: Box<Self>) {
+        self.socket.change_task(&self.connection.state().outbox);
         while let Some((mut buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
             let Buffers { read: bytes, answer, .. } = &mut *buffers;
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
@@ -82,7 +83,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     /// Runs `#[open]`. If it fails, the connection is closed with 1011.
     async fn open(&mut self, first: &mut &mut [u8]) {
         let Self { endpoint, connection, socket, .. } = self;
-        let opening = endpoint.dispatcher.open(Context::new(connection));
+        let opening = pin!(endpoint.dispatcher.open(Context::new(connection)));
         let error = match run_handler(connection, socket, first, opening, None).await {
             Ok(Ok(())) | Err(HandlerFailure::Abandoned) => return,
             Ok(Err(error)) => error,
@@ -122,13 +123,18 @@ impl<D: Dispatcher> ConnectionTask<D> {
                     answer.replace(&HandlerFailure::Panicked.into_error());
                 }
                 socket.send(answer);
-                flush_if_full(socket, connection).await;
+                if socket.is_full() {
+                    flush(socket, connection).await;
+                }
                 continue;
             }
-            let progress = Progress::new();
+            let progress = Progress::new(socket.read_at());
             let context = Context::of_message(connection, &progress);
-            let handling = endpoint.dispatcher.message(context, incoming.message(), answer);
-            match run_handler(connection, socket, &mut bytes, handling, Some(&progress)).await {
+            let handled = {
+                let handling = pin!(endpoint.dispatcher.message(context, incoming.message(), answer));
+                run_handler(connection, socket, &mut bytes, handling, Some(&progress)).await
+            };
+            match handled {
                 Ok(()) => {}
                 Err(HandlerFailure::Abandoned) => return,
                 Err(failure) => answer.replace(&failure.into_error()),
@@ -148,7 +154,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 // The handler may have closed the connection: then no further message is handled.
                 socket.receive_orders(&connection.state().outbox).await;
             }
-            flush_if_full(socket, connection).await;
+            if socket.is_full() {
+                flush(socket, connection).await;
+            }
         }
     }
 
@@ -181,13 +189,11 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 }
 
-/// Writes what is queued if it is much, and lets other tasks run. Meanwhile no further message is handled, so a client
-/// that does not read its answers gets no more of them.
-async fn flush_if_full<S>(socket: &mut Socket, connection: &Connection<S>) {
-    if socket.is_full() {
-        poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
-        tokio::task::yield_now().await;
-    }
+/// Writes what is queued, and lets other tasks run. Meanwhile no further message is handled, so a client that does not
+/// read its answers gets no more of them.
+async fn flush<S>(socket: &mut Socket, connection: &Connection<S>) {
+    poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
+    tokio::task::yield_now().await;
 }
 
 /// Returns the answer to a message that is refused.
@@ -215,15 +221,14 @@ impl HandlerFailure {
 }
 
 /// Runs a handler and serves the socket meanwhile. A handler that is ready at its first poll needs neither a timer nor
-/// a poll of the socket.
+/// a poll of the socket. It is pinned by the caller, so that it is in memory once.
 async fn run_handler<S, F: Future>(
     connection: &Connection<S>,
     socket: &mut Socket,
     rest: &mut &mut [u8],
-    handler: F,
+    mut handler: Pin<&mut F>,
     progress: Option<&Progress>,
 ) -> Result<F::Output, HandlerFailure> {
-    let mut handler = pin!(handler);
     let mut timeout: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {

@@ -110,18 +110,7 @@ pub trait Dispatcher: Send + Sync + 'static {
                     Err(error) => answer.error(&error),
                 };
             }
-            let parsed = match as_text(message) {
-                Ok(text) => Envelope::parse(text, Self::SYNTAX),
-                Err(error) => return answer.error(&error),
-            };
-            let envelope = match parsed {
-                Ok(envelope) => envelope,
-                Err(rejected) => {
-                    answer.set_id(rejected.id);
-                    return answer.error(&rejected.error);
-                }
-            };
-            answer.set_id(envelope.id());
+            let Some(envelope) = parse(message, Self::SYNTAX, answer) else { return };
             let context = context.with_envelope(&envelope);
             let handled = match self.dispatch(context, answer).await {
                 Ok(true) => Ok(()),
@@ -247,6 +236,22 @@ fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut
         Liveness::Answer(text) => answer.text(&text),
         Liveness::Silent => {}
         Liveness::Close(close) => context.connection().close(close),
+    }
+}
+
+/// Parses the envelope of a request, and gives the answer its id. Answers a message that is not a request.
+fn parse<'a>(message: Message<'a>, syntax: Syntax, answer: &mut Answer) -> Option<Envelope<'a>> {
+    let text = as_text(message).map_err(|error| answer.error(&error)).ok()?;
+    match Envelope::parse(text, syntax) {
+        Ok(envelope) => {
+            answer.set_id(envelope.id());
+            Some(envelope)
+        }
+        Err(rejected) => {
+            answer.set_id(rejected.id);
+            answer.error(&rejected.error);
+            None
+        }
     }
 }
 

@@ -8,21 +8,33 @@ use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 use crate::node_state::sync::thread_local;
 
 thread_local! {
-    /// The wakes that were deferred on this thread; `None` outside of a [`Turn`].
-    static DEFERRED: RefCell<Option<Deferred>> = const { RefCell::new(None) };
+    /// The wakes that the turns on this thread have deferred.
+    static DEFERRED: RefCell<Deferred> = const { RefCell::new(Deferred { own: None, others: Vec::new() }) };
 }
 
 struct Deferred {
-    /// The waker of the task itself, which needs no wake because it checks its own outbox before it sleeps.
-    own: Waker,
+    /// The task of the innermost [`Turn`]; `None` outside of a turn. It needs no wake, because it checks its own outbox
+    /// before it sleeps.
+    own: Option<TaskId>,
     others: Vec<Waker>,
+}
+
+/// Identifies the task that a waker wakes: the addresses of the waker's data and functions. Unlike a clone of the waker,
+/// it costs nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct TaskId(usize, usize);
+
+impl TaskId {
+    fn of(waker: &Waker) -> Self {
+        Self(waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
+    }
 }
 
 /// Wakes a task: at once, or when the deferring task on this thread yields.
 pub(crate) fn wake(waker: Waker) {
-    let waker = DEFERRED.with_borrow_mut(|deferred| match deferred {
-        Some(deferred) if waker.will_wake(&deferred.own) => None,
-        Some(deferred) => {
+    let waker = DEFERRED.with_borrow_mut(|deferred| match deferred.own {
+        Some(own) if TaskId::of(&waker) == own => None,
+        Some(_) => {
             deferred.others.push(waker);
             None
         }
@@ -36,38 +48,48 @@ pub(crate) fn wake(waker: Waker) {
 /// Runs a part of a connection's task and defers the wakes that it causes. The caller boxes the part, so that it takes
 /// only a pointer in the task.
 pub(crate) fn deferring<F: Future + Unpin>(mut part: F) -> impl Future<Output = F::Output> {
-    poll_fn(move |cx| {
-        let own = cx.waker().clone();
-        defer_while(&own, || Pin::new(&mut part).poll(cx))
-    })
+    poll_fn(move |cx| defer_while(cx.waker(), || Pin::new(&mut part).poll(cx)))
 }
 
 /// Defers the wakes of other tasks while `run` runs, and drops the wakes of `own`.
 pub(crate) fn defer_while<T>(own: &Waker, run: impl FnOnce() -> T) -> T {
-    let _turn = Turn::begin(own.clone());
+    let _turn = Turn::begin(own);
     run()
 }
 
 /// A call during which wakes are deferred: one poll of a task, or a batch. The wakes happen when it ends, even by a
-/// panic.
+/// panic; inside of another turn, when that one ends.
 struct Turn {
-    /// The wakes that a surrounding turn has deferred.
-    outer: Option<Deferred>,
+    /// The task of the turn.
+    own: TaskId,
+    /// The task of the surrounding turn.
+    outer: Option<TaskId>,
 }
 
 impl Turn {
-    fn begin(own: Waker) -> Self {
-        let deferred = Deferred { own, others: Vec::new() };
-        Self { outer: DEFERRED.replace(Some(deferred)) }
+    #[inline]
+    fn begin(own: &Waker) -> Self {
+        let own = TaskId::of(own);
+        Self { own, outer: DEFERRED.with_borrow_mut(|deferred| deferred.own.replace(own)) }
+    }
+
+    #[cold]
+    fn wake_others(&self) {
+        let others = DEFERRED.with_borrow_mut(|deferred| mem::take(&mut deferred.others));
+        // A nested turn may have deferred a wake of this turn's task.
+        others.into_iter().filter(|waker| TaskId::of(waker) != self.own).for_each(Waker::wake);
     }
 }
 
 impl Drop for Turn {
+    #[inline]
     fn drop(&mut self) {
-        let deferred = DEFERRED.replace(mem::take(&mut self.outer));
-        for waker in deferred.into_iter().flat_map(|deferred| deferred.others) {
-            // Defers the wake again if there is a surrounding turn.
-            wake(waker);
+        let has_others = DEFERRED.with_borrow_mut(|deferred| {
+            deferred.own = self.outer;
+            !deferred.others.is_empty()
+        });
+        if has_others && self.outer.is_none() {
+            self.wake_others();
         }
     }
 }

@@ -106,6 +106,8 @@ pub(crate) struct Outbox {
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
     has_pushes: AtomicBool,
+    /// Whether the connection's task will be woken by the next change. Cleared before it is woken.
+    will_wake: AtomicBool,
     state: Mutex<OutboxState>,
 }
 
@@ -151,7 +153,7 @@ impl Outbox {
         }
         queue.report(backlog);
         self.has_pushes.store(true, Ordering::Release);
-        wake(state);
+        self.wake(state);
         Ok(())
     }
 
@@ -229,6 +231,8 @@ impl Outbox {
     }
 
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
+    /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
+    ///
     /// If `wants_pushes` returns true for that ending, waiting pushes move to `out`: all of them before an end, and
     /// otherwise one [`BATCH`].
     pub(crate) fn take(
@@ -238,6 +242,9 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
+        if self.will_wake.load(Ordering::Acquire) && !self.has_pushes() {
+            return None;
+        }
         let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
@@ -247,7 +254,13 @@ impl Outbox {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
+        self.will_wake.store(true, Ordering::Release);
         state.ending.as_deref().cloned()
+    }
+
+    /// Forgets which task is woken, because another one will call [`take`](Self::take).
+    pub(crate) fn forget_waker(&self) {
+        self.will_wake.store(false, Ordering::Release);
     }
 
     /// Drops all waiting pushes. Nothing can be queued from now on, but the connection may still be cut off.
@@ -300,16 +313,17 @@ impl Outbox {
     fn order(&self, mut state: MutexGuard<'_, OutboxState>, ending: Ending) {
         state.ending = Some(Box::new(ending));
         self.is_ending.store(true, Ordering::Release);
-        wake(state);
+        self.wake(state);
     }
-}
 
-/// Wakes the connection's task after releasing the lock, because the task takes the lock at once.
-fn wake(mut state: MutexGuard<'_, OutboxState>) {
-    let waker = state.waker.take();
-    drop(state);
-    if let Some(waker) = waker {
-        deferred_wakes::wake(waker);
+    /// Wakes the connection's task after releasing the lock, because the task takes the lock at once.
+    fn wake(&self, mut state: MutexGuard<'_, OutboxState>) {
+        self.will_wake.store(false, Ordering::Release);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            deferred_wakes::wake(waker);
+        }
     }
 }
 

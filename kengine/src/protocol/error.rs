@@ -25,7 +25,12 @@ use crate::protocol::logged::logged;
 /// let error = kengine::Error::from(Refused::Sleeping);
 /// assert_eq!(error.code(), "sleeping");
 /// ```
-pub struct Error {
+pub struct Error(
+    /// Boxed because a large error would make every `Result` with it large, and so each future of a dispatcher.
+    Box<Parts>,
+);
+
+struct Parts {
     code: Cow<'static, str>,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -37,7 +42,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Creates an error with a code for programs and a message for people. Both are sent to the client.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code: code.into(), message: message.into(), source: None }
+        Self(Box::new(Parts { code: code.into(), message: message.into(), source: None }))
     }
 
     /// Creates an error that hides its cause: the client sees only the code `internal`, and the cause is logged with
@@ -54,8 +59,9 @@ impl Error {
 
     /// Attaches a source for `tracing`. The client never sees it.
     #[must_use]
-    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
     }
 
     /// Logs the error with the message `what`. Used when there is no client to report it to.
@@ -64,30 +70,30 @@ impl Error {
     }
 
     pub(crate) fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
-        self.source
+        self.0.source
     }
 
     /// Returns the code, for programs. [`kengine::wire`](crate::wire) lists the codes that kengine itself uses.
     pub fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
 
     /// Returns the message, for people.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 /// Shows the message and the code, then each cause on its own line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.code)?;
+        write!(f, "{} ({})", self.0.message, self.0.code)?;
         write_causes(self, f)
     }
 }
@@ -104,7 +110,7 @@ pub(crate) fn write_causes(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> 
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
 

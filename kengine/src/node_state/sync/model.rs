@@ -97,10 +97,6 @@ impl<T: 'static> LocalRefCell<T> {
     pub(crate) fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
         self.0.with(|cell| change(&mut cell.borrow_mut()))
     }
-
-    pub(crate) fn replace(&'static self, value: T) -> T {
-        self.0.with(|cell| cell.replace(value))
-    }
 }
 
 macro_rules! model_thread_local {

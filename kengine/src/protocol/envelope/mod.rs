@@ -69,7 +69,7 @@ impl<'a> Envelope<'a> {
                 text,
                 route,
                 id,
-                payload: payload.map_or("null", |piece| piece.raw),
+                payload: payload.map_or("null", |piece| piece.raw(text)),
                 payload_at: payload.map(|piece| piece.at),
                 syntax,
             }),
@@ -157,7 +157,7 @@ struct ParsedMembers<'a> {
     /// The id, if it is valid and occurs once.
     id: Option<&'a str>,
     has_id: bool,
-    payload: Option<Piece<'a>>,
+    payload: Option<Piece>,
     /// The first reason why the message is not a request. It is reported only if the message is valid JSON.
     fault: Option<String>,
 }
@@ -180,7 +180,7 @@ impl<'a> ParsedMembers<'a> {
                 scanner.skip_white_space();
                 scanner.expect(b':')?;
                 scanner.skip_white_space();
-                self.add(name, scanner.value()?, syntax)?;
+                self.add(text, name, scanner.value()?, syntax)?;
                 scanner.skip_white_space();
                 if scanner.skip(b'}') {
                     break;
@@ -189,68 +189,65 @@ impl<'a> ParsedMembers<'a> {
             }
         }
         if syntax.payload().is_none() {
-            self.payload = Some(scanner.piece(start, false)?);
+            self.payload = Some(scanner.piece_from(start));
         }
         scanner.skip_white_space();
         if scanner.at < text.len() { Err(Malformed) } else { Ok(()) }
     }
 
-    fn add(&mut self, name: Piece<'a>, value: Piece<'a>, syntax: Syntax) -> Result<(), Malformed> {
-        let Some(text) = name.text() else {
-            // The name contains an invalid escape, or half of a surrogate pair, which is valid JSON but matches no
-            // member.
-            return if is_json(name.raw) { Self::ignore(value, syntax) } else { Err(Malformed) };
+    fn add(&mut self, text: &'a str, name: Piece, value: Piece, syntax: Syntax) -> Result<(), Malformed> {
+        let is = |member| {
+            if name.has_escapes() { name.text(text).as_deref() == Some(member) } else { name.is(text, member) }
         };
-        if text == syntax.key() {
-            self.set_route(name.at, value, syntax);
-        } else if syntax.payload().is_some_and(|payload| payload == text) {
+        if is(syntax.key()) {
+            self.set_route(text, name.at, value, syntax);
+            Ok(())
+        } else if syntax.payload().is_some_and(is) {
             if self.payload.replace(value).is_some() {
-                self.record_repetition(&text, name.at);
+                self.record_repetition(syntax.payload().unwrap_or_default(), name.at);
             }
-        } else if text == ID {
-            return self.set_id(name.at, value);
+            Ok(())
+        } else if is(ID) {
+            self.set_id(text, name.at, value)
         } else {
-            return Self::ignore(value, syntax);
+            // The name may have an invalid escape. Half of a surrogate pair is valid JSON but matches no member.
+            let is_valid = !name.has_escapes() || is_json(name.raw(text));
+            // In a flat syntax the member belongs to the payload and is checked with the payload.
+            if is_valid && (syntax.payload().is_none() || is_json(value.raw(text))) { Ok(()) } else { Err(Malformed) }
         }
-        Ok(())
     }
 
-    fn set_route(&mut self, name_at: usize, value: Piece<'a>, syntax: Syntax) {
+    fn set_route(&mut self, text: &'a str, name_at: usize, value: Piece, syntax: Syntax) {
         let (key, at) = (syntax.key(), value.at);
         if self.route.is_some() {
             self.record_repetition(key, name_at);
-        } else if !value.raw.starts_with('"') {
+        } else if text.as_bytes().get(at) != Some(&b'"') {
             self.record_fault(format_args!("`{key}` at byte {at} is not a string; {}", shape(syntax)));
-        } else if let Some(route) = value.text() {
+        } else if let Some(route) = value.text(text) {
             self.route = Some(route);
         } else {
             self.record_fault(format_args!("`{key}` at byte {at} has half of a surrogate pair; send both halves"));
         }
     }
 
-    fn set_id(&mut self, name_at: usize, value: Piece<'a>) -> Result<(), Malformed> {
-        let at = value.at;
+    fn set_id(&mut self, text: &'a str, name_at: usize, value: Piece) -> Result<(), Malformed> {
+        let (at, raw) = (value.at, value.raw(text));
         if self.has_id {
             self.id = None;
             self.record_repetition(ID, name_at);
-        } else if !matches!(value.raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
+        } else if !matches!(raw.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]) {
             self.record_fault(format_args!(
                 "`{ID}` at byte {at} is neither a number nor a string; send one of them, or leave `{ID}` out"
             ));
-        } else if value.raw.len() > MAX_ID_LEN {
+        } else if raw.len() > MAX_ID_LEN {
             self.record_fault(format_args!("`{ID}` at byte {at} is too long; send at most {MAX_ID_LEN} bytes"));
-        } else if is_json(value.raw) {
-            self.id = Some(value.raw);
+        } else if is_json(raw) {
+            self.id = Some(raw);
         } else {
             return Err(Malformed);
         }
         self.has_id = true;
         Ok(())
-    }
-
-    /// Ignores an unknown member. In a flat syntax the member belongs to the payload and is checked with the payload.
-    fn ignore(value: Piece<'_>, syntax: Syntax) -> Result<(), Malformed> {
-        if syntax.payload().is_none() || is_json(value.raw) { Ok(()) } else { Err(Malformed) }
     }
 
     /// Records a fault, unless an earlier one was recorded.

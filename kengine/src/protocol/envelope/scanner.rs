@@ -1,28 +1,44 @@
-//! Finds the ends of JSON values, eight bytes at a time.
+//! Finds the ends of JSON values. The content of strings is read eight bytes at a time.
 
 use std::borrow::Cow;
 
 /// The message is not JSON. The position and the reason are determined later, off the fast path.
 pub(super) struct Malformed;
 
-/// A JSON value as it was written.
+/// A JSON value as it was written: its position in the message.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
-    pub(super) raw: &'a str,
-    /// Where it starts in the message, in bytes.
+pub(super) struct Piece {
+    /// Where it starts, in bytes.
     pub(super) at: usize,
+    end: usize,
     /// Whether it is a string with escapes.
     has_escapes: bool,
 }
 
-impl<'a> Piece<'a> {
+impl Piece {
+    /// Returns the value as it was written.
+    pub(super) fn raw(self, text: &str) -> &str {
+        // The scanner stops only before or after ASCII, so both ends are the start of a character.
+        text.get(self.at..self.end).unwrap_or_default()
+    }
+
     /// Returns the content of a string, or `None` if its escapes are malformed or are not Unicode.
-    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+    pub(super) fn text(self, text: &str) -> Option<Cow<'_, str>> {
         if self.has_escapes {
-            serde_json::from_str(self.raw).ok().map(Cow::Owned)
+            serde_json::from_str(self.raw(text)).ok().map(Cow::Owned)
         } else {
-            self.raw.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
+            text.get(self.at + 1..self.end - 1).map(Cow::Borrowed)
         }
+    }
+
+    /// Whether this is a string without escapes whose content is `content`.
+    #[inline]
+    pub(super) fn is(self, text: &str, content: &str) -> bool {
+        !self.has_escapes && text.as_bytes().get(self.at + 1..self.end - 1) == Some(content.as_bytes())
+    }
+
+    pub(super) fn has_escapes(self) -> bool {
+        self.has_escapes
     }
 }
 
@@ -42,7 +58,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn peek(&self) -> Option<u8> {
-        self.rest().first().copied()
+        self.text.as_bytes().get(self.at).copied()
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -67,39 +83,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads a string.
+    /// Reads a string, which must not contain control characters. Its escapes need not be valid.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Piece<'a>, Malformed> {
+    pub(super) fn string(&mut self) -> Result<Piece, Malformed> {
         let start = self.at;
-        let has_escapes = self.skip_string()?;
-        self.piece(start, has_escapes)
-    }
-
-    /// Reads a value of any type.
-    pub(super) fn value(&mut self) -> Result<Piece<'a>, Malformed> {
-        let start = self.at;
-        let mut has_escapes = false;
-        match self.peek() {
-            Some(b'"') => has_escapes = self.skip_string()?,
-            Some(b'{' | b'[') => self.at += Nesting::default().length(self.rest()).ok_or(Malformed)?,
-            _ => self.skip_primitive()?,
-        }
-        self.piece(start, has_escapes)
-    }
-
-    /// Returns the piece from `start` to the current position.
-    pub(super) fn piece(&self, start: usize, has_escapes: bool) -> Result<Piece<'a>, Malformed> {
-        let raw = self.text.get(start..self.at).ok_or(Malformed)?;
-        Ok(Piece { raw, at: start, has_escapes })
-    }
-
-    /// Skips a string, which must not contain control characters. Returns whether it has escapes, valid or not.
-    #[inline]
-    fn skip_string(&mut self) -> Result<bool, Malformed> {
         self.expect(b'"')?;
         let mut has_escapes = false;
         loop {
-            self.at += plain_length(self.rest());
+            self.at += length_before(self.rest(), |bytes| marks_below(bytes, b' ') | marks_string_syntax(bytes));
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -110,7 +101,47 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
-        Ok(has_escapes)
+        Ok(Piece { at: start, end: self.at, has_escapes })
+    }
+
+    /// Reads a value of any type.
+    pub(super) fn value(&mut self) -> Result<Piece, Malformed> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => return self.string(),
+            Some(b'{' | b'[') => self.skip_nested()?,
+            _ => self.skip_primitive()?,
+        }
+        Ok(self.piece_from(start))
+    }
+
+    /// Returns the piece from `start` to the current position.
+    pub(super) fn piece_from(&self, start: usize) -> Piece {
+        Piece { at: start, end: self.at, has_escapes: false }
+    }
+
+    /// Skips an object or an array. Brackets are counted, so deep nesting needs no stack.
+    fn skip_nested(&mut self) -> Result<(), Malformed> {
+        let bytes = self.text.as_bytes();
+        let (mut at, mut depth) = (self.at, 0_usize);
+        loop {
+            let byte = *bytes.get(at).ok_or(Malformed)?;
+            at += 1;
+            match byte {
+                b'"' => at = end_of_string(bytes, at).ok_or(Malformed)?,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    // Does not underflow: the first byte is an opening bracket, and the scan ends when the depth is 0.
+                    depth -= 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.at = at;
+        Ok(())
     }
 
     /// Skips a number or a word, up to any byte that may follow it.
@@ -123,77 +154,16 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The state inside an object or an array. Brackets are counted, so deep nesting needs no stack.
-#[derive(Default)]
-struct Nesting {
-    depth: usize,
-    /// All ones if the next byte is inside a string, otherwise zero.
-    inside: u64,
-    /// Marks the next byte if it follows a backslash that escapes it, otherwise zero.
-    escaped: u64,
-}
-
-impl Nesting {
-    /// Returns the length of the object or array at the start of `bytes`, or `None` if it does not end.
-    fn length(mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        loop {
-            if let Some(last) = self.take(eight_at(bytes, at)?) {
-                return Some(at + last + 1);
-            }
-            at += 8;
+/// Returns the position after the quote that ends the string whose content starts at `at`, or `None` if there is none.
+#[inline]
+fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += length_before(bytes.get(at..)?, marks_string_syntax);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            // The byte after a backslash is escaped.
+            _ => at += 2,
         }
-    }
-
-    /// Processes the next eight bytes. Returns the index of the byte that closes the outermost bracket, if there is
-    /// one.
-    #[inline]
-    fn take(&mut self, bytes: u64) -> Option<usize> {
-        let backslashes = marks_or_more(bytes, b'\\') | self.escaped;
-        if marks_or_more(bytes, b'"') | backslashes | !self.inside == 0 {
-            return None; // Inside a long string.
-        }
-        let mut quotes = marks(bytes, b'"');
-        if backslashes != 0 {
-            quotes &= !self.escapes(bytes);
-        }
-        // Each byte of the product counts the quotes up to that byte. An odd count means inside a string; a closing
-        // quote counts as outside.
-        let inside = ((quotes >> 7).wrapping_mul(eight(1)) << 7) ^ self.inside;
-        self.inside = if inside >> 63 == 1 { u64::MAX } else { 0 };
-        // The four brackets differ only in three bits, which also makes `Y`, `_`, `y` and DEL match.
-        let mut brackets = marks(bytes & eight(!0b10_0110), b'{' & !0b10_0110) & !inside;
-        while brackets != 0 {
-            let index = first(brackets);
-            match bytes.to_le_bytes().get(index) {
-                Some(b'{' | b'[') => self.depth += 1,
-                Some(b'}' | b']') => {
-                    // Does not underflow: the first bracket is an opening one, and the scan ends when the depth is 0.
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        return Some(index);
-                    }
-                }
-                _ => {}
-            }
-            brackets &= brackets - 1;
-        }
-        None
-    }
-
-    /// Marks the escaped bytes among the next eight.
-    #[inline]
-    fn escapes(&mut self, bytes: u64) -> u64 {
-        let mut escaped = self.escaped;
-        let mut backslashes = marks(bytes, b'\\') & !escaped;
-        self.escaped = 0;
-        while backslashes != 0 {
-            let backslash = backslashes & backslashes.wrapping_neg();
-            self.escaped = backslash >> 56;
-            escaped |= backslash << 8;
-            backslashes &= !(backslash | escaped);
-        }
-        escaped
     }
 }
 
@@ -205,36 +175,26 @@ const fn eight(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Returns the eight bytes at `at`, with zeros after the end, or `None` at the end.
+/// Returns the number of bytes before the first one that `mark` marks.
 #[inline]
-fn eight_at(bytes: &[u8], at: usize) -> Option<u64> {
-    let rest = bytes.get(at..)?;
-    match rest.first_chunk() {
-        Some(chunk) => Some(u64::from_le_bytes(*chunk)),
-        None if rest.is_empty() => None,
-        None => Some(last_bytes(rest)),
-    }
-}
-
-/// Returns fewer than eight bytes as a word, with zeros after the end. Not inlined, to keep the loops around
-/// [`eight_at`] small.
-#[inline(never)]
-fn last_bytes(rest: &[u8]) -> u64 {
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// Returns the number of bytes before the first quote, backslash or control character.
-#[inline]
-fn plain_length(bytes: &[u8]) -> usize {
+fn length_before(bytes: &[u8], mark: impl Fn(u64) -> u64) -> usize {
     let mut at = 0;
-    while let Some(next) = eight_at(bytes, at) {
-        let ends = marks_below(next, b' ') | marks_or_more(next, b'"') | marks_or_more(next, b'\\');
-        if ends != 0 {
-            return at + first(ends);
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marked = mark(u64::from_le_bytes(*chunk));
+        if marked != 0 {
+            return at + first(marked);
         }
         at += 8;
     }
-    bytes.len()
+    let rest = bytes.get(at..).unwrap_or_default();
+    (at + first(mark(last_bytes(rest)))).min(bytes.len())
+}
+
+/// Returns fewer than eight bytes as a word, with zeros after the end. Not inlined, to keep the loop of
+/// [`length_before`] small.
+#[inline(never)]
+fn last_bytes(rest: &[u8]) -> u64 {
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Returns the index of the first marked byte.
@@ -248,15 +208,10 @@ const fn marks_below(bytes: u64, limit: u8) -> u64 {
     bytes.wrapping_sub(eight(limit)) & !bytes & eight(0x80)
 }
 
-/// Marks the bytes equal to `byte`. Bytes after a marked byte may be marked too. Cheaper than [`marks`].
-const fn marks_or_more(bytes: u64, byte: u8) -> u64 {
-    marks_below(bytes ^ eight(byte), 1)
-}
-
-/// Marks the bytes equal to `byte`.
-const fn marks(bytes: u64, byte: u8) -> u64 {
-    let different = bytes ^ eight(byte);
-    !(((different & eight(0x7f)) + eight(0x7f)) | different | eight(0x7f))
+/// Marks quotes and backslashes. Bytes after a marked byte may be marked too.
+const fn marks_string_syntax(bytes: u64) -> u64 {
+    let (quotes, backslashes) = (bytes ^ eight(b'"'), bytes ^ eight(b'\\'));
+    (quotes.wrapping_sub(eight(1)) | backslashes.wrapping_sub(eight(1))) & !bytes & eight(0x80)
 }
 
 #[cfg(test)]
@@ -273,14 +228,12 @@ mod tests {
                 random.pick(&[0, 1, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', b']', 0x7f, 0x80, 0xa2, 0xff])
             });
             let word = u64::from_le_bytes(bytes);
-            for byte in *b"\"\\[ " {
-                let expected: u64 = (0..8).filter(|i| bytes[*i] == byte).map(|i| 0x80 << (8 * i)).sum();
-                assert_eq!(marks(word, byte), expected);
-                assert_eq!(marks_or_more(word, byte).trailing_zeros(), expected.trailing_zeros());
-            }
-            let plain = bytes.iter().take_while(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\')).count();
-            assert_eq!(plain_length(&bytes), plain);
-            assert_eq!(plain_length(&bytes[..5]), plain.min(5));
+            let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(8);
+            assert_eq!(first(marks_string_syntax(word)), expected);
+            assert_eq!(length_before(&bytes, marks_string_syntax), expected);
+            assert_eq!(length_before(&bytes[..5], marks_string_syntax), expected.min(5));
+            let expected = bytes.iter().position(|byte| *byte < b' ').unwrap_or(8);
+            assert_eq!(first(marks_below(word, b' ')), expected);
         }
     }
 }
