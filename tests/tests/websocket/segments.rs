@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use kengine::Server;
 use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row, segment};
+use tokio::task::JoinHandle;
 
 fn chat(id: usize) -> ClientFrame {
     ClientFrame::text(Lobby::request(id, "x"))
@@ -97,6 +98,23 @@ impl Watcher {
     async fn turns(&self) -> usize {
         self.turns.load(SeqCst)
     }
+
+    /// The same number, as text of this length.
+    #[route]
+    async fn long_turns(&self, length: usize) -> String {
+        format!("{:0length$}", self.turns.load(SeqCst))
+    }
+}
+
+impl Watcher {
+    /// Starts the other task, which counts its turns.
+    fn watch(self) -> JoinHandle<()> {
+        tokio::spawn(poll_fn(move |cx| {
+            self.turns.fetch_add(1, SeqCst);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }))
+    }
 }
 
 /// The test and the server share one thread.
@@ -105,11 +123,7 @@ async fn other_tasks_run_between_the_messages_of_one_segment() {
     let watcher = Watcher::default();
     let server = TestServer::start(Server::new(watcher.clone())).await;
     let mut client = RawClient::connect(server.address()).await;
-    let other = tokio::spawn(poll_fn(move |cx| {
-        watcher.turns.fetch_add(1, SeqCst);
-        cx.waker().wake_by_ref();
-        Poll::<()>::Pending
-    }));
+    let other = watcher.watch();
     client.send_frames(std::iter::repeat_n(ClientFrame::text(r#"{"method":"turns","id":1}"#), 400)).await;
     let mut turns = Vec::new();
     for answer in client.frames(400).await {
@@ -118,6 +132,22 @@ async fn other_tasks_run_between_the_messages_of_one_segment() {
     for (at, hundreds) in turns.windows(200).enumerate() {
         assert!(hundreds[0] < hundreds[199], "nothing else ran during the messages {at} to {}", at + 199);
     }
+    other.abort();
+    drop(client);
+    server.stop().await;
+}
+
+/// The test and the server share one thread. Each answer counts as long, and all of them together fit into the socket.
+#[tokio::test]
+async fn other_tasks_run_after_each_long_answer() {
+    let watcher = Watcher::default();
+    let server = TestServer::start(Server::new(watcher.clone()).max_outbox_size(1000)).await;
+    let mut client = RawClient::connect(server.address()).await;
+    let other = watcher.watch();
+    let request = ClientFrame::text(r#"{"method":"long_turns","message":1000,"id":1}"#);
+    client.send_frames(std::iter::repeat_n(request, 10)).await;
+    let answers = client.frames(10).await;
+    assert!(answers.windows(2).all(|two| two[0] < two[1]), "nothing else ran between two answers: {answers:?}");
     other.abort();
     drop(client);
     server.stop().await;
