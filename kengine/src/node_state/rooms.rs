@@ -406,21 +406,8 @@ impl LocalRooms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_state::recipient::{ConnectionId, ConnectionState};
+    use crate::node_state::recipient::BareConnection;
     use crate::protocol::Syntax;
-
-    /// A connection without a socket.
-    struct Guest(ConnectionState);
-
-    impl Recipient for Guest {
-        fn state(&self) -> &ConnectionState {
-            &self.0
-        }
-
-        fn public(&self) -> serde_json::Value {
-            serde_json::Value::Null
-        }
-    }
 
     /// A cluster without other nodes.
     struct Alone;
@@ -436,14 +423,7 @@ mod tests {
     #[test]
     fn rooms_without_members_are_in_no_list() {
         let rooms = rooms();
-        let ada: Arc<dyn Recipient> = Arc::new(Guest(ConnectionState {
-            id: ConnectionId(1),
-            uid: Uid::new("ada").unwrap(),
-            syntax: &Syntax::DEFAULT,
-            outbox: <_>::default(),
-            memberships: <_>::default(),
-            questions: <_>::default(),
-        }));
+        let ada = BareConnection::create(1, "ada");
         for name in ["a", "c", "e"] {
             rooms.join(name, &ada, JoinRequest { listens: false, guard: Box::new(|_| Ok(())) }).unwrap();
         }
