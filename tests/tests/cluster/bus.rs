@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use kengine::{CloseCode, Hub, StartError, push::SendError};
+use kengine::{CloseCode, Duplicates, Hub, StartError, push::SendError};
 use kengine_tests::{RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within};
 use redis::aio::PubSub;
 use tokio::sync::Semaphore;
@@ -281,4 +281,24 @@ async fn a_program_outside_the_cluster_can_send_and_kick() {
     assert!(matches!(error, SendError::Unavailable), "{error}");
     assert_eq!(hub.unpublished(), 1);
     assert!(matches!(Hub::connect("redis://127.0.0.1:1/").await.unwrap_err(), StartError::RedisUnreachable));
+}
+
+#[tokio::test]
+async fn a_program_outside_the_cluster_reaches_every_connection_of_a_user() {
+    let redis = RedisServer::start().await;
+    let (mut servers, mut connections) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let server = redis.serve(Town::node(&redis.url(), LEASE).duplicates(Duplicates::Allow)).await;
+        connections.push(Town::connect(server.address(), "ada").await);
+        servers.push(server);
+    }
+    let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
+    hub.user("ada").send(&Said("to both".into())).unwrap();
+    for connection in &mut connections {
+        assert_eq!(connection.next().await, Said::text("to both"));
+    }
+    drop(connections);
+    for server in servers {
+        server.stop().await;
+    }
 }
