@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,16 @@ pub enum Network {
     Refused,
 }
 
+/// What the network does, and what has happened to its connections.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    network: Network,
+    /// How many times all connections were reset.
+    resets: u64,
+    /// How many times the subscribers that were connected have lost touch.
+    losses: u64,
+}
+
 /// Counts of what clients have sent.
 #[derive(Debug, Default)]
 struct Asked {
@@ -48,8 +58,7 @@ struct Asked {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// The network, and how many times all connections were reset.
-    network: watch::Sender<(Network, u64)>,
+    state: watch::Sender<State>,
     asked: Arc<Asked>,
     serving: JoinHandle<()>,
 }
@@ -68,10 +77,10 @@ impl Proxy {
     async fn launch(address: SocketAddr, port: u16, counts: bool) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
-        let network = watch::Sender::new((Network::Good, 0));
+        let state = watch::Sender::<State>::default();
         let asked = Arc::new(Asked::default());
-        let serving = tokio::spawn(serve(listener, port, network.subscribe(), counts.then(|| Arc::clone(&asked))));
-        Self { address, network, asked, serving }
+        let serving = tokio::spawn(serve(listener, port, state.subscribe(), counts.then(|| Arc::clone(&asked))));
+        Self { address, state, asked, serving }
     }
 
     /// Returns the address at which it listens.
@@ -86,12 +95,18 @@ impl Proxy {
 
     /// Changes the network, for open connections as well.
     pub fn set(&self, network: Network) {
-        self.network.send_modify(|(now, _)| *now = network);
+        self.state.send_modify(|state| state.network = network);
     }
 
     /// Resets every open connection.
     pub fn reset(&self) {
-        self.network.send_modify(|(_, resets)| *resets += 1);
+        self.state.send_modify(|state| state.resets += 1);
+    }
+
+    /// From now on, nothing arrives over the open connections that have subscribed to a channel of Redis. They are not
+    /// closed, and other and new connections are as before.
+    pub fn lose_subscribers(&self) {
+        self.state.send_modify(|state| state.losses += 1);
     }
 
     /// Returns the number of round trips of all clients. Commands that are sent together count as one.
@@ -111,13 +126,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Network, u64)>, asked: Option<Arc<Asked>>) {
+async fn serve(listener: TcpListener, port: u16, state: watch::Receiver<State>, asked: Option<Arc<Asked>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                connections.spawn(connection(client, port, network.clone(), asked.clone()));
+                connections.spawn(connection(client, port, state.clone(), asked.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -125,10 +140,10 @@ async fn serve(listener: TcpListener, port: u16, network: watch::Receiver<(Netwo
 }
 
 /// Serves one connection until it is reset or either side closes it.
-async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Network, u64)>, asked: Option<Arc<Asked>>) {
+async fn connection(client: TcpStream, port: u16, state: watch::Receiver<State>, asked: Option<Arc<Asked>>) {
     // With this setting, dropping the socket resets it instead of closing it.
     let _ = client.set_zero_linger();
-    let begun = network.borrow().1;
+    let begun = *state.borrow();
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true), server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
@@ -136,35 +151,42 @@ async fn connection(client: TcpStream, port: u16, network: watch::Receiver<(Netw
     // A round trip begins with the first piece that a client sends after an answer.
     let answered = AtomicUsize::new(1);
     let mut commands = Commands::default();
+    let subscribes = AtomicBool::new(false);
     let count = |bytes: &[u8]| {
+        subscribes.fetch_or(bytes.windows(9).any(|command| command == b"SUBSCRIBE"), Ordering::SeqCst);
         let Some(asked) = &asked else { return };
         asked.trips.fetch_add(answered.swap(0, Ordering::SeqCst), Ordering::SeqCst);
         asked.commands.fetch_add(commands.count(bytes), Ordering::SeqCst);
     };
     let answer = |_: &[u8]| answered.store(1, Ordering::SeqCst);
-    let mut ended = network.clone();
+    let mut ended = state.clone();
+    let brings_requests = |state: &State| state.network != Network::Stalled;
+    let brings_answers = |state: &State| {
+        let is_lost = state.losses > begun.losses && subscribes.load(Ordering::SeqCst);
+        !is_lost && !matches!(state.network, Network::Stalled | Network::Mute)
+    };
     tokio::select! {
-        () = carry(from_client, to_server, network.clone(), &[Network::Stalled], count) => {}
-        () = carry(from_server, to_client, network, &[Network::Stalled, Network::Mute], answer) => {}
-        _ = ended.wait_for(|(network, resets)| *network == Network::Refused || *resets > begun) => {}
+        () = carry(from_client, to_server, state.clone(), brings_requests, count) => {}
+        () = carry(from_server, to_client, state, brings_answers, answer) => {}
+        _ = ended.wait_for(|state| state.network == Network::Refused || state.resets > begun.resets) => {}
     }
 }
 
-/// Carries data in one direction while the network is not one of `held_up_by`.
+/// Carries data in one direction while the network brings it.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut network: watch::Receiver<(Network, u64)>,
-    held_up_by: &[Network],
+    mut state: watch::Receiver<State>,
+    brings: impl Fn(&State) -> bool,
     mut passed: impl FnMut(&[u8]),
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
-        if network.wait_for(|(network, _)| !held_up_by.contains(network)).await.is_err() {
+        if state.wait_for(&brings).await.is_err() {
             return;
         }
-        let now = network.borrow().0;
+        let now = state.borrow().network;
         if let Network::Slow(by) = now {
             sleep(by).await;
         }

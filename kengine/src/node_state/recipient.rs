@@ -38,3 +38,32 @@ impl fmt::Display for ConnectionId {
         self.0.fmt(f)
     }
 }
+
+/// A connection without a socket and without a task.
+#[cfg(test)]
+pub(crate) struct BareConnection(ConnectionState);
+
+#[cfg(test)]
+impl BareConnection {
+    pub(crate) fn create(id: u64, uid: &str) -> std::sync::Arc<dyn Recipient> {
+        std::sync::Arc::new(Self(ConnectionState {
+            id: ConnectionId(id),
+            uid: Uid::new(uid).unwrap(),
+            syntax: &Syntax::DEFAULT,
+            outbox: <_>::default(),
+            memberships: <_>::default(),
+            questions: <_>::default(),
+        }))
+    }
+}
+
+#[cfg(test)]
+impl Recipient for BareConnection {
+    fn state(&self) -> &ConnectionState {
+        &self.0
+    }
+
+    fn public(&self) -> Value {
+        Value::Null
+    }
+}

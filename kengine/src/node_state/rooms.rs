@@ -402,3 +402,46 @@ impl LocalRooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node_state::recipient::BareConnection;
+    use crate::protocol::Syntax;
+
+    /// A cluster without other nodes.
+    struct Alone;
+
+    impl Cluster for Alone {}
+
+    fn rooms() -> LocalRooms {
+        let limits = Limits::default();
+        let fan_out = Arc::new(FanOut::new(vec![&Syntax::DEFAULT], &limits));
+        LocalRooms::new(1, &limits, Clock::start(), Arc::default(), fan_out, Arc::new(Alone))
+    }
+
+    #[test]
+    fn rooms_without_members_are_in_no_list() {
+        let rooms = rooms();
+        let ada = BareConnection::create(1, "ada");
+        for name in ["a", "c", "e"] {
+            rooms.join(name, &ada, JoinRequest { listens: false, guard: Box::new(|_| Ok(())) }).unwrap();
+        }
+        // As they are for a moment at their first join and after their last leave.
+        for name in ["b", "d"] {
+            rooms.find_or_create(name, None, &*ada).unwrap();
+        }
+        let list = |after, max| {
+            let list = rooms.list("", after, max);
+            assert!(list.iter().all(|(_, members)| *members == 1));
+            list.into_iter().map(|(name, _)| String::from(&*name)).collect::<Vec<_>>()
+        };
+        assert_eq!(list("", usize::MAX), ["a", "c", "e"]);
+        assert_eq!(list("", 5), ["a", "c", "e"]);
+        assert_eq!(list("", 2), ["a", "c"]);
+        assert_eq!(list("a", 1), ["c"]);
+        assert_eq!(list("c", 2), ["e"]);
+        assert_eq!(rooms.len(), 5);
+        assert!(rooms.contains("a") && !rooms.contains("f"));
+    }
+}

@@ -64,3 +64,29 @@ impl Families {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_room_with_a_seat_is_filled_and_nothing_is_kept_of_a_family_that_ended() {
+        let mut families = Families::default();
+        let [first, second] = ["duo-1", "duo-2"].map(|name| RoomId { name: name.into(), family: Some("duo-".into()) });
+        let fullest =
+            |families: &Families, seats| families.fullest_with_seat("duo-", seats).map(|name| name.to_string());
+        assert_eq!(fullest(&families, 2), None);
+        families.update(&first, 0, 1);
+        families.update(&second, 0, 1);
+        families.update(&second, 1, 2);
+        assert_eq!(fullest(&families, 1), None);
+        assert_eq!(fullest(&families, 2).as_deref(), Some("duo-1"));
+        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-2"));
+        families.update(&second, 2, 1);
+        families.update(&second, 1, 0);
+        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-1"), "the other room has ended");
+        families.update(&first, 1, 0);
+        assert_eq!(fullest(&families, 3), None);
+        assert!(families.0.is_empty());
+    }
+}

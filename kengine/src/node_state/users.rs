@@ -156,3 +156,64 @@ pub(crate) enum ClaimOutcome {
     /// Another connection keeps the uid. The new one was ordered to end.
     Refused,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node_state::recipient::BareConnection;
+
+    /// Claims the uid for a connection of this id.
+    fn claim(users: &Users, id: u64, uid: &str) {
+        let claim = users.claim(BareConnection::create(id, uid), Duplicates::Allow);
+        assert!(matches!(claim, ClaimOutcome::Granted { replaced, .. } if replaced.is_empty()));
+    }
+
+    /// Returns the ids of the connections of a uid, in their order.
+    fn ids(users: &Users, uid: &str) -> Vec<u64> {
+        let mut ids = Vec::new();
+        users.for_each_of(uid, |recipient| ids.push(recipient.state().id.0));
+        ids
+    }
+
+    #[test]
+    fn a_connection_of_several_ends_alone() {
+        let ada = Uid::new("ada").unwrap();
+        for (ended, others) in [(1, [2, 3, 4]), (2, [1, 3, 4]), (3, [1, 2, 4]), (4, [1, 2, 3])] {
+            let users = Users::default();
+            for id in 1..=4 {
+                claim(&users, id, "ada");
+            }
+            assert_eq!(ids(&users, "ada"), [1, 2, 3, 4]);
+            assert!(users.release(&ada, ConnectionId(ended)));
+            assert!(!users.release(&ada, ConnectionId(ended)) && !users.release(&ada, ConnectionId(5)));
+            assert_eq!(ids(&users, "ada"), others);
+            assert!(users.find(&ada, ConnectionId(ended)).is_none());
+            let (mut connections, mut sockets) = (0, 0);
+            users.for_each(|_| connections += 1);
+            users.for_each_socket(|_| sockets += 1);
+            assert_eq!((connections, sockets), (3, 4), "the socket of the connection that ended lingers");
+            for id in 1..=4 {
+                users.release(&ada, ConnectionId(id));
+                users.remove(&ada, ConnectionId(id));
+            }
+            users.for_each_socket(|_| panic!("a connection is left"));
+        }
+    }
+
+    #[test]
+    fn users_do_not_take_the_place_of_each_other() {
+        const USERS: u64 = 2000;
+        let users = Users::default();
+        // The shards and their sets are searched by hashes, so among so many users some are close to each other.
+        for id in 0..USERS {
+            claim(&users, id, &format!("user {id}"));
+            claim(&users, USERS + id, &format!("user {id}"));
+        }
+        for id in 0..USERS {
+            assert!(users.release(&Uid::new(format!("user {id}")).unwrap(), ConnectionId(USERS + id)));
+        }
+        for id in 0..USERS {
+            assert_eq!(ids(&users, &format!("user {id}")), [id]);
+        }
+    }
+}

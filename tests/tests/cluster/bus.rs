@@ -11,9 +11,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use kengine::{CloseCode, Hub, StartError, push::SendError};
+use kengine::{CloseCode, Duplicates, Hub, StartError, push::SendError};
 use kengine_tests::{RedisServer, RoomMember, Said, Sends, TestServer, Town, heavy_test, stress_time, until, within};
-use redis::AsyncCommands;
+use redis::aio::PubSub;
 use tokio::sync::Semaphore;
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -32,6 +32,30 @@ async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
         nodes.push(redis.serve(Town::node(&redis.url(), LEASE)).await);
     }
     nodes
+}
+
+/// The channels of all rooms.
+struct RoomsOnTheBus(PubSub);
+
+impl RoomsOnTheBus {
+    async fn of(redis: &RedisServer) -> Self {
+        let client = redis::Client::open(redis.url()).unwrap();
+        let mut channels = client.get_async_pubsub().await.unwrap();
+        channels.psubscribe("kengine:bus:room:*").await.unwrap();
+        Self(channels)
+    }
+
+    /// Returns how many messages were published since the last call, with all that this node has sent.
+    async fn messages(&mut self, hub: &Hub) -> usize {
+        // The node publishes its messages in their order, this one too: it does not know who is in that room.
+        hub.room("fence").send(&Said("fence".into())).unwrap();
+        let mut stream = self.0.on_message();
+        let mut messages = 0;
+        while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
+            messages += 1;
+        }
+        messages
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,46 +124,53 @@ async fn a_room_on_one_node_sends_nothing_over_the_bus() {
     let servers = nodes(&redis, 2).await;
     let mut ada = Town::enter_lobby(servers[0].address(), "ada").await;
     let mut bob = Town::enter_lobby(servers[0].address(), "bob").await;
-    let client = redis::Client::open(redis.url()).unwrap();
-    let (mut sink, mut stream) = client.get_async_pubsub().await.unwrap().split();
-    sink.psubscribe("kengine:bus:room:*").await.unwrap();
-    let mut view = redis.connection().await;
-    let mut on_the_bus = async || {
-        // Everything that was published before the fence is seen before it.
-        view.publish::<_, _, ()>("kengine:bus:room:fence", "fence").await.unwrap();
-        let mut messages = 0;
-        while stream.next().await.unwrap().get_channel_name() != "kengine:bus:room:fence" {
-            messages += 1;
-        }
-        messages
-    };
+    let mut bus = RoomsOnTheBus::of(&redis).await;
     for number in 0..1000 {
         ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
         assert_eq!(bob.next().await, Said::text(number));
     }
-    assert_eq!(on_the_bus().await, 0, "1,000 sends in a room on one node used the bus");
+    assert_eq!(bus.messages(servers[0].hub()).await, 0, "1,000 sends in a room on one node used the bus");
 
     // While another node has a member, every send goes over the bus; after that member has left, none does.
     let mut eve = Town::enter_lobby(servers[1].address(), "eve").await;
-    on_the_bus().await;
+    bus.messages(servers[0].hub()).await;
     for number in 0..10 {
         ada.send(format!(r#"{{"method":"say","message":["lobby","{number}"]}}"#)).await;
         for other in [&mut bob, &mut eve] {
             assert_eq!(other.next().await, Said::text(number));
         }
     }
-    assert_eq!(on_the_bus().await, 10);
+    assert_eq!(bus.messages(servers[0].hub()).await, 10);
     assert_eq!(eve.ask(r#"{"method":"leave","message":"lobby","id":1}"#).await, "1: true");
     until("a room of one node", async || {
         ada.send(r#"{"method":"say","message":["lobby","alone?"]}"#).await;
         assert_eq!(bob.next().await, Said::text("alone?"));
-        (on_the_bus().await == 0).then_some(())
+        (bus.messages(servers[0].hub()).await == 0).then_some(())
     })
     .await;
     drop((ada, bob, eve));
     for server in servers {
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_room_forgets_a_node_that_was_killed() {
+    let redis = RedisServer::start().await;
+    let server = redis.serve(Town::node(&redis.url(), Duration::from_millis(900))).await;
+    let mut killed = redis.spawn_node(env!("CARGO_BIN_EXE_node"), LEASE).await;
+    let mut ada = Town::enter_lobby(server.address(), "ada").await;
+    let _eve = Town::enter_lobby(killed.address(), "eve").await;
+    let mut bus = RoomsOnTheBus::of(&redis).await;
+    let mut send = async || {
+        ada.answers_before(r#"{"method":"say","message":["lobby","anyone?"]}"#, Town::FENCE).await;
+        bus.messages(server.hub()).await
+    };
+    until("a send over the bus", async || (send().await > 0).then_some(())).await;
+    killed.kill();
+    until("a room of one node", async || (send().await == 0).then_some(())).await;
+    drop(ada);
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -250,4 +281,24 @@ async fn a_program_outside_the_cluster_can_send_and_kick() {
     assert!(matches!(error, SendError::Unavailable), "{error}");
     assert_eq!(hub.unpublished(), 1);
     assert!(matches!(Hub::connect("redis://127.0.0.1:1/").await.unwrap_err(), StartError::RedisUnreachable));
+}
+
+#[tokio::test]
+async fn a_program_outside_the_cluster_reaches_every_connection_of_a_user() {
+    let redis = RedisServer::start().await;
+    let (mut servers, mut connections) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let server = redis.serve(Town::node(&redis.url(), LEASE).duplicates(Duplicates::Allow)).await;
+        connections.push(Town::connect(server.address(), "ada").await);
+        servers.push(server);
+    }
+    let hub = Hub::connect(redis.url()).await.expect("a Redis that answers");
+    hub.user("ada").send(&Said("to both".into())).unwrap();
+    for connection in &mut connections {
+        assert_eq!(connection.next().await, Said::text("to both"));
+    }
+    drop(connections);
+    for server in servers {
+        server.stop().await;
+    }
 }

@@ -7,11 +7,12 @@ use std::{
 
 use kengine::{Server, StartError, cluster::Redis};
 use kengine_tests::{
-    Directory, Lobby, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, Upgrade, every_row,
+    Directory, Lobby, Log, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, Upgrade, every_row,
     free_address, until,
 };
 use redis::AsyncCommands;
 use tokio::time::timeout;
+use tracing::Level;
 
 const NODE: &str = env!("CARGO_BIN_EXE_node");
 const LEASE: Duration = Duration::from_millis(1500);
@@ -34,6 +35,17 @@ async fn ready(server: &TestServer) -> (u16, String) {
 async fn is_ready(server: &TestServer, status: u16, says: &str) {
     let expected = (status, says.to_owned());
     until("another answer of `/readyz`", async || (ready(server).await == expected).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_node_logs_once_that_it_is_in_the_directory() {
+    let redis = RedisServer::start().await;
+    let log = Log::start(Level::INFO);
+    let server = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+    let lines = || log.lines_with("this node is in the directory");
+    until("the line", async || (!lines().is_empty()).then_some(())).await;
+    server.stop().await;
+    assert_eq!(lines().len(), 1, "{}", log.text());
 }
 
 #[tokio::test]

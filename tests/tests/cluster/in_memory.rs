@@ -93,6 +93,20 @@ async fn a_user_who_leaves_on_one_of_two_nodes_is_still_present() {
 }
 
 #[tokio::test]
+async fn other_nodes_hear_of_users_and_not_of_connections() {
+    let [one, other] = nodes(Duplicates::Allow);
+    let mut cy = member(&other, "cy").await;
+    let mut first = member(&one, "ada").await;
+    let mut second = member(&one, "ada").await;
+    assert_eq!(cy.push::<Joined>().await.member.uid.as_str(), "ada");
+    assert!(second.request::<bool>("leave", "lobby").await.unwrap());
+    assert_eq!(heard(&mut cy).await, [""; 0], "the user has only another connection");
+    assert!(first.request::<bool>("leave", "lobby").await.unwrap());
+    assert_eq!(cy.push::<Left>().await.member.uid.as_str(), "ada");
+    assert_eq!(heard(&mut cy).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_user_is_reached_from_every_node() {
     let [one, other] = nodes(Duplicates::Replace);
     let mut ada = connect(&one, "ada").await;

@@ -332,6 +332,19 @@ async fn a_cluster_recovers_from_a_bad_network_to_redis() {
 }
 
 #[tokio::test]
+async fn a_node_that_hears_nothing_over_the_bus_connects_again() {
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let mut cluster = Cluster::start(&proxy.url(), &mut directory).await;
+    // The nodes can still publish, and nothing tells them that what others publish does not come.
+    proxy.lose_subscribers();
+    cluster.is_right(&mut directory).await;
+    cluster.stop().await;
+    assert_eq!(directory.keys().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_node_takes_back_its_address_if_redis_comes_back_with_old_data() {
     let folder = Folder::new();
     let mut redis = RedisServer::start_with(&["--dir", &folder.to_string_lossy()]).await;

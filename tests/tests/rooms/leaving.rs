@@ -502,6 +502,7 @@ async fn the_seat_of_a_kicked_player_is_free_at_once() {
     let duos = hub.rooms("duo-");
     let first = duos.fill(2, &ada).await.unwrap().name().to_owned();
     assert_eq!(duos.fill(2, &bob).await.unwrap().name(), first);
+    assert!(hub.room(&*first).contains(&ada) && !hub.room(&*first).contains(&eve));
     assert_eq!(hub.user("ada").kick(kicked()), 1);
     assert!(!hub.room(&*first).contains(&ada) && !hub.room(&*first).leave(&ada));
     assert_eq!(duos.fill(2, &eve).await.unwrap().name(), first, "the seat was still taken");

@@ -161,3 +161,110 @@ impl Peers {
         self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that has a member in the room `inn`, and has published its hello to this many nodes, itself included.
+    fn greeted(receivers: usize) -> Peers {
+        let peers = Peers::default();
+        peers.add("inn");
+        peers.greeted(&["inn".into()], vec![receivers]);
+        peers
+    }
+
+    fn names(mut rooms: Vec<Box<str>>) -> Vec<String> {
+        rooms.sort_unstable();
+        rooms.into_iter().map(String::from).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_may_reach_others_until_all_of_them_have_answered() {
+        let peers = Peers::default();
+        assert!(peers.may_reach("inn") && peers.is_settled("inn"), "this node has no member there");
+        peers.add("inn");
+        assert!(peers.may_reach("inn") && !peers.is_settled("inn") && !peers.is_subscribed("inn"));
+        peers.greeted(&["inn".into()], vec![3]);
+        assert!(peers.may_reach("inn") && !peers.is_settled("inn") && peers.is_subscribed("inn"));
+        peers.seen("inn", "a".into(), false);
+        assert!(peers.may_reach("inn") && !peers.is_settled("inn"), "one answer is missing");
+        peers.seen("inn", "b".into(), false);
+        assert!(!peers.may_reach("inn") && peers.is_settled("inn"), "no other node is in the room");
+        assert!(!greeted(1).may_reach("inn") && greeted(1).is_settled("inn"), "nobody else has received the hello");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_settles_when_the_time_for_answers_has_passed() {
+        let peers = greeted(2);
+        tokio::time::advance(ANSWER_TIMEOUT.saturating_sub(Duration::from_millis(1))).await;
+        assert!(!peers.is_settled("inn"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(peers.is_settled("inn"));
+        assert!(peers.may_reach("inn"), "who has not answered may have members");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_reaches_the_nodes_that_have_members_there() {
+        let peers = greeted(2);
+        assert!(!peers.hello("mill", "a".into()), "this node is not in that room");
+        peers.seen("inn", "a".into(), true);
+        assert!(peers.hello("inn", "b".into()));
+        assert_eq!(peers.nodes(), HashSet::from(["a".into(), "b".into()]));
+        peers.bye("inn", "a");
+        assert!(peers.may_reach("inn"));
+        peers.forget("b");
+        assert!(!peers.may_reach("inn") && peers.nodes().is_empty());
+        peers.add("mill");
+        assert!(!peers.hello("mill", "a".into()), "its channel is not subscribed yet");
+        assert!(peers.nodes().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_stays_until_its_channel_is_left() {
+        let peers = greeted(1);
+        for room in ["mill", "moor"] {
+            peers.add(room);
+        }
+        assert_eq!(names(peers.unsubscribed()), ["mill", "moor"]);
+        peers.remove("moor");
+        assert_eq!(names(peers.unsubscribed()), ["mill"]);
+        peers.remove("inn");
+        assert!(peers.is_subscribed("inn"), "its channel has not been left");
+        assert_eq!(names(peers.unsubscribed()), ["mill"], "a room without members needs no channel");
+        peers.add("inn");
+        assert!(peers.take_left().is_empty());
+        peers.remove("inn");
+        // The last member of this room left while its channel was being subscribed.
+        peers.greeted(&["moor".into()], vec![1]);
+        assert_eq!(names(peers.take_left()), ["inn", "moor"]);
+        assert!(peers.take_left().is_empty());
+        assert_eq!(names(peers.unsubscribed()), ["mill"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_connection_leaves_only_the_rooms_with_members() {
+        let peers = greeted(2);
+        peers.seen("inn", "a".into(), true);
+        peers.add("mill");
+        peers.greeted(&["mill".into()], vec![1]);
+        peers.remove("mill");
+        peers.reset();
+        assert!(!peers.is_subscribed("inn") && peers.nodes().is_empty());
+        assert_eq!(names(peers.unsubscribed()), ["inn"]);
+        assert!(peers.take_left().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_of_new_rooms_and_of_answers() {
+        let peers = Peers::default();
+        let mut changes = peers.changes.subscribe();
+        peers.add("inn");
+        peers.added.notified().await;
+        peers.greeted(&["inn".into()], vec![2]);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        peers.seen("inn", "a".into(), false);
+        assert!(changes.has_changed().unwrap());
+    }
+}

@@ -152,3 +152,46 @@ impl SharedState {
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> SharedState {
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        SharedState::new(&Redis::new("redis://localhost/"), info, "localhost:1").unwrap()
+    }
+
+    #[test]
+    fn the_phase_only_advances() {
+        let state = state();
+        let mut phase = state.phase.subscribe();
+        for (to, expected, is_new) in [
+            (Phase::Serving, Phase::Serving, false),
+            (Phase::Draining, Phase::Draining, true),
+            (Phase::Draining, Phase::Draining, false),
+            (Phase::Serving, Phase::Draining, false),
+            (Phase::Leaving, Phase::Leaving, true),
+            (Phase::Draining, Phase::Leaving, false),
+        ] {
+            state.advance(to);
+            assert_eq!((state.phase(), phase.has_changed().unwrap()), (expected, is_new), "{to:?}");
+            phase.mark_unchanged();
+        }
+    }
+
+    #[test]
+    fn the_clock_of_the_directory_is_read_as_late_as_it_may_be() {
+        let state = state();
+        let created = state.created;
+        let after = |millis| state.latest(created + Duration::from_millis(millis));
+        // The clock was read before this node was created, as far as it can tell.
+        state.set_clock(1_000_000, Duration::from_secs(3600));
+        assert_eq!((after(0), after(500)), (1_000_002, 1_000_502));
+        state.set_status(Status::Listed);
+        state.set_clock(2_000_000, MAX_CLOCK_ROUND_TRIP);
+        assert_eq!(after(0), 1_000_002, "the answer was slow, and there was a better one");
+        state.set_clock(3_000_000, MAX_CLOCK_ROUND_TRIP.saturating_sub(Duration::from_millis(1)));
+        assert_ne!(after(0), 1_000_002);
+    }
+}

@@ -8,43 +8,15 @@ mod rooms;
 mod seating;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use serde_json::Value;
 
 use crate::node_state::bucket::RateLimit;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage, Unavailable};
 use crate::node_state::limits::Limits;
 use crate::node_state::member::Presence;
-use crate::node_state::recipient::{ConnectionId, ConnectionState, Recipient};
+pub(crate) use crate::node_state::recipient::BareConnection;
+use crate::node_state::recipient::ConnectionId;
 use crate::node_state::sync::Mutex;
-use crate::protocol::{Syntax, Uid};
-
-/// A connection without a socket and without a task.
-pub(crate) struct BareConnection(ConnectionState);
-
-impl BareConnection {
-    pub(crate) fn create(id: u64, uid: &str) -> Arc<dyn Recipient> {
-        Arc::new(Self(ConnectionState {
-            id: ConnectionId(id),
-            uid: Uid::new(uid).unwrap(),
-            syntax: &Syntax::DEFAULT,
-            outbox: <_>::default(),
-            memberships: <_>::default(),
-            questions: <_>::default(),
-        }))
-    }
-}
-
-impl Recipient for BareConnection {
-    fn state(&self) -> &ConnectionState {
-        &self.0
-    }
-
-    fn public(&self) -> Value {
-        Value::Null
-    }
-}
+use crate::protocol::Uid;
 
 /// What a node tells its cluster. Each call is a step at which another thread can go on.
 #[derive(Default)]
