@@ -204,6 +204,7 @@ pub mod __private {
         dispatch::expansion::{
             argument::argument,
             composition::{Part, Table, Unfit, check_hook, check_routes, check_syntax, hooks, part, shifted},
+            placement::{any, is_large},
             probe::Verdict,
             reply::{Accepted, EITHER, returned},
             request::{call, enter, limit, no_message, position, route},

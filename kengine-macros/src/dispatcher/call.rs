@@ -9,16 +9,34 @@ use crate::hook::{Hook, Role};
 use crate::spans::{at, respanned};
 use crate::tokens::{elide, enclosed, find_word, plain};
 
-/// Writes `__private::handler_future(Self::chat(self, …)).await`, with the span of the method's name, where rustc
-/// reports a future that is not `Send`.
-pub(crate) fn call(krate: &Path, handler: &Handler<'_>, arguments: &[&Type], session: &TokenStream) -> TokenStream {
+/// Writes the call of a method, with the span of the method's name, where rustc reports a future that is not `Send`. The
+/// future is boxed if `may_box` is set and the future is large:
+///
+/// ```text
+/// __private::handler_future::<
+///     { __private::is_large(&|| Self::chat(__private::any(), …)) },
+///     _,
+/// >(Self::chat(self, …)).await
+/// ```
+pub(crate) fn call(
+    krate: &Path,
+    handler: &Handler<'_>,
+    arguments: &[&Type],
+    session: &TokenStream,
+    may_box: bool,
+) -> TokenStream {
     let name = &handler.signature.ident;
     let last = arguments.len().saturating_sub(1);
-    let arguments =
-        arguments.iter().enumerate().map(|(index, ty)| argument(krate, handler, session, ty, index == last));
+    let values = arguments.iter().enumerate().map(|(index, ty)| argument(krate, handler, session, ty, index == last));
     let at = at(name.span());
     let krate = respanned(krate.to_token_stream(), at);
-    quote_spanned!(at=> #krate::__private::handler_future(Self::#name(self #(, #arguments)*)).await)
+    let is_large = if may_box {
+        let any = (0..=arguments.len()).map(|_| quote!(#krate::__private::any()));
+        quote!({ #krate::__private::is_large(&|| Self::#name(#(#any),*)) })
+    } else {
+        quote!(false)
+    };
+    quote_spanned!(at=> #krate::__private::handler_future::<#is_large, _>(Self::#name(self #(, #values)*)).await)
 }
 
 /// Writes one argument of a call. The last of a route may be the message:

@@ -14,7 +14,7 @@ use crate::{
     hook::Hook,
     method,
     spans::{ReturnSpans, respanned},
-    tokens::allow_deprecated,
+    tokens::{allow_deprecated, lifetimes},
 };
 
 /// Writes the block as it was, and after it
@@ -45,7 +45,7 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
         let session = &session;
         dispatcher.hooks(*hook).flat_map(move |handler| {
             handler.calls().into_iter().map(move |(cfg, arguments)| {
-                let (cfgs, body) = (&handler.cfgs, hook_body(krate, *hook, handler, &arguments, session));
+                let (cfgs, body) = (&handler.cfgs, hook_body(dispatcher, *hook, handler, &arguments, session));
                 let method = method::hook(*hook, krate, session, &body);
                 quote!(#cfgs #cfg #method)
             })
@@ -155,7 +155,8 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
         let arms = handler.calls().into_iter().map(|(cfg, arguments)| {
             // If there are arguments, the last one does this check.
             let no_message = arguments.is_empty().then(|| quote!(#krate::__private::no_message(context)?;));
-            let (call, reply) = (call(krate, handler, &arguments, session), reply(krate, handler));
+            let call = call(krate, handler, &arguments, session, may_box(dispatcher));
+            let reply = reply(krate, handler);
             quote! {
                 #cfgs
                 #cfg
@@ -180,6 +181,13 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
         #krate::__private::Ok(true)
     };
     method::dispatch(krate, session, &body)
+}
+
+/// Whether large futures are boxed: a constant that tells their size cannot depend on a parameter of the block, nor on a
+/// lifetime that its type elides.
+fn may_box(dispatcher: &Dispatcher<'_>) -> bool {
+    let header = &dispatcher.block.header;
+    header.generics.params.is_empty() && lifetimes(&header.self_ty).is_empty()
 }
 
 /// Writes the value that a handler returned into the answer:
@@ -220,12 +228,14 @@ fn value(krate: &Path, handler: &Handler<'_>, of: &str, into: &str) -> TokenStre
 ///
 /// The last call has the span of the returned value, where rustc reports a wrong type.
 fn hook_body(
-    krate: &Path,
+    dispatcher: &Dispatcher<'_>,
     hook: Hook,
     handler: &Handler<'_>,
     arguments: &[&Type],
     session: &TokenStream,
 ) -> TokenStream {
+    let krate = &dispatcher.args.krate;
+    let call = call(krate, handler, arguments, session, may_box(dispatcher));
     let span = ReturnSpans::of(handler.signature).value;
     let private = respanned(quote!(#krate::__private), span);
     let (output, last) = match hook {
@@ -235,7 +245,7 @@ fn hook_body(
         ),
         Hook::Heartbeat => (None, quote_spanned!(span=> #private::IsLiveness::liveness(returned))),
         Hook::Fallback => {
-            let (call, reply) = (call(krate, handler, arguments, session), reply(krate, handler));
+            let reply = reply(krate, handler);
             return quote! {
                 #krate::__private::no_message(context)?;
                 let returned = #call;
@@ -248,7 +258,6 @@ fn hook_body(
             quote_spanned!(span=> #private::IsHookOutput::end(returned)),
         ),
     };
-    let call = call(krate, handler, arguments, session);
     let output = output.map(|output| quote!(let returned = #output;));
     quote!(let returned = #call; #output #krate::__private::Ok(#last))
 }

@@ -54,7 +54,18 @@ const _: () = {
                         &<Self as ::kengine::Dispatcher>::ROUTES[0],
                     );
                     ::kengine::Dispatcher::before(self, context, &call).await?;
-                    let returned = ::kengine::__private::handler_future(
+                    let returned = ::kengine::__private::handler_future::<
+                        {
+                            ::kengine::__private::is_large(
+                                &|| Self::step(
+                                    ::kengine::__private::any(),
+                                    ::kengine::__private::any(),
+                                    ::kengine::__private::any(),
+                                ),
+                            )
+                        },
+                        _,
+                    >(
                             Self::step(
                                 self,
                                 <&Player as ::kengine::__private::FromContext<
@@ -92,7 +103,17 @@ const _: () = {
             &self,
             handshake: &::kengine::Handshake,
         ) -> ::kengine::Result<Self::Session, ::kengine::Refusal> {
-            let returned = ::kengine::__private::handler_future(
+            let returned = ::kengine::__private::handler_future::<
+                {
+                    ::kengine::__private::is_large(
+                        &|| Self::enter(
+                            ::kengine::__private::any(),
+                            ::kengine::__private::any(),
+                        ),
+                    )
+                },
+                _,
+            >(
                     Self::enter(
                         self,
                         <&Handshake as ::kengine::__private::IsAcceptArgument<
@@ -115,7 +136,18 @@ const _: () = {
             context: ::kengine::Context<'_, Self::Session>,
             call: &::kengine::Call,
         ) -> ::kengine::Result<()> {
-            let returned = ::kengine::__private::handler_future(
+            let returned = ::kengine::__private::handler_future::<
+                {
+                    ::kengine::__private::is_large(
+                        &|| Self::guard(
+                            ::kengine::__private::any(),
+                            ::kengine::__private::any(),
+                            ::kengine::__private::any(),
+                        ),
+                    )
+                },
+                _,
+            >(
                     Self::guard(
                         self,
                         <&Call as ::kengine::__private::IsHookArgument<

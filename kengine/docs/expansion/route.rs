@@ -20,7 +20,17 @@ const _: () = {
             match ::kengine::__private::route(context) {
                 "chat" => {
                     ::kengine::__private::enter(context, 0);
-                    let returned = ::kengine::__private::handler_future(
+                    let returned = ::kengine::__private::handler_future::<
+                        {
+                            ::kengine::__private::is_large(
+                                &|| Self::chat(
+                                    ::kengine::__private::any(),
+                                    ::kengine::__private::any(),
+                                ),
+                            )
+                        },
+                        _,
+                    >(
                             Self::chat(
                                 self,
                                 <Chat as ::kengine::__private::IsMessage<

@@ -13,9 +13,9 @@ pub use self::expansion::argument::{
     Decoded, Event, Given, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable,
 };
 pub use self::expansion::composition::IsSameSession;
+pub use self::expansion::placement::handler_future;
 pub use self::expansion::reply::{
     Fallible, Infallible, IsAcceptOutput, IsErrorReply, IsHookOutput, IsLiveness, IsRefusal, IsReply, IsSession,
-    handler_future,
 };
 pub use self::from_context::FromContext;
 pub(crate) use self::progress::Progress;

@@ -4,6 +4,7 @@ mod asking;
 mod composition;
 mod handlers;
 mod hooks;
+mod large_handlers;
 mod latest;
 mod malformed;
 mod outside;

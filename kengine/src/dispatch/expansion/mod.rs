@@ -7,7 +7,7 @@
 //! "chat" => {
 //!     enter(context, 0);
 //!     limit(context, &<Self as Dispatcher>::ROUTES[0])?;
-//!     let returned = handler_future(Self::chat(
+//!     let returned = handler_future::<{ is_large(&|| Self::chat(any(), any(), any())) }, _>(Self::chat(
 //!         self,
 //!         <&Player as FromContext<'_, Player>>::take(context)?,
 //!         <Chat as IsMessage<_>>::take(
@@ -32,6 +32,7 @@
 
 pub(crate) mod argument;
 pub(crate) mod composition;
+pub(crate) mod placement;
 pub(crate) mod probe;
 pub(crate) mod reply;
 pub(crate) mod request;

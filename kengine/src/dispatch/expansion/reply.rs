@@ -8,14 +8,6 @@ use crate::dispatch::expansion::probe::{Probe, condition};
 use crate::http::Refusal;
 use crate::protocol::{Answer, Error, Liveness, Session};
 
-/// Returns the future of a handler, which must be `Send`. Called on the future of each handler, so that the error for
-/// one that is not `Send` is reported at the handler's name.
-// The return type repeats the bound, because otherwise rustc reports a second error at the future of
-// `Dispatcher::dispatch`.
-pub fn handler_future<F: Future + Send>(future: F) -> impl Future<Output = F::Output> + Send {
-    future
-}
-
 /// The question of whether a handler returned a `Result`, perhaps under an alias.
 #[doc(hidden)]
 #[derive(Debug)]
