@@ -96,3 +96,73 @@ impl SocketTimer {
         self.wakes_at = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    use super::*;
+
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn nanoseconds(seconds: u64) -> u64 {
+        seconds * 1_000_000_000
+    }
+
+    /// Checks in how many seconds the timer ends after `set` has set it.
+    fn check_end(timer: &mut SocketTimer, seconds: u64, set: impl FnOnce(&mut SocketTimer)) {
+        let end = |now: Instant| now + Duration::from_secs(seconds);
+        let earliest = end(Instant::now());
+        set(timer);
+        assert!((earliest..=end(Instant::now())).contains(&timer.sleep.deadline()), "not in {seconds} s");
+    }
+
+    #[tokio::test]
+    async fn the_timer_needs_no_poll_while_it_will_wake_the_task() {
+        let clock = Clock::start();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut timer = SocketTimer::new(0, IDLE_TIMEOUT);
+        assert!(!timer.will_wake(), "it was never polled");
+        assert!(timer.poll(&mut cx, clock).is_pending());
+        assert!(timer.will_wake());
+
+        let end = clock.at(timer.sleep.deadline());
+        for (read_at, will_wake) in [(end - 1, true), (end, false), (end + 1, false)] {
+            timer.record_bytes(read_at);
+            assert_eq!((timer.read_at(), timer.will_wake()), (read_at, will_wake));
+        }
+        timer.record_bytes(0);
+        timer.forget_waker();
+        assert!(!timer.will_wake(), "it would wake the earlier task");
+        assert!(timer.poll(&mut cx, clock).is_pending());
+        assert!(timer.will_wake());
+
+        check_end(&mut timer, 5, |timer| timer.start_close_timeout(Duration::from_secs(5)));
+        assert!(!timer.will_wake(), "it was set anew");
+        timer.start_close_timeout(Duration::ZERO);
+        poll_fn(|cx| timer.poll(cx, clock)).await;
+    }
+
+    #[tokio::test]
+    async fn silence_is_checked_until_the_idle_timeout() {
+        let mut timer = SocketTimer::new(0, IDLE_TIMEOUT);
+        // Each silence in seconds, and in how many seconds it is checked again.
+        for (silence, next) in [(0, 10), (4, 6), (10, 10), (20, 10), (25, 5), (30, 0)] {
+            check_end(&mut timer, next, |timer| {
+                let found = timer.check_silence(nanoseconds(silence), IDLE_TIMEOUT, true);
+                assert_eq!(found, Duration::from_secs(silence));
+            });
+        }
+        timer.record_bytes(nanoseconds(12));
+        timer.record_input();
+        assert_eq!(timer.check_silence(nanoseconds(15), IDLE_TIMEOUT, true), Duration::from_secs(3));
+        timer.record_client_reads(nanoseconds(14));
+        timer.record_input();
+        assert_eq!(timer.check_silence(nanoseconds(15), IDLE_TIMEOUT, true), Duration::from_secs(1));
+        check_end(&mut timer, 10, |timer| {
+            assert_eq!(timer.check_silence(nanoseconds(60), IDLE_TIMEOUT, false), Duration::ZERO);
+        });
+        assert_eq!(timer.check_silence(nanoseconds(61), IDLE_TIMEOUT, true), Duration::from_secs(1));
+    }
+}

@@ -125,6 +125,8 @@ mod tests {
             assert_eq!(count(&other), 0);
         });
         assert_eq!((count(&own), count(&other)), (0, 1));
+        defer_while(Waker::noop(), || defer_while(&own_waker, || wake(own_waker.clone())));
+        assert_eq!(count(&own), 0, "the task of a nested turn needs no wake either");
         wake(own_waker);
         assert_eq!(count(&own), 1, "a wake outside of a turn happens at once");
     }

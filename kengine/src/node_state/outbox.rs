@@ -539,6 +539,30 @@ mod tests {
         assert_eq!(out, b"a");
     }
 
+    #[derive(Default)]
+    struct WakeCount(AtomicU32);
+
+    impl Wake for WakeCount {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_that_looked_last_is_woken_once() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let woken = [const { AtomicU32::new(0) }; 2].map(|count| Arc::new(WakeCount(count)));
+        for task in &woken {
+            outbox.forget_waker();
+            let waker = Waker::from(Arc::clone(task));
+            assert!(outbox.take(&mut Context::from_waker(&waker), &mut Vec::new(), &backlog, |_| true).is_none());
+        }
+        for _ in 0..2 {
+            outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog).unwrap();
+        }
+        assert_eq!(woken.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
+    }
+
     #[test]
     fn nothing_is_queued_for_a_task_that_has_ended() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
