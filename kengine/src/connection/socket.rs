@@ -115,7 +115,7 @@ impl Socket {
         }
     }
 
-    /// Prepares the socket for the task that serves it from now on.
+    /// Makes the socket wake the task that polls it next, whichever task has polled it before.
     pub(super) fn change_task(&mut self, outbox: &Outbox) {
         self.timer.forget_waker();
         outbox.forget_waker();
