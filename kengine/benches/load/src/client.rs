@@ -30,10 +30,14 @@ pub fn connect(port: u16, dialect: Dialect, uid: &str) -> io::Result<TcpStream> 
         stream.read_exact(&mut response[..len])?;
     }
     if dialect == Dialect::SocketIo {
-        // Engine.IO opens, and then Socket.IO enters the default namespace.
+        // Engine.IO opens, the client enters the default namespace of Socket.IO, and the server pings at once.
         read_text(&mut stream)?;
         stream.write_all(&wire::client_text("40"))?;
-        read_text(&mut stream)?;
+        let replies = [read_text(&mut stream)?, read_text(&mut stream)?];
+        if !replies.iter().any(|reply| reply == b"2") {
+            return Err(Error::other("socketioxide sent no ping"));
+        }
+        stream.write_all(&wire::client_text("3"))?;
     }
     Ok(stream)
 }

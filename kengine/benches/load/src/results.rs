@@ -30,6 +30,11 @@ pub struct Verdict {
 }
 
 impl Spread {
+    /// The values of a metric in some rounds.
+    pub fn of_metric(metric: Metric, rounds: &[Measured]) -> Option<Self> {
+        Self::of(rounds.iter().filter_map(|measured| metric.of(measured)).collect())
+    }
+
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -43,11 +48,6 @@ impl Spread {
 }
 
 impl Results<'_> {
-    /// The values of a metric of a server.
-    pub fn spread(&self, metric: Metric, rounds: &[Measured]) -> Option<Spread> {
-        Spread::of(rounds.iter().filter_map(|measured| metric.of(measured)).collect())
-    }
-
     /// The median of the ratios to the reference, round by round.
     pub fn ratio(&self, metric: Metric, rounds: &[Measured]) -> Option<f64> {
         let (_, reference) = self.servers.iter().find(|(program, _)| *program == self.row.reference)?;
@@ -64,7 +64,7 @@ impl Results<'_> {
             return Vec::new();
         }
         let verdict = |budget: &Budget| {
-            let value = self.spread(budget.metric, rounds)?.median;
+            let value = Spread::of_metric(budget.metric, rounds)?.median;
             let ratio = self.ratio(budget.metric, rounds);
             Some(Verdict { budget: *budget, ratio, holds: budget.limit.holds(value, ratio) })
         };
@@ -76,7 +76,7 @@ impl Results<'_> {
         let row = self.row;
         let metrics: Vec<Metric> = Metric::ALL
             .into_iter()
-            .filter(|metric| self.servers.iter().any(|(_, rounds)| self.spread(*metric, rounds).is_some()))
+            .filter(|metric| self.servers.iter().any(|(_, rounds)| Spread::of_metric(*metric, rounds).is_some()))
             .collect();
         let drawn = row.budgets[0].metric;
         let mut lines = vec![vec!["server".to_owned()]];
@@ -85,7 +85,7 @@ impl Results<'_> {
         for (program, rounds) in &self.servers {
             let mut cells = vec![program.name.to_owned()];
             cells.extend(metrics.iter().map(|metric| {
-                self.spread(*metric, rounds).map_or_else(String::new, |spread| metric.format(spread.median))
+                Spread::of_metric(*metric, rounds).map_or_else(String::new, |spread| metric.format(spread.median))
             }));
             cells.push(self.ratio(drawn, rounds).map_or_else(String::new, |ratio| format!("{ratio:.3}×")));
             cells.push(self.musts(*program, rounds));
@@ -118,7 +118,7 @@ impl Results<'_> {
     pub fn to_json(&self) -> Value {
         let servers = self.servers.iter().map(|(program, rounds)| {
             let metrics = Metric::ALL.into_iter().filter_map(|metric| {
-                let Spread { least, median, greatest } = self.spread(metric, rounds)?;
+                let Spread { least, median, greatest } = Spread::of_metric(metric, rounds)?;
                 let ratio = self.ratio(metric, rounds);
                 Some(
                     json!({ "metric": metric, "median": median, "least": least, "greatest": greatest, "ratio": ratio }),

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use crate::generator::{Load, Measured, State};
-use crate::servers::{CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, KENGINE, LARGE_FUTURE, Program, RAW_TCP};
+use crate::servers::{
+    AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, KENGINE, LARGE_FUTURE, Program, RAW_TCP, SOCKETIOXIDE,
+    SOCKUDO_WS, TUNGSTENITE,
+};
 
 /// A load, and what it is measured for.
 #[derive(Clone, Copy, Debug)]
@@ -133,9 +136,10 @@ const fn throughput_at_least(ratio: f64) -> Budget {
     Budget { metric: Metric::UnitsPerCpuSecond, limit: Limit::RatioAtLeast(ratio) }
 }
 
-const ANSWERING: &[Program] = &[RAW_TCP, FASTWEBSOCKETS, HAND_WRITTEN, KENGINE];
-const ROOMS: &[Program] = &[HAND_WRITTEN, KENGINE];
-const CONNECTING: &[Program] = &[FASTWEBSOCKETS, HAND_WRITTEN, KENGINE];
+const ANSWERING: &[Program] =
+    &[RAW_TCP, FASTWEBSOCKETS, KENGINE, BATCHED, HAND_WRITTEN, SOCKUDO_WS, TUNGSTENITE, AXUM, SOCKETIOXIDE];
+const CONNECTING: &[Program] = &[FASTWEBSOCKETS, KENGINE, BATCHED, HAND_WRITTEN, SOCKUDO_WS, TUNGSTENITE, AXUM];
+const ROOMS: &[Program] = &[BATCHED, KENGINE, HAND_WRITTEN, SOCKUDO_WS, TUNGSTENITE, AXUM, SOCKETIOXIDE];
 
 const fn answers(
     name: &'static str,
@@ -207,7 +211,9 @@ const fn bytes_at_most(bytes: f64) -> Budget {
 
 const IDLE_ALONE: &[Budget] = &[bytes_at_most(950.0)];
 const IDLE_IN_ROOM: &[Budget] = &[bytes_at_most(1050.0)];
-const IDLE_PEERS: &[Program] = &[FASTWEBSOCKETS, HAND_WRITTEN, KENGINE, LARGE_FUTURE];
+const IDLE_ALL: &[Program] =
+    &[KENGINE, LARGE_FUTURE, BATCHED, FASTWEBSOCKETS, HAND_WRITTEN, SOCKUDO_WS, TUNGSTENITE, AXUM, SOCKETIOXIDE];
+const IDLE_ROOM: &[Program] = &[KENGINE, LARGE_FUTURE, BATCHED, HAND_WRITTEN, SOCKUDO_WS, TUNGSTENITE, AXUM];
 const IDLE_KENGINE: &[Program] = &[KENGINE, LARGE_FUTURE];
 
 /// All rows, in the order of the table.
@@ -221,7 +227,7 @@ pub const ROWS: &[Row] = &[
         servers: CONNECTING,
         ..answers("connect", "Connect, one message, close", 0, 0, &[cpu_at_most(1.0)])
     },
-    fan_out("fan-out-1", "Fan-out to 1,000 members, 1 send in flight", 1, HAND_WRITTEN, &[cpu_at_most(1.03)]),
+    fan_out("fan-out-1", "Fan-out to 1,000 members, 1 send in flight", 1, BATCHED, &[cpu_at_most(1.03)]),
     fan_out("fan-out-4", "Fan-out to 1,000 members, 4 sends in flight", 4, HAND_WRITTEN, &[throughput_at_least(3.6)]),
     Row {
         servers: &[CURRENT_THREAD, KENGINE],
@@ -230,7 +236,7 @@ pub const ROWS: &[Row] = &[
     },
     large_future("large-future-64x1", "A route with a 16 KiB future in the block: 64 × 1", 1),
     large_future("large-future-64x16", "A route with a 16 KiB future in the block: 64 × 16", 16),
-    idle("idle-alone-10000", "Idle: 10,000 connections, alone", 10_000, State::Alone, IDLE_PEERS, IDLE_ALONE),
+    idle("idle-alone-10000", "Idle: 10,000 connections, alone", 10_000, State::Alone, IDLE_ALL, IDLE_ALONE),
     idle("idle-alone-19000", "Idle: 19,000 connections, alone", 19_000, State::Alone, IDLE_KENGINE, IDLE_ALONE),
     idle("idle-room-10000", "Idle: 10,000 in a room, after a message", 10_000, State::InRoom, IDLE_ROOM, IDLE_IN_ROOM),
     idle(
@@ -258,8 +264,6 @@ pub const ROWS: &[Row] = &[
         IDLE_IN_ROOM,
     ),
 ];
-
-const IDLE_ROOM: &[Program] = &[HAND_WRITTEN, KENGINE, LARGE_FUTURE];
 
 /// The throughput may not be lower; 3 % are noise.
 const TAIL: &[Budget] = &[

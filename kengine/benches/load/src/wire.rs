@@ -29,6 +29,9 @@ const TEXT: &str = "hello to all of you, and to those near the old gate";
 const LARGE_MESSAGE_SIZE: usize = 64 * 1024;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// These stand in place of a length that takes 2 or 8 bytes.
+const LEN_OF_2_BYTES: u8 = 0x7e;
+const LEN_OF_8_BYTES: u8 = 0x7f;
 const TEXT_FRAME: u8 = 0x81;
 const CLOSE_FRAME: u8 = 0x88;
 const MASKED: u8 = 0x80;
@@ -142,13 +145,13 @@ fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 fn head(opcode: u8, masked: u8, len: usize) -> Vec<u8> {
     let mut head = vec![opcode];
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..126), _) => head.push(masked | len),
+        (Ok(len @ ..LEN_OF_2_BYTES), _) => head.push(masked | len),
         (_, Ok(len)) => {
-            head.push(masked | 126);
+            head.push(masked | LEN_OF_2_BYTES);
             head.extend(len.to_be_bytes());
         }
         _ => {
-            head.push(masked | 127);
+            head.push(masked | LEN_OF_8_BYTES);
             head.extend((len as u64).to_be_bytes());
         }
     }

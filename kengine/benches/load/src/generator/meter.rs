@@ -63,15 +63,13 @@ impl<'s> Meter<'s> {
     /// Returns `false` when the measurement is over. Called after each wait for sockets.
     pub fn runs(&mut self) -> io::Result<bool> {
         let now = Instant::now();
-        match &self.begun {
-            Some(begun) => Ok(now - begun.at < self.period.measured),
-            None => {
-                if now >= self.warm_up_ends {
-                    self.begun = Some(Begun { at: now, server_cpu: self.server.cpu()?, own_cpu: own_cpu()? });
-                }
-                Ok(true)
-            }
+        if let Some(begun) = &self.begun {
+            return Ok(now.duration_since(begun.at) < self.period.measured);
         }
+        if now >= self.warm_up_ends {
+            self.begun = Some(Begun { at: now, server_cpu: self.server.cpu()?, own_cpu: own_cpu()? });
+        }
+        Ok(true)
     }
 
     /// Counts units: answers, connections or deliveries.
@@ -91,8 +89,8 @@ impl<'s> Meter<'s> {
 
     pub fn finish(mut self) -> io::Result<Sample> {
         let Some(begun) = self.begun else { return Err(io::Error::other("the warm-up did not end")) };
-        let server_cpu = (self.server.cpu()? - begun.server_cpu).as_secs_f64();
-        let own_cpu = (own_cpu()? - begun.own_cpu).as_secs_f64();
+        let server_cpu = self.server.cpu()?.saturating_sub(begun.server_cpu).as_secs_f64();
+        let own_cpu = own_cpu()?.saturating_sub(begun.own_cpu).as_secs_f64();
         let seconds = begun.at.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "these are far fewer than 2^52")]
         let units = self.units as f64;

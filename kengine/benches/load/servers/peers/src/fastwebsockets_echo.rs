@@ -1,11 +1,9 @@
 //! fastwebsockets sends each message back, without JSON: the reference for answers.
 
-mod listening;
-mod upgrading;
-
 use std::io;
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, WebSocketError, upgrade::UpgradeFut};
+use peers::{listening, upgrading};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {

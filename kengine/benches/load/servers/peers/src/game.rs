@@ -1,14 +1,7 @@
-//! The game by hand: dispatch by `method` with serde_json, and one room.
+//! The game by hand: dispatch by `method` with serde_json.
 
-use std::sync::Mutex;
-
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
-
-/// How many pushes may wait for a member. Members that are slower miss the next ones.
-pub(crate) const MAX_WAITING_PUSHES: usize = 1024;
 
 #[derive(Deserialize)]
 struct Envelope<'m> {
@@ -45,7 +38,7 @@ struct Failed<'a> {
 }
 
 /// What a message asks for.
-pub(crate) enum Step {
+pub enum Step {
     Answer(String),
     /// The player joins the room, and gets the answer.
     Join(String),
@@ -54,7 +47,7 @@ pub(crate) enum Step {
 }
 
 /// Handles a message.
-pub(crate) fn handle(text: &str) -> Step {
+pub fn handle(text: &str) -> Step {
     match dispatch(text) {
         Ok(step) => step,
         Err(error) => Step::Answer(encode(&Failed { error: &error })),
@@ -85,27 +78,4 @@ fn decode<'m, T: Deserialize<'m>>(envelope: &Envelope<'m>) -> Result<T, String> 
 
 fn encode(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("these types always have a JSON form")
-}
-
-/// The room: the queues of its members.
-#[derive(Default)]
-pub(crate) struct Room(Mutex<Vec<mpsc::Sender<Bytes>>>);
-
-impl Room {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
-    }
-
-    /// Adds a member, and returns its queue.
-    pub(crate) fn join(&self) -> mpsc::Receiver<Bytes> {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING_PUSHES);
-        self.0.lock().expect("no holder panics").push(sender);
-        receiver
-    }
-
-    /// Puts a push into the queue of each member, and forgets members that have gone.
-    pub(crate) fn send(&self, push: &Bytes) {
-        let mut members = self.0.lock().expect("no holder panics");
-        members.retain(|member| !matches!(member.try_send(push.clone()), Err(mpsc::error::TrySendError::Closed(_))));
-    }
 }

@@ -1,10 +1,6 @@
 //! The game on fastwebsockets and serde_json, as one would write it by hand: a task reads and answers, and a member of
 //! the room has a second task that writes its pushes.
 
-mod game;
-mod listening;
-mod upgrading;
-
 use std::io;
 use std::sync::Arc;
 
@@ -14,10 +10,11 @@ use fastwebsockets::{
 };
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use peers::game::{self, Step};
+use peers::room::Room;
+use peers::{listening, upgrading};
 use tokio::io::WriteHalf;
 use tokio::sync::{Mutex, mpsc};
-
-use crate::game::{Room, Step};
 
 static ROOM: Room = Room::new();
 

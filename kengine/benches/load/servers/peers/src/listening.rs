@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Binds a free port, prints it, and starts a task for each connection.
-pub(crate) async fn listen<F>(serve: impl Fn(TcpStream) -> F) -> io::Result<()>
+pub async fn listen<F>(serve: impl Fn(TcpStream) -> F) -> io::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -18,7 +18,7 @@ where
 }
 
 /// Binds a free port, and prints it.
-pub(crate) async fn bind() -> io::Result<TcpListener> {
+pub async fn bind() -> io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?.port());
     io::stdout().flush()?;

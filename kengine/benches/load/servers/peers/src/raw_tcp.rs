@@ -1,9 +1,8 @@
 //! Sends the bytes of each read back: what the sockets and tokio cost.
 
-mod listening;
-
 use std::io;
 
+use peers::listening;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

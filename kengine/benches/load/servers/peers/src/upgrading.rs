@@ -8,21 +8,18 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// Serves HTTP on a connection, and starts a task for its WebSocket.
-pub(crate) async fn serve<F>(stream: TcpStream, run: impl Fn(UpgradeFut) -> F)
+pub async fn serve<F>(stream: TcpStream, run: impl Fn(UpgradeFut) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let answer = service_fn(|mut request: Request<Incoming>| {
-        let response = match upgrade(&mut request) {
-            Ok((response, upgraded)) => {
-                tokio::spawn(run(upgraded));
-                response
-            }
-            Err(_) => {
-                let mut refusal = Response::default();
-                *refusal.status_mut() = StatusCode::BAD_REQUEST;
-                refusal
-            }
+        let response = if let Ok((response, upgraded)) = upgrade(&mut request) {
+            tokio::spawn(run(upgraded));
+            response
+        } else {
+            let mut refusal = Response::default();
+            *refusal.status_mut() = StatusCode::BAD_REQUEST;
+            refusal
         };
         async { Ok::<_, Infallible>(response) }
     });
