@@ -2,6 +2,7 @@
 //! `README.md` in `kengine/benches` explains the figures.
 
 mod arguments;
+mod chart;
 mod client;
 mod generator;
 mod process;
@@ -76,6 +77,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         }
         let results = measure(row, arguments, binaries)?;
         results.print();
+        fs::write(out.join(format!("{}.svg", row.name)), chart::draw(&results))?;
         rows.push(results.to_json());
         let report = json!({ "machine": machine(), "seconds": arguments.measured.as_secs_f64(), "rows": rows });
         fs::write(out.join("results.json"), format!("{report:#}\n"))?;
@@ -83,7 +85,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if rows.is_empty() {
         return Err(Error::other("there is no such row; `--list` shows the rows"));
     }
-    println!("\nThe figures are in {}.", out.display());
+    println!("\nThe figures and charts are in {}.", out.display());
     Ok(())
 }
 

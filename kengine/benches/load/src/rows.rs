@@ -15,8 +15,8 @@ pub struct Row {
     pub name: &'static str,
     pub title: &'static str,
     pub load: Load,
-    /// One unit of the load.
-    pub unit: &'static str,
+    /// What is counted: one of them, and several.
+    pub unit: Unit,
     pub servers: &'static [Program],
     /// The server that the others are compared with.
     pub reference: Program,
@@ -27,6 +27,16 @@ pub struct Row {
     /// At most so many rounds, where more would show the same.
     pub max_rounds: usize,
 }
+
+#[derive(Clone, Copy, Debug)]
+pub struct Unit {
+    pub one: &'static str,
+    pub several: &'static str,
+}
+
+const MESSAGE: Unit = Unit { one: "message", several: "messages" };
+const CONNECTION: Unit = Unit { one: "connection", several: "connections" };
+const DELIVERY: Unit = Unit { one: "delivery", several: "deliveries" };
 
 /// What a row compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,15 +91,19 @@ impl Metric {
         }
     }
 
-    /// The heading of its column, for a unit.
-    pub fn heading(self, unit: &str) -> String {
+    pub fn is_better_when_greater(self) -> bool {
+        matches!(self, Self::UnitsPerCpuSecond | Self::UnitsPerSecond)
+    }
+
+    /// The heading of its column.
+    pub fn heading(self, unit: Unit) -> String {
         match self {
-            Self::CpuPerUnit => format!("CPU µs per {unit}"),
-            Self::UnitsPerCpuSecond => "per CPU second".to_owned(),
+            Self::CpuPerUnit => format!("CPU µs per {}", unit.one),
+            Self::UnitsPerCpuSecond => format!("{} per CPU second", unit.several),
             Self::UnitsPerSecond => "per second".to_owned(),
             Self::P50 => "p50 ms".to_owned(),
             Self::P99 => "p99 ms".to_owned(),
-            Self::BytesPerConnection => format!("bytes per {unit}"),
+            Self::BytesPerConnection => format!("bytes per {}", unit.one),
         }
     }
 
@@ -152,7 +166,7 @@ const fn answers(
         name,
         title,
         load: Load::Answers { connections, in_flight },
-        unit: "message",
+        unit: MESSAGE,
         servers: ANSWERING,
         reference: FASTWEBSOCKETS,
         budgets,
@@ -170,7 +184,7 @@ const fn fan_out(
 ) -> Row {
     Row {
         load: Load::FanOut { members: 1000, in_flight },
-        unit: "delivery",
+        unit: DELIVERY,
         servers: ROOMS,
         reference,
         ..answers(name, title, 0, 0, budgets)
@@ -196,7 +210,7 @@ const fn idle(
 ) -> Row {
     Row {
         load: Load::Idle { connections, state },
-        unit: "connection",
+        unit: CONNECTION,
         servers,
         reference: servers[0],
         subjects: &[KENGINE, LARGE_FUTURE],
@@ -223,7 +237,7 @@ pub const ROWS: &[Row] = &[
     answers("answer-512x1", "Answer: 512 connections, 1 message in flight", 512, 1, &[cpu_at_most(1.03)]),
     Row {
         load: Load::Connects { at_once: 16 },
-        unit: "connection",
+        unit: CONNECTION,
         servers: CONNECTING,
         ..answers("connect", "Connect, one message, close", 0, 0, &[cpu_at_most(1.0)])
     },

@@ -23,17 +23,18 @@ struct Say {
     text: String,
 }
 
-#[tokio::main]
+// Each handler is a task of its own. On this runtime their answers are written together; on the one for several threads,
+// each handler wakes the task that writes, which then runs before the next handler.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let (layer, io) = SocketIo::builder().ws_read_buffer_size(READ_BUFFER_SIZE).build_layer();
     io.ns("/", async |socket: SocketRef| {
-        // A client that has gone gets no answers. Handlers that are not async run at once, in order, and their answers
-        // are written together.
-        socket.on("chat", |socket: SocketRef, Data(chat): Data<Chat>| {
+        // A client that has gone gets no answers.
+        socket.on("chat", async |socket: SocketRef, Data(chat): Data<Chat>| {
             std::hint::black_box(&chat.context);
             let _ = socket.emit("chat", &format!("hey, you said: {}", chat.greeting));
         });
-        socket.on("join", |socket: SocketRef| {
+        socket.on("join", async |socket: SocketRef| {
             socket.join(ROOM);
             let _ = socket.emit("join", &true);
         });
