@@ -1,9 +1,9 @@
 //! The same program on tokio's runtime for one thread.
 
 mod game;
+mod serving;
 
-use kengine::StartError;
-use kengine::{Connection, Handshake, Hub};
+use kengine::{Connection, Handshake, Hub, StartError};
 
 struct Game;
 
@@ -11,5 +11,5 @@ game::dispatcher!();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    game::serve(Game).await
+    serving::serve(Game).await
 }

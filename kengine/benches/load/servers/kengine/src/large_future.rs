@@ -1,9 +1,9 @@
 //! The same block with one more route, whose future takes 16 KiB. No client calls this route.
 
 mod game;
+mod serving;
 
-use kengine::StartError;
-use kengine::{Connection, Handshake, Hub};
+use kengine::{Connection, Handshake, Hub, StartError};
 
 struct Game;
 
@@ -18,5 +18,5 @@ game::dispatcher! {
 
 #[tokio::main]
 async fn main() -> Result<(), StartError> {
-    game::serve(Game).await
+    serving::serve(Game).await
 }

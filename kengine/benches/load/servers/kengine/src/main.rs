@@ -1,9 +1,9 @@
 //! kengine as its users run it: `#[tokio::main]`, the default features, and every limit on.
 
 mod game;
+mod serving;
 
-use kengine::StartError;
-use kengine::{Connection, Handshake, Hub};
+use kengine::{Connection, Handshake, Hub, StartError};
 
 struct Game;
 
@@ -11,5 +11,5 @@ game::dispatcher!();
 
 #[tokio::main]
 async fn main() -> Result<(), StartError> {
-    game::serve(Game).await
+    serving::serve(Game).await
 }
