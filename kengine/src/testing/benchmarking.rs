@@ -17,22 +17,22 @@ pub fn parse_envelope(text: &str, syntax: Syntax) -> Option<Envelope<'_>> {
 
 impl<D: Dispatcher> Served<D> {
     /// Opens a connection that has neither a socket nor a task, created without `#[accept]` and `#[open]`.
-    pub fn connect_bare(&self, session: D::Session) -> BareConnection<D> {
+    pub fn connect_without_socket(&self, session: D::Session) -> SocketlessConnection<D> {
         let endpoint = Arc::clone(&self.first);
         let connection = Connection::new(Arc::clone(&endpoint.node), session, None, const { &D::SYNTAX });
-        BareConnection { endpoint, connection, answer: Answer::default() }
+        SocketlessConnection { endpoint, connection, answer: Answer::default() }
     }
 }
 
 /// A connection that has neither a socket nor a task.
 #[derive(Debug)]
-pub struct BareConnection<D: Dispatcher> {
+pub struct SocketlessConnection<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     answer: Answer,
 }
 
-impl<D: Dispatcher> BareConnection<D> {
+impl<D: Dispatcher> SocketlessConnection<D> {
     /// Handles a text message, and appends the frames of its answer to `out`.
     pub async fn handle(&mut self, text: &str, out: &mut Vec<u8>) {
         self.answer.reset();

@@ -31,7 +31,7 @@ fn dispatch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dispatch");
 
     let served = testing::serve(game::server(Game));
-    let mut connection = served.connect_bare(game::Player { uid: None });
+    let mut connection = served.connect_without_socket(game::Player { uid: None });
     let mut out = Vec::new();
     ready(connection.handle(CHAT, &mut out));
     assert_eq!(out, ANSWER);

@@ -21,7 +21,7 @@ fn fan_out(criterion: &mut Criterion) {
     let served = testing::serve(game::server(Game));
     let hub = served.hub();
     let room = hub.room(game::ROOM);
-    let members: Vec<_> = (0..MEMBERS).map(|_| served.connect_bare(game::Player { uid: None })).collect();
+    let members: Vec<_> = (0..MEMBERS).map(|_| served.connect_without_socket(game::Player { uid: None })).collect();
     for member in &members {
         runtime.block_on(async { room.join(member.connection()).await }).unwrap();
     }

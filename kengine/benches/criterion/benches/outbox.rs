@@ -17,7 +17,7 @@ fn outbox(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _runtime = runtime.enter();
     let served = testing::serve(game::server(Game));
-    let connection = served.connect_bare(game::Player { uid: None });
+    let connection = served.connect_without_socket(game::Player { uid: None });
     let mut out = Vec::new();
     let mut group = criterion.benchmark_group("outbox");
     for pushes in [1_u64, 4, 64] {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::servers::Program;
+
 pub const USAGE: &str = "\
 Compares kengine with other servers. It needs Linux and two cores: core 0 for the server, core 1 for the clients.
 
@@ -11,6 +13,7 @@ Compares kengine with other servers. It needs Linux and two cores: core 0 for th
   --only ROW,…      only these rows, or those whose names begin so
   --servers NAME,…  only these servers, and the references of the rows
   --out FOLDER      where results.json and the charts go (target/load)
+  --instructions    count instructions of kengine, or of the servers that are named, with valgrind instead
   --no-build        use the servers as they were built
   --list            show the rows and their servers
 ";
@@ -25,9 +28,15 @@ pub struct Arguments {
     pub out: Option<PathBuf>,
     pub builds: bool,
     pub lists: bool,
+    pub counts_instructions: bool,
 }
 
 impl Arguments {
+    /// Whether a server is named.
+    pub fn names(&self, program: &Program) -> bool {
+        self.servers.iter().any(|name| name == program.name)
+    }
+
     /// Reads the arguments.
     ///
     /// # Errors
@@ -42,6 +51,7 @@ impl Arguments {
             out: None,
             builds: true,
             lists: false,
+            counts_instructions: false,
         };
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("`{name}` needs a value"));
@@ -60,6 +70,7 @@ impl Arguments {
                 "--servers" => parsed.servers = names(&value()?),
                 "--out" => parsed.out = Some(value()?.into()),
                 "--no-build" => parsed.builds = false,
+                "--instructions" => parsed.counts_instructions = true,
                 "--list" => parsed.lists = true,
                 _ => return Err(format!("there is no argument `{name}`\n\n{USAGE}")),
             }

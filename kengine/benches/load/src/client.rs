@@ -63,7 +63,17 @@ pub fn response_len(bytes: &[u8]) -> io::Result<Option<usize>> {
 
 /// Sends a request, and reads its answer.
 pub fn ask(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
-    stream.write_all(&exchange.request)?;
+    send(stream, exchange)?;
+    expect(stream, exchange)
+}
+
+/// Sends a request.
+pub fn send(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
+    stream.write_all(&exchange.request)
+}
+
+/// Reads the answer of a request.
+pub fn expect(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
     let mut answer = vec![0; exchange.answer.len()];
     stream.read_exact(&mut answer)?;
     if answer == exchange.answer {

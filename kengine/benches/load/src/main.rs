@@ -5,6 +5,7 @@ mod arguments;
 mod chart;
 mod client;
 mod generator;
+mod instructions;
 mod process;
 mod results;
 mod rows;
@@ -23,9 +24,9 @@ use serde_json::json;
 use crate::arguments::{Arguments, USAGE};
 use crate::generator::{Load, Measured, Period};
 use crate::process::Server;
-use crate::results::Results;
-use crate::rows::{ROWS, Row};
-use crate::servers::Program;
+use crate::results::{Results, print_table};
+use crate::rows::{CONNECTING, ROWS, Row};
+use crate::servers::{KENGINE, Program};
 
 /// The packages of the servers. Each is built by itself, so that none gets features of dependencies that only another
 /// one needs.
@@ -64,8 +65,16 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     let out = arguments.out.clone().unwrap_or_else(|| target.join("load"));
     fs::create_dir_all(&out)?;
+    if arguments.counts_instructions {
+        let named = |program: &Program| {
+            if arguments.servers.is_empty() { *program == KENGINE } else { arguments.names(program) }
+        };
+        let programs: Vec<Program> = CONNECTING.iter().copied().filter(named).collect();
+        return instructions::count(&programs, binaries, &out);
+    }
     let open_files = process::raise_open_files()?;
     let mut rows = Vec::new();
+    let mut budgets = vec![["budget", "server", "measured", "must", ""].map(str::to_owned).to_vec()];
     let selected =
         |row: &&Row| arguments.only.is_empty() || arguments.only.iter().any(|name| row.name.starts_with(name.as_str()));
     for row in ROWS.iter().filter(selected) {
@@ -79,12 +88,15 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         results.print();
         fs::write(out.join(format!("{}.svg", row.name)), chart::draw(&results))?;
         rows.push(results.to_json());
+        budgets.extend(results.budgets());
         let report = json!({ "machine": machine(), "seconds": arguments.measured.as_secs_f64(), "rows": rows });
         fs::write(out.join("results.json"), format!("{report:#}\n"))?;
     }
     if rows.is_empty() {
         return Err(Error::other("there is no such row; `--list` shows the rows"));
     }
+    println!("\n## Budgets\n");
+    print_table(&budgets);
     println!("\nThe figures and charts are in {}.", out.display());
     Ok(())
 }
@@ -106,11 +118,8 @@ fn build(target: &Path) -> io::Result<()> {
 
 /// Lets the servers of a row carry its load in turn. Each run has a fresh process.
 fn measure<'r>(row: &'r Row, arguments: &Arguments, binaries: &Path) -> io::Result<Results<'r>> {
-    let selected = |program: &&Program| {
-        **program == row.reference
-            || arguments.servers.is_empty()
-            || arguments.servers.iter().any(|name| name == program.name)
-    };
+    let selected =
+        |program: &&Program| **program == row.reference || arguments.servers.is_empty() || arguments.names(program);
     let period =
         Period { warm_up: (arguments.measured / 4).max(Duration::from_millis(200)), measured: arguments.measured };
     let mut servers: Vec<(Program, Vec<Measured>)> =

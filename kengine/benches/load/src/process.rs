@@ -58,6 +58,13 @@ impl Server {
         kib.map(|kib: u64| kib * 1024).ok_or_else(|| Error::other("`smaps_rollup` has no line `Rss`"))
     }
 
+    /// Whether the server stands still, as after `SIGSTOP`.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The state stands behind the name of the program, which may contain parentheses.
+        Ok(stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+    }
+
     /// Waits until a server ends that was told to.
     pub fn ended(mut self) -> io::Result<()> {
         self.child.wait().map(drop)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::generator::Measured;
-use crate::rows::{Budget, Metric, Row};
+use crate::rows::{Budget, Limit, Metric, Row};
 use crate::servers::Program;
 
 /// The rounds of a row: for each server, what was measured in each round.
@@ -101,6 +101,24 @@ impl Results<'_> {
         );
     }
 
+    /// The budgets of the row: the load, the server, what was measured, what must hold, and whether it does.
+    pub fn budgets(&self) -> Vec<Vec<String>> {
+        let mut lines = Vec::new();
+        for (program, rounds) in &self.servers {
+            for Verdict { budget: Budget { metric, limit }, ratio, holds } in self.verdicts(*program, rounds) {
+                let value = Spread::of_metric(metric, rounds).map_or_else(String::new, |s| metric.format(s.median));
+                let measured = match (limit, ratio) {
+                    (Limit::RatioAtMost(_) | Limit::RatioAtLeast(_), Some(ratio)) => format!("{ratio:.3}× ({value})"),
+                    _ => value,
+                };
+                let what = format!("{}: {}", self.row.name, metric.heading(self.row.unit));
+                let result = if holds { "ok" } else { "not ok" };
+                lines.push(vec![what, program.name.to_owned(), measured, limit.to_string(), result.to_owned()]);
+            }
+        }
+        lines
+    }
+
     /// The budgets of a server, each with whether it holds.
     fn musts(&self, program: Program, rounds: &[Measured]) -> String {
         let must = |verdict: Verdict| {
@@ -145,7 +163,7 @@ impl Results<'_> {
 }
 
 /// Prints a table in Markdown, with columns of equal width.
-fn print_table(lines: &[Vec<String>]) {
+pub fn print_table(lines: &[Vec<String>]) {
     let widths: Vec<usize> = (0..lines[0].len())
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
