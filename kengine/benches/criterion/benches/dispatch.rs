@@ -17,7 +17,7 @@ use crate::by_hand::Step;
 
 const CHAT: &str = concat!(
     r#"{"method":"chat","message":{"greeting":"hello to all of you","#,
-    r#""context":"lobby-7, near the old gate..."}}"#
+    r#""context":"lobby-7, near an old gate"}}"#
 );
 const ANSWER: &[u8] = b"\x81\x24\"hey, you said: hello to all of you\"";
 

@@ -11,7 +11,7 @@ fn envelope(criterion: &mut Criterion) {
         format!(r#"{{"method":"chat","message":{{"greeting":"hello to all of you","context":"{context}"}}}}"#)
     };
     let messages = [
-        ("100 bytes", chat("lobby-7, near the old gate...")),
+        ("100 bytes", chat("lobby-7, near an old gate")),
         ("100 bytes with id", format!(r#"{{"id":7,{}"#, &chat("lobby-7, near the old")[1..])),
         ("payload first", r#"{"message":{"greeting":"hello to all of you"},"method":"chat"}"#.to_owned()),
         ("16 KiB", chat(&"x".repeat(16 * 1024))),

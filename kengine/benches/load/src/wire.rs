@@ -22,7 +22,7 @@ pub struct Exchange {
 
 /// 100 bytes as a message of the game.
 const GREETING: &str = "hello to all of you";
-const CONTEXT: &str = "lobby-7, near the old gate...";
+const CONTEXT: &str = "lobby-7, near an old gate";
 const TEXT: &str = "hello to all of you, and to those near the old gate";
 
 /// The size of a large message in bytes. kengine accepts no larger ones by default.
