@@ -92,6 +92,8 @@
 //! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
 //! ends as soon as everything is written.
 
+#[cfg(kengine_bench)]
+pub mod benchmarking;
 mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;

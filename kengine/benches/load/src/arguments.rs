@@ -1,0 +1,84 @@
+//! The arguments of the command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::servers::Program;
+
+pub const USAGE: &str = "\
+Compares kengine with other servers. It needs Linux and two cores: core 0 for the server, core 1 for the clients.
+
+  --rounds N        each server runs N times, in turn with the others (7)
+  --seconds S       how long a run is measured (2)
+  --only ROW,…      only these rows, or those whose names begin so
+  --servers NAME,…  only these servers, and the references of the rows
+  --out FOLDER      where results.json and the charts go (target/load)
+  --instructions    count instructions of kengine, or of the servers that are named, with valgrind instead
+  --no-build        use the servers as they were built
+  --list            show the rows and their servers
+";
+
+/// What to measure.
+#[derive(Debug)]
+pub struct Arguments {
+    pub rounds: usize,
+    pub measured: Duration,
+    pub only: Vec<String>,
+    pub servers: Vec<String>,
+    pub out: Option<PathBuf>,
+    pub builds: bool,
+    pub lists: bool,
+    pub counts_instructions: bool,
+}
+
+impl Arguments {
+    /// Whether a server is named.
+    pub fn names(&self, program: &Program) -> bool {
+        self.servers.iter().any(|name| name == program.name)
+    }
+
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut parsed = Self {
+            rounds: 7,
+            measured: Duration::from_secs(2),
+            only: Vec::new(),
+            servers: Vec::new(),
+            out: None,
+            builds: true,
+            lists: false,
+            counts_instructions: false,
+        };
+        while let Some(name) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("`{name}` needs a value"));
+            let invalid = |value: &str| format!("`{name} {value}` is not a positive number");
+            match &*name {
+                "--rounds" => {
+                    let value = value()?;
+                    parsed.rounds = value.parse().ok().filter(|&rounds| rounds > 0).ok_or_else(|| invalid(&value))?;
+                }
+                "--seconds" => {
+                    let value = value()?;
+                    let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                    parsed.measured = seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(|| invalid(&value))?;
+                }
+                "--only" => parsed.only = names(&value()?),
+                "--servers" => parsed.servers = names(&value()?),
+                "--out" => parsed.out = Some(value()?.into()),
+                "--no-build" => parsed.builds = false,
+                "--instructions" => parsed.counts_instructions = true,
+                "--list" => parsed.lists = true,
+                _ => return Err(format!("there is no argument `{name}`\n\n{USAGE}")),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(|name| name.trim().to_owned()).collect()
+}

@@ -1,0 +1,149 @@
+//! Compares kengine with other servers: each row of the table is a load that the servers carry in turn, round by round.
+//! `README.md` in `kengine/benches` explains the figures.
+
+mod arguments;
+mod chart;
+mod client;
+mod generator;
+mod instructions;
+mod process;
+mod results;
+mod rows;
+mod servers;
+mod wire;
+
+use std::env;
+use std::fs;
+use std::io::{self, Error};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::arguments::{Arguments, USAGE};
+use crate::generator::{Load, Measured, Period};
+use crate::process::Server;
+use crate::results::{Results, print_table};
+use crate::rows::{CONNECTING, ROWS, Row};
+use crate::servers::{KENGINE, Program};
+
+/// The packages of the servers. Each is built by itself, so that none gets features of dependencies that only another
+/// one needs.
+const PACKAGES: [&str; 2] = ["kengine-server", "peers"];
+
+/// Open files besides those of the clients.
+const OTHER_FILES: u64 = 300;
+
+fn main() -> ExitCode {
+    if env::args().any(|argument| argument == "--help") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match Arguments::parse(env::args().skip(1)).map_err(Error::other).and_then(|arguments| run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    if arguments.lists {
+        for row in ROWS {
+            let servers = row.servers.iter().map(|server| server.name).collect::<Vec<_>>().join(", ");
+            println!("{:26} {}\n{:26} {servers}", row.name, row.title, "");
+        }
+        return Ok(());
+    }
+    let program = env::current_exe()?;
+    let binaries = program.parent().ok_or_else(|| Error::other("this program is in no folder"))?;
+    let target = binaries.parent().unwrap_or(binaries);
+    if arguments.builds {
+        build(target)?;
+    }
+    let out = arguments.out.clone().unwrap_or_else(|| target.join("load"));
+    fs::create_dir_all(&out)?;
+    if arguments.counts_instructions {
+        let named = |program: &Program| {
+            if arguments.servers.is_empty() { *program == KENGINE } else { arguments.names(program) }
+        };
+        let programs: Vec<Program> = CONNECTING.iter().copied().filter(named).collect();
+        return instructions::count(&programs, binaries, &out);
+    }
+    let open_files = process::raise_open_files()?;
+    let mut rows = Vec::new();
+    let mut budgets = vec![["budget", "server", "measured", "must", ""].map(str::to_owned).to_vec()];
+    let selected =
+        |row: &&Row| arguments.only.is_empty() || arguments.only.iter().any(|name| row.name.starts_with(name.as_str()));
+    for row in ROWS.iter().filter(selected) {
+        if let Load::Idle { connections, .. } = row.load
+            && open_files < connections as u64 + OTHER_FILES
+        {
+            println!("\n`{}` is left out, because a process may open only {open_files} files.", row.name);
+            continue;
+        }
+        let results = measure(row, arguments, binaries)?;
+        results.print();
+        fs::write(out.join(format!("{}.svg", row.name)), chart::draw(&results))?;
+        rows.push(results.to_json());
+        budgets.extend(results.budgets());
+        let report = json!({ "machine": machine(), "seconds": arguments.measured.as_secs_f64(), "rows": rows });
+        fs::write(out.join("results.json"), format!("{report:#}\n"))?;
+    }
+    if rows.is_empty() {
+        return Err(Error::other("there is no such row; `--list` shows the rows"));
+    }
+    println!("\n## Budgets\n");
+    print_table(&budgets);
+    println!("\nThe figures and charts are in {}.", out.display());
+    Ok(())
+}
+
+/// Builds the servers.
+fn build(target: &Path) -> io::Result<()> {
+    let workspace: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "Cargo.toml"].iter().collect();
+    for package in PACKAGES {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["build", "--release", "--locked", "--package", package]);
+        command.arg("--manifest-path").arg(&workspace).arg("--target-dir").arg(target);
+        if !command.status()?.success() {
+            return Err(Error::other(format!("`{package}` was not built")));
+        }
+    }
+    Ok(())
+}
+
+/// Lets the servers of a row carry its load in turn. Each run has a fresh process.
+fn measure<'r>(row: &'r Row, arguments: &Arguments, binaries: &Path) -> io::Result<Results<'r>> {
+    let selected =
+        |program: &&Program| **program == row.reference || arguments.servers.is_empty() || arguments.names(program);
+    let period =
+        Period { warm_up: (arguments.measured / 4).max(Duration::from_millis(200)), measured: arguments.measured };
+    let mut servers: Vec<(Program, Vec<Measured>)> =
+        row.servers.iter().filter(selected).map(|program| (*program, Vec::new())).collect();
+    for round in 1..=arguments.rounds.min(row.max_rounds) {
+        eprintln!("{}: round {round}", row.name);
+        for (program, rounds) in &mut servers {
+            let run = || {
+                let server = Server::start(&binaries.join(program.binary))?;
+                row.load.measure(&server, program.dialect, period)
+            };
+            rounds.push(run().map_err(|error| Error::other(format!("{}, {}: {error}", row.name, program.name)))?);
+        }
+    }
+    Ok(Results { row, servers })
+}
+
+/// What the figures depend on.
+fn machine() -> serde_json::Value {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo");
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    json!({
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "processor": model.trim_start_matches([' ', '\t', ':']),
+    })
+}

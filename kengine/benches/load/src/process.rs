@@ -1,0 +1,112 @@
+//! A server: a process on a core of its own, whose CPU time and memory are read from `/proc`.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Error};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+const SERVER_CORE: usize = 0;
+const GENERATOR_CORE: usize = 1;
+
+/// A running server. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts a server, which prints its port first.
+    pub fn start(program: &Path) -> io::Result<Self> {
+        Self::start_command(&mut Command::new(program))
+    }
+
+    /// Starts a server by a command, such as valgrind.
+    pub fn start_command(command: &mut Command) -> io::Result<Self> {
+        // A child inherits the core of the thread that starts it.
+        pin(SERVER_CORE)?;
+        let child = command.stdout(Stdio::piped()).spawn();
+        pin(GENERATOR_CORE)?;
+        let mut server = Self { child: child.map_err(|error| Error::other(format!("{command:?}: {error}")))?, port: 0 };
+        let mut line = String::new();
+        if let Some(stdout) = server.child.stdout.as_mut() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        server.port =
+            line.trim().parse().map_err(|_| Error::other(format!("{command:?} printed no port: {line:?}")))?;
+        Ok(server)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns the CPU time that the server has used, in user and kernel mode together.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        cpu_of(&self.pid().to_string())
+    }
+
+    /// Returns the memory that is resident, in bytes. `smaps_rollup` counts pages, while the counters in `status` may be
+    /// some 100 KiB behind.
+    pub fn resident(&self) -> io::Result<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok());
+        kib.map(|kib: u64| kib * 1024).ok_or_else(|| Error::other("`smaps_rollup` has no line `Rss`"))
+    }
+
+    /// Whether the server stands still, as after `SIGSTOP`.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The state stands behind the name of the program, which may contain parentheses.
+        Ok(stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+    }
+
+    /// Waits until a server ends that was told to.
+    pub fn ended(mut self) -> io::Result<()> {
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the CPU time that this process has used.
+pub fn own_cpu() -> io::Result<Duration> {
+    cpu_of("self")
+}
+
+/// Sums the times that the threads of a process ran (the first number of `schedstat`, in nanoseconds).
+fn cpu_of(process: &str) -> io::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        let time = schedstat.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+        nanoseconds += time.ok_or_else(|| Error::other("the kernel has no `schedstat`"))?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Moves this thread to a core.
+fn pin(core: usize) -> io::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores)
+        .map_err(|error| Error::other(format!("core {core} is needed, but cannot be used: {error}")))
+}
+
+/// Raises the limit of open files as far as it can be. Servers inherit it.
+pub fn raise_open_files() -> io::Result<u64> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
+}

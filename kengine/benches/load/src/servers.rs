@@ -1,0 +1,36 @@
+//! The servers that are compared: their programs, and what they speak.
+
+use crate::wire::Dialect;
+
+/// A server.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name in tables and arguments.
+    pub name: &'static str,
+    /// Its binary, which `cargo build` puts beside this one.
+    pub binary: &'static str,
+    pub dialect: Dialect,
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+const fn program(name: &'static str, binary: &'static str, dialect: Dialect) -> Program {
+    Program { name, binary, dialect }
+}
+
+pub const KENGINE: Program = program("kengine", "server-kengine", Dialect::Game);
+pub const CURRENT_THREAD: Program =
+    program("kengine, current-thread runtime", "server-kengine-current-thread", Dialect::Game);
+pub const LARGE_FUTURE: Program = program("kengine, 16 KiB future", "server-kengine-large-future", Dialect::Game);
+pub const RAW_TCP: Program = program("raw TCP echo (tokio)", "server-raw-tcp", Dialect::RawEcho);
+pub const FASTWEBSOCKETS: Program = program("fastwebsockets echo", "server-fastwebsockets", Dialect::Echo);
+pub const HAND_WRITTEN: Program = program("fastwebsockets + serde_json", "server-hand-written", Dialect::Game);
+pub const BATCHED: Program = program("own frames on tokio + serde_json", "server-batched", Dialect::Game);
+pub const AXUM: Program = program("axum", "server-axum", Dialect::Game);
+pub const TUNGSTENITE: Program = program("tokio-tungstenite", "server-tungstenite", Dialect::Game);
+pub const SOCKUDO_WS: Program = program("sockudo-ws", "server-sockudo-ws", Dialect::Game);
+pub const SOCKETIOXIDE: Program = program("socketioxide", "server-socketioxide", Dialect::SocketIo);
