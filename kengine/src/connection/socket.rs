@@ -32,8 +32,6 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
-    /// Whether bytes were read since the task was woken.
-    has_read: bool,
     state: SocketState,
     look_ahead: LookAhead,
     rates: InputRates,
@@ -60,7 +58,6 @@ impl Socket {
             written: 0,
             is_blocked: false,
             is_draining: false,
-            has_read: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
@@ -97,7 +94,6 @@ impl Socket {
                     }
                     Poll::Ready(Ok(read)) => {
                         self.record_read(read);
-                        self.has_read = true;
                         return Poll::Ready(Some(read));
                     }
                     Poll::Pending => self.record_empty_input(),
@@ -108,8 +104,7 @@ impl Socket {
                 }
                 _ => return Poll::Ready(None),
             }
-            let has_read = mem::take(&mut self.has_read);
-            if (has_read && self.timer.will_wake()) || !self.poll_timer(cx) {
+            if !self.poll_timer(cx) {
                 return Poll::Pending;
             }
         }
@@ -244,12 +239,6 @@ impl Socket {
         }
     }
 
-    /// Returns when bytes were last read, in nanoseconds of the node's clock.
-    #[inline]
-    pub(super) fn read_at(&self) -> u64 {
-        self.timer.read_at()
-    }
-
     /// Whether the drain's deadline has passed.
     pub(super) fn is_abandoned(&self) -> bool {
         self.state == SocketState::Abandoned
@@ -359,7 +348,7 @@ impl Socket {
     /// Does what is due by the timer. Returns whether anything was.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let mut is_due = false;
-        while !self.state.is_over() && self.timer.poll(cx, self.registration.node().clock).is_ready() {
+        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
             self.on_timer();
             is_due = true;
         }
@@ -433,9 +422,9 @@ impl Socket {
         self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
     }
 
-    /// Writes what is queued. Returns whether the caller must check the outbox again: because the
-    /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
-    /// that the node has closed to free memory. Nothing else wakes the task for these.
+    /// Writes what is queued. Returns whether the caller must check the outbox again: because the kernel has begun to
+    /// take data again, because the outbox still has pushes, or because this connection may be one that the node has
+    /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
         while !self.state.is_over() && self.written < self.out.len() {

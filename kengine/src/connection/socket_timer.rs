@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-use crate::node_state::Clock;
 
 /// How many times silence is checked within the idle timeout: the client is pinged at each check before the last.
 pub(super) const CHECKS: u32 = 3;
@@ -20,15 +19,15 @@ pub(super) struct SocketTimer {
     last_heard: u64,
     /// Ends at the next check for silence; after our close frame, at the end of the close timeout.
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends and wakes the connection's task; 0 if it must be polled for that.
-    wakes_at: u64,
+    /// Whether `sleep` wakes the connection's task when it ends. Otherwise it must be polled.
+    is_registered: bool,
 }
 
 impl SocketTimer {
     /// Starts with a sign of life.
     pub(super) fn new(now: u64, idle_timeout: Duration) -> Self {
         let sleep = Box::pin(sleep_until(Instant::now() + idle_timeout / CHECKS));
-        Self { read_at: now, last_heard: now, sleep, wakes_at: 0 }
+        Self { read_at: now, last_heard: now, sleep, is_registered: false }
     }
 
     /// Records that bytes came.
@@ -55,23 +54,22 @@ impl SocketTimer {
     }
 
     /// Waits for the timer.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock) -> Poll<()> {
-        let polled = self.sleep.as_mut().poll(cx);
-        if polled.is_pending() && self.wakes_at == 0 {
-            self.wakes_at = clock.at(self.sleep.deadline());
-        }
-        polled
-    }
-
-    /// Whether the timer had not ended when bytes last came. Then it will wake the task, and needs no poll.
     #[inline]
-    pub(super) fn will_wake(&self) -> bool {
-        self.read_at < self.wakes_at
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // This is called twice for each message, and `is_elapsed` is cheaper than a poll.
+        if self.is_registered && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        // Without budget, tokio registers nothing, and wakes the task at once.
+        let has_budget = has_budget_remaining();
+        let polled = self.sleep.as_mut().poll(cx);
+        self.is_registered = has_budget && polled.is_pending();
+        polled
     }
 
     /// Forgets which task is woken.
     pub(super) fn forget_waker(&mut self) {
-        self.wakes_at = 0;
+        self.is_registered = false;
     }
 
     /// Sets the timer for the close timeout.
@@ -93,14 +91,17 @@ impl SocketTimer {
 
     fn reset(&mut self, end: Instant) {
         self.sleep.as_mut().reset(end);
-        self.wakes_at = 0;
+        self.is_registered = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::time::advance;
 
     use super::*;
 
@@ -118,30 +119,56 @@ mod tests {
         assert!((earliest..=end(Instant::now())).contains(&timer.sleep.deadline()), "not in {seconds} s");
     }
 
-    #[tokio::test]
-    async fn the_timer_needs_no_poll_while_it_will_wake_the_task() {
-        let clock = Clock::start();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut timer = SocketTimer::new(0, IDLE_TIMEOUT);
-        assert!(!timer.will_wake(), "it was never polled");
-        assert!(timer.poll(&mut cx, clock).is_pending());
-        assert!(timer.will_wake());
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
 
-        let end = clock.at(timer.sleep.deadline());
-        for (read_at, will_wake) in [(end - 1, true), (end, false), (end + 1, false)] {
-            timer.record_bytes(read_at);
-            assert_eq!((timer.read_at(), timer.will_wake()), (read_at, will_wake));
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
         }
-        timer.record_bytes(0);
-        timer.forget_waker();
-        assert!(!timer.will_wake(), "it would wake the earlier task");
-        assert!(timer.poll(&mut cx, clock).is_pending());
-        assert!(timer.will_wake());
+    }
 
-        check_end(&mut timer, 5, |timer| timer.start_close_timeout(Duration::from_secs(5)));
-        assert!(!timer.will_wake(), "it was set anew");
-        timer.start_close_timeout(Duration::ZERO);
-        poll_fn(|cx| timer.poll(cx, clock)).await;
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_wakes_the_task_that_polled_it_first_since_it_was_set() {
+        let woken = [(); 2].map(|()| Arc::<Woken>::default());
+        let [first, second] = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
+        let poll = |timer: &mut SocketTimer, waker| timer.poll(&mut Context::from_waker(waker));
+        let counts = || woken.each_ref().map(|woken| woken.0.load(Ordering::SeqCst));
+        let mut timer = SocketTimer::new(0, IDLE_TIMEOUT);
+        assert!(poll(&mut timer, &first).is_pending() && poll(&mut timer, &second).is_pending());
+        advance(IDLE_TIMEOUT / CHECKS).await;
+        assert_eq!(counts(), [1, 0]);
+        assert!(poll(&mut timer, &second).is_ready(), "also if other events come at the same time");
+
+        timer.start_close_timeout(Duration::from_secs(5));
+        assert!(poll(&mut timer, &second).is_pending());
+        timer.start_close_timeout(Duration::from_secs(7));
+        assert!(poll(&mut timer, &first).is_pending());
+        timer.forget_waker();
+        assert!(poll(&mut timer, &second).is_pending());
+        advance(Duration::from_secs(7)).await;
+        assert_eq!(counts(), [1, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_is_polled_without_budget_is_polled_again() {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut timer = SocketTimer::new(0, IDLE_TIMEOUT);
+        // A task of its own, whose budget is used up.
+        let (mut timer, polled) = tokio::spawn(async move {
+            while has_budget_remaining() {
+                tokio::task::coop::consume_budget().await;
+            }
+            let polled = timer.poll(&mut Context::from_waker(&waker));
+            (timer, polled)
+        })
+        .await
+        .unwrap();
+        assert!(polled.is_pending() && !timer.is_registered);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "the task is woken at once");
+        assert!(timer.poll(&mut Context::from_waker(Waker::noop())).is_pending() && timer.is_registered);
     }
 
     #[tokio::test]

@@ -128,7 +128,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 }
                 continue;
             }
-            let progress = Progress::new(socket.read_at());
+            let progress = Progress::new();
             let context = Context::of_message(connection, &progress);
             let handled = {
                 let handling = pin!(endpoint.dispatcher.message(context, incoming.message(), answer));

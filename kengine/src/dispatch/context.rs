@@ -69,11 +69,9 @@ impl<'a, S> Context<'a, S> {
         }
     }
 
-    /// Returns the index of the route in the endpoint's table, and when the message was read, in nanoseconds of the
-    /// node's clock.
-    pub(crate) fn route(self) -> Option<(usize, u64)> {
-        let progress = self.progress?;
-        Some((progress.route()?, progress.read_at()))
+    /// Returns the index of the route in the endpoint's table.
+    pub(crate) fn route(self) -> Option<usize> {
+        self.progress?.route()
     }
 
     /// Limits how long the handler may run.

@@ -15,12 +15,7 @@ impl Clock {
 
     /// Returns the nanoseconds since the start.
     pub(crate) fn now(self) -> u64 {
-        self.at(Instant::now())
-    }
-
-    /// Returns a point in time, in nanoseconds since the start.
-    pub(crate) fn at(self, instant: Instant) -> u64 {
         // Fits for 584 years.
-        u64::try_from(instant.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -1,8 +1,15 @@
 //! The policies of a route: its rate, its maximum size and its timeout.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use kengine::{Call, Error, Server, wire::Route};
+use kengine::{Call, Error, Server, testing, wire::Route};
 use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, every_row};
 
 struct Arena;
@@ -196,4 +203,31 @@ async fn constants_of_a_dispatcher_do_not_replace_its_guard_and_limits() {
     }
     drop(client);
     server.stop().await;
+}
+
+/// A dispatcher whose handler takes longer than the rate of its route.
+#[derive(Clone, Default)]
+struct Slow(Arc<AtomicUsize>);
+
+#[kengine::dispatcher]
+impl Slow {
+    #[route(rate = "1/s", burst = 1)]
+    async fn slow(&self) {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_wait_for_a_slow_handler_are_not_refused() {
+    const MESSAGES: usize = 5;
+    let slow = Slow::default();
+    let served = testing::serve(Server::new(slow.clone()));
+    let mut client = served.connect("/ws").await.expect("a connection");
+    for _ in 0..MESSAGES {
+        client.notify("slow", &()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(slow.0.load(Ordering::SeqCst), MESSAGES);
 }

@@ -196,9 +196,7 @@ impl<'a> ParsedMembers<'a> {
     }
 
     fn add(&mut self, text: &'a str, name: Piece, value: Piece, syntax: Syntax) -> Result<(), Malformed> {
-        let is = |member| {
-            if name.has_escapes() { name.text(text).as_deref() == Some(member) } else { name.is(text, member) }
-        };
+        let is = |member| name.is(text, member);
         if is(syntax.key()) {
             self.set_route(text, name.at, value, syntax);
             Ok(())
@@ -210,10 +208,10 @@ impl<'a> ParsedMembers<'a> {
         } else if is(ID) {
             self.set_id(text, name.at, value)
         } else {
-            // The name may have an invalid escape. Half of a surrogate pair is valid JSON but matches no member.
-            let is_valid = !name.has_escapes() || is_json(name.raw(text));
-            // In a flat syntax the member belongs to the payload and is checked with the payload.
-            if is_valid && (syntax.payload().is_none() || is_json(value.raw(text))) { Ok(()) } else { Err(Malformed) }
+            // The name may have an invalid escape. Half of a surrogate pair is valid JSON but matches no member. In a flat
+            // syntax the value belongs to the payload and is checked with the payload.
+            let is_valid = is_json(name.raw(text)) && (syntax.payload().is_none() || is_json(value.raw(text)));
+            if is_valid { Ok(()) } else { Err(Malformed) }
         }
     }
 

@@ -31,14 +31,14 @@ impl Piece {
         }
     }
 
-    /// Whether this is a string without escapes whose content is `content`.
+    /// Whether this is a string with this content.
     #[inline]
     pub(super) fn is(self, text: &str, content: &str) -> bool {
-        !self.has_escapes && text.as_bytes().get(self.at + 1..self.end - 1) == Some(content.as_bytes())
-    }
-
-    pub(super) fn has_escapes(self) -> bool {
-        self.has_escapes
+        if self.has_escapes {
+            self.text(text).as_deref() == Some(content)
+        } else {
+            text.as_bytes().get(self.at + 1..self.end - 1) == Some(content.as_bytes())
+        }
     }
 }
 
