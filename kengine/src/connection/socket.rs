@@ -117,6 +117,7 @@ impl Socket {
         self.read_ahead(mem::take(rest), take_answer);
         loop {
             self.poll_outbox(cx, outbox);
+            self.wait_for_close(cx);
             let discards = self.state.discards_input();
             if !discards && (self.is_blocked || !self.can_read_ahead()) {
                 return;
@@ -391,24 +392,28 @@ impl Socket {
     }
 
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
-    /// Starts the close timeout, at whose end the socket is closed in any case.
+    /// The close timeout begins, at whose end the socket is closed in any case.
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
         self.registration.end();
-        self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
+        self.timer.stop_checks();
     }
 
     /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again: because the
     /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
     /// that the node has closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
-            self.on_timer();
-        }
+        self.poll_timer(cx);
         let was_blocked = mem::take(&mut self.is_blocked);
         while !self.state.is_over() && self.written < self.out.len() {
-            match self.transport.poll_write(cx, &self.out[self.written..]) {
+            let rest = &self.out[self.written..];
+            let writing = if self.state.must_shut_down() {
+                self.transport.poll_write_last(cx, rest)
+            } else {
+                self.transport.poll_write(cx, rest)
+            };
+            match writing {
                 Poll::Ready(Ok(0) | Err(_)) => self.state = self.state.after_failed_write(),
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
@@ -436,6 +441,20 @@ impl Socket {
             self.state = self.state.after_shutdown();
         }
         was_blocked || (self.state == SocketState::Open && outbox.has_pushes())
+    }
+
+    /// Sets the close timeout if the connection has ended and is not over.
+    fn wait_for_close(&mut self, cx: &mut Context<'_>) {
+        let close_timeout = self.registration.node().limits.close_timeout;
+        if !self.state.is_over() && self.timer.set_close_timeout(close_timeout) {
+            self.poll_timer(cx);
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
+            self.on_timer();
+        }
     }
 
     /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close

@@ -46,7 +46,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
         let mut socket = Socket::new(transport, registration);
-        socket.record_read(first.len());
+        if !first.is_empty() {
+            socket.record_read(first.len());
+        }
         let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
         let mut first = &mut first[..];
         if has_uid {

@@ -61,7 +61,8 @@ impl UserShard {
     /// Removes the connection that has this id from those of the uid.
     fn take(&mut self, uid: &Uid, id: ConnectionId) -> Option<Arc<dyn Recipient>> {
         let Self { latest, earlier, .. } = self;
-        let mut others = earlier.remove(uid.as_str()).unwrap_or_default();
+        // Most users have one connection, and an empty map hashes too.
+        let mut others = if earlier.is_empty() { Vec::new() } else { earlier.remove(uid.as_str()).unwrap_or_default() };
         let taken = if latest.get(uid.as_str()).is_some_and(|latest| latest.0.state().id == id) {
             let taken = latest.take(uid.as_str());
             latest.extend(others.pop().map(ByUid));
