@@ -176,6 +176,11 @@ impl Socket {
         self.look_ahead.pop().or_else(|| self.deframe(bytes))
     }
 
+    /// Whether messages wait that came while a handler ran.
+    pub(super) fn has_read_ahead(&self) -> bool {
+        !self.look_ahead.is_empty()
+    }
+
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {

@@ -56,7 +56,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         // Pushes of `#[open]` precede every answer, and a connection that is closed already handles no message.
         task.socket.receive_orders(&task.connection.state().outbox).await;
-        task.handle(first, &mut Answer::default()).await;
+        if !first.is_empty() || task.socket.has_read_ahead() {
+            Box::pin(task.handle(first, &mut Answer::default())).await;
+        }
         task
     }
 

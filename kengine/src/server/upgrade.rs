@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -100,8 +100,18 @@ pub(crate) async fn open<D: Dispatcher>(
         None => return Opened::Gone,
     };
     let connection = Connection::new(Arc::clone(&endpoint.node), session, Some(peer), const { &D::SYNTAX });
-    let sent = timeout(endpoint.node.limits.handshake_timeout, transport.send(&answer.to_bytes())).await;
-    if !matches!(sent, Ok(Ok(()))) {
+    let sent = {
+        let answer = answer.to_bytes();
+        let mut sending = pin!(transport.send(&answer));
+        match poll_once(sending.as_mut()).await {
+            Poll::Ready(sent) => sent.is_ok(),
+            Poll::Pending => {
+                let sent = Box::pin(timeout(endpoint.node.limits.handshake_timeout, sending)).await;
+                matches!(sent, Ok(Ok(())))
+            }
+        }
+    };
+    if !sent {
         tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
         return Opened::Gone;
     }
@@ -214,18 +224,26 @@ fn check<D>(
     Ok((slot, subprotocol))
 }
 
+/// Polls a future once, so that one that does not wait needs neither a timer nor the memory for it.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
 /// Lets the dispatcher decide, within the handshake timeout.
 async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
     let node = &endpoint.node;
     let draining = || send_to_another_node(Refusal::unavailable(DRAINING), handshake.headers());
-    let accepted = tokio::select! {
-        // `#[accept]` is the first, so that one that does not wait needs no timer.
-        biased;
-        accepted = run_catching(endpoint.dispatcher.accept(handshake)) => accepted,
-        () = sleep(node.limits.handshake_timeout) => {
-            return Err(Refusal::unavailable("it took too long to accept this connection"));
-        }
-        () = node.abandoned() => return Err(draining()),
+    let mut accepting = pin!(run_catching(endpoint.dispatcher.accept(handshake)));
+    let accepted = match poll_once(accepting.as_mut()).await {
+        Poll::Ready(accepted) => accepted,
+        // Boxed, because most of `#[accept]` do not wait.
+        Poll::Pending => tokio::select! {
+            accepted = accepting => accepted,
+            () = Box::pin(sleep(node.limits.handshake_timeout)) => {
+                return Err(Refusal::unavailable("it took too long to accept this connection"));
+            }
+            () = Box::pin(node.abandoned()) => return Err(draining()),
+        },
     };
     let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
     // The drain may have begun meanwhile.
