@@ -409,7 +409,9 @@ impl Socket {
     /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
     /// that the node has closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        self.poll_timer(cx);
+        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
+            self.on_timer();
+        }
         let was_blocked = mem::take(&mut self.is_blocked);
         while !self.state.is_over() && self.written < self.out.len() {
             let rest = &self.out[self.written..];
@@ -451,13 +453,8 @@ impl Socket {
     /// Sets the close timeout if the connection has ended and is not over.
     fn wait_for_close(&mut self, cx: &mut Context<'_>) {
         let close_timeout = self.registration.node().limits.close_timeout;
-        if !self.state.is_over() && self.timer.set_close_timeout(close_timeout) {
-            self.poll_timer(cx);
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) {
-        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
+        let must_wait = !self.state.is_over() && self.timer.set_close_timeout(close_timeout);
+        if must_wait && self.timer.poll(cx).is_ready() {
             self.on_timer();
         }
     }
