@@ -32,6 +32,9 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
+    /// Whether the timer must be set for the close timeout before the task sleeps. Most connections end before that, and
+    /// setting a timer may cost a system call.
+    is_timer_unset: bool,
     state: SocketState,
     look_ahead: LookAhead,
     rates: InputRates,
@@ -58,6 +61,7 @@ impl Socket {
             written: 0,
             is_blocked: false,
             is_draining: false,
+            is_timer_unset: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
@@ -402,14 +406,14 @@ impl Socket {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
         self.registration.end();
-        self.timer.stop_checks();
+        self.is_timer_unset = true;
     }
 
     /// Checks the timer and writes what is queued. Returns whether the caller must check the outbox again: because the
     /// kernel has begun to take data again, because the outbox still has pushes, or because this connection may be one
     /// that the node has closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
-        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
+        while !self.state.is_over() && !self.is_timer_unset && self.timer.poll(cx).is_ready() {
             self.on_timer();
         }
         let was_blocked = mem::take(&mut self.is_blocked);
@@ -453,9 +457,12 @@ impl Socket {
     /// Sets the close timeout if the connection has ended and is not over.
     fn wait_for_close(&mut self, cx: &mut Context<'_>) {
         let close_timeout = self.registration.node().limits.close_timeout;
-        let must_wait = !self.state.is_over() && self.timer.set_close_timeout(close_timeout);
-        if must_wait && self.timer.poll(cx).is_ready() {
-            self.on_timer();
+        if self.is_timer_unset && !self.state.is_over() {
+            self.is_timer_unset = false;
+            self.timer.start_close_timeout(close_timeout);
+            if self.timer.poll(cx).is_ready() {
+                self.on_timer();
+            }
         }
     }
 

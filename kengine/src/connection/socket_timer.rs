@@ -1,7 +1,6 @@
 //! The timer of a socket: it ends at each check for silence while the socket is open, and later at the end of the close
 //! timeout.
 
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,20 +18,12 @@ pub(super) struct SocketTimer {
     last_heard: u64,
     /// Ends at the next check for silence; after our close frame, at the end of the close timeout.
     sleep: Pin<Box<Sleep>>,
-    /// Whether `sleep` must be set for the close timeout before the task sleeps. Most connections end before that, and
-    /// setting a timer may cost a system call.
-    is_closing: bool,
 }
 
 impl SocketTimer {
     /// Starts with a sign of life.
     pub(super) fn new(now: u64, idle_timeout: Duration) -> Self {
-        Self {
-            read_at: now,
-            last_heard: now,
-            sleep: Box::pin(sleep_until(Instant::now() + idle_timeout / CHECKS)),
-            is_closing: false,
-        }
+        Self { read_at: now, last_heard: now, sleep: Box::pin(sleep_until(Instant::now() + idle_timeout / CHECKS)) }
     }
 
     /// Records that bytes came.
@@ -58,24 +49,15 @@ impl SocketTimer {
         self.last_heard = now;
     }
 
-    /// Waits for the timer, unless the close timeout is to be set.
+    /// Waits for the timer.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_closing { Poll::Pending } else { self.sleep.as_mut().poll(cx) }
+        self.sleep.as_mut().poll(cx)
     }
 
-    /// Stops the checks for silence. [`set_close_timeout`](Self::set_close_timeout) must follow before the task sleeps.
-    pub(super) fn stop_checks(&mut self) {
-        self.is_closing = true;
-    }
-
-    /// Sets the timer for the close timeout if the checks were stopped since the last call. Returns whether they were.
-    pub(super) fn set_close_timeout(&mut self, timeout: Duration) -> bool {
-        let must_set = mem::take(&mut self.is_closing);
-        if must_set {
-            self.sleep.as_mut().reset(Instant::now() + timeout);
-        }
-        must_set
+    /// Sets the timer for the close timeout.
+    pub(super) fn start_close_timeout(&mut self, timeout: Duration) {
+        self.sleep.as_mut().reset(Instant::now() + timeout);
     }
 
     /// Returns how long the client has been silent, and sets the timer for the next check. `is_heard` is false while a
