@@ -56,6 +56,10 @@ impl LookAhead {
         READ_SIZE.saturating_sub(self.cost)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     pub(super) fn push(&mut self, message: Incoming<'_>) {
         self.cost += message.cost();
         self.messages.push_back(match message {

@@ -4,6 +4,7 @@ mod buffers;
 mod endpoint;
 mod input_rates;
 mod look_ahead;
+mod replayed;
 mod socket;
 mod socket_state;
 mod socket_timer;
@@ -11,5 +12,6 @@ mod task;
 mod transport;
 
 pub(crate) use self::endpoint::{Access, Endpoint};
+pub(crate) use self::replayed::{Replayed, take_back};
 pub(crate) use self::task::ConnectionTask;
 pub(crate) use self::transport::{Transport, tune};

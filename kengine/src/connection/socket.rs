@@ -32,6 +32,9 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
+    /// Whether the timer must be set for the close timeout before the task sleeps. Most connections end before that, and
+    /// setting a timer may cost a system call.
+    needs_close_timeout: bool,
     state: SocketState,
     look_ahead: LookAhead,
     rates: InputRates,
@@ -58,6 +61,7 @@ impl Socket {
             written: 0,
             is_blocked: false,
             is_draining: false,
+            needs_close_timeout: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
@@ -185,6 +189,11 @@ impl Socket {
             return None;
         }
         self.look_ahead.pop().or_else(|| self.deframe(bytes))
+    }
+
+    /// Whether messages wait that came while a handler ran.
+    pub(super) fn has_read_ahead(&self) -> bool {
+        !self.look_ahead.is_empty()
     }
 
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
@@ -338,8 +347,7 @@ impl Socket {
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
             self.take_outbox(cx, outbox);
-            self.poll_timer(cx);
-            if !self.poll_output(cx, outbox) {
+            if !self.poll_output(cx, outbox) && !self.poll_timer(cx) {
                 return;
             }
         }
@@ -348,7 +356,13 @@ impl Socket {
     /// Does what is due by the timer. Returns whether anything was.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let mut is_due = false;
-        while !self.state.is_over() && self.timer.poll(cx).is_ready() {
+        while !self.state.is_over() {
+            if mem::take(&mut self.needs_close_timeout) {
+                self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
+            }
+            if self.timer.poll(cx).is_pending() {
+                break;
+            }
             self.on_timer();
             is_due = true;
         }
@@ -414,12 +428,12 @@ impl Socket {
     }
 
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
-    /// Starts the close timeout, at whose end the socket is closed in any case.
+    /// The close timeout begins, at whose end the socket is closed in any case.
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.reason.get_or_insert_with(|| Box::new(reason));
         self.registration.end();
-        self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
+        self.needs_close_timeout = true;
     }
 
     /// Writes what is queued. Returns whether the caller must check the outbox again: because the kernel has begun to
@@ -428,7 +442,13 @@ impl Socket {
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
         while !self.state.is_over() && self.written < self.out.len() {
-            match self.transport.poll_write(cx, &self.out[self.written..]) {
+            let rest = &self.out[self.written..];
+            let writing = if self.state.must_shut_down() {
+                self.transport.poll_write_last(cx, rest)
+            } else {
+                self.transport.poll_write(cx, rest)
+            };
+            match writing {
                 Poll::Ready(Ok(0) | Err(_)) => self.state = self.state.after_failed_write(),
                 Poll::Ready(Ok(written)) => {
                     self.written += written;

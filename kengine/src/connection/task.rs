@@ -46,7 +46,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
         let mut socket = Socket::new(transport, registration);
-        socket.record_read(first.len());
+        if !first.is_empty() {
+            socket.record_read(first.len());
+        }
         let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
         let mut first = &mut first[..];
         if has_uid {
@@ -54,7 +56,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         // Pushes of `#[open]` precede every answer, and a connection that is closed already handles no message.
         task.socket.receive_orders(&task.connection.state().outbox).await;
-        task.handle(first, &mut Answer::default()).await;
+        if !first.is_empty() || task.socket.has_read_ahead() {
+            Box::pin(task.handle(first, &mut Answer::default())).await;
+        }
         task
     }
 

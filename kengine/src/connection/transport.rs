@@ -1,18 +1,27 @@
 //! What carries a connection's bytes: a TCP socket, an upgraded stream, or memory.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::upgrade::Upgraded;
-use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::connection::buffers;
 
 /// How many unsent bytes the kernel buffers for a connection (`TCP_NOTSENT_LOWAT`). Without this limit the kernel took
 /// 4.2 MB, and a slow reader went unnoticed because its outbox stayed empty.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 16 * 1024;
+
+/// The flags of `send` for data that more follows: `MSG_MORE`, with which the kernel waits before it sends a segment that
+/// is not full, and `MSG_NOSIGNAL`, which every other send has too (`linux/socket.h`).
+#[cfg(target_os = "linux")]
+const MORE_FOLLOWS: i32 = 0x8000 | 0x4000;
 
 /// Sets the options of a TCP socket: data is sent at once, and the kernel buffers little of it.
 pub(crate) fn tune<'s, S>(socket: &'s S) -> io::Result<()>
@@ -26,7 +35,12 @@ where
     Ok(())
 }
 
-/// What carries a connection's bytes after the handshake.
+/// Reads and writes.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
+/// What carries a connection's bytes.
 pub(crate) enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
@@ -37,25 +51,56 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Returns the transport of an upgraded connection, and the bytes that hyper has read after the handshake. They are
-    /// copied because hyper's slice keeps its whole read buffer alive, even if it is empty.
-    pub(crate) fn new(upgraded: Upgraded) -> (Self, Vec<u8>) {
-        // The stream was upgraded by hyper itself, or by hyper-util's builder, which axum uses.
-        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
-            Err(upgraded) => upgraded,
-        };
-        match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
-            Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), Vec::new()),
-        }
-    }
-
     /// Sets the options of a socket that a router has accepted. Our own listener sets them itself.
     pub(crate) fn tune(&self) {
         if let Self::Tcp(stream) = self {
             // The connection works without these options, with more latency.
             let _ = tune(stream);
+        }
+    }
+
+    /// Waits for bytes, and returns those that have come; none if the peer writes no more. The buffer is borrowed only
+    /// when the task is awake, because many clients may keep the server waiting.
+    pub(crate) async fn receive(&mut self) -> io::Result<Bytes> {
+        poll_fn(|cx| {
+            let mut buffers = buffers::borrow();
+            let read = self.poll_read(cx, &mut buffers.read);
+            let received = read.map_ok(|read| Bytes::copy_from_slice(&buffers.read[..read]));
+            buffers::give_back(buffers);
+            received
+        })
+        .await
+    }
+
+    /// Writes all bytes.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                match ready!(self.poll_write(cx, bytes))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => bytes = &bytes[written..],
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Ready when the peer of a TCP socket has gone without having sent more. Nothing is read.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self::Tcp(stream) = self else { return Poll::Pending };
+        match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut [0]))) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => Poll::Pending,
+        }
+    }
+
+    /// Returns what the transport is.
+    pub(super) fn stream(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream) as Pin<&mut dyn Stream>,
+            Self::Upgraded(stream) => Pin::new(stream) as _,
+            Self::Memory(stream) => Pin::new(stream) as _,
         }
     }
 
@@ -78,6 +123,20 @@ impl Transport {
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
+    }
+
+    /// Writes some bytes, after which only the rest of them and [`poll_shutdown`](Self::poll_shutdown) may follow. The
+    /// kernel sends them together with the end of TCP: a segment less to send, and one less for the client to handle.
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(stream) = self {
+            let write = || socket2::SockRef::from(&*stream).send_with_flags(bytes, MORE_FOLLOWS);
+            match stream.try_io(Interest::WRITABLE, write) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+        self.poll_write(cx, bytes)
     }
 
     /// Closes the writing side.

@@ -44,12 +44,15 @@ impl Hosts {
 
     /// Returns whether the server answers to this host, given as [`target_host`] returns it.
     pub(crate) fn admits(&self, host: &str) -> bool {
+        if self.allows_all || self.allowed.is_empty() {
+            return !host.is_empty();
+        }
         let Some((host, port)) = split(host) else { return false };
         // Clients leave out the default port, and behind a proxy the scheme is unknown.
         let has_port = |allowed: u16| port.map_or(matches!(allowed, 80 | 443), |port| port == allowed);
         let is_allowed =
             |(name, port): &(String, Option<u16>)| name.eq_ignore_ascii_case(host) && port.is_none_or(has_port);
-        self.allows_all || self.allowed.is_empty() || self.allowed.iter().any(is_allowed)
+        self.allowed.iter().any(is_allowed)
     }
 }
 
@@ -123,8 +126,20 @@ pub(super) fn split(authority: &str) -> Option<(&str, Option<u16>)> {
 
 /// Returns whether a text is a `reg-name` (RFC 3986, section 3.2.2) that is not empty. IPv4 addresses are such names.
 fn is_name(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
+    /// The ASCII characters that may be in a name, as bits.
+    const ALLOWED: u128 = bits(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~!$&'()*+,;=%");
+    let is_allowed = |byte: u8| byte.is_ascii() && ALLOWED >> byte & 1 == 1;
     let is_escape =
         |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    !text.is_empty() && text.bytes().all(is_allowed) && text.split('%').skip(1).all(is_escape)
+    !text.is_empty() && text.bytes().all(is_allowed) && (!text.contains('%') || text.split('%').skip(1).all(is_escape))
+}
+
+/// Returns the bits at the positions of these ASCII characters.
+const fn bits(characters: &[u8]) -> u128 {
+    let (mut bits, mut at) = (0, 0);
+    while at < characters.len() {
+        bits |= 1 << characters[at];
+        at += 1;
+    }
+    bits
 }

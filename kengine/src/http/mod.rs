@@ -7,7 +7,9 @@ mod origins;
 mod proxies;
 mod query;
 mod refusal;
+mod request_head;
 mod reservation;
+mod switching_protocols;
 mod upgrade_request;
 
 pub(crate) use self::gateway::send_to_another_node;
@@ -16,6 +18,8 @@ pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
 pub(crate) use self::query::check_query;
 pub(crate) use self::refusal::Body;
+pub(crate) use self::request_head::read_plain_head;
 pub(crate) use self::reservation::ReservationId;
+pub(crate) use self::switching_protocols::SwitchingProtocols;
 pub(crate) use self::upgrade_request::{check_size, check_upgrade, choose_subprotocol};
 pub use self::{handshake::Handshake, refusal::Refusal};

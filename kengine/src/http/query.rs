@@ -9,8 +9,12 @@ use crate::http::refusal::Refusal;
 
 /// Refuses a query that is not UTF-8 when it is decoded. Otherwise two different queries could give the same text.
 pub(crate) fn check_query(uri: &Uri) -> Result<(), Refusal> {
+    let query = uri.query().unwrap_or_default();
+    if !query.contains('%') {
+        return Ok(());
+    }
     // The separators are ASCII, so each name and value is UTF-8 exactly if the whole is.
-    match percent_decode_str(uri.query().unwrap_or_default()).decode_utf8() {
+    match percent_decode_str(query).decode_utf8() {
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::bad_request("the query is not UTF-8 when it is decoded")),
     }

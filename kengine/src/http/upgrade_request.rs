@@ -1,7 +1,8 @@
 //! The checks of a request to open a WebSocket (RFC 6455, section 4.2.1).
 
 use hyper::header::{
-    CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
@@ -29,7 +30,10 @@ pub(crate) fn check_upgrade(request: &Request<()>) -> Result<(), Refusal> {
         return Err(Refusal::method_not_allowed("GET"));
     }
     let headers = request.headers();
-    if request.version() != Version::HTTP_11 || !fastwebsockets::upgrade::is_upgrade_request(request) {
+    if request.version() != Version::HTTP_11
+        || !lists(headers, CONNECTION, b"upgrade")
+        || !lists(headers, UPGRADE, b"websocket")
+    {
         return Err(upgrade_required());
     }
     match single(headers, SEC_WEBSOCKET_VERSION) {
@@ -48,6 +52,14 @@ fn upgrade_required() -> Refusal {
     Refusal::with_status(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
         .header(UPGRADE, HeaderValue::from_static("websocket"))
         .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+}
+
+/// Returns whether a field, in one line or in several, lists a name in any case (RFC 9110, section 5.6.1).
+fn lists(headers: &HeaderMap, field: HeaderName, name: &[u8]) -> bool {
+    let mut fields = headers.get_all(field).iter();
+    fields.any(|list| {
+        list.as_bytes().split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
+    })
 }
 
 /// Returns the value of a field, or `None` if it is missing or given several times.

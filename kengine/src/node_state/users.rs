@@ -61,14 +61,18 @@ impl UserShard {
     /// Removes the connection that has this id from those of the uid.
     fn take(&mut self, uid: &Uid, id: ConnectionId) -> Option<Arc<dyn Recipient>> {
         let Self { latest, earlier, .. } = self;
-        let mut others = earlier.remove(uid.as_str()).unwrap_or_default();
-        let taken = if latest.get(uid.as_str()).is_some_and(|latest| latest.0.state().id == id) {
-            let taken = latest.take(uid.as_str());
-            latest.extend(others.pop().map(ByUid));
-            taken.map(|latest| latest.0)
-        } else {
-            let at = others.iter().position(|other| other.state().id == id);
-            at.map(|at| others.remove(at))
+        // Most users have one connection, and an empty map hashes too.
+        let mut others = if earlier.is_empty() { Vec::new() } else { earlier.remove(uid.as_str()).unwrap_or_default() };
+        let taken = match latest.take(uid.as_str()) {
+            Some(taken) if taken.0.state().id == id => {
+                latest.extend(others.pop().map(ByUid));
+                Some(taken.0)
+            }
+            other => {
+                latest.extend(other);
+                let at = others.iter().position(|other| other.state().id == id);
+                at.map(|at| others.remove(at))
+            }
         };
         if !others.is_empty() {
             earlier.insert(uid.clone(), others);

@@ -1,39 +1,21 @@
-//! Accepts the sockets of one listener, and serves HTTP on each until it becomes a connection or ends.
+//! Accepts the sockets of one listener, and ends those whose clients send nothing.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use hyper::{Request, Response, StatusCode, body::Incoming};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::Body;
+use crate::connection::Transport;
 use crate::node_state::Limit;
-use crate::protocol::logged;
+use crate::server::http_socket::{HttpSocket, ListenerKind, SocketTask};
 use crate::server::listener::Listener;
-use crate::server::pending_handshakes::{PendingHandshake, PendingHandshakes};
+use crate::server::pending_handshakes::{PendingCounts, PendingHandshakes};
 use crate::server::routes::Routes;
 
-/// How long pages are served on one socket. This bounds how long a client that does not read its page keeps the socket.
-const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of a request hyper buffers before it answers 431 itself, in bytes.
-const MAX_REQUEST_BUFFER: usize = 64 * 1024;
 /// The pause before the next attempt when no socket can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The number of sockets of operators that are served at once.
 const MAX_OPERATORS: usize = 32;
-
-/// Who connects to a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListenerKind {
-    /// Players, whose number is limited.
-    Players,
-    /// Operators and orchestrators, who get only health.
-    Operators,
-}
 
 /// Accepts the sockets of one listener.
 pub(super) struct Acceptor {
@@ -41,8 +23,9 @@ pub(super) struct Acceptor {
     kind: ListenerKind,
     routes: Arc<Routes>,
     pending: Arc<PendingHandshakes>,
-    /// The tasks of the pending handshakes.
-    sockets: JoinSet<()>,
+    /// Ends when the next socket may have waited for its client for too long. One timer for all of them, because a timer
+    /// of a socket costs a system call.
+    expiry: Option<Pin<Box<Sleep>>>,
 }
 
 /// Whether another socket may be accepted.
@@ -64,7 +47,7 @@ impl Acceptor {
             ListenerKind::Operators => (MAX_OPERATORS, Limit::OperatorSockets),
         };
         let pending = PendingHandshakes::new(Arc::clone(&routes.node), max, limit);
-        Self { listener, kind, routes, pending, sockets: JoinSet::new() }
+        Self { listener, kind, routes, pending, expiry: None }
     }
 
     /// Accepts sockets until the future is dropped, which ends all that are not connections yet.
@@ -79,6 +62,9 @@ impl Acceptor {
                 self.listener.accept().await
             };
             tokio::select! {
+                // Accepting is the first, so that a socket costs no poll of the other branches. tokio's budget lets them
+                // have their turn.
+                biased;
                 accepted = accepted, if matches!(vacancy, Vacancy::Free | Vacancy::None) => match accepted {
                     // If there was no vacancy, a connection may have ended since.
                     Ok((stream, peer)) if vacancy == Vacancy::Free || self.make_room() == Vacancy::Free => {
@@ -89,8 +75,12 @@ impl Acceptor {
                     Err(error) => resume_at = self.pause_after(&error),
                 },
                 // A file may be free now.
-                Some(_) = self.sockets.join_next() => resume_at = None,
+                () = self.pending.one_ended(), if vacancy != Vacancy::Free || resume_at.is_some() => resume_at = None,
                 Some(()) = sleep_until_some(vacancy.at()) => {}
+                Some(()) = wait_some(self.expiry.as_mut()) => {
+                    let next = self.pending.cut_silent();
+                    self.expiry = next.map(|at| Box::pin(sleep_until(at)));
+                }
                 never = refusals.keep_reporting() => match never {},
             }
         }
@@ -103,9 +93,9 @@ impl Acceptor {
             ListenerKind::Players => node.limits.max_sockets.saturating_sub(node.connections()),
             ListenerKind::Operators => usize::MAX,
         };
-        let (waiting, answering) = self.pending.counts();
+        let PendingCounts { waiting, answering, all } = self.pending.counts();
         // A socket that is being answered holds a slot, so it is among the connections.
-        let sockets = self.sockets.len().saturating_sub(answering);
+        let sockets = all.saturating_sub(answering);
         if sockets < max_sockets {
             return self.pending.full_until().map_or(Vacancy::Free, Vacancy::At);
         }
@@ -128,18 +118,14 @@ impl Acceptor {
             ListenerKind::Players => self.routes.access.limited(peer.ip()),
             ListenerKind::Operators => None,
         };
-        match self.pending.begin(client) {
+        match self.pending.begin(client, peer) {
             Ok(pending) => {
-                let (routes, kind) = (Arc::clone(&self.routes), self.kind);
-                self.sockets.spawn(async move {
-                    let pending = Arc::new(pending);
-                    tokio::select! {
-                        // The first, so that a request that has come is answered.
-                        biased;
-                        () = serve_socket(stream, peer, kind, routes, Arc::clone(&pending)) => {}
-                        () = pending.cut() => tracing::debug!(%peer, "a pending handshake was cut off"),
-                    }
-                });
+                let queued = Arc::clone(pending.queued());
+                let accepted_at = queued.accepted_at();
+                self.expiry.get_or_insert_with(|| Box::pin(sleep_until(self.pending.silent_at(accepted_at))));
+                let (transport, routes) = (Transport::Tcp(stream), Arc::clone(&self.routes));
+                let socket = HttpSocket { transport, peer, kind: self.kind, routes, accepted_at, pending };
+                queued.set_task(tokio::spawn(SocketTask::new(socket)).abort_handle());
             }
             Err(limit) => self.routes.node.refusals.record(limit, &peer.ip()),
         }
@@ -159,6 +145,13 @@ impl Acceptor {
     }
 }
 
+impl Drop for Acceptor {
+    /// Ends every socket that is not a connection yet.
+    fn drop(&mut self) {
+        self.pending.close();
+    }
+}
+
 impl Vacancy {
     fn at(self) -> Option<Instant> {
         if let Self::At(at) = self { Some(at) } else { None }
@@ -171,79 +164,8 @@ async fn sleep_until_some(at: Option<Instant>) -> Option<()> {
     Some(())
 }
 
-/// Serves HTTP on one socket until it becomes a connection or ends.
-async fn serve_socket(
-    stream: TcpStream,
-    peer: SocketAddr,
-    kind: ListenerKind,
-    routes: Arc<Routes>,
-    pending: Arc<PendingHandshake>,
-) {
-    let handshake_timeout = routes.node.limits.handshake_timeout;
-    // hyper allocates its buffers when it starts, so it starts only after the client has sent something. `peek` waits
-    // for that. `readable` does not: when many clients connected together, it returned without data for half of them.
-    let begun = Instant::now();
-    if !matches!(timeout(handshake_timeout, stream.peek(&mut [0])).await, Ok(Ok(1))) {
-        return;
-    }
-    let answer = move |request| {
-        let (routes, pending) = (Arc::clone(&routes), Arc::clone(&pending));
-        async move { answer(&routes, kind, request, peer, &pending).await }
-    };
-    serve_http(stream, peer, handshake_timeout, begun, answer).await;
-}
-
-/// Serves HTTP on a stream until it becomes a connection or ends. The client has connected at `begun`.
-pub(crate) async fn serve_http<S, F, R>(
-    stream: S,
-    peer: SocketAddr,
-    handshake_timeout: Duration,
-    begun: Instant,
-    answer: F,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>) -> R + Send,
-    R: Future<Output = Response<Body>> + Send,
-{
-    let service = service_fn(move |request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let http = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(handshake_timeout.saturating_sub(begun.elapsed()))
-        .max_buf_size(MAX_REQUEST_BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut http = Box::pin(http);
-    let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
-    if served.is_err() {
-        // No further request is read. The current one may be a handshake, which has its own timeout.
-        http.as_mut().graceful_shutdown();
-        served = timeout(handshake_timeout, http).await;
-    }
-    match served {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
-        Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
-    }
-}
-
-/// Answers one request. The socket cannot be cut off meanwhile, nor when it becomes a connection.
-async fn answer(
-    routes: &Routes,
-    kind: ListenerKind,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    pending: &PendingHandshake,
-) -> Response<Body> {
-    pending.answers();
-    let response = match kind {
-        ListenerKind::Players => routes.answer(request, peer).await,
-        ListenerKind::Operators => routes.answer_operator(&request),
-    };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        pending.waits();
-    }
-    response
+/// Waits for this timer. Returns `None` at once if there is none.
+async fn wait_some(timer: Option<&mut Pin<Box<Sleep>>>) -> Option<()> {
+    timer?.await;
+    Some(())
 }

@@ -2,18 +2,29 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use hyper::{Request, Response};
 
 use crate::connection::{Endpoint, Transport};
 use crate::dispatch::Dispatcher;
 use crate::http::{Body, Refusal};
 use crate::node_state::{BoxFuture, Count};
-use crate::server::upgrade::{self, Connected};
+use crate::server::upgrade::{self, Connected, Opened};
 
 /// An [`Endpoint`] with any dispatcher.
 pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     /// Answers a request to open a connection.
     fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>>;
+
+    /// Answers a request on a socket that no HTTP library serves, and opens the connection. `received` is what came after
+    /// the request.
+    fn open(
+        self: Arc<Self>,
+        request: Request<()>,
+        peer: SocketAddr,
+        transport: Transport,
+        received: Bytes,
+    ) -> BoxFuture<'static, Opened>;
 
     /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
     fn connect(
@@ -30,6 +41,16 @@ pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
 impl<D: Dispatcher> AnyEndpoint for Endpoint<D> {
     fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>> {
         Box::pin(upgrade::upgrade(self, request, peer))
+    }
+
+    fn open(
+        self: Arc<Self>,
+        request: Request<()>,
+        peer: SocketAddr,
+        transport: Transport,
+        received: Bytes,
+    ) -> BoxFuture<'static, Opened> {
+        Box::pin(upgrade::open(self, request, peer, transport, received))
     }
 
     fn connect(

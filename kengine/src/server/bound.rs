@@ -1,14 +1,15 @@
 //! A server that listens: it accepts sockets, serves HTTP on them, and drains.
 
-use std::{future::pending, net::SocketAddr, pin::pin, sync::Arc};
+use std::{future::pending, net::SocketAddr, panic::resume_unwind, pin::pin, sync::Arc};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::handles::Hub;
 use crate::node::Node;
 use crate::protocol::StartError;
-use crate::server::acceptor::{Acceptor, ListenerKind};
+use crate::server::acceptor::Acceptor;
+use crate::server::http_socket::ListenerKind;
 use crate::server::listener::Listener;
 use crate::server::routes::Routes;
 use crate::server::signals::Signals;
@@ -100,13 +101,19 @@ impl Bound {
             tracing::info!(connections = node.connections(), "draining");
             node.drain().await;
         });
-        let mut operators = JoinSet::new();
+        // In tasks of their own, so that a runtime with several threads polls them where it polls the connections, and
+        // this future, which may contain more of the user's, is not polled for each socket.
+        let mut acceptors = JoinSet::new();
+        acceptors.spawn(Acceptor::new(listener, ListenerKind::Players, Arc::clone(&routes)).run());
         if let Some(listener) = operator {
-            operators.spawn(Acceptor::new(listener, ListenerKind::Operators, Arc::clone(&routes)).run());
+            acceptors.spawn(Acceptor::new(listener, ListenerKind::Operators, Arc::clone(&routes)).run());
         }
-        tokio::select! {
-            never = Acceptor::new(listener, ListenerKind::Players, Arc::clone(&routes)).run() => match never {},
-            () = &mut drained => {}
+        let panicked = tokio::select! {
+            ended = acceptors.join_next() => ended.and_then(Result::err),
+            () = &mut drained => None,
+        };
+        if let Some(Ok(panic)) = panicked.map(JoinError::try_into_panic) {
+            resume_unwind(panic);
         }
         for (count, route) in routes.counts() {
             tracing::debug!(route, requests = count.requests, errors = count.errors, "requests and errors of a route");

@@ -4,6 +4,7 @@ mod acceptor;
 pub(crate) mod any_endpoint;
 mod bound;
 mod client_limits;
+mod http_socket;
 mod listener;
 mod pages;
 mod pending_handshakes;
@@ -18,13 +19,13 @@ use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-#[cfg(fuzzing)]
-pub(crate) use self::acceptor::serve_http;
 use self::any_endpoint::AnyEndpoint;
 use self::listener::Listener;
 use self::pages::Page;
 use self::routes::Routes;
 pub use self::{bound::Bound, service::Service};
+#[cfg(fuzzing)]
+pub(crate) use self::{http_socket::HttpSocket, http_socket::ListenerKind, pending_handshakes::PendingHandshakes};
 use crate::cluster::alone::Alone;
 use crate::cluster::config::ClusterConfig;
 use crate::connection::{Access, Endpoint};

@@ -27,9 +27,14 @@ impl Routes {
         self.endpoints.get(path).cloned().unwrap_or_else(|| Arc::clone(first) as _)
     }
 
+    /// Returns the endpoint at this path.
+    pub(super) fn endpoint(&self, path: &str) -> Option<&Arc<dyn AnyEndpoint>> {
+        self.endpoints.get(path)
+    }
+
     /// Answers a request for a connection or a page.
     pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        match self.endpoints.get(request.uri().path()) {
+        match self.endpoint(request.uri().path()) {
             Some(endpoint) => Arc::clone(endpoint).upgrade(request.map(drop), Some(peer)).await,
             None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response),
         }

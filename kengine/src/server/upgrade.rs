@@ -1,24 +1,27 @@
 //! From a request to a connection: the checks, `#[accept]`, and the start of the connection's task.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
-use http_body_util::Full;
-use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use crate::connection::{ConnectionTask, Endpoint, Transport};
+use crate::connection::{ConnectionTask, Endpoint, Transport, take_back};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{
-    Body, Handshake, Refusal, ReservationId, check_query, check_size, check_upgrade, choose_subprotocol,
-    send_to_another_node, target_host,
+    Body, Handshake, Refusal, ReservationId, SwitchingProtocols, check_query, check_size, check_upgrade,
+    choose_subprotocol, send_to_another_node, target_host,
 };
 use crate::node::admission::{Refused, Slot};
-use crate::node_state::{Limit, deferring, run_catching};
+use crate::node_state::{BoxFuture, Limit, deferring, run_catching};
 use crate::protocol::{Syntax, logged};
 
 /// The message of a refusal by a node that drains.
@@ -36,8 +39,17 @@ struct AcceptedHandshake<S> {
     session: S,
     slot: Slot,
     subprotocol: Option<&'static str>,
-    /// The answer `101`.
-    response: Response<Body>,
+    answer: SwitchingProtocols,
+}
+
+/// What became of a request to open a connection on a socket that no HTTP library serves.
+pub(crate) enum Opened {
+    /// It is open. The future runs `#[open]`, and serves the connection until it ends.
+    Connection(BoxFuture<'static, ()>),
+    /// It is refused, and the client has got no answer yet.
+    Refused(Refusal, Transport),
+    /// The client has gone.
+    Gone,
 }
 
 /// Answers a request to open a connection with `101` or a refusal. After `101` the connection runs in its own task.
@@ -46,9 +58,8 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     mut request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Response<Body> {
-    // This must precede the call of fastwebsockets, whose own upgrade future wraps the socket in another read buffer.
     let upgraded = hyper::upgrade::on(&mut request);
-    let AcceptedHandshake { session, slot, response, .. } = match admit(&endpoint, request, peer).await {
+    let AcceptedHandshake { session, slot, answer, .. } = match admit(&endpoint, request, peer).await {
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.into_response(),
     };
@@ -63,7 +74,52 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     };
     // Boxed again: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
     tokio::spawn(Box::pin(serving));
-    response
+    answer.into_response()
+}
+
+/// Answers a request on a socket that no HTTP library serves with `101`. `received` is what came after the
+/// request.
+pub(crate) async fn open<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    request: Request<()>,
+    peer: SocketAddr,
+    mut transport: Transport,
+    received: Bytes,
+) -> Opened {
+    let admitted = {
+        let mut admitting = pin!(admit(&endpoint, request, Some(peer)));
+        let admitted = poll_fn(|cx| match admitting.as_mut().poll(cx) {
+            Poll::Ready(admitted) => Poll::Ready(Some(admitted)),
+            Poll::Pending => transport.poll_gone(cx).map(|()| None),
+        });
+        admitted.await
+    };
+    let AcceptedHandshake { session, slot, answer, .. } = match admitted {
+        Some(Ok(admitted)) => admitted,
+        Some(Err(refusal)) => return Opened::Refused(refusal, transport),
+        None => return Opened::Gone,
+    };
+    let connection = Connection::new(Arc::clone(&endpoint.node), session, Some(peer), const { &D::SYNTAX });
+    let sent = {
+        let answer = answer.to_bytes();
+        let mut sending = pin!(transport.send(&answer));
+        match poll_once(sending.as_mut()).await {
+            Poll::Ready(sent) => sent.is_ok(),
+            Poll::Pending => {
+                let sent = Box::pin(timeout(endpoint.node.limits.handshake_timeout, sending)).await;
+                matches!(sent, Ok(Ok(())))
+            }
+        }
+    };
+    if !sent {
+        tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
+        return Opened::Gone;
+    }
+    let span = connection.span();
+    // Boxed, so that the task does not keep the memory that only its start needs.
+    let starting =
+        Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
+    Opened::Connection(Box::pin(async move { deferring(starting).await.run().await }))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -117,15 +173,16 @@ impl From<Refused> for Refusal {
 /// Decides whether a request may become a connection.
 async fn admit<D: Dispatcher>(
     endpoint: &Arc<Endpoint<D>>,
-    mut request: Request<()>,
+    request: Request<()>,
     peer: Option<SocketAddr>,
 ) -> Result<AcceptedHandshake<D::Session>, Refusal> {
-    let checked = check(endpoint, &mut request, peer);
+    let checked = check(endpoint, &request, peer);
     let handshake = Handshake::new(request, peer, &endpoint.access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol, response)) => {
-            accept(endpoint, &handshake).await.map(|session| AcceptedHandshake { session, slot, subprotocol, response })
-        }
+        Ok((slot, subprotocol)) => accept(endpoint, &handshake).await.map(|session| {
+            let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
+            AcceptedHandshake { session, slot, subprotocol, answer }
+        }),
         Err(refusal) => Err(refusal),
     };
     admitted.inspect_err(|refusal| {
@@ -137,9 +194,9 @@ async fn admit<D: Dispatcher>(
 /// Checks everything about a request that does not need the dispatcher.
 fn check<D>(
     endpoint: &Arc<Endpoint<D>>,
-    request: &mut Request<()>,
+    request: &Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<(Slot, Option<&'static str>, Response<Body>), Refusal> {
+) -> Result<(Slot, Option<&'static str>), Refusal> {
     let node = &endpoint.node;
     // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
@@ -164,26 +221,29 @@ fn check<D>(
         Refused::Limit(Limit::ConnectionsPerAddress) => refused.into(),
         _ => send_to_another_node(refused.into(), request.headers()),
     })?;
-    let (response, _) =
-        fastwebsockets::upgrade::upgrade(request).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let mut response = response.map(|_| Full::default());
-    if let Some(subprotocol) = subprotocol {
-        let subprotocol = HeaderValue::from_static(subprotocol);
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-    }
-    Ok((slot, subprotocol, response))
+    Ok((slot, subprotocol))
+}
+
+/// Polls a future once, so that one that does not wait needs neither a timer nor the memory for it.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// Lets the dispatcher decide, within the handshake timeout.
 async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
     let node = &endpoint.node;
     let draining = || send_to_another_node(Refusal::unavailable(DRAINING), handshake.headers());
-    let accepted = tokio::select! {
-        accepted = run_catching(endpoint.dispatcher.accept(handshake)) => accepted,
-        () = sleep(node.limits.handshake_timeout) => {
-            return Err(Refusal::unavailable("it took too long to accept this connection"));
-        }
-        () = node.abandoned() => return Err(draining()),
+    let mut accepting = pin!(run_catching(endpoint.dispatcher.accept(handshake)));
+    let accepted = match poll_once(accepting.as_mut()).await {
+        Poll::Ready(accepted) => accepted,
+        // Boxed, because most of `#[accept]` do not wait.
+        Poll::Pending => tokio::select! {
+            accepted = accepting => accepted,
+            () = Box::pin(sleep(node.limits.handshake_timeout)) => {
+                return Err(Refusal::unavailable("it took too long to accept this connection"));
+            }
+            () = Box::pin(node.abandoned()) => return Err(draining()),
+        },
     };
     let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
     // The drain may have begun meanwhile.
@@ -205,7 +265,7 @@ async fn start_after<D: Dispatcher>(
     };
     match upgraded {
         Ok(upgraded) => {
-            let (transport, received) = Transport::new(upgraded);
+            let (transport, received) = take_back(upgraded);
             if connection.peer().is_none() {
                 // A router has accepted this socket. Sockets of our own listener are already tuned.
                 transport.tune();

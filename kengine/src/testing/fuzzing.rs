@@ -4,12 +4,14 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::io::DuplexStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use crate::connection::Transport;
 use crate::dispatch::Dispatcher;
 use crate::http::Refusal;
+use crate::node_state::Limit;
 use crate::protocol::{Envelope, Error, Result, Syntax};
-use crate::server::serve_http;
+use crate::server::{HttpSocket, ListenerKind, PendingHandshakes};
 use crate::testing::Served;
 use crate::websocket::{Close, Deframer, MessageLimits, WebSocketEvent};
 
@@ -83,12 +85,17 @@ impl<D: Dispatcher> Served<D> {
     /// Serves HTTP on a stream, as the server does on a socket.
     pub fn serve_http(&self, stream: DuplexStream, peer: SocketAddr) -> impl Future<Output = ()> + use<D> {
         let routes = Arc::clone(&self.routes);
-        let handshake_timeout = routes.node.limits.handshake_timeout;
-        let answer = move |request| {
-            let routes = Arc::clone(&routes);
-            async move { routes.answer(request, peer).await }
-        };
-        serve_http(stream, peer, handshake_timeout, Instant::now(), answer)
+        async move {
+            let (mut transport, accepted_at) = (Transport::Memory(stream), Instant::now());
+            let handshakes = PendingHandshakes::new(Arc::clone(&routes.node), 1, Limit::PendingHandshakes);
+            let Ok(pending) = handshakes.begin(None, peer) else { return };
+            let received = timeout(routes.node.limits.handshake_timeout, transport.receive()).await;
+            let Ok(Ok(received)) = received else { return };
+            let socket = HttpSocket { transport, peer, kind: ListenerKind::Players, routes, accepted_at, pending };
+            if let Some(connection) = socket.serve(received).await {
+                connection.await;
+            }
+        }
     }
 
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, on which

@@ -1,7 +1,9 @@
 //! The handshake (RFC 6455, section 4.2): which requests open a connection, and how others are refused.
 
+use std::time::Duration;
+
 use kengine::{Handshake, Server, Session};
-use kengine_tests::{ClientFrame, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
+use kengine_tests::{ClientFrame, Doorkeeper, HttpClient, Lobby, RawClient, TestServer, Upgrade, every_row};
 
 /// A change to a valid request.
 type Change = fn(Upgrade) -> Upgrade;
@@ -279,6 +281,40 @@ async fn a_refused_handshake_takes_no_place() {
         assert_eq!(refused.status, 400);
     }
     assert_eq!(upgrade.ask(server.address()).await.status, 101);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_is_accepted_takes_no_place() {
+    let plain: Change = |request| request;
+    let by_hyper: Change = |request| request.and("Content-Length", "0");
+    every_row(vec![("a plain request", plain), ("a request that hyper reads", by_hyper)], async |change| {
+        let door = Doorkeeper::default();
+        let server = TestServer::start(Server::new(door.clone()).handshake_timeout(Duration::MAX)).await;
+        let mut http = HttpClient::connect(server.address()).await;
+        http.send(&change(Upgrade::new(server.address())).bytes()).await;
+        door.gate.arrived(1).await;
+        // The gate stays closed.
+        drop(http);
+        server.emptied().await;
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_part_of_a_request_may_come_in_its_own_segment() {
+    let server = TestServer::start(Server::new(Lobby)).await;
+    let request = Upgrade::new(server.address()).bytes();
+    for at in [1, 3, 14, request.len() - 2, request.len() - 1] {
+        let mut http = HttpClient::connect(server.address()).await;
+        http.send(&request[..at]).await;
+        // Another client is served meanwhile, so the server has read the first part.
+        RawClient::connect(server.address()).await.heartbeat().await;
+        let response = http.request(&request[at..]).await;
+        assert_eq!(response.status, 101, "{at}: {response:?}");
+        http.into_websocket().heartbeat().await;
+    }
     server.stop().await;
 }
 
