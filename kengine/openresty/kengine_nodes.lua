@@ -14,10 +14,13 @@ local FAILURE_TIMEOUT = 2
 local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
--- until they are learned. `failed ADDRESS` is set while a node is avoided. `returned` is set for a while after Redis
--- came back, and `outage_logged` from when the outage is logged until Redis is back. `turns` counts the nodes picked
--- without Redis. `error` holds an error in this code that is not in the log yet.
+-- until they are learned. `returned` is set for a while after Redis came back, and `outage_logged` from when the outage
+-- is logged until Redis is back. `turns` counts the nodes picked without Redis. `error` holds an error in this code
+-- that is not in the log yet.
 local shared = ngx.shared.kengine
+-- Shared by all workers. The address of each node that is avoided is a key. Such a node may be missing in `nodes`,
+-- because it has joined since they were read.
+local failed = ngx.shared.kengine_failed_nodes
 
 -- Sets the prefix of the keys in Redis.
 function nodes.setup(prefix_of_keys)
@@ -47,7 +50,7 @@ end
 
 -- Avoids a node for a while.
 function nodes.set_failed(address)
-  shared:set("failed " .. address, true, FAILURE_TIMEOUT)
+  failed:set(address, true, FAILURE_TIMEOUT)
 end
 
 local function known()
@@ -60,12 +63,8 @@ end
 
 -- Returns the nodes that failed a moment ago and those that the request was sent to already.
 function nodes.avoided(tried)
-  local avoided = {}
-  for _, address in ipairs(known()) do
-    if shared:get("failed " .. address) then
-      avoided[#avoided + 1] = address
-    end
-  end
+  -- At most 1,024, without those whose time is over.
+  local avoided = failed:get_keys()
   for _, address in ipairs(tried) do
     avoided[#avoided + 1] = address
   end

@@ -178,38 +178,74 @@ async fn closed(redis: &RedisServer) -> (TestServer, Arc<AtomicUsize>) {
     (redis.serve(Server::new(dispatcher).cluster(Redis::new(redis.url()))).await, asked)
 }
 
-/// Connects players while the failing node has the lowest load; all must be served by another node. Checks how often
-/// the failing node was asked.
-async fn all_come_to_another(redis: &RedisServer, failing: SocketAddr, asked: &AtomicUsize) {
-    const PLAYERS: usize = 100;
-    let mut directory = redis.directory().await;
-    let node = TestServer::start(Town::node(&redis.url(), LEASE)).await;
-    directory.count_is(node.address(), Some(0)).await;
-    let gateway = TestGateway::start(&redis.url()).await;
-    let audit = Audit::start(redis);
-    let begun = Instant::now();
-    let mut clients = Vec::new();
-    for number in 0..PLAYERS {
-        clients.push(GatewayClient::connect(gateway.address(), &format!("?uid={number}")).await);
+/// Ways to fail: a name, and what the node answers.
+const FAILURES: [(&str, &[u8]); 3] =
+    [("a full node", FULL), ("half an answer", b"HTTP/1.1 101 Switch"), ("a reset", b"")];
+
+/// A gateway whose nodes are one that works and any number that fail.
+struct FailingNodes {
+    directory: Directory,
+    working: TestServer,
+    gateway: TestGateway,
+    audit: Audit,
+    clients: Vec<GatewayClient>,
+    redis: RedisServer,
+}
+
+impl FailingNodes {
+    /// Starts them; `before` may change the directory before the gateway starts.
+    async fn start<T>(before: impl AsyncFnOnce(&mut Directory) -> T) -> (Self, T) {
+        let redis = RedisServer::start().await;
+        let mut directory = redis.directory().await;
+        let working = TestServer::start(Town::node(&redis.url(), LEASE)).await;
+        directory.count_is(working.address(), Some(0)).await;
+        let changed = before(&mut directory).await;
+        let gateway = TestGateway::start(&redis.url()).await;
+        let audit = Audit::start(&redis);
+        (Self { directory, working, gateway, audit, clients: Vec::new(), redis }, changed)
     }
-    let took = begun.elapsed();
-    assert_eq!(node.hub().connections(), PLAYERS);
-    // The failing node may be asked once in two seconds; one more is allowed for an inexact clock.
-    let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
-    let asked = asked.load(Ordering::SeqCst);
-    assert!((1..=most).contains(&asked), "the failing node was asked {asked} times within {took:?}");
-    let reserved: usize = directory.redis.zcard(format!("{{kengine}}:reserved:{failing}")).await.expect("reservations");
-    assert_eq!(reserved, 0, "seats are reserved for players who went to another node");
-    audit.passed().await;
+
+    /// Connects players while a failing node has the lowest load; all must be served by the node that works. Checks how
+    /// often the failing node was asked.
+    async fn all_come_to_another(&mut self, failing: &Impostor) {
+        let begun = Instant::now();
+        for _ in 0..50 {
+            let uid = format!("?uid={}", self.clients.len());
+            self.clients.push(GatewayClient::connect(self.gateway.address(), &uid).await);
+        }
+        let took = begun.elapsed();
+        assert_eq!(self.working.hub().connections(), self.clients.len());
+        // The failing node may be asked once in two seconds; one more is allowed for an inexact clock.
+        let most = 2 + usize::try_from(took.as_secs()).expect("seconds");
+        let asked = failing.asked.load(Ordering::SeqCst);
+        assert!((1..=most).contains(&asked), "the failing node was asked {asked} times within {took:?}");
+        let reserved = format!("{{kengine}}:reserved:{}", failing.address);
+        let reserved: usize = self.directory.redis.zcard(reserved).await.expect("reservations");
+        assert_eq!(reserved, 0, "seats are reserved for players who went to another node");
+    }
 }
 
 #[tokio::test]
 async fn a_failing_node_gets_no_players_and_few_attempts() {
-    let rows: [(_, &[u8]); 3] = [("a full node", FULL), ("half an answer", b"HTTP/1.1 101 Switch"), ("a reset", b"")];
-    every_row(rows, async |answer| {
-        let redis = RedisServer::start().await;
-        let impostor = Impostor::start(&mut redis.directory().await, answer).await;
-        all_come_to_another(&redis, impostor.address, &impostor.asked).await;
+    every_row(FAILURES, async |answer| {
+        let start = FailingNodes::start(async |directory| Impostor::start(directory, answer).await);
+        let (mut nodes, failing) = start.await;
+        nodes.all_come_to_another(&failing).await;
+        nodes.audit.passed().await;
+    })
+    .await;
+}
+
+/// The gateway reads the nodes only once a second, so it does not know yet that most of these have joined.
+#[tokio::test]
+async fn a_node_that_fails_right_after_it_joined_gets_no_players_and_few_attempts() {
+    every_row(FAILURES, async |answer| {
+        let (mut nodes, ()) = FailingNodes::start(async |_| ()).await;
+        for _ in 0..4 {
+            let failing = Impostor::start(&mut nodes.directory, answer).await;
+            nodes.all_come_to_another(&failing).await;
+        }
+        nodes.audit.passed().await;
     })
     .await;
 }
