@@ -40,6 +40,7 @@
 //! | run a game loop | [`guide::game_loop`] |
 //! | run one node or many | [`guide::deploying`], [`guide::nodes`] |
 //! | know what is defended, and what is left to you | [`guide::security`] |
+//! | know what a message costs, and find a slow handler | [`guide::performance`] |
 //! | change kengine itself | [`guide::architecture`] |
 //!
 //! # Features
@@ -165,6 +166,9 @@ pub mod guide {
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
+
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
 
     #[doc = include_str!("../docs/game_loop.md")]
     #[doc = "```standalone_crate"]

@@ -2,6 +2,7 @@
 
 use std::{future::pending, net::SocketAddr, panic::resume_unwind, pin::pin, sync::Arc};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
@@ -23,11 +24,13 @@ pub struct Bound {
     /// The listener of `Server::operate`.
     operator: Option<Listener>,
     routes: Arc<Routes>,
+    /// The runtime for the connections.
+    runtime: Handle,
 }
 
 impl Bound {
-    pub(super) fn new(listener: Listener, operator: Option<Listener>, routes: Routes) -> Self {
-        Self { listener, operator, routes: Arc::new(routes) }
+    pub(super) fn new(listener: Listener, operator: Option<Listener>, routes: Routes, runtime: Handle) -> Self {
+        Self { listener, operator, routes: Arc::new(routes), runtime }
     }
 
     /// Returns the handle on rooms, users and connections. It can be used from any task, also before the server serves.
@@ -90,10 +93,13 @@ impl Bound {
     /// # }
     /// ```
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, operator, routes } = self;
+        let Self { listener, operator, routes, runtime } = self;
         let node = &routes.node;
         let _abandon = AbandonOnDrop(Arc::clone(node));
-        node.cluster.start();
+        {
+            let _in_runtime = runtime.enter();
+            node.cluster.start();
+        }
         let address = listener.address();
         tracing::info!(%address, connections = node.limits.max_connections, "listening");
         let mut drained = pin!(async {
@@ -101,12 +107,12 @@ impl Bound {
             tracing::info!(connections = node.connections(), "draining");
             node.drain().await;
         });
-        // In tasks of their own, so that a runtime with several threads polls them where it polls the connections, and
-        // this future, which may contain more of the user's, is not polled for each socket.
+        // In tasks of their own, which run where the connections run. This future, which may contain more of the user's,
+        // is not polled for each socket.
         let mut acceptors = JoinSet::new();
-        acceptors.spawn(Acceptor::new(listener, ListenerKind::Players, Arc::clone(&routes)).run());
+        acceptors.spawn_on(Acceptor::new(listener, ListenerKind::Players, Arc::clone(&routes)).run(), &runtime);
         if let Some(listener) = operator {
-            acceptors.spawn(Acceptor::new(listener, ListenerKind::Operators, Arc::clone(&routes)).run());
+            acceptors.spawn_on(Acceptor::new(listener, ListenerKind::Operators, Arc::clone(&routes)).run(), &runtime);
         }
         let panicked = tokio::select! {
             ended = acceptors.join_next() => ended.and_then(Result::err),

@@ -3,6 +3,7 @@
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::runtime::Handle;
 
 use crate::connection::tune;
 use crate::protocol::StartError;
@@ -10,7 +11,7 @@ use crate::protocol::StartError;
 /// The number of connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// A listening socket. The sockets that it accepts are [tuned](tune).
+/// A listening socket on the runtime of its connections. The sockets that it accepts are [tuned](tune).
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
@@ -21,23 +22,26 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Listens on an address.
-    pub(super) async fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Self, StartError> {
+    pub(super) async fn bind(address: impl ToSocketAddrs + fmt::Debug, runtime: &Handle) -> Result<Self, StartError> {
         let shown = format!("{address:?}");
-        let listening = listen_on_first(address).await;
+        let listening = listen_on_first(address, runtime).await;
         let listening = listening.and_then(|listener| Self::new(listener, cfg!(target_os = "linux")));
         listening.map_err(|source| StartError::Bind { address: shown, source })
     }
 
     /// Listens on an address that need not be looked up.
-    pub(super) fn bind_now(address: SocketAddr) -> Result<Self, StartError> {
-        let listening = listen_on(address).and_then(|listener| Self::new(listener, cfg!(target_os = "linux")));
+    pub(super) fn bind_now(address: SocketAddr, runtime: &Handle) -> Result<Self, StartError> {
+        let listening = listen_on(address, runtime).and_then(|listener| Self::new(listener, cfg!(target_os = "linux")));
         listening.map_err(|source| StartError::Bind { address: address.to_string(), source })
     }
 
     /// Uses a listener that exists already. Connections that wait in its queue were completed before its options could
     /// be set, so each accepted socket is tuned.
-    pub(super) fn existing(listener: TcpListener) -> Result<Self, StartError> {
-        Self::new(listener, false)
+    pub(super) fn existing(listener: TcpListener, runtime: &Handle) -> Result<Self, StartError> {
+        let _in_runtime = runtime.enter();
+        let moved = listener.into_std().and_then(TcpListener::from_std);
+        moved
+            .and_then(|listener| Self::new(listener, false))
             .map_err(|source| StartError::Bind { address: "the given listener".to_owned(), source })
     }
 
@@ -63,10 +67,10 @@ impl Listener {
 }
 
 /// Listens on the first of the addresses that works.
-async fn listen_on_first(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+async fn listen_on_first(address: impl ToSocketAddrs, runtime: &Handle) -> io::Result<TcpListener> {
     let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the address resolves to nothing");
     for address in lookup_host(address).await? {
-        match listen_on(address) {
+        match listen_on(address, runtime) {
             Ok(listener) => return Ok(listener),
             Err(error) => failure = error,
         }
@@ -74,7 +78,8 @@ async fn listen_on_first(address: impl ToSocketAddrs) -> io::Result<TcpListener>
     Err(failure)
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr, runtime: &Handle) -> io::Result<TcpListener> {
+    let _in_runtime = runtime.enter();
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
@@ -98,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn accepted_sockets_are_tuned() {
-        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0", &Handle::current()).await.unwrap();
         let _client = TcpStream::connect(listener.address()).await.unwrap();
         assert_tuned(&listener).await;
     }
@@ -110,7 +115,7 @@ mod tests {
         // This connection is complete before the listener is ours.
         let _early = TcpStream::connect(address).await.unwrap();
         given.set_nonblocking(true).unwrap();
-        let listener = Listener::existing(TcpListener::from_std(given).unwrap()).unwrap();
+        let listener = Listener::existing(TcpListener::from_std(given).unwrap(), &Handle::current()).unwrap();
         assert_eq!(listener.address(), address);
         assert_tuned(&listener).await;
         let _late = TcpStream::connect(address).await.unwrap();

@@ -9,6 +9,7 @@ mod listener;
 mod pages;
 mod pending_handshakes;
 pub(crate) mod routes;
+mod runtime;
 mod service;
 mod signals;
 pub(crate) mod upgrade;
@@ -18,6 +19,7 @@ use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc, ti
 use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
 use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::runtime::Handle;
 
 use self::any_endpoint::AnyEndpoint;
 use self::listener::Listener;
@@ -74,6 +76,8 @@ pub struct Server<D> {
     pages: HashMap<Cow<'static, str>, Page>,
     /// The address of the listener for operators.
     operator: Option<SocketAddr>,
+    /// The runtime for the connections, if the user has named one.
+    runtime: Option<Handle>,
     /// An error message for each address of `operate` that is none.
     mistakes: Vec<String>,
 }
@@ -106,6 +110,7 @@ impl<D: Dispatcher> Server<D> {
             cluster: Arc::new(Alone),
             pages: HashMap::new(),
             operator: None,
+            runtime: None,
             mistakes: Vec::new(),
         }
     }
@@ -346,6 +351,24 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Runs the connections, and with them the handlers, on this runtime of tokio. `tokio::spawn` in a handler spawns
+    /// there too.
+    ///
+    /// Default: if the server is bound on a runtime with one thread, the connections run on it. If that runtime has
+    /// several threads, as with `#[tokio::main]`, they run on another one with as many threads, which all servers of the
+    /// process share and which never ends. It differs from tokio's default in one setting, `global_queue_interval(8)`:
+    /// without it, some of more than 256 busy players per thread are served much later than the others (see
+    /// [`guide::performance`](crate::guide::performance)). Everything else works there as on any runtime. What your own
+    /// tasks send to players, and what handlers await that other tasks provide, crosses from one runtime to the other,
+    /// which may cost a system call to wake a thread.
+    ///
+    /// A [service](Self::into_service) runs on the runtime of your router, and ignores this. If you build that runtime,
+    /// give it `global_queue_interval(8)` too.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
     /// Listens on an address.
     ///
     /// # Errors
@@ -355,7 +378,9 @@ impl<D: Dispatcher> Server<D> {
     /// Redis is invalid.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound, StartError> {
         self.check()?;
-        self.listen_by(Listener::bind(address).await?)
+        let runtime = self.runtime_for_connections();
+        let listener = Listener::bind(address, &runtime).await?;
+        self.listen_by(listener, runtime)
     }
 
     /// Uses a listener that exists already, for example one that systemd passed to the process. Clients that connected
@@ -385,10 +410,16 @@ impl<D: Dispatcher> Server<D> {
     /// Those of [`bind`](Self::bind).
     pub fn bind_to(self, listener: TcpListener) -> Result<Bound, StartError> {
         self.check()?;
-        self.listen_by(Listener::existing(listener)?)
+        let runtime = self.runtime_for_connections();
+        let listener = Listener::existing(listener, &runtime)?;
+        self.listen_by(listener, runtime)
     }
 
-    fn listen_by(self, listener: Listener) -> Result<Bound, StartError> {
+    fn runtime_for_connections(&self) -> Handle {
+        self.runtime.clone().unwrap_or_else(runtime::for_connections)
+    }
+
+    fn listen_by(self, listener: Listener, runtime: Handle) -> Result<Bound, StartError> {
         let address = listener.address();
         if self.access.trusts_every_host() && !address.ip().to_canonical().is_loopback() {
             tracing::warn!(
@@ -397,9 +428,9 @@ impl<D: Dispatcher> Server<D> {
                  `Server::hosts`"
             );
         }
-        let operator = self.operator.map(Listener::bind_now).transpose()?;
+        let operator = self.operator.map(|address| Listener::bind_now(address, &runtime)).transpose()?;
         let (_, routes) = self.into_parts(Some(address))?;
-        Ok(Bound::new(listener, operator, routes))
+        Ok(Bound::new(listener, operator, routes, runtime))
     }
 
     /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages.

@@ -189,7 +189,7 @@ struct FailingNodes {
     gateway: TestGateway,
     audit: Audit,
     clients: Vec<GatewayClient>,
-    redis: RedisServer,
+    _redis: RedisServer,
 }
 
 impl FailingNodes {
@@ -202,7 +202,7 @@ impl FailingNodes {
         let changed = before(&mut directory).await;
         let gateway = TestGateway::start(&redis.url()).await;
         let audit = Audit::start(&redis);
-        (Self { directory, working, gateway, audit, clients: Vec::new(), redis }, changed)
+        (Self { directory, working, gateway, audit, clients: Vec::new(), _redis: redis }, changed)
     }
 
     /// Connects players while a failing node has the lowest load; all must be served by the node that works. Checks how

@@ -9,4 +9,5 @@ mod hosts;
 mod logs;
 mod mounted;
 mod pages;
+mod runtime;
 mod testing;
