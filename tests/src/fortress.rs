@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, future::pending, sync::LazyLock, time::Duration
 use kengine::{Connection, Error, Handshake, Hub, Push, Refusal, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use crate::{Said, town::Player};
 
@@ -21,18 +22,21 @@ pub struct Held {
     pub rooms: usize,
     /// The pushes and answers that clients do not read, in bytes.
     pub queued_bytes: usize,
+    /// The tasks of the runtime.
+    pub tasks: usize,
     /// The limits that have refused something, and how often.
     pub refusals: BTreeMap<String, u64>,
 }
 
 impl Held {
-    /// Returns what the node of this hub holds.
+    /// Returns what the node of this hub holds. Called on the node's runtime.
     pub fn of(hub: &Hub) -> Self {
         let refusals = hub.refusals().filter(|(_, count)| *count > 0);
         Self {
             connections: hub.connections(),
             rooms: hub.rooms("").list().len(),
             queued_bytes: hub.queued_bytes(),
+            tasks: Handle::current().metrics().num_alive_tasks(),
             refusals: refusals.map(|(limit, count)| (limit.to_owned(), count)).collect(),
         }
     }

@@ -31,7 +31,7 @@ mod town;
 mod workshop;
 
 #[cfg(target_os = "linux")]
-pub use crate::memory::resident_memory;
+pub use crate::memory::{open_files, resident_memory};
 pub use crate::{
     audit::Audit,
     certificate::Certificate,

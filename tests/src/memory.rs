@@ -1,4 +1,4 @@
-//! The memory that a process uses, on Linux.
+//! The memory and the files that a process uses, on Linux.
 
 use std::fs;
 
@@ -8,4 +8,9 @@ pub fn resident_memory(pid: &str) -> usize {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process with memory");
     let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
     kilobytes * 1024
+}
+
+/// Returns how many files a process has open.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process").count()
 }

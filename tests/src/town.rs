@@ -181,6 +181,12 @@ impl NodeProcess {
         crate::resident_memory(&self.pid().to_string())
     }
 
+    /// Returns how many files it has open.
+    #[cfg(target_os = "linux")]
+    pub fn open_files(&self) -> usize {
+        crate::open_files(self.pid())
+    }
+
     /// Kills it, as `kill -9` does, and waits until it has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -7,6 +7,9 @@ use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
 use crate::node_state::sync::thread_local;
 
+/// The largest capacity with which the list of wakes is kept for the next turn.
+const MAX_KEPT: usize = 1024;
+
 thread_local! {
     /// The wakes that the turns on this thread have deferred.
     static DEFERRED: RefCell<Deferred> = const { RefCell::new(Deferred { own: None, others: Vec::new() }) };
@@ -75,9 +78,16 @@ impl Turn {
 
     #[cold]
     fn wake_others(&self) {
-        let others = DEFERRED.with_borrow_mut(|deferred| mem::take(&mut deferred.others));
+        let mut others = DEFERRED.with_borrow_mut(|deferred| mem::take(&mut deferred.others));
         // A nested turn may have deferred a wake of this turn's task.
-        others.into_iter().filter(|waker| TaskId::of(waker) != self.own).for_each(Waker::wake);
+        others.drain(..).filter(|waker| TaskId::of(waker) != self.own).for_each(Waker::wake);
+        if others.capacity() <= MAX_KEPT {
+            DEFERRED.with_borrow_mut(|deferred| {
+                if deferred.others.capacity() == 0 {
+                    deferred.others = others;
+                }
+            });
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Any task may queue a frame; only the connection's task takes frames out.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::OutboxLimits;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::node_state::sync::{Mutex, MutexGuard};
+use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::protocol::PushKey;
 use crate::websocket::Close;
 
@@ -27,6 +28,18 @@ const MAX_SCANNED: usize = 32;
 /// An outbox reports its size to the node in steps of this number of bytes. So the outbox of a client that keeps up
 /// never writes to memory that connections share.
 pub(super) const REPORT_STEP: usize = 4 * 1024;
+/// How many empty queues a thread keeps. Further ones are freed.
+const MAX_SPARE: usize = 1024;
+/// The largest capacity of a queue that is kept, in frames.
+const MAX_SPARE_CAPACITY: usize = 8;
+
+type SpareQueues = Vec<Box<Queue>>;
+
+thread_local! {
+    /// Empty queues. The next outboxes that get a push take them, so that a push to a room allocates nothing for each of
+    /// its members, although an idle connection has no queue.
+    static SPARE: RefCell<SpareQueues> = const { RefCell::new(Vec::new()) };
+}
 
 /// What waits for one client because it has not read it yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +158,7 @@ impl Outbox {
         if !state.takes_pushes() {
             return Err(SendError::Closed);
         }
-        let queue = state.queue.get_or_insert_default();
+        let queue = state.queue.get_or_insert_with(Queue::spare);
         if !queue.put(frame, key, limits) {
             self.drop_pushes(&mut state, backlog);
             self.order(state, Ending::Overflow);
@@ -286,7 +299,7 @@ impl Outbox {
             self.has_pushes.store(false, Ordering::Release);
         }
         if queue.is_empty() {
-            state.queue = None;
+            state.queue.take().into_iter().for_each(Queue::keep);
         }
     }
 
@@ -350,6 +363,25 @@ struct Waiting {
 }
 
 impl Queue {
+    /// Takes a queue that this thread has kept, or allocates one.
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is reused")]
+    fn spare() -> Box<Self> {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps an empty queue for an outbox that will need one.
+    fn keep(mut self: Box<Self>) {
+        if self.frames.capacity() > MAX_SPARE_CAPACITY {
+            return;
+        }
+        (self.taken, self.index) = (0, None);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
+    }
+
     /// Adds or replaces a frame. Returns `false` and changes nothing if the limits do not allow it.
     fn put(&mut self, frame: Bytes, key: Option<&PushKey>, limits: OutboxLimits) -> bool {
         let position = key.and_then(|key| self.find(key));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kengine_tests::{NodeReport, free_address, signal, within};
+use kengine_tests::{NodeReport, free_address, open_files, signal, within};
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -135,6 +135,6 @@ impl Node {
 
     /// Returns how many files it has open.
     pub(crate) fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a process of ours").count()
+        open_files(self.pid())
     }
 }

@@ -5,16 +5,14 @@
 
 use std::{
     net::Ipv4Addr,
-    process::Command,
     sync::Arc,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
-use kengine_tests::{ClientFrame, Held, NodeProcess, RawClient, Upgrade, free_address, heavy_test, within};
+use kengine_tests::{ClientFrame, heavy_test};
 use rustix::process::setpriority_process;
-use serde::Deserialize;
 use tokio::{
     runtime::Runtime,
     time::{Instant, interval_at, sleep, sleep_until, timeout, timeout_at},
@@ -22,19 +20,20 @@ use tokio::{
 
 use crate::{
     every_misbehaviour,
-    honest::{PLAYERS, Players},
-    row::{PING, Row, Step, row},
+    honest::Players,
+    node::Node,
+    row::{Row, Step, row},
 };
 
 const MIB: usize = 1 << 20;
 /// How long the tests take, and with how many clients.
 #[derive(Clone, Copy)]
-struct Scale {
-    phase: Duration,
+pub(crate) struct Scale {
+    pub(crate) phase: Duration,
     /// How long a misbehaving client takes, or is kept, before the next one comes.
-    turn: Duration,
+    pub(crate) turn: Duration,
     /// How many of the clients there are, in percent.
-    percent: usize,
+    pub(crate) percent: usize,
 }
 
 /// Returns the scale for the normal tests, or the full one with phases of `KENGINE_HOSTILE_SECONDS`.
@@ -48,74 +47,14 @@ fn scale() -> Scale {
     }
 }
 
-/// A node with the default limits, which concern this machine too, and an operator who asks what it holds.
-struct Node {
-    process: NodeProcess,
-    operator: RawClient,
-}
-
-impl Node {
-    async fn start(largest_message: usize) -> Self {
-        let address = free_address();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fortress"));
-        command.arg(address.to_string()).arg(largest_message.to_string());
-        // With these settings the allocator keeps little of what the node has freed, so the figures show what the node
-        // holds.
-        command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
-        let process = NodeProcess::spawn(command, address).await;
-        let operator = Upgrade::new(address).path("/ws?uid=operator").open(address).await;
-        Self { process, operator }
-    }
-
-    async fn held(&mut self) -> Held {
-        #[derive(Deserialize)]
-        struct Answer {
-            result: Held,
-        }
-        self.operator.send_frames([ClientFrame::text(r#"{"method":"held","id":1}"#)]).await;
-        loop {
-            let frame = self.operator.next().await.expect("an operator who stays connected");
-            if frame.opcode == PING {
-                self.operator.send_frames([ClientFrame::pong(frame.payload)]).await;
-                continue;
-            }
-            return serde_json::from_slice::<Answer>(&frame.payload).expect("what the node holds").result;
-        }
-    }
-
-    /// Waits until only the honest players and the operator are left.
-    async fn calms(&mut self) {
-        let calm = async {
-            loop {
-                let held = self.held().await;
-                if (held.connections, held.rooms) == (PLAYERS + 1, 2) {
-                    return;
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within("the end of the hostile connections", calm).await;
-    }
-
-    /// Returns the highest resident memory within this time.
-    async fn highest(&self, time: Duration) -> usize {
-        let (end, mut highest) = (Instant::now() + time, 0);
-        while Instant::now() < end {
-            highest = highest.max(self.process.resident());
-            sleep(Duration::from_millis(20)).await;
-        }
-        highest
-    }
-}
-
 /// Returns one of a thousand addresses of this machine.
-fn address(number: usize) -> Ipv4Addr {
+pub(crate) fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::from(0x7f01_0000 + u32::try_from(number % 1000).expect("a small number"))
 }
 
 /// Starts threads for hostile clients. At full scale, the node and the honest players go first, as if the hostile clients
 /// had a machine of their own.
-fn hostile_runtime(scale: Scale) -> Runtime {
+pub(crate) fn hostile_runtime(scale: Scale) -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let yields = move || {
         if scale.percent == 100 {
@@ -219,7 +158,7 @@ async fn honest_players_have_their_latency_beside_a_thousand_misbehaving_clients
 }
 
 /// Starts clients of which each misbehaves once in each turn, and keeps its sockets until the next turn.
-fn keep_misbehaving(scale: Scale, hostile: &Runtime, node: &Node, clients: usize, begun: &Arc<AtomicUsize>) {
+pub(crate) fn keep_misbehaving(scale: Scale, hostile: &Runtime, node: &Node, clients: usize, begun: &Arc<AtomicUsize>) {
     let server = node.process.address();
     let rows = Arc::new(every_misbehaviour(0));
     for client in 0..clients {

@@ -1,4 +1,5 @@
-//! Hostile clients: what each misbehaviour gets, alone and beside honest players, and what it costs the node.
+//! Hostile clients: what each misbehaviour gets, alone and beside honest players, what it costs the node, and what a long
+//! load of everything leaves behind.
 #![cfg(target_os = "linux")]
 
 mod alone;
@@ -8,9 +9,12 @@ mod floods;
 mod frames;
 mod handshakes;
 mod honest;
+mod node;
 mod rooms;
 mod row;
+mod soak;
 mod together;
+mod visitors;
 mod waits;
 
 use row::Row;

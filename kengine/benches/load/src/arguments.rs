@@ -14,6 +14,7 @@ Compares kengine with other servers. It needs Linux and two cores: core 0 for th
   --servers NAME,…  only these servers, and the references of the rows
   --out FOLDER      where results.json and the charts go (target/load)
   --instructions    count instructions of kengine, or of the servers that are named, with valgrind instead
+  --system-calls    count system calls of kengine with strace instead
   --no-build        use the servers as they were built
   --list            show the rows and their servers
 ";
@@ -29,6 +30,7 @@ pub struct Arguments {
     pub builds: bool,
     pub lists: bool,
     pub counts_instructions: bool,
+    pub counts_system_calls: bool,
 }
 
 impl Arguments {
@@ -52,6 +54,7 @@ impl Arguments {
             builds: true,
             lists: false,
             counts_instructions: false,
+            counts_system_calls: false,
         };
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("`{name}` needs a value"));
@@ -71,6 +74,7 @@ impl Arguments {
                 "--out" => parsed.out = Some(value()?.into()),
                 "--no-build" => parsed.builds = false,
                 "--instructions" => parsed.counts_instructions = true,
+                "--system-calls" => parsed.counts_system_calls = true,
                 "--list" => parsed.lists = true,
                 _ => return Err(format!("there is no argument `{name}`\n\n{USAGE}")),
             }

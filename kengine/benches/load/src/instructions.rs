@@ -1,19 +1,20 @@
-//! Instructions in user mode for each message and connection, counted by callgrind. They vary far less than times.
+//! Instructions in user mode for each message, delivery and connection, counted by callgrind. They vary far less than
+//! times.
 //!
 //! Two runs differ only in how much the clients do, so that what the start and the end cost cancels out.
 
 use std::fs;
-use std::io::{self, Error, Read};
+use std::io::{self, Error};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::client;
-use crate::process::Server;
+use crate::process::{Server, signal};
 use crate::servers::Program;
-use crate::wire::{self, Dialect, Exchange};
+use crate::wire::Dialect;
+use crate::work::Work;
 
 /// What the clients do, how often in the two runs, and the budget of kengine in instructions.
 struct Count {
@@ -23,19 +24,11 @@ struct Count {
     must: Option<f64>,
 }
 
-enum Work {
-    /// Rounds of answers. Each client has so many messages in flight.
-    Answers {
-        in_flight: usize,
-    },
-    Connects,
-}
-
-const CLIENTS: usize = 64;
-
-const COUNTS: [Count; 3] = [
+const COUNTS: [Count; 5] = [
     Count { name: "message, 64 × 1", work: Work::Answers { in_flight: 1 }, times: [100, 400], must: Some(5000.0) },
     Count { name: "message, 64 × 16", work: Work::Answers { in_flight: 16 }, times: [10, 40], must: Some(3400.0) },
+    Count { name: "delivery to 1,000, × 1", work: Work::FanOut { in_flight: 1 }, times: [10, 40], must: None },
+    Count { name: "delivery to 1,000, × 4", work: Work::FanOut { in_flight: 4 }, times: [5, 20], must: None },
     Count { name: "connection", work: Work::Connects, times: [200, 1000], must: None },
 ];
 
@@ -44,7 +37,11 @@ pub fn count(programs: &[Program], binaries: &Path, out: &Path) -> io::Result<()
     let mut rows = Vec::new();
     println!("\n## Instructions in user mode\n\n| server | of | instructions | must |\n|---|---|---|---|");
     for program in programs {
-        for count in &COUNTS {
+        // The echo of fastwebsockets has no rooms.
+        let counts = COUNTS.iter().filter(|count| {
+            !matches!(count.work, Work::FanOut { .. }) || matches!(program.dialect, Dialect::Game | Dialect::SocketIo)
+        });
+        for count in counts {
             let [fewer, more] = count.times;
             let binary = binaries.join(program.binary);
             let run = |times| count.run(&binary, program.dialect, times, out);
@@ -68,63 +65,18 @@ impl Count {
         valgrind.args(["--quiet", "--tool=callgrind"]);
         valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(binary);
         let server = Server::start_command(&mut valgrind)?;
-        match self.work {
-            Work::Answers { in_flight } => answers(&server, dialect, in_flight, times)?,
-            Work::Connects => connects(&server, dialect, times)?,
-        }
-        signal(&server, Signal::TERM)?;
+        // All clients send while the server stands still, so that it always finds all messages.
+        let clients = self.work.run(&server, dialect, times, &|send| {
+            signal(server.pid(), Signal::STOP)?;
+            while !server.is_stopped()? {}
+            send()?;
+            signal(server.pid(), Signal::CONT)
+        })?;
+        drop(clients);
+        signal(server.pid(), Signal::TERM)?;
         server.ended()?;
         let profile = fs::read_to_string(profile)?;
         let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
         total.ok_or_else(|| Error::other("callgrind wrote no total"))
     }
-}
-
-impl Work {
-    /// How many units one time is.
-    fn units(&self) -> usize {
-        match self {
-            Self::Answers { in_flight } => CLIENTS * in_flight,
-            Self::Connects => 1,
-        }
-    }
-}
-
-/// Lets all clients send while the server stands still, so that it always finds all messages, and awaits the answers.
-fn answers(server: &Server, dialect: Dialect, in_flight: usize, rounds: usize) -> io::Result<()> {
-    let chat = dialect.chat();
-    let chats = Exchange { request: chat.request.repeat(in_flight), answer: chat.answer.repeat(in_flight) };
-    let connect = |number| client::connect(server.port, dialect, &format!("player-{number}"));
-    let mut clients = (0..CLIENTS).map(connect).collect::<io::Result<Vec<_>>>()?;
-    for _ in 0..rounds {
-        signal(server, Signal::STOP)?;
-        while !server.is_stopped()? {}
-        for client in &mut clients {
-            client::send(client, &chats)?;
-        }
-        signal(server, Signal::CONT)?;
-        for client in &mut clients {
-            client::expect(client, &chats)?;
-        }
-    }
-    Ok(())
-}
-
-fn connects(server: &Server, dialect: Dialect, times: usize) -> io::Result<()> {
-    let (chat, close) = (dialect.chat(), wire::close());
-    for number in 0..times {
-        let mut client = client::connect(server.port, dialect, &format!("player-{number}"))?;
-        client::ask(&mut client, &chat)?;
-        client::ask(&mut client, &close)?;
-        if client.read(&mut [0])? != 0 {
-            return Err(Error::other("the server sent something after its close frame"));
-        }
-    }
-    Ok(())
-}
-
-fn signal(server: &Server, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(server.pid()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Error::other("the server has no process id"))?;
-    Ok(kill_process(pid, signal)?)
 }

@@ -10,7 +10,9 @@ mod process;
 mod results;
 mod rows;
 mod servers;
+mod system_calls;
 mod wire;
+mod work;
 
 use std::env;
 use std::fs;
@@ -28,8 +30,8 @@ use crate::results::{Results, print_table};
 use crate::rows::{CONNECTING, ROWS, Row};
 use crate::servers::{KENGINE, Program};
 
-/// The packages of the servers. Each is built by itself, so that none gets features of dependencies that only another
-/// one needs.
+/// The packages of the servers, kengine's first. Each is built by itself, so that none gets features of dependencies that
+/// only another one needs.
 const PACKAGES: [&str; 2] = ["kengine-server", "peers"];
 
 /// Open files besides those of the clients.
@@ -61,10 +63,11 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let binaries = program.parent().ok_or_else(|| Error::other("this program is in no folder"))?;
     let target = binaries.parent().unwrap_or(binaries);
     if arguments.builds {
-        build(target)?;
+        build(target, if arguments.counts_system_calls { &PACKAGES[..1] } else { &PACKAGES })?;
     }
     let out = arguments.out.clone().unwrap_or_else(|| target.join("load"));
     fs::create_dir_all(&out)?;
+    let open_files = process::raise_open_files()?;
     if arguments.counts_instructions {
         let named = |program: &Program| {
             if arguments.servers.is_empty() { *program == KENGINE } else { arguments.names(program) }
@@ -72,7 +75,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         let programs: Vec<Program> = CONNECTING.iter().copied().filter(named).collect();
         return instructions::count(&programs, binaries, &out);
     }
-    let open_files = process::raise_open_files()?;
+    if arguments.counts_system_calls {
+        return system_calls::count(binaries, &out);
+    }
     let mut rows = Vec::new();
     let mut budgets = vec![["budget", "server", "measured", "must", ""].map(str::to_owned).to_vec()];
     let selected =
@@ -101,10 +106,10 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     Ok(())
 }
 
-/// Builds the servers.
-fn build(target: &Path) -> io::Result<()> {
+/// Builds the servers of these packages.
+fn build(target: &Path, packages: &[&str]) -> io::Result<()> {
     let workspace: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "Cargo.toml"].iter().collect();
-    for package in PACKAGES {
+    for package in packages {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["build", "--release", "--locked", "--package", package]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 const SERVER_CORE: usize = 0;
@@ -43,6 +43,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns the process of the server that strace, which was started as the command, traces.
+    pub fn traced_pid(&self) -> io::Result<u32> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        children.trim().parse().map_err(|_| Error::other(format!("one child is expected, and not {children:?}")))
     }
 
     /// Returns the CPU time that the server has used, in user and kernel mode together.
@@ -94,6 +101,12 @@ fn cpu_of(process: &str) -> io::Result<Duration> {
         nanoseconds += time.ok_or_else(|| Error::other("the kernel has no `schedstat`"))?;
     }
     Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    Ok(kill_process(pid.ok_or_else(|| Error::other("there is no such process id"))?, signal)?)
 }
 
 /// Moves this thread to a core.
