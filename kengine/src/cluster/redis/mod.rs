@@ -6,6 +6,7 @@ mod claims;
 mod config;
 mod connection;
 mod directory;
+mod echoes;
 mod keys;
 mod message;
 mod node;

@@ -1,22 +1,21 @@
 //! Receives messages from the bus, and keeps the subscriptions up to date.
 
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 use futures_util::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
 use redis::{Pipeline, RedisResult};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::connection::{lost, within_timeout};
+use crate::cluster::redis::echoes::Echoes;
 use crate::cluster::redis::message::{BusMessage, Received};
 use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{ConnectionId, Duplicates, call_catching};
 
 /// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;
-/// How long an echo may take. After that the connection is dropped, together with the messages that wait in it.
-const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The receiving half of a connection to the bus.
 pub(super) struct Subscriber<'b> {
@@ -24,8 +23,8 @@ pub(super) struct Subscriber<'b> {
     commands: MultiplexedConnection,
     sink: PubSubSink,
     stream: PubSubStream,
-    /// When the last [`BusMessage::Echo`] of this node arrived.
-    last_echo: Instant,
+    /// Each [`BusMessage::Echo`] that this node publishes to itself.
+    echoes: Echoes,
 }
 
 impl<'b> Subscriber<'b> {
@@ -36,7 +35,7 @@ impl<'b> Subscriber<'b> {
         subscriptions: PubSub,
     ) -> RedisResult<Self> {
         let (sink, stream) = subscriptions.split();
-        let mut subscriber = Self { bus, commands, sink, stream, last_echo: Instant::now() };
+        let mut subscriber = Self { bus, commands, sink, stream, echoes: Echoes::new() };
         let SharedState { keys, boot, .. } = &*bus.state;
         let channels = [keys.node_channel(boot), keys.common_channel()];
         within_timeout(subscriber.sink.subscribe(&channels[..])).await?;
@@ -82,11 +81,12 @@ impl<'b> Subscriber<'b> {
 
     /// Leaves the channels of rooms without members, forgets nodes that are gone, and checks that the bus works.
     async fn beat(&mut self) -> RedisResult<()> {
-        if self.last_echo.elapsed() > ECHO_TIMEOUT {
+        if self.echoes.are_lost() {
             return Err(lost("no echo came over the bus in time"));
         }
         let (SharedState { keys, boot, .. }, peers) = (&*self.bus.state, &self.bus.peers);
         let mut pipeline = Pipeline::new();
+        self.echoes.sent();
         pipeline.publish(keys.node_channel(boot), &BusMessage::Echo.encode(boot)[..]).ignore();
         let nodes: Vec<_> = peers.nodes().into_iter().collect();
         let left = peers.take_left();
@@ -118,7 +118,7 @@ impl<'b> Subscriber<'b> {
         let Self { bus, .. } = self;
         if received.from == bus.state.boot {
             if matches!(received.message, BusMessage::Echo) {
-                self.last_echo = Instant::now();
+                self.echoes.came();
             }
             return;
         }
