@@ -63,21 +63,48 @@ pub fn count(programs: &[Program], binaries: &Path, out: &Path) -> io::Result<()
 impl Count {
     /// Returns the instructions of one run.
     fn run(&self, binary: &Path, dialect: Dialect, times: usize, out: &Path) -> io::Result<i64> {
-        let profile = out.join("callgrind.out");
-        let mut valgrind = Command::new("valgrind");
-        valgrind.args(["--quiet", "--tool=callgrind"]);
-        valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(binary);
-        let server = Server::start_command(&mut valgrind)?;
-        match self.work {
-            Work::Answers { in_flight } => answers(&server, dialect, in_flight, times)?,
-            Work::Connects => connects(&server, dialect, times)?,
-        }
-        signal(&server, Signal::TERM)?;
-        server.ended()?;
-        let profile = fs::read_to_string(profile)?;
-        let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
-        total.ok_or_else(|| Error::other("callgrind wrote no total"))
+        profile(binary, out, |server| match self.work {
+            Work::Answers { in_flight } => {
+                let chat = dialect.chat();
+                let chats =
+                    || Exchange { request: chat.request.repeat(in_flight), answer: chat.answer.repeat(in_flight) };
+                answers(server, dialect, (0..CLIENTS).map(|_| chats()).collect(), times)
+            }
+            Work::Connects => connects(server, dialect, times),
+        })
     }
+}
+
+/// Returns the instructions per message, where each client has one under way: client `n` sends message `n`, again and
+/// again.
+pub fn per_message(
+    binary: &Path,
+    dialect: Dialect,
+    messages: impl Fn(usize) -> Exchange,
+    out: &Path,
+) -> io::Result<f64> {
+    const TIMES: [usize; 2] = [20, 80];
+    let run =
+        |times| profile(binary, out, |server| answers(server, dialect, (0..CLIENTS).map(&messages).collect(), times));
+    let [fewer, more] = TIMES;
+    #[expect(clippy::cast_precision_loss, reason = "these are far fewer than 2^52")]
+    let each = (run(more)? - run(fewer)?) as f64 / ((more - fewer) * CLIENTS) as f64;
+    Ok(each)
+}
+
+/// Returns the instructions of a server in user mode, from its start to its end.
+fn profile(binary: &Path, out: &Path, work: impl FnOnce(&Server) -> io::Result<()>) -> io::Result<i64> {
+    let profile = out.join("callgrind.out");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--tool=callgrind"]);
+    valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(binary);
+    let server = Server::start_command(&mut valgrind)?;
+    work(&server)?;
+    signal(&server, Signal::TERM)?;
+    server.ended()?;
+    let profile = fs::read_to_string(profile)?;
+    let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    total.ok_or_else(|| Error::other("callgrind wrote no total"))
 }
 
 impl Work {
@@ -91,20 +118,18 @@ impl Work {
 }
 
 /// Lets all clients send while the server stands still, so that it always finds all messages, and awaits the answers.
-fn answers(server: &Server, dialect: Dialect, in_flight: usize, rounds: usize) -> io::Result<()> {
-    let chat = dialect.chat();
-    let chats = Exchange { request: chat.request.repeat(in_flight), answer: chat.answer.repeat(in_flight) };
-    let connect = |number| client::connect(server.port, dialect, &format!("player-{number}"));
-    let mut clients = (0..CLIENTS).map(connect).collect::<io::Result<Vec<_>>>()?;
+fn answers(server: &Server, dialect: Dialect, messages: Vec<Exchange>, rounds: usize) -> io::Result<()> {
+    let connect = |(number, chats)| Ok((client::connect(server.port, dialect, &format!("player-{number}"))?, chats));
+    let mut clients = messages.into_iter().enumerate().map(connect).collect::<io::Result<Vec<_>>>()?;
     for _ in 0..rounds {
         signal(server, Signal::STOP)?;
         while !server.is_stopped()? {}
-        for client in &mut clients {
-            client::send(client, &chats)?;
+        for (client, chats) in &mut clients {
+            client::send(client, chats)?;
         }
         signal(server, Signal::CONT)?;
-        for client in &mut clients {
-            client::expect(client, &chats)?;
+        for (client, chats) in &mut clients {
+            client::expect(client, chats)?;
         }
     }
     Ok(())
