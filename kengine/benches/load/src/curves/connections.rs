@@ -1,10 +1,11 @@
 //! Connections: what a message costs among them, and how much memory each takes while it is idle.
 
 use std::io;
+use std::time::Duration;
 
 use super::curve::{Curve, Header};
 use super::{Bench, Measured, SERVER, connect};
-use crate::generator::{after, answers, idle};
+use crate::generator::{Period, after, answers, idle};
 use crate::process::Server;
 
 /// The connections of one process.
@@ -54,7 +55,11 @@ fn message(bench: &Bench<'_>, processes: usize, connections: usize, talking: usi
     let connect = |number| connect(&servers[number % processes], number);
     let clients = (0..talking).map(connect).collect::<io::Result<_>>()?;
     let _idle = (talking..connections).map(connect).collect::<io::Result<Vec<_>>>()?;
-    answers::measure(&servers, clients, &SERVER.dialect.chat(), 1, bench.period()).map(|sample| sample.cpu_per_unit)
+    // Each client sends about ten times, even if there are very many.
+    let turn = Duration::from_micros(10) * u32::try_from(talking).unwrap_or(u32::MAX);
+    let Period { warm_up, measured } = bench.period();
+    let period = Period { warm_up: warm_up.max(turn * 2), measured: measured.max(turn * 10) };
+    answers::measure(&servers, clients, &SERVER.dialect.chat(), 1, period).map(|sample| sample.cpu_per_unit)
 }
 
 /// Measures the memory of connections that are in a room and have sent a message.

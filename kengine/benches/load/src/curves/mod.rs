@@ -17,6 +17,8 @@ use std::fs;
 use std::io::{self, Error};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -111,9 +113,16 @@ impl Bench<'_> {
         self.arguments.period()
     }
 
-    /// Starts the server of the curves.
+    /// Starts the server of the curves. It does not ping: opening many connections may take longer than the default
+    /// time until a ping.
     fn start(&self) -> io::Result<Server> {
-        Server::start(&self.binaries.join(SERVER.binary))
+        self.start_with_idle_timeout(Duration::from_hours(1))
+    }
+
+    /// Starts it with an idle timeout of whole seconds.
+    fn start_with_idle_timeout(&self, timeout: Duration) -> io::Result<Server> {
+        let mut command = Command::new(self.binaries.join(SERVER.binary));
+        Server::start_command(command.arg(timeout.as_secs().to_string()))
     }
 }
 

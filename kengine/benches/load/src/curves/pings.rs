@@ -1,17 +1,15 @@
 //! Pings: what it costs to ask an idle player whether he is still there.
 
 use std::io;
-use std::process::Command;
 use std::time::Duration;
 
 use super::curve::{Curve, Header};
-use super::{Bench, Measured, SERVER, connect};
+use super::{Bench, Measured, connect};
 use crate::generator::{Period, pings};
-use crate::process::Server;
 
 const CONNECTIONS: [usize; 3] = [100, 1000, 10_000];
-/// The idle timeout of the server, in seconds. It pings at a third of it.
-const IDLE_TIMEOUT: u32 = 3;
+/// The idle timeout of the server. It pings at a third of it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 
 const CPU: Header = Header {
     name: "pings",
@@ -23,11 +21,10 @@ const CPU: Header = Header {
 
 pub fn measure(bench: &Bench<'_>) -> io::Result<Measured> {
     let curve = Curve::measure(CPU, bench.rounds(), &CONNECTIONS, |connections| {
-        let mut command = Command::new(bench.binaries.join(SERVER.binary));
-        let server = Server::start_command(command.arg(IDLE_TIMEOUT.to_string()))?;
+        let server = bench.start_with_idle_timeout(IDLE_TIMEOUT)?;
         let clients = (0..connections).map(|number| connect(&server, number)).collect::<io::Result<_>>()?;
         // Whole rounds of pings.
-        let measured = bench.period().measured.max(2 * Duration::from_secs(IDLE_TIMEOUT.into()) / 3);
+        let measured = bench.period().measured.max(IDLE_TIMEOUT / 3 * 2);
         let sample = pings::measure(&server, clients, Period { measured, ..bench.period() })?;
         Ok([Some(sample.cpu_per_unit)])
     })?;
