@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::curve::{Curve, Header};
+use super::curve::{Curve, Header, Scale};
 use super::{Bench, Measured, SERVER, connect};
 use crate::generator::{Period, after, answers, idle};
 use crate::process::Server;
@@ -21,6 +21,7 @@ const CPU: Header = Header {
     name: "connections-cpu",
     title: "A message among other connections",
     x: "connections",
+    scale: Scale::Logarithmic,
     y: "server CPU per message in µs, 1 in flight",
     lines: &["all of them send", "64 of them send, the others are idle", "all of them send, in 2 processes"],
 };
@@ -29,6 +30,7 @@ const MEMORY: Header = Header {
     name: "connections-memory",
     title: "An idle player: in a room, after a message",
     x: "connections",
+    scale: Scale::Logarithmic,
     y: "bytes per connection",
     lines: &["resident memory of the server", "memory of the kernel, server's end", "resident memory, in 2 processes"],
 };

@@ -14,10 +14,20 @@ pub struct Header {
     pub title: &'static str,
     /// What grows.
     pub x: &'static str,
+    pub scale: Scale,
     /// What is measured, with its unit.
     pub y: &'static str,
     /// The names of the lines.
     pub lines: &'static [&'static str],
+}
+
+/// The scale of what grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Shows what depends on the order of magnitude.
+    Logarithmic,
+    /// Shows what grows in proportion.
+    Linear,
 }
 
 /// What was measured, by the amount of work.
@@ -82,7 +92,7 @@ impl Curve {
 
     /// Prints the table of the curve.
     pub fn print(&self) {
-        let Header { name, title, x, y, lines } = self.header;
+        let Header { name, title, x, y, lines, .. } = self.header;
         let mut table = vec![[x].iter().chain(lines).map(|&heading| heading.to_owned()).collect::<Vec<_>>()];
         for (x, points) in &self.points {
             let cell =
@@ -95,7 +105,7 @@ impl Curve {
     }
 
     pub fn to_json(&self) -> Value {
-        let Header { name, title, x, y, lines } = self.header;
+        let Header { name, title, x, y, lines, .. } = self.header;
         let lines = lines.iter().enumerate().map(|(line, name)| {
             let points = self.line(line).into_iter().map(|(x, Spread { least, median, greatest })| {
                 json!({ "x": x, "median": median, "least": least, "greatest": greatest })
@@ -158,7 +168,7 @@ mod tests {
 
     #[test]
     fn lines_are_compared_round_by_round() {
-        let header = Header { name: "", title: "", x: "", y: "", lines: &["a", "b"] };
+        let header = Header { name: "", title: "", x: "", scale: Scale::Linear, y: "", lines: &["a", "b"] };
         let mut round = 0.0;
         let curve = Curve::measure(header, 3, &[5], |_| {
             round += 1.0;

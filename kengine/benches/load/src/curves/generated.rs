@@ -25,12 +25,14 @@ pub enum Style {
 pub struct Generated<'a> {
     bench: Bench<'a>,
     folder: PathBuf,
+    /// How many types of messages the routes of a program have together. The routes take turns.
+    max_types: usize,
 }
 
 impl<'a> Generated<'a> {
     /// Writes a program in each style for each number of routes.
-    pub fn write(bench: &Bench<'a>, routes: &[usize]) -> io::Result<Self> {
-        let generated = Self { bench: *bench, folder: bench.out.join("generated") };
+    pub fn write(bench: &Bench<'a>, routes: &[usize], max_types: usize) -> io::Result<Self> {
+        let generated = Self { bench: *bench, folder: bench.out.join("generated"), max_types };
         let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let kengine = fs::canonicalize(benches.join("..").join(".."))?.join("kengine");
         let packages: Vec<(Style, usize)> =
@@ -57,7 +59,7 @@ impl<'a> Generated<'a> {
     /// Writes the source anew. Each edit changes the body of the first method.
     pub fn edit(&self, style: Style, routes: usize, edit: usize) -> io::Result<()> {
         let main = self.folder.join(package(style, routes)).join("src").join("main.rs");
-        fs::write(main, source(style, routes, edit))
+        fs::write(main, source(style, routes, self.max_types.min(routes), edit))
     }
 
     /// Builds a package, and returns how long it took.
@@ -106,20 +108,23 @@ tokio = {{ version = "1.51", features = ["macros", "rt-multi-thread"] }}
     )
 }
 
-fn source(style: Style, routes: usize, edit: usize) -> String {
+fn source(style: Style, routes: usize, types: usize, edit: usize) -> String {
     let (mut messages, mut methods, mut arms) = (String::new(), String::new(), String::new());
     // Writing to a string cannot fail.
+    for number in 0..types {
+        let _ = write!(
+            messages,
+            "#[derive(serde::Deserialize)]\nstruct Message{number} {{\n    greeting: String,\n    context: String,\n}}\n\n"
+        );
+    }
     for route in 0..routes {
+        let number = route % types;
         let name = route_name(route);
         let edit = if route == 0 { edit } else { 0 };
         let mark = if style == Style::Kengine { "    #[route]\n" } else { "" };
         let _ = write!(
-            messages,
-            "#[derive(serde::Deserialize)]\nstruct Message{route} {{\n    greeting: String,\n    context: String,\n}}\n\n"
-        );
-        let _ = write!(
             methods,
-            "{mark}    async fn {name}(&self, message: Message{route}) -> String {{
+            "{mark}    async fn {name}(&self, message: Message{number}) -> String {{
         std::hint::black_box((&message.context, {edit}));
         format!(\"hey, you said: {{}}\", message.greeting)
     }}\n\n"

@@ -1,9 +1,9 @@
 //! A chart of a curve: a line for each line, with the range of the rounds. It is SVG, and readable on light and on dark
-//! pages. What grows is drawn by its logarithm, and what is measured from zero.
+//! pages. What is measured is drawn from zero.
 
 use std::fmt::Write;
 
-use super::curve::{Curve, format, group};
+use super::curve::{Curve, Scale, format, group};
 use crate::chart::escape;
 
 const WIDTH: f64 = 560.0;
@@ -46,8 +46,11 @@ pub fn draw(curve: &Curve) -> String {
     let greatest = lines.iter().flatten().map(|(_, spread)| spread.greatest).fold(f64::MIN_POSITIVE, f64::max);
     let step = step(greatest);
     let top = (greatest / step).ceil() * step;
-    let width = (most / least).ln().max(f64::MIN_POSITIVE);
-    let at_x = |x: f64| LEFT + (x / least).ln() / width * (RIGHT - LEFT);
+    let share = |x: f64| match header.scale {
+        Scale::Linear => x / most,
+        Scale::Logarithmic => (x / least).ln() / (most / least).ln().max(f64::MIN_POSITIVE),
+    };
+    let at_x = |x: f64| LEFT + share(x) * (RIGHT - LEFT);
     let at_y = |y: f64| BOTTOM - y / top * (BOTTOM - TOP);
 
     let mut body = String::new();

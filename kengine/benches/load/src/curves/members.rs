@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::curve::{Check, Curve, Header};
+use super::curve::{Check, Curve, Header, Scale};
 use super::{Bench, Measured, connect};
 use crate::generator::{after, fan_out};
 use crate::wire::{self, Exchange};
@@ -16,6 +16,7 @@ const CPU: Header = Header {
     name: "members",
     title: "A push to a room",
     x: "members",
+    scale: Scale::Logarithmic,
     y: "server CPU per delivery in µs",
     lines: &["a push to one room with all of them", "1,000 pushes in one write, each to a room of 10"],
 };

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, iter, slice, thread};
 
-use super::curve::{Curve, Header};
+use super::curve::{Curve, Header, Scale};
 use super::redis_client::RedisClient;
 use super::{Bench, Measured};
 use crate::process::Server;
@@ -29,10 +29,11 @@ const TIME: Header = Header {
     name: "nodes",
     title: "Redis among many nodes",
     x: "nodes",
+    scale: Scale::Linear,
     y: "µs of Redis",
     lines: &[
         "CPU per pick of the node with the least load",
-        "of this, the script",
+        "time of its script, by INFO commandstats",
         "CPU per pick of the node of the room",
         "CPU per beat of a node",
     ],

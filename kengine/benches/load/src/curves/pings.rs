@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::curve::{Curve, Header};
+use super::curve::{Curve, Header, Scale};
 use super::{Bench, Measured, connect};
 use crate::generator::{Period, pings};
 
@@ -15,6 +15,7 @@ const CPU: Header = Header {
     name: "pings",
     title: "A ping to an idle player, and the pong",
     x: "idle connections",
+    scale: Scale::Logarithmic,
     y: "server CPU per ping in µs",
     lines: &["kengine"],
 };

@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpStream;
 use std::slice;
 
-use super::curve::{Curve, Header};
+use super::curve::{Curve, Header, Scale};
 use super::{Bench, Measured, SERVER, connect};
 use crate::generator::{after, answers, idle};
 use crate::process::Server;
@@ -20,6 +20,7 @@ const CPU: Header = Header {
     name: "rooms-cpu",
     title: "A message of a player who is in several rooms",
     x: "rooms of each player",
+    scale: Scale::Linear,
     y: "server CPU per message in µs, 64 players, 1 in flight",
     lines: &["rooms of 10"],
 };
@@ -28,6 +29,7 @@ const MEMORY: Header = Header {
     name: "rooms-memory",
     title: "An idle player who is in several rooms",
     x: "rooms of each player",
+    scale: Scale::Linear,
     y: "bytes of resident memory per player",
     lines: &["rooms of 10"],
 };

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::curve::{Curve, Header};
+use super::curve::{Curve, Header, Scale};
 use super::generated::{Generated, Style, package, route_name};
 use super::{Bench, Measured, SERVER};
 use crate::{instructions, wire};
@@ -14,12 +14,13 @@ const INSTRUCTIONS: Header = Header {
     name: "routes",
     title: "A message to a block with many routes",
     x: "routes, with names of equal length",
+    scale: Scale::Linear,
     y: "instructions in user mode per message, 64 players, 1 in flight",
     lines: &["to the last route", "each of 64 players to another route", "by hand, to the last route"],
 };
 
 pub fn measure(bench: &Bench<'_>) -> io::Result<Measured> {
-    let generated = Generated::write(bench, &ROUTES)?;
+    let generated = Generated::write(bench, &ROUTES, 1)?;
     for routes in ROUTES {
         for style in [Style::Kengine, Style::ByHand] {
             generated.build(style, routes, &["--release"])?;
