@@ -87,3 +87,27 @@ impl Estimate {
         self.0.iter().map(line).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::curve::{Header, Scale};
+    use super::*;
+
+    fn curve<const LINES: usize>(name: &'static str, values: [f64; LINES]) -> Curve {
+        let header = Header { name, title: "", x: "", scale: Scale::Linear, y: "", lines: &["", ""] };
+        Curve::measure(header, 1, &[1, 2], |_| Ok(values.map(Some))).unwrap()
+    }
+
+    #[test]
+    fn the_pieces_add_up() {
+        let mut curves = vec![
+            curve("connections-memory", [1000.0, 4000.0]),
+            curve("connections-cpu", [5.0]),
+            curve("members", [4.0]),
+        ];
+        assert!(estimate(&curves).is_none());
+        curves.push(curve("pings", [10.0]));
+        let results = estimate(&curves).unwrap().0.iter().map(|line| format(line.value)).collect::<Vec<_>>();
+        assert_eq!(results, ["4.66", "10.3", "0.50", "2.30", "0.35"]);
+    }
+}
