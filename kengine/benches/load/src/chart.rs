@@ -85,6 +85,7 @@ pub fn draw(results: &Results<'_>) -> String {
     )
 }
 
-fn escape(text: &str) -> String {
+/// Escapes text for SVG.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Error};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::process::{Server, signal};
 use crate::servers::Program;
-use crate::wire::Dialect;
-use crate::work::Work;
+use crate::wire::{Dialect, Exchange};
+use crate::work::{CLIENTS, Work, answers};
 
 /// What the clients do, how often in the two runs, and the budget of kengine in instructions.
 struct Count {
@@ -60,23 +61,50 @@ pub fn count(programs: &[Program], binaries: &Path, out: &Path) -> io::Result<()
 impl Count {
     /// Returns the instructions of one run.
     fn run(&self, binary: &Path, dialect: Dialect, times: usize, out: &Path) -> io::Result<i64> {
-        let profile = out.join("callgrind.out");
-        let mut valgrind = Command::new("valgrind");
-        valgrind.args(["--quiet", "--tool=callgrind"]);
-        valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(binary);
-        let server = Server::start_command(&mut valgrind)?;
-        // All clients send while the server stands still, so that it always finds all messages.
-        let clients = self.work.run(&server, dialect, times, &|send| {
-            signal(server.pid(), Signal::STOP)?;
-            while !server.is_stopped()? {}
-            send()?;
-            signal(server.pid(), Signal::CONT)
-        })?;
-        drop(clients);
-        signal(server.pid(), Signal::TERM)?;
-        server.ended()?;
-        let profile = fs::read_to_string(profile)?;
-        let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
-        total.ok_or_else(|| Error::other("callgrind wrote no total"))
+        profile(binary, out, |server| self.work.run(server, dialect, times, &|send| send_to_stopped(server, send)))
     }
+}
+
+/// Returns the instructions per message, where each client has one under way: client `n` sends message `n`, again and
+/// again.
+pub fn per_message(
+    binary: &Path,
+    dialect: Dialect,
+    message: impl Fn(usize) -> Exchange,
+    out: &Path,
+) -> io::Result<f64> {
+    const TIMES: [usize; 2] = [20, 80];
+    let messages: Vec<_> = (0..CLIENTS).map(message).collect();
+    let run = |times| {
+        let sending =
+            |server: &Server| answers(server, dialect, &messages, times, &|send| send_to_stopped(server, send));
+        profile(binary, out, sending)
+    };
+    let [fewer, more] = TIMES;
+    #[expect(clippy::cast_precision_loss, reason = "these are far fewer than 2^52")]
+    let each = (run(more)? - run(fewer)?) as f64 / ((more - fewer) * CLIENTS) as f64;
+    Ok(each)
+}
+
+/// Returns the instructions of a server in user mode, from its start to its end.
+fn profile(binary: &Path, out: &Path, work: impl FnOnce(&Server) -> io::Result<Vec<TcpStream>>) -> io::Result<i64> {
+    let profile = out.join("callgrind.out");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--tool=callgrind"]);
+    valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(binary);
+    let server = Server::start_command(&mut valgrind)?;
+    drop(work(&server)?);
+    signal(server.pid(), Signal::TERM)?;
+    server.ended()?;
+    let profile = fs::read_to_string(profile)?;
+    let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    total.ok_or_else(|| Error::other("callgrind wrote no total"))
+}
+
+/// Lets all clients send while the server stands still, so that it always finds all messages.
+fn send_to_stopped(server: &Server, send: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+    signal(server.pid(), Signal::STOP)?;
+    while !server.is_stopped()? {}
+    send()?;
+    signal(server.pid(), Signal::CONT)
 }

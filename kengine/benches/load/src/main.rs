@@ -4,6 +4,7 @@
 mod arguments;
 mod chart;
 mod client;
+mod curves;
 mod generator;
 mod instructions;
 mod process;
@@ -19,12 +20,12 @@ use std::fs;
 use std::io::{self, Error};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::arguments::{Arguments, USAGE};
-use crate::generator::{Load, Measured, Period};
+use crate::curves::Bench;
+use crate::generator::{Load, Measured};
 use crate::process::Server;
 use crate::results::{Results, print_table};
 use crate::rows::{CONNECTING, ROWS, Row};
@@ -52,6 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
+    if arguments.draws_curves && arguments.lists {
+        curves::list();
+        return Ok(());
+    }
     if arguments.lists {
         for row in ROWS {
             let servers = row.servers.iter().map(|server| server.name).collect::<Vec<_>>().join(", ");
@@ -63,7 +68,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let binaries = program.parent().ok_or_else(|| Error::other("this program is in no folder"))?;
     let target = binaries.parent().unwrap_or(binaries);
     if arguments.builds {
-        build(target, if arguments.counts_system_calls { &PACKAGES[..1] } else { &PACKAGES })?;
+        let builds_all = !arguments.counts_system_calls && !arguments.draws_curves;
+        build(target, if builds_all { &PACKAGES } else { &PACKAGES[..1] })?;
     }
     let out = arguments.out.clone().unwrap_or_else(|| target.join("load"));
     fs::create_dir_all(&out)?;
@@ -78,11 +84,12 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if arguments.counts_system_calls {
         return system_calls::count(binaries, &out);
     }
+    if arguments.draws_curves {
+        return curves::run(&Bench { arguments, binaries, target, out: &out, open_files });
+    }
     let mut rows = Vec::new();
     let mut budgets = vec![["budget", "server", "measured", "must", ""].map(str::to_owned).to_vec()];
-    let selected =
-        |row: &&Row| arguments.only.is_empty() || arguments.only.iter().any(|name| row.name.starts_with(name.as_str()));
-    for row in ROWS.iter().filter(selected) {
+    for row in ROWS.iter().filter(|row| arguments.selects(row.name)) {
         if let Load::Idle { connections, .. } = row.load
             && open_files < connections as u64 + OTHER_FILES
         {
@@ -125,8 +132,7 @@ fn build(target: &Path, packages: &[&str]) -> io::Result<()> {
 fn measure<'r>(row: &'r Row, arguments: &Arguments, binaries: &Path) -> io::Result<Results<'r>> {
     let selected =
         |program: &&Program| **program == row.reference || arguments.servers.is_empty() || arguments.names(program);
-    let period =
-        Period { warm_up: (arguments.measured / 4).max(Duration::from_millis(200)), measured: arguments.measured };
+    let period = arguments.period();
     let mut servers: Vec<(Program, Vec<Measured>)> =
         row.servers.iter().filter(selected).map(|program| (*program, Vec::new())).collect();
     for round in 1..=arguments.rounds.min(row.max_rounds) {

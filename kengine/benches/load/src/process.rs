@@ -16,6 +16,7 @@ const GENERATOR_CORE: usize = 1;
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// 0 if the server was started without asking it for its port.
     pub port: u16,
 }
 
@@ -27,11 +28,7 @@ impl Server {
 
     /// Starts a server by a command, such as valgrind.
     pub fn start_command(command: &mut Command) -> io::Result<Self> {
-        // A child inherits the core of the thread that starts it.
-        pin(SERVER_CORE)?;
-        let child = command.stdout(Stdio::piped()).spawn();
-        pin(GENERATOR_CORE)?;
-        let mut server = Self { child: child.map_err(|error| Error::other(format!("{command:?}: {error}")))?, port: 0 };
+        let mut server = Self::start_silent(command.stdout(Stdio::piped()))?;
         let mut line = String::new();
         if let Some(stdout) = server.child.stdout.as_mut() {
             BufReader::new(stdout).read_line(&mut line)?;
@@ -39,6 +36,16 @@ impl Server {
         server.port =
             line.trim().parse().map_err(|_| Error::other(format!("{command:?} printed no port: {line:?}")))?;
         Ok(server)
+    }
+
+    /// Starts a server that prints no port.
+    pub fn start_silent(command: &mut Command) -> io::Result<Self> {
+        // A child inherits the core of the thread that starts it.
+        pin(SERVER_CORE)?;
+        let child = command.spawn();
+        pin_generator()?;
+        let child = child.map_err(|error| Error::other(format!("{command:?}: {error}")))?;
+        Ok(Self { child, port: 0 })
     }
 
     pub fn pid(&self) -> u32 {
@@ -86,9 +93,25 @@ impl Drop for Server {
     }
 }
 
+/// Returns the CPU time that some servers have used together.
+pub fn cpu_of_all(servers: &[Server]) -> io::Result<Duration> {
+    servers.iter().map(Server::cpu).sum()
+}
+
 /// Returns the CPU time that this process has used.
 pub fn own_cpu() -> io::Result<Duration> {
     cpu_of("self")
+}
+
+/// Returns the CPU time of the processes that this process has started and awaited, and of those that they have, in user
+/// and kernel mode together (`proc_pid_stat(5)`).
+pub fn cpu_of_children() -> io::Result<Duration> {
+    /// `cutime`, counted from the state of the process, which stands behind its name.
+    const OF_CHILDREN: usize = 13;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ')).into_iter().flatten();
+    let ticks: u64 = fields.skip(OF_CHILDREN).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// Sums the times that the threads of a process ran (the first number of `schedstat`, in nanoseconds).
@@ -107,6 +130,11 @@ fn cpu_of(process: &str) -> io::Result<Duration> {
 pub fn signal(process: u32, signal: Signal) -> io::Result<()> {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     Ok(kill_process(pid.ok_or_else(|| Error::other("there is no such process id"))?, signal)?)
+}
+
+/// Moves this thread, and the processes that it will start, to the core of the generator.
+pub fn pin_generator() -> io::Result<()> {
+    pin(GENERATOR_CORE)
 }
 
 /// Moves this thread to a core.

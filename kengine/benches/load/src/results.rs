@@ -35,7 +35,7 @@ impl Spread {
         Self::of(rounds.iter().filter_map(|measured| metric.of(measured)).collect())
     }
 
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = match values.len() {

@@ -34,6 +34,8 @@ const LEN_OF_2_BYTES: u8 = 0x7e;
 const LEN_OF_8_BYTES: u8 = 0x7f;
 const TEXT_FRAME: u8 = 0x81;
 const CLOSE_FRAME: u8 = 0x88;
+const PING_FRAME: u8 = 0x89;
+const PONG_FRAME: u8 = 0x8a;
 const MASKED: u8 = 0x80;
 /// A normal closure (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: [u8; 2] = 1000_u16.to_be_bytes();
@@ -114,17 +116,46 @@ impl Dialect {
     }
 }
 
+/// A client joins the rooms with these numbers, in one write. Only the server of the curves has them.
+pub fn enter(rooms: impl Iterator<Item = usize>) -> Exchange {
+    let enter = |room| exchange(&format!(r#"{{"method":"enter","message":"room-{room}"}}"#), "true");
+    let empty = Exchange { request: Vec::new(), answer: Vec::new() };
+    rooms.map(enter).fold(empty, |all, one| Exchange {
+        request: [all.request, one.request].concat(),
+        answer: [all.answer, one.answer].concat(),
+    })
+}
+
+/// A client sends a push to the room with this number.
+pub fn tell(room: usize) -> Exchange {
+    let message = format!(r#"{{"method":"tell","message":{{"room":"room-{room}","text":"{TEXT}"}}}}"#);
+    exchange(&message, &format!(r#"{{"method":"said","message":{{"text":"{TEXT}"}}}}"#))
+}
+
+/// A chat message to a route.
+pub fn chat_at(route: &str) -> Exchange {
+    let message = format!(r#"{{"greeting":"{GREETING}","context":"{CONTEXT}"}}"#);
+    let request = format!(r#"{{"method":"{route}","message":{message}}}"#);
+    exchange(&request, &format!(r#""hey, you said: {GREETING}""#))
+}
+
 /// The close handshake that a client begins.
 pub fn close() -> Exchange {
     Exchange { request: client_frame(CLOSE_FRAME, &NORMAL_CLOSURE), answer: server_frame(CLOSE_FRAME, &NORMAL_CLOSURE) }
 }
 
-/// A frame of a client: masked.
+/// The pong that a client sends, and the ping of the server that it answers.
+pub fn ping() -> Exchange {
+    Exchange { request: client_frame(PONG_FRAME, b""), answer: server_frame(PING_FRAME, b"") }
+}
+
+/// A text frame of a client: masked.
 pub fn client_text(message: &str) -> Vec<u8> {
     client_frame(TEXT_FRAME, message.as_bytes())
 }
 
-fn exchange(request: &str, answer: &str) -> Exchange {
+/// A message of a client, and the text that must come back.
+pub fn exchange(request: &str, answer: &str) -> Exchange {
     Exchange { request: client_text(request), answer: server_frame(TEXT_FRAME, answer.as_bytes()) }
 }
 

@@ -21,7 +21,8 @@ pub enum Work {
 /// Calls the function that lets clients send the requests of a round.
 pub type Sending<'a> = &'a dyn Fn(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
 
-const CLIENTS: usize = 64;
+/// How many clients send messages.
+pub const CLIENTS: usize = 64;
 const MEMBERS: usize = 1000;
 
 impl Work {
@@ -43,7 +44,10 @@ impl Work {
         sending: Sending<'_>,
     ) -> io::Result<Vec<TcpStream>> {
         match self {
-            Self::Answers { in_flight } => answers(server, dialect, in_flight, times, sending),
+            Self::Answers { in_flight } => {
+                let chats: Vec<_> = (0..CLIENTS).map(|_| repeated(&dialect.chat(), in_flight)).collect();
+                answers(server, dialect, &chats, times, sending)
+            }
             Self::FanOut { in_flight } => fan_out(server, dialect, in_flight, times, sending),
             Self::Connects => connects(server, dialect, times).map(|()| Vec::new()),
         }
@@ -54,20 +58,20 @@ fn repeated(exchange: &Exchange, times: usize) -> Exchange {
     Exchange { request: exchange.request.repeat(times), answer: exchange.answer.repeat(times) }
 }
 
-fn answers(
+/// Lets a client for each of these exchanges send its request, in each round, and awaits the answers.
+pub fn answers(
     server: &Server,
     dialect: Dialect,
-    in_flight: usize,
+    exchanges: &[Exchange],
     rounds: usize,
     sending: Sending<'_>,
 ) -> io::Result<Vec<TcpStream>> {
-    let chats = repeated(&dialect.chat(), in_flight);
     let connect = |number| client::connect(server.port, dialect, &format!("player-{number}"));
-    let mut clients = (0..CLIENTS).map(connect).collect::<io::Result<Vec<_>>>()?;
+    let mut clients = (0..exchanges.len()).map(connect).collect::<io::Result<Vec<_>>>()?;
     for _ in 0..rounds {
-        sending(&mut || clients.iter_mut().try_for_each(|client| client::send(client, &chats)))?;
-        for client in &mut clients {
-            client::expect(client, &chats)?;
+        sending(&mut || clients.iter_mut().zip(exchanges).try_for_each(|(client, one)| client::send(client, one)))?;
+        for (client, exchange) in clients.iter_mut().zip(exchanges) {
+            client::expect(client, exchange)?;
         }
     }
     Ok(clients)

@@ -1,6 +1,7 @@
 //! Answers: each connection sends some messages in one write, and sends again when all are answered.
 
 use std::io::{self, Error};
+use std::net;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -8,9 +9,8 @@ use mio::{Events, Poll};
 
 use super::meter::{Meter, Period, Sample};
 use super::{POLL_TIMEOUT, socket};
-use crate::client;
 use crate::process::Server;
-use crate::wire::{Dialect, Progress};
+use crate::wire::{Exchange, Progress};
 
 struct Client {
     stream: TcpStream,
@@ -19,28 +19,26 @@ struct Client {
     awaited: usize,
 }
 
-/// Measures the answers to `connections` clients that have `in_flight` messages under way each.
+/// Measures the answers to clients that have `in_flight` messages under way each.
 pub fn measure(
-    server: &Server,
-    dialect: Dialect,
-    connections: usize,
+    servers: &[Server],
+    clients: Vec<net::TcpStream>,
+    chat: &Exchange,
     in_flight: usize,
     period: Period,
 ) -> io::Result<Sample> {
-    let chat = dialect.chat();
     let request = chat.request.repeat(in_flight);
     let mut poll = Poll::new()?;
-    let mut clients = Vec::with_capacity(connections);
-    for token in 0..connections {
-        let stream = client::connect(server.port, dialect, &format!("player-{token}"))?;
+    let start = |(token, stream)| {
         let stream = socket::register(&poll, token, stream)?;
-        clients.push(Client { stream, sent: Instant::now(), progress: Progress::default(), awaited: in_flight });
-    }
+        Ok(Client { stream, sent: Instant::now(), progress: Progress::default(), awaited: in_flight })
+    };
+    let mut clients = clients.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
     for client in &mut clients {
         client.sent = Instant::now();
         socket::write(&mut client.stream, &request)?;
     }
-    let mut meter = Meter::start(server, period);
+    let mut meter = Meter::start(servers, period);
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; socket::READ_SIZE];
     while meter.runs()? {

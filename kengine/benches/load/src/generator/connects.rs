@@ -1,6 +1,7 @@
 //! Connections: each client connects, sends a message, and closes when it is answered. Then the next one comes.
 
 use std::io::{self, Error};
+use std::slice;
 
 use mio::net::TcpStream;
 use mio::{Events, Poll};
@@ -48,7 +49,7 @@ pub fn measure(server: &Server, dialect: Dialect, at_once: usize, period: Period
         Ok::<_, Error>(Client { stream, awaited: Awaited::Response(Vec::new()) })
     };
     let mut clients = (0..at_once).map(|token| connect(&poll, token)).collect::<io::Result<Vec<_>>>()?;
-    let mut meter = Meter::start(server, period);
+    let mut meter = Meter::start(slice::from_ref(server), period);
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; socket::READ_SIZE];
     while meter.runs()? {

@@ -1,12 +1,12 @@
-//! Idle connections: what each of them adds to the resident memory of the server.
+//! Idle connections: what each of them adds to the resident memory of the servers, and to the memory of the kernel.
 
 use std::io;
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::client;
+use super::kernel_memory::KernelMemory;
 use crate::process::Server;
-use crate::wire::Dialect;
 
 /// Connections before the first reading, so that what the server needs once is not counted.
 const WARM_UP_CONNECTIONS: usize = 16;
@@ -24,24 +24,32 @@ pub enum State {
     AfterLargeMessage,
 }
 
-/// Measures the resident memory per connection, in bytes.
-pub fn measure(server: &Server, dialect: Dialect, connections: usize, state: State) -> io::Result<f64> {
-    let join = dialect.join();
-    let chat = if state == State::AfterLargeMessage { dialect.large_chat() } else { dialect.chat() };
-    let connect = |number| {
-        let mut stream = client::connect(server.port, dialect, &format!("player-{number}"))?;
-        if state != State::Alone {
-            client::ask(&mut stream, &join)?;
-            client::ask(&mut stream, &chat)?;
-        }
-        Ok(stream)
-    };
-    let first = (0..WARM_UP_CONNECTIONS).map(connect).collect::<io::Result<Vec<_>>>()?;
+/// The memory of an idle connection, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    /// Resident memory of the servers.
+    pub user: f64,
+    /// Memory of the kernel for the server's end of the connection, if this process may read it.
+    pub kernel: Option<f64>,
+}
+
+/// Measures the memory per connection. `connect` opens the connection with a number.
+pub fn measure(
+    servers: &[Server],
+    connections: usize,
+    connect: impl FnMut(usize) -> io::Result<TcpStream>,
+) -> io::Result<Footprint> {
+    let resident = || servers.iter().map(Server::resident).sum::<io::Result<u64>>();
+    let mut clients = (0..WARM_UP_CONNECTIONS + connections).map(connect);
+    let first = clients.by_ref().take(WARM_UP_CONNECTIONS).collect::<io::Result<Vec<_>>>()?;
     sleep(SETTLING_TIME);
-    let before = server.resident()?;
-    let further = (0..connections).map(|number| connect(first.len() + number)).collect::<io::Result<Vec<_>>>()?;
+    let (before, kernel_before) = (resident()?, KernelMemory::read());
+    let further = clients.collect::<io::Result<Vec<_>>>()?;
     sleep(SETTLING_TIME);
-    let after = server.resident()?;
+    let (after, kernel_after) = (resident()?, KernelMemory::read());
+    drop(first);
     #[expect(clippy::cast_precision_loss, reason = "these are far fewer than 2^52")]
-    Ok(after.saturating_sub(before) as f64 / further.len() as f64)
+    let user = after.saturating_sub(before) as f64 / further.len() as f64;
+    let kernel = kernel_before.zip(kernel_after).map(|(before, after)| after.since(&before, further.len()));
+    Ok(Footprint { user, kernel })
 }

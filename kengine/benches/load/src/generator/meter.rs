@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::process::{Server, own_cpu};
+use crate::process::{Server, cpu_of_all, own_cpu};
 
 /// What was measured while a server was under load.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -35,10 +35,10 @@ pub struct Period {
     pub measured: Duration,
 }
 
-/// Measures a server, while the generator loads it.
+/// Measures servers, while the generator loads them.
 #[derive(Debug)]
 pub struct Meter<'s> {
-    server: &'s Server,
+    servers: &'s [Server],
     period: Period,
     warm_up_ends: Instant,
     begun: Option<Begun>,
@@ -55,9 +55,9 @@ struct Begun {
 }
 
 impl<'s> Meter<'s> {
-    pub fn start(server: &'s Server, period: Period) -> Self {
+    pub fn start(servers: &'s [Server], period: Period) -> Self {
         let warm_up_ends = Instant::now() + period.warm_up;
-        Self { server, period, warm_up_ends, begun: None, units: 0, latencies: Vec::new() }
+        Self { servers, period, warm_up_ends, begun: None, units: 0, latencies: Vec::new() }
     }
 
     /// Returns `false` when the measurement is over. Called after each wait for sockets.
@@ -67,7 +67,7 @@ impl<'s> Meter<'s> {
             return Ok(now.duration_since(begun.at) < self.period.measured);
         }
         if now >= self.warm_up_ends {
-            self.begun = Some(Begun { at: now, server_cpu: self.server.cpu()?, own_cpu: own_cpu()? });
+            self.begun = Some(Begun { at: now, server_cpu: cpu_of_all(self.servers)?, own_cpu: own_cpu()? });
         }
         Ok(true)
     }
@@ -89,7 +89,7 @@ impl<'s> Meter<'s> {
 
     pub fn finish(mut self) -> io::Result<Sample> {
         let Some(begun) = self.begun else { return Err(io::Error::other("the warm-up did not end")) };
-        let server_cpu = self.server.cpu()?.saturating_sub(begun.server_cpu).as_secs_f64();
+        let server_cpu = cpu_of_all(self.servers)?.saturating_sub(begun.server_cpu).as_secs_f64();
         let own_cpu = own_cpu()?.saturating_sub(begun.own_cpu).as_secs_f64();
         let seconds = begun.at.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "these are far fewer than 2^52")]

@@ -11,5 +11,5 @@ game::dispatcher!();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    serving::serve(Game).await
+    serving::serve(game::server(Game)).await
 }
