@@ -107,7 +107,11 @@ fn check(input: &[u8], output: &[u8]) {
 /// the body of an earlier request is not known here.
 fn requests(input: &[u8], is_first: bool) -> impl Iterator<Item = Head<'_>> {
     // Empty lines before a request are ignored (RFC 9112, section 2.2).
-    let begin = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(input.len());
+    let mut after = input;
+    while let Some(rest) = after.strip_prefix(b"\r\n").or_else(|| after.strip_prefix(b"\n")) {
+        after = rest;
+    }
+    let begin = input.len() - after.len();
     let lines = (begin..input.len()).filter(move |&at| at == begin || !is_first && input[at - 1] == b'\n');
     lines.filter_map(|at| Head::read(&input[at..])).map(|(head, _)| head)
 }
