@@ -356,14 +356,14 @@ impl<D: Dispatcher> Server<D> {
     ///
     /// Default: if the server is bound on a runtime with one thread, the connections run on it. If that runtime has
     /// several threads, as with `#[tokio::main]`, they run on another one with as many threads, which all servers of the
-    /// process share and which never ends. It differs from tokio's default in one setting, `global_queue_interval(8)`:
-    /// without it, some of more than 256 busy players per thread are served much later than the others (see
-    /// [`guide::performance`](crate::guide::performance)). Everything else works there as on any runtime. What your own
+    /// process share and which never ends. It differs from tokio's default in `global_queue_interval(2)` and
+    /// `event_interval(31)`: without them, some of more than 256 busy players per thread are served much later than the
+    /// others (see [`guide::performance`](crate::guide::performance)). Everything else works there as on any runtime. What your own
     /// tasks send to players, and what handlers await that other tasks provide, crosses from one runtime to the other,
     /// which may cost a system call to wake a thread.
     ///
     /// A [service](Self::into_service) runs on the runtime of your router, and ignores this. If you build that runtime,
-    /// give it `global_queue_interval(8)` too.
+    /// give it these settings too.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
