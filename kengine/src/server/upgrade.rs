@@ -11,7 +11,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tracing::Instrument;
 
 use crate::connection::{ConnectionTask, Endpoint, Transport, take_back};
 use crate::dispatch::Dispatcher;
@@ -66,9 +65,9 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     // Boxed, so that the task does not keep the memory that only its start needs.
     let span = connection.span();
-    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot).instrument(span));
+    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot));
     let serving = async move {
-        if let Some(task) = deferring(starting).await {
+        if let Some(task) = deferring(span, starting).await {
             task.run().await;
         }
     };
@@ -117,9 +116,8 @@ pub(crate) async fn open<D: Dispatcher>(
     }
     let span = connection.span();
     // Boxed, so that the task does not keep the memory that only its start needs.
-    let starting =
-        Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
-    Opened::Connection(Box::pin(async move { deferring(starting).await.run().await }))
+    let starting = Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
+    Opened::Connection(Box::pin(async move { deferring(span, starting).await.run().await }))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -144,10 +142,10 @@ pub(crate) async fn start<D: Dispatcher>(
 ) {
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     let span = connection.span();
-    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()).instrument(span);
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new());
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
-        let task = deferring(Box::pin(starting)).await;
+        let task = deferring(span, Box::pin(starting)).await;
         // The caller may have stopped waiting.
         let _ = started.send(());
         task.run().await;

@@ -2,8 +2,6 @@
 
 use std::mem;
 
-use fastwebsockets::unmask;
-
 use crate::websocket::close::{Close, CloseCode};
 
 /// First byte: the frame is the last one of its message.
@@ -112,6 +110,25 @@ impl Frame {
     }
 }
 
+/// Removes the mask from a payload (RFC 6455, section 5.3). In a message of 100 bytes this takes half of the instructions
+/// of fastwebsockets' function, which aligns its reads first.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let word = u32::from_ne_bytes(mask);
+    let double = u64::from(word) << 32 | u64::from(word);
+    let wide = u128::from(double) << 64 | u128::from(double);
+    let (blocks, rest) = payload.as_chunks_mut();
+    for block in blocks {
+        *block = (u128::from_ne_bytes(*block) ^ wide).to_ne_bytes();
+    }
+    let (words, rest) = rest.as_chunks_mut();
+    for bytes in words {
+        *bytes = (u32::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}
+
 /// Returns the kind of a frame, and whether it is the last one of its message (RFC 6455, sections 5.2 and 5.4).
 #[inline]
 fn parse_first_byte(byte: u8, open: Option<Kind>) -> Result<(Kind, bool), Violation> {
@@ -188,6 +205,17 @@ fn min_length(length: u8, extended: &[u8]) -> Result<u64, Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn payloads_of_every_length_are_unmasked() {
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        for length in 0..100 {
+            let payload: Vec<u8> = (0..length).map(|index: u8| index.wrapping_mul(37)).collect();
+            let mut masked: Vec<u8> = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            unmask(&mut masked, mask);
+            assert_eq!(masked, payload);
+        }
+    }
 
     #[test]
     fn violations_have_close_frames() {
