@@ -19,6 +19,7 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
     let syntax = of(krate, first, "SYNTAX");
     let routes = composition.parts().map(|part| of(krate, part, "ROUTES"));
     let hooks = composition.parts().map(|part| of(krate, part, "HOOKS"));
+    let reads_late = composition.parts().map(|part| of(krate, part, "READS_LATE"));
     // Without the option `session`, the first field's session is that of the struct, so it needs no check.
     let checked = composition.parts().skip(usize::from(options.session.is_none())).map(|part| {
         let (at, ty) = (at(part.ty.span()), &part.ty);
@@ -63,6 +64,7 @@ pub(crate) fn expand(composition: &Composition<'_>) -> TokenStream {
                 #(#checked)*
                 #krate::__private::Table::routes(const { #(#later)* &#krate::__private::Table::new(&[#(#routes),*]) })
             };
+            const READS_LATE: ::core::primitive::bool = #(#reads_late)&&*;
             const HOOKS: #krate::wire::Hooks = #krate::__private::hooks(&[#(#hooks),*]);
 
             #dispatch

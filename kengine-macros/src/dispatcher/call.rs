@@ -46,13 +46,13 @@ pub(crate) fn call(
 /// &Handshake    →   <&Handshake as __private::IsAcceptArgument<'_>>::take(handshake)
 /// &Call         →   <&Call as __private::IsHookArgument<'_, (), __private::Call, _>>::take(context, call)?
 /// &str          →   <&str as __private::IsReference<(), _>>::take(
-///                       __private::argument::<(), &str>(context)[Verdict], context,
+///                       __private::argument::<(), &str>(context)[Verdict], context, answer,
 ///                   )?
 /// Chat<'a>      →   <Chat<'_> as __private::IsMessage<_>>::take(
 ///                       <Chat<'_> as __private::IsOwned<_>>::check(
 ///                           __private::argument::<(), Chat<'_>>(context)[Verdict],
 ///                       ),
-///                       context,
+///                       context, answer,
 ///                   )?
 /// ```
 fn argument(krate: &Path, handler: &Handler<'_>, session: &TokenStream, ty: &Type, last: bool) -> TokenStream {
@@ -66,10 +66,10 @@ fn argument(krate: &Path, handler: &Handler<'_>, session: &TokenStream, ty: &Typ
         Role::Route if last => {
             let verdict = quote!(#krate::__private::argument::<#session, #ty>(context)[#krate::__private::Verdict]);
             if is_reference {
-                quote!(<#ty as #krate::__private::IsReference<#session, _>>::take(#verdict, context)?)
+                quote!(<#ty as #krate::__private::IsReference<#session, _>>::take(#verdict, context, answer)?)
             } else {
                 let verdict = quote!(<#ty as #krate::__private::IsOwned<_>>::check(#verdict));
-                quote!(<#ty as #krate::__private::IsMessage<_>>::take(#verdict, context)?)
+                quote!(<#ty as #krate::__private::IsMessage<_>>::take(#verdict, context, answer)?)
             }
         }
         _ => quote!(<#ty as #krate::__private::FromContext<'_, #session>>::take(context)?),

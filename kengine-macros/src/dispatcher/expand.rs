@@ -60,6 +60,7 @@ pub(crate) fn expand(dispatcher: &Dispatcher<'_>) -> TokenStream {
             #session_type
             #syntax
             const ROUTES: &'static [#krate::wire::Route] = &[#(#table),*];
+            const READS_LATE: ::core::primitive::bool = true;
             #listed
             #dispatch
             #(#hooks)*
@@ -154,7 +155,7 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
         });
         let arms = handler.calls().into_iter().map(|(cfg, arguments)| {
             // If there are arguments, the last one does this check.
-            let no_message = arguments.is_empty().then(|| quote!(#krate::__private::no_message(context)?;));
+            let no_message = arguments.is_empty().then(|| quote!(#krate::__private::no_message(context, answer)?;));
             let call = call(krate, handler, &arguments, session, may_box(dispatcher));
             let reply = reply(krate, handler);
             quote! {
@@ -247,7 +248,7 @@ fn hook_body(
         Hook::Fallback => {
             let reply = reply(krate, handler);
             return quote! {
-                #krate::__private::no_message(context)?;
+                #krate::__private::no_message(context, answer)?;
                 let returned = #call;
                 #reply
                 #krate::__private::Ok(())

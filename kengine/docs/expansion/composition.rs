@@ -58,6 +58,10 @@ const _: () = {
                 )
             })
         };
+        const READS_LATE: ::core::primitive::bool = ::kengine::__private::Part::<
+            Chat,
+            (),
+        >::READS_LATE && ::kengine::__private::Part::<R, ()>::READS_LATE;
         const HOOKS: ::kengine::wire::Hooks = ::kengine::__private::hooks(
             &[
                 ::kengine::__private::Part::<Chat, ()>::HOOKS,

@@ -31,6 +31,7 @@ const _: () = {
                 .rate(30, ::core::time::Duration::from_secs(1), 30)
                 .timeout(::core::time::Duration::from_millis(50u64)),
         ];
+        const READS_LATE: ::core::primitive::bool = true;
         const HOOKS: ::kengine::wire::Hooks = {
             let mut hooks = ::kengine::wire::Hooks::NONE;
             hooks.accept = true;
@@ -84,6 +85,7 @@ const _: () = {
                                         >(context)[::kengine::__private::Verdict],
                                     ),
                                     context,
+                                    answer,
                                 )?,
                             ),
                         )

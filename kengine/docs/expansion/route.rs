@@ -11,6 +11,7 @@ const _: () = {
         const ROUTES: &'static [::kengine::wire::Route] = &[
             ::kengine::wire::Route::new("chat"),
         ];
+        const READS_LATE: ::core::primitive::bool = true;
         async fn dispatch(
             &self,
             context: ::kengine::Context<'_, ()>,
@@ -45,6 +46,7 @@ const _: () = {
                                         >(context)[::kengine::__private::Verdict],
                                     ),
                                     context,
+                                    answer,
                                 )?,
                             ),
                         )

@@ -4,10 +4,11 @@
 
 #![no_main]
 
-use kengine::testing::fuzzing::{check_envelope, parse_envelope};
+use kengine::testing::fuzzing::{check_envelope, parse_envelope, parse_start_of_envelope};
 use kengine::wire::{Envelope, Syntax};
 use kengine_fuzz::json::{self, Document};
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 const SYNTAXES: [Syntax; 7] = [
@@ -29,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let document = json::read(text);
     check_the_reader(text, document.is_some());
     let expected = document.as_ref().map(|document| Expected::of(text, document, syntax));
+    late(text, syntax);
     match parse_envelope(text, syntax) {
         Ok(envelope) => accepted(text, &envelope, expected),
         Err((error, id)) => {
@@ -76,7 +78,7 @@ impl<'t> Expected<'t> {
 
 fn accepted(text: &str, envelope: &Envelope<'_>, expected: Option<Expected<'_>>) {
     assert_eq!(envelope.size(), text.len());
-    let checked = check_envelope(envelope);
+    let checked = check_envelope(envelope).map_err(|(error, _)| error);
     let value = envelope.message::<Value>();
     let Some(expected) = expected else {
         // Only the payload is not checked yet.
@@ -86,7 +88,7 @@ fn accepted(text: &str, envelope: &Envelope<'_>, expected: Option<Expected<'_>>)
         assert_eq!(value.expect_err("the payload is not JSON").code(), "bad_request", "{text}");
         return;
     };
-    checked.expect("the message is JSON");
+    assert_eq!(checked.expect("the message is JSON"), expected.id, "{text}");
     assert!(expected.is_request, "{text}: {envelope:?}, but {expected:?}");
     assert_eq!(Some(envelope.route()), expected.route.as_deref(), "{text}");
     assert_eq!(envelope.id(), expected.id, "{text}");
@@ -99,6 +101,27 @@ fn accepted(text: &str, envelope: &Envelope<'_>, expected: Option<Expected<'_>>)
             check_text(text, error.message());
         }
         (ours, theirs) => panic!("{text}: {ours:?}, but {theirs:?}"),
+    }
+}
+
+/// An envelope whose rest is read late is the same one.
+fn late(text: &str, syntax: Syntax) {
+    let started = parse_start_of_envelope(text, syntax);
+    let decoded = started.as_ref().map_err(|(error, _)| error.message().to_owned()).and_then(|envelope| {
+        envelope.message::<IgnoredAny>().map_err(|error| error.message().to_owned())
+    });
+    let whole = parse_envelope(text, syntax).and_then(|whole| check_envelope(&whole).map(|_| whole));
+    match (started, whole) {
+        (Ok(started), Ok(whole)) => {
+            decoded.expect("the payload is JSON");
+            assert_eq!((started.route(), started.id(), started.payload()), (whole.route(), whole.id(), whole.payload()));
+        }
+        (started, Err((error, id))) => {
+            assert_eq!(decoded.expect_err("the message is no request"), error.message(), "{text}");
+            let checked = started.and_then(|started| check_envelope(&started)).expect_err("it is no request");
+            assert_eq!(checked.1, id, "{text}");
+        }
+        (Err((error, _)), Ok(_)) => panic!("{text}: {error:?}"),
     }
 }
 

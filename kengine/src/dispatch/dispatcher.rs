@@ -53,6 +53,11 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// The routes, in source order.
     const ROUTES: &'static [Route] = &[];
 
+    /// Whether [`dispatch`](Self::dispatch) reads the rest of a request when it decodes the payload, and gives the answer
+    /// the id that follows the payload. The expansion of `#[dispatcher]` does.
+    #[doc(hidden)]
+    const READS_LATE: bool = false;
+
     /// Which hooks this dispatcher has. A composed dispatcher delegates each hook to the part that has it.
     const HOOKS: Hooks = Hooks::NONE;
 
@@ -110,7 +115,7 @@ pub trait Dispatcher: Send + Sync + 'static {
                     Err(error) => answer.error(&error),
                 };
             }
-            let Some(envelope) = parse(message, Self::SYNTAX, answer) else { return };
+            let Some(envelope) = parse::<Self>(message, answer) else { return };
             let context = context.with_envelope(&envelope);
             let handled = match self.dispatch(context, answer).await {
                 Ok(true) => Ok(()),
@@ -118,14 +123,13 @@ pub trait Dispatcher: Send + Sync + 'static {
                 Err(error) => Err(error),
             };
             if let Err(error) = handled {
-                // The payload may not have been decoded yet, so it may not even be JSON.
-                match envelope.check() {
-                    Ok(()) => answer.error(&error),
-                    Err(malformed) => {
-                        answer.set_id(None);
-                        answer.error(&malformed);
-                    }
-                }
+                // The payload may not have been decoded yet, so the message may not even be JSON.
+                let (id, error) = match envelope.check() {
+                    Ok(id) => (id, error),
+                    Err(rejected) => (rejected.id, rejected.error),
+                };
+                answer.set_id(id);
+                answer.error(&error);
             }
         }
     }
@@ -137,7 +141,7 @@ pub trait Dispatcher: Send + Sync + 'static {
     fn refuse(&self, message: Message<'_>, error: &Error, answer: &mut Answer) {
         let parsed = as_text(message).map(|text| Envelope::parse(text, Self::SYNTAX));
         answer.set_id(match &parsed {
-            Ok(Ok(envelope)) => envelope.id().filter(|_| envelope.check().is_ok()),
+            Ok(Ok(envelope)) => envelope.check().unwrap_or_else(|rejected| rejected.id),
             Ok(Err(rejected)) => rejected.id,
             Err(_) => None,
         });
@@ -240,11 +244,12 @@ fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut
 }
 
 /// Parses the envelope of a request, and gives the answer its id. Answers a message that is not a request.
-fn parse<'a>(message: Message<'a>, syntax: Syntax, answer: &mut Answer) -> Option<Envelope<'a>> {
+fn parse<'a, D: Dispatcher + ?Sized>(message: Message<'a>, answer: &mut Answer) -> Option<Envelope<'a>> {
     let text = as_text(message).map_err(|error| answer.error(&error)).ok()?;
-    match Envelope::parse(text, syntax) {
+    let parsed = if D::READS_LATE { Envelope::parse_start(text, D::SYNTAX) } else { Envelope::parse(text, D::SYNTAX) };
+    match parsed {
         Ok(envelope) => {
-            answer.set_id(envelope.id());
+            answer.set_id(envelope.early_id());
             Some(envelope)
         }
         Err(rejected) => {

@@ -8,6 +8,8 @@ pub struct Syntax {
     key: &'static str,
     /// `None` if the syntax is flat, with the payload's fields beside the key.
     payload: Option<&'static str>,
+    /// Whether JSON writes both names without escapes.
+    is_plain: bool,
 }
 
 impl Syntax {
@@ -20,12 +22,12 @@ impl Syntax {
 
     /// Creates a syntax with the route's name in the member `key` and the payload in the member `payload`.
     pub const fn new(key: &'static str, payload: &'static str) -> Self {
-        Self { key, payload: Some(payload) }
+        Self { key, payload: Some(payload), is_plain: is_plain(key) && is_plain(payload) }
     }
 
     /// Creates a syntax with the route's name in the member `key` and the payload's fields beside it.
     pub const fn flat(key: &'static str) -> Self {
-        Self { key, payload: None }
+        Self { key, payload: None, is_plain: is_plain(key) }
     }
 
     /// Returns the member that holds the route's name.
@@ -33,9 +35,26 @@ impl Syntax {
         self.key
     }
 
+    /// Whether JSON writes both names without escapes.
+    pub(crate) const fn is_plain(self) -> bool {
+        self.is_plain
+    }
+
     /// Returns the member that holds the payload; `None` if the syntax is flat, with the payload's fields beside the
     /// key.
     pub const fn payload(&self) -> Option<&'static str> {
         self.payload
     }
+}
+
+/// Whether JSON writes this string without escapes.
+const fn is_plain(name: &str) -> bool {
+    let mut at = 0;
+    while at < name.len() {
+        if matches!(name.as_bytes()[at], b'"' | b'\\' | ..b' ') {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }

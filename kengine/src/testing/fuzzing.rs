@@ -72,13 +72,22 @@ pub fn parse_envelope(text: &str, syntax: Syntax) -> Result<Envelope<'_>, (Error
     Envelope::parse(text, syntax).map_err(|rejected| (rejected.error, rejected.id))
 }
 
-/// Checks that the payload of an envelope is JSON.
+/// Parses an envelope, and reads the rest of the message only if that is needed later, as for a dispatcher of the macro.
 ///
 /// # Errors
 ///
-/// It is not.
-pub fn check_envelope(envelope: &Envelope<'_>) -> Result<()> {
-    envelope.check()
+/// The error for the client, and the id that the answer repeats.
+pub fn parse_start_of_envelope(text: &str, syntax: Syntax) -> Result<Envelope<'_>, (Error, Option<&str>)> {
+    Envelope::parse_start(text, syntax).map_err(|rejected| (rejected.error, rejected.id))
+}
+
+/// Checks that a whole message is a request, and returns its id.
+///
+/// # Errors
+///
+/// The error for the client, and the id that the answer repeats.
+pub fn check_envelope<'a>(envelope: &Envelope<'a>) -> Result<Option<&'a str>, (Error, Option<&'a str>)> {
+    envelope.check().map_err(|rejected| (rejected.error, rejected.id))
 }
 
 impl<D: Dispatcher> Served<D> {

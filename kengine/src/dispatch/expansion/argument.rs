@@ -13,7 +13,7 @@ use crate::dispatch::expansion::probe::{Probe, condition};
 use crate::dispatch::expansion::request::no_message;
 use crate::dispatch::from_context::{Borrowed, FromContext};
 use crate::http::Handshake;
-use crate::protocol::{Envelope, Error, Result};
+use crate::protocol::{Answer, Error, Result};
 
 /// An argument of `#[accept]`.
 #[diagnostic::on_unimplemented(
@@ -107,42 +107,45 @@ pub struct Undecodable;
 /// Makes an argument of the type `T`, as the verdict on the type says.
 #[doc(hidden)]
 pub trait Take<'a, S, T> {
+    /// Gives the answer the request's id, too.
+    ///
     /// # Errors
     ///
     /// The context is not available, or the message cannot be decoded.
-    fn take(context: Context<'a, S>) -> Result<T>;
+    fn take(context: Context<'a, S>, answer: &mut Answer) -> Result<T>;
 }
 
 impl<'a, S, T: FromContext<'a, S>> Take<'a, S, T> for Given {
-    fn take(context: Context<'a, S>) -> Result<T> {
-        no_message(context)?;
+    fn take(context: Context<'a, S>, answer: &mut Answer) -> Result<T> {
+        no_message(context, answer)?;
         T::take(context)
     }
 }
 
 impl<'a, S, T: Deserialize<'a>> Take<'a, S, T> for Decoded {
-    fn take(context: Context<'a, S>) -> Result<T> {
-        decode(context)
+    fn take(context: Context<'a, S>, answer: &mut Answer) -> Result<T> {
+        let no_request = || Error::internal("there is no request from which to decode a message");
+        let envelope = context.envelope().ok_or_else(no_request)?;
+        let (message, id) = envelope.decode()?;
+        if id != envelope.early_id() {
+            answer.set_id(id);
+        }
+        Ok(message)
     }
 }
 
 // A program with one of these verdicts does not compile. They implement `Take` all the same, so that rustc reports only
 // that error.
 impl<'a, S, T> Take<'a, S, T> for Lent {
-    fn take(_: Context<'a, S>) -> Result<T> {
+    fn take(_: Context<'a, S>, _: &mut Answer) -> Result<T> {
         Err(Error::internal("this argument can only be borrowed"))
     }
 }
 
 impl<'a, S, T> Take<'a, S, T> for Undecodable {
-    fn take(_: Context<'a, S>) -> Result<T> {
+    fn take(_: Context<'a, S>, _: &mut Answer) -> Result<T> {
         Err(Error::internal("this argument cannot be decoded"))
     }
-}
-
-fn decode<'a, T: Deserialize<'a>, S>(context: Context<'a, S>) -> Result<T> {
-    let no_request = || Error::internal("there is no request from which to decode a message");
-    context.envelope().ok_or_else(no_request).and_then(Envelope::message)
 }
 
 /// A route's last argument that need not be borrowed.
@@ -176,11 +179,11 @@ impl<T> IsOwned<Undecodable> for T {}
 )]
 pub trait IsMessage<V>: Sized {
     #[doc(hidden)]
-    fn take<'a, S>(_: V, context: Context<'a, S>) -> Result<Self>
+    fn take<'a, S>(_: V, context: Context<'a, S>, answer: &mut Answer) -> Result<Self>
     where
         V: Take<'a, S, Self>,
     {
-        V::take(context)
+        V::take(context, answer)
     }
 }
 
@@ -202,11 +205,11 @@ impl<T> IsMessage<Lent> for T {}
 )]
 pub trait IsReference<S, V>: Sized {
     #[doc(hidden)]
-    fn take<'a>(_: V, context: Context<'a, S>) -> Result<Self>
+    fn take<'a>(_: V, context: Context<'a, S>, answer: &mut Answer) -> Result<Self>
     where
         V: Take<'a, S, Self>,
     {
-        V::take(context)
+        V::take(context, answer)
     }
 }
 

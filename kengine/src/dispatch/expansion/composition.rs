@@ -97,6 +97,7 @@ pub fn part<T: ?Sized, S>(field: &T) -> Part<'_, T, S> {
 impl<T: Dispatcher + ?Sized, S> Part<'_, T, S> {
     pub const SYNTAX: Syntax = T::SYNTAX;
     pub const ROUTES: &'static [Route] = T::ROUTES;
+    pub const READS_LATE: bool = T::READS_LATE;
     pub const HOOKS: Hooks = T::HOOKS;
 }
 
@@ -111,6 +112,7 @@ impl<'a, T: Dispatcher<Session = S> + ?Sized, S> Part<'a, T, S> {
 pub trait Unfit<S: 'static>: Sized {
     const SYNTAX: Syntax = Syntax::UNKNOWN;
     const ROUTES: &'static [Route] = &[];
+    const READS_LATE: bool = false;
     const HOOKS: Hooks = Hooks::NONE;
 
     fn dispatcher(self) -> &'static Absent<S> {

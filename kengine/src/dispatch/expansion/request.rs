@@ -3,7 +3,7 @@
 use crate::dispatch::context::Context;
 use crate::dispatch::dispatcher::Dispatcher;
 use crate::dispatch::route_limits;
-use crate::protocol::{Call, Envelope, Result, Route, equal};
+use crate::protocol::{Answer, Call, Envelope, Result, Route, equal};
 
 /// Returns the name of the route that a request is for.
 #[doc(hidden)]
@@ -46,12 +46,16 @@ pub fn call<S>(context: Context<'_, S>, route: &Route) -> Call {
     Call { route: route.name, size: context.envelope().map_or(0, Envelope::size) }
 }
 
-/// Checks that the payload is JSON, for a handler that does not decode it.
+/// Checks that the whole message is a request, for a handler that does not decode its payload, and gives the answer its
+/// id.
 ///
 /// # Errors
 ///
 /// `bad_request`.
 #[doc(hidden)]
-pub fn no_message<S>(context: Context<'_, S>) -> Result<()> {
-    context.envelope().map_or(Ok(()), Envelope::check)
+pub fn no_message<S>(context: Context<'_, S>, answer: &mut Answer) -> Result<()> {
+    if let Some(envelope) = context.envelope() {
+        answer.set_id(envelope.check().map_err(|rejected| rejected.error)?);
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod error_text;
 mod scanner;
+mod usual_start;
 
 use std::{borrow::Cow, fmt};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use self::error_text::{locate, not_json, position, reason, shape, truncate};
 use self::scanner::{Malformed, Piece, Scanner};
+use self::usual_start::{UsualStart, usual_start};
 use crate::protocol::error::{Error, Result};
 use crate::protocol::syntax::Syntax;
 
@@ -44,6 +46,9 @@ pub struct Envelope<'a> {
     payload: &'a str,
     /// Where the payload starts in `text`; `None` if its member is missing.
     payload_at: Option<usize>,
+    /// Whether nothing after the start of the payload is read yet. Then `payload` is the rest of the message, and `id`
+    /// is missing if it follows the payload.
+    has_unread: bool,
     syntax: Syntax,
 }
 
@@ -71,10 +76,28 @@ impl<'a> Envelope<'a> {
                 id,
                 payload: payload.map_or("null", |piece| piece.raw(text)),
                 payload_at: payload.map(|piece| piece.at),
+                has_unread: false,
                 syntax,
             }),
             members => Err(members.reject(text, syntax)),
         }
+    }
+
+    /// Parses a message only up to its payload if it has the [usual start](usual_start). Then
+    /// [`decode`](Self::decode) reads the rest, so that the payload is read once. Otherwise this is
+    /// [`parse`](Self::parse).
+    #[inline]
+    pub(crate) fn parse_start(text: &'a str, syntax: Syntax) -> Result<Self, Rejected<'a>> {
+        let Some(UsualStart { id, route, rest }) = usual_start(text, syntax) else {
+            return Self::parse(text, syntax);
+        };
+        let (route, payload_at) = (Cow::Borrowed(route), Some(text.len() - rest.len()));
+        Ok(Self { text, route, id, payload: rest, payload_at, has_unread: true, syntax })
+    }
+
+    /// Returns this envelope with nothing unread.
+    fn whole(&self) -> Result<Cow<'_, Self>, Rejected<'a>> {
+        if self.has_unread { Self::parse(self.text, self.syntax).map(Cow::Owned) } else { Ok(Cow::Borrowed(self)) }
     }
 
     /// Returns the name of the route.
@@ -84,6 +107,11 @@ impl<'a> Envelope<'a> {
 
     /// Returns the id as it was written: a JSON number or string of at most 64 bytes. `None` if there is no id.
     pub fn id(&self) -> Option<&'a str> {
+        self.whole().map_or_else(|rejected| rejected.id, |whole| whole.id)
+    }
+
+    /// Returns the id if it precedes what is unread.
+    pub(crate) fn early_id(&self) -> Option<&'a str> {
         self.id
     }
 
@@ -93,7 +121,7 @@ impl<'a> Envelope<'a> {
     /// In a handler and in `#[fallback]` it is valid JSON. Elsewhere, such as in `#[before]` and in
     /// [`FromContext`](crate::FromContext), it may not have been checked yet.
     pub fn payload(&self) -> &'a str {
-        self.payload
+        self.whole().map_or(self.payload, |whole| whole.payload)
     }
 
     /// Returns the size of the whole message in bytes.
@@ -107,16 +135,57 @@ impl<'a> Envelope<'a> {
     ///
     /// `bad_request` if it is not JSON, `invalid_message` if it is JSON that does not fit `T`.
     pub fn message<T: Deserialize<'a>>(&self) -> Result<T> {
-        serde_json::from_str(self.payload).map_err(|error| self.decode_error(&error))
+        self.decode().map(|(message, _)| message)
     }
 
-    /// Checks that the payload is JSON. Used for a payload that is never decoded.
+    /// Decodes the payload, and returns it with the id.
     ///
     /// # Errors
     ///
-    /// `bad_request` if it is not JSON. In this case the answer must not repeat the id.
-    pub(crate) fn check(&self) -> Result<()> {
-        if is_json(self.payload) { Ok(()) } else { Err(not_json(self.text)) }
+    /// Those of [`message`](Self::message), and `bad_request` if what is unread is not the rest of a request.
+    pub(crate) fn decode<T: Deserialize<'a>>(&self) -> Result<(T, Option<&'a str>)> {
+        if let Some(decoded) = self.decode_unread() {
+            return Ok(decoded);
+        }
+        let whole = self.whole().map_err(|rejected| rejected.error)?;
+        match serde_json::from_str(whole.payload) {
+            Ok(message) => Ok((message, whole.id)),
+            Err(error) => Err(whole.decode_error(&error)),
+        }
+    }
+
+    /// Decodes an unread payload, and reads what follows it. Returns `None` if this fails.
+    fn decode_unread<T: Deserialize<'a>>(&self) -> Option<(T, Option<&'a str>)> {
+        let start = self.payload_at.filter(|_| self.has_unread)?;
+        let mut values = serde_json::Deserializer::from_str(self.payload).into_iter();
+        let message = values.next()?.ok()?;
+        let end = start + values.byte_offset();
+        let id = if self.text.get(end..) == Some("}") { self.id } else { self.read_rest(start, end)? };
+        Some((message, id))
+    }
+
+    /// Reads what follows the payload, which is unread and ends at `end`. Returns the id, or `None` if the message is not
+    /// a request.
+    #[expect(clippy::option_option, reason = "a request need not have an id")]
+    fn read_rest(&self, start: usize, end: usize) -> Option<Option<&'a str>> {
+        let mut scanner = Scanner { text: self.text, at: end };
+        let mut members = ParsedMembers {
+            route: Some(Cow::Borrowed("")),
+            id: self.id,
+            has_id: self.id.is_some(),
+            payload: Some(scanner.piece_from(start)),
+            fault: None,
+        };
+        if scanner.skip_comma().ok()? {
+            members.read_members(&mut scanner, self.syntax).ok()?;
+        }
+        (scanner.is_at_end() && members.fault.is_none()).then_some(members.id)
+    }
+
+    /// Checks that the whole message is a request, and returns its id. Used for a payload that is never decoded.
+    pub(crate) fn check(&self) -> Result<Option<&'a str>, Rejected<'a>> {
+        let whole = self.whole()?;
+        if is_json(whole.payload) { Ok(whole.id) } else { Err(Rejected { error: not_json(self.text), id: None }) }
     }
 
     /// Returns the error of a request whose route does not exist.
@@ -127,8 +196,8 @@ impl<'a> Envelope<'a> {
 
     #[cold]
     fn decode_error(&self, error: &serde_json::Error) -> Error {
-        if let Err(malformed) = self.check() {
-            return malformed;
+        if let Err(rejected) = self.check() {
+            return rejected.error;
         }
         let reason = reason(error);
         let text = match (self.payload_at, self.syntax.payload()) {
@@ -143,8 +212,8 @@ impl fmt::Debug for Envelope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope")
             .field("route", &self.route)
-            .field("id", &self.id)
-            .field("payload", &self.payload)
+            .field("id", &self.id())
+            .field("payload", &self.payload())
             .field("size", &self.size())
             .finish_non_exhaustive()
     }
@@ -174,25 +243,28 @@ impl<'a> ParsedMembers<'a> {
         }
         scanner.skip_white_space();
         if !scanner.skip(b'}') {
-            loop {
-                scanner.skip_white_space();
-                let name = scanner.string()?;
-                scanner.skip_white_space();
-                scanner.expect(b':')?;
-                scanner.skip_white_space();
-                self.add(text, name, scanner.value()?, syntax)?;
-                scanner.skip_white_space();
-                if scanner.skip(b'}') {
-                    break;
-                }
-                scanner.expect(b',')?;
-            }
+            self.read_members(&mut scanner, syntax)?;
         }
         if syntax.payload().is_none() {
             self.payload = Some(scanner.piece_from(start));
         }
-        scanner.skip_white_space();
-        if scanner.at < text.len() { Err(Malformed) } else { Ok(()) }
+        if scanner.is_at_end() { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// Reads members, and the bracket after the last one.
+    fn read_members(&mut self, scanner: &mut Scanner<'a>, syntax: Syntax) -> Result<(), Malformed> {
+        loop {
+            scanner.skip_white_space();
+            let name = scanner.string()?;
+            scanner.skip_white_space();
+            scanner.expect(b':')?;
+            scanner.skip_white_space();
+            let value = scanner.value()?;
+            self.add(scanner.text, name, value, syntax)?;
+            if !scanner.skip_comma()? {
+                return Ok(());
+            }
+        }
     }
 
     fn add(&mut self, text: &'a str, name: Piece, value: Piece, syntax: Syntax) -> Result<(), Malformed> {
@@ -485,8 +557,8 @@ mod tests {
             let envelope = parse(text);
             let error = envelope.message::<Chat>().unwrap_err();
             assert_eq!((error.code(), error.message()), (code, message), "{text}");
-            let checked = envelope.check().map_err(|error| error.message().to_owned());
-            assert_eq!(checked, if code == "bad_request" { Err(message.to_owned()) } else { Ok(()) });
+            let checked = envelope.check().map_err(|rejected| rejected.error.message().to_owned());
+            assert_eq!(checked, if code == "bad_request" { Err(message.to_owned()) } else { Ok(None) });
         }
         let flat = Envelope::parse(r#" {"method":"m","greeting":7}"#, FLAT).unwrap();
         let error = flat.message::<Chat>().unwrap_err();
@@ -584,12 +656,15 @@ mod tests {
     fn outcome(text: &str, syntax: Syntax) -> Outcome {
         match Envelope::parse(text, syntax) {
             Ok(envelope) => match envelope.check() {
-                Ok(()) => Outcome::Request {
-                    route: envelope.route().to_owned(),
-                    id: envelope.id().map(str::to_owned),
-                    payload: envelope.payload().to_owned(),
-                },
-                Err(error) => {
+                Ok(id) => {
+                    assert_eq!(id, envelope.id(), "{text}");
+                    Outcome::Request {
+                        route: envelope.route().to_owned(),
+                        id: id.map(str::to_owned),
+                        payload: envelope.payload().to_owned(),
+                    }
+                }
+                Err(Rejected { error, .. }) => {
                     assert!(error.message().starts_with("not JSON: "), "{text}: {error}");
                     Outcome::NotJson
                 }
@@ -829,5 +904,64 @@ mod tests {
         }
         // The test is meaningful only if every outcome is frequent.
         assert!(seen.iter().sum::<usize>() >= 200_000 && seen.iter().all(|count| *count > 20_000), "{seen:?}");
+    }
+
+    #[test]
+    fn the_rest_of_a_message_is_read_as_by_parsing_it_at_once() {
+        const STARTS: [&str; 5] = [
+            r#"{"method":"m","message":"#,
+            r#"{"id":7,"method":"m","message":"#,
+            r#"{"id":0,"method":"","message":"#,
+            r#"{"id":07,"method":"m","message":"#,
+            r#"{"id":12345678901234567890,"method":"m","message":"#,
+        ];
+        const ENDS: [&str; 14] = [
+            "}",
+            " }",
+            "}\n",
+            r#","id":8}"#,
+            r#","id":8,"x":{}}"#,
+            r#","x":{"id":9}}"#,
+            r#","id":{}}"#,
+            r#","message":1}"#,
+            r#","method":"n"}"#,
+            r#","\u0069d":8}"#,
+            r#","x":"\u12"}"#,
+            ",}",
+            "}}",
+            "",
+        ];
+        let mut random = Random(8);
+        let (mut unread, mut requests) = (0, 0);
+        for _ in 0..20_000 {
+            let mut message = random.pick(&STARTS).to_owned();
+            random.value(&mut message, 2);
+            message.push_str(random.pick(&ENDS));
+            let mutated = random.mutated(&message);
+            for text in mutated.iter().chain([&message]) {
+                let started = Envelope::parse_start(text, Syntax::DEFAULT);
+                unread += usize::from(started.as_ref().is_ok_and(|envelope| envelope.has_unread));
+                let decoded = match &started {
+                    Ok(envelope) => envelope.decode::<IgnoredAny>().map(|(_, id)| (id, envelope)),
+                    Err(rejected) => Err(Error::new("bad_request", rejected.error.message().to_owned())),
+                };
+                let whole = Envelope::parse(text, Syntax::DEFAULT).and_then(|whole| whole.check().map(|_| whole));
+                match (decoded, whole) {
+                    (Ok((id, envelope)), Ok(whole)) => {
+                        requests += 1;
+                        assert_eq!((id, envelope.id()), (whole.id, whole.id), "{text}");
+                        assert_eq!((envelope.route(), envelope.payload()), (whole.route(), whole.payload), "{text}");
+                        assert_eq!(envelope.check().unwrap(), whole.id, "{text}");
+                    }
+                    (Err(error), Err(rejected)) => {
+                        assert_eq!(error.message(), rejected.error.message(), "{text}");
+                        let checked = started.and_then(|envelope| envelope.check()).unwrap_err();
+                        assert_eq!(checked.id, rejected.id, "{text}");
+                    }
+                    (decoded, whole) => panic!("{text}: {decoded:?}, but {whole:?}"),
+                }
+            }
+        }
+        assert!(unread > 10_000 && requests > 5_000, "{unread} {requests}");
     }
 }

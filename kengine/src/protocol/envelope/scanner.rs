@@ -83,6 +83,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Skips what follows a member: a comma, or the bracket that ends the object. Returns whether it was a comma.
+    pub(super) fn skip_comma(&mut self) -> Result<bool, Malformed> {
+        self.skip_white_space();
+        if self.skip(b'}') {
+            return Ok(false);
+        }
+        self.expect(b',').map(|()| true)
+    }
+
+    /// Whether only white space follows.
+    pub(super) fn is_at_end(&mut self) -> bool {
+        self.skip_white_space();
+        self.at == self.text.len()
+    }
+
     /// Reads a string, which must not contain control characters. Its escapes need not be valid.
     #[inline]
     pub(super) fn string(&mut self) -> Result<Piece, Malformed> {

@@ -19,7 +19,7 @@ macro_rules! names {
             __private Accepted Answer Call Context DELIVERY Delivery Dispatcher DisconnectReason Duration FromContext
             HOOKS Handshake Hooks IsAcceptArgument IsErrorReply IsHookArgument IsHookOutput IsLiveness IsMessage
             IsOwned IsPushKey IsReference IsRefusal IsReply IsSameSession IsSerialize IsSession Latest Liveness NAME
-            NONE CHECKED FORM IsAcceptOutput Ok Part Push ROUTES Refusal Result Route SYNTAX Serialize Session Syntax Table UNKNOWN Unfit
+            NONE CHECKED FORM IsAcceptOutput Ok Part Push READS_LATE ROUTES Refusal Result Route SYNTAX Serialize Session Syntax Table UNKNOWN Unfit
             Verdict bool core kengine primitive push str time variables wire
         }
     };
