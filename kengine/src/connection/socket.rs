@@ -226,6 +226,11 @@ impl Socket {
         }
     }
 
+    /// Returns when the client's bytes were last read, on the node's clock.
+    pub(super) fn read_at(&self) -> u64 {
+        self.timer.read_at()
+    }
+
     /// Records that no input was there to read. While tokio wants the task to yield, this is not known.
     fn record_empty_input(&mut self) {
         if has_budget_remaining() {

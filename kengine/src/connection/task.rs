@@ -9,7 +9,6 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
-use tracing::Instrument;
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
@@ -69,7 +68,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             let Buffers { read: bytes, answer, .. } = &mut *buffers;
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             let span = self.connection.span();
-            deferring(Box::pin(self.handle(&mut bytes[..read], answer).instrument(span))).await;
+            deferring(span, Box::pin(self.handle(&mut bytes[..read], answer))).await;
             buffers::give_back(buffers);
             if read == READ_SIZE {
                 // There is probably more to read: let other tasks run first.
@@ -78,7 +77,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         if self.has_uid {
             let span = self.connection.span();
-            deferring(Box::pin(self.close().instrument(span))).await;
+            deferring(span, Box::pin(self.close())).await;
         }
         let Self { connection, socket, .. } = &mut *self;
         poll_fn(|cx| socket.poll_closed(cx, &connection.state().outbox)).await;
@@ -132,7 +131,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 }
                 continue;
             }
-            let progress = Progress::new();
+            let progress = Progress::new(socket.read_at());
             let context = Context::of_message(connection, &progress);
             let handled = {
                 let handling = pin!(endpoint.dispatcher.message(context, incoming.message(), answer));

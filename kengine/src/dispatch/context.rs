@@ -69,9 +69,8 @@ impl<'a, S> Context<'a, S> {
         }
     }
 
-    /// Returns the index of the route in the endpoint's table.
-    pub(crate) fn route(self) -> Option<usize> {
-        self.progress?.route()
+    pub(crate) fn progress(self) -> Option<&'a Progress> {
+        self.progress
     }
 
     /// Limits how long the handler may run.

@@ -16,11 +16,17 @@ pub(crate) struct Progress {
     route: AtomicUsize,
     /// How long the handler may run, in milliseconds; 0 stands for the server's limit.
     timeout: AtomicU32,
+    /// When the client's bytes were last read, on the node's clock.
+    read_at: u64,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { route: AtomicUsize::new(NO_ROUTE), timeout: AtomicU32::new(0) }
+    pub(crate) fn new(read_at: u64) -> Self {
+        Self { route: AtomicUsize::new(NO_ROUTE), timeout: AtomicU32::new(0), read_at }
+    }
+
+    pub(crate) fn read_at(&self) -> u64 {
+        self.read_at
     }
 
     pub(crate) fn set_route(&self, route: usize) {

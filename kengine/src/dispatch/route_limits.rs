@@ -9,8 +9,9 @@ use crate::protocol::{Envelope, Error, Rate, Result, Route};
 ///
 /// `rate_limited` or `too_large`.
 pub(crate) fn check<S>(context: Context<'_, S>, route: &Route) -> Result<()> {
-    if let (Some(rate), Some(index)) = (route.rate, context.route())
-        && !context.connection().allow(index, rate)
+    if let (Some(rate), Some(progress)) = (route.rate, context.progress())
+        && let Some(index) = progress.route()
+        && !context.connection().allow(index, rate, progress.read_at())
     {
         let (name, Rate { count, period, .. }) = (route.name, rate);
         let message = format!("`{name}` may be sent {count} times in {period:?}; slow down");

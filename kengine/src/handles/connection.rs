@@ -153,10 +153,10 @@ impl<S> Connection<S> {
         queued
     }
 
-    /// Counts one message of the route with this index if its rate allows it. Returns whether it does. It counts
-    /// when it is handled, because a message that has waited for a slow handler was sent earlier.
-    pub(crate) fn allow(&self, route: usize, rate: Rate) -> bool {
-        self.shared.rate_limiter.allow(route, rate, self.node().clock.now())
+    /// Counts one message of the route with this index if its rate allows it. Returns whether it does. `read_at` is when
+    /// the client's bytes were last read, on the node's clock.
+    pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64) -> bool {
+        self.shared.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
     }
 
     /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per

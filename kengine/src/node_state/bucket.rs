@@ -28,7 +28,9 @@ impl RateLimit {
 
     /// Creates the limit of a route. `None` if it allows no message.
     pub(crate) fn of_route(Rate { count, period, burst }: Rate) -> Option<Self> {
-        let period = u64::try_from(period.as_nanos() << FRACTION_BITS).unwrap_or(u64::MAX);
+        // In 64 bits, because this is done for each message of the route.
+        let nanos = period.as_secs().saturating_mul(NANOS_PER_SECOND).saturating_add(period.subsec_nanos().into());
+        let period = nanos.saturating_mul(1 << FRACTION_BITS);
         let unbounded = Self { interval: period.checked_div(count.into())?, capacity: 0 };
         (burst > 0).then(|| Self { capacity: unbounded.time_of(burst.into()), ..unbounded })
     }

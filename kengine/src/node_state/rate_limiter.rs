@@ -19,15 +19,18 @@ struct RouteBucket {
 }
 
 impl RateLimiter {
-    /// Counts one message if the rate allows it. Returns whether it does. `now` is the time of the node's clock.
-    pub(crate) fn allow(&self, route: usize, rate: Rate, now: u64) -> bool {
+    /// Counts one message if the rate allows it. Returns whether it does. `read_at` is when the client's bytes were last
+    /// read. A message that the rate does not allow then may have waited for a slow handler since, so it is compared with
+    /// the time `now` too. Both are times of the node's clock.
+    pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
         let mut buckets = self.0.get_or_init(Box::default).lock();
         let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
             buckets.push(RouteBucket { route, bucket: Bucket::default() });
             buckets.len() - 1
         });
-        buckets[at].bucket.add(limit, Sent::at(now))
+        let bucket = &mut buckets[at].bucket;
+        bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
     }
 }
 
@@ -46,7 +49,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_then_the_rate() {
         let (limiter, clock, rate) = (RateLimiter::default(), Clock::start(), rate(10, 3));
-        let taken = |limiter: &RateLimiter| (0..20).take_while(|_| limiter.allow(0, rate, clock.now())).count();
+        let taken =
+            |limiter: &RateLimiter| (0..20).take_while(|_| limiter.allow(0, rate, clock.now(), || clock.now())).count();
         assert_eq!(taken(&limiter), 3);
         tokio::time::advance(Duration::from_millis(99)).await;
         assert_eq!(taken(&limiter), 0);
@@ -58,7 +62,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(taken(&limiter), 3);
         // Another route has its own bucket.
-        assert!(limiter.allow(1, rate, clock.now()));
+        assert!(limiter.allow(1, rate, clock.now(), || clock.now()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -66,7 +70,7 @@ mod tests {
         let (limiter, clock, rate) = (RateLimiter::default(), Clock::start(), rate(30, 60));
         let mut passed = 0;
         for _ in 0..10_000 {
-            passed += u32::from(limiter.allow(0, rate, clock.now()));
+            passed += u32::from(limiter.allow(0, rate, clock.now(), || clock.now()));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(passed, 60 + 30 * 10 - 1);
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_nothing_allows_nothing() {
-        assert!(!RateLimiter::default().allow(0, rate(0, 1), 1));
-        assert!(!RateLimiter::default().allow(0, rate(1, 0), 1));
+        assert!(!RateLimiter::default().allow(0, rate(0, 1), 1, || 1));
+        assert!(!RateLimiter::default().allow(0, rate(1, 0), 1, || 1));
     }
 }

@@ -36,7 +36,7 @@ impl<D: Dispatcher> SocketlessConnection<D> {
     /// Handles a text message, and appends the frames of its answer to `out`.
     pub async fn handle(&mut self, text: &str, out: &mut Vec<u8>) {
         self.answer.reset();
-        let progress = Progress::new();
+        let progress = Progress::new(self.endpoint.node.clock.now());
         let context = Context::of_message(&self.connection, &progress);
         self.endpoint.dispatcher.message(context, Message::Text(text), &mut self.answer).await;
         self.answer.move_to(out);
