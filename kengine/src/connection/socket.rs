@@ -183,6 +183,7 @@ impl Socket {
 
     /// Returns the next message: first those that were read ahead, then from the front of `bytes`. Answers control
     /// frames on the way. Returns `None` when there is no further message, or messages are not handled any more.
+    #[inline]
     pub(super) fn next_message<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         if !self.state.handles_messages() {
             self.discard(mem::take(bytes));
@@ -197,6 +198,7 @@ impl Socket {
     }
 
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
+    #[inline]
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
             outbox.take_pushes(&mut self.out, &self.registration.node().fan_out.backlog);
@@ -204,6 +206,7 @@ impl Socket {
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
+    #[inline]
     pub(super) fn send(&mut self, answer: &mut Answer) {
         if self.state == SocketState::Open {
             answer.move_to(&mut self.out);

@@ -116,7 +116,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
         while let Some(incoming) = socket.next_message(&mut bytes) {
             // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
             tokio::task::consume_budget().await;
-            if connection.state().questions.take_answer(incoming.message(), *connection.state().syntax) {
+            if connection.state().questions.take_answer(incoming.message(), connection.state().syntax) {
                 continue;
             }
             answer.reset();
@@ -238,7 +238,7 @@ async fn run_handler<S, F: Future>(
             return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
         }
         let take_answer =
-            |message: Message<'_>| connection.state().questions.take_answer(message, *connection.state().syntax);
+            |message: Message<'_>| connection.state().questions.take_answer(message, connection.state().syntax);
         socket.poll_busy(cx, &connection.state().outbox, &take_answer, rest);
         if !socket.is_listening() {
             // A handler that waits for its client's answer would wait forever.

@@ -21,6 +21,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    #[inline]
     pub(crate) fn new(read_at: u64) -> Self {
         Self { route: AtomicUsize::new(NO_ROUTE), timeout: AtomicU32::new(0), read_at }
     }
@@ -29,11 +30,13 @@ impl Progress {
         self.read_at
     }
 
+    #[inline]
     pub(crate) fn set_route(&self, route: usize) {
         self.route.store(route, Ordering::Relaxed);
     }
 
     /// Returns the index of the route in the endpoint's table; `None` if no route takes the message.
+    #[inline]
     pub(crate) fn route(&self) -> Option<usize> {
         Some(self.route.load(Ordering::Relaxed)).filter(|route| *route != NO_ROUTE)
     }

@@ -41,6 +41,7 @@ impl Counters {
     }
 
     /// Counts one message; `None` is a message without a route.
+    #[inline]
     pub(crate) fn record(&self, route: Option<usize>, failed: bool) {
         let cells = &self.shards[shard()].0;
         let cell = &cells[route.unwrap_or(usize::MAX).min(cells.len() - 1)];
@@ -70,6 +71,7 @@ impl Counters {
 }
 
 /// Returns the shard of this thread.
+#[inline]
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     SHARD.with(|shard| {

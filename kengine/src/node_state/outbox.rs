@@ -222,10 +222,12 @@ impl Outbox {
     }
 
     /// Whether the connection was ordered to end, or has ended.
+    #[inline]
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn has_pushes(&self) -> bool {
         self.has_pushes.load(Ordering::Acquire)
     }
@@ -237,6 +239,7 @@ impl Outbox {
     }
 
     /// Moves all waiting pushes to `out`, even if the connection is ending.
+    #[inline]
     pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
         if self.has_pushes() {
             self.move_to(&mut self.state.lock(), out, usize::MAX, backlog);

@@ -51,10 +51,12 @@ pub(crate) struct ClientError {
 impl Questions {
     /// Takes a message if it is the answer to a question, and passes it to the asker. A late answer is dropped. Returns
     /// whether the message was taken.
-    pub(crate) fn take_answer(&self, message: Message<'_>, syntax: Syntax) -> bool {
-        if !self.has_asked.load(Ordering::Acquire) {
-            return false;
-        }
+    #[inline]
+    pub(crate) fn take_answer(&self, message: Message<'_>, syntax: &Syntax) -> bool {
+        self.has_asked.load(Ordering::Acquire) && self.take_answer_of_asked(message, *syntax)
+    }
+
+    fn take_answer_of_asked(&self, message: Message<'_>, syntax: Syntax) -> bool {
         // Most requests contain neither word, so they are not parsed twice.
         let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
         let text = std::str::from_utf8(message.as_bytes()).ok().filter(may_answer);

@@ -88,6 +88,7 @@ impl Answer {
     }
 
     /// Sets the id that the answer carries: the raw JSON of a number or a string, or none.
+    #[inline]
     pub(crate) fn set_id(&mut self, id: Option<&str>) {
         self.has_id = id.is_some();
         self.id.clear();
@@ -95,6 +96,7 @@ impl Answer {
     }
 
     /// Clears the answer for the next message.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         self.frames.clear();
         self.set_id(None);

@@ -206,6 +206,7 @@ fn skip_header(input: &mut &mut [u8], after: usize) {
 }
 
 /// Returns the event of a whole message or control frame.
+#[inline]
 fn event(kind: Kind, payload: Cow<'_, [u8]>) -> Result<WebSocketEvent<'_>, Violation> {
     Ok(match kind {
         Kind::Text => WebSocketEvent::Text(text(payload)?),
