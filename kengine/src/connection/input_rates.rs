@@ -15,6 +15,14 @@ pub(super) struct InputRates {
     after: u64,
     messages: Bucket,
     bytes: Bucket,
+    /// Present once the client has sent any of it.
+    unusual: Option<Box<UnusualInput>>,
+}
+
+/// What most clients never send.
+#[derive(Default)]
+struct UnusualInput {
+    /// Pings, and pongs that answer no ping.
     pings: Bucket,
     /// Messages that were refused.
     refused_messages: Bucket,
@@ -36,8 +44,8 @@ pub(super) enum Allowance {
 
 impl InputRates {
     pub(super) fn new() -> Self {
-        let [messages, bytes, pings, refused_messages, refused_bytes] = [Bucket::default(); 5];
-        Self { after: WAITING, messages, bytes, pings, refused_messages, refused_bytes, is_over: false }
+        let [messages, bytes] = [Bucket::default(); 2];
+        Self { after: WAITING, messages, bytes, unusual: None }
     }
 
     /// Records that everything that the client has sent so far is read.
@@ -58,10 +66,13 @@ impl InputRates {
     pub(super) fn read(&mut self, bytes: usize, now: u64, limits: &ClientRates) -> Allowance {
         self.input_waits(|| now);
         let sent = self.sent(now);
-        self.is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
-        if !self.is_over {
+        let is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
+        if is_over || self.unusual.is_some() {
+            self.unusual().is_over = is_over;
+        }
+        if !is_over {
             Allowance::Granted
-        } else if self.refused_bytes.add_many(bytes, limits.bytes, sent) {
+        } else if self.unusual().refused_bytes.add_many(bytes, limits.bytes, sent) {
             Allowance::Refused(Limit::BytesPerSecond)
         } else {
             Allowance::Exhausted(Limit::BytesPerSecond)
@@ -72,11 +83,12 @@ impl InputRates {
     #[inline]
     pub(super) fn message(&mut self, now: u64, limits: &ClientRates) -> Allowance {
         let sent = self.sent(now);
-        if !self.is_over && self.messages.add(limits.messages, sent) {
+        let is_over = self.unusual.as_ref().is_some_and(|unusual| unusual.is_over);
+        if !is_over && self.messages.add(limits.messages, sent) {
             return Allowance::Granted;
         }
-        let limit = if self.is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
-        if self.refused_messages.add(limits.messages, sent) {
+        let limit = if is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
+        if self.unusual().refused_messages.add(limits.messages, sent) {
             Allowance::Refused(limit)
         } else {
             Allowance::Exhausted(limit)
@@ -86,7 +98,11 @@ impl InputRates {
     /// Counts a ping, or a pong that answers no ping of the server. Returns whether the limit allows it.
     pub(super) fn ping(&mut self, now: u64, limits: &ClientRates) -> bool {
         let sent = self.sent(now);
-        self.pings.add(limits.pings, sent)
+        self.unusual().pings.add(limits.pings, sent)
+    }
+
+    fn unusual(&mut self) -> &mut UnusualInput {
+        self.unusual.get_or_insert_default()
     }
 
     fn sent(&self, now: u64) -> Sent {

@@ -4,10 +4,11 @@ mod buffers;
 mod endpoint;
 mod input_rates;
 mod look_ahead;
+mod output;
 mod replayed;
 mod socket;
+mod socket_end;
 mod socket_state;
-mod socket_timer;
 mod task;
 mod transport;
 

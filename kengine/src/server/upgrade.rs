@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use crate::connection::{ConnectionTask, Endpoint, Transport, take_back};
 use crate::dispatch::Dispatcher;
@@ -65,13 +66,13 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     // Boxed, so that the task does not keep the memory that only its start needs.
     let span = connection.span();
-    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot));
+    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot).instrument(span));
     let serving = async move {
-        if let Some(task) = deferring(span, starting).await {
+        if let Some(mut task) = deferring(starting).await {
             task.run().await;
         }
     };
-    // Boxed again: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
+    // Boxed: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
     tokio::spawn(Box::pin(serving));
     answer.into_response()
 }
@@ -116,8 +117,12 @@ pub(crate) async fn open<D: Dispatcher>(
     }
     let span = connection.span();
     // Boxed, so that the task does not keep the memory that only its start needs.
-    let starting = Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
-    Opened::Connection(Box::pin(async move { deferring(span, starting).await.run().await }))
+    let starting =
+        Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
+    Opened::Connection(Box::pin(async move {
+        let mut task = deferring(starting).await;
+        task.run().await;
+    }))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -142,10 +147,10 @@ pub(crate) async fn start<D: Dispatcher>(
 ) {
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     let span = connection.span();
-    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new());
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()).instrument(span);
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
-        let task = deferring(span, Box::pin(starting)).await;
+        let mut task = deferring(Box::pin(starting)).await;
         // The caller may have stopped waiting.
         let _ = started.send(());
         task.run().await;
@@ -254,7 +259,7 @@ async fn start_after<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     slot: Slot,
-) -> Option<Box<ConnectionTask<D>>> {
+) -> Option<ConnectionTask<D>> {
     // A router may replace the answer `101` by another one, and then the upgrade never comes.
     let upgraded = tokio::select! {
         upgraded = upgraded => upgraded.map_err(|error| logged(&error)),
