@@ -9,7 +9,6 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
-use tracing::Instrument;
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
@@ -63,20 +62,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
     /// Serves the connection until its socket is closed.
     pub(crate) async fn run(&mut self) {
         self.socket.change_task(&self.connection.state().outbox);
-        loop {
+        while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
-            let handling = match poll_fn(|cx| self.poll_read(cx)).await {
-                Some((buffers, read)) => {
-                    let span = self.connection.span();
-                    Box::pin(self.handle_read(buffers, read).instrument(span))
-                }
-                None => break,
-            };
-            deferring(handling).await;
+            Box::pin(self.handle_read(buffers, read)).await;
         }
         if self.socket.has_uid() {
-            let span = self.connection.span();
-            deferring(Box::pin(self.close().instrument(span))).await;
+            deferring(self.connection.span(), Box::pin(self.close())).await;
         }
         poll_fn(|cx| self.poll_closed(cx)).await;
     }
@@ -115,8 +106,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
     /// Handles the messages in the buffers, of which this number of bytes was read, and gives the buffers back.
     async fn handle_read(&mut self, mut buffers: Box<Buffers>, read: usize) {
+        let span = self.connection.span();
         let Buffers { read: bytes, answer, .. } = &mut *buffers;
-        self.handle(&mut bytes[..read], answer).await;
+        deferring(span, pin!(self.handle(&mut bytes[..read], answer))).await;
         buffers::give_back(buffers);
         if read == READ_SIZE {
             // There is probably more to read: let other tasks run first.

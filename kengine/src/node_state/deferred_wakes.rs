@@ -48,10 +48,13 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-/// Runs a part of a connection's task and defers the wakes that it causes. The caller boxes the part, so that it takes
-/// only a pointer in the task.
-pub(crate) fn deferring<F: Future + Unpin>(mut part: F) -> impl Future<Output = F::Output> {
-    poll_fn(move |cx| defer_while(cx.waker(), || Pin::new(&mut part).poll(cx)))
+/// Runs a part of a connection's task in this span, and defers the wakes that it causes.
+// `Instrument` would move the part once more.
+pub(crate) fn deferring<F: Future + Unpin>(span: tracing::Span, mut part: F) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| {
+        let _entered = span.enter();
+        defer_while(cx.waker(), || Pin::new(&mut part).poll(cx))
+    })
 }
 
 /// Defers the wakes of other tasks while `run` runs, and drops the wakes of `own`.

@@ -11,7 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tracing::Instrument;
+use tracing::Span;
 
 use crate::connection::{ConnectionTask, Endpoint, Transport, take_back};
 use crate::dispatch::Dispatcher;
@@ -64,11 +64,10 @@ pub(crate) async fn upgrade<D: Dispatcher>(
         Err(refusal) => return refusal.into_response(),
     };
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
-    // Boxed, so that the task does not keep the memory that only its start needs.
     let span = connection.span();
-    let starting = Box::pin(start_after(upgraded, endpoint, connection, slot).instrument(span));
+    let starting = starting(span, start_after(upgraded, endpoint, connection, slot));
     let serving = async move {
-        if let Some(mut task) = deferring(starting).await {
+        if let Some(mut task) = starting.await {
             task.run().await;
         }
     };
@@ -116,11 +115,9 @@ pub(crate) async fn open<D: Dispatcher>(
         return Opened::Gone;
     }
     let span = connection.span();
-    // Boxed, so that the task does not keep the memory that only its start needs.
-    let starting =
-        Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
+    let starting = starting(span, ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
     Opened::Connection(Box::pin(async move {
-        let mut task = deferring(starting).await;
+        let mut task = starting.await;
         task.run().await;
     }))
 }
@@ -147,16 +144,21 @@ pub(crate) async fn start<D: Dispatcher>(
 ) {
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     let span = connection.span();
-    let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()).instrument(span);
+    let starting = starting(span, ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()));
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
-        let mut task = deferring(Box::pin(starting)).await;
+        let mut task = starting.await;
         // The caller may have stopped waiting.
         let _ = started.send(());
         task.run().await;
     });
     // Fails only when the runtime shuts down.
     let _ = has_started.await;
+}
+
+/// Returns the start of a connection's task. Boxed, so that the task does not keep the memory that only its start needs.
+fn starting<F: Future>(span: Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
+    Box::pin(async move { deferring(span, pin!(start)).await })
 }
 
 impl From<Refused> for Refusal {
