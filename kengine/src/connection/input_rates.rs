@@ -15,13 +15,21 @@ pub(super) struct InputRates {
     after: u64,
     messages: Bucket,
     bytes: Bucket,
+    /// Present once the client has sent any of it.
+    unusual: Option<Box<UnusualInput>>,
+    /// Whether the bytes that were read last exceed the limit.
+    is_over: bool,
+}
+
+/// What most clients never send.
+#[derive(Default)]
+struct UnusualInput {
+    /// Pings, and pongs that answer no ping.
     pings: Bucket,
     /// Messages that were refused.
     refused_messages: Bucket,
     /// Bytes that were refused.
     refused_bytes: Bucket,
-    /// Whether the bytes that were read last exceed the limit.
-    is_over: bool,
 }
 
 /// Whether the limits allow what a client has sent.
@@ -36,8 +44,8 @@ pub(super) enum Allowance {
 
 impl InputRates {
     pub(super) fn new() -> Self {
-        let [messages, bytes, pings, refused_messages, refused_bytes] = [Bucket::default(); 5];
-        Self { after: WAITING, messages, bytes, pings, refused_messages, refused_bytes, is_over: false }
+        let [messages, bytes] = [Bucket::default(); 2];
+        Self { after: WAITING, messages, bytes, unusual: None, is_over: false }
     }
 
     /// Records that everything that the client has sent so far is read.
@@ -61,7 +69,7 @@ impl InputRates {
         self.is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
         if !self.is_over {
             Allowance::Granted
-        } else if self.refused_bytes.add_many(bytes, limits.bytes, sent) {
+        } else if self.unusual().refused_bytes.add_many(bytes, limits.bytes, sent) {
             Allowance::Refused(Limit::BytesPerSecond)
         } else {
             Allowance::Exhausted(Limit::BytesPerSecond)
@@ -76,7 +84,7 @@ impl InputRates {
             return Allowance::Granted;
         }
         let limit = if self.is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
-        if self.refused_messages.add(limits.messages, sent) {
+        if self.unusual().refused_messages.add(limits.messages, sent) {
             Allowance::Refused(limit)
         } else {
             Allowance::Exhausted(limit)
@@ -86,7 +94,11 @@ impl InputRates {
     /// Counts a ping, or a pong that answers no ping of the server. Returns whether the limit allows it.
     pub(super) fn ping(&mut self, now: u64, limits: &ClientRates) -> bool {
         let sent = self.sent(now);
-        self.pings.add(limits.pings, sent)
+        self.unusual().pings.add(limits.pings, sent)
+    }
+
+    fn unusual(&mut self) -> &mut UnusualInput {
+        self.unusual.get_or_insert_default()
     }
 
     fn sent(&self, now: u64) -> Sent {

@@ -42,9 +42,12 @@ impl Incoming<'_> {
     }
 }
 
-/// The messages that wait, in order.
+/// The messages that wait, in order. An idle connection keeps no storage for them.
 #[derive(Default)]
-pub(super) struct LookAhead {
+pub(super) struct LookAhead(Option<Box<WaitingMessages>>);
+
+#[derive(Default)]
+struct WaitingMessages {
     messages: VecDeque<Incoming<'static>>,
     /// The cost of all messages in bytes.
     cost: usize,
@@ -53,16 +56,17 @@ pub(super) struct LookAhead {
 impl LookAhead {
     /// Returns how many bytes may still be read ahead.
     pub(super) fn room(&self) -> usize {
-        READ_SIZE.saturating_sub(self.cost)
+        READ_SIZE.saturating_sub(self.0.as_ref().map_or(0, |waiting| waiting.cost))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.0.as_ref().is_none_or(|waiting| waiting.messages.is_empty())
     }
 
     pub(super) fn push(&mut self, message: Incoming<'_>) {
-        self.cost += message.cost();
-        self.messages.push_back(match message {
+        let waiting = self.0.get_or_insert_default();
+        waiting.cost += message.cost();
+        waiting.messages.push_back(match message {
             Incoming::Text(text) => Incoming::Text(text.into_owned().into()),
             Incoming::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
             Incoming::Refused(bytes) => Incoming::Refused(bytes.into_owned().into()),
@@ -71,12 +75,11 @@ impl LookAhead {
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Incoming<'static>> {
-        let message = self.messages.pop_front();
+        let waiting = self.0.as_mut()?;
+        let message = waiting.messages.pop_front();
         match &message {
-            Some(message) => self.cost -= message.cost(),
-            // An idle connection keeps no storage for the queue.
-            None if self.messages.capacity() > 0 => self.messages = VecDeque::new(),
-            None => {}
+            Some(message) => waiting.cost -= message.cost(),
+            None => self.0 = None,
         }
         message
     }

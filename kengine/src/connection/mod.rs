@@ -6,8 +6,8 @@ mod input_rates;
 mod look_ahead;
 mod replayed;
 mod socket;
+mod socket_end;
 mod socket_state;
-mod socket_timer;
 mod task;
 mod transport;
 

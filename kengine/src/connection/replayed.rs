@@ -83,6 +83,6 @@ pub(crate) fn take_back(upgraded: Upgraded) -> (Transport, Vec<u8>) {
     };
     match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (Transport::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
-        Err(upgraded) => (Transport::Upgraded(TokioIo::new(upgraded)), Vec::new()),
+        Err(upgraded) => (Transport::Upgraded(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }

@@ -13,11 +13,11 @@ use tokio::task::coop::has_budget_remaining;
 use crate::connection::buffers;
 use crate::connection::input_rates::{Allowance, InputRates};
 use crate::connection::look_ahead::{Incoming, LookAhead};
+use crate::connection::socket_end::SocketEnd;
 use crate::connection::socket_state::SocketState;
-use crate::connection::socket_timer::{CHECKS, SocketTimer};
 use crate::connection::transport::Transport;
 use crate::node::admission::Registration;
-use crate::node_state::{BATCH, Ending, Limit, Outbox};
+use crate::node_state::{BATCH, CHECKS, Ending, Limit, Outbox};
 use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
@@ -32,20 +32,16 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
     is_draining: bool,
-    /// Whether the timer must be set for the close timeout before the task sleeps. Most connections end before that, and
-    /// setting a timer may cost a system call.
-    needs_close_timeout: bool,
+    /// Whether a sign of life came with the last bytes, and is not recorded yet.
+    is_heard: bool,
     state: SocketState,
     look_ahead: LookAhead,
     rates: InputRates,
     /// Pings of ours that the client has not answered yet.
     pings: u32,
-    /// How the client's input has ended, if it has: with a close frame, a violation of the protocol, or the loss of the
-    /// connection. This takes effect when all messages before it are handled.
-    input_end: Option<Box<DisconnectReason>>,
-    /// Why the connection ends, once it does.
-    reason: Option<Box<DisconnectReason>>,
-    timer: SocketTimer,
+    /// When bytes last came, in nanoseconds of the node's clock, which is read for it once per read.
+    read_at: u64,
+    end: SocketEnd,
     /// Ends with the connection. It is dropped after the transport, so that the slot of the connection is free only once
     /// the socket is closed.
     registration: Registration,
@@ -54,21 +50,23 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(transport: Transport, registration: Registration) -> Self {
         let node = registration.node();
+        let now = node.clock.now();
+        registration.silence().start(now);
+        registration.watch_silence();
         Self {
             transport,
-            deframer: Deframer::new(node.limits.message()),
+            deframer: Deframer::default(),
             out: Vec::new(),
             written: 0,
             is_blocked: false,
             is_draining: false,
-            needs_close_timeout: false,
+            is_heard: false,
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
             pings: 0,
-            input_end: None,
-            reason: None,
-            timer: SocketTimer::new(node.clock.now(), node.limits.idle_timeout),
+            read_at: now,
+            end: SocketEnd::default(),
             registration,
         }
     }
@@ -93,7 +91,7 @@ impl Socket {
                 SocketState::Open if self.is_blocked => {}
                 SocketState::Open => match self.transport.poll_read(cx, buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => {
-                        self.input_end = Some(Box::new(DisconnectReason::Lost));
+                        self.end.end_input(DisconnectReason::Lost);
                         continue;
                     }
                     Poll::Ready(Ok(read)) => {
@@ -108,7 +106,7 @@ impl Socket {
                 }
                 _ => return Poll::Ready(None),
             }
-            if !self.poll_timer(cx) {
+            if !self.poll_timer(cx, outbox) {
                 return Poll::Pending;
             }
         }
@@ -116,7 +114,6 @@ impl Socket {
 
     /// Makes the socket wake the task that polls it next, whichever task has polled it before.
     pub(super) fn change_task(&mut self, outbox: &Outbox) {
-        self.timer.forget_waker();
         outbox.forget_waker();
     }
 
@@ -143,7 +140,7 @@ impl Socket {
             } else {
                 let room = self.look_ahead.room();
                 self.transport.poll_read(cx, &mut buffers.read[..room]).map(|read| match read {
-                    Ok(0) | Err(_) => self.input_end = Some(Box::new(DisconnectReason::Lost)),
+                    Ok(0) | Err(_) => self.end.end_input(DisconnectReason::Lost),
                     Ok(read) => {
                         self.record_read(read);
                         self.read_ahead(&mut buffers.read[..read], take_answer);
@@ -220,7 +217,7 @@ impl Socket {
     pub(super) fn record_read(&mut self, bytes: usize) {
         let node = self.registration.node();
         let now = node.clock.now();
-        self.timer.record_bytes(now);
+        self.read_at = now;
         if let Allowance::Exhausted(limit) = self.rates.read(bytes, now, &node.limits.rates) {
             self.end_flood(limit);
         }
@@ -228,8 +225,16 @@ impl Socket {
 
     /// Records that no input was there to read. While tokio wants the task to yield, this is not known.
     fn record_empty_input(&mut self) {
+        self.record_input();
         if has_budget_remaining() {
             self.rates.input_is_empty();
+        }
+    }
+
+    /// Records the sign of life that came with the last bytes, if one did.
+    fn record_input(&mut self) {
+        if mem::take(&mut self.is_heard) {
+            self.registration.silence().record_input(self.read_at);
         }
     }
 
@@ -255,12 +260,12 @@ impl Socket {
 
     /// Whether more messages of the client are read. False once its input or the connection is about to end.
     pub(super) fn is_listening(&self) -> bool {
-        self.state == SocketState::Open && self.input_end.is_none() && !self.is_draining
+        self.state == SocketState::Open && self.end.input().is_none() && !self.is_draining
     }
 
     /// Takes why the connection has ended.
     pub(super) fn take_reason(&mut self) -> DisconnectReason {
-        self.reason.take().map_or(DisconnectReason::Lost, |reason| *reason)
+        self.end.take_reason()
     }
 
     /// Whether messages may be read while a handler runs.
@@ -279,18 +284,18 @@ impl Socket {
 
     /// Returns the next message in `bytes`, and answers the control frames before it (RFC 6455, section 5.5).
     fn deframe<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
-        while self.input_end.is_none() {
-            let event = match self.deframer.next(bytes) {
+        while self.end.input().is_none() {
+            let event = match self.deframer.next(bytes, self.registration.node().limits.message()) {
                 Ok(event) => event?,
                 Err(violation) => {
                     if violation == Violation::TooManyFragments {
                         self.registration.record_refusal(Limit::FragmentsPerMessage);
                     }
-                    self.input_end = Some(Box::new(DisconnectReason::Violation(violation.close())));
+                    self.end.end_input(DisconnectReason::Violation(violation.close()));
                     return None;
                 }
             };
-            self.timer.record_input();
+            self.is_heard = true;
             match event {
                 WebSocketEvent::Text(text) => return self.admit(Incoming::Text(text)),
                 WebSocketEvent::Binary(bytes) => return self.admit(Incoming::Binary(bytes)),
@@ -302,7 +307,7 @@ impl Socket {
                 WebSocketEvent::Pong if self.pings > 0 => self.pings -= 1,
                 WebSocketEvent::Pong => _ = self.admits_ping(),
                 WebSocketEvent::Close(close) => {
-                    self.input_end = Some(Box::new(DisconnectReason::Client(close)));
+                    self.end.end_input(DisconnectReason::Client(close));
                 }
             }
         }
@@ -312,7 +317,7 @@ impl Socket {
     /// Compares a message with the limits per second. A client that exceeds them further is closed.
     #[inline]
     fn admit<'b>(&mut self, message: Incoming<'b>) -> Option<Incoming<'b>> {
-        match self.rates.message(self.timer.read_at(), &self.registration.node().limits.rates) {
+        match self.rates.message(self.read_at, &self.registration.node().limits.rates) {
             Allowance::Granted => Some(message),
             Allowance::Refused(limit) => {
                 self.registration.record_refusal(limit);
@@ -327,7 +332,7 @@ impl Socket {
 
     /// Compares a ping with the limit per second. A client that exceeds it is closed.
     fn admits_ping(&mut self) -> bool {
-        let is_admitted = self.rates.ping(self.timer.read_at(), &self.registration.node().limits.rates);
+        let is_admitted = self.rates.ping(self.read_at, &self.registration.node().limits.rates);
         if !is_admitted {
             self.end_flood(Limit::PingsPerSecond);
         }
@@ -337,9 +342,9 @@ impl Socket {
     /// Ends the input of a client that sends too much.
     #[cold]
     fn end_flood(&mut self, limit: Limit) {
-        if self.input_end.is_none() {
+        if self.end.input().is_none() {
             self.registration.record_refusal(limit);
-            self.input_end = Some(Box::new(DisconnectReason::RateLimited));
+            self.end.end_input(DisconnectReason::RateLimited);
         }
     }
 
@@ -347,26 +352,33 @@ impl Socket {
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
             self.take_outbox(cx, outbox);
-            if !self.poll_output(cx, outbox) && !self.poll_timer(cx) {
+            if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) {
                 return;
             }
         }
     }
 
-    /// Does what is due by the timer. Returns whether anything was.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut is_due = false;
-        while !self.state.is_over() {
-            if mem::take(&mut self.needs_close_timeout) {
-                self.timer.start_close_timeout(self.registration.node().limits.close_timeout);
+    /// Checks the silence of the client if that is due and, after our close frame, the close timeout. Returns whether
+    /// the caller must go on.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
+        match self.state {
+            SocketState::Open => {
+                let is_due = outbox.take_reminder();
+                if is_due {
+                    self.check_silence();
+                }
+                is_due
             }
-            if self.timer.poll(cx).is_pending() {
-                break;
+            state if state.is_over() => false,
+            _ => {
+                let has_ended = self.end.poll_close_timeout(cx, self.registration.node().limits.close_timeout).is_ready();
+                if has_ended {
+                    self.transport.reset_on_drop();
+                    self.state = SocketState::Over;
+                }
+                has_ended
             }
-            self.on_timer();
-            is_due = true;
         }
-        is_due
     }
 
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
@@ -389,7 +401,7 @@ impl Socket {
     /// Ends the connection if the client's input has ended or the node drains. Called only when every message that was
     /// read is handled.
     fn end_if_due(&mut self, outbox: &Outbox) {
-        match self.input_end.as_deref().cloned() {
+        match self.end.input().cloned() {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
@@ -403,7 +415,7 @@ impl Socket {
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
         encoder::write_close_frame(&mut self.out, reason.close_frame().as_ref());
-        let state = SocketState::after_our_close(self.input_end.as_deref());
+        let state = SocketState::after_our_close(self.end.input());
         self.end(if self.transport.may_drop_unread() { SocketState::Closed } else { state }, reason);
     }
 
@@ -428,12 +440,10 @@ impl Socket {
     }
 
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
-    /// The close timeout begins, at whose end the socket is closed in any case.
     fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
-        self.reason.get_or_insert_with(|| Box::new(reason));
+        self.end.set_reason(reason);
         self.registration.end();
-        self.needs_close_timeout = true;
     }
 
     /// Writes what is queued. Returns whether the caller must check the outbox again: because the kernel has begun to
@@ -455,7 +465,7 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.timer.record_client_reads(self.registration.node().clock.now());
+                        self.registration.silence().record_input(self.registration.node().clock.now());
                     }
                 }
                 Poll::Pending => {
@@ -478,20 +488,17 @@ impl Socket {
         was_blocked || (self.state == SocketState::Open && outbox.has_pushes())
     }
 
-    /// Checks an open connection for silence (pings: RFC 6455, section 5.5.2), and ends a closing one, whose close
-    /// timeout has passed.
-    fn on_timer(&mut self) {
-        if self.state != SocketState::Open {
-            self.transport.reset_on_drop();
-            self.state = SocketState::Over;
-            return;
-        }
+    /// Pings a silent client (RFC 6455, section 5.5.2), and closes the connection at the end of the idle timeout.
+    #[cold]
+    fn check_silence(&mut self) {
+        self.record_input();
+        self.registration.watch_silence();
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
         let node = self.registration.node();
         let idle_timeout = node.limits.idle_timeout;
-        let silence = self.timer.check_silence(node.clock.now(), idle_timeout, is_heard);
+        let silence = self.registration.silence().check(node.clock.now(), idle_timeout, is_heard);
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
@@ -520,7 +527,7 @@ impl Socket {
     /// Discards input, except for the client's close frame if that is awaited.
     fn discard(&mut self, mut bytes: &mut [u8]) {
         while self.state == SocketState::Closing {
-            match self.deframer.next(&mut bytes) {
+            match self.deframer.next(&mut bytes, self.registration.node().limits.message()) {
                 Ok(Some(WebSocketEvent::Close(_))) => self.state = SocketState::Closed,
                 Ok(Some(_)) => {}
                 Ok(None) => return,

@@ -25,7 +25,7 @@ use crate::websocket::{Close, CloseCode, Message};
 /// How long `#[close]` may still run after the drain's deadline.
 const LAST_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An established connection. Boxed, so that its spawned task is small.
+/// An established connection.
 pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
@@ -42,14 +42,14 @@ impl<D: Dispatcher> ConnectionTask<D> {
         transport: Transport,
         slot: Slot,
         mut first: Vec<u8>,
-    ) -> Box<Self> {
+    ) -> Self {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
         let mut socket = Socket::new(transport, registration);
         if !first.is_empty() {
             socket.record_read(first.len());
         }
-        let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
+        let mut task = Self { endpoint, connection, socket, has_uid };
         let mut first = &mut first[..];
         if has_uid {
             task.open(&mut first).await;
@@ -63,24 +63,18 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 
     /// Serves the connection until its socket is closed.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    pub(crate) async fn run(&mut self) {
         self.socket.change_task(&self.connection.state().outbox);
-        while let Some((mut buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
-            let Buffers { read: bytes, answer, .. } = &mut *buffers;
+        while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             let span = self.connection.span();
-            deferring(Box::pin(self.handle(&mut bytes[..read], answer).instrument(span))).await;
-            buffers::give_back(buffers);
-            if read == READ_SIZE {
-                // There is probably more to read: let other tasks run first.
-                tokio::task::yield_now().await;
-            }
+            deferring(Box::pin(self.handle_read(buffers, read).instrument(span))).await;
         }
         if self.has_uid {
             let span = self.connection.span();
             deferring(Box::pin(self.close().instrument(span))).await;
         }
-        let Self { connection, socket, .. } = &mut *self;
+        let Self { connection, socket, .. } = self;
         poll_fn(|cx| socket.poll_closed(cx, &connection.state().outbox)).await;
     }
 
@@ -108,6 +102,17 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 buffers::give_back(buffers);
                 unread.map(|_| None)
             }
+        }
+    }
+
+    /// Handles the messages in the buffers, of which this number of bytes was read, and gives the buffers back.
+    async fn handle_read(&mut self, mut buffers: Box<Buffers>, read: usize) {
+        let Buffers { read: bytes, answer, .. } = &mut *buffers;
+        self.handle(&mut bytes[..read], answer).await;
+        buffers::give_back(buffers);
+        if read == READ_SIZE {
+            // There is probably more to read: let other tasks run first.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -45,7 +45,8 @@ pub(crate) enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
     /// A stream that hyper has upgraded, from whatever the user's router listens on.
-    Upgraded(TokioIo<Upgraded>),
+    /// Boxed, so that a TCP socket takes less memory.
+    Upgraded(Box<TokioIo<Upgraded>>),
     /// A pipe in memory to a test's client.
     Memory(DuplexStream),
 }

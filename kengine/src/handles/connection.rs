@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::handles::hub::Hub;
 use crate::node::Node;
 use crate::node_state::{
-    ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Who,
-    call_catching,
+    ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Silence,
+    Who, call_catching,
 };
 use crate::protocol::{Push, PushKey, Rate, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
@@ -76,6 +76,7 @@ impl<S: Session> Connection<S> {
             outbox: Outbox::default(),
             memberships: Memberships::default(),
             questions: Questions::default(),
+            silence: Silence::default(),
         };
         let (rate_limiter, hub) = (RateLimiter::default(), Hub::new(node));
         let shared = SharedConnection { state, peer, session, rate_limiter, hub };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::http::ReservationId;
 use crate::node::Node;
 use crate::node_state::sync::atomic::Ordering;
-use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, Sent};
+use crate::node_state::{ClaimOutcome, ClientAddress, Duplicates, Limit, Recipient, Sent, Silence};
 
 /// Why a node takes no more connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,16 @@ impl Slot {
 impl Registration {
     pub(crate) fn node(&self) -> &Node {
         &self.held.node
+    }
+
+    /// Returns how long the client has been silent.
+    pub(crate) fn silence(&self) -> &Silence {
+        &self.recipient.state().silence
+    }
+
+    /// Makes sure that this connection is woken when the silence of its client must be checked.
+    pub(crate) fn watch_silence(&self) {
+        self.held.node.watch_silence();
     }
 
     /// Records that a limit was exceeded for this connection.

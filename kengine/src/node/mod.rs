@@ -6,6 +6,7 @@ mod ending;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
+mod silence_watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
+    /// Whether a task watches for silent clients.
+    is_watching: AtomicBool,
     /// Notified whenever the last slot is given back.
     emptied: Notify,
     /// Whether every connection must be cut off.
@@ -98,6 +101,7 @@ impl Node {
             next_id: AtomicU64::new(1),
             admission: Mutex::new(Admission { slots: 0, handshakes: Bucket::default(), ending: None }),
             is_relieving: AtomicBool::new(false),
+            is_watching: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
         });

@@ -78,6 +78,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Returns the limits of one message.
+    #[inline]
     pub(crate) fn message(&self) -> MessageLimits {
         let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
         let max_fragments = self.max_fragments_per_message.unwrap_or(small.max(DEFAULT_MIN_FRAGMENTS));

@@ -25,6 +25,7 @@ mod room;
 mod rooms;
 mod seating;
 mod sharded;
+mod silence;
 pub(crate) mod sync;
 mod users;
 
@@ -55,4 +56,5 @@ pub(crate) use self::recipient::{ConnectionState, Recipient};
 pub(crate) use self::refusals::{Limit, Refusals};
 pub use self::room::Occupants;
 pub(crate) use self::rooms::{JoinRequest, LocalRooms, SeatRequest};
+pub(crate) use self::silence::{CHECKS, Silence, nanoseconds};
 pub(crate) use self::users::{ClaimOutcome, Users};

@@ -114,13 +114,17 @@ impl Ending {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Set once `OutboxState::ending` or `OutboxState::is_shut` is set, and never cleared. Read between messages,
+    /// Set once `OutboxState::ending` or `is_shut` is set, and never cleared. Read between messages,
     /// without the lock.
     is_ending: AtomicBool,
     /// Whether pushes wait. Read for every message, without the lock.
     has_pushes: AtomicBool,
     /// Whether the connection's task will be woken by the next change. Cleared before it is woken.
     will_wake: AtomicBool,
+    /// Whether the connection's task must check the silence of its client.
+    is_reminded: AtomicBool,
+    /// Whether the connection has ended, so that nothing can be queued. Written with the lock.
+    is_shut: AtomicBool,
     state: Mutex<OutboxState>,
 }
 
@@ -130,15 +134,7 @@ struct OutboxState {
     queue: Option<Box<Queue>>,
     /// Boxed because it is rarely set.
     ending: Option<Box<Ending>>,
-    /// Whether the connection has ended, so that nothing can be queued.
-    is_shut: bool,
     waker: Option<Waker>,
-}
-
-impl OutboxState {
-    fn takes_pushes(&self) -> bool {
-        !self.is_shut && matches!(self.ending.as_deref(), None | Some(Ending::Drain))
-    }
 }
 
 impl Outbox {
@@ -155,7 +151,7 @@ impl Outbox {
             return Err(SendError::TooLarge(frame.len()));
         }
         let mut state = self.state.lock();
-        if !state.takes_pushes() {
+        if !self.takes_pushes(&state) {
             return Err(SendError::Closed);
         }
         let queue = state.queue.get_or_insert_with(Queue::spare);
@@ -177,7 +173,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let unsent = state.queue.as_deref().map_or(0, |queue| queue.unsent);
         self.drop_all(&mut state, backlog);
-        let was_open = state.takes_pushes();
+        let was_open = self.takes_pushes(&state);
         if was_open && unsent <= MAX_LINGERING {
             self.order(state, Ending::Overflow);
         } else if unsent > 0 && state.ending.as_deref().is_none_or(|earlier| Ending::Shed.overrides(earlier)) {
@@ -193,7 +189,7 @@ impl Outbox {
         let is_dropped = match state.ending.as_deref() {
             Some(Ending::Shed) => true,
             // The connection's task has not dropped it yet.
-            Some(Ending::Overflow) => !state.is_shut,
+            Some(Ending::Overflow) => !self.is_shut(),
             _ => false,
         };
         if is_dropped {
@@ -213,7 +209,7 @@ impl Outbox {
     pub(crate) fn end(&self, ending: Ending) -> bool {
         let state = self.state.lock();
         // A connection that has ended may still be cut off.
-        let is_in_time = !state.is_shut || matches!(ending, Ending::Abandon);
+        let is_in_time = !self.is_shut() || matches!(ending, Ending::Abandon);
         let stands = is_in_time && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier));
         if stands {
             self.order(state, ending);
@@ -271,6 +267,19 @@ impl Outbox {
         state.ending.as_deref().cloned()
     }
 
+    /// Wakes the connection's task to check the silence of its client.
+    pub(crate) fn remind(&self) {
+        self.is_reminded.store(true, Ordering::Relaxed);
+        self.wake(self.state.lock());
+    }
+
+    /// Returns whether the task was reminded since the last call.
+    #[inline]
+    pub(crate) fn take_reminder(&self) -> bool {
+        // Nothing else is written by who reminds, so no order is needed.
+        self.is_reminded.load(Ordering::Relaxed) && self.is_reminded.swap(false, Ordering::Relaxed)
+    }
+
     /// Forgets which task is woken, because another one will call [`take`](Self::take).
     pub(crate) fn forget_waker(&self) {
         self.will_wake.store(false, Ordering::Release);
@@ -280,7 +289,7 @@ impl Outbox {
     pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_pushes(&mut state, backlog);
-        state.is_shut = true;
+        self.is_shut.store(true, Ordering::Relaxed);
         self.is_ending.store(true, Ordering::Release);
     }
 
@@ -288,7 +297,16 @@ impl Outbox {
     pub(crate) fn detach(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         self.drop_all(&mut state, backlog);
-        *state = OutboxState { is_shut: true, ..OutboxState::default() };
+        *state = OutboxState::default();
+        self.is_shut.store(true, Ordering::Relaxed);
+    }
+
+    fn takes_pushes(&self, state: &OutboxState) -> bool {
+        !self.is_shut() && matches!(state.ending.as_deref(), None | Some(Ending::Drain))
+    }
+
+    fn is_shut(&self) -> bool {
+        self.is_shut.load(Ordering::Relaxed)
     }
 
     fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::node_state::memberships::Memberships;
 use crate::node_state::outbox::Outbox;
 use crate::node_state::questions::Questions;
+use crate::node_state::silence::Silence;
 use crate::protocol::{Syntax, Uid};
 
 /// A connection with any session, as the rest of the node sees it.
@@ -27,6 +28,7 @@ pub(crate) struct ConnectionState {
     pub(crate) memberships: Memberships,
     /// The questions that the client has not answered yet.
     pub(crate) questions: Questions,
+    pub(crate) silence: Silence,
 }
 
 /// The id of a connection, unique within its node. It is never reused.
@@ -53,6 +55,7 @@ impl BareConnection {
             outbox: <_>::default(),
             memberships: <_>::default(),
             questions: <_>::default(),
+            silence: <_>::default(),
         }))
     }
 }

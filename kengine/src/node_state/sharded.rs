@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use crate::node_state::sync::{RandomState, RwLock};
 
 /// The number of locks. The model checks have few, because each one adds steps.
-const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 16 };
+pub(super) const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 16 };
 
 /// Values, one per shard, each with its own lock to reduce contention. The hash of a name selects the shard.
 #[derive(Debug, Default)]
@@ -21,6 +21,11 @@ impl<T> Sharded<T> {
         // bits.
         const { assert!(SHARDS <= 16, "four bits distinguish at most 16 shards") };
         &self.shards[usize::from((self.hasher.hash_one(name) >> 60) as u8) % SHARDS]
+    }
+
+    /// Returns the shard of this number, below [`SHARDS`].
+    pub(super) fn at(&self, number: usize) -> &RwLock<T> {
+        &self.shards[number]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {

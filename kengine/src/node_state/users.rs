@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::node_state::limits::Duplicates;
 use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
-use crate::node_state::sharded::{Sharded, shrunk_capacity};
+use crate::node_state::sharded::{SHARDS, Sharded, shrunk_capacity};
 use crate::node_state::sync::atomic::{AtomicU64, Ordering};
 use crate::node_state::sync::{HashMap, HashSet};
 use crate::protocol::Uid;
@@ -85,6 +85,9 @@ impl UserShard {
 }
 
 impl Users {
+    /// The number of shards.
+    pub(crate) const SHARDS: usize = SHARDS;
+
     /// Adds a connection. The returned [`ClaimOutcome`] tells the caller which connections of the same uid must end.
     /// They keep the uid until they are [released](Self::release).
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
@@ -137,10 +140,18 @@ impl Users {
 
     /// Calls `each` with every connection that has not ended.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
-        for shard in self.shards.iter() {
-            let UserShard { latest, earlier, .. } = &*shard.read();
-            earlier.values().flatten().chain(latest.iter().map(|latest| &latest.0)).for_each(&mut each);
-        }
+        (0..SHARDS).for_each(|shard| self.for_each_of_shard(shard, &mut each));
+    }
+
+    /// Calls `each` with every connection that has not ended, of the shard of this number, below [`Self::SHARDS`].
+    pub(crate) fn for_each_of_shard(&self, shard: usize, each: impl FnMut(&Arc<dyn Recipient>)) {
+        let UserShard { latest, earlier, .. } = &*self.shards.at(shard).read();
+        earlier.values().flatten().chain(latest.iter().map(|latest| &latest.0)).for_each(each);
+    }
+
+    /// Whether no connection has a uid.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().latest.is_empty())
     }
 
     /// Calls `each` with every connection whose socket is not closed, even if the connection has ended.

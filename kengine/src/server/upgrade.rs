@@ -68,11 +68,11 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     let span = connection.span();
     let starting = Box::pin(start_after(upgraded, endpoint, connection, slot).instrument(span));
     let serving = async move {
-        if let Some(task) = deferring(starting).await {
+        if let Some(mut task) = deferring(starting).await {
             task.run().await;
         }
     };
-    // Boxed again: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
+    // Boxed: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
     tokio::spawn(Box::pin(serving));
     answer.into_response()
 }
@@ -119,7 +119,10 @@ pub(crate) async fn open<D: Dispatcher>(
     // Boxed, so that the task does not keep the memory that only its start needs.
     let starting =
         Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
-    Opened::Connection(Box::pin(async move { deferring(starting).await.run().await }))
+    Opened::Connection(Box::pin(async move {
+        let mut task = deferring(starting).await;
+        task.run().await;
+    }))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -147,7 +150,7 @@ pub(crate) async fn start<D: Dispatcher>(
     let starting = ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()).instrument(span);
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
-        let task = deferring(Box::pin(starting)).await;
+        let mut task = deferring(Box::pin(starting)).await;
         // The caller may have stopped waiting.
         let _ = started.send(());
         task.run().await;
@@ -256,7 +259,7 @@ async fn start_after<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     slot: Slot,
-) -> Option<Box<ConnectionTask<D>>> {
+) -> Option<ConnectionTask<D>> {
     // A router may replace the answer `101` by another one, and then the upgrade never comes.
     let upgraded = tokio::select! {
         upgraded = upgraded => upgraded.map_err(|error| logged(&error)),

@@ -44,13 +44,14 @@ pub fn deframe<'p>(
     pieces: impl IntoIterator<Item = &'p [u8]>,
     max_message_size: usize,
 ) -> (Vec<Deframed>, Option<Close>) {
-    let mut deframer = Deframer::new(MessageLimits { max_size: max_message_size, max_fragments: u32::MAX });
+    let limits = MessageLimits { max_size: max_message_size, max_fragments: u32::MAX };
+    let mut deframer = Deframer::default();
     let mut events = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
         loop {
-            match deframer.next(&mut rest) {
+            match deframer.next(&mut rest, limits) {
                 Ok(Some(event)) => events.push(event.into()),
                 Ok(None) => break,
                 Err(violation) => return (events, Some(violation.close())),

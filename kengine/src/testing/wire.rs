@@ -54,8 +54,8 @@ mod tests {
             let mut bytes = Vec::new();
             put(&mut bytes, OpCode::Text, text.as_bytes());
             let mut rest = &mut bytes[..];
-            let event =
-                Deframer::new(MessageLimits { max_size: usize::MAX, max_fragments: 1 }).next(&mut rest).unwrap();
+            let limits = MessageLimits { max_size: usize::MAX, max_fragments: 1 };
+            let event = Deframer::default().next(&mut rest, limits).unwrap();
             assert_eq!(event, Some(WebSocketEvent::Text(text.into())), "{length}");
             assert!(rest.is_empty());
         }

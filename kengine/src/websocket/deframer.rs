@@ -34,28 +34,27 @@ pub(crate) struct MessageLimits {
 /// A violation of RFC 6455 is rejected at the first byte that proves it, except that the payload of a close frame is
 /// checked when the frame is complete. Memory grows with the bytes that have arrived, never with the length that a
 /// header announces, and nothing is allocated between two messages.
+#[derive(Default)]
 pub(crate) struct Deframer {
-    limits: MessageLimits,
     /// What has arrived of an incomplete message, control frame or header.
     partial: Option<Box<Partial>>,
 }
 
 impl Deframer {
-    /// Creates a deframer for the bytes after the handshake.
-    pub(crate) fn new(limits: MessageLimits) -> Self {
-        Self { limits, partial: None }
-    }
-
     /// Removes bytes from the front of `input` and returns the next event, or `None` when the input is used up. Must
     /// not be called again after an error or [`WebSocketEvent::Close`].
     ///
     /// # Errors
     ///
     /// The input violates RFC 6455 or the limits.
-    pub(crate) fn next<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<WebSocketEvent<'b>>, Violation> {
+    pub(crate) fn next<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        limits: MessageLimits,
+    ) -> Result<Option<WebSocketEvent<'b>>, Violation> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
-            None => match Frame::parse(input, None, self.limits.max_size)? {
+            None => match Frame::parse(input, None, limits.max_size)? {
                 Some((mut frame, after)) if frame.is_last && frame.remaining <= after => {
                     skip_header(input, after);
                     return event(frame.kind, Cow::Borrowed(frame.take_payload(input))).map(Some);
@@ -64,7 +63,7 @@ impl Deframer {
                 _ => Box::default(),
             },
         };
-        let event = partial.next(input, self.limits)?;
+        let event = partial.next(input, limits)?;
         if !partial.is_empty() {
             self.partial = Some(partial);
         }
@@ -303,19 +302,19 @@ mod tests {
         WebSocketEvent::Close(Some(Close::new(CloseCode::new(code).unwrap(), reason)))
     }
 
-    fn deframer_of(max_size: usize) -> Deframer {
-        Deframer::new(MessageLimits { max_size, max_fragments: u32::MAX })
+    fn limits(max_size: usize) -> MessageLimits {
+        MessageLimits { max_size, max_fragments: u32::MAX }
     }
 
     /// Decodes one piece of input. Stops after a violation or a close frame, as a caller must.
-    fn feed(deframer: &mut Deframer, piece: &[u8], outcome: &mut Outcome) {
+    fn feed(deframer: &mut Deframer, limits: MessageLimits, piece: &[u8], outcome: &mut Outcome) {
         let mut piece = piece.to_owned();
         let mut input = &mut piece[..];
         loop {
             if outcome.1.is_some() || matches!(outcome.0.last(), Some(WebSocketEvent::Close(_))) {
                 return;
             }
-            match deframer.next(&mut input) {
+            match deframer.next(&mut input, limits) {
                 Ok(Some(event)) => outcome.0.push(owned(event)),
                 Ok(None) => {
                     assert!(input.is_empty(), "input was left over");
@@ -327,10 +326,10 @@ mod tests {
     }
 
     fn run<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-        let mut deframer = deframer_of(limit);
+        let mut deframer = Deframer::default();
         let mut outcome = Outcome::default();
         for piece in pieces {
-            feed(&mut deframer, piece, &mut outcome);
+            feed(&mut deframer, limits(limit), piece, &mut outcome);
             let Some(partial) = &deframer.partial else { continue };
             let kinds = [partial.open, partial.frame.as_ref().map(|frame| frame.kind)];
             if kinds.contains(&Some(Kind::Text)) && outcome.1.is_none() {
@@ -654,9 +653,8 @@ mod tests {
             frames(&[&whole[..1], &[(FIN | PING, &b""[..])], &whole[1..]].concat())
         };
         let run = |bytes: &[u8], max_fragments| {
-            let mut deframer = Deframer::new(MessageLimits { max_size: LIMIT, max_fragments });
             let mut outcome = Outcome::default();
-            feed(&mut deframer, bytes, &mut outcome);
+            feed(&mut Deframer::default(), MessageLimits { max_size: LIMIT, max_fragments }, bytes, &mut outcome);
             outcome
         };
         for max in [2, 3, 1000] {
@@ -679,12 +677,12 @@ mod tests {
     fn whole_frames_are_borrowed_from_the_input() {
         let mut bytes = frames(&[(FIN | TEXT, b"text"), (FIN | BINARY, b"bin"), (FIN | PING, b"hi"), (TEXT, b"a")]);
         let mut input = &mut bytes[..];
-        let mut deframer = deframer_of(LIMIT);
+        let (mut deframer, limits) = (Deframer::default(), limits(LIMIT));
         // All events are held while the rest of the input is decoded.
-        let text = deframer.next(&mut input);
-        let binary = deframer.next(&mut input);
-        let ping = deframer.next(&mut input);
-        assert_eq!(deframer.next(&mut input), Ok(None));
+        let text = deframer.next(&mut input, limits);
+        let binary = deframer.next(&mut input, limits);
+        let ping = deframer.next(&mut input, limits);
+        assert_eq!(deframer.next(&mut input, limits), Ok(None));
         assert!(matches!(text, Ok(Some(WebSocketEvent::Text(Cow::Borrowed("text"))))));
         assert!(matches!(binary, Ok(Some(WebSocketEvent::Binary(Cow::Borrowed(b"bin"))))));
         assert!(matches!(ping, Ok(Some(WebSocketEvent::Ping(Cow::Borrowed(b"hi"))))));
@@ -692,13 +690,13 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_has_arrived() {
-        let mut deframer = deframer_of(usize::MAX);
+        let (mut deframer, limits) = (Deframer::default(), limits(usize::MAX));
         let mut outcome = Outcome::default();
-        feed(&mut deframer, b"\x82\xFF\0\0\0\0\x40\0\0\0\x01\x02\x03\x04", &mut outcome);
+        feed(&mut deframer, limits, b"\x82\xFF\0\0\0\0\x40\0\0\0\x01\x02\x03\x04", &mut outcome);
         let partial = deframer.partial.as_ref().unwrap();
         assert_eq!(partial.frame.as_ref().map(|frame| frame.remaining), Some(1 << 30));
         assert_eq!(partial.message.capacity(), 0);
-        feed(&mut deframer, &[0; 10], &mut outcome);
+        feed(&mut deframer, limits, &[0; 10], &mut outcome);
         assert!(deframer.partial.unwrap().message.capacity() <= 64);
         assert_eq!(outcome, (vec![], None));
     }
@@ -706,15 +704,15 @@ mod tests {
     #[test]
     fn nothing_is_allocated_between_messages() {
         for (bytes, events) in corpus() {
-            let mut deframer = deframer_of(LIMIT);
+            let mut deframer = Deframer::default();
             let mut outcome = Outcome::default();
             for piece in bytes.chunks(5) {
-                feed(&mut deframer, piece, &mut outcome);
+                feed(&mut deframer, limits(LIMIT), piece, &mut outcome);
             }
             if !matches!(events.last(), Some(WebSocketEvent::Close(_))) {
                 assert!(deframer.partial.is_none());
             }
         }
-        assert!(size_of::<Deframer>() <= 24);
+        assert!(size_of::<Deframer>() <= 8);
     }
 }
