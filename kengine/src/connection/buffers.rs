@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::connection::output::Output;
 use crate::protocol::Answer;
 
 /// The size of a read buffer in bytes.
@@ -20,24 +21,22 @@ pub(super) struct Buffers {
     /// [`READ_SIZE`] bytes to read into.
     pub(super) read: Vec<u8>,
     /// The frames to write.
-    pub(super) out: Vec<u8>,
+    pub(super) out: Output,
     pub(super) answer: Answer,
 }
 
 /// Borrows this thread's buffers, or allocates new ones if those are in use.
 #[expect(clippy::unnecessary_box_returns, reason = "the idle task holds them as a pointer")]
 pub(super) fn borrow() -> Box<Buffers> {
-    SPARE
-        .take()
-        .unwrap_or_else(|| Box::new(Buffers { read: vec![0; READ_SIZE], out: Vec::new(), answer: Answer::default() }))
+    SPARE.take().unwrap_or_else(|| {
+        Box::new(Buffers { read: vec![0; READ_SIZE], out: Output::default(), answer: Answer::default() })
+    })
 }
 
 /// Gives buffers back to the thread on which the task runs now.
 pub(super) fn give_back(mut buffers: Box<Buffers>) {
     buffers.out.clear();
-    if buffers.out.capacity() > MAX_KEPT {
-        buffers.out = Vec::new();
-    }
+    buffers.out.shrink_to(MAX_KEPT);
     if buffers.answer.capacity() > MAX_KEPT {
         buffers.answer = Answer::default();
     }

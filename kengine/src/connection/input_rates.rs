@@ -17,8 +17,6 @@ pub(super) struct InputRates {
     bytes: Bucket,
     /// Present once the client has sent any of it.
     unusual: Option<Box<UnusualInput>>,
-    /// Whether the bytes that were read last exceed the limit.
-    is_over: bool,
 }
 
 /// What most clients never send.
@@ -30,6 +28,8 @@ struct UnusualInput {
     refused_messages: Bucket,
     /// Bytes that were refused.
     refused_bytes: Bucket,
+    /// Whether the bytes that were read last exceed the limit.
+    is_over: bool,
 }
 
 /// Whether the limits allow what a client has sent.
@@ -45,7 +45,7 @@ pub(super) enum Allowance {
 impl InputRates {
     pub(super) fn new() -> Self {
         let [messages, bytes] = [Bucket::default(); 2];
-        Self { after: WAITING, messages, bytes, unusual: None, is_over: false }
+        Self { after: WAITING, messages, bytes, unusual: None }
     }
 
     /// Records that everything that the client has sent so far is read.
@@ -66,8 +66,11 @@ impl InputRates {
     pub(super) fn read(&mut self, bytes: usize, now: u64, limits: &ClientRates) -> Allowance {
         self.input_waits(|| now);
         let sent = self.sent(now);
-        self.is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
-        if !self.is_over {
+        let is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
+        if is_over || self.unusual.is_some() {
+            self.unusual().is_over = is_over;
+        }
+        if !is_over {
             Allowance::Granted
         } else if self.unusual().refused_bytes.add_many(bytes, limits.bytes, sent) {
             Allowance::Refused(Limit::BytesPerSecond)
@@ -80,10 +83,11 @@ impl InputRates {
     #[inline]
     pub(super) fn message(&mut self, now: u64, limits: &ClientRates) -> Allowance {
         let sent = self.sent(now);
-        if !self.is_over && self.messages.add(limits.messages, sent) {
+        let is_over = self.unusual.as_ref().is_some_and(|unusual| unusual.is_over);
+        if !is_over && self.messages.add(limits.messages, sent) {
             return Allowance::Granted;
         }
-        let limit = if self.is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
+        let limit = if is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
         if self.unusual().refused_messages.add(limits.messages, sent) {
             Allowance::Refused(limit)
         } else {

@@ -4,6 +4,7 @@ mod buffers;
 mod endpoint;
 mod input_rates;
 mod look_ahead;
+mod output;
 mod replayed;
 mod socket;
 mod socket_end;

@@ -13,6 +13,7 @@ use tokio::task::coop::has_budget_remaining;
 use crate::connection::buffers;
 use crate::connection::input_rates::{Allowance, InputRates};
 use crate::connection::look_ahead::{Incoming, LookAhead};
+use crate::connection::output::Output;
 use crate::connection::socket_end::SocketEnd;
 use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
@@ -25,9 +26,8 @@ use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 pub(super) struct Socket {
     transport: Transport,
     deframer: Deframer,
-    /// Encoded frames, from the start of a frame. The kernel has taken `written` bytes of them.
-    out: Vec<u8>,
-    written: usize,
+    /// What waits for the kernel to take it.
+    out: Output,
     /// Whether the kernel takes no more until the client reads.
     is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
@@ -38,7 +38,9 @@ pub(super) struct Socket {
     look_ahead: LookAhead,
     rates: InputRates,
     /// Pings of ours that the client has not answered yet.
-    pings: u32,
+    pings: u16,
+    /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
+    has_uid: bool,
     /// When bytes last came, in nanoseconds of the node's clock, which is read for it once per read.
     read_at: u64,
     end: SocketEnd,
@@ -48,7 +50,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(transport: Transport, registration: Registration) -> Self {
+    pub(super) fn new(transport: Transport, registration: Registration, has_uid: bool) -> Self {
         let node = registration.node();
         let now = node.clock.now();
         registration.silence().start(now);
@@ -56,8 +58,7 @@ impl Socket {
         Self {
             transport,
             deframer: Deframer::default(),
-            out: Vec::new(),
-            written: 0,
+            out: Output::default(),
             is_blocked: false,
             is_draining: false,
             is_heard: false,
@@ -65,6 +66,7 @@ impl Socket {
             look_ahead: LookAhead::default(),
             rates: InputRates::new(),
             pings: 0,
+            has_uid,
             read_at: now,
             end: SocketEnd::default(),
             registration,
@@ -196,14 +198,14 @@ impl Socket {
     /// Takes waiting pushes. While the kernel takes no more, they stay in the outbox, where they are bounded.
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
-            outbox.take_pushes(&mut self.out, &self.registration.node().fan_out.backlog);
+            outbox.take_pushes(self.out.frames(), &self.registration.node().fan_out.backlog);
         }
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     pub(super) fn send(&mut self, answer: &mut Answer) {
         if self.state == SocketState::Open {
-            answer.move_to(&mut self.out);
+            answer.move_to(self.out.frames());
         }
     }
 
@@ -239,18 +241,22 @@ impl Socket {
     }
 
     /// Lends the socket a buffer to write into, unless it has one.
-    pub(super) fn lend(&mut self, buffer: &mut Vec<u8>) {
-        if self.out.capacity() == 0 {
+    pub(super) fn lend(&mut self, buffer: &mut Output) {
+        if self.out.is_absent() {
             mem::swap(&mut self.out, buffer);
         }
     }
 
     /// Takes the lent buffer back if everything in it is written.
-    pub(super) fn reclaim(&mut self, buffer: &mut Vec<u8>) {
-        if self.out.is_empty() {
-            mem::swap(&mut self.out, buffer);
-            self.out = Vec::new();
+    pub(super) fn reclaim(&mut self, buffer: &mut Output) {
+        if self.out.len() == 0 {
+            *buffer = mem::take(&mut self.out);
         }
+    }
+
+    /// Whether the connection got its uid.
+    pub(super) fn has_uid(&self) -> bool {
+        self.has_uid
     }
 
     /// Whether the drain's deadline has passed.
@@ -301,7 +307,7 @@ impl Socket {
                 WebSocketEvent::Binary(bytes) => return self.admit(Incoming::Binary(bytes)),
                 WebSocketEvent::Ping(payload) => {
                     if self.admits_ping() {
-                        encoder::write_frame(&mut self.out, OpCode::Pong, &payload);
+                        encoder::write_frame(self.out.frames(), OpCode::Pong, &payload);
                     }
                 }
                 WebSocketEvent::Pong if self.pings > 0 => self.pings -= 1,
@@ -371,7 +377,8 @@ impl Socket {
             }
             state if state.is_over() => false,
             _ => {
-                let has_ended = self.end.poll_close_timeout(cx, self.registration.node().limits.close_timeout).is_ready();
+                let has_ended =
+                    self.end.poll_close_timeout(cx, self.registration.node().limits.close_timeout).is_ready();
                 if has_ended {
                     self.transport.reset_on_drop();
                     self.state = SocketState::Over;
@@ -388,7 +395,7 @@ impl Socket {
         // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        match outbox.take(cx, &mut self.out, &self.registration.node().fan_out.backlog, wants_pushes) {
+        match outbox.take(cx, self.out.frames(), &self.registration.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
@@ -405,7 +412,7 @@ impl Socket {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(&mut self.out, &self.registration.node().fan_out.backlog);
+                outbox.take_pushes(self.out.frames(), &self.registration.node().fan_out.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -414,7 +421,7 @@ impl Socket {
 
     /// Queues our close frame: the start of the closing handshake or its answer (RFC 6455, sections 7.1.2 and 5.5.1).
     fn close(&mut self, reason: DisconnectReason) {
-        encoder::write_close_frame(&mut self.out, reason.close_frame().as_ref());
+        encoder::write_close_frame(self.out.frames(), reason.close_frame().as_ref());
         let state = SocketState::after_our_close(self.end.input());
         self.end(if self.transport.may_drop_unread() { SocketState::Closed } else { state }, reason);
     }
@@ -423,10 +430,10 @@ impl Socket {
     /// because the client would find the close frame only after them.
     fn close_unread(&mut self, reason: DisconnectReason) {
         let mut end = 0;
-        while end < self.written {
-            end = encoder::end_of_frame(&self.out, end);
+        while end < self.out.written() {
+            end = encoder::end_of_frame(self.out.frames(), end);
         }
-        self.out.truncate(end);
+        self.out.frames().truncate(end);
         self.close(reason);
     }
 
@@ -435,8 +442,7 @@ impl Socket {
     fn cut_off(&mut self) {
         self.end(SocketState::Over, DisconnectReason::TooSlow);
         self.transport.reset_on_drop();
-        self.out = Vec::new();
-        self.written = 0;
+        self.out = Output::default();
     }
 
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
@@ -451,8 +457,8 @@ impl Socket {
     /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
-        while !self.state.is_over() && self.written < self.out.len() {
-            let rest = &self.out[self.written..];
+        while !self.state.is_over() && !self.out.unwritten().is_empty() {
+            let rest = self.out.unwritten();
             let writing = if self.state.must_shut_down() {
                 self.transport.poll_write_last(cx, rest)
             } else {
@@ -461,7 +467,7 @@ impl Socket {
             match writing {
                 Poll::Ready(Ok(0) | Err(_)) => self.state = self.state.after_failed_write(),
                 Poll::Ready(Ok(written)) => {
-                    self.written += written;
+                    self.out.advance(written);
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
@@ -478,7 +484,6 @@ impl Socket {
             }
         }
         self.out.clear();
-        self.written = 0;
         if was_blocked {
             outbox.set_unsent(0, &self.registration.node().fan_out.backlog);
         }
@@ -502,7 +507,7 @@ impl Socket {
         if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
-            encoder::write_frame(&mut self.out, OpCode::Ping, &[]);
+            encoder::write_frame(self.out.frames(), OpCode::Ping, &[]);
             self.pings = self.pings.saturating_add(1);
         }
     }

@@ -30,8 +30,6 @@ pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     socket: Socket,
-    /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
-    has_uid: bool,
 }
 
 impl<D: Dispatcher> ConnectionTask<D> {
@@ -45,11 +43,11 @@ impl<D: Dispatcher> ConnectionTask<D> {
     ) -> Self {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
-        let mut socket = Socket::new(transport, registration);
+        let mut socket = Socket::new(transport, registration, has_uid);
         if !first.is_empty() {
             socket.record_read(first.len());
         }
-        let mut task = Self { endpoint, connection, socket, has_uid };
+        let mut task = Self { endpoint, connection, socket };
         let mut first = &mut first[..];
         if has_uid {
             task.open(&mut first).await;
@@ -65,17 +63,27 @@ impl<D: Dispatcher> ConnectionTask<D> {
     /// Serves the connection until its socket is closed.
     pub(crate) async fn run(&mut self) {
         self.socket.change_task(&self.connection.state().outbox);
-        while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
+        loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
-            let span = self.connection.span();
-            deferring(Box::pin(self.handle_read(buffers, read).instrument(span))).await;
+            let handling = match poll_fn(|cx| self.poll_read(cx)).await {
+                Some((buffers, read)) => {
+                    let span = self.connection.span();
+                    Box::pin(self.handle_read(buffers, read).instrument(span))
+                }
+                None => break,
+            };
+            deferring(handling).await;
         }
-        if self.has_uid {
+        if self.socket.has_uid() {
             let span = self.connection.span();
             deferring(Box::pin(self.close().instrument(span))).await;
         }
-        let Self { connection, socket, .. } = self;
-        poll_fn(|cx| socket.poll_closed(cx, &connection.state().outbox)).await;
+        poll_fn(|cx| self.poll_closed(cx)).await;
+    }
+
+    /// Completes the close handshake.
+    fn poll_closed(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.socket.poll_closed(cx, &self.connection.state().outbox)
     }
 
     /// Runs `#[open]`. If it fails, the connection is closed with 1011.

@@ -1,5 +1,6 @@
 //! The rooms that one connection is in.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
@@ -21,23 +22,31 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 
 #[derive(Default)]
 pub(super) struct JoinedRooms {
-    /// The rooms that the connection is in; after its end, those that it has left at its end.
-    rooms: Vec<Arc<RoomId>>,
-    /// How often the connection joins.
-    joins: Bucket,
+    /// Boxed and present only after the first join.
+    joined: Option<Box<Joined>>,
     /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
+}
+
+#[derive(Default)]
+struct Joined {
+    /// The rooms that the connection is in; after its end, those that it has left at its end. The first one is apart
+    /// because most players are in one room.
+    first: Option<Arc<RoomId>>,
+    others: Vec<Arc<RoomId>>,
+    /// How often the connection joins.
+    joins: Bucket,
 }
 
 impl Memberships {
     /// Returns the names of the rooms that the connection is in. After its end, these are the rooms that it has left at
     /// its end, until [`forget`](Self::forget).
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        self.lock().rooms.iter().map(|room| Arc::clone(&room.name)).collect()
+        self.lock().rooms().map(|room| Arc::clone(&room.name)).collect()
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.lock().current().iter().any(|room| &*room.name == name)
+        self.lock().current().any(|room| &*room.name == name)
     }
 
     /// Whether the connection has ended, and so has left its rooms or is about to leave them.
@@ -47,7 +56,7 @@ impl Memberships {
 
     /// Forgets the rooms that the connection has left at its end.
     pub(crate) fn forget(&self) {
-        self.lock().rooms = Vec::new();
+        self.lock().joined = None;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
@@ -56,14 +65,18 @@ impl Memberships {
 }
 
 impl JoinedRooms {
+    fn rooms(&self) -> impl Iterator<Item = &Arc<RoomId>> {
+        self.joined.iter().flat_map(|joined| joined.first.iter().chain(&joined.others))
+    }
+
     /// Returns the rooms that the connection is in.
-    pub(super) fn current(&self) -> &[Arc<RoomId>] {
-        if self.has_ended { &[] } else { &self.rooms }
+    pub(super) fn current(&self) -> impl Iterator<Item = &Arc<RoomId>> {
+        self.rooms().take(if self.has_ended { 0 } else { usize::MAX })
     }
 
     /// Ends the memberships, and returns the rooms that the connection has to leave now. They are still remembered.
     pub(super) fn end(&mut self) -> Vec<Arc<RoomId>> {
-        let rooms = self.current().to_vec();
+        let rooms = self.current().cloned().collect();
         self.has_ended = true;
         rooms
     }
@@ -72,9 +85,9 @@ impl JoinedRooms {
     pub(super) fn check_may_join(&mut self, max_rooms: usize, rate: RateLimit, now: u64) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
-        } else if self.rooms.len() >= max_rooms {
+        } else if self.current().count() >= max_rooms {
             Err(JoinError::TooManyRooms(max_rooms))
-        } else if !self.joins.add(rate, Sent::at(now)) {
+        } else if !self.joined.get_or_insert_default().joins.add(rate, Sent::at(now)) {
             Err(JoinError::TooOften)
         } else {
             Ok(())
@@ -82,23 +95,31 @@ impl JoinedRooms {
     }
 
     pub(super) fn add(&mut self, room: Arc<RoomId>) {
-        // Most players are in one room, but a vector would first grow to a capacity of four.
-        self.rooms.reserve_exact(1);
-        self.rooms.push(room);
+        let joined = self.joined.get_or_insert_default();
+        match joined.first {
+            None => joined.first = Some(room),
+            Some(_) => joined.others.push(room),
+        }
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<RoomId>> {
-        let at = self.current().iter().position(|room| &*room.name == name)?;
-        let room = self.rooms.swap_remove(at);
-        if self.rooms.is_empty() {
-            self.rooms = Vec::new();
+        let at = self.current().position(|room| &*room.name == name)?;
+        let joined = self.joined.as_mut()?;
+        let last = joined.others.pop();
+        if joined.others.is_empty() {
+            joined.others = Vec::new();
         }
-        Some(room)
+        // The last room takes the place of the one that is removed.
+        match joined.others.len() {
+            _ if at == 0 => mem::replace(&mut joined.first, last),
+            len if at == len + 1 => last,
+            _ => last.map(|last| mem::replace(&mut joined.others[at - 1], last)),
+        }
     }
 
     /// Returns the room of this family that the connection is in.
     pub(super) fn room_of_family(&self, family: &str) -> Option<&Arc<RoomId>> {
-        self.current().iter().find(|room| room.family.as_deref() == Some(family))
+        self.current().find(|room| room.family.as_deref() == Some(family))
     }
 }
 

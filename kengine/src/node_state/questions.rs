@@ -11,13 +11,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::node_state::sync::Mutex;
-use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::protocol::Syntax;
 use crate::websocket::Message;
 
@@ -26,11 +26,7 @@ pub(crate) const MAX_QUESTIONS: usize = 32;
 
 /// The open questions of one connection. Uses no memory until the first one.
 #[derive(Debug, Default)]
-pub(crate) struct Questions {
-    /// Whether there ever was a question. Read for every message, without the lock.
-    has_asked: AtomicBool,
-    state: Mutex<Option<Box<AskedQuestions>>>,
-}
+pub(crate) struct Questions(OnceLock<Box<Mutex<AskedQuestions>>>);
 
 #[derive(Debug, Default)]
 struct AskedQuestions {
@@ -52,17 +48,16 @@ impl Questions {
     /// Takes a message if it is the answer to a question, and passes it to the asker. A late answer is dropped. Returns
     /// whether the message was taken.
     pub(crate) fn take_answer(&self, message: Message<'_>, syntax: Syntax) -> bool {
-        if !self.has_asked.load(Ordering::Acquire) {
-            return false;
-        }
+        // There is none for most messages.
+        let Some(asked) = self.0.get() else { return false };
         // Most requests contain neither word, so they are not parsed twice.
         let may_answer = |text: &&str| text.contains("\"result\"") || text.contains("\"error\"");
         let text = std::str::from_utf8(message.as_bytes()).ok().filter(may_answer);
         let Some((id, answer)) = text.and_then(|text| parse(text, syntax)) else { return false };
-        let mut state = self.state.lock();
-        let Some(state) = state.as_mut().filter(|state| (1..=state.last_id).contains(&id)) else {
+        let mut state = asked.lock();
+        if !(1..=state.last_id).contains(&id) {
             return false;
-        };
+        }
         if let Some(asker) = state.open.remove(&id) {
             // The asker may have stopped waiting.
             let _ = asker.send(answer);
@@ -72,31 +67,28 @@ impl Questions {
 
     /// Ends all questions, because no more answers can come.
     pub(crate) fn close(&self) {
-        if self.has_asked.load(Ordering::Acquire)
-            && let Some(state) = &mut *self.state.lock()
-        {
-            state.open.clear();
+        if let Some(asked) = self.0.get() {
+            asked.lock().open.clear();
         }
     }
 
     /// Opens a question. Returns `None` if too many are open.
     pub(crate) fn open(&self) -> Option<OpenQuestion<'_>> {
-        let mut state = self.state.lock();
-        let state = state.get_or_insert_default();
+        let asked = self.0.get_or_init(Box::default);
+        let mut state = asked.lock();
         if state.open.len() >= MAX_QUESTIONS {
             return None;
         }
         state.last_id += 1;
-        let (asker, answer) = oneshot::channel();
-        state.open.insert(state.last_id, asker);
-        self.has_asked.store(true, Ordering::Release);
-        Some(OpenQuestion { questions: self, id: state.last_id, answer })
+        let (id, (asker, answer)) = (state.last_id, oneshot::channel());
+        state.open.insert(id, asker);
+        Some(OpenQuestion { asked, id, answer })
     }
 }
 
 /// A question that waits for its answer. Dropping it closes the question.
 pub(crate) struct OpenQuestion<'q> {
-    questions: &'q Questions,
+    asked: &'q Mutex<AskedQuestions>,
     pub(crate) id: u64,
     /// Fails if the connection ends before the answer comes.
     pub(crate) answer: oneshot::Receiver<ClientAnswer>,
@@ -104,9 +96,7 @@ pub(crate) struct OpenQuestion<'q> {
 
 impl Drop for OpenQuestion<'_> {
     fn drop(&mut self) {
-        if let Some(state) = &mut *self.questions.state.lock() {
-            state.open.remove(&self.id);
-        }
+        self.asked.lock().open.remove(&self.id);
     }
 }
 

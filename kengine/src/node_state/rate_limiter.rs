@@ -24,6 +24,8 @@ impl RateLimiter {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
         let mut buckets = self.0.get_or_init(Box::default).lock();
         let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
+            // Most games have few such routes, but a vector would first grow to a capacity of four.
+            buckets.reserve_exact(1);
             buckets.push(RouteBucket { route, bucket: Bucket::default() });
             buckets.len() - 1
         });

@@ -189,12 +189,12 @@ impl LocalRooms {
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
-        let is_in_a_room = || !memberships.lock().current().is_empty();
+        let is_in_a_room = || memberships.lock().current().next().is_some();
         let (mut joined, member) = loop {
             let member = is_in_a_room().then(|| Member::new(recipient));
             let joined = memberships.lock();
             // The connection may have joined its first room meanwhile.
-            if member.is_some() || joined.current().is_empty() {
+            if member.is_some() || joined.current().next().is_none() {
                 break (joined, member);
             }
         };

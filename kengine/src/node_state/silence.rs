@@ -51,7 +51,8 @@ impl Silence {
         }
         let silence = Duration::from_nanos(now.saturating_sub(self.last_heard.load(Ordering::Relaxed)));
         let next = (idle_timeout / CHECKS).min(idle_timeout.saturating_sub(silence));
-        self.next_check.store(if silence < idle_timeout / CHECKS { 0 } else { now + nanoseconds(next) }, Ordering::Relaxed);
+        self.next_check
+            .store(if silence < idle_timeout / CHECKS { 0 } else { now + nanoseconds(next) }, Ordering::Relaxed);
         silence
     }
 }

@@ -1,0 +1,64 @@
+//! The frames that wait for the kernel to take them.
+
+/// Encoded frames, from the start of a frame. An idle connection keeps no storage for them.
+#[derive(Default)]
+pub(super) struct Output(Option<Box<Frames>>);
+
+#[derive(Default)]
+struct Frames {
+    bytes: Vec<u8>,
+    /// How many of the bytes the kernel has taken.
+    written: usize,
+}
+
+impl Output {
+    /// Whether there is no storage.
+    pub(super) fn is_absent(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the bytes of all frames, to add to them.
+    #[inline]
+    pub(super) fn frames(&mut self) -> &mut Vec<u8> {
+        &mut self.0.get_or_insert_default().bytes
+    }
+
+    /// Returns the size of all frames, even of those that the kernel has taken.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |frames| frames.bytes.len())
+    }
+
+    /// Returns how many bytes the kernel has taken.
+    pub(super) fn written(&self) -> usize {
+        self.0.as_ref().map_or(0, |frames| frames.written)
+    }
+
+    /// Returns what the kernel has not taken.
+    #[inline]
+    pub(super) fn unwritten(&self) -> &[u8] {
+        self.0.as_ref().and_then(|frames| frames.bytes.get(frames.written..)).unwrap_or_default()
+    }
+
+    /// Records that the kernel has taken some of [`unwritten`](Self::unwritten).
+    pub(super) fn advance(&mut self, written: usize) {
+        if let Some(frames) = &mut self.0 {
+            frames.written += written;
+        }
+    }
+
+    /// Removes all frames, and keeps the storage.
+    pub(super) fn clear(&mut self) {
+        if let Some(frames) = &mut self.0 {
+            frames.bytes.clear();
+            frames.written = 0;
+        }
+    }
+
+    /// Removes the storage if it is larger than this number of bytes.
+    pub(super) fn shrink_to(&mut self, max_capacity: usize) {
+        if self.0.as_ref().is_some_and(|frames| frames.bytes.capacity() > max_capacity) {
+            self.0 = None;
+        }
+    }
+}
