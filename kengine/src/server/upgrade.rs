@@ -42,10 +42,13 @@ struct AcceptedHandshake<S> {
     answer: SwitchingProtocols,
 }
 
+/// Runs `#[open]`, and returns what serves the connection until it ends.
+pub(crate) type StartingConnection = BoxFuture<'static, BoxFuture<'static, ()>>;
+
 /// What became of a request to open a connection on a socket that no HTTP library serves.
 pub(crate) enum Opened {
-    /// It is open. The future runs `#[open]`, and serves the connection until it ends.
-    Connection(BoxFuture<'static, ()>),
+    /// It is open.
+    Connection(StartingConnection),
     /// It is refused, and the client has got no answer yet.
     Refused(Refusal, Transport),
     /// The client has gone.
@@ -116,13 +119,11 @@ pub(crate) async fn open<D: Dispatcher>(
         return Opened::Gone;
     }
     let span = connection.span();
-    // Boxed, so that the task does not keep the memory that only its start needs.
-    let starting =
-        Box::pin(ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span));
-    Opened::Connection(Box::pin(async move {
-        let mut task = deferring(starting).await;
-        task.run().await;
-    }))
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, received.into()).instrument(span);
+    Opened::Connection(Box::pin(deferring(Box::pin(async move {
+        let mut task = starting.await;
+        Box::pin(async move { task.run().await }) as _
+    }))))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
