@@ -44,11 +44,17 @@ pub struct Connection<S = ()> {
 
 struct SharedConnection<S> {
     state: ConnectionState,
+    session: S,
+    hub: Hub,
+    details: Box<Details>,
+}
+
+/// What is used rarely. It has a box of its own because that fits into a gap that glibc leaves beside tokio's
+/// allocations.
+struct Details {
     /// `None` if the dispatcher is mounted in a router.
     peer: Option<SocketAddr>,
-    session: S,
     rate_limiter: RateLimiter,
-    hub: Hub,
 }
 
 impl<S: Session> Recipient for SharedConnection<S> {
@@ -78,8 +84,8 @@ impl<S: Session> Connection<S> {
             questions: Questions::default(),
             silence: Silence::default(),
         };
-        let (rate_limiter, hub) = (RateLimiter::default(), Hub::new(node));
-        let shared = SharedConnection { state, peer, session, rate_limiter, hub };
+        let details = Box::new(Details { peer, rate_limiter: RateLimiter::default() });
+        let shared = SharedConnection { state, session, hub: Hub::new(node), details };
         Self { shared: Arc::new(shared) }
     }
 
@@ -101,7 +107,7 @@ impl<S> Connection<S> {
     /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the dispatcher is mounted
     /// in a router.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.shared.peer
+        self.shared.details.peer
     }
 
     /// Returns the session that `#[accept]` created.
@@ -157,7 +163,7 @@ impl<S> Connection<S> {
     /// Counts one message of the route with this index if its rate allows it. Returns whether it does. `read_at` is when
     /// the client's bytes were last read, on the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64) -> bool {
-        self.shared.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
+        self.shared.details.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
     }
 
     /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per

@@ -103,3 +103,110 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(all(test, not(kengine_model)))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Wake, Waker};
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::cluster::alone::Alone;
+    use crate::node_state::{BareConnection, Duplicates, Limits, Recipient};
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A connection without a socket, which is woken like the task of one.
+    struct Player {
+        recipient: Arc<dyn Recipient>,
+        woken: Arc<Woken>,
+    }
+
+    impl Player {
+        fn join(node: &Arc<Node>, id: u64) -> Self {
+            let recipient = BareConnection::create(id, &format!("player {id}"));
+            recipient.state().silence.start(node.clock.now());
+            node.users.claim(Arc::clone(&recipient), Duplicates::Allow);
+            let player = Self { recipient, woken: Arc::default() };
+            player.sleep(node);
+            node.watch_silence();
+            player
+        }
+
+        /// Registers the task to be woken.
+        fn sleep(&self, node: &Node) {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            let outbox = &self.recipient.state().outbox;
+            outbox.take(&mut Context::from_waker(&waker), &mut Vec::new(), &node.fan_out.backlog, |_| false);
+        }
+
+        fn leave(&self, node: &Node) {
+            node.users.release(&self.recipient.state().uid, self.recipient.state().id);
+        }
+
+        fn wakes(&self) -> usize {
+            self.woken.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn node() -> Arc<Node> {
+        Node::new(Limits::default(), Vec::new(), Vec::new(), &Alone, None).unwrap()
+    }
+
+    async fn pass(duration: Duration) {
+        advance(duration).await;
+        tokio::task::yield_now().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_silent_connections_are_woken_and_not_at_once() {
+        let node = node();
+        let players: Vec<_> = (1..=200).map(|id| Player::join(&node, id)).collect();
+        let (interval, step) = (node.limits.idle_timeout / CHECKS, Duration::from_millis(10));
+        let mut passed = Duration::ZERO;
+        let mut at_once = 0;
+        while passed < interval + interval / 16 + step {
+            let before: usize = players.iter().map(Player::wakes).sum();
+            pass(step).await;
+            passed += step;
+            let woken = players.iter().map(Player::wakes).sum::<usize>() - before;
+            assert!(woken == 0 || passed >= interval, "woken after {passed:?}");
+            at_once = at_once.max(woken);
+            for player in &players[..100] {
+                player.recipient.state().silence.record_input(node.clock.now());
+            }
+        }
+        assert!(players[..100].iter().all(|player| player.wakes() == 0), "a client that is heard was woken");
+        assert!(players[100..].iter().all(|player| player.wakes() == 1), "a silent client was not woken once");
+        assert!(at_once < 50, "{at_once} of 100 were woken at once");
+        players.iter().for_each(|player| player.leave(&node));
+        pass(2 * interval).await;
+        assert!(!node.is_watching.load(Ordering::SeqCst), "the watch goes on without connections");
+        let late = Player::join(&node, 201);
+        pass(2 * interval).await;
+        assert_eq!(late.wakes(), 1, "the watch does not start again");
+    }
+
+    #[test]
+    fn connections_are_woken_when_the_runtime_of_the_watch_ends() {
+        let node = node();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let player = runtime.block_on(async { Player::join(&node, 1) });
+        drop(runtime);
+        assert!(!node.is_watching.load(Ordering::SeqCst));
+        assert_eq!(player.wakes(), 1);
+        assert!(
+            player.recipient.state().outbox.take_reminder(),
+            "it has to check its silence, and starts a watch then"
+        );
+    }
+}

@@ -51,6 +51,8 @@ pub(crate) use self::outbox::{BATCH, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
 pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
 pub(crate) use self::rate_limiter::RateLimiter;
+#[cfg(all(test, not(kengine_model)))]
+pub(crate) use self::recipient::BareConnection;
 pub use self::recipient::ConnectionId;
 pub(crate) use self::recipient::{ConnectionState, Recipient};
 pub(crate) use self::refusals::{Limit, Refusals};

@@ -24,7 +24,7 @@ use crate::node_state::BoxFuture;
 use crate::protocol::logged;
 use crate::server::pending_handshakes::PendingHandshake;
 use crate::server::routes::Routes;
-use crate::server::upgrade::Opened;
+use crate::server::upgrade::{Opened, StartingConnection};
 
 /// How long pages are served on one socket. This bounds how long a client that does not read its page keeps the socket.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,10 +40,12 @@ pub(crate) enum ListenerKind {
     Operators,
 }
 
-/// The task of a socket: the handshake, and then the connection if there is one. Each is boxed, so that the connection
-/// does not keep the memory of the handshake, and the task is small: tokio allocates tasks in steps of 128 bytes.
+/// The task of a socket: the handshake, and then, if there is one, the start of the connection and the connection. Each
+/// is boxed, so that the next does not keep its memory, and the task is small: tokio allocates tasks in steps of 128
+/// bytes.
 pub(super) enum SocketTask {
-    Handshake(BoxFuture<'static, Option<BoxFuture<'static, ()>>>),
+    Handshake(BoxFuture<'static, Option<StartingConnection>>),
+    Start(StartingConnection),
     Connection(BoxFuture<'static, ()>),
 }
 
@@ -75,8 +77,9 @@ impl Future for SocketTask {
         loop {
             match &mut *self {
                 Self::Connection(connection) => return connection.as_mut().poll(cx),
+                Self::Start(start) => *self = Self::Connection(ready!(start.as_mut().poll(cx))),
                 Self::Handshake(handshake) => match ready!(handshake.as_mut().poll(cx)) {
-                    Some(connection) => *self = Self::Connection(connection),
+                    Some(start) => *self = Self::Start(start),
                     None => return Poll::Ready(()),
                 },
             }
@@ -86,7 +89,7 @@ impl Future for SocketTask {
 
 impl HttpSocket {
     /// Serves the socket, from which these first bytes were read. Returns the connection if it becomes one at once.
-    pub(crate) async fn serve(self, received: Bytes) -> Option<BoxFuture<'static, ()>> {
+    pub(crate) async fn serve(self, received: Bytes) -> Option<StartingConnection> {
         // The first to be declared is the last to be dropped.
         let Self { pending, transport, peer, kind, routes, accepted_at } = self;
         let plain = read_plain_head(&received).filter(|_| kind == ListenerKind::Players);

@@ -286,7 +286,8 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits how long a client may be silent. The default is 60 s, the minimum 3 ms. After a third of it the client is
-    /// pinged; at its end the connection is closed with 4001.
+    /// pinged; at its end the connection is closed with 4001. Both may come later by 1/48 of it, because the clients of a
+    /// node are looked at in turn.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.idle_timeout = limit.clamp(Duration::from_millis(3), MAX_TIMEOUT);
         self

@@ -42,10 +42,13 @@ struct AcceptedHandshake<S> {
     answer: SwitchingProtocols,
 }
 
+/// Runs `#[open]`, and returns what serves the connection until it ends.
+pub(crate) type StartingConnection = BoxFuture<'static, BoxFuture<'static, ()>>;
+
 /// What became of a request to open a connection on a socket that no HTTP library serves.
 pub(crate) enum Opened {
-    /// It is open. The future runs `#[open]`, and serves the connection until it ends.
-    Connection(BoxFuture<'static, ()>),
+    /// It is open.
+    Connection(StartingConnection),
     /// It is refused, and the client has got no answer yet.
     Refused(Refusal, Transport),
     /// The client has gone.
@@ -114,11 +117,11 @@ pub(crate) async fn open<D: Dispatcher>(
         tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
         return Opened::Gone;
     }
-    let span = connection.span();
-    let starting = starting(span, ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
     Opened::Connection(Box::pin(async move {
-        let mut task = starting.await;
-        task.run().await;
+        let span = connection.span();
+        let starting = pin!(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
+        let mut task = deferring(span, starting).await;
+        Box::pin(async move { task.run().await }) as _
     }))
 }
 
