@@ -1,7 +1,5 @@
 //! The rate limits of one connection: one bucket for each route with a `rate`.
 
-use std::sync::OnceLock;
-
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Rate;
@@ -9,13 +7,16 @@ use crate::protocol::Rate;
 /// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
 /// of such a route.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(OnceLock<Box<Mutex<Vec<RouteBucket>>>>);
+pub(crate) struct RateLimiter(Mutex<Option<Box<RouteBucket>>>);
 
+/// The bucket of a route, and those of the routes whose first message came earlier. A list, because most players use one
+/// or two such routes, and an entry takes 32 bytes of memory.
 #[derive(Debug)]
 struct RouteBucket {
     /// The route's index in the endpoint's table.
     route: usize,
     bucket: Bucket,
+    next: Option<Box<RouteBucket>>,
 }
 
 impl RateLimiter {
@@ -24,15 +25,17 @@ impl RateLimiter {
     /// the time `now` too. Both are times of the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
-        let mut buckets = self.0.get_or_init(Box::default).lock();
-        let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
-            // Most games have few such routes, but a vector would first grow to a capacity of four.
-            buckets.reserve_exact(1);
-            buckets.push(RouteBucket { route, bucket: Bucket::default() });
-            buckets.len() - 1
-        });
-        let bucket = &mut buckets[at].bucket;
-        bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
+        let add = |bucket: &mut Bucket| bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()));
+        let mut latest = self.0.lock();
+        let mut next = latest.as_deref_mut();
+        while let Some(entry) = next {
+            if entry.route == route {
+                return add(&mut entry.bucket);
+            }
+            next = entry.next.as_deref_mut();
+        }
+        let next = latest.take();
+        add(&mut latest.insert(Box::new(RouteBucket { route, bucket: Bucket::default(), next })).bucket)
     }
 }
 
