@@ -258,6 +258,11 @@ impl Socket {
         self.state == SocketState::Open && self.input_end.is_none() && !self.is_draining
     }
 
+    /// Whether the connection has ended: no further message is handled.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.state.handles_messages()
+    }
+
     /// Takes why the connection has ended.
     pub(super) fn take_reason(&mut self) -> DisconnectReason {
         self.reason.take().map_or(DisconnectReason::Lost, |reason| *reason)
@@ -372,15 +377,22 @@ impl Socket {
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
     fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == SocketState::Open, self.is_blocked);
+        let is_broken = self.state == SocketState::Broken;
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
         // are taken anyway, because no more can follow.
-        let wants_pushes =
-            |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
+        let wants_pushes = |ending: Option<&Ending>| {
+            is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_) | Ending::Replaced)))
+        };
         match outbox.take(cx, &mut self.out, &self.registration.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
+            Some(Ending::Replaced) if is_open => self.close(DisconnectReason::Replaced),
+            // Messages that were read are not handled any more.
+            Some(Ending::Overflow) if is_broken => self.end(SocketState::Over, DisconnectReason::TooSlow),
+            Some(Ending::Close(close)) if is_broken => self.end(SocketState::Over, DisconnectReason::Server(close)),
+            Some(Ending::Replaced) if is_broken => self.end(SocketState::Over, DisconnectReason::Replaced),
             Some(Ending::Drain) if is_open => self.is_draining = true,
             _ => {}
         }

@@ -3,12 +3,13 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::Instrument;
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
@@ -24,14 +25,16 @@ use crate::websocket::{Close, CloseCode, Message};
 
 /// How long `#[close]` may still run after the drain's deadline.
 const LAST_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than the code of an earlier connection may run `#[open]` of the next one waits for it.
+const TURN_MARGIN: Duration = Duration::from_secs(1);
 
 /// An established connection. Boxed, so that its spawned task is small.
 pub(crate) struct ConnectionTask<D: Dispatcher> {
     endpoint: Arc<Endpoint<D>>,
     connection: Connection<D::Session>,
     socket: Socket,
-    /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
-    has_uid: bool,
+    /// Whether `#[open]` has begun. Otherwise `#[close]` does not run either: another connection has the uid.
+    is_open: bool,
 }
 
 impl<D: Dispatcher> ConnectionTask<D> {
@@ -49,9 +52,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if !first.is_empty() {
             socket.record_read(first.len());
         }
-        let mut task = Box::new(Self { endpoint, connection, socket, has_uid });
+        let mut task = Box::new(Self { endpoint, connection, socket, is_open: false });
         let mut first = &mut first[..];
-        if has_uid {
+        task.is_open = has_uid && task.waits_its_turn(&mut first).await;
+        if task.is_open {
             task.open(&mut first).await;
         }
         // Pushes of `#[open]` precede every answer, and a connection that is closed already handles no message.
@@ -76,12 +80,46 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 tokio::task::yield_now().await;
             }
         }
-        if self.has_uid {
+        if self.is_open {
             let span = self.connection.span();
             deferring(Box::pin(self.close().instrument(span))).await;
         }
+        self.endpoint.node.finish(self.connection.state());
         let Self { connection, socket, .. } = &mut *self;
         poll_fn(|cx| socket.poll_closed(cx, &connection.state().outbox)).await;
+    }
+
+    /// Waits until the handler and `#[close]` of the user's earlier connections on this node have ended. Returns `false`
+    /// if this connection has ended before: it runs no hook.
+    async fn waits_its_turn(&mut self, first: &mut &mut [u8]) -> bool {
+        let Self { endpoint, connection, socket, .. } = self;
+        let node = &endpoint.node;
+        if !node.must_wait_for_hooks(connection.state()) {
+            return true;
+        }
+        // Boxed, because it is rare.
+        let mut turn = Box::pin(node.hooks_have_run(connection.state()));
+        // A handler and then a hook may take the handler timeout each.
+        let mut timeout = Box::pin(sleep(node.limits.handler_timeout * 2 + TURN_MARGIN));
+        poll_fn(|cx| {
+            socket.poll_busy(cx, &connection.state().outbox, &|_| false, first);
+            if socket.has_ended() {
+                return Poll::Ready(false);
+            }
+            if turn.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            timeout.as_mut().poll(cx).map(|()| {
+                let uid = connection.uid().as_str();
+                // Otherwise it would have been cancelled by now.
+                tracing::error!(
+                    uid,
+                    "the code of an earlier connection blocks its thread; `#[open]` does not wait for it"
+                );
+                true
+            })
+        })
+        .await
     }
 
     /// Runs `#[open]`. If it fails, the connection is closed with 1011.
@@ -188,7 +226,6 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if let Err(error) = closed {
             error.log("`#[close]` failed");
         }
-        connection.state().memberships.forget();
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
     }
 }
@@ -234,6 +271,7 @@ async fn run_handler<S, F: Future>(
     progress: Option<&Progress>,
 ) -> Result<F::Output, HandlerFailure> {
     let mut timeout: Option<Pin<Box<Sleep>>> = None;
+    let mut has_ended = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {
             return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
@@ -253,6 +291,13 @@ async fn run_handler<S, F: Future>(
             let own = progress.and_then(Progress::timeout);
             Box::pin(sleep(own.unwrap_or(connection.node().limits.handler_timeout)))
         });
+        if socket.has_ended() && !mem::replace(&mut has_ended, true) {
+            // The user's next connection waits for the end of this handler, even if the route may take longer.
+            let latest = Instant::now() + connection.node().limits.handler_timeout;
+            if timeout.deadline() > latest {
+                timeout.as_mut().reset(latest);
+            }
+        }
         timeout.as_mut().poll(cx).map(|()| Err(HandlerFailure::TimedOut))
     })
     .await
