@@ -231,7 +231,7 @@ async fn of_many_connections_in_a_row_each_closes_once_and_the_newest_stays() {
     let server = TestServer::start(hall.server()).await;
     let mut clients = Vec::new();
     for _ in 0..TIMES {
-        clients.push(Hall::connect(server.address(), "ada").await);
+        clients.push(comes_back(&server, "ada").await);
     }
     let newest = clients.last_mut().expect("a client");
     newest.heartbeat().await;
