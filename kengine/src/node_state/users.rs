@@ -101,7 +101,9 @@ impl UserShard {
         let taken = connections.remove(at);
         if connections.is_empty() {
             let closed = self.closing.remove(uid).and_then(|closing| closing.closed);
-            closed.into_iter().for_each(|closed| closed.notify_waiters());
+            if let Some(closed) = closed {
+                closed.notify_waiters();
+            }
             if let Some(capacity) = shrunk_capacity(self.closing.len(), self.closing.capacity()) {
                 self.closing.shrink_to(capacity);
             }

@@ -179,7 +179,7 @@ async fn a_user_has_one_seat_whatever_happens() {
             hung: Vec::new(),
         })
         .collect();
-    let mut notes: HashMap<(usize, String), Vec<String>> = HashMap::new();
+    let mut hooks: HashMap<(usize, String), Vec<String>> = HashMap::new();
     for round in 0..rounds() {
         users.rotate_left(dice.roll(USERS));
         let actors = 1 + dice.roll(8);
@@ -201,15 +201,15 @@ async fn a_user_has_one_seat_whatever_happens() {
         assert_eq!(node.matches().await, Vec::<Vec<String>>::new());
         for note in node.hall.notes() {
             let uid = note.split([' ', ':']).nth(1).expect("the uid in the note").to_owned();
-            notes.entry((number, uid)).or_default().push(note);
+            hooks.entry((number, uid)).or_default().push(note);
         }
     }
-    assert!(!notes.is_empty());
-    for ((node, uid), notes) in notes {
-        assert_eq!(notes.len() % 2, 0, "{uid} on node {node}: {notes:?}");
-        for hooks in notes.chunks(2) {
-            let in_order = hooks[0].starts_with("open") && hooks[1].starts_with("close");
-            assert!(in_order, "{uid} on node {node}: {notes:?}");
+    assert!(!hooks.is_empty());
+    for ((node, uid), hooks) in hooks {
+        assert_eq!(hooks.len() % 2, 0, "{uid} on node {node}: {hooks:?}");
+        for pair in hooks.chunks(2) {
+            let in_order = pair[0].starts_with("open") && pair[1].starts_with("close");
+            assert!(in_order, "{uid} on node {node}: {hooks:?}");
         }
     }
     for node in nodes {
