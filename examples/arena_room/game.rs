@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kengine::{CloseCode, Connection, DisconnectReason, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
+use kengine::{Connection, DisconnectReason, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
 use serde::Serialize;
 
 use crate::{
@@ -87,7 +87,7 @@ impl Game {
     async fn gone(&self, pilot: &Pilot, reason: &DisconnectReason) {
         // If a newer connection of the player has replaced this one, it takes over the ship. So this seat stays until
         // the session is dropped, when the socket is closed.
-        if reason.code() != Some(CloseCode::REPLACED) {
+        if *reason != DisconnectReason::Replaced {
             drop(pilot.seat().take());
         }
     }

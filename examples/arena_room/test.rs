@@ -263,8 +263,8 @@ async fn reconnecting_player_keeps_the_ship() {
     let mut gone = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
     gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    // The client of the old connection does not read, so it does not answer the close frame, and its socket and session
-    // remain until the close timeout.
+    // The old client does not answer the close frame, so its socket and session remain until the close timeout.
+    let gone = gone.hang();
     bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 2, "the old connection has left at once");
@@ -275,6 +275,31 @@ async fn reconnecting_player_keeps_the_ship() {
     assert_eq!(game.hub().rooms("arena-").list()[0].members, 2);
     let own = seen.iter().filter(|position| position.player.as_str() == "ada");
     assert_eq!(own.count(), 400, "one ship, which remains when the old connection ends");
+    drop(gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconnecting_player_keeps_the_seat_and_an_arena_without_others() {
+    for others in [8, 0] {
+        let game = serve();
+        let mut gone = game.connect("/ws?uid=ada").await.unwrap();
+        let arena = play(&mut gone).await.arena;
+        gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
+        let mut all = Vec::new();
+        for number in 0..others {
+            all.push(player(&game, &format!("player-{number}")).await);
+        }
+        gone.stay(TICK * 21 / 2).await;
+        let _gone = gone.hang();
+        let mut ada = game.connect("/ws?uid=ada").await.unwrap();
+        let mut newcomer = game.connect("/ws?uid=newcomer").await.unwrap();
+        assert_ne!(play(&mut newcomer).await.arena, arena, "the newcomer took the seat");
+        let seated = play(&mut ada).await;
+        assert_eq!((seated.arena, seated.players.len()), (arena, others + 1));
+        let seen = positions(&mut ada, TICK).await;
+        let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
+        assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ mod frames;
 mod games;
 mod gateway;
 mod gateway_client;
+mod hall;
 mod heavy;
 mod http;
 mod install;
@@ -43,6 +44,7 @@ pub use crate::{
     games::{Chat, Doorkeeper, Echo, Gate, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
     gateway_client::GatewayClient,
+    hall::Hall,
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,

@@ -15,4 +15,4 @@ mod transport;
 pub(crate) use self::endpoint::{Access, Endpoint};
 pub(crate) use self::replayed::{Replayed, take_back};
 pub(crate) use self::task::ConnectionTask;
-pub(crate) use self::transport::{Transport, tune};
+pub(crate) use self::transport::{MemoryPipe, Transport, tune};

@@ -23,6 +23,7 @@ use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
 /// One connection's socket.
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
 pub(super) struct Socket {
     link: Box<Link>,
     deframer: Deframer,
@@ -38,8 +39,8 @@ pub(super) struct Socket {
     look_ahead: LookAhead,
     /// Pings of ours that the client has not answered yet.
     pings: u16,
-    /// Whether the connection got its uid. Otherwise neither `#[open]` nor `#[close]` runs.
-    has_uid: bool,
+    /// Whether `#[open]` has begun. Otherwise `#[close]` does not run either: another connection has the uid.
+    runs_hooks: bool,
     end: SocketEnd,
 }
 
@@ -57,7 +58,7 @@ struct Link {
 }
 
 impl Socket {
-    pub(super) fn new(transport: Transport, registration: Registration, has_uid: bool) -> Self {
+    pub(super) fn new(transport: Transport, registration: Registration) -> Self {
         let node = registration.node();
         let now = node.clock.now();
         registration.silence().start(now);
@@ -73,7 +74,7 @@ impl Socket {
             state: SocketState::Open,
             look_ahead: LookAhead::default(),
             pings: 0,
-            has_uid,
+            runs_hooks: false,
             end: SocketEnd::default(),
         }
     }
@@ -117,11 +118,6 @@ impl Socket {
                 return Poll::Pending;
             }
         }
-    }
-
-    /// Makes the socket wake the task that polls it next, whichever task has polled it before.
-    pub(super) fn change_task(&mut self, outbox: &Outbox) {
-        outbox.forget_waker();
     }
 
     /// Serves the socket while a handler runs: control frames are answered at once, and messages wait unless
@@ -267,9 +263,14 @@ impl Socket {
         }
     }
 
-    /// Whether the connection got its uid.
-    pub(super) fn has_uid(&self) -> bool {
-        self.has_uid
+    /// Records that `#[open]` begins, so that `#[close]` will run too.
+    pub(super) fn begin_hooks(&mut self) {
+        self.runs_hooks = true;
+    }
+
+    /// Whether `#[open]` has begun, and so `#[close]` must run.
+    pub(super) fn runs_hooks(&self) -> bool {
+        self.runs_hooks
     }
 
     /// Whether the drain's deadline has passed.
@@ -280,6 +281,11 @@ impl Socket {
     /// Whether more messages of the client are read. False once its input or the connection is about to end.
     pub(super) fn is_listening(&self) -> bool {
         self.state == SocketState::Open && self.end.input().is_none() && !self.is_draining
+    }
+
+    /// Whether the connection has ended: no further message is handled.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.state.handles_messages()
     }
 
     /// Takes why the connection has ended.
@@ -404,15 +410,22 @@ impl Socket {
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
     fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == SocketState::Open, self.is_blocked);
+        let is_broken = self.state == SocketState::Broken;
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
         // are taken anyway, because no more can follow.
-        let wants_pushes =
-            |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
+        let wants_pushes = |ending: Option<&Ending>| {
+            is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_) | Ending::Replaced)))
+        };
         match outbox.take(cx, self.out.frames(), &self.link.registration.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
+            Some(Ending::Replaced) if is_open => self.close(DisconnectReason::Replaced),
+            // Messages that were read are not handled any more.
+            Some(Ending::Overflow) if is_broken => self.end(SocketState::Over, DisconnectReason::TooSlow),
+            Some(Ending::Close(close)) if is_broken => self.end(SocketState::Over, DisconnectReason::Server(close)),
+            Some(Ending::Replaced) if is_broken => self.end(SocketState::Over, DisconnectReason::Replaced),
             Some(Ending::Drain) if is_open => self.is_draining = true,
             _ => {}
         }

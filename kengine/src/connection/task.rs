@@ -3,12 +3,13 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
@@ -23,6 +24,8 @@ use crate::websocket::{Close, CloseCode, Message};
 
 /// How long `#[close]` may still run after the drain's deadline.
 const LAST_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than the code of an earlier connection may run `#[open]` of the next one waits for it.
+const TURN_MARGIN: Duration = Duration::from_secs(1);
 
 /// An established connection.
 pub(crate) struct ConnectionTask<D: Dispatcher> {
@@ -42,13 +45,14 @@ impl<D: Dispatcher> ConnectionTask<D> {
     ) -> Self {
         tracing::debug!(connection = %connection.id(), "the connection is open");
         let (registration, has_uid) = slot.register(connection.to_recipient());
-        let mut socket = Socket::new(transport, registration, has_uid);
+        let mut socket = Socket::new(transport, registration);
         if !first.is_empty() {
             socket.record_read(first.len());
         }
         let mut task = Self { endpoint, connection, socket };
         let mut first = &mut first[..];
-        if has_uid {
+        if has_uid && task.waits_its_turn(&mut first).await {
+            task.socket.begin_hooks();
             task.open(&mut first).await;
         }
         // Pushes of `#[open]` precede every answer, and a connection that is closed already handles no message.
@@ -61,20 +65,55 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
     /// Serves the connection until its socket is closed.
     pub(crate) async fn run(&mut self) {
-        self.socket.change_task(&self.connection.state().outbox);
+        // The task that has started the connection may have been another one.
+        self.connection.state().outbox.forget_waker();
         while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             Box::pin(self.handle_read(buffers, read)).await;
         }
-        if self.socket.has_uid() {
+        if self.socket.runs_hooks() {
             deferring(self.connection.span(), Box::pin(self.close())).await;
         }
+        self.endpoint.node.finish(self.connection.state());
         poll_fn(|cx| self.poll_closed(cx)).await;
     }
 
     /// Completes the close handshake.
     fn poll_closed(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         self.socket.poll_closed(cx, &self.connection.state().outbox)
+    }
+
+    /// Waits until the handler and `#[close]` of the user's earlier connections on this node have ended. Returns `false`
+    /// if this connection has ended before: it runs no hook.
+    async fn waits_its_turn(&mut self, first: &mut &mut [u8]) -> bool {
+        let Self { endpoint, connection, socket, .. } = self;
+        let node = &endpoint.node;
+        if !node.must_wait_for_hooks(connection.state()) {
+            return true;
+        }
+        // Boxed, because it is rare.
+        let mut turn = Box::pin(node.hooks_have_run(connection.state()));
+        // A handler and then a hook may take the handler timeout each.
+        let mut timeout = Box::pin(sleep(node.limits.handler_timeout * 2 + TURN_MARGIN));
+        poll_fn(|cx| {
+            socket.poll_busy(cx, &connection.state().outbox, &|_| false, first);
+            if socket.has_ended() {
+                return Poll::Ready(false);
+            }
+            if turn.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            timeout.as_mut().poll(cx).map(|()| {
+                let uid = connection.uid().as_str();
+                // Otherwise it would have been cancelled by now.
+                tracing::error!(
+                    uid,
+                    "the code of an earlier connection blocks its thread; `#[open]` does not wait for it"
+                );
+                true
+            })
+        })
+        .await
     }
 
     /// Runs `#[open]`. If it fails, the connection is closed with 1011.
@@ -193,7 +232,6 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if let Err(error) = closed {
             error.log("`#[close]` failed");
         }
-        connection.state().memberships.forget();
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
     }
 }
@@ -239,6 +277,7 @@ async fn run_handler<S, F: Future>(
     progress: Option<&Progress>,
 ) -> Result<F::Output, HandlerFailure> {
     let mut timeout: Option<Pin<Box<Sleep>>> = None;
+    let mut has_ended = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = poll_catching(handler.as_mut(), cx) {
             return Poll::Ready(result.map_err(|_| HandlerFailure::Panicked));
@@ -258,6 +297,13 @@ async fn run_handler<S, F: Future>(
             let own = progress.and_then(Progress::timeout);
             Box::pin(sleep(own.unwrap_or(connection.node().limits.handler_timeout)))
         });
+        if socket.has_ended() && !mem::replace(&mut has_ended, true) {
+            // The user's next connection waits for the end of this handler, even if the route may take longer.
+            let latest = Instant::now() + connection.node().limits.handler_timeout;
+            if timeout.deadline() > latest {
+                timeout.as_mut().reset(latest);
+            }
+        }
         timeout.as_mut().poll(cx).map(|()| Err(HandlerFailure::TimedOut))
     })
     .await

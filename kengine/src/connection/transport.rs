@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -48,7 +50,21 @@ pub(crate) enum Transport {
     /// Boxed, so that a TCP socket takes less memory.
     Upgraded(Box<TokioIo<Upgraded>>),
     /// A pipe in memory to a test's client.
-    Memory(DuplexStream),
+    Memory(MemoryPipe),
+}
+
+/// The server's end of a pipe in memory to a test's client.
+pub(crate) struct MemoryPipe {
+    stream: DuplexStream,
+    /// Whether the client hangs: it neither reads nor answers the close frame.
+    hangs: Arc<AtomicBool>,
+}
+
+impl MemoryPipe {
+    /// The client, which has the other end of the stream, says by `hangs` whether it hangs.
+    pub(crate) fn new(stream: DuplexStream, hangs: Arc<AtomicBool>) -> Self {
+        Self { stream, hangs }
+    }
 }
 
 impl Transport {
@@ -101,7 +117,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Pin::new(stream) as Pin<&mut dyn Stream>,
             Self::Upgraded(stream) => Pin::new(stream) as _,
-            Self::Memory(stream) => Pin::new(stream) as _,
+            Self::Memory(pipe) => Pin::new(&mut pipe.stream) as _,
         }
     }
 
@@ -112,7 +128,7 @@ impl Transport {
         let read = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Memory(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_read(cx, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -126,7 +142,7 @@ impl Transport {
                 written => Poll::Ready(written),
             },
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_write(cx, bytes),
         }
     }
 
@@ -149,14 +165,15 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_shutdown(cx),
         }
     }
 
     /// Whether the peer receives everything that was written even if this end is dropped with input unread. TCP would
-    /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1).
+    /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1). A test's client that
+    /// hangs is awaited like one that TCP connects.
     pub(crate) fn may_drop_unread(&self) -> bool {
-        matches!(self, Self::Memory(_))
+        matches!(self, Self::Memory(pipe) if !pipe.hangs.load(Ordering::Relaxed))
     }
 
     /// Resets TCP when this is dropped, so that the kernel does not keep data that the peer never reads.

@@ -35,7 +35,7 @@ impl<'j, S: Session> Join<'j, S> {
         self
     }
 
-    /// Adds a check that may refuse the join with an error. It sees the connections of this node in the room, and no
+    /// Adds a check that may refuse the join with an error. It sees the users of this node in the room, and no
     /// connection joins or leaves meanwhile: of two players who want the last seat, one is refused. It is not called
     /// for a connection that is already in the room.
     ///
@@ -92,6 +92,14 @@ impl<'a> Rooms<'a> {
     /// example to fill matches of nine players. A `seats` of 0 counts as 1. This method considers only rooms that it
     /// created on this node with this prefix. Their names are unique in the cluster. A connection that already sits in
     /// one of them stays there.
+    ///
+    /// When a newer connection [replaces](crate::Duplicates::Replace) one that is seated, the seat is kept on this node:
+    /// this method gives the newer one the same room again, even if the player was alone there, and nobody else takes the
+    /// seat meanwhile. It is kept until the user sits down, or has no connection to this node any more, or
+    /// [`Server::seat_timeout`](crate::Server::seat_timeout) (10 s) has passed.
+    ///
+    /// A user who may have [several connections](crate::Duplicates::Allow) gets a seat for each of them, but takes only
+    /// one seat in a room.
     ///
     /// Only this method enforces the number of seats: a client that may [join](Room::join) rooms of any name can exceed
     /// it. Use another prefix for names that clients choose.

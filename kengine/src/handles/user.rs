@@ -56,6 +56,34 @@ impl User<'_> {
         self.hub.node().kick(&self.uid, close.into(), self.selection.reach)
     }
 
+    /// Whether the user has a connection on this node. `#[close]` asks this to know whether the user has come back already,
+    /// because the connection that has ended does not count.
+    ///
+    /// ```
+    /// use kengine::{Connection, Hub, Uid};
+    /// use std::{collections::HashMap, sync::Mutex};
+    ///
+    /// struct Game {
+    ///     scores: Mutex<HashMap<Uid, u32>>,
+    /// }
+    ///
+    /// #[kengine::dispatcher(session = Uid)]
+    /// impl Game {
+    ///     #[route]
+    ///     async fn ping(&self) {}
+    ///
+    ///     #[close]
+    ///     async fn forget(&self, hub: &Hub, uid: &Uid) {
+    ///         if !hub.user(uid.as_str()).is_here() {
+    ///             self.scores.lock().unwrap().remove(uid);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn is_here(&self) -> bool {
+        self.connections() > 0
+    }
+
     /// Returns how many connections of this node the user has.
     pub fn connections(&self) -> usize {
         self.hub.node().connections_of(&self.uid)

@@ -125,7 +125,7 @@ impl Slot {
                     node.cluster.release(&state.uid, state.id);
                 }
                 for older in replaced {
-                    node.close(older.state(), Duplicates::Replace.close());
+                    node.replace(&*older);
                 }
                 true
             }

@@ -4,13 +4,13 @@
 //! This is the moment of the decision: when [`Node::close`] orders the end, or when the connection's own task finds a
 //! reason ([`Registration::end`](crate::node::admission::Registration::end)), whichever comes first. What takes longer
 //! does not delay it: the running handler, `#[close]`, and the socket, which lingers for its close handshake and keeps
-//! its slot.
+//! its slot. Only `#[open]` of the user's next connection on this node waits for the handler and `#[close]`.
 
 use std::task::Waker;
 
 use crate::node::Node;
 use crate::node_state::deferred_wakes::defer_while;
-use crate::node_state::{ConnectionState, Ending, Recipient};
+use crate::node_state::{ConnectionState, Duplicates, Ending, LocalRooms, Recipient};
 use crate::websocket::Close;
 
 impl Node {
@@ -24,17 +24,61 @@ impl Node {
         has_ended
     }
 
+    /// Ends a connection as [`close`](Self::close) does.
+    pub(super) fn end(&self, recipient: &dyn Recipient, ending: Ending) -> bool {
+        let has_ended = recipient.state().outbox.end(ending);
+        if has_ended {
+            self.release(recipient);
+        }
+        has_ended
+    }
+
+    /// Ends a connection whose uid a newer one has, unless it is ending already. In either case it has left when this
+    /// returns.
+    pub(super) fn replace(&self, older: &dyn Recipient) {
+        if older.state().outbox.end(Ending::Replaced) {
+            self.leave(older, |rooms| rooms.hand_over(older));
+        } else {
+            self.release(older);
+        }
+    }
+
     /// Takes a connection that has ended out of its rooms, the users and the claims of the cluster. Does nothing if
     /// that has happened already. Calls the session's code, so no lock may be held.
     pub(super) fn release(&self, recipient: &dyn Recipient) {
+        if self.leave(recipient, |rooms| rooms.leave_all(recipient)) {
+            self.rooms.free_kept_seats(&recipient.state().uid);
+        }
+    }
+
+    /// Returns whether this call has taken the uid from the connection.
+    fn leave(&self, recipient: &dyn Recipient, leave_rooms: impl FnOnce(&LocalRooms)) -> bool {
         let state = recipient.state();
         state.questions.close();
         // Wakes the members of several rooms once.
-        defer_while(Waker::noop(), || self.rooms.leave_all(recipient));
-        if self.users.release(&state.uid, state.id) {
+        defer_while(Waker::noop(), || leave_rooms(&self.rooms));
+        let had_uid = self.users.release(&state.uid, state.id);
+        if had_uid {
             self.cluster.release(&state.uid, state.id);
         }
         self.relieve();
+        had_uid
+    }
+
+    /// Records that the hooks of a connection that has ended have run, or never will.
+    pub(crate) fn finish(&self, connection: &ConnectionState) {
+        connection.memberships.forget();
+        self.users.finish(&connection.uid, connection.id);
+    }
+
+    /// Whether `#[open]` of this connection has to wait for hooks of earlier connections of the user.
+    pub(crate) fn must_wait_for_hooks(&self, connection: &ConnectionState) -> bool {
+        self.limits.duplicates != Duplicates::Allow && self.users.is_closing(&connection.uid)
+    }
+
+    /// Waits until the hooks of the connections of this user that have ended have run.
+    pub(crate) async fn hooks_have_run(&self, connection: &ConnectionState) {
+        self.users.closed(&connection.uid).await;
     }
 
     /// Forgets a connection whose task has ended, and with it the socket.

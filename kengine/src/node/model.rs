@@ -11,6 +11,7 @@ use loom::thread;
 use crate::node::Node;
 use crate::node::admission::{Refused, Registration};
 use crate::node_state::model::{BareConnection, ToldCluster, limits};
+use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::node_state::sync::model::explore;
 use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
@@ -120,6 +121,40 @@ fn one_connection_replaces_the_other() {
         assert_eq!(holders.len(), 1, "one connection has the uid: {holders:?}");
         assert_eq!(node.claims(), holders);
         drop((registration, other));
+        node.check_empty();
+    });
+}
+
+/// The next connection of a user waits until the hooks of the one that it replaces have run, and never misses that. It
+/// finds the room and the seat free, whether it replaces the older one or that one ends by itself.
+#[test]
+fn the_next_connection_waits_for_the_hooks() {
+    explore("hooks: the next connection", || {
+        let node = ToldNode::with(Duplicates::Replace);
+        let old = BareConnection::create(1, "ada");
+        let (registration, _) = node.register(&old).unwrap();
+        let request = || JoinRequest { listens: false, guard: Box::new(|inside| Ok(assert!(inside.is_empty()))) };
+        node.node.rooms.join("lobby", &old, request()).unwrap();
+        let have_run = Arc::new(AtomicBool::new(false));
+        let ending = thread::spawn({
+            let (node, have_run) = (node.clone(), Arc::clone(&have_run));
+            move || {
+                registration.end();
+                have_run.store(true, Ordering::Relaxed);
+                node.node.finish(old.state());
+                drop(registration);
+            }
+        });
+        let new = BareConnection::create(2, "ada");
+        let (registration, has_uid) = node.register(&new).unwrap();
+        assert!(has_uid);
+        // Waits for ever if it misses the end, which loom reports.
+        block_on(node.node.hooks_have_run(new.state()));
+        assert!(have_run.load(Ordering::Relaxed), "the hooks have not run");
+        node.node.rooms.join("lobby", &new, request()).unwrap();
+        ending.join().unwrap();
+        assert_eq!((node.holders(), node.claims()), (vec![ConnectionId(2)], vec![ConnectionId(2)]));
+        drop(registration);
         node.check_empty();
     });
 }

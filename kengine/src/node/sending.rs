@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::node::Node;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Limit, Load, Member, NodeMessage, Presence,
-    Reach, Recipient, Selection, SendError,
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, Member, NodeMessage,
+    Presence, Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -144,7 +144,7 @@ impl Node {
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut recipients = Vec::new();
         self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
-        recipients.iter().filter(|recipient| self.close(recipient.state(), close.clone())).count()
+        recipients.iter().filter(|recipient| self.end(&***recipient, Ending::Close(close.clone()))).count()
     }
 }
 
@@ -166,7 +166,7 @@ impl ClusterNode for Node {
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         if let Some(recipient) = self.users.find(uid, connection) {
-            self.close(recipient.state(), duplicates.close());
+            self.end(&*recipient, Ending::of_duplicate(duplicates));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::node_state::bucket::RateLimit;
-use crate::websocket::{Close, CloseCode, MessageLimits};
+use crate::websocket::MessageLimits;
 
 /// How many open files a node reserves for everything except players: its listeners, handshakes, pages, Redis, logs.
 const RESERVED_FILES: u64 = 256;
@@ -45,6 +45,8 @@ pub(crate) struct Limits {
     pub(crate) idle_timeout: Duration,
     pub(crate) handler_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    /// How long the seats of a replaced connection are kept for the newer one.
+    pub(crate) seat_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) duplicates: Duplicates,
     pub(crate) heartbeat: Heartbeat,
@@ -69,6 +71,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             handler_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
+            seat_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(25),
             duplicates: Duplicates::default(),
             heartbeat: Heartbeat::default(),
@@ -163,16 +166,6 @@ pub enum Duplicates {
     Refuse,
     /// Both connections stay. Pushes to the user go to both.
     Allow,
-}
-
-impl Duplicates {
-    /// Returns the code and reason for the connection that does not get the uid.
-    pub(crate) fn close(self) -> Close {
-        match self {
-            Self::Refuse => Close::new(CloseCode::ALREADY_CONNECTED, "already connected"),
-            Self::Replace | Self::Allow => Close::new(CloseCode::REPLACED, "replaced by a newer connection"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod counters;
 pub(crate) mod deferred_wakes;
 mod errors;
 mod fan_out;
+mod kept_seats;
 mod limits;
 mod member;
 mod memberships;

@@ -12,11 +12,11 @@ use bytes::Bytes;
 
 use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
-use crate::node_state::limits::OutboxLimits;
+use crate::node_state::limits::{Duplicates, OutboxLimits};
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::protocol::PushKey;
-use crate::websocket::Close;
+use crate::websocket::{Close, CloseCode};
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
@@ -91,6 +91,8 @@ pub(crate) enum Ending {
     Drain,
     /// Send what is queued, then the close frame. Handle nothing more.
     Close(Close),
+    /// Like `Close`, with 4500: a newer connection has the uid.
+    Replaced,
     /// The client does not read: drop what is queued, and send only the close frame.
     Overflow,
     /// The client does not read, and the node needs the memory of what it has not read: drop the socket.
@@ -100,6 +102,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Returns how the connection ends that does not get a uid, or loses it.
+    pub(crate) fn of_duplicate(duplicates: Duplicates) -> Self {
+        match duplicates {
+            Duplicates::Refuse => Self::Close(Close::new(CloseCode::ALREADY_CONNECTED, "already connected")),
+            Duplicates::Replace | Duplicates::Allow => Self::Replaced,
+        }
+    }
+
     /// Whether this ending replaces an earlier one. Anything replaces a drain, `Shed` replaces anything else, and
     /// `Abandon` replaces anything.
     fn overrides(&self, earlier: &Self) -> bool {

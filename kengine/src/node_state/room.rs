@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::node_state::fan_out::FanOut;
+use crate::node_state::limits::Duplicates;
 use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
@@ -43,6 +44,8 @@ impl Drop for CountedRoom {
 #[derive(Default)]
 pub(super) struct RoomState {
     members: HashMap<ConnectionId, RoomMember>,
+    /// How many of the members are not the only connection of their users; one of each user's is not counted.
+    repeated: usize,
     /// How many of the members get presence pushes.
     pub(super) listeners: usize,
     /// Whether the last member has left. The next one to join creates a new room with the same name.
@@ -55,26 +58,27 @@ struct RoomMember {
     listens: bool,
 }
 
-/// The connections of this node in a room at the moment of a join: the input of a [`guard`](crate::room::Join::guard).
+/// The users with a connection to this node in a room at the moment of a join: the input of a
+/// [`guard`](crate::room::Join::guard).
 #[derive(Clone, Copy)]
 pub struct Occupants<'a> {
-    members: &'a HashMap<ConnectionId, RoomMember>,
+    room: &'a RoomState,
 }
 
 impl Occupants<'_> {
-    /// Returns how many connections of this node are in the room.
+    /// Returns how many users are in the room on this node. A user with several connections counts once.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.room.players()
     }
 
-    /// Whether no connection of this node is in the room.
+    /// Whether no user is in the room on this node.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.room.members.is_empty()
     }
 
-    /// Whether a connection of this node with this uid is in the room.
+    /// Whether the user with this uid is in the room on this node.
     pub fn contains(&self, uid: &Uid) -> bool {
-        self.members.values().any(|member| member.recipient.state().uid == *uid)
+        self.room.contains_user(uid)
     }
 }
 
@@ -96,8 +100,13 @@ impl RoomState {
         self.members.len()
     }
 
+    /// Returns the number of users.
+    pub(super) fn players(&self) -> usize {
+        self.members.len() - self.repeated
+    }
+
     pub(super) fn occupants(&self) -> Occupants<'_> {
-        Occupants { members: &self.members }
+        Occupants { room: self }
     }
 
     pub(super) fn recipients(&self) -> impl Iterator<Item = &Arc<dyn Recipient>> {
@@ -109,10 +118,12 @@ impl RoomState {
     }
 
     pub(super) fn contains_user(&self, uid: &Uid) -> bool {
-        self.occupants().contains(uid)
+        self.members.values().any(|member| member.recipient.state().uid == *uid)
     }
 
-    pub(super) fn insert(&mut self, recipient: &Arc<dyn Recipient>, listens: bool) {
+    /// Adds a member. Whether the user may have another connection in the room depends on the policy for duplicates.
+    pub(super) fn insert(&mut self, recipient: &Arc<dyn Recipient>, listens: bool, duplicates: Duplicates) {
+        self.repeated += usize::from(duplicates == Duplicates::Allow && self.contains_user(&recipient.state().uid));
         self.listeners += usize::from(listens);
         self.members.insert(recipient.state().id, RoomMember { recipient: Arc::clone(recipient), listens });
     }
@@ -120,6 +131,8 @@ impl RoomState {
     pub(super) fn remove(&mut self, connection: ConnectionId) {
         if let Some(member) = self.members.remove(&connection) {
             self.listeners -= usize::from(member.listens);
+            let is_repeated = self.repeated > 0 && self.contains_user(&member.recipient.state().uid);
+            self.repeated -= usize::from(is_repeated);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::node_state::clock::Clock;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
-use crate::node_state::limits::Limits;
+use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::memberships::{JoinedRooms, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
@@ -31,6 +31,9 @@ pub(crate) struct LocalRooms {
     max_rooms_per_connection: usize,
     joins: RateLimit,
     max_rooms: usize,
+    duplicates: Duplicates,
+    /// How long a seat is kept, in nanoseconds.
+    seat_timeout: u64,
     /// The number of rooms, with those that are about to be dropped.
     count: Arc<AtomicUsize>,
     clock: Clock,
@@ -59,6 +62,13 @@ pub(crate) struct SeatRequest<'f> {
     pub(crate) listens: bool,
 }
 
+/// What becomes of a seat whose holder leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AfterExit {
+    FreeSeat,
+    KeepSeat,
+}
+
 impl LocalRooms {
     pub(crate) fn new(
         boot: u64,
@@ -74,6 +84,8 @@ impl LocalRooms {
             max_rooms_per_connection: limits.max_rooms_per_connection,
             joins: limits.rates.joins,
             max_rooms: limits.max_rooms,
+            duplicates: limits.duplicates,
+            seat_timeout: u64::try_from(limits.seat_timeout.as_nanos()).unwrap_or(u64::MAX),
             count: Arc::default(),
             clock,
             refusals,
@@ -133,8 +145,9 @@ impl LocalRooms {
         }
     }
 
-    /// Adds a connection to the fullest room of a family with a free seat, or to a new room. A connection that is
-    /// already in a room of the family stays there. Returns the name of the room.
+    /// Adds a connection to the room of the family in which a seat is kept for the user, to the fullest one with a free
+    /// seat, or to a new room. A connection that is already in a room of the family stays there. Returns the name of the
+    /// room.
     pub(crate) fn seat(&self, recipient: &Arc<dyn Recipient>, request: SeatRequest<'_>) -> Result<Arc<str>, JoinError> {
         let SeatRequest { family, seats, listens } = request;
         check_prefix(family)?;
@@ -148,10 +161,13 @@ impl LocalRooms {
             return Ok(Arc::clone(&id.name));
         }
         self.check_may_join(&mut joined, &**recipient)?;
-        let mut name = match families.fullest_with_seat(family, seats) {
-            Some(name) => name,
-            None => self.seating.new_name(family)?,
-        };
+        let kept = self.seating.change_kept(&mut families, |kept| {
+            kept.expire(self.clock.now());
+            kept.take(&recipient.state().uid, family)
+        });
+        let kept = kept.filter(|room| self.has_seat(&room.name, seats)).map(|room| Arc::clone(&room.name));
+        let found = kept.or_else(|| families.fullest_with_seat(family, seats));
+        let mut name = found.map_or_else(|| self.seating.new_name(family), Ok)?;
         // The lock on the families keeps rooms with seats from ending meanwhile.
         let room = loop {
             let room = self.find_or_create(&name, Some(family), &**recipient)?;
@@ -170,6 +186,11 @@ impl LocalRooms {
         Ok(name)
     }
 
+    /// Whether a room has fewer players than seats.
+    fn has_seat(&self, name: &str, seats: usize) -> bool {
+        self.find(name).is_none_or(|room| room.state.read().players() < seats)
+    }
+
     /// Removes a connection from a room. Returns whether it was a member.
     pub(crate) fn leave(&self, name: &str, recipient: &dyn Recipient) -> bool {
         if !recipient.state().memberships.contains(name) {
@@ -180,13 +201,27 @@ impl LocalRooms {
         if joined.remove(name).is_none() {
             return false;
         }
-        self.exit(name, recipient, member);
+        self.exit(name, recipient, member, AfterExit::FreeSeat);
         true
     }
 
     /// Removes a connection that has ended from all its rooms. Of two calls at the same time, the later waits for the
     /// earlier.
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
+        self.leave_all_and(recipient, AfterExit::FreeSeat);
+    }
+
+    /// Removes a connection like [`leave_all`](Self::leave_all), and keeps its seats for another one of the user.
+    pub(crate) fn hand_over(&self, recipient: &dyn Recipient) {
+        self.leave_all_and(recipient, AfterExit::KeepSeat);
+    }
+
+    /// Frees the seats that are kept for a user.
+    pub(crate) fn free_kept_seats(&self, uid: &Uid) {
+        self.seating.free_kept(uid);
+    }
+
+    fn leave_all_and(&self, recipient: &dyn Recipient, after: AfterExit) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
         let is_in_a_room = || memberships.lock().current().next().is_some();
@@ -202,7 +237,7 @@ impl LocalRooms {
         let rooms = joined.end();
         if let Some(member) = member {
             for id in rooms {
-                self.exit(&id.name, recipient, member.clone());
+                self.exit(&id.name, recipient, member.clone(), after);
             }
         }
     }
@@ -221,21 +256,22 @@ impl LocalRooms {
             self.cluster.subscribe(&room.id.name);
         }
         let elsewhere_too = self.announce_here(room, state, Presence::Joined, member);
-        state.insert(recipient, listens);
+        let before = state.players();
+        state.insert(recipient, listens, self.duplicates);
         if let Some(families) = families {
-            families.update(&room.id, state.len() - 1, state.len());
+            families.update(&room.id, before, state.players());
         }
         elsewhere_too
     }
 
     /// Removes a member, and announces on all nodes that the user has left.
-    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member) {
+    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member, after: AfterExit) {
         // Always found: a room exists while it has a member.
         let Some(room) = &self.find(name) else { return };
         let mut families = room.id.family.is_some().then(|| self.seating.lock());
         let _announcing = room.announcing.lock();
         let mut state = room.state.write();
-        let before = state.len();
+        let before = state.players();
         state.remove(recipient.state().id);
         if state.len() == 0 {
             state.has_ended = true;
@@ -244,7 +280,11 @@ impl LocalRooms {
         }
         let elsewhere_too = self.announce_here(room, &state, Presence::Left, &member);
         if let Some(families) = &mut families {
-            families.update(&room.id, before, state.len());
+            families.update(&room.id, before, state.players());
+            if after == AfterExit::KeepSeat {
+                let until = self.clock.now().saturating_add(self.seat_timeout);
+                self.seating.change_kept(families, |kept| kept.keep(&member.uid, &room.id, until));
+            }
         }
         let has_ended = state.has_ended;
         drop((state, families));

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::node_state::errors::JoinError;
+use crate::node_state::kept_seats::KeptSeats;
 use crate::node_state::memberships::{RoomId, check_name};
-use crate::node_state::sync::atomic::{AtomicU64, Ordering};
+use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard};
+use crate::protocol::Uid;
 
 /// The families of rooms with seats on this node.
 pub(super) struct Seating {
     families: Mutex<Families>,
+    /// For how many users seats are kept. Read without the lock when a connection ends.
+    kept: AtomicUsize,
     /// Distinguishes the rooms of this node from those of any other node.
     boot: u64,
     next_number: AtomicU64,
@@ -18,18 +22,35 @@ pub(super) struct Seating {
 
 /// The rooms with seats, by the prefix of their names.
 #[derive(Default)]
-pub(super) struct Families(HashMap<Arc<str>, Family>);
+pub(super) struct Families {
+    rooms: HashMap<Arc<str>, Family>,
+    kept: KeptSeats,
+}
 
-/// The rooms of one family, by the number of their members.
+/// The rooms of one family, by the number of their players.
 type Family = BTreeMap<usize, BTreeSet<Arc<str>>>;
 
 impl Seating {
     pub(super) fn new(boot: u64) -> Self {
-        Self { families: Mutex::default(), boot, next_number: AtomicU64::new(1) }
+        Self { families: Mutex::default(), kept: AtomicUsize::new(0), boot, next_number: AtomicU64::new(1) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
         self.families.lock()
+    }
+
+    /// Changes the seats that are kept.
+    pub(super) fn change_kept<T>(&self, families: &mut Families, change: impl FnOnce(&mut KeptSeats) -> T) -> T {
+        let changed = change(&mut families.kept);
+        self.kept.store(families.kept.len(), Ordering::Relaxed);
+        changed
+    }
+
+    /// Frees the seats that are kept for a user.
+    pub(super) fn free_kept(&self, uid: &Uid) {
+        if self.kept.load(Ordering::Relaxed) > 0 {
+            self.change_kept(&mut self.lock(), |kept| kept.forget(uid));
+        }
     }
 
     /// Returns a new name in this family. No node generates it again, but a client may have guessed it.
@@ -42,15 +63,17 @@ impl Seating {
 }
 
 impl Families {
-    /// Returns the fullest room of a family that has fewer than `seats` members.
+    /// Returns the fullest room of a family that has fewer than `seats` players and kept seats.
     pub(super) fn fullest_with_seat(&self, family: &str, seats: usize) -> Option<Arc<str>> {
-        self.0.get(family)?.range(..seats).next_back()?.1.first().cloned()
+        let rooms = self.rooms.get(family)?.range(..seats).rev();
+        let mut rooms = rooms.flat_map(|(players, names)| names.iter().map(move |name| (players, name)));
+        rooms.find(|(players, name)| *players + self.kept.in_room(name) < seats).map(|(_, name)| Arc::clone(name))
     }
 
-    /// Records that the number of members of a room has changed.
+    /// Records that the number of players of a room has changed.
     pub(super) fn update(&mut self, room: &RoomId, before: usize, now: usize) {
         let Some(family) = &room.family else { return };
-        let rooms = self.0.entry(Arc::clone(family)).or_default();
+        let rooms = self.rooms.entry(Arc::clone(family)).or_default();
         if let Some(names) = rooms.get_mut(&before) {
             names.remove(&room.name);
             if names.is_empty() {
@@ -60,7 +83,7 @@ impl Families {
         if now > 0 {
             rooms.entry(now).or_default().insert(Arc::clone(&room.name));
         } else if rooms.is_empty() {
-            self.0.remove(family);
+            self.rooms.remove(family);
         }
     }
 }
@@ -85,8 +108,13 @@ mod tests {
         families.update(&second, 2, 1);
         families.update(&second, 1, 0);
         assert_eq!(fullest(&families, 3).as_deref(), Some("duo-1"), "the other room has ended");
+        let ada = Uid::new("ada").unwrap();
+        families.kept.keep(&ada, &Arc::new(RoomId { name: "duo-1".into(), family: Some("duo-".into()) }), 1);
+        assert_eq!((fullest(&families, 2), fullest(&families, 3).as_deref()), (None, Some("duo-1")));
+        families.kept.forget(&ada);
+        assert_eq!(fullest(&families, 2).as_deref(), Some("duo-1"));
         families.update(&first, 1, 0);
         assert_eq!(fullest(&families, 3), None);
-        assert!(families.0.is_empty());
+        assert!(families.rooms.is_empty());
     }
 }

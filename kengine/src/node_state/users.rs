@@ -9,7 +9,7 @@ use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::sharded::{SHARDS, Sharded, shrunk_capacity};
 use crate::node_state::sync::atomic::{AtomicU64, Ordering};
-use crate::node_state::sync::{HashMap, HashSet};
+use crate::node_state::sync::{HashMap, HashSet, Notify};
 use crate::protocol::Uid;
 
 /// The connections of this node, by uid. The shards reduce contention between players who come and go.
@@ -26,8 +26,18 @@ struct UserShard {
     latest: HashSet<ByUid>,
     /// Older connections of a uid that has a later one, oldest first, until they end.
     earlier: HashMap<Uid, Vec<Arc<dyn Recipient>>>,
-    /// Connections that have ended and so have no uid, until their sockets are closed. No send finds them.
+    /// Connections that have ended and so have no uid, but whose hooks have not. No send finds them.
+    closing: HashMap<Uid, Closing>,
+    /// Connections whose hooks have ended too, until their sockets are closed.
     lingering: HashMap<ConnectionId, Arc<dyn Recipient>>,
+}
+
+/// The connections of one user that have ended and whose `#[close]` has not run yet.
+#[derive(Default)]
+struct Closing {
+    connections: Vec<Arc<dyn Recipient>>,
+    /// Notified when none is left. Exists only while a newer connection waits for that.
+    closed: Option<Arc<Notify>>,
 }
 
 /// A connection in a set that is searched by uid.
@@ -82,6 +92,24 @@ impl UserShard {
         }
         taken
     }
+
+    /// Removes the connection that has this id from those whose hooks have not ended, and tells the newer connection
+    /// that waits for the last of them.
+    fn take_closing(&mut self, uid: &Uid, id: ConnectionId) -> Option<Arc<dyn Recipient>> {
+        let connections = &mut self.closing.get_mut(uid)?.connections;
+        let at = connections.iter().position(|closing| closing.state().id == id)?;
+        let taken = connections.remove(at);
+        if connections.is_empty() {
+            let closed = self.closing.remove(uid).and_then(|closing| closing.closed);
+            if let Some(closed) = closed {
+                closed.notify_waiters();
+            }
+            if let Some(capacity) = shrunk_capacity(self.closing.len(), self.closing.capacity()) {
+                self.closing.shrink_to(capacity);
+            }
+        }
+        Some(taken)
+    }
 }
 
 impl Users {
@@ -92,22 +120,20 @@ impl Users {
     /// They keep the uid until they are [released](Self::release).
     pub(crate) fn claim(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> ClaimOutcome {
         let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
-        let present: Vec<_> = shard
-            .of(recipient.state().uid.as_str())
-            .filter(|holder| !holder.state().outbox.is_ending())
-            .cloned()
-            .collect();
-        if duplicates == Duplicates::Refuse && !present.is_empty() {
+        let mut holders = Vec::new();
+        if duplicates != Duplicates::Allow {
+            holders.extend(shard.of(recipient.state().uid.as_str()).cloned());
+        }
+        if duplicates == Duplicates::Refuse && holders.iter().any(|holder| !holder.state().outbox.is_ending()) {
             // Ended while the shard is locked, so that the next connection with this uid does not find it present.
-            recipient.state().outbox.end(Ending::Close(Duplicates::Refuse.close()));
+            recipient.state().outbox.end(Ending::of_duplicate(duplicates));
             shard.lingering.insert(recipient.state().id, recipient);
             return ClaimOutcome::Refused;
         }
         if let Some(before) = shard.latest.replace(ByUid(recipient)) {
             shard.earlier.entry(before.0.state().uid.clone()).or_default().push(before.0);
         }
-        let replaced = if duplicates == Duplicates::Replace { present } else { Vec::new() };
-        ClaimOutcome::Granted { replaced, order: self.granted.fetch_add(1, Ordering::Relaxed) }
+        ClaimOutcome::Granted { replaced: holders, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Takes the uid from a connection that has ended. Other connections of the uid stay. Returns whether it had the
@@ -115,13 +141,44 @@ impl Users {
     pub(crate) fn release(&self, uid: &Uid, id: ConnectionId) -> bool {
         let mut shard = self.shards.of(uid.as_str()).write();
         let Some(ended) = shard.take(uid, id) else { return false };
-        shard.lingering.insert(id, ended);
+        shard.closing.entry(uid.clone()).or_default().connections.push(ended);
         true
+    }
+
+    /// Records that the hooks of a connection have ended, after its uid was [released](Self::release).
+    pub(crate) fn finish(&self, uid: &Uid, id: ConnectionId) {
+        let mut shard = self.shards.of(uid.as_str()).write();
+        if let Some(finished) = shard.take_closing(uid, id) {
+            shard.lingering.insert(id, finished);
+        }
+    }
+
+    /// Whether the hooks of an ended connection of the user have not ended.
+    pub(crate) fn is_closing(&self, uid: &Uid) -> bool {
+        self.shards.of(uid.as_str()).read().closing.contains_key(uid)
+    }
+
+    /// Waits until the hooks of all ended connections of the user have ended.
+    pub(crate) async fn closed(&self, uid: &Uid) {
+        loop {
+            let notify;
+            let closed = {
+                let mut shard = self.shards.of(uid.as_str()).write();
+                let Some(closing) = shard.closing.get_mut(uid) else { return };
+                notify = Arc::clone(closing.closed.get_or_insert_default());
+                // Created while the shard is locked, so that it cannot miss the end.
+                notify.notified()
+            };
+            closed.await;
+        }
     }
 
     /// Removes a connection whose socket is closed, after its uid was [released](Self::release).
     pub(crate) fn remove(&self, uid: &Uid, id: ConnectionId) {
-        let UserShard { lingering, .. } = &mut *self.shards.of(uid.as_str()).write();
+        let shard = &mut *self.shards.of(uid.as_str()).write();
+        // Its hooks have not ended if kengine itself panics in the connection's task.
+        shard.take_closing(uid, id);
+        let lingering = &mut shard.lingering;
         lingering.remove(&id);
         if let Some(capacity) = shrunk_capacity(lingering.len(), lingering.capacity()) {
             lingering.shrink_to(capacity);
@@ -158,15 +215,16 @@ impl Users {
     pub(crate) fn for_each_socket(&self, mut each: impl FnMut(&Arc<dyn Recipient>)) {
         self.for_each(&mut each);
         for shard in self.shards.iter() {
-            shard.read().lingering.values().for_each(&mut each);
+            let UserShard { closing, lingering, .. } = &*shard.read();
+            closing.values().flat_map(|closing| &closing.connections).chain(lingering.values()).for_each(&mut each);
         }
     }
 }
 
 /// The result of adding a connection.
 pub(crate) enum ClaimOutcome {
-    /// The connection has the uid, and the replaced ones must be closed. Of two claims on one uid the later has the
-    /// higher `order`.
+    /// The connection has the uid, and the replaced ones, some of which may be ending already, must leave at once. Of
+    /// two claims on one uid the later has the higher `order`.
     Granted { replaced: Vec<Arc<dyn Recipient>>, order: u64 },
     /// Another connection keeps the uid. The new one was ordered to end.
     Refused,
@@ -207,10 +265,14 @@ mod tests {
             users.for_each(|_| connections += 1);
             users.for_each_socket(|_| sockets += 1);
             assert_eq!((connections, sockets), (3, 4), "the socket of the connection that ended lingers");
+            assert!(users.is_closing(&ada));
+            users.finish(&ada, ConnectionId(ended));
+            assert!(!users.is_closing(&ada), "its hooks have ended");
             for id in 1..=4 {
                 users.release(&ada, ConnectionId(id));
                 users.remove(&ada, ConnectionId(id));
             }
+            assert!(!users.is_closing(&ada));
             users.for_each_socket(|_| panic!("a connection is left"));
         }
     }

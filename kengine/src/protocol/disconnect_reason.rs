@@ -25,8 +25,11 @@ pub enum DisconnectReason {
     RateLimited,
     /// The node is draining. The client was closed with 4000.
     Draining,
+    /// A newer connection of the user, on this node or another one, has the uid. This one was closed with 4500. The
+    /// newer one may have ended since then; [`User::is_here`](crate::room::User::is_here) tells.
+    Replaced,
     /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
-    /// kicked, or another connection has the uid.
+    /// kicked, or an older connection [keeps](crate::Duplicates::Refuse) the uid.
     Server(Close),
     /// The drain's deadline passed or a second signal came: the connection was cut off.
     CutOff,
@@ -48,6 +51,7 @@ impl DisconnectReason {
             Self::TooSlow => (CloseCode::TOO_SLOW, "too slow"),
             Self::RateLimited => (CloseCode::RATE_LIMIT, "rate limit"),
             Self::Draining => (CloseCode::DRAINING, "draining"),
+            Self::Replaced => (CloseCode::REPLACED, "replaced by a newer connection"),
             Self::Lost | Self::CutOff => return None,
         };
         Some(Close::new(code, text))
@@ -65,6 +69,7 @@ impl fmt::Display for DisconnectReason {
             Self::TooSlow => f.write_str("too slow"),
             Self::RateLimited => f.write_str("rate limit"),
             Self::Draining => f.write_str("draining"),
+            Self::Replaced => f.write_str("replaced by a newer connection"),
             Self::Server(close) => write!(f, "closed by the server: {close}"),
             Self::CutOff => f.write_str("cut off"),
         }

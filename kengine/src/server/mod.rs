@@ -307,6 +307,14 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Limits how long the seats of a connection that is [replaced](crate::Duplicates::Replace) are kept for the newer
+    /// connection on this node, until that one [fills](crate::room::Rooms::fill) a room with seats again. The default is
+    /// 10 s. Then other players may take them.
+    pub fn seat_timeout(mut self, limit: Duration) -> Self {
+        self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
+        self
+    }
+
     /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill a process after 30 s.
     /// Then running handlers are cancelled, and all remaining connections are cut off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {

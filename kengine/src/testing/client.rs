@@ -5,7 +5,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 use fastwebsockets::OpCode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::{io::DuplexStream, time::timeout};
+use tokio::time::timeout;
 
 use crate::protocol::{Push, Syntax};
 use crate::testing::messages::{compose_request, decode, decode_push, push_payload, question};
@@ -49,6 +49,21 @@ pub struct Client {
     next_id: u64,
 }
 
+/// A client that hangs, from [`Client::hang`].
+#[derive(Debug)]
+#[must_use = "the server sees a lost socket when it is dropped"]
+pub struct HungClient {
+    client: Client,
+}
+
+impl HungClient {
+    /// Lets the client go on. It reads what the server has sent meanwhile, and answers a close frame.
+    pub fn wake(self) -> Client {
+        self.client.socket.hang(false);
+        self.client
+    }
+}
+
 /// Why a request has no result: the code and the message of the error, as the client sees them.
 ///
 /// The code is `closed` if the connection ended before the answer came.
@@ -80,12 +95,20 @@ struct RequestAnswer {
 
 impl Client {
     pub(super) fn new(
-        stream: DuplexStream,
+        socket: ClientSocket,
         syntax: Syntax,
         heartbeat: Cow<'static, str>,
         subprotocol: Option<&'static str>,
     ) -> Self {
-        Self { socket: ClientSocket::new(stream), syntax, heartbeat, subprotocol, next_id: 1 }
+        Self { socket, syntax, heartbeat, subprotocol, next_id: 1 }
+    }
+
+    /// Makes the client hang: it reads nothing and answers nothing, not even the server's close frame, until it
+    /// [wakes](HungClient::wake). What the server sends is kept up to 16 KiB. When the hung client is dropped, the server
+    /// sees a lost socket.
+    pub fn hang(self) -> HungClient {
+        self.socket.hang(true);
+        HungClient { client: self }
     }
 
     /// Sets how long a wait of this client may take before it fails, by tokio's clock.

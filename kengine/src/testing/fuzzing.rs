@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, timeout};
 
-use crate::connection::Transport;
+use crate::connection::{MemoryPipe, Transport};
 use crate::dispatch::Dispatcher;
 use crate::http::Refusal;
 use crate::node_state::Limit;
@@ -96,7 +96,8 @@ impl<D: Dispatcher> Served<D> {
     pub fn serve_http(&self, stream: DuplexStream, peer: SocketAddr) -> impl Future<Output = ()> + use<D> {
         let routes = Arc::clone(&self.routes);
         async move {
-            let (mut transport, accepted_at) = (Transport::Memory(stream), Instant::now());
+            let (mut transport, accepted_at) =
+                (Transport::Memory(MemoryPipe::new(stream, Arc::default())), Instant::now());
             let handshakes = PendingHandshakes::new(Arc::clone(&routes.node), 1, Limit::PendingHandshakes);
             let Ok(pending) = handshakes.begin(None, peer) else { return };
             let received = timeout(routes.node.limits.handshake_timeout, transport.receive()).await;
@@ -115,6 +116,6 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 if the server is full or drains.
     pub async fn connect_raw(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
-        self.open(session).await
+        Ok(self.open(session).await?.0)
     }
 }

@@ -91,6 +91,40 @@
 //! test can make a client slow or silent. A client that must stay connected while time passes awaits
 //! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
 //! ends as soon as everything is written.
+//!
+//! # Clients that hang
+//!
+//! A player whose phone loses its network comes back on a new connection while the old socket still seems to be open.
+//! [`Client::hang`] makes a client that neither reads nor answers the close frame, so the server waits for it as it waits
+//! for a socket: for [`Server::close_timeout`] after the end of the connection, and for [`Server::idle_timeout`] until
+//! then. [Everything else](macro@crate::close#the-next-connection-of-the-user) has to be right at once:
+//!
+//! ```
+//! use kengine::{Connection, Error, Hub, Uid, testing};
+//!
+//! struct Game;
+//!
+//! #[kengine::dispatcher(session = Uid)]
+//! impl Game {
+//!     #[route]
+//!     async fn play(&self, hub: &Hub, connection: &Connection<Uid>) -> Result<String, Error> {
+//!         Ok(hub.rooms("arena-").fill(9, connection).await?.name().to_owned())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let game = testing::serve(Game);
+//! let mut ada = game.connect_as(Uid::from(7)).await?;
+//! let arena = ada.request::<String>("play", &()).await?;
+//! let hung = ada.hang();
+//! let mut ada = game.connect_as(Uid::from(7)).await?;
+//! assert_eq!(ada.request::<String>("play", &()).await?, arena);
+//! assert_eq!(game.hub().rooms("arena-").list()[0].members, 1);
+//! # drop(hung);
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(kengine_bench)]
 pub mod benchmarking;
@@ -101,9 +135,16 @@ mod messages;
 mod socket;
 mod wire;
 
-pub use self::client::{Client, RequestError};
+pub use self::client::{Client, HungClient, RequestError};
+use self::socket::ClientSocket;
 
-use std::{fmt, future::IntoFuture, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::IntoFuture,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use hyper::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -112,7 +153,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Request};
 use tokio::io::DuplexStream;
 
-use crate::connection::{Endpoint, Transport};
+use crate::connection::{Endpoint, MemoryPipe, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Refusal;
@@ -194,21 +235,22 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// 503 if the server is full or drains.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
-        let stream = self.open(session).await?;
-        Ok(self.client(stream, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
+        let (stream, hangs) = self.open(session).await?;
+        Ok(self.client(stream, hangs, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
     }
 
-    /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream.
-    async fn open(&self, session: D::Session) -> Result<DuplexStream, Refusal> {
+    /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, and what
+    /// says whether the client hangs.
+    async fn open(&self, session: D::Session) -> Result<(DuplexStream, Arc<AtomicBool>), Refusal> {
         let slot = self.first.node.take_slot(None, None)?;
-        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
-        start(Arc::clone(&self.first), session, slot, None, Transport::Memory(theirs)).await;
-        Ok(ours)
+        let (ours, theirs, hangs) = pipe();
+        start(Arc::clone(&self.first), session, slot, None, theirs).await;
+        Ok((ours, hangs))
     }
 
-    fn client(&self, stream: DuplexStream, connected: Connected) -> Client {
+    fn client(&self, stream: DuplexStream, hangs: Arc<AtomicBool>, connected: Connected) -> Client {
         let heartbeat = self.routes.node.limits.heartbeat.request.clone();
-        Client::new(stream, *connected.syntax, heartbeat, connected.subprotocol)
+        Client::new(ClientSocket::new(stream, hangs), *connected.syntax, heartbeat, connected.subprotocol)
     }
 
     /// Returns the dispatcher, for assertions about what its handlers did.
@@ -235,6 +277,13 @@ impl<D: Dispatcher> Served<D> {
     pub async fn emptied(&self) {
         self.routes.node.emptied().await;
     }
+}
+
+/// Returns the client's and the server's end of a pipe, and what tells the server that the client hangs.
+fn pipe() -> (DuplexStream, Transport, Arc<AtomicBool>) {
+    let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
+    let hangs = Arc::new(AtomicBool::new(false));
+    (ours, Transport::Memory(MemoryPipe::new(theirs, Arc::clone(&hangs))), hangs)
 }
 
 impl<D> Drop for Served<D> {
@@ -321,8 +370,8 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
     fn into_future(self) -> Self::IntoFuture {
         let request = self.request();
         let endpoint = self.served.routes.endpoint_or(request.uri().path(), &self.served.first);
-        let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
-        let connecting = endpoint.connect(request, self.peer, Transport::Memory(theirs));
-        Box::pin(async { Ok(self.served.client(ours, connecting.await?)) })
+        let (ours, theirs, hangs) = pipe();
+        let connecting = endpoint.connect(request, self.peer, theirs);
+        Box::pin(async { Ok(self.served.client(ours, hangs, connecting.await?)) })
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -39,6 +41,8 @@ pub(super) struct ClientSocket {
     ponged: u64,
     /// `None` selects the default, which depends on the clock.
     timeout: Option<Duration>,
+    /// Tells the server whether this client hangs.
+    hangs: Arc<AtomicBool>,
 }
 
 /// How the connection ended.
@@ -68,7 +72,7 @@ pub(super) enum Pings {
 }
 
 impl ClientSocket {
-    pub(super) fn new(stream: DuplexStream) -> Self {
+    pub(super) fn new(stream: DuplexStream, hangs: Arc<AtomicBool>) -> Self {
         Self {
             stream,
             out: Vec::new(),
@@ -80,7 +84,13 @@ impl ClientSocket {
             pinged: 0,
             ponged: 0,
             timeout: None,
+            hangs,
         }
+    }
+
+    /// Tells the server whether this client hangs.
+    pub(super) fn hang(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::Relaxed);
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -239,6 +249,11 @@ impl ClientSocket {
             }
             CLOSE => {
                 let code = payload.first_chunk().and_then(|code| CloseCode::new(u16::from_be_bytes(*code)));
+                if !self.is_closing {
+                    // A server that waits for this, because the client has hung, closes the socket then.
+                    self.is_closing = true;
+                    wire::put(&mut self.out, OpCode::Close, payload.get(..2).unwrap_or_default());
+                }
                 let close = code.map(|code| Close::new(code, String::from_utf8_lossy(&payload[2..]).into_owned()));
                 self.end = Some(End::Closed(close));
             }

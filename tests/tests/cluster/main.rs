@@ -10,4 +10,5 @@ mod passwords;
 mod redis_away;
 mod redis_tls;
 mod reservations;
+mod returning;
 mod scripts;

@@ -4,5 +4,6 @@ mod endpoints;
 mod leaving;
 mod limits;
 mod membership;
+mod returning;
 mod under_load;
 mod users;

@@ -14,7 +14,7 @@ use kengine::{
     CloseCode, Connection, DisconnectReason, Handshake, Push, Refusal, Server, Session, Uid,
     testing::{self, Served},
 };
-use kengine_tests::without_rates;
+use kengine_tests::{Hall, without_rates};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -534,4 +534,65 @@ async fn requests_follow_the_syntax_of_the_dispatcher() {
     assert_eq!(ada.push::<Turn>().await, Turn { number: 7 });
     assert_eq!(ada.push::<Tick>().await, Tick);
     ada.request::<()>("rest", &()).await.unwrap();
+}
+
+async fn hung_player(hall: &Served<Hall>, uid: &str) -> (testing::HungClient, String) {
+    let mut client = hall.connect(format!("/ws?uid={uid}")).await.unwrap();
+    let room = client.request("play", &()).await.unwrap();
+    client.request::<()>("sit", &()).await.unwrap();
+    client.request::<u32>("score", &()).await.unwrap();
+    (client.hang(), room)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_comes_back_while_the_old_client_hangs() {
+    let hall = testing::serve(Hall::default().server());
+    let (hung, room) = hung_player(&hall, "ada").await;
+    let mut again = hall.connect("/ws?uid=ada").await.unwrap();
+    let notes = hall.dispatcher().notes();
+    assert_eq!(notes, ["open ada", "close ada: replaced by a newer connection", "open ada"]);
+    assert_eq!(again.request::<String>("play", &()).await.unwrap(), room);
+    again.request::<()>("sit", &()).await.unwrap();
+    assert_eq!(again.request::<u32>("score", &()).await.unwrap(), 2);
+    assert_eq!((hall.hub().user("ada").connections(), hall.hub().connections()), (1, 2));
+    // The server still waits for the close frame of the client that hangs.
+    again.stay(Duration::from_secs(3600)).await;
+    assert_eq!(hall.hub().connections(), 2);
+    let mut old = hung.wake();
+    assert_eq!(old.closed().await.unwrap().code(), CloseCode::REPLACED);
+    again.stay(Duration::from_secs(1)).await;
+    assert_eq!(hall.hub().connections(), 1);
+    assert_eq!(again.request::<u32>("score", &()).await.unwrap(), 3);
+    assert_eq!(hall.dispatcher().notes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_is_cut_off_after_the_close_timeout() {
+    let timeout = Duration::from_secs(7);
+    let hall = testing::serve(Hall::default().server().close_timeout(timeout));
+    let (hung, _) = hung_player(&hall, "ada").await;
+    let begun = Instant::now();
+    assert_eq!(hall.hub().user("ada").kick(kengine::Close::from(CloseCode::KICKED)), 1);
+    assert_eq!(hall.hub().rooms("").list(), []);
+    hall.emptied().await;
+    assert_eq!(begun.elapsed(), timeout);
+    assert_eq!(hung.wake().closed().await.unwrap().code(), CloseCode::KICKED, "what was sent can still be read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seat_is_kept_for_the_seat_timeout() {
+    let hall = testing::serve(Hall::default().server());
+    let mut players = Vec::new();
+    for number in 1..=Hall::MATCH {
+        let mut player = hall.connect(format!("/ws?uid={number}")).await.unwrap();
+        players.push((player.request::<String>("play", &()).await.unwrap(), player.hang()));
+    }
+    let room = players[0].0.clone();
+    let mut again = hall.connect("/ws?uid=1").await.unwrap();
+    again.stay(Duration::from_millis(9_999)).await;
+    let mut early = hall.connect("/ws?uid=early").await.unwrap();
+    assert_ne!(early.request::<String>("play", &()).await.unwrap(), room);
+    again.stay(Duration::from_millis(1)).await;
+    let mut late = hall.connect("/ws?uid=late").await.unwrap();
+    assert_eq!(late.request::<String>("play", &()).await.unwrap(), room);
 }

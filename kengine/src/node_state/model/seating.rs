@@ -34,6 +34,25 @@ fn a_room_is_filled_and_not_overfilled() {
     });
 }
 
+/// The seat of a connection that is replaced stays the user's, whoever asks for a seat at the same time.
+#[test]
+fn a_seat_is_handed_over() {
+    explore("seating: hand over", || {
+        let rooms = ToldRooms::new(&limits());
+        let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
+        let name = seat(&rooms, &old).unwrap();
+        assert_eq!(seat(&rooms, &BareConnection::create(3, "bob")).unwrap(), name);
+        let other = thread::spawn({
+            let rooms = rooms.clone();
+            move || seat(&rooms, &BareConnection::create(4, "cleo")).unwrap()
+        });
+        rooms.rooms.hand_over(&*old);
+        assert_eq!(seat(&rooms, &new).unwrap(), name);
+        assert_ne!(other.join().unwrap(), name, "the seat was taken");
+        assert_eq!(rooms.ids(&name).len(), 2);
+    });
+}
+
 /// A connection that asks for a seat twice at the same time is in one room of the family.
 #[test]
 fn a_connection_has_one_seat() {

@@ -1,0 +1,218 @@
+//! Players who come back while their old sockets hang, on the nodes of a cluster in Redis.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::future::join_all;
+use kengine::{Close, CloseCode, cluster::Redis};
+use kengine_tests::{ClientFrame, Dice, Directory, Hall, RawClient, RedisServer, TestServer, heavy_test, until};
+
+const LEASE: Duration = Duration::from_secs(6);
+
+/// A node of the cluster, and its game.
+struct Node {
+    hall: Hall,
+    server: TestServer,
+}
+
+impl Node {
+    async fn start(redis: &RedisServer) -> Self {
+        let hall = Hall::default();
+        let server = hall.server().cluster(Redis::new(redis.url()).lease(LEASE));
+        Self { server: redis.serve(server).await, hall }
+    }
+
+    async fn enter(&self, uid: &str) -> RawClient {
+        Hall::enter(self.server.address(), uid).await
+    }
+
+    fn is_here(&self, uid: &str) -> bool {
+        self.server.hub().user(uid).is_here()
+    }
+
+    /// Returns the players of each match on this node.
+    async fn matches(&self) -> Vec<Vec<String>> {
+        let hub = self.server.hub();
+        let mut matches = Vec::new();
+        for room in hub.rooms("match-").list() {
+            let members = hub.room(room.name).local().members().await;
+            let uids: Vec<_> = members.iter().map(|member| member.uid.to_string()).collect();
+            matches.push(uids);
+        }
+        matches
+    }
+}
+
+#[tokio::test]
+async fn a_player_comes_back_to_the_same_node_and_to_another_one() {
+    const REPLACED: &str = "close ada: replaced by a newer connection";
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
+    let mut first = one.enter("ada").await;
+    let room = first.ask(Hall::request("play")).await;
+    assert_eq!(first.ask(Hall::request("score")).await, "1: 1");
+    directory.user_is("ada", Some(one.server.address().to_string())).await;
+
+    // From here on, the first client hangs, and each one after it when the next one comes.
+    let mut second = one.enter("ada").await;
+    assert_eq!(one.hall.notes(), ["open ada", REPLACED, "open ada"]);
+    assert_eq!(second.ask(Hall::request("play")).await, room);
+    assert_eq!(second.ask(Hall::request("score")).await, "1: 2");
+
+    let mut third = other.enter("ada").await;
+    assert_eq!(one.hall.noted(1).await, [REPLACED]);
+    assert_eq!(other.hall.notes(), ["open ada"]);
+    assert!(!one.is_here("ada") && other.is_here("ada"));
+    assert_eq!((one.matches().await, one.server.hub().connections()), (vec![], 2));
+    assert_ne!(third.ask(Hall::request("play")).await, room, "seats are kept on their own node");
+    assert_eq!(other.matches().await, [["ada"]]);
+
+    let mut fourth = one.enter("ada").await;
+    assert_eq!(other.hall.noted(1).await, [REPLACED]);
+    assert_eq!(one.hall.notes(), ["open ada"]);
+    assert_eq!(fourth.ask(Hall::request("score")).await, "1: 1", "the score was kept after its player had gone");
+    assert!(one.is_here("ada") && !other.is_here("ada"));
+    directory.user_is("ada", Some(one.server.address().to_string())).await;
+    for client in [&mut first, &mut second, &mut third] {
+        assert_eq!(client.frame().await, "close 4500");
+        client.answer_close(4500).await;
+    }
+    assert_eq!(fourth.ask(Hall::request("score")).await, "1: 2", "the end of an old socket took something");
+    drop(fourth);
+    one.server.stop().await;
+    other.server.stop().await;
+}
+
+/// Returns how many rounds of random events there are: `KENGINE_RETURN_ROUNDS`, or 60.
+fn rounds() -> usize {
+    std::env::var("KENGINE_RETURN_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number"))
+}
+
+/// A user, whose old clients hang.
+struct User {
+    uid: String,
+    dice: Dice,
+    /// The node and the client of the connection that has the uid.
+    here: Option<(usize, RawClient)>,
+    hung: Vec<RawClient>,
+}
+
+impl User {
+    /// Comes back, is kicked or goes. When this returns, all nodes know, and so does the directory, which finds the node
+    /// for the next kick.
+    async fn act(&mut self, nodes: &[Node], mut directory: Directory) {
+        match self.dice.roll(8) {
+            0 if self.here.is_some() => {
+                let by = self.dice.roll(nodes.len());
+                nodes[by].server.hub().user(&*self.uid).kick(Close::from(CloseCode::KICKED));
+                self.hang();
+            }
+            1 if self.here.is_some() => self.here = None,
+            _ => self.come_back(nodes).await,
+        }
+        let at = self.here.as_ref().map(|(node, _)| *node);
+        let settled = async || {
+            let mut here = nodes.iter().enumerate().map(|(node, known)| known.is_here(&self.uid) == (at == Some(node)));
+            here.all(|is_right| is_right).then_some(())
+        };
+        until(&format!("{} at {at:?}", self.uid), settled).await;
+        directory.user_is(&self.uid, at.map(|node| nodes[node].server.address().to_string())).await;
+    }
+
+    fn hang(&mut self) {
+        self.hung.extend(self.here.take().map(|(_, client)| client));
+        if self.hung.len() > 3 {
+            self.hung.remove(0);
+        }
+    }
+
+    /// Connects up to three times in a row to the same node, and takes a seat.
+    async fn come_back(&mut self, nodes: &[Node]) {
+        let node = self.dice.roll(nodes.len());
+        let address = nodes[node].server.address();
+        for _ in 0..self.dice.roll(3) {
+            self.hang();
+            let mut client = Hall::connect(address, &self.uid).await;
+            // The answer shows that the connection has the uid, although `#[open]` may not have run.
+            client.send_frames([ClientFrame::ping("here")]).await;
+            assert_eq!(client.frame().await, "pong \"here\"", "{}", self.uid);
+            self.here = Some((node, client));
+        }
+        self.hang();
+        let mut client = Hall::enter(address, &self.uid).await;
+        if self.dice.roll(8) > 0 {
+            let room = client.ask(Hall::request("play")).await;
+            assert!(room.starts_with("1: \"match-"), "{}: {room}", self.uid);
+        }
+        self.here = Some((node, client));
+    }
+}
+
+/// On each node, no room has more players than seats, and no user is in two rooms.
+async fn check_seats(nodes: &[Node], round: usize) {
+    for (number, node) in nodes.iter().enumerate() {
+        let matches = node.matches().await;
+        for players in &matches {
+            assert!(players.len() <= Hall::MATCH, "round {round}, node {number}: {players:?}");
+        }
+        let mut players = matches.concat();
+        let seats = players.len();
+        players.sort();
+        players.dedup();
+        assert_eq!(players.len(), seats, "round {round}, node {number}: {matches:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_one_seat_whatever_happens() {
+    const USERS: usize = 30;
+    let _heavy = heavy_test().await;
+    let redis = RedisServer::start().await;
+    let directory = redis.directory().await;
+    let nodes = [Node::start(&redis).await, Node::start(&redis).await, Node::start(&redis).await];
+    let mut dice = Dice::new(15);
+    let mut users: Vec<_> = (0..USERS)
+        .map(|number| User {
+            uid: format!("user-{number}"),
+            dice: Dice::new(u64::try_from(number).expect("a small number")),
+            here: None,
+            hung: Vec::new(),
+        })
+        .collect();
+    let mut hooks: HashMap<(usize, String), Vec<String>> = HashMap::new();
+    for round in 0..rounds() {
+        users.rotate_left(dice.roll(USERS));
+        let actors = 1 + dice.roll(8);
+        join_all(users[..actors].iter_mut().map(|user| user.act(&nodes, directory.clone()))).await;
+        check_seats(&nodes, round).await;
+        // Here nobody moves, so each user is in one room of the cluster.
+        let mut players = Vec::new();
+        for node in &nodes {
+            players.extend(node.matches().await.concat());
+        }
+        players.sort();
+        let seats = players.len();
+        players.dedup();
+        assert_eq!(players.len(), seats, "round {round}: a user is in rooms of two nodes");
+    }
+    drop(users);
+    for (number, node) in nodes.iter().enumerate() {
+        node.server.emptied().await;
+        assert_eq!(node.matches().await, Vec::<Vec<String>>::new());
+        for note in node.hall.notes() {
+            let uid = note.split([' ', ':']).nth(1).expect("the uid in the note").to_owned();
+            hooks.entry((number, uid)).or_default().push(note);
+        }
+    }
+    assert!(!hooks.is_empty());
+    for ((node, uid), hooks) in hooks {
+        assert_eq!(hooks.len() % 2, 0, "{uid} on node {node}: {hooks:?}");
+        for pair in hooks.chunks(2) {
+            let in_order = pair[0].starts_with("open") && pair[1].starts_with("close");
+            assert!(in_order, "{uid} on node {node}: {hooks:?}");
+        }
+    }
+    for node in nodes {
+        node.server.stop().await;
+    }
+}
