@@ -121,9 +121,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
             }
             answer.reset();
             if incoming.is_refused() {
-                let refusing = || endpoint.dispatcher.refuse(incoming.message(), &too_fast(), answer);
+                let context = Context::new(connection);
+                let refusing = || endpoint.dispatcher.refuse(context, incoming.message(), &too_fast(), answer);
                 if call_catching(refusing).is_err() {
-                    answer.replace(&HandlerFailure::Panicked.into_error());
+                    answer.replace(&HandlerFailure::Panicked.into_error(), None);
                 }
                 socket.send(answer);
                 if socket.is_full() {
@@ -140,7 +141,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
             match handled {
                 Ok(()) => {}
                 Err(HandlerFailure::Abandoned) => return,
-                Err(failure) => answer.replace(&failure.into_error()),
+                Err(failure) => {
+                    let route = progress.route().map(|route| Endpoint::<D>::route_name(Some(route)));
+                    answer.replace(&failure.into_error(), route);
+                }
             }
             // The handler's pushes precede its answer.
             socket.take_pushes(&connection.state().outbox);

@@ -1,4 +1,5 @@
-//! The rate limits of one connection: one bucket for each route with a `rate`.
+//! The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
+//! client is told.
 
 use std::sync::OnceLock;
 
@@ -6,16 +7,25 @@ use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Rate;
 
-/// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
-/// of such a route.
+/// The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
+/// client was told without an id. Uses no memory until the first message of such a route, or until the client exceeds a
+/// limit.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(OnceLock<Box<Mutex<Vec<RouteBucket>>>>);
+pub(crate) struct RateLimiter(OnceLock<Box<Mutex<Vec<UsedBucket>>>>);
 
 #[derive(Debug)]
-struct RouteBucket {
-    /// The route's index in the endpoint's table.
-    route: usize,
+struct UsedBucket {
+    of: BucketUse,
     bucket: Bucket,
+}
+
+/// What a bucket counts. Routes are given by their index in the endpoint's table, in 32 bits to save memory.
+#[derive(Debug, PartialEq, Eq)]
+enum BucketUse {
+    /// The messages of a route.
+    Messages(u32),
+    /// How often the client is told that it exceeds the limit of a route, or of the server.
+    Told(Option<u32>),
 }
 
 impl RateLimiter {
@@ -24,14 +34,30 @@ impl RateLimiter {
     /// the time `now` too. Both are times of the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
+        self.with(BucketUse::Messages(short(route)), |bucket| {
+            bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
+        })
+    }
+
+    /// Whether the client may be told now that it exceeds the limit of a route, or of the server: once a second each.
+    pub(crate) fn may_tell(&self, route: Option<usize>, now: u64) -> bool {
+        self.with(BucketUse::Told(route.map(short)), |bucket| bucket.add(RateLimit::new(1, 1), Sent::at(now)))
+    }
+
+    /// Uses the bucket that counts this. There are at most two for each route, and one more.
+    fn with(&self, of: BucketUse, add: impl FnOnce(&mut Bucket) -> bool) -> bool {
         let mut buckets = self.0.get_or_init(Box::default).lock();
-        let at = buckets.iter().position(|bucket| bucket.route == route).unwrap_or_else(|| {
-            buckets.push(RouteBucket { route, bucket: Bucket::default() });
+        let at = buckets.iter().position(|bucket| bucket.of == of).unwrap_or_else(|| {
+            buckets.push(UsedBucket { of, bucket: Bucket::default() });
             buckets.len() - 1
         });
-        let bucket = &mut buckets[at].bucket;
-        bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
+        add(&mut buckets[at].bucket)
     }
+}
+
+/// Returns the index of a route in 32 bits. A table of more routes does not fit into memory.
+fn short(route: usize) -> u32 {
+    u32::try_from(route).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -74,6 +100,21 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(passed, 60 + 30 * 10 - 1);
+    }
+
+    #[test]
+    fn a_limit_is_told_once_a_second_for_each_route() {
+        const SECOND: u64 = 1_000_000_000;
+        let limiter = RateLimiter::default();
+        for second in [1, 2, 5] {
+            for route in [None, Some(0), Some(1)] {
+                let told = |at| (0..20).filter(|_| limiter.may_tell(route, at)).count();
+                assert_eq!([told(second * SECOND), told((second + 1) * SECOND - 1)], [1, 0], "{route:?}");
+            }
+        }
+        // The rate of a route is another bucket.
+        assert!(limiter.allow(0, rate(1, 1), 0, || 0));
+        assert_eq!(size_of::<UsedBucket>(), 16);
     }
 
     #[test]
