@@ -14,7 +14,7 @@ use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
-use crate::dispatch::{Context, Dispatcher, Progress};
+use crate::dispatch::{Context, Dispatcher, Progress, request_id};
 use crate::handles::Connection;
 use crate::node::admission::Slot;
 use crate::node_state::{call_catching, deferring, poll_catching, run_catching};
@@ -142,6 +142,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 Ok(()) => {}
                 Err(HandlerFailure::Abandoned) => return,
                 Err(failure) => {
+                    if D::READS_LATE {
+                        // `#[before]` may have failed, before the id after the payload was read.
+                        answer.set_id(request_id(incoming.message(), D::SYNTAX));
+                    }
                     let route = progress.route().map(|route| Endpoint::<D>::route_name(Some(route)));
                     answer.replace(&failure.into_error(), route);
                 }

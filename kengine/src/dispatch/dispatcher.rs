@@ -275,7 +275,7 @@ fn parse<'a, D: Dispatcher + ?Sized>(message: Message<'a>, answer: &mut Answer) 
 }
 
 /// Returns the id of a request, wherever it is in the message. `None` if the message is no request with an id.
-fn request_id(message: Message<'_>, syntax: Syntax) -> Option<&str> {
+pub(crate) fn request_id(message: Message<'_>, syntax: Syntax) -> Option<&str> {
     match Envelope::parse(as_text(message).ok()?, syntax) {
         Ok(envelope) => envelope.check().unwrap_or_else(|rejected| rejected.id),
         Err(rejected) => rejected.id,

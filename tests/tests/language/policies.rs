@@ -14,7 +14,7 @@ use kengine::{
     testing::{self, Client as MemoryClient},
     wire::Route,
 };
-use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, WANTED_PANIC, every_row};
+use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, WANTED_PANIC, every_row, summary};
 use serde_json::{Value, json};
 use tokio::time::advance;
 
@@ -57,6 +57,16 @@ impl Arena {
         panic!("{WANTED_PANIC}");
     }
 
+    #[route]
+    async fn cursed(&self, number: u32) -> u32 {
+        number
+    }
+
+    #[route(timeout = "50ms")]
+    async fn stuck(&self, number: u32) -> u32 {
+        number
+    }
+
     #[route("all", rate = "1/h", max_size = "60B", timeout = "1s")]
     async fn all(&self, number: u32) -> u32 {
         number
@@ -66,6 +76,8 @@ impl Arena {
     async fn guard(&self, call: &Call) -> Result<(), Error> {
         match call.route {
             "arena.all" => Err(Error::new("guarded", "not today")),
+            "arena.cursed" => panic!("{WANTED_PANIC}"),
+            "arena.stuck" => pending().await,
             _ => Ok(()),
         }
     }
@@ -144,6 +156,23 @@ async fn an_error_to_a_request_without_id_names_its_route() {
         client.send_text(malformed).await;
         assert_eq!(next_error(&mut client).await, ("bad_request".to_owned(), None), "{malformed}");
     }
+}
+
+/// The id follows the payload, which is not decoded before `#[before]` has run.
+#[tokio::test(start_paused = true)]
+async fn an_error_has_the_id_of_a_request_whose_guard_panics_or_takes_too_long() {
+    let arena = testing::serve(Arena);
+    let mut client = arena.connect("/ws").await.unwrap();
+    for (route, code) in [("cursed", "internal"), ("stuck", "timeout")] {
+        client.send_text(&request(route, "7")).await;
+        let answer = client.next_text().await.expect("an answer");
+        assert_eq!(summary(&answer), format!("1: error {code}"), "{route}: {answer}");
+    }
+    // Without an id, or if the message is no request, the error has none.
+    client.send_text(r#"{"method":"arena.cursed","message":7}"#).await;
+    assert_eq!(next_error(&mut client).await, ("internal".to_owned(), Some("arena.cursed".to_owned())));
+    client.send_text(r#"{"method":"arena.cursed","message":{x},"id":1}"#).await;
+    assert_eq!(next_error(&mut client).await.0, "internal");
 }
 
 #[tokio::test(start_paused = true)]
