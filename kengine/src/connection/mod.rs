@@ -4,6 +4,7 @@ mod buffers;
 mod endpoint;
 mod input_rates;
 mod look_ahead;
+mod refused;
 mod replayed;
 mod socket;
 mod socket_state;
@@ -12,6 +13,7 @@ mod task;
 mod transport;
 
 pub(crate) use self::endpoint::{Access, Endpoint};
+pub(crate) use self::refused::close_refused;
 pub(crate) use self::replayed::{Replayed, take_back};
 pub(crate) use self::task::ConnectionTask;
 pub(crate) use self::transport::{Transport, tune};

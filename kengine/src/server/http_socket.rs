@@ -24,7 +24,7 @@ use crate::node_state::BoxFuture;
 use crate::protocol::logged;
 use crate::server::pending_handshakes::PendingHandshake;
 use crate::server::routes::Routes;
-use crate::server::upgrade::Opened;
+use crate::server::upgrade::{Answered, Opened};
 
 /// How long pages are served on one socket. This bounds how long a client that does not read its page keeps the socket.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -85,7 +85,8 @@ impl Future for SocketTask {
 }
 
 impl HttpSocket {
-    /// Serves the socket, from which these first bytes were read. Returns the connection if it becomes one at once.
+    /// Serves the socket, from which these first bytes were read. Returns what serves it from now on: the connection if
+    /// it becomes one at once, or the close handshake with a client that is refused.
     pub(crate) async fn serve(self, received: Bytes) -> Option<BoxFuture<'static, ()>> {
         // The first to be declared is the last to be dropped.
         let Self { pending, transport, peer, kind, routes, accepted_at } = self;
@@ -104,6 +105,20 @@ impl HttpSocket {
         }
         match endpoint.open(request, peer, transport, rest).await {
             Opened::Connection(connection) => Some(connection),
+            Opened::Closing(closing) => {
+                pending.waits();
+                // Returned, so that the task does not keep the memory of the handshake meanwhile.
+                Some(Box::pin(async move {
+                    // The place in the queue is dropped after the socket.
+                    let pending = pending;
+                    tokio::select! {
+                        // The client is told even if the listener has just gone.
+                        biased;
+                        () = closing => {}
+                        () = pending.closed() => {}
+                    }
+                }))
+            }
             Opened::Refused(refusal, transport) => {
                 let (stream, known) = (Replayed::new(received, transport), Some(refusal.into_response()));
                 Box::pin(serve_pages(stream, peer, kind, routes, accepted_at, pending, known)).await;
@@ -127,13 +142,17 @@ async fn serve_pages(
 ) {
     let handshake_timeout = routes.node.limits.handshake_timeout;
     let (pending, known) = (Arc::new(pending), Arc::new(Mutex::new(known)));
+    let closing = Arc::new(Mutex::new(None));
     let serving = {
-        let pending = Arc::clone(&pending);
+        let (pending, closing) = (Arc::clone(&pending), Arc::clone(&closing));
         service_fn(move |request| {
             let (routes, pending, known) = (Arc::clone(&routes), Arc::clone(&pending), Arc::clone(&known));
+            let closing = Arc::clone(&closing);
             async move {
                 let known = known.lock().take();
-                Ok::<_, Infallible>(answer(&routes, kind, request, peer, &pending, known).await)
+                let answered = answer(&routes, kind, request, peer, &pending, known).await;
+                *closing.lock() = answered.closing;
+                Ok::<_, Infallible>(answered.response)
             }
         })
     };
@@ -144,17 +163,23 @@ async fn serve_pages(
         .serve_connection(TokioIo::new(stream), serving)
         .with_upgrades();
     let mut http = Box::pin(http);
-    let serving = async {
+    let serving = async move {
         let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
         if served.is_err() {
             // No further request is read. The current one may be a handshake, which has its own timeout.
             http.as_mut().graceful_shutdown();
-            served = timeout(handshake_timeout, http).await;
+            served = timeout(handshake_timeout, http.as_mut()).await;
         }
         match served {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
             Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
+        }
+        // If there is no upgrade, nothing waits for it any more.
+        drop(http);
+        let closing = closing.lock().take();
+        if let Some(closing) = closing {
+            closing.await;
         }
     };
     tokio::select! {
@@ -172,18 +197,18 @@ async fn answer(
     peer: SocketAddr,
     pending: &PendingHandshake,
     known: Option<Response<Body>>,
-) -> Response<Body> {
+) -> Answered {
     if known.is_none() && !pending.answers() {
         // The socket has just been cut off: the task ends here.
         return std::future::pending().await;
     }
-    let response = match (known, kind) {
-        (Some(known), _) => known,
+    let answered = match (known, kind) {
+        (Some(known), _) => known.into(),
         (None, ListenerKind::Players) => routes.answer(request, peer).await,
-        (None, ListenerKind::Operators) => routes.answer_operator(&request),
+        (None, ListenerKind::Operators) => routes.answer_operator(&request).into(),
     };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS || answered.closing.is_some() {
         pending.waits();
     }
-    response
+    answered
 }
