@@ -88,6 +88,17 @@ async fn two_tabs_chat_and_survive_a_restart_of_the_server() {
     browser.until(&ada, "document.querySelector('.log:not([hidden])').lastChild.textContent === 'bob left'").await;
 }
 
+/// The server refuses a name that turns text around, and says so. The page does not try again.
+#[tokio::test]
+async fn refused_player_learns_why() {
+    let port = free_port();
+    let _server = Program::start_at("chat", port).await;
+    let mut browser = Browser::start().await;
+    let tab = browser.open(&format!("http://127.0.0.1:{port}/?uid=a%E2%80%AEb")).await;
+    browser.until(&tab, "document.body.dataset.state === 'away'").await;
+    browser.until(&tab, "document.getElementById('what').textContent.includes('let you in (bad_request: ')").await;
+}
+
 #[tokio::test]
 async fn older_tab_of_a_player_does_not_reconnect() {
     let port = free_port();

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use kengine::{
@@ -12,7 +12,7 @@ use kengine::{
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::within;
+use crate::{WANTED_PANIC, within};
 
 /// A message of the route `chat`.
 #[derive(Debug, Deserialize)]
@@ -122,6 +122,49 @@ impl Doorkeeper {
 
     #[route]
     async fn never(&self) {}
+}
+
+/// Refuses each player with the status in the query, such as `?status=401`. Players without one may enter.
+#[derive(Clone, Debug, Default)]
+pub struct Gatehouse {
+    hooks: Arc<AtomicUsize>,
+}
+
+impl Gatehouse {
+    /// Returns how often `#[open]` and `#[close]` have run.
+    pub fn hooks(&self) -> usize {
+        self.hooks.load(Ordering::SeqCst)
+    }
+}
+
+#[kengine::dispatcher]
+impl Gatehouse {
+    #[accept]
+    async fn enter(&self, handshake: &Handshake) -> Result<(), Refusal> {
+        match handshake.query("status").as_deref() {
+            None => Ok(()),
+            Some("panic") => panic!("{WANTED_PANIC}"),
+            Some(status) => {
+                let refusal = Refusal::new(status.parse().unwrap_or(0), "closed", "not today");
+                Err(refusal.header("Retry-After", 7).header("Set-Cookie", "ticket=none"))
+            }
+        }
+    }
+
+    #[open]
+    async fn open(&self) {
+        self.hooks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[close]
+    async fn close(&self) {
+        self.hooks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[route]
+    async fn here(&self) -> bool {
+        true
+    }
 }
 
 /// Records how a handler ended: it ran to its end, or it was dropped before.

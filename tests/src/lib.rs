@@ -41,7 +41,7 @@ pub use crate::{
     folder::Folder,
     fortress::{Fortress, Held},
     frames::{ClientFrame, segment},
-    games::{Chat, Doorkeeper, Echo, Gate, Lobby, Watched},
+    games::{Chat, Doorkeeper, Echo, Gate, Gatehouse, Lobby, Watched},
     gateway::{TestGateway, luacheck, nginx},
     gateway_client::GatewayClient,
     hall::Hall,

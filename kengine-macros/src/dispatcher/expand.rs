@@ -191,16 +191,16 @@ fn may_box(dispatcher: &Dispatcher<'_>) -> bool {
     header.generics.params.is_empty() && lifetimes(&header.self_ty).is_empty()
 }
 
-/// Writes the value that a handler returned into the answer:
+/// Writes the value that a handler returned into the answer, or returns why it cannot be written:
 ///
 /// ```text
 /// let reply = __private::returned(&returned)[Verdict].result(returned).map_err(__private::IsErrorReply::into_error)?;
-/// __private::IsReply::write(reply, answer);
+/// __private::IsReply::write(reply, answer)?;
 /// ```
 fn reply(krate: &Path, handler: &Handler<'_>) -> TokenStream {
     let (reply, span) = (value(krate, handler, "IsErrorReply", "into_error"), ReturnSpans::of(handler.signature).value);
     let krate = respanned(krate.to_token_stream(), span);
-    let write = quote_spanned!(span=> #krate::__private::IsReply::write(reply, answer));
+    let write = quote_spanned!(span=> #krate::__private::IsReply::write(reply, answer)?);
     quote!(let reply = #reply; #write;)
 }
 

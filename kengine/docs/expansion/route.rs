@@ -56,7 +56,7 @@ const _: () = {
                         )[::kengine::__private::Verdict]
                         .result(returned)
                         .map_err(::kengine::__private::IsErrorReply::into_error)?;
-                    ::kengine::__private::IsReply::write(reply, answer);
+                    ::kengine::__private::IsReply::write(reply, answer)?;
                 }
                 _ => return ::kengine::__private::Ok(false),
             }

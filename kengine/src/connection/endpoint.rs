@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::dispatch::Dispatcher;
-use crate::http::{Hosts, Origins, Proxies};
+use crate::http::{Hosts, Origins, Proxies, RefusalForm};
 use crate::node::Node;
 use crate::node_state::Counters;
 
@@ -15,13 +15,14 @@ pub(crate) struct Endpoint<D> {
     pub(crate) access: Arc<Access>,
 }
 
-/// Which requests may become connections, which proxies may report where requests come from, and which clients have
-/// limits.
+/// Which requests may become connections, how the others are refused, which proxies may report where requests come
+/// from, and which clients have limits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
     pub(crate) hosts: Hosts,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
+    pub(crate) refusal_form: RefusalForm,
     /// Whether clients on this machine have the limits of an address too.
     pub(crate) limits_loopback: bool,
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod input_rates;
 mod look_ahead;
 mod output;
+mod refused;
 mod replayed;
 mod socket;
 mod socket_end;
@@ -13,6 +14,7 @@ mod task;
 mod transport;
 
 pub(crate) use self::endpoint::{Access, Endpoint};
+pub(crate) use self::refused::close_refused;
 pub(crate) use self::replayed::{Replayed, take_back};
 pub(crate) use self::task::ConnectionTask;
 pub(crate) use self::transport::{MemoryPipe, Transport, tune};

@@ -15,7 +15,7 @@ use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
-use crate::dispatch::{Context, Dispatcher, Progress};
+use crate::dispatch::{Context, Dispatcher, Progress, request_id};
 use crate::handles::Connection;
 use crate::node::admission::Slot;
 use crate::node_state::{call_catching, deferring, poll_catching, run_catching};
@@ -166,9 +166,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
             }
             answer.reset();
             if incoming.is_refused() {
-                let refusing = || endpoint.dispatcher.refuse(incoming.message(), &too_fast(), answer);
+                let context = Context::new(connection);
+                let refusing = || endpoint.dispatcher.refuse(context, incoming.message(), &too_fast(), answer);
                 if call_catching(refusing).is_err() {
-                    answer.replace(&HandlerFailure::Panicked.into_error());
+                    answer.replace(&HandlerFailure::Panicked.into_error(), None);
                 }
                 socket.send(answer);
                 if socket.is_full() {
@@ -185,7 +186,14 @@ impl<D: Dispatcher> ConnectionTask<D> {
             match handled {
                 Ok(()) => {}
                 Err(HandlerFailure::Abandoned) => return,
-                Err(failure) => answer.replace(&failure.into_error()),
+                Err(failure) => {
+                    if D::READS_LATE {
+                        // `#[before]` may have failed, before the id after the payload was read.
+                        answer.set_id(request_id(incoming.message(), D::SYNTAX));
+                    }
+                    let route = progress.route().map(|route| Endpoint::<D>::route_name(Some(route)));
+                    answer.replace(&failure.into_error(), route);
+                }
             }
             // The handler's pushes precede its answer.
             socket.take_pushes(&connection.state().outbox);

@@ -3,6 +3,7 @@
 use std::future::{Future, ready};
 
 use crate::dispatch::context::Context;
+use crate::dispatch::progress::Progress;
 use crate::http::{Handshake, Refusal};
 use crate::protocol::{Answer, Call, DisconnectReason, Envelope, Error, Liveness, Result, Route, Session, Syntax};
 use crate::websocket::Message;
@@ -123,13 +124,7 @@ pub trait Dispatcher: Send + Sync + 'static {
                 Err(error) => Err(error),
             };
             if let Err(error) = handled {
-                // The payload may not have been decoded yet, so the message may not even be JSON.
-                let (id, error) = match envelope.check() {
-                    Ok(id) => (id, error),
-                    Err(rejected) => (rejected.id, rejected.error),
-                };
-                answer.set_id(id);
-                answer.error(&error);
+                answer_failure(context, &envelope, &error, answer);
             }
         }
     }
@@ -137,15 +132,14 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// Answers a message that is not handled, because the client exceeds a
     /// [limit per second](crate::Server::max_messages_per_second). What it writes to `answer` is sent. It must be quick.
     ///
-    /// By default it writes the error `rate_limited`, with the id if the message is JSON with an id.
-    fn refuse(&self, message: Message<'_>, error: &Error, answer: &mut Answer) {
-        let parsed = as_text(message).map(|text| Envelope::parse(text, Self::SYNTAX));
-        answer.set_id(match &parsed {
-            Ok(Ok(envelope)) => envelope.check().unwrap_or_else(|rejected| rejected.id),
-            Ok(Err(rejected)) => rejected.id,
-            Err(_) => None,
-        });
-        answer.error(error);
+    /// By default it writes the error `rate_limited`, with the id if the message is JSON with an id. Without an id it
+    /// writes the error at most once a second.
+    fn refuse(&self, context: Context<'_, Self::Session>, message: Message<'_>, error: &Error, answer: &mut Answer) {
+        let id = request_id(message, Self::SYNTAX);
+        answer.set_id(id);
+        if id.is_some() || context.connection().may_tell_limit(None) {
+            answer.error(error);
+        }
     }
 
     /// Handles one request: finds its route and writes the handler's reply to `answer`. Returns `false` if no route has
@@ -243,6 +237,26 @@ fn answer_heartbeat<S>(context: Context<'_, S>, liveness: Liveness, answer: &mut
     }
 }
 
+/// Answers a request with an error. A request without an id is told its route, and `rate_limited` at most once a second
+/// for each route: it knows the first time that it must slow down.
+#[cold]
+fn answer_failure<S>(context: Context<'_, S>, envelope: &Envelope<'_>, error: &Error, answer: &mut Answer) {
+    // The payload may not have been decoded yet, so the message may not even be JSON.
+    let id = match envelope.check() {
+        Ok(id) => id,
+        Err(rejected) => {
+            answer.set_id(rejected.id);
+            return answer.error(&rejected.error);
+        }
+    };
+    answer.set_id(id);
+    let route = context.progress().and_then(Progress::route);
+    if id.is_none() && error.code() == "rate_limited" && !context.connection().may_tell_limit(route) {
+        return answer.fail_untold();
+    }
+    answer.error_of(error, route.map(|_| envelope.route()));
+}
+
 /// Parses the envelope of a request, and gives the answer its id. Answers a message that is not a request.
 fn parse<'a, D: Dispatcher + ?Sized>(message: Message<'a>, answer: &mut Answer) -> Option<Envelope<'a>> {
     let text = as_text(message).map_err(|error| answer.error(&error)).ok()?;
@@ -257,6 +271,14 @@ fn parse<'a, D: Dispatcher + ?Sized>(message: Message<'a>, answer: &mut Answer) 
             answer.error(&rejected.error);
             None
         }
+    }
+}
+
+/// Returns the id of a request, wherever it is in the message. `None` if the message is no request with an id.
+pub(crate) fn request_id(message: Message<'_>, syntax: Syntax) -> Option<&str> {
+    match Envelope::parse(as_text(message).ok()?, syntax) {
+        Ok(envelope) => envelope.check().unwrap_or_else(|rejected| rejected.id),
+        Err(rejected) => rejected.id,
     }
 }
 

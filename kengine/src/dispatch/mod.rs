@@ -8,6 +8,7 @@ mod progress;
 mod route_limits;
 
 pub use self::context::Context;
+pub(crate) use self::dispatcher::request_id;
 pub use self::dispatcher::{Dispatcher, Hooks};
 pub use self::expansion::argument::{
     Decoded, Event, Given, IsAcceptArgument, IsHookArgument, IsMessage, IsOwned, IsReference, Lent, Undecodable,

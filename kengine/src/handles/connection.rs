@@ -166,6 +166,12 @@ impl<S> Connection<S> {
         self.shared.details.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
     }
 
+    /// Whether the client may be told now that it exceeds the rate of the route with this index, or without a route a
+    /// limit of the server. It may once a second for each route, and once without a route.
+    pub(crate) fn may_tell_limit(&self, route: Option<usize>) -> bool {
+        self.shared.details.rate_limiter.may_tell(route, self.node().clock.now())
+    }
+
     /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per
     /// idle player.
     pub(crate) fn span(&self) -> tracing::Span {

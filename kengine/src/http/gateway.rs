@@ -16,3 +16,8 @@ pub(crate) fn send_to_another_node(refusal: Refusal, request: &HeaderMap) -> Ref
     let (name, value) = ANOTHER_NODE;
     if request.contains_key(FIELD) { refusal.header(name, value) } else { refusal }
 }
+
+/// Whether the gateway sends the request to another node when it gets this refusal.
+pub(crate) fn goes_to_another_node(refusal: &Refusal) -> bool {
+    refusal.headers().contains_key(ANOTHER_NODE.0)
+}

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use crate::protocol::{Error, InvalidUid, logged};
+use crate::websocket::{Close, CloseCode};
 
 /// The body of a response, which is always complete in memory.
 pub(crate) type Body = Full<Bytes>;
@@ -45,7 +46,8 @@ const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAN
 /// assert_eq!(Refusal::from(TokenError::Expired).status(), 401);
 /// ```
 ///
-/// The client gets the body `{"error": {"code": "…", "message": "…"}}`.
+/// The client gets the body `{"error": {"code": "…", "message": "…"}}`. A page in a browser cannot read it, and gets a
+/// [close code](Self::close).
 pub struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
@@ -106,6 +108,9 @@ impl Refusal {
     ///
     /// A field may be added several times, for example `Set-Cookie`; only `Retry-After` replaces an earlier value.
     ///
+    /// If the client is told by a [close code](Self::close), the answer has only the fields `Set-Cookie`, and the
+    /// reason contains `Retry-After`.
+    ///
     /// The refusal becomes [`internal`](Self::internal), whose cause is logged, if the name or the value is invalid, or
     /// if the field is one that the server sets itself: `Connection`, `Content-Length`, `Content-Type` and
     /// `Transfer-Encoding`.
@@ -144,6 +149,41 @@ impl Refusal {
         &self.headers
     }
 
+    /// Returns the close code and the reason for a client that cannot read the status
+    /// ([`Server::tell_refusals`](crate::Server::tell_refusals)).
+    ///
+    /// | status | close code |
+    /// |---|---|
+    /// | 401 | [4504](CloseCode::UNAUTHORIZED) |
+    /// | 429 and 503 | [4004](CloseCode::TRY_LATER) |
+    /// | any other below 500 | [4505](CloseCode::REFUSED) |
+    /// | any other | [1011](CloseCode::INTERNAL_ERROR) |
+    ///
+    /// The reason is the code and the message. With 4004 it contains the seconds of `Retry-After`:
+    ///
+    /// ```
+    /// use kengine::{CloseCode, Refusal};
+    ///
+    /// let close = Refusal::unauthorized("log in first").close();
+    /// assert_eq!((close.code(), close.reason()), (CloseCode::UNAUTHORIZED, "unauthorized: log in first"));
+    ///
+    /// let close = Refusal::unavailable("the arena opens in a minute").header("Retry-After", 60).close();
+    /// assert_eq!(close.reason(), "unavailable, retry after 60 s: the arena opens in a minute");
+    /// ```
+    pub fn close(&self) -> Close {
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED => CloseCode::UNAUTHORIZED,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => CloseCode::TRY_LATER,
+            status if status.is_server_error() => CloseCode::INTERNAL_ERROR,
+            _ => CloseCode::REFUSED,
+        };
+        let delay = self.headers.get(RETRY_AFTER).filter(|_| code == CloseCode::TRY_LATER);
+        // It may also be a date (RFC 9110, section 10.2.3). Then the client waits for as long as it chooses.
+        let seconds = delay.and_then(|delay| delay.to_str().ok()?.parse::<u32>().ok());
+        let delay = seconds.map_or_else(String::new, |seconds| format!(", retry after {seconds} s"));
+        Close::new(code, format!("{}{delay}: {}", self.code, self.message))
+    }
+
     pub(crate) fn with_status(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -165,6 +205,13 @@ impl Refusal {
             .header(ALLOW, HeaderValue::from_static(allowed))
     }
 
+    /// Logs the cause of an internal error.
+    pub(crate) fn log_source(&self) {
+        if let Some(source) = &self.source {
+            tracing::error!(status = self.status(), error = logged(&**source), "refused because of an internal error");
+        }
+    }
+
     /// Returns the response, and logs the cause of an internal error.
     pub(crate) fn into_response(self) -> Response<Body> {
         #[derive(Serialize)]
@@ -176,9 +223,7 @@ impl Refusal {
             code: &'a str,
             message: &'a str,
         }
-        if let Some(source) = &self.source {
-            tracing::error!(status = self.status(), error = logged(&**source), "refused because of an internal error");
-        }
+        self.log_source();
         let page = Page { error: Shown { code: &self.code, message: &self.message } };
         // Writing two strings to memory cannot fail.
         let mut response = Response::new(Full::from(serde_json::to_vec(&page).unwrap_or_default()));
@@ -281,6 +326,33 @@ mod tests {
         let refusal = Refusal::unavailable("later");
         let headers = refusal.header("Retry-After", "30").into_response().into_parts().0.headers;
         assert_eq!(headers.get_all(RETRY_AFTER).iter().collect::<Vec<_>>(), ["30"]);
+    }
+
+    #[test]
+    fn the_close_code_follows_from_the_status_and_the_reason_from_the_rest() {
+        for (refusal, code, reason) in [
+            (Refusal::unauthorized("who?"), 4504, "unauthorized: who?"),
+            (Refusal::forbidden("banned"), 4505, "forbidden: banned"),
+            (Refusal::new(409, "full", "no seat"), 4505, "full: no seat"),
+            (Refusal::bad_request("no room"), 4505, "bad_request: no room"),
+            (Refusal::rate_limited("slower"), 4004, "rate_limited, retry after 1 s: slower"),
+            (Refusal::unavailable("later").header("Retry-After", 90), 4004, "unavailable, retry after 90 s: later"),
+            (
+                Refusal::unavailable("later").header("Retry-After", "Fri, 31 Dec 2027 23:59:59 GMT"),
+                4004,
+                "unavailable: later",
+            ),
+            (Refusal::new(503, "closed", "at night"), 4004, "closed: at night"),
+            (Refusal::forbidden("banned").header("Retry-After", 90), 4505, "forbidden: banned"),
+            (Refusal::internal("a secret"), 1011, "internal: internal error"),
+            (Refusal::new(504, "slow", "the login service"), 1011, "slow: the login service"),
+        ] {
+            let close = refusal.close();
+            assert_eq!((close.code().get(), close.reason()), (code, reason), "{refusal:?}");
+        }
+        // The longest reason has 123 bytes. The code comes first, so it is not cut.
+        let close = Refusal::forbidden("x".repeat(200)).close();
+        assert_eq!((close.reason().len(), close.reason().starts_with("forbidden: x")), (123, true));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 use sha1::{Digest, Sha1};
@@ -18,6 +18,8 @@ pub(crate) struct SwitchingProtocols {
     /// The 20 bytes of a SHA-1 hash in base64.
     accept: [u8; 28],
     subprotocol: Option<&'static str>,
+    /// The cookies that a refusal sets.
+    cookies: Vec<HeaderValue>,
 }
 
 impl SwitchingProtocols {
@@ -28,7 +30,12 @@ impl SwitchingProtocols {
         let mut accept = [0; 28];
         // Cannot fail: 20 bytes are 28 characters.
         let _ = BASE64_STANDARD.encode_slice(hash, &mut accept);
-        Self { accept, subprotocol }
+        Self { accept, subprotocol, cookies: Vec::new() }
+    }
+
+    /// Returns the answer with the cookies that these header fields set.
+    pub(crate) fn with_cookies_of(self, headers: &HeaderMap) -> Self {
+        Self { cookies: headers.get_all(SET_COOKIE).iter().cloned().collect(), ..self }
     }
 
     /// Returns the bytes of the answer, for a socket that no HTTP library serves.
@@ -39,6 +46,9 @@ impl SwitchingProtocols {
         field(b"sec-websocket-accept: ", &self.accept);
         if let Some(subprotocol) = self.subprotocol {
             field(b"sec-websocket-protocol: ", subprotocol.as_bytes());
+        }
+        for cookie in &self.cookies {
+            field(b"set-cookie: ", cookie.as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
         bytes
@@ -54,6 +64,7 @@ impl SwitchingProtocols {
         // Cannot fail: base64 is visible ASCII.
         headers.extend(HeaderValue::from_bytes(&self.accept).ok().map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)));
         headers.extend(self.subprotocol.map(|name| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name))));
+        headers.extend(self.cookies.into_iter().map(|cookie| (SET_COOKIE, cookie)));
         response
     }
 }
@@ -65,9 +76,13 @@ mod tests {
     /// The example of RFC 6455, section 1.3.
     #[test]
     fn both_forms_of_the_answer_have_the_same_fields() {
-        for subprotocol in [None, Some("kengine.v1.json")] {
+        for (subprotocol, cookies) in [(None, &[][..]), (Some("kengine.v1.json"), &["a=1", "b=2"])] {
             let request = HeaderMap::from_iter([(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap())]);
-            let answer = SwitchingProtocols::new(&request, subprotocol);
+            let mut refusal = HeaderMap::new();
+            for cookie in cookies {
+                refusal.append(SET_COOKIE, HeaderValue::from_static(cookie));
+            }
+            let answer = SwitchingProtocols::new(&request, subprotocol).with_cookies_of(&refusal);
             let text = String::from_utf8(answer.to_bytes()).unwrap();
             let response = answer.into_response();
             let mut lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");

@@ -1,22 +1,32 @@
-//! The rate limits of one connection: one bucket for each route with a `rate`.
+//! The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
+//! client is told.
 
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Rate;
 
-/// The rate limits of one connection: one bucket for each route with a `rate`. Uses no memory until the first message
-/// of such a route.
+/// The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
+/// client was told without an id. Uses no memory until the first message of such a route, or until the client exceeds a
+/// limit.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(Mutex<Option<Box<RouteBucket>>>);
+pub(crate) struct RateLimiter(Mutex<Option<Box<UsedBucket>>>);
 
-/// The bucket of a route, and those of the routes whose first message came earlier. A list, because most players use one
-/// or two such routes, and an entry takes 32 bytes of memory.
+/// A bucket, and those that were used before it for the first time. A list, because most players need one or two, and an
+/// entry takes 32 bytes of memory.
 #[derive(Debug)]
-struct RouteBucket {
-    /// The route's index in the endpoint's table.
-    route: usize,
+struct UsedBucket {
+    of: BucketUse,
     bucket: Bucket,
-    next: Option<Box<RouteBucket>>,
+    next: Option<Box<UsedBucket>>,
+}
+
+/// What a bucket counts. Routes are given by their index in the endpoint's table, in 32 bits to save memory.
+#[derive(Debug, PartialEq, Eq)]
+enum BucketUse {
+    /// The messages of a route.
+    Messages(u32),
+    /// How often the client is told that it exceeds the limit of a route, or of the server.
+    Told(Option<u32>),
 }
 
 impl RateLimiter {
@@ -25,18 +35,34 @@ impl RateLimiter {
     /// the time `now` too. Both are times of the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
-        let add = |bucket: &mut Bucket| bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()));
+        self.with(BucketUse::Messages(short(route)), |bucket| {
+            bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
+        })
+    }
+
+    /// Whether the client may be told now that it exceeds the limit of a route, or of the server: once a second each.
+    pub(crate) fn may_tell(&self, route: Option<usize>, now: u64) -> bool {
+        self.with(BucketUse::Told(route.map(short)), |bucket| bucket.add(RateLimit::new(1, 1), Sent::at(now)))
+    }
+
+    /// Uses the bucket that counts this. There are at most two for each route, and one more.
+    fn with(&self, of: BucketUse, add: impl FnOnce(&mut Bucket) -> bool) -> bool {
         let mut latest = self.0.lock();
         let mut next = latest.as_deref_mut();
-        while let Some(entry) = next {
-            if entry.route == route {
-                return add(&mut entry.bucket);
+        while let Some(used) = next {
+            if used.of == of {
+                return add(&mut used.bucket);
             }
-            next = entry.next.as_deref_mut();
+            next = used.next.as_deref_mut();
         }
         let next = latest.take();
-        add(&mut latest.insert(Box::new(RouteBucket { route, bucket: Bucket::default(), next })).bucket)
+        add(&mut latest.insert(Box::new(UsedBucket { of, bucket: Bucket::default(), next })).bucket)
     }
+}
+
+/// Returns the index of a route in 32 bits. A table of more routes does not fit into memory.
+fn short(route: usize) -> u32 {
+    u32::try_from(route).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -79,6 +105,21 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(passed, 60 + 30 * 10 - 1);
+    }
+
+    #[test]
+    fn a_limit_is_told_once_a_second_for_each_route() {
+        const SECOND: u64 = 1_000_000_000;
+        let limiter = RateLimiter::default();
+        for second in [1, 2, 5] {
+            for route in [None, Some(0), Some(1)] {
+                let told = |at| (0..20).filter(|_| limiter.may_tell(route, at)).count();
+                assert_eq!([told(second * SECOND), told((second + 1) * SECOND - 1)], [1, 0], "{route:?}");
+            }
+        }
+        // The rate of a route is another bucket.
+        assert!(limiter.allow(0, rate(1, 1), 0, || 0));
+        assert_eq!(size_of::<UsedBucket>(), 16);
     }
 
     #[test]

@@ -39,6 +39,18 @@ impl Answer {
     /// Writes the result of a request. With an id: `{"id":…,"result":…}`. Without one: the bare value, or nothing if
     /// the value encodes as `null`. A value that cannot be written as JSON becomes the error `internal`.
     pub fn result<T: Serialize + ?Sized>(&mut self, value: &T) {
+        if let Err(error) = self.try_result(value) {
+            self.error(&error);
+        }
+    }
+
+    /// Writes the result of a request as [`result`](Self::result) does.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the value cannot be written as JSON. Then nothing is written.
+    #[inline]
+    pub(crate) fn try_result<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         let start = self.frames.len();
         let written = encoder::write_frame_with(&mut self.frames, OpCode::Text, |out| {
             if !self.has_id {
@@ -51,21 +63,29 @@ impl Answer {
             out.push(b'}');
             Ok(())
         });
-        match written {
+        written.map_err(Error::internal)?;
+        if !self.has_id && self.frames[start..] == *BARE_NULL {
             // A request without an id gets no empty answer.
-            Ok(()) if !self.has_id && self.frames[start..] == *BARE_NULL => self.frames.truncate(start),
-            Ok(()) => {}
-            Err(error) => self.error(&Error::internal(error)),
+            self.frames.truncate(start);
         }
+        Ok(())
     }
 
     /// Writes the failure of a request: `{"error":{"code":…,"message":…}}`, with the id if it has one. The error's
     /// source is logged with `tracing`.
     pub fn error(&mut self, error: &Error) {
+        self.error_of(error, None);
+    }
+
+    /// Writes the failure of a request to this route, if a route has taken it. Without an id the error names the route:
+    /// `{"error":{"code":…,"message":…,"method":…}}`.
+    pub(crate) fn error_of(&mut self, error: &Error, route: Option<&str>) {
         #[derive(Serialize)]
         struct Shown<'a> {
             code: &'a str,
             message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            method: Option<&'a str>,
         }
         self.has_failed = true;
         if let Some(source) = std::error::Error::source(error) {
@@ -79,8 +99,9 @@ impl Answer {
                 out.push(b',');
             }
             out.extend_from_slice(b"\"error\":");
-            let shown = Shown { code: error.code(), message: error.message() };
-            // Writing two strings into memory cannot fail.
+            let method = route.filter(|_| !self.has_id);
+            let shown = Shown { code: error.code(), message: error.message(), method };
+            // Writing strings into memory cannot fail.
             let _ = serde_json::to_writer(&mut *out, &shown);
             out.push(b'}');
             Ok::<(), std::convert::Infallible>(())
@@ -103,10 +124,15 @@ impl Answer {
         self.has_failed = false;
     }
 
-    /// Discards everything written so far and writes an error instead. The id stays.
-    pub(crate) fn replace(&mut self, error: &Error) {
+    /// Discards everything written so far and writes an [error](Self::error_of) instead. The id stays.
+    pub(crate) fn replace(&mut self, error: &Error, route: Option<&str>) {
         self.frames.clear();
-        self.error(error);
+        self.error_of(error, route);
+    }
+
+    /// Records a failure that the client is not told.
+    pub(crate) fn fail_untold(&mut self) {
+        self.has_failed = true;
     }
 
     /// Returns how many bytes the buffer keeps allocated.

@@ -3,18 +3,18 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use hyper::{Request, Response};
+use hyper::Request;
 
 use crate::connection::{Endpoint, Transport};
 use crate::dispatch::Dispatcher;
-use crate::http::{Body, Refusal};
+use crate::http::Refusal;
 use crate::node_state::{BoxFuture, Count};
-use crate::server::upgrade::{self, Connected, Opened};
+use crate::server::upgrade::{self, Answered, Connected, Opened};
 
 /// An [`Endpoint`] with any dispatcher.
 pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     /// Answers a request to open a connection.
-    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>>;
+    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Answered>;
 
     /// Answers a request on a socket that no HTTP library serves, and opens the connection. `received` is what came after
     /// the request.
@@ -39,7 +39,7 @@ pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
 }
 
 impl<D: Dispatcher> AnyEndpoint for Endpoint<D> {
-    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Response<Body>> {
+    fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Answered> {
         Box::pin(upgrade::upgrade(self, request, peer))
     }
 

@@ -24,7 +24,7 @@ use crate::node_state::BoxFuture;
 use crate::protocol::logged;
 use crate::server::pending_handshakes::PendingHandshake;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Opened, StartingConnection};
+use crate::server::upgrade::{Answered, Opened, StartingConnection};
 
 /// How long pages are served on one socket. This bounds how long a client that does not read its page keeps the socket.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,13 +40,13 @@ pub(crate) enum ListenerKind {
     Operators,
 }
 
-/// The task of a socket: the handshake, and then, if there is one, the start of the connection and the connection. Each
-/// is boxed, so that the next does not keep its memory, and the task is small: tokio allocates tasks in steps of 128
-/// bytes.
-pub(super) enum SocketTask {
-    Handshake(BoxFuture<'static, Option<StartingConnection>>),
+/// The task of a socket: the handshake, and then either the start of a connection and the connection, or the end of a
+/// socket whose client is refused. Each is boxed, so that the next does not keep its memory, and the task is small: tokio
+/// allocates tasks in steps of 128 bytes.
+pub(crate) enum SocketTask {
+    Handshake(BoxFuture<'static, Option<SocketTask>>),
     Start(StartingConnection),
-    Connection(BoxFuture<'static, ()>),
+    Last(BoxFuture<'static, ()>),
 }
 
 /// A socket that was accepted, and what its requests meet.
@@ -76,10 +76,10 @@ impl Future for SocketTask {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut *self {
-                Self::Connection(connection) => return connection.as_mut().poll(cx),
-                Self::Start(start) => *self = Self::Connection(ready!(start.as_mut().poll(cx))),
+                Self::Last(last) => return last.as_mut().poll(cx),
+                Self::Start(start) => *self = Self::Last(ready!(start.as_mut().poll(cx))),
                 Self::Handshake(handshake) => match ready!(handshake.as_mut().poll(cx)) {
-                    Some(start) => *self = Self::Start(start),
+                    Some(next) => *self = next,
                     None => return Poll::Ready(()),
                 },
             }
@@ -88,8 +88,9 @@ impl Future for SocketTask {
 }
 
 impl HttpSocket {
-    /// Serves the socket, from which these first bytes were read. Returns the connection if it becomes one at once.
-    pub(crate) async fn serve(self, received: Bytes) -> Option<StartingConnection> {
+    /// Serves the socket, from which these first bytes were read. Returns what serves it from now on: the connection if
+    /// it becomes one at once, or the close handshake with a client that is refused.
+    pub(crate) async fn serve(self, received: Bytes) -> Option<SocketTask> {
         // The first to be declared is the last to be dropped.
         let Self { pending, transport, peer, kind, routes, accepted_at } = self;
         let plain = read_plain_head(&received).filter(|_| kind == ListenerKind::Players);
@@ -106,7 +107,21 @@ impl HttpSocket {
             return None;
         }
         match endpoint.open(request, peer, transport, rest).await {
-            Opened::Connection(connection) => Some(connection),
+            Opened::Connection(start) => Some(SocketTask::Start(start)),
+            Opened::Closing(closing) => {
+                pending.waits();
+                // Returned, so that the task does not keep the memory of the handshake meanwhile.
+                Some(SocketTask::Last(Box::pin(async move {
+                    // The place in the queue is dropped after the socket.
+                    let pending = pending;
+                    tokio::select! {
+                        // The client is told even if the listener has just gone.
+                        biased;
+                        () = closing => {}
+                        () = pending.closed() => {}
+                    }
+                })))
+            }
             Opened::Refused(refusal, transport) => {
                 let (stream, known) = (Replayed::new(received, transport), Some(refusal.into_response()));
                 Box::pin(serve_pages(stream, peer, kind, routes, accepted_at, pending, known)).await;
@@ -130,13 +145,17 @@ async fn serve_pages(
 ) {
     let handshake_timeout = routes.node.limits.handshake_timeout;
     let (pending, known) = (Arc::new(pending), Arc::new(Mutex::new(known)));
+    let closing = Arc::new(Mutex::new(None));
     let serving = {
-        let pending = Arc::clone(&pending);
+        let (pending, closing) = (Arc::clone(&pending), Arc::clone(&closing));
         service_fn(move |request| {
             let (routes, pending, known) = (Arc::clone(&routes), Arc::clone(&pending), Arc::clone(&known));
+            let closing = Arc::clone(&closing);
             async move {
                 let known = known.lock().take();
-                Ok::<_, Infallible>(answer(&routes, kind, request, peer, &pending, known).await)
+                let answered = answer(&routes, kind, request, peer, &pending, known).await;
+                *closing.lock() = answered.closing;
+                Ok::<_, Infallible>(answered.response)
             }
         })
     };
@@ -147,17 +166,23 @@ async fn serve_pages(
         .serve_connection(TokioIo::new(stream), serving)
         .with_upgrades();
     let mut http = Box::pin(http);
-    let serving = async {
+    let serving = async move {
         let mut served = timeout(PAGES_TIMEOUT, http.as_mut()).await;
         if served.is_err() {
             // No further request is read. The current one may be a handshake, which has its own timeout.
             http.as_mut().graceful_shutdown();
-            served = timeout(handshake_timeout, http).await;
+            served = timeout(handshake_timeout, http.as_mut()).await;
         }
         match served {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%peer, error = logged(&error), "an HTTP connection failed"),
             Err(_) => tracing::debug!(%peer, "an HTTP connection took too long"),
+        }
+        // If there is no upgrade, nothing waits for it any more.
+        drop(http);
+        let closing = closing.lock().take();
+        if let Some(closing) = closing {
+            closing.await;
         }
     };
     tokio::select! {
@@ -175,18 +200,18 @@ async fn answer(
     peer: SocketAddr,
     pending: &PendingHandshake,
     known: Option<Response<Body>>,
-) -> Response<Body> {
+) -> Answered {
     if known.is_none() && !pending.answers() {
         // The socket has just been cut off: the task ends here.
         return std::future::pending().await;
     }
-    let response = match (known, kind) {
-        (Some(known), _) => known,
+    let answered = match (known, kind) {
+        (Some(known), _) => known.into(),
         (None, ListenerKind::Players) => routes.answer(request, peer).await,
-        (None, ListenerKind::Operators) => routes.answer_operator(&request),
+        (None, ListenerKind::Operators) => routes.answer_operator(&request).into(),
     };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS || answered.closing.is_some() {
         pending.waits();
     }
-    response
+    answered
 }

@@ -32,6 +32,7 @@ use crate::cluster::alone::Alone;
 use crate::cluster::config::ClusterConfig;
 use crate::connection::{Access, Endpoint};
 use crate::dispatch::Dispatcher;
+use crate::http::RefusalForm;
 use crate::node::Node;
 use crate::node_state::{Counters, Duplicates, JoinCluster, Limits};
 use crate::protocol::{StartError, Syntax};
@@ -191,6 +192,33 @@ impl<D: Dispatcher> Server<D> {
     /// An origin that no browser sends, for example one with a path, is an error of [`bind`](Self::bind).
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         origins.into_iter().for_each(|origin| self.access.origins.allow(&origin.into()));
+        self
+    }
+
+    /// Sets how a client is told that `#[accept]` or a limit has refused it. By default a page in a browser is told by
+    /// a [close code](crate::Refusal::close), because it cannot read an HTTP status and would try again for ever: its
+    /// request is answered with 101, and then the socket is closed. All other clients get the status.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// use kengine::RefusalForm;
+    ///
+    /// let server = Server::new(Game).tell_refusals(RefusalForm::Status);
+    /// # let _ = server;
+    /// ```
+    ///
+    /// Such a client is no connection: it has no session and no uid, it does not count to
+    /// [`max_connections`](Self::max_connections), and neither `#[open]` nor `#[close]` runs. Until it has answered the
+    /// close frame, for at most the [`close_timeout`](Self::close_timeout), its socket is a
+    /// [pending handshake](Self::max_pending_handshakes).
+    ///
+    /// A request for another path or [host](Self::hosts), of a page of another [origin](Self::origins), or against RFC
+    /// 6455 always gets a status, and so does one that a gateway then sends to another node.
+    pub fn tell_refusals(mut self, form: RefusalForm) -> Self {
+        self.access.refusal_form = form;
         self
     }
 

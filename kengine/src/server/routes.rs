@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::node_state::Count;
 use crate::server::any_endpoint::AnyEndpoint;
 use crate::server::pages::{Page, readiness};
+use crate::server::upgrade::Answered;
 
 /// Everything that a server serves, by path. The user's pages take precedence over `/healthz` and `/readyz`.
 #[derive(Debug)]
@@ -33,10 +34,10 @@ impl Routes {
     }
 
     /// Answers a request for a connection or a page.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answered {
         match self.endpoint(request.uri().path()) {
             Some(endpoint) => Arc::clone(endpoint).upgrade(request.map(drop), Some(peer)).await,
-            None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response),
+            None => self.page(&request).map_or_else(Refusal::into_response, Page::into_response).into(),
         }
     }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::{Request, Response};
+use tokio::sync::Semaphore;
 
 use crate::connection::Endpoint;
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Body;
 use crate::server::routes::Routes;
+use crate::server::upgrade::Answered;
 
 /// A dispatcher as a tower service: each request for a WebSocket becomes a connection.
 ///
@@ -36,12 +38,16 @@ use crate::server::routes::Routes;
 pub struct Service<D> {
     first: Arc<Endpoint<D>>,
     routes: Arc<Routes>,
+    /// One permit for each refused client whose socket may stay open until the client has answered the close frame. It
+    /// bounds what pending handshakes are on a server that listens.
+    closing: Arc<Semaphore>,
 }
 
 impl<D> Service<D> {
     pub(crate) fn new(first: Arc<Endpoint<D>>, routes: Routes) -> Self {
         routes.node.cluster.start();
-        Self { first, routes: Arc::new(routes) }
+        let max_closing = routes.node.limits.max_pending_handshakes.min(Semaphore::MAX_PERMITS);
+        Self { first, routes: Arc::new(routes), closing: Arc::new(Semaphore::new(max_closing)) }
     }
 
     /// Returns the handle on rooms, users and connections.
@@ -59,7 +65,8 @@ impl<D> Service<D> {
 
 impl<D> Clone for Service<D> {
     fn clone(&self) -> Self {
-        Self { first: Arc::clone(&self.first), routes: Arc::clone(&self.routes) }
+        let (first, routes, closing) = (&self.first, &self.routes, &self.closing);
+        Self { first: Arc::clone(first), routes: Arc::clone(routes), closing: Arc::clone(closing) }
     }
 }
 
@@ -74,7 +81,17 @@ impl<D: Dispatcher, B: 'static> tower_service::Service<Request<B>> for Service<D
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = self.routes.endpoint_or(request.uri().path(), &self.first);
-        let response = endpoint.upgrade(request.map(drop), None);
-        Box::pin(async { Ok(response.await) })
+        let (answered, permits) = (endpoint.upgrade(request.map(drop), None), Arc::clone(&self.closing));
+        Box::pin(async {
+            let Answered { response, closing } = answered.await;
+            // Without a permit the socket is closed at once, and the client sees no close frame.
+            if let (Some(closing), Ok(permit)) = (closing, permits.try_acquire_owned()) {
+                tokio::spawn(async move {
+                    closing.await;
+                    drop(permit);
+                });
+            }
+            Ok(response)
+        })
     }
 }

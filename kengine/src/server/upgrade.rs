@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::Span;
 
-use crate::connection::{ConnectionTask, Endpoint, Transport, take_back};
+use crate::connection::{Access, ConnectionTask, Endpoint, Transport, close_refused, take_back};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{
     Body, Handshake, Refusal, ReservationId, SwitchingProtocols, check_query, check_size, check_upgrade,
-    choose_subprotocol, send_to_another_node, target_host,
+    choose_subprotocol, goes_to_another_node, send_to_another_node, target_host,
 };
+use crate::node::Node;
 use crate::node::admission::{Refused, Slot};
 use crate::node_state::{BoxFuture, Limit, deferring, run_catching};
 use crate::protocol::{Syntax, logged};
+use crate::websocket::Close;
 
 /// The message of a refusal by a node that drains.
 const DRAINING: &str = "this node is draining";
@@ -42,6 +44,21 @@ struct AcceptedHandshake<S> {
     answer: SwitchingProtocols,
 }
 
+/// A request that is refused.
+struct RefusedHandshake {
+    refusal: Refusal,
+    /// The answer `101` if a close frame must tell the client that it is refused.
+    answer: Option<SwitchingProtocols>,
+}
+
+/// The answer to a request that an HTTP library has read.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Body>,
+    /// If the response is `101` and the client is refused: closes the socket after the response. The owner of the
+    /// socket polls it, and may drop it to close the socket at once.
+    pub(crate) closing: Option<BoxFuture<'static, ()>>,
+}
+
 /// Runs `#[open]`, and returns what serves the connection until it ends.
 pub(crate) type StartingConnection = BoxFuture<'static, BoxFuture<'static, ()>>;
 
@@ -49,6 +66,8 @@ pub(crate) type StartingConnection = BoxFuture<'static, BoxFuture<'static, ()>>;
 pub(crate) enum Opened {
     /// It is open.
     Connection(StartingConnection),
+    /// It is refused. The future tells the client by a close frame, and closes the socket.
+    Closing(BoxFuture<'static, ()>),
     /// It is refused, and the client has got no answer yet.
     Refused(Refusal, Transport),
     /// The client has gone.
@@ -60,11 +79,16 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     mut request: Request<()>,
     peer: Option<SocketAddr>,
-) -> Response<Body> {
+) -> Answered {
     let upgraded = hyper::upgrade::on(&mut request);
     let AcceptedHandshake { session, slot, answer, .. } = match admit(&endpoint, request, peer).await {
         Ok(admitted) => admitted,
-        Err(refusal) => return refusal.into_response(),
+        Err(RefusedHandshake { refusal, answer: None }) => return refusal.into_response().into(),
+        Err(RefusedHandshake { refusal, answer: Some(answer) }) => {
+            refusal.log_source();
+            let closing = close_after(upgraded, Arc::clone(&endpoint.node), refusal.close());
+            return Answered { response: answer.into_response(), closing: Some(Box::pin(closing)) };
+        }
     };
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     let span = connection.span();
@@ -76,7 +100,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     };
     // Boxed: tokio allocates tasks in steps of 128 bytes, and a pointer fits into the first step.
     tokio::spawn(Box::pin(serving));
-    answer.into_response()
+    answer.into_response().into()
 }
 
 /// Answers a request on a socket that no HTTP library serves with `101`. `received` is what came after the
@@ -98,7 +122,18 @@ pub(crate) async fn open<D: Dispatcher>(
     };
     let AcceptedHandshake { session, slot, answer, .. } = match admitted {
         Some(Ok(admitted)) => admitted,
-        Some(Err(refusal)) => return Opened::Refused(refusal, transport),
+        Some(Err(RefusedHandshake { refusal, answer: None })) => return Opened::Refused(refusal, transport),
+        Some(Err(RefusedHandshake { refusal, answer: Some(answer) })) => {
+            refusal.log_source();
+            let (node, close) = (Arc::clone(&endpoint.node), refusal.close());
+            return Opened::Closing(Box::pin(close_refused(
+                transport,
+                node,
+                answer.to_bytes(),
+                close,
+                received.into(),
+            )));
+        }
         None => return Opened::Gone,
     };
     let connection = Connection::new(Arc::clone(&endpoint.node), session, Some(peer), const { &D::SYNTAX });
@@ -121,7 +156,8 @@ pub(crate) async fn open<D: Dispatcher>(
         let span = connection.span();
         let starting = pin!(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
         let mut task = deferring(span, starting).await;
-        Box::pin(async move { task.run().await }) as _
+        let serving: BoxFuture<'static, ()> = Box::pin(async move { task.run().await });
+        serving
     }))
 }
 
@@ -132,7 +168,8 @@ pub(crate) async fn connect<D: Dispatcher>(
     peer: Option<SocketAddr>,
     transport: Transport,
 ) -> Result<Connected, Refusal> {
-    let AcceptedHandshake { session, slot, subprotocol, .. } = admit(&endpoint, request, peer).await?;
+    let admitted = admit(&endpoint, request, peer).await.map_err(|refused| refused.refusal)?;
+    let AcceptedHandshake { session, slot, subprotocol, .. } = admitted;
     start(endpoint, session, slot, peer, transport).await;
     Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
 }
@@ -164,6 +201,12 @@ fn starting<F: Future>(span: Span, start: F) -> Pin<Box<impl Future<Output = F::
     Box::pin(async move { deferring(span, pin!(start)).await })
 }
 
+impl From<Response<Body>> for Answered {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, closing: None }
+    }
+}
+
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -183,19 +226,33 @@ async fn admit<D: Dispatcher>(
     endpoint: &Arc<Endpoint<D>>,
     request: Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<AcceptedHandshake<D::Session>, Refusal> {
-    let checked = check(endpoint, &request, peer);
-    let handshake = Handshake::new(request, peer, &endpoint.access.proxies);
+) -> Result<AcceptedHandshake<D::Session>, RefusedHandshake> {
+    let access = &endpoint.access;
+    let form = access.refusal_form;
+    let checked = check(endpoint, &request, peer).map_err(|refusal| {
+        // What is no handshake of a client that may connect gets a status.
+        let closes_with = form.is_close(request.headers()).then(|| check_request(access, &request).ok());
+        (refusal, closes_with.flatten())
+    });
+    let handshake = Handshake::new(request, peer, &access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol)) => accept(endpoint, &handshake).await.map(|session| {
-            let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
-            AcceptedHandshake { session, slot, subprotocol, answer }
-        }),
-        Err(refusal) => Err(refusal),
+        Ok((slot, subprotocol)) => match accept(endpoint, &handshake).await {
+            Ok(session) => {
+                let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
+                Ok(AcceptedHandshake { session, slot, subprotocol, answer })
+            }
+            Err(refusal) => Err((refusal, form.is_close(handshake.headers()).then_some(subprotocol))),
+        },
+        Err(refused) => Err(refused),
     };
-    admitted.inspect_err(|refusal| {
+    admitted.map_err(|(refusal, closes_with)| {
         let (status, reason) = (refusal.status(), refusal.message());
         tracing::debug!(?peer, client = ?handshake.client_ip(), status, reason, "a handshake was refused");
+        let closes_with = closes_with.filter(|_| !goes_to_another_node(&refusal));
+        let answer = closes_with.map(|subprotocol| {
+            SwitchingProtocols::new(handshake.headers(), subprotocol).with_cookies_of(refusal.headers())
+        });
+        RefusedHandshake { refusal, answer }
     })
 }
 
@@ -211,25 +268,30 @@ fn check<D>(
     let client = endpoint.access.proxies.client_ip(request.headers(), peer).and_then(|ip| endpoint.access.limited(ip));
     // This comes early, so that requests that are refused for another reason count too.
     node.count_request(client)?;
-    check_size(request.headers())?;
-    let host = target_host(request)?;
-    check_upgrade(request)?;
-    if !endpoint.access.hosts.admits(host) {
-        // RFC 9110, section 15.5.20.
-        let message = "this server does not answer to this host; add the host to `Server::hosts`";
-        return Err(Refusal::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message));
-    }
-    if !endpoint.access.origins.admits(request.headers(), host) {
-        return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
-    }
-    check_query(request.uri())?;
-    let subprotocol = choose_subprotocol(request.headers())?;
+    let subprotocol = check_request(&endpoint.access, request)?;
     let slot = node.take_slot(reservation, client).map_err(|refused| match refused {
         // Another node must not give this client address what this node refuses.
         Refused::Limit(Limit::ConnectionsPerAddress) => refused.into(),
         _ => send_to_another_node(refused.into(), request.headers()),
     })?;
     Ok((slot, subprotocol))
+}
+
+/// Checks that a request is a handshake of a client that may connect. Returns the subprotocol of the connection.
+fn check_request(access: &Access, request: &Request<()>) -> Result<Option<&'static str>, Refusal> {
+    check_size(request.headers())?;
+    let host = target_host(request)?;
+    check_upgrade(request)?;
+    if !access.hosts.admits(host) {
+        // RFC 9110, section 15.5.20.
+        let message = "this server does not answer to this host; add the host to `Server::hosts`";
+        return Err(Refusal::with_status(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message));
+    }
+    if !access.origins.admits(request.headers(), host) {
+        return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
+    }
+    check_query(request.uri())?;
+    choose_subprotocol(request.headers())
 }
 
 /// Polls a future once, so that one that does not wait needs neither a timer nor the memory for it.
@@ -258,6 +320,14 @@ async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) ->
     if node.is_draining() { Err(draining()) } else { Ok(session) }
 }
 
+/// Closes the socket of a refused client as soon as `101` is written.
+async fn close_after(upgraded: OnUpgrade, node: Arc<Node>, close: Close) {
+    if let Ok(upgraded) = taken_over(upgraded, &node).await {
+        let (transport, received) = take_back(upgraded);
+        close_refused(transport, node, Vec::new(), close, received).await;
+    }
+}
+
 /// Starts the connection's task as soon as `101` is written.
 async fn start_after<D: Dispatcher>(
     upgraded: OnUpgrade,
@@ -265,13 +335,7 @@ async fn start_after<D: Dispatcher>(
     connection: Connection<D::Session>,
     slot: Slot,
 ) -> Option<ConnectionTask<D>> {
-    // A router may replace the answer `101` by another one, and then the upgrade never comes.
-    let upgraded = tokio::select! {
-        upgraded = upgraded => upgraded.map_err(|error| logged(&error)),
-        () = sleep(endpoint.node.limits.handshake_timeout) => Err("no upgrade came in time".to_owned()),
-        () = endpoint.node.abandoned() => Err(DRAINING.to_owned()),
-    };
-    match upgraded {
+    match taken_over(upgraded, &endpoint.node).await {
         Ok(upgraded) => {
             let (transport, received) = take_back(upgraded);
             if connection.peer().is_none() {
@@ -284,5 +348,19 @@ async fn start_after<D: Dispatcher>(
             tracing::debug!(connection = %connection.id(), reason, "the connection was lost during the handshake");
             None
         }
+    }
+}
+
+/// Returns the socket as soon as the HTTP library has written `101`.
+///
+/// # Errors
+///
+/// Why there is no socket.
+async fn taken_over(upgraded: OnUpgrade, node: &Node) -> Result<Upgraded, String> {
+    // A router may replace the answer `101` by another one, and then the upgrade never comes.
+    tokio::select! {
+        upgraded = upgraded => upgraded.map_err(|error| logged(&error)),
+        () = sleep(node.limits.handshake_timeout) => Err("no upgrade came in time".to_owned()),
+        () = node.abandoned() => Err(DRAINING.to_owned()),
     }
 }

@@ -103,8 +103,8 @@ impl<D: Dispatcher> Served<D> {
             let received = timeout(routes.node.limits.handshake_timeout, transport.receive()).await;
             let Ok(Ok(received)) = received else { return };
             let socket = HttpSocket { transport, peer, kind: ListenerKind::Players, routes, accepted_at, pending };
-            if let Some(connection) = socket.serve(received).await {
-                connection.await;
+            if let Some(next) = socket.serve(received).await {
+                next.await;
             }
         }
     }

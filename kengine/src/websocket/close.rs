@@ -30,6 +30,9 @@ impl CloseCode {
     pub const HEARTBEAT_TIMEOUT: Self = Self(4001);
     /// 4002: the outbox overflowed because the client read too slowly. The client reconnects.
     pub const TOO_SLOW: Self = Self(4002);
+    /// 4004: the request to connect was refused with 429 or 503, as [`Refusal::close`](crate::Refusal::close) says. The
+    /// client reconnects after the delay in the reason.
+    pub const TRY_LATER: Self = Self(4004);
     /// 4500: a newer connection of the same uid replaced this one. The client does not reconnect.
     pub const REPLACED: Self = Self(4500);
     /// 4501: the user was kicked. The client does not reconnect.
@@ -40,6 +43,12 @@ impl CloseCode {
     /// 4503: the uid already has another connection, which [stays](crate::Duplicates::Refuse). The client does not
     /// reconnect.
     pub const ALREADY_CONNECTED: Self = Self(4503);
+    /// 4504: the request to connect was refused with 401, as [`Refusal::close`](crate::Refusal::close) says. The client
+    /// does not reconnect before its user has logged in.
+    pub const UNAUTHORIZED: Self = Self(4504);
+    /// 4505: the request to connect was refused with 403 or a similar status, as
+    /// [`Refusal::close`](crate::Refusal::close) says. The client does not reconnect.
+    pub const REFUSED: Self = Self(4505);
 
     /// Returns the code, or `None` if an endpoint must not send it.
     ///

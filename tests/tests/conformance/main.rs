@@ -6,6 +6,7 @@ mod behaviours;
 mod browser;
 mod clients;
 mod drivers;
+mod refusals;
 
 use std::{
     io,

@@ -8,4 +8,5 @@ mod filling;
 mod limits;
 mod original;
 mod query;
+mod refusals;
 mod restart;

@@ -9,8 +9,14 @@ use std::{
     time::Duration,
 };
 
-use kengine::{Call, Error, Server, testing, wire::Route};
-use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, every_row};
+use kengine::{
+    Call, Error, Server,
+    testing::{self, Client as MemoryClient},
+    wire::Route,
+};
+use kengine_tests::{Chat, Client, ClientFrame, RawClient, TestServer, WANTED_PANIC, every_row, summary};
+use serde_json::{Value, json};
+use tokio::time::advance;
 
 struct Arena;
 
@@ -46,6 +52,21 @@ impl Arena {
         pending::<()>().await;
     }
 
+    #[route]
+    async fn broken(&self) {
+        panic!("{WANTED_PANIC}");
+    }
+
+    #[route]
+    async fn cursed(&self, number: u32) -> u32 {
+        number
+    }
+
+    #[route(timeout = "50ms")]
+    async fn stuck(&self, number: u32) -> u32 {
+        number
+    }
+
     #[route("all", rate = "1/h", max_size = "60B", timeout = "1s")]
     async fn all(&self, number: u32) -> u32 {
         number
@@ -53,7 +74,12 @@ impl Arena {
 
     #[before]
     async fn guard(&self, call: &Call) -> Result<(), Error> {
-        if call.route == "arena.all" { Err(Error::new("guarded", "not today")) } else { Ok(()) }
+        match call.route {
+            "arena.all" => Err(Error::new("guarded", "not today")),
+            "arena.cursed" => panic!("{WANTED_PANIC}"),
+            "arena.stuck" => pending().await,
+            _ => Ok(()),
+        }
     }
 
     #[route("chat")]
@@ -90,6 +116,87 @@ async fn a_rate_holds_per_connection_and_route() {
     assert_eq!(other.ask(request("rare", "1")).await, "1: 1");
     drop((client, other));
     server.stop().await;
+}
+
+/// Returns the code and the `method` of the next error.
+async fn next_error(client: &mut MemoryClient) -> (String, Option<String>) {
+    let text = client.next_text().await.expect("an error");
+    let error: Value = serde_json::from_str(&text).expect("JSON");
+    let member = |name| error["error"][name].as_str().map(str::to_owned);
+    (member("code").unwrap_or(text), member("method"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_to_a_request_without_id_names_its_route() {
+    let arena = testing::serve(Server::new(Arena).max_message_size(1000));
+    let large = "x".repeat(100);
+    // The first row uses the rate up.
+    let rows = [
+        ("all", json!("not today"), "guarded", true),
+        ("all", json!(1), "rate_limited", true),
+        ("small", json!(large), "too_large", true),
+        ("small", json!(7), "invalid_message", true),
+        ("brief", json!(null), "timeout", true),
+        ("broken", json!(null), "internal", true),
+        ("unknown", json!(null), "unknown_method", false),
+    ];
+    let mut client = arena.connect("/ws").await.unwrap();
+    for (name, message, code, names) in rows {
+        let route = format!("arena.{name}");
+        client.notify(&route, &message).await;
+        let expected = (code.to_owned(), names.then(|| route.clone()));
+        assert_eq!(next_error(&mut client).await, expected, "{route}");
+        // With an id, the client knows the route.
+        client.send_text(&json!({ "id": 1, "method": route, "message": message }).to_string()).await;
+        let (_, method) = next_error(&mut client).await;
+        assert_eq!(method, None, "{route}");
+    }
+    // A message that is no request has no route, although its key was read.
+    for malformed in [r#"{"method":"arena.small","message":"#, r#"{"method":"arena.small","message":1,"method":"x"}"#] {
+        client.send_text(malformed).await;
+        assert_eq!(next_error(&mut client).await, ("bad_request".to_owned(), None), "{malformed}");
+    }
+}
+
+/// The id follows the payload, which is not decoded before `#[before]` has run.
+#[tokio::test(start_paused = true)]
+async fn an_error_has_the_id_of_a_request_whose_guard_panics_or_takes_too_long() {
+    let arena = testing::serve(Arena);
+    let mut client = arena.connect("/ws").await.unwrap();
+    for (route, code) in [("cursed", "internal"), ("stuck", "timeout")] {
+        client.send_text(&request(route, "7")).await;
+        let answer = client.next_text().await.expect("an answer");
+        assert_eq!(summary(&answer), format!("1: error {code}"), "{route}: {answer}");
+    }
+    // Without an id, or if the message is no request, the error has none.
+    client.send_text(r#"{"method":"arena.cursed","message":7}"#).await;
+    assert_eq!(next_error(&mut client).await, ("internal".to_owned(), Some("arena.cursed".to_owned())));
+    client.send_text(r#"{"method":"arena.cursed","message":{x},"id":1}"#).await;
+    assert_eq!(next_error(&mut client).await.0, "internal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_told_once_a_second_and_route_without_an_id() {
+    let arena = testing::serve(Server::new(Arena).idle_timeout(Duration::MAX));
+    let mut client = arena.connect("/ws").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.request::<u32>("arena.rare", &1).await, Ok(1));
+        let _ = client.request::<()>("arena.seldom", &()).await;
+    }
+    for _ in 0..2 {
+        for _ in 0..20 {
+            client.notify("arena.rare", &1).await;
+            client.notify("arena.seldom", &()).await;
+        }
+        // A request with an id is always answered. This answer comes after all others.
+        assert_eq!(client.request::<u32>("arena.rare", &1).await.unwrap_err().code, "rate_limited");
+        client.heartbeat().await;
+        for route in ["arena.rare", "arena.seldom"] {
+            assert_eq!(next_error(&mut client).await, ("rate_limited".to_owned(), Some(route.to_owned())));
+        }
+        assert_eq!(client.next_text().await.as_deref(), Some("q"));
+        advance(Duration::from_secs(1)).await;
+    }
 }
 
 #[tokio::test]

@@ -456,16 +456,22 @@ async fn an_error_shows_its_message_and_never_its_cause() {
     let rows = [
         (
             "an error of the user's type",
-            ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning"}}"#),
+            ("asleep", r#"{"error":{"code":"asleep","message":"come back in the morning","method":"asleep"}}"#),
         ),
         (
             "a message with quotes",
-            ("refused", r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away"}}"#),
+            (
+                "refused",
+                r#"{"error":{"code":"too_far","message":"the \"dragon\" is too far away","method":"refused"}}"#,
+            ),
         ),
-        ("an error that hides its cause", ("hidden", r#"{"error":{"code":"internal","message":"internal error"}}"#)),
+        (
+            "an error that hides its cause",
+            ("hidden", r#"{"error":{"code":"internal","message":"internal error","method":"hidden"}}"#),
+        ),
         (
             "a reply that cannot be serialized",
-            ("no_key", r#"{"error":{"code":"internal","message":"internal error"}}"#),
+            ("no_key", r#"{"error":{"code":"internal","message":"internal error","method":"no_key"}}"#),
         ),
     ];
     let server = TestServer::start(Server::new(Replies)).await;

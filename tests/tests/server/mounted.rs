@@ -15,8 +15,8 @@ use axum::{
 use futures_util::FutureExt;
 use kengine::{Connection, Push, Server, Service};
 use kengine_tests::{
-    Chat, Client, ClientFrame, Gate, HttpClient, Lobby, RawClient, ServedRouter, Upgrade, every_row, segment,
-    serve_router, within, without_rates,
+    Chat, Client, ClientFrame, Gate, Gatehouse, HttpClient, Lobby, RawClient, ServedRouter, Upgrade, every_row,
+    segment, serve_router, until, within, without_rates,
 };
 use tokio::net::TcpListener;
 
@@ -111,6 +111,32 @@ async fn draining_a_service_closes_every_client_with_4000() {
     within("the drain", drain).await.expect("a drain that ends well");
     let refused = Upgrade::new(address).ask(address).await;
     assert_eq!((refused.status, refused.error_code().as_str()), (503, "unavailable"));
+    serving.stop().await;
+}
+
+/// A page in a browser is told by a close code. The service bounds how many such sockets wait for the close frame of
+/// their client.
+#[tokio::test]
+async fn a_mounted_dispatcher_tells_pages_by_a_close_code() {
+    let server = Server::new(Gatehouse::default()).max_pending_handshakes(1).close_timeout(Duration::MAX);
+    let service = server.into_service().unwrap();
+    let (address, serving) = serve(router(&service)).await;
+    let request = Upgrade::new(address).path("/ws?status=401");
+    let response = request.ask(address).await;
+    assert_eq!((response.status, response.error_code().as_str()), (401, "closed"));
+
+    let page = request.with("Origin", format!("http://{address}"));
+    let mut first = page.open(address).await;
+    assert_eq!(first.frame().await, "close 4504");
+    let mut second = page.open(address).await;
+    assert_eq!(second.frame().await, "end of TCP");
+    first.answer_close(4504).await;
+    let told = async || {
+        let mut third = page.open(address).await;
+        (third.frame().await == "close 4504").then_some(third)
+    };
+    until("room for a refused page", told).await.answer_close(4504).await;
+    assert_eq!(service.hub().connections(), 0);
     serving.stop().await;
 }
 

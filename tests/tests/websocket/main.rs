@@ -6,6 +6,7 @@ mod handshake;
 mod handshake_table;
 mod liveness;
 mod rates;
+mod refusals;
 mod segments;
 mod slow_readers;
 mod violations;

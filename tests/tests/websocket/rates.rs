@@ -139,6 +139,36 @@ async fn a_refusal_repeats_the_id_of_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_of_messages_without_id_is_told_once_a_second() {
+    let game = serve(10, 5);
+    let mut client = game.connect("/ws").await.unwrap();
+    let told = r#"{"error":{"code":"rate_limited","message":"you send more than this server allows; slow down"}}"#;
+    for (burst, refused) in [(5, 4), (5, 3), (1, 2)] {
+        for _ in 0..burst {
+            assert_eq!(chat(&mut client).await, Ok(()));
+        }
+        for message in ["p", "not JSON", r#"{"method":"chat","message":{"greeting":"x"}}"#, ""].iter().take(refused) {
+            client.send_text(message).await;
+        }
+        // A request with an id is always answered. This answer comes after all others.
+        assert_eq!(chat(&mut client).await, Err("rate_limited".to_owned()));
+        advance(SECOND / 10).await;
+        client.heartbeat().await;
+        // The third round begins before a second has passed.
+        let is_told = burst == 5;
+        if is_told {
+            assert_eq!(client.next_text().await.as_deref(), Some(told));
+        }
+        assert_eq!(client.next_text().await.as_deref(), Some("q"));
+        if refused == 4 {
+            advance(SECOND).await;
+        } else {
+            advance(SECOND / 10).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_that_wait_for_a_handler_are_refused_in_their_turn() {
     let game = serve(1, 3);
     let mut client = game.connect("/ws").await.unwrap();
@@ -314,7 +344,7 @@ async fn messages_within_refused_bytes_are_limited_too() {
     }
     // 5 refused messages have an answer, whatever their size.
     for _ in 0..5 {
-        client.heartbeat().await;
+        client.send_text(r#"{"id":1}"#).await;
         assert!(client.next_text().await.expect("an answer").contains("rate_limited"));
     }
     client.heartbeat().await;
@@ -328,7 +358,7 @@ async fn messages_within_refused_bytes_are_limited_too() {
         client.next_text().await.expect("an answer");
     }
     for _ in 0..5 {
-        client.heartbeat().await;
+        client.send_text(r#"{"id":1}"#).await;
         assert!(client.next_text().await.expect("an answer").contains("rate_limited"));
     }
     client.heartbeat().await;
@@ -347,7 +377,7 @@ async fn a_refusal_that_panics_is_answered() {
             answer.binary(message.as_bytes());
         }
 
-        fn refuse(&self, _: Message<'_>, _: &Error, _: &mut Answer) {
+        fn refuse(&self, _: Context<'_, ()>, _: Message<'_>, _: &Error, _: &mut Answer) {
             panic!("{WANTED_PANIC}");
         }
     }
@@ -437,7 +467,7 @@ async fn a_dispatcher_may_refuse_in_its_own_format() {
             answer.binary(message.as_bytes());
         }
 
-        fn refuse(&self, message: Message<'_>, error: &Error, answer: &mut Answer) {
+        fn refuse(&self, _: Context<'_, ()>, message: Message<'_>, error: &Error, answer: &mut Answer) {
             answer.binary(&[message.as_bytes(), b" ", error.code().as_bytes()].concat());
         }
     }

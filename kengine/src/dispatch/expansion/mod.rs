@@ -17,7 +17,7 @@
 //!     ))
 //!     .await;
 //!     let reply = returned(&returned)[Verdict].result(returned).map_err(IsErrorReply::into_error)?;
-//!     IsReply::write(reply, answer);
+//!     IsReply::write(reply, answer)?;
 //! }
 //! ```
 //!

@@ -66,13 +66,13 @@ impl Infallible {
 )]
 pub trait IsReply: Sized {
     #[doc(hidden)]
-    fn write(self, answer: &mut Answer);
+    fn write(self, answer: &mut Answer) -> Result<(), Error>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize> IsReply for T {
-    fn write(self, answer: &mut Answer) {
-        answer.result(&self);
+    fn write(self, answer: &mut Answer) -> Result<(), Error> {
+        answer.try_result(&self)
     }
 }
 
