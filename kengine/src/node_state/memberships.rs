@@ -35,7 +35,7 @@ struct Joins {
     first: Option<Arc<RoomId>>,
     others: Vec<Arc<RoomId>>,
     /// How often the connection joins.
-    joins: Bucket,
+    join_rate: Bucket,
 }
 
 impl Memberships {
@@ -87,7 +87,7 @@ impl JoinedRooms {
             Err(JoinError::Closed)
         } else if self.current().count() >= max_rooms {
             Err(JoinError::TooManyRooms(max_rooms))
-        } else if !self.joined.get_or_insert_default().joins.add(rate, Sent::at(now)) {
+        } else if !self.joined.get_or_insert_default().join_rate.add(rate, Sent::at(now)) {
             Err(JoinError::TooOften)
         } else {
             Ok(())

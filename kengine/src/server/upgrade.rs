@@ -152,13 +152,14 @@ pub(crate) async fn open<D: Dispatcher>(
         tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
         return Opened::Gone;
     }
-    Opened::Connection(Box::pin(async move {
+    #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
+    let start = async move {
         let span = connection.span();
         let starting = pin!(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
         let mut task = deferring(span, starting).await;
-        let serving: BoxFuture<'static, ()> = Box::pin(async move { task.run().await });
-        serving
-    }))
+        Box::pin(async move { task.run().await }) as BoxFuture<'static, ()>
+    };
+    Opened::Connection(Box::pin(start))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
