@@ -11,7 +11,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tracing::Span;
 
 use crate::connection::{Access, ConnectionTask, Endpoint, Transport, close_refused, take_back};
 use crate::dispatch::Dispatcher;
@@ -198,7 +197,7 @@ pub(crate) async fn start<D: Dispatcher>(
 }
 
 /// Returns the start of a connection's task. Boxed, so that the task does not keep the memory that only its start needs.
-fn starting<F: Future>(span: Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
+fn starting<F: Future>(span: tracing::Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
     Box::pin(async move { deferring(span, pin!(start)).await })
 }
 
