@@ -61,8 +61,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 
     /// Serves the connection until its socket is closed.
+    #[expect(clippy::while_let_loop, reason = "what `while let` matches on would stay in the idle task")]
     pub(crate) async fn run(&mut self) {
-        self.socket.change_task(&self.connection.state().outbox);
+        // From now on another task may serve the socket.
+        self.connection.state().outbox.forget_waker();
         loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             let handling = match poll_fn(|cx| self.poll_read(cx)).await {

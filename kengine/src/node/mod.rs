@@ -75,6 +75,8 @@ impl Node {
         let boot = random_bits();
         // The largest message fits into the burst.
         limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.max_message_size);
+        // It is computed once, and not for each message.
+        limits.max_fragments_per_message = Some(limits.message().max_fragments);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));

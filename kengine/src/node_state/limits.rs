@@ -80,8 +80,10 @@ impl Limits {
     /// Returns the limits of one message.
     #[inline]
     pub(crate) fn message(&self) -> MessageLimits {
-        let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
-        let max_fragments = self.max_fragments_per_message.unwrap_or(small.max(DEFAULT_MIN_FRAGMENTS));
+        let max_fragments = self.max_fragments_per_message.unwrap_or_else(|| {
+            let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
+            small.max(DEFAULT_MIN_FRAGMENTS)
+        });
         MessageLimits { max_size: self.max_message_size, max_fragments }
     }
 }
