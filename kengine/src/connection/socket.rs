@@ -23,7 +23,7 @@ use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
 /// One connection's socket.
-#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
+#[expect(clippy::struct_excessive_bools, reason = "each holds alone, and they take one byte each")]
 pub(super) struct Socket {
     link: Box<Link>,
     deframer: Deframer,

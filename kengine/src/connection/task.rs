@@ -64,12 +64,17 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 
     /// Serves the connection until its socket is closed.
+    #[expect(clippy::while_let_loop, reason = "what `while let` matches on would stay in the idle task")]
     pub(crate) async fn run(&mut self) {
-        // The task that has started the connection may have been another one.
+        // From now on another task may serve the socket.
         self.connection.state().outbox.forget_waker();
-        while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
+        loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
-            Box::pin(self.handle_read(buffers, read)).await;
+            let handling = match poll_fn(|cx| self.poll_read(cx)).await {
+                Some((buffers, read)) => Box::pin(self.handle_read(buffers, read)),
+                None => break,
+            };
+            handling.await;
         }
         if self.socket.runs_hooks() {
             deferring(self.connection.span(), Box::pin(self.close())).await;

@@ -23,13 +23,13 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 #[derive(Default)]
 pub(super) struct JoinedRooms {
     /// Boxed and present only after the first join.
-    joined: Option<Box<Joins>>,
+    joined: Option<Box<Visits>>,
     /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
 }
 
 #[derive(Default)]
-struct Joins {
+struct Visits {
     /// The rooms that the connection is in; after its end, those that it has left at its end. The first one is apart
     /// because most players are in one room.
     first: Option<Arc<RoomId>>,
