@@ -104,7 +104,6 @@ pub(crate) async fn upgrade<D: Dispatcher>(
 
 /// Answers a request on a socket that no HTTP library serves with `101`. `received` is what came after the
 /// request.
-#[expect(clippy::async_yields_async, reason = "the start of a connection is dropped before the connection runs")]
 pub(crate) async fn open<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     request: Request<()>,
