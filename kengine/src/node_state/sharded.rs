@@ -9,21 +9,21 @@ const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 16 };
 
 /// Values, one per shard, each with its own lock to reduce contention. The hash of a name selects the shard.
 #[derive(Debug, Default)]
-pub(super) struct Sharded<T> {
+pub(crate) struct Sharded<T> {
     shards: [RwLock<T>; SHARDS],
     hasher: RandomState,
 }
 
 impl<T> Sharded<T> {
     /// Returns the shard of a name.
-    pub(super) fn of(&self, name: &(impl Hash + ?Sized)) -> &RwLock<T> {
+    pub(crate) fn of(&self, name: &(impl Hash + ?Sized)) -> &RwLock<T> {
         // Uses the upper four bits of the hash, because a map in the shard may hash the same name and uses the lower
         // bits.
         const { assert!(SHARDS <= 16, "four bits distinguish at most 16 shards") };
         &self.shards[usize::from((self.hasher.hash_one(name) >> 60) as u8) % SHARDS]
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {
         self.shards.iter()
     }
 }

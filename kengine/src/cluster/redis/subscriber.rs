@@ -116,7 +116,7 @@ impl<'b> Subscriber<'b> {
 
     fn receive(&mut self, received: Received) {
         let Self { bus, .. } = self;
-        if received.from == bus.state.boot {
+        if received.from == bus.state.boot && !matches!(received.message, BusMessage::Loop(_)) {
             if matches!(received.message, BusMessage::Echo) {
                 self.echoes.came();
             }
@@ -146,6 +146,7 @@ impl<'b> Subscriber<'b> {
                 bus.answer(&from, &BusMessage::Here { number, members });
             }
             BusMessage::Here { number, members } => bus.answered(number, members),
+            BusMessage::Loop(message) => message.deliver(&*node, &from, attachments),
             BusMessage::Echo => {}
         }
     }
