@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
-use self::game_loops::GameLoops;
+use self::game_loops::registry::GameLoops;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{

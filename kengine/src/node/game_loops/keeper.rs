@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node::Node;
-use crate::node::game_loops::GameLoops;
 use crate::node::game_loops::entry::{LoopEnding, LoopEntry, LoopStatus, RunnerHandle};
+use crate::node::game_loops::registry::GameLoops;
 use crate::node::game_loops::runner::Runner;
 use crate::node_state::{Address, LeaseAnswer, LeaseRequest, LeaseWish, LoopLease, LoopStart, NodeMessage};
 

@@ -3,132 +3,29 @@
 mod entry;
 mod keeper;
 mod questions;
+pub(super) mod registry;
 mod runner;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
-use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use self::entry::{LoopEntry, LoopStatus, ReplyTo};
-use self::questions::{LoopQuestions, LoopReply};
+use self::questions::LoopReply;
 use crate::node::Node;
 use crate::node_state::{
-    CreateLoop, GameLoopError, Limit, LoopFault, LoopMessage, LoopSettings, RoomWatcher, Sharded, is_room_name,
+    CreateLoop, GameLoopError, Limit, LoopFault, LoopMessage, LoopSettings, RoomWatcher, is_room_name,
 };
 
 /// How long `run` waits until it is known where the loop runs.
 const RUN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a reply of a loop may take.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node that leaves waits until it has given up its leases.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The game loops of a node.
-#[derive(Default)]
-pub(crate) struct GameLoops {
-    entries: Sharded<HashMap<Arc<str>, Arc<LoopEntry>>>,
-    /// The number of entries.
-    count: AtomicUsize,
-    /// The entries whose leases must be looked at before the next period.
-    flagged: Mutex<Vec<Arc<LoopEntry>>>,
-    /// Notified when an entry is flagged.
-    wake: Notify,
-    /// Notified when members have changed in a room whose loop runs elsewhere.
-    rosters: Notify,
-    questions: LoopQuestions,
-    is_kept: AtomicBool,
-    /// Set when the node drains: it starts no loop, and hands over those that others can take.
-    is_draining: AtomicBool,
-    /// Set when the node leaves: it hands over every loop.
-    is_closing: AtomicBool,
-    /// Set when the keeper has ended.
-    closed: watch::Sender<bool>,
-}
-
-impl GameLoops {
-    fn find(&self, room: &str) -> Option<Arc<LoopEntry>> {
-        self.entries.of(room).read().get(room).cloned()
-    }
-
-    /// Lets the keeper look at the lease of an entry soon.
-    fn flag(&self, entry: &Arc<LoopEntry>) {
-        if !entry.is_flagged.swap(true, Ordering::AcqRel) {
-            self.flagged.lock().push(Arc::clone(entry));
-        }
-        self.wake.notify_one();
-    }
-
-    fn all(&self) -> Vec<Arc<LoopEntry>> {
-        self.entries.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()
-    }
-
-    /// Finds the entry of a room, or creates it.
-    fn find_or_create(
-        &self,
-        room: &str,
-        create: CreateLoop,
-        settings: LoopSettings,
-        max: usize,
-    ) -> Result<Arc<LoopEntry>, GameLoopError> {
-        if let Some(entry) = self.find(room) {
-            return Ok(entry);
-        }
-        let mut shard = self.entries.of(room).write();
-        if let Some(entry) = shard.get(room) {
-            return Ok(Arc::clone(entry));
-        }
-        let more = |count| (count < max).then_some(count + 1);
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| GameLoopError::TooMany(max))?;
-        let entry = Arc::new(LoopEntry::new(room, create, settings));
-        shard.insert(Arc::clone(&entry.name), Arc::clone(&entry));
-        Ok(entry)
-    }
-
-    fn remove(&self, entry: &LoopEntry) {
-        if self.entries.of(&*entry.name).write().remove(&entry.name).is_some() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Starts no more loops, and hands over those that other nodes can take.
-    pub(super) fn drain(&self) {
-        self.is_draining.store(true, Ordering::Release);
-        for entry in self.all() {
-            entry.wake();
-        }
-    }
-
-    /// Hands over every loop. Waits for a bounded time.
-    pub(super) async fn close(&self) {
-        self.is_closing.store(true, Ordering::Release);
-        if self.is_kept.load(Ordering::Acquire) {
-            self.drain();
-            self.wake.notify_one();
-            // Cannot fail: this owns the sender.
-            let closed = timeout(CLOSE_TIMEOUT, self.closed.subscribe().wait_for(|closed| *closed)).await.is_ok();
-            if !closed {
-                tracing::warn!("game loops could not be handed over: others take them when their leases have ended");
-            }
-        }
-    }
-}
-
-impl RoomWatcher for GameLoops {
-    fn members_changed(&self, room: &str) {
-        let Some(entry) = self.find(room) else { return };
-        entry.members_changed.store(true, Ordering::Release);
-        if !entry.wake() {
-            self.rosters.notify_one();
-        }
-    }
-}
 
 impl Node {
     /// Runs a game loop in a room, unless it runs already on this node or another.
