@@ -128,6 +128,16 @@ impl WireNodeMessage {
 }
 
 impl WireLoopMessage {
+    /// Refuses a message that this node has sent and has got itself, because it took the loop over in between. It may
+    /// have been overtaken by later ones that did not travel over the bus.
+    pub(super) fn come_back(self, node: &dyn ClusterNode) {
+        match self {
+            Self::Ask { number, .. } => node.receive_from_loop(number, Err(LoopFault::NotRunning)),
+            Self::Refused { number, fault } => node.receive_from_loop(number, Err(fault)),
+            Self::Tell { .. } | Self::Roster { .. } | Self::Replied { .. } => {}
+        }
+    }
+
     /// Passes a received message to the node.
     pub(super) fn deliver(self, node: &dyn ClusterNode, from: &str, attachments: Vec<Bytes>) {
         let bytes = attachments.into_iter().next().unwrap_or_default();

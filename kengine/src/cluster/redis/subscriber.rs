@@ -116,13 +116,15 @@ impl<'b> Subscriber<'b> {
 
     fn receive(&mut self, received: Received) {
         let Self { bus, .. } = self;
-        if received.from == bus.state.boot && !matches!(received.message, BusMessage::Loop(_)) {
-            if matches!(received.message, BusMessage::Echo) {
-                self.echoes.came();
+        let Some(node) = bus.state.node() else { return };
+        if received.from == bus.state.boot {
+            match received.message {
+                BusMessage::Echo => self.echoes.came(),
+                BusMessage::Loop(message) => message.come_back(&*node),
+                _ => {}
             }
             return;
         }
-        let Some(node) = bus.state.node() else { return };
         let Received { from, message, attachments, number } = received;
         match message {
             BusMessage::Node { to, message } => {
