@@ -6,12 +6,14 @@ use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::cluster::config::IntoJoinCluster;
+use crate::cluster::lease_table::LeaseTable;
 use crate::node_state::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo, NodeMessage,
-    Unavailable,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, GameLoopError, Gathered, JoinCluster,
+    LeaseAnswer, LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, Unavailable,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -41,6 +43,7 @@ struct SharedMemory {
     /// The nodes that have a member in each room.
     rooms: RwLock<HashMap<Box<str>, Vec<u64>>>,
     owners: Mutex<HashMap<Uid, UidOwner>>,
+    leases: LeaseTable,
 }
 
 /// The connection that has a uid.
@@ -91,6 +94,10 @@ struct MemoryNode {
 }
 
 impl MemoryNode {
+    fn node(&self, number: u64) -> Option<Arc<dyn ClusterNode>> {
+        self.shared.nodes.read().get(&number).and_then(Weak::upgrade)
+    }
+
     /// Returns the other nodes that may have a connection at this address.
     fn others(&self, to: Address<&str>) -> Vec<Arc<dyn ClusterNode>> {
         let nodes = self.shared.nodes.read();
@@ -160,8 +167,7 @@ impl Cluster for MemoryNode {
         let loser = if is_refused { Some(owner) } else { earlier };
         drop(owners);
         let Some(loser) = loser else { return };
-        let node = self.shared.nodes.read().get(&loser.node).and_then(Weak::upgrade);
-        if let Some(node) = node {
+        if let Some(node) = self.node(loser.node) {
             node.lose_uid(uid, loser.connection, self.duplicates);
         }
     }
@@ -179,6 +185,23 @@ impl Cluster for MemoryNode {
         let members = nodes.iter().flat_map(|node| node.members(room)).collect();
         Box::pin(ready(Gathered { members, is_partial: false }))
     }
+
+    fn lease_loops<'a>(&'a self, requests: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
+        let answers = requests.iter().map(|request| self.shared.leases.answer(self.number, request)).collect();
+        Box::pin(ready(Ok(answers)))
+    }
+
+    fn send_to_loop(&self, room: &str, message: LoopMessage) -> Result<(), GameLoopError> {
+        let holder = self.shared.leases.holder(room).and_then(|number| self.node(number));
+        holder.ok_or(GameLoopError::NotRunning)?.receive_for_loop(&self.number.to_string(), room, message);
+        Ok(())
+    }
+
+    fn answer_for_loop(&self, node: &str, number: u64, answer: Result<Bytes, LoopFault>) {
+        if let Some(node) = node.parse().ok().and_then(|number| self.node(number)) {
+            node.receive_from_loop(number, answer);
+        }
+    }
 }
 
 impl Drop for MemoryNode {
@@ -189,5 +212,6 @@ impl Drop for MemoryNode {
             !nodes.is_empty()
         });
         self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
+        self.shared.leases.release(self.number);
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 mod drain;
 mod ending;
+mod game_loops;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
+use self::game_loops::registry::GameLoops;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
@@ -30,6 +32,7 @@ pub(crate) struct Node {
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
+    loops: Arc<GameLoops>,
     pub(crate) addresses: ClientAddresses,
     pub(crate) refusals: Arc<Refusals>,
     /// The counters of each endpoint.
@@ -97,6 +100,7 @@ impl Node {
             limits,
             fan_out,
             cluster,
+            loops: Arc::default(),
             counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),

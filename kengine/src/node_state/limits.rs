@@ -38,6 +38,7 @@ pub(crate) struct Limits {
     pub(crate) per_address: AddressLimits,
     pub(crate) max_rooms_per_connection: usize,
     pub(crate) max_rooms: usize,
+    pub(crate) game_loops: LoopLimits,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
     pub(crate) max_total_outbox_size: usize,
@@ -65,6 +66,7 @@ impl Default for Limits {
             per_address: AddressLimits::default(),
             max_rooms_per_connection: 32,
             max_rooms: 200_000,
+            game_loops: LoopLimits::default(),
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
@@ -109,6 +111,26 @@ pub(crate) struct AddressLimits {
 impl Default for AddressLimits {
     fn default() -> Self {
         Self { max_pending_handshakes: 64, max_handshakes_per_second: RateLimit::new(20, 100), max_connections: 256 }
+    }
+}
+
+/// The limits of the game loops of a node.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every limit of a size or count is named `max_*`")]
+pub(crate) struct LoopLimits {
+    /// Rooms whose loop runs on this node, or would be taken over by it.
+    pub(crate) max_loops: usize,
+    /// Messages that wait for one loop.
+    pub(crate) max_queue: usize,
+    /// Of a message or a reply, in bytes.
+    pub(crate) max_message_size: usize,
+    /// In bytes.
+    pub(crate) max_saved_size: usize,
+}
+
+impl Default for LoopLimits {
+    fn default() -> Self {
+        Self { max_loops: 10_000, max_queue: 1024, max_message_size: 64 * 1024, max_saved_size: 64 * 1024 }
     }
 }
 

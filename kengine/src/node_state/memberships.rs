@@ -125,10 +125,12 @@ impl JoinedRooms {
 
 /// Checks the name of a room: 1 to 64 bytes without control characters.
 pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
-    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(is_forbidden_in_names) {
-        return Err(JoinError::InvalidName);
-    }
-    Ok(())
+    if is_room_name(name) { Ok(()) } else { Err(JoinError::InvalidName) }
+}
+
+/// Whether a room can have this name.
+pub(crate) fn is_room_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_ROOM_NAME_LEN && !name.contains(is_forbidden_in_names)
 }
 
 /// Checks the prefix of rooms with seats: 1 to 27 bytes without control characters.

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::node_state::bucket::RateLimit;
 use crate::node_state::clock::Clock;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
+use crate::node_state::game_loop::RoomWatcher;
 use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::memberships::{JoinedRooms, check_name, check_prefix};
@@ -40,6 +41,8 @@ pub(crate) struct LocalRooms {
     refusals: Arc<Refusals>,
     fan_out: Arc<FanOut>,
     cluster: Arc<dyn Cluster>,
+    /// Set when the node gets its first game loop.
+    pub(crate) watcher: OnceLock<Arc<dyn RoomWatcher>>,
 }
 
 /// A request to join a room by its name.
@@ -91,6 +94,7 @@ impl LocalRooms {
             refusals,
             fan_out,
             cluster,
+            watcher: OnceLock::new(),
         }
     }
 
@@ -261,6 +265,7 @@ impl LocalRooms {
         if let Some(families) = families {
             families.update(&room.id, before, state.players());
         }
+        self.tell_watcher(room);
         elsewhere_too
     }
 
@@ -286,12 +291,19 @@ impl LocalRooms {
                 self.seating.change_kept(families, |kept| kept.keep(&member.uid, &room.id, until));
             }
         }
+        self.tell_watcher(room);
         let has_ended = state.has_ended;
         drop((state, families));
         self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
         if has_ended {
             // Only now, so that who joins next has found this room and waits for the announcement.
             self.remove(room);
+        }
+    }
+
+    fn tell_watcher(&self, room: &LocalRoom) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.members_changed(&room.id.name);
         }
     }
 

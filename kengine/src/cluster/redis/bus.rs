@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
+use crate::cluster::redis::scripts::Scripts;
 use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
 
@@ -43,8 +44,8 @@ pub(super) struct Bus {
 enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
-    /// Holds the connection for commands.
-    Up(MultiplexedConnection),
+    /// Holds the connection for commands, and the scripts that it has loaded.
+    Up(MultiplexedConnection, Arc<Scripts>),
     Down,
 }
 
@@ -58,6 +59,11 @@ pub(super) enum Target {
     Channel(String),
     /// The node that has the user with this key.
     User(String),
+    /// The node that runs the game loop with this key. If there is none, this node gets the refusal, unless it is empty.
+    Loop {
+        key: String,
+        refusal: Bytes,
+    },
 }
 
 impl Bus {
@@ -80,7 +86,7 @@ impl Bus {
     pub(super) async fn wait_until_known(&self) -> bool {
         let mut status = self.status.subscribe();
         let known = status.wait_for(|status| !matches!(status, BusStatus::Connecting)).await;
-        known.is_ok_and(|status| matches!(*status, BusStatus::Up(_)))
+        known.is_ok_and(|status| matches!(*status, BusStatus::Up(..)))
     }
 
     pub(super) fn publish(&self, to: Address<&str>, message: &NodeMessage) -> Result<(), Unavailable> {
@@ -103,7 +109,7 @@ impl Bus {
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
     }
 
-    fn queue(&self, to: Target, bytes: Bytes) -> Result<(), Unavailable> {
+    pub(super) fn queue(&self, to: Target, bytes: Bytes) -> Result<(), Unavailable> {
         let size = bytes.len();
         let fits = self.queued_bytes.load(Ordering::Relaxed) + size <= MAX_QUEUED_BYTES;
         if !fits || !self.is_up() {
@@ -146,7 +152,7 @@ impl Bus {
         let _open = PendingQuery { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let BusStatus::Up(mut commands) = self.status.borrow().clone() else { return None };
+            let (mut commands, _) = self.commands()?;
             let query = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
             call.arg(keys.room_channel(room)).arg(&query[..]);
@@ -170,12 +176,21 @@ impl Bus {
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.status.borrow(), BusStatus::Up(_))
+        matches!(*self.status.borrow(), BusStatus::Up(..))
+    }
+
+    /// Returns the connection for commands and the scripts that it has loaded, if the bus is connected.
+    pub(super) fn commands(&self) -> Option<(MultiplexedConnection, Arc<Scripts>)> {
+        match &*self.status.borrow() {
+            BusStatus::Up(commands, scripts) => Some((commands.clone(), Arc::clone(scripts))),
+            BusStatus::Connecting | BusStatus::Down => None,
+        }
     }
 
     /// Sets the connection for commands. `None` means that the bus is not connected.
-    pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
-        self.status.send_replace(commands.map_or(BusStatus::Down, BusStatus::Up));
+    pub(super) fn set_connection(&self, commands: Option<(MultiplexedConnection, Arc<Scripts>)>) {
+        let status = commands.map_or(BusStatus::Down, |(commands, scripts)| BusStatus::Up(commands, scripts));
+        self.status.send_replace(status);
         self.peers.changes.send_replace(());
     }
 
