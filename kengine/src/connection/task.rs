@@ -77,7 +77,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             handling.await;
         }
         if self.socket.runs_hooks() {
-            deferring(self.connection.span(), Box::pin(self.close())).await;
+            Box::pin(self.close_in_span()).await;
         }
         self.endpoint.node.finish(self.connection.state());
         poll_fn(|cx| self.poll_closed(cx)).await;
@@ -219,6 +219,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 flush(socket, connection).await;
             }
         }
+    }
+
+    /// [`close`](Self::close) in the connection's span, which an idle task has no room for.
+    async fn close_in_span(&mut self) {
+        let span = self.connection.span();
+        deferring(span, pin!(self.close())).await;
     }
 
     /// Runs `#[close]` after the connection has ended, and completes the close handshake meanwhile.
