@@ -20,7 +20,8 @@ fn policy() -> &'static str {
 async fn connect(browser: &mut Browser, server: &TestServer, path: &str) -> (Tab, Value) {
     let address = server.address();
     let tab = browser.open(&format!("http://{address}/")).await;
-    browser.until(&tab, "document.readyState === 'complete'").await;
+    // A new tab is complete too, before it shows the page.
+    browser.until(&tab, "document.title === 'a game' && document.readyState === 'complete'").await;
     browser.look(&tab, WITHOUT_WAITING).await;
     let run = format!(
         "{}\nglobalThis.events = [];\nconnect('ws://{address}{path}', {{ \
