@@ -50,6 +50,7 @@ impl Memberships {
         self.lock_used().is_some_and(|joined| joined.current().any(|room| &*room.name == name))
     }
 
+    /// Whether the connection is in no room.
     pub(super) fn are_empty(&self) -> bool {
         self.lock_used().is_none_or(|joined| joined.current().next().is_none())
     }
@@ -160,7 +161,9 @@ mod tests {
         let names = ["a", "b", "c", "d"];
         for left in names {
             let mut rooms = JoinedRooms::default();
-            names.map(|name| rooms.add(Arc::new(RoomId { name: name.into(), family: None })));
+            for name in names {
+                rooms.add(Arc::new(RoomId { name: name.into(), family: None }));
+            }
             // Once from the full list, and then until none is left.
             for name in [left].into_iter().chain(names.into_iter().filter(|name| *name != left)) {
                 assert_eq!(rooms.remove(name).map(|room| room.name.to_string()).as_deref(), Some(name));
