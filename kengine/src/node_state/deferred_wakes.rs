@@ -195,7 +195,9 @@ mod tests {
         let tasks = [(); 100].map(|()| Arc::<Woken>::default());
         let worker = WorkerId::new(0).unwrap();
         defer_while(Waker::noop(), || {
-            tasks.iter().for_each(|task| wake(Waker::from(Arc::clone(task)), worker));
+            for task in &tasks {
+                wake(Waker::from(Arc::clone(task)), worker);
+            }
         });
         let count = |woken: &Woken| woken.0.load(Ordering::Relaxed);
         assert_eq!(count(&emptying), 1);
