@@ -1,6 +1,7 @@
 //! One room, and the rooms whose names have a common prefix.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,13 +16,14 @@ pub struct Room<'a> {
     pub(super) hub: &'a Hub,
     pub(super) name: Cow<'a, str>,
     selection: Selection,
+    host: Option<Arc<str>>,
 }
 
 impl Hub {
     /// Returns the room with this name: 1 to 64 bytes without [control characters](crate::Uid). A room exists from its
     /// first member's join until its last member leaves.
     pub fn room<'a>(&'a self, name: impl Into<Cow<'a, str>>) -> Room<'a> {
-        Room { hub: self, name: name.into(), selection: Selection::default() }
+        Room { hub: self, name: name.into(), selection: Selection::default(), host: None }
     }
 
     /// Returns the rooms whose names begin with a prefix. The prefix `""` selects all rooms.
@@ -53,6 +55,18 @@ impl Room<'_> {
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the address of the node that hosts the room, if [`fill`](Rooms::fill) has seated the connection in a room
+    /// of another node. The player can play from here, but each message between the two nodes goes through Redis. A client
+    /// that connects again through the gateway with [the name of the room](crate::guide::gateway) gets to that node, and
+    /// keeps its seat.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    pub(super) fn hosted_by(self, host: Option<Arc<str>>) -> Self {
+        Self { host, ..self }
     }
 
     /// Restricts the handle to the members on this node.

@@ -174,6 +174,10 @@ impl ClusterNode for Node {
         self.rooms.members(room)
     }
 
+    fn member_count(&self, room: &str) -> usize {
+        self.rooms.member_count(room)
+    }
+
     fn syntaxes(&self) -> &[&'static Syntax] {
         &self.fan_out.syntaxes
     }

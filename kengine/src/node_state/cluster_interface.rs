@@ -12,8 +12,10 @@ use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
 use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::limits::Duplicates;
+use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::recipient::ConnectionId;
+use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::protocol::{StartError, Syntax, Uid};
 use crate::websocket::Close;
 
@@ -113,6 +115,18 @@ pub(crate) trait Cluster: Send + Sync {
     /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
     fn release(&self, _: &Uid, _: ConnectionId) {}
 
+    /// Asks for a seat in a room. A player who has it already keeps it.
+    fn take_seat(&self, request: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>>;
+
+    /// Gives up a seat. It is free when no other request of its player holds it.
+    fn vacate(&self, seat: &Seat, when: Vacating);
+
+    /// Reports that the members of a listed room of this node have changed, or what the room shows.
+    fn report(&self, _room: &str) {}
+
+    /// Returns a page of the rooms that have seats or show data.
+    fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>>;
+
     /// Asks the other nodes for the members of a room.
     fn members<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(ready(Gathered::default()))
@@ -129,6 +143,9 @@ pub(crate) trait ClusterNode: Send + Sync {
 
     /// Returns the members of a room on this node.
     fn members(&self, room: &str) -> Vec<Member>;
+
+    /// Returns the number of members of a room on this node.
+    fn member_count(&self, room: &str) -> usize;
 
     /// Returns the syntaxes of the node's endpoints.
     fn syntaxes(&self) -> &[&'static Syntax];

@@ -16,7 +16,7 @@ use crate::node_state::limits::OutboxLimits;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::protocol::PushKey;
-use crate::websocket::Close;
+use crate::websocket::{Close, CloseCode};
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
 pub(crate) const BATCH: usize = 64 * 1024;
@@ -224,6 +224,12 @@ impl Outbox {
     /// Whether the connection was ordered to end, or has ended.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection was ordered to end because a newer one has its uid.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.ending.as_deref(), Some(Ending::Close(close)) if close.code() == CloseCode::REPLACED)
     }
 
     pub(crate) fn has_pushes(&self) -> bool {

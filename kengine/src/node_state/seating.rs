@@ -1,66 +1,341 @@
-//! Rooms with seats. A family is all rooms with seats whose names have the same prefix.
+//! The seats of rooms and what rooms show in lists, as the directory of one node, or of several in one process. In Redis
+//! the script `seats.lua` does the same.
+//!
+//! A seat belongs to a player, and so to a uid: connections of one uid share it. Each request for a seat has its own
+//! number, and a seat is free when every request that got it has been vacated. So whoever takes a seat again, from this
+//! node or another one, keeps it, in whatever order the earlier holder goes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::node_state::errors::JoinError;
-use crate::node_state::memberships::{RoomId, check_name};
-use crate::node_state::sync::atomic::{AtomicU64, Ordering};
-use crate::node_state::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
-/// The families of rooms with seats on this node.
-pub(super) struct Seating {
-    families: Mutex<Families>,
-    /// Distinguishes the rooms of this node from those of any other node.
-    boot: u64,
-    next_number: AtomicU64,
+use crate::node_state::listing::{RoomPage, RoomQuery, RoomSummary};
+use crate::protocol::Uid;
+
+/// How long a seat is kept for a player whose connection was replaced by a newer one, until that one takes the seat.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request for a seat.
+#[derive(Clone, Debug)]
+pub(crate) struct SeatRequest {
+    pub(crate) wanted: Wanted,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) uid: Uid,
+    /// The number of this request, unique within its node.
+    pub(crate) number: u64,
+    pub(crate) when_away: WhenAway,
 }
 
-/// The rooms with seats, by the prefix of their names.
-#[derive(Default)]
-pub(super) struct Families(HashMap<Arc<str>, Family>);
+/// Where a seat is wanted.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// In this room.
+    Room(Arc<str>),
+    /// In any room of the family, or in a new room with the name `fresh`.
+    Family { family: Arc<str>, fresh: Arc<str> },
+}
 
-/// The rooms of one family, by the number of their members.
-type Family = BTreeMap<usize, BTreeSet<Arc<str>>>;
+/// What happens to a request for a seat while the cluster cannot be reached, and so nobody knows which seats the players
+/// of other nodes have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenAway {
+    /// The request fails with [`JoinError::SeatsUnknown`](crate::room::JoinError::SeatsUnknown).
+    #[default]
+    Refuse,
+    /// Only the seats of this node count. A room may then have more players than seats, until enough of them have left.
+    Local,
+}
 
-impl Seating {
-    pub(super) fn new(boot: u64) -> Self {
-        Self { families: Mutex::default(), boot, next_number: AtomicU64::new(1) }
+/// A seat that a player has.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Arc<str>,
+    pub(crate) family: Option<Arc<str>>,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) uid: Uid,
+    /// The number of the request.
+    pub(crate) number: u64,
+    /// The address of the node that hosts the room, if that is another node and has an address.
+    pub(crate) host: Option<Arc<str>>,
+}
+
+/// Why a player did not get a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeatRefusal {
+    /// All seats are taken.
+    Full,
+    /// The cluster cannot be reached.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis can be away"))]
+    Unavailable,
+}
+
+/// When a seat is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vacating {
+    Now,
+    /// The connection was replaced by a newer one of the same user, which may take the seat over.
+    Replaced,
+}
+
+/// The rooms that have seats or show data, with the players who sit there.
+#[derive(Debug, Default)]
+pub(crate) struct RoomTable {
+    rooms: BTreeMap<Arc<str>, TableRoom>,
+    families: HashMap<Arc<str>, Family>,
+    /// The seats that are kept for players who come back, and until when.
+    kept: VecDeque<(Instant, u64, Seat)>,
+}
+
+#[derive(Debug, Default)]
+struct TableRoom {
+    family: Option<Arc<str>>,
+    /// The node that hosts the room: the one whose player took the first seat, while it has players there.
+    host: u64,
+    /// The number of seats; 0 if nobody has asked for one.
+    seats: usize,
+    /// The requests that hold the seat of each player.
+    players: HashMap<Uid, Vec<Holder>>,
+    /// What the room shows in lists, as JSON.
+    public: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    node: u64,
+    number: u64,
+}
+
+/// The rooms whose names have the same prefix, and that `fill` has opened.
+#[derive(Debug, Default)]
+struct Family {
+    /// The rooms by the number of taken seats.
+    rooms: BTreeMap<usize, BTreeSet<Arc<str>>>,
+    /// The room of each player.
+    players: HashMap<Uid, Arc<str>>,
+}
+
+impl RoomTable {
+    /// Gives a player of a node a seat. Returns it with the node that hosts the room, or `None` if the room is full.
+    ///
+    /// A player who has a seat in the room, or in the family, keeps it. In a family the fullest room with a free seat
+    /// comes next, rooms of the player's own node before those of others.
+    pub(crate) fn take(&mut self, node: u64, request: &SeatRequest) -> Option<(Seat, u64)> {
+        let (room, family) = match &request.wanted {
+            Wanted::Room(name) => (name, self.rooms.get(name).and_then(|room| room.family.as_ref())),
+            Wanted::Family { family, fresh } => (self.find(node, family, request).unwrap_or(fresh), Some(family)),
+        };
+        let is_free = |room: &TableRoom| room.players.len() < request.seats || room.players.contains_key(&request.uid);
+        if !self.rooms.get(room).is_none_or(is_free) {
+            return None;
+        }
+        let seat = Seat {
+            room: Arc::clone(room),
+            family: family.cloned(),
+            seats: request.seats,
+            uid: request.uid.clone(),
+            number: request.number,
+            host: None,
+        };
+        let host = self.insert(node, &seat);
+        Some((seat, host))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
-        self.families.lock()
+    /// Returns the room of a family for a player, unless a new one is needed.
+    fn find(&self, node: u64, family: &str, request: &SeatRequest) -> Option<&Arc<str>> {
+        let family = self.families.get(family)?;
+        if let Some(room) = family.players.get(&request.uid) {
+            return Some(room);
+        }
+        let free = || family.rooms.range(..request.seats).rev().flat_map(|(_, rooms)| rooms);
+        let is_own = |room: &&Arc<str>| self.rooms.get(*room).is_some_and(|room| room.host == node);
+        free().find(is_own).or_else(|| free().next())
     }
 
-    /// Returns a new name in this family. No node generates it again, but a client may have guessed it.
-    pub(super) fn new_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{family}{:x}-{number}", self.boot);
-        check_name(&name)?;
-        Ok(name.into())
+    /// Adds a seat, also to a room that is full. Returns the node that hosts the room.
+    pub(crate) fn insert(&mut self, node: u64, seat: &Seat) -> u64 {
+        let room = self.rooms.entry(Arc::clone(&seat.room)).or_default();
+        if room.players.is_empty() {
+            room.host = node;
+            room.family.clone_from(&seat.family);
+        }
+        room.seats = seat.seats;
+        let before = room.players.len();
+        room.players.entry(seat.uid.clone()).or_default().push(Holder { node, number: seat.number });
+        let (host, now) = (room.host, room.players.len());
+        if let Some(family) = room.family.clone() {
+            let family = self.families.entry(family).or_default();
+            family.players.insert(seat.uid.clone(), Arc::clone(&seat.room));
+            family.resize(&seat.room, before, now);
+        }
+        host
+    }
+
+    /// Removes the request that got a seat. The seat is free if no other request holds it. Returns whether the node holds
+    /// no seat in the room any more.
+    pub(crate) fn vacate(&mut self, node: u64, seat: &Seat) -> bool {
+        self.retain(&seat.room, |holder| *holder != Holder { node, number: seat.number }, Some(&seat.uid));
+        let is_own = |room: &TableRoom| room.players.values().flatten().any(|holder| holder.node == node);
+        !self.rooms.get(&seat.room).is_some_and(is_own)
+    }
+
+    /// Keeps the seat of a connection that was replaced until its player has had time to come back.
+    pub(crate) fn keep(&mut self, node: u64, seat: Seat) {
+        self.kept.push_back((Instant::now() + RETURN_TIMEOUT, node, seat));
+    }
+
+    /// Returns when the next seat is not kept any more.
+    #[cfg(feature = "redis")]
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.kept.front().map(|(until, ..)| *until)
+    }
+
+    /// Returns the seats whose players have not come back in time. They are still in the table.
+    pub(crate) fn take_expired(&mut self) -> Vec<(u64, Seat)> {
+        let now = Instant::now();
+        let count = self.kept.partition_point(|(until, ..)| *until <= now);
+        self.kept.drain(..count).map(|(_, node, seat)| (node, seat)).collect()
+    }
+
+    /// Vacates the seats whose players have not come back in time.
+    pub(crate) fn expire(&mut self) {
+        for (node, seat) in self.take_expired() {
+            self.vacate(node, &seat);
+        }
+    }
+
+    /// Removes the seats of a node that has left.
+    pub(crate) fn forget(&mut self, node: u64) {
+        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            self.retain(&room, |holder| holder.node != node, None);
+        }
+        self.kept.retain(|(_, of, _)| *of != node);
+    }
+
+    /// Sets what a room shows in lists.
+    pub(crate) fn set_public(&mut self, room: &str, public: Arc<str>) {
+        self.rooms.entry(room.into()).or_default().public = Some(public);
+    }
+
+    /// Removes what a room has shown, because it has no member on any node.
+    pub(crate) fn end(&mut self, name: &str) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.public = None;
+            if room.players.is_empty() {
+                self.rooms.remove(name);
+            }
+        }
+    }
+
+    /// Returns the rooms that a query selects, with all fields but the members and the nodes.
+    pub(crate) fn list(&self, query: &RoomQuery<'_>) -> RoomPage {
+        let start = match query.after {
+            "" => Bound::Included(query.prefix),
+            after => Bound::Excluded(after.max(query.prefix)),
+        };
+        let mut page = RoomPage::default();
+        for (name, room) in self.rooms.range::<str, _>((start, Bound::Unbounded)) {
+            if !name.starts_with(query.prefix) {
+                break;
+            }
+            if page.rooms.len() == query.max {
+                page.next = page.rooms.last().map(|last| last.name.clone());
+                break;
+            }
+            let summary = RoomSummary::new(name, room.seats, room.players.len(), room.public.as_deref());
+            if !query.with_free_seats || summary.has_free_seat() {
+                page.rooms.push(summary);
+            }
+        }
+        page
+    }
+
+    /// Returns every seat, by the room.
+    #[cfg(feature = "redis")]
+    pub(crate) fn seats_of(&self, name: &str) -> Vec<Seat> {
+        let Some((name, room)) = self.rooms.get_key_value(name) else { return Vec::new() };
+        let holders = room.players.iter().flat_map(|(uid, holders)| holders.iter().map(move |holder| (uid, holder)));
+        let seat = |(uid, holder): (&Uid, &Holder)| Seat {
+            room: Arc::clone(name),
+            family: room.family.clone(),
+            seats: room.seats,
+            uid: uid.clone(),
+            number: holder.number,
+            host: None,
+        };
+        holders.map(seat).collect()
+    }
+
+    /// Returns the names of the rooms.
+    #[cfg(feature = "redis")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rooms.keys()
+    }
+
+    /// Removes the requests that are not wanted in a room, of one player or of all.
+    fn retain(&mut self, name: &Arc<str>, wanted: impl Fn(&Holder) -> bool, of: Option<&Uid>) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let before = room.players.len();
+        let mut gone = Vec::new();
+        let mut retain = |uid: &Uid, holders: &mut Vec<Holder>| {
+            holders.retain(&wanted);
+            if holders.is_empty() {
+                gone.push(uid.clone());
+            }
+        };
+        match of {
+            Some(uid) => _ = room.players.get_mut(uid).map(|holders| retain(uid, holders)),
+            None => room.players.iter_mut().for_each(|(uid, holders)| retain(uid, holders)),
+        }
+        for uid in &gone {
+            room.players.remove(uid);
+        }
+        let mut holders = room.players.values().flatten();
+        if let Some(first) = holders.next().copied()
+            && first.node != room.host
+            && !holders.any(|holder| holder.node == room.host)
+        {
+            room.host = first.node;
+        }
+        let now = room.players.len();
+        if let Some(name_of_family) = &room.family
+            && let Some(family) = self.families.get_mut(name_of_family)
+        {
+            for uid in &gone {
+                if family.players.get(uid) == Some(name) {
+                    family.players.remove(uid);
+                }
+            }
+            family.resize(name, before, now);
+            if family.rooms.is_empty() {
+                self.families.remove(name_of_family);
+            }
+        }
+        if now == 0 {
+            (room.seats, room.family) = (0, None);
+            if room.public.is_none() {
+                self.rooms.remove(name);
+            }
+        }
     }
 }
 
-impl Families {
-    /// Returns the fullest room of a family that has fewer than `seats` members.
-    pub(super) fn fullest_with_seat(&self, family: &str, seats: usize) -> Option<Arc<str>> {
-        self.0.get(family)?.range(..seats).next_back()?.1.first().cloned()
-    }
-
-    /// Records that the number of members of a room has changed.
-    pub(super) fn update(&mut self, room: &RoomId, before: usize, now: usize) {
-        let Some(family) = &room.family else { return };
-        let rooms = self.0.entry(Arc::clone(family)).or_default();
-        if let Some(names) = rooms.get_mut(&before) {
-            names.remove(&room.name);
-            if names.is_empty() {
-                rooms.remove(&before);
+impl Family {
+    /// Records that the number of taken seats of a room has changed.
+    fn resize(&mut self, room: &Arc<str>, before: usize, now: usize) {
+        if let Some(rooms) = self.rooms.get_mut(&before) {
+            rooms.remove(room);
+            if rooms.is_empty() {
+                self.rooms.remove(&before);
             }
         }
         if now > 0 {
-            rooms.entry(now).or_default().insert(Arc::clone(&room.name));
-        } else if rooms.is_empty() {
-            self.0.remove(family);
+            self.rooms.entry(now).or_default().insert(Arc::clone(room));
         }
     }
 }
@@ -69,24 +344,70 @@ impl Families {
 mod tests {
     use super::*;
 
+    fn request(wanted: Wanted, seats: usize, uid: &str, number: u64) -> SeatRequest {
+        SeatRequest { wanted, seats, uid: Uid::new(uid).unwrap(), number, when_away: WhenAway::Refuse }
+    }
+
+    /// Fills a room of the family `duo-`. A new one gets the number of the request.
+    fn fill(table: &mut RoomTable, node: u64, uid: &str, number: u64) -> (Seat, u64) {
+        let wanted = Wanted::Family { family: "duo-".into(), fresh: format!("duo-{number}").into() };
+        table.take(node, &request(wanted, 2, uid, number)).unwrap()
+    }
+
+    fn name(seat: &(Seat, u64)) -> &str {
+        &seat.0.room
+    }
+
     #[test]
-    fn the_fullest_room_with_a_seat_is_filled_and_nothing_is_kept_of_a_family_that_ended() {
-        let mut families = Families::default();
-        let [first, second] = ["duo-1", "duo-2"].map(|name| RoomId { name: name.into(), family: Some("duo-".into()) });
-        let fullest =
-            |families: &Families, seats| families.fullest_with_seat("duo-", seats).map(|name| name.to_string());
-        assert_eq!(fullest(&families, 2), None);
-        families.update(&first, 0, 1);
-        families.update(&second, 0, 1);
-        families.update(&second, 1, 2);
-        assert_eq!(fullest(&families, 1), None);
-        assert_eq!(fullest(&families, 2).as_deref(), Some("duo-1"));
-        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-2"));
-        families.update(&second, 2, 1);
-        families.update(&second, 1, 0);
-        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-1"), "the other room has ended");
-        families.update(&first, 1, 0);
-        assert_eq!(fullest(&families, 3), None);
-        assert!(families.0.is_empty());
+    fn the_fullest_room_comes_first_and_those_of_the_own_node_before_others() {
+        let mut table = RoomTable::default();
+        let ada = fill(&mut table, 1, "ada", 1);
+        let bob = fill(&mut table, 2, "bob", 2);
+        assert_eq!((name(&ada), name(&bob), bob.1), ("duo-1", "duo-1", 1), "a free seat of another node");
+        let cleo = fill(&mut table, 2, "cleo", 3);
+        let dan = fill(&mut table, 1, "dan", 4);
+        assert_eq!((name(&cleo), name(&dan)), ("duo-3", "duo-3"));
+        table.vacate(1, &ada.0);
+        table.vacate(1, &dan.0);
+        // Bob's room is of his node now, because only he is left there.
+        assert_eq!(name(&fill(&mut table, 2, "eve", 5)), "duo-1");
+        assert_eq!(name(&fill(&mut table, 1, "fay", 6)), "duo-3");
+        table.forget(2);
+        assert_eq!(table.rooms.len(), 1, "only fay is left");
+        table.forget(1);
+        assert!(table.rooms.is_empty() && table.families.is_empty());
+    }
+
+    #[test]
+    fn a_player_has_one_seat_until_every_holder_has_vacated_it() {
+        let mut table = RoomTable::default();
+        let older = fill(&mut table, 1, "ada", 1);
+        fill(&mut table, 1, "bob", 2);
+        let newer = fill(&mut table, 2, "ada", 1);
+        assert_eq!(name(&newer), name(&older), "the room is full, but she sits there");
+        table.vacate(1, &older.0);
+        let full = request(Wanted::Room("duo-1".into()), 2, "cleo", 3);
+        assert!(table.take(1, &full).is_none());
+        table.vacate(2, &newer.0);
+        table.vacate(2, &newer.0);
+        assert_eq!(table.take(1, &full).unwrap().0.family.as_deref(), Some("duo-"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_kept_for_a_player_who_comes_back() {
+        let mut table = RoomTable::default();
+        let older = fill(&mut table, 1, "ada", 1);
+        table.keep(1, older.0.clone());
+        tokio::time::advance(RETURN_TIMEOUT.saturating_sub(Duration::from_millis(1))).await;
+        table.expire();
+        let newer = fill(&mut table, 1, "ada", 2);
+        assert_eq!(name(&newer), name(&older));
+        table.keep(1, newer.0);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        table.expire();
+        assert_eq!(table.rooms.len(), 1, "the older connection's hold has ended, but not the newer one's");
+        tokio::time::advance(RETURN_TIMEOUT).await;
+        table.expire();
+        assert!(table.rooms.is_empty() && table.families.is_empty() && table.kept.is_empty());
     }
 }

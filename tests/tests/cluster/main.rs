@@ -11,3 +11,5 @@ mod redis_away;
 mod redis_tls;
 mod reservations;
 mod scripts;
+mod seats;
+mod seats_under_load;

@@ -1,0 +1,312 @@
+//! The seats of this node's players, and what the directory must still be told about them and asked for.
+//!
+//! The table holds what this node has got. When the connection to the directory is made again, each of its rooms is set
+//! to what the table holds, so what was lost on the way does not matter.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::node_state::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating, Wanted, WhenAway};
+use crate::protocol::Uid;
+
+/// The number of this node in its table.
+const OWN: u64 = 0;
+/// The number of requests for a seat that may wait.
+const MAX_WAITING_SEATS: usize = 8 * 1024;
+/// The maximum number of requests, and of rooms, in one round trip.
+const MAX_ORDERS_PER_BATCH: usize = 256;
+/// How long changes of rooms are gathered before a report, as for the load of the node. Requests for seats do not wait.
+const REPORT_DELAY: Duration = Duration::from_millis(25);
+
+/// The seats of this node's players, and what must be sent.
+#[derive(Default)]
+pub(super) struct SeatOrders {
+    state: Mutex<OrderState>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct OrderState {
+    /// Whether the directory can be reached.
+    is_up: bool,
+    table: RoomTable,
+    orders: VecDeque<Order>,
+    /// The rooms that must be reported.
+    rooms: HashMap<Arc<str>, Report>,
+    last_report: Option<Instant>,
+    /// Whether nodes may be gone whose seats must be removed.
+    must_sweep: bool,
+}
+
+/// What is reported about a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Report {
+    /// The members, and what the room shows.
+    Members,
+    /// The seats too, because the directory may not know them.
+    Seats,
+}
+
+/// What the directory is told or asked for, in this order.
+#[derive(Debug)]
+pub(super) enum Order {
+    Take {
+        request: SeatRequest,
+        answer: oneshot::Sender<Result<Seat, SeatRefusal>>,
+    },
+    Vacate {
+        room: Arc<str>,
+        uid: Uid,
+        number: u64,
+    },
+    /// Nobody knows whether this request for a seat of a family was granted, and it is not wanted any more.
+    Forget {
+        family: Arc<str>,
+        uid: Uid,
+        number: u64,
+    },
+}
+
+/// What is sent in one round trip. What has not arrived when this is dropped is sent again.
+pub(super) struct Batch<'s> {
+    seats: &'s SeatOrders,
+    pub(super) orders: Vec<Order>,
+    /// The rooms that are reported, with all of their seats if these must be sent too.
+    pub(super) rooms: Vec<(Arc<str>, Option<Vec<Seat>>)>,
+    pub(super) must_sweep: bool,
+}
+
+/// Whether the directory can be reached: as long as this exists.
+pub(super) struct Up<'s>(&'s SeatOrders);
+
+impl SeatOrders {
+    /// Takes a seat.
+    pub(super) async fn take(&self, request: SeatRequest) -> Result<Seat, SeatRefusal> {
+        let when_away = request.when_away;
+        let taken = match self.order(request.clone()) {
+            Some(answer) => answer.await.unwrap_or(Err(SeatRefusal::Unavailable)),
+            None => Err(SeatRefusal::Unavailable),
+        };
+        match taken {
+            Err(SeatRefusal::Unavailable) if when_away == WhenAway::Local => {
+                let mut state = self.lock();
+                state.expire();
+                let taken = state.table.take(OWN, &request).map(|(seat, _)| seat).ok_or(SeatRefusal::Full)?;
+                state.report(&taken.room, Report::Seats);
+                Ok(taken)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Orders a seat, unless the directory cannot be reached or too many requests wait.
+    fn order(&self, request: SeatRequest) -> Option<oneshot::Receiver<Result<Seat, SeatRefusal>>> {
+        let mut state = self.lock();
+        if !state.is_up || state.orders.len() >= MAX_WAITING_SEATS {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        state.orders.push_back(Order::Take { request, answer });
+        drop(state);
+        self.changed.notify_one();
+        Some(answered)
+    }
+
+    pub(super) fn vacate(&self, seat: &Seat, when: Vacating) {
+        let mut state = self.lock();
+        match when {
+            Vacating::Now => state.vacate(seat),
+            Vacating::Replaced => state.table.keep(OWN, seat.clone()),
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Records that a listed room must be reported.
+    pub(super) fn report(&self, room: &str) {
+        self.lock().report(&room.into(), Report::Members);
+        self.changed.notify_one();
+    }
+
+    /// Records that the directory may have lost the seats of this node, and that an earlier process at its address may
+    /// have left some.
+    pub(super) fn restore(&self) {
+        let mut state = self.lock();
+        let names: Vec<_> = state.table.names().chain(state.rooms.keys()).cloned().collect();
+        for name in names {
+            state.report(&name, Report::Seats);
+        }
+        state.must_sweep = true;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Records that a node is gone.
+    pub(super) fn sweep(&self) {
+        self.lock().must_sweep = true;
+        self.changed.notify_one();
+    }
+
+    /// Records that the directory can be reached.
+    pub(super) fn up(&self) -> Up<'_> {
+        self.lock().is_up = true;
+        Up(self)
+    }
+
+    /// Waits until there is something to send.
+    pub(super) async fn next(&self) -> Batch<'_> {
+        loop {
+            let wake = match self.lock().take_batch() {
+                Ok((orders, rooms, must_sweep)) => return Batch { seats: self, orders, rooms, must_sweep },
+                Err(wake) => wake,
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Records a seat that the directory has given. If its connection is gone, the seat is given up.
+    pub(super) fn granted(&self, seat: Seat, answer: oneshot::Sender<Result<Seat, SeatRefusal>>) {
+        let mut state = self.lock();
+        state.table.insert(OWN, &seat);
+        if let Err(Ok(seat)) = answer.send(Ok(seat)) {
+            state.vacate(&seat);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OrderState> {
+        // No code that holds the lock can panic in the middle of a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Parts = (Vec<Order>, Vec<(Arc<str>, Option<Vec<Seat>>)>, bool);
+
+impl OrderState {
+    /// Returns what to send now, or until when nothing is to be sent.
+    fn take_batch(&mut self) -> Result<Parts, Option<Instant>> {
+        self.expire();
+        // Seats that the directory may not know come first, so that they are not given to others.
+        let unknown = |(_, report): &(&Arc<str>, &Report)| **report == Report::Seats;
+        let names: Vec<_> = self.rooms.iter().filter(unknown).map(|(name, _)| Arc::clone(name)).collect();
+        let mut orders = Vec::new();
+        while let Some(Order::Forget { .. }) = self.orders.front()
+            && orders.len() < MAX_ORDERS_PER_BATCH
+        {
+            orders.extend(self.orders.pop_front());
+        }
+        if !names.is_empty() {
+            let names = names.into_iter().take(MAX_ORDERS_PER_BATCH);
+            return Ok((orders, self.take_rooms(names), false));
+        }
+        let count = self.orders.len().min(MAX_ORDERS_PER_BATCH - orders.len());
+        orders.extend(self.orders.drain(..count));
+        let report_at = self.last_report.map(|last| last + REPORT_DELAY).filter(|at| *at > Instant::now());
+        let mut rooms = Vec::new();
+        if report_at.is_none() && !self.rooms.is_empty() {
+            self.last_report = Some(Instant::now());
+            let names: Vec<_> = self.rooms.keys().take(MAX_ORDERS_PER_BATCH).cloned().collect();
+            rooms = self.take_rooms(names);
+        }
+        let must_sweep = std::mem::take(&mut self.must_sweep);
+        if orders.is_empty() && rooms.is_empty() && !must_sweep {
+            let report_at = report_at.filter(|_| !self.rooms.is_empty());
+            return Err(report_at.into_iter().chain(self.table.next_expiry()).min());
+        }
+        Ok((orders, rooms, must_sweep))
+    }
+
+    fn take_rooms(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<(Arc<str>, Option<Vec<Seat>>)> {
+        let names: Vec<_> = names.into_iter().collect();
+        let taken = names.into_iter().map(|name| {
+            let with_seats = self.rooms.remove(&name) == Some(Report::Seats);
+            let seats = with_seats.then(|| self.table.seats_of(&name));
+            (name, seats)
+        });
+        taken.collect()
+    }
+
+    fn expire(&mut self) {
+        for (_, seat) in self.table.take_expired() {
+            self.vacate(&seat);
+        }
+    }
+
+    fn vacate(&mut self, seat: &Seat) {
+        let is_last = self.table.vacate(OWN, seat);
+        if !self.is_up {
+            self.report(&seat.room, Report::Seats);
+            return;
+        }
+        let Seat { room, uid, number, .. } = seat;
+        self.orders.push_back(Order::Vacate { room: Arc::clone(room), uid: uid.clone(), number: *number });
+        if is_last {
+            self.report(room, Report::Members);
+        }
+    }
+
+    fn report(&mut self, room: &Arc<str>, report: Report) {
+        let known = self.rooms.entry(Arc::clone(room)).or_insert(report);
+        if report == Report::Seats {
+            *known = report;
+        }
+    }
+
+    /// Records that nobody knows whether an order has arrived.
+    fn lose(&mut self, order: Order) {
+        match order {
+            Order::Take { request: SeatRequest { wanted, uid, number, .. }, answer } => {
+                match wanted {
+                    Wanted::Room(room) => self.report(&room, Report::Seats),
+                    Wanted::Family { family, .. } => self.orders.push_front(Order::Forget { family, uid, number }),
+                }
+                // The connection may be gone.
+                let _ = answer.send(Err(SeatRefusal::Unavailable));
+            }
+            Order::Vacate { room, .. } => self.report(&room, Report::Seats),
+            forget @ Order::Forget { .. } => self.orders.push_front(forget),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Records that everything has arrived. Returns the orders, to be answered.
+    pub(super) fn arrived(mut self) -> Vec<Order> {
+        self.rooms.clear();
+        self.must_sweep = false;
+        std::mem::take(&mut self.orders)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.seats.lock();
+        for order in self.orders.drain(..) {
+            state.lose(order);
+        }
+        for (room, seats) in self.rooms.drain(..) {
+            state.report(&room, if seats.is_some() { Report::Seats } else { Report::Members });
+        }
+        state.must_sweep |= self.must_sweep;
+    }
+}
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_up = false;
+        for order in std::mem::take(&mut state.orders) {
+            match order {
+                // It was not sent.
+                Order::Take { answer, .. } => _ = answer.send(Err(SeatRefusal::Unavailable)),
+                order => state.lose(order),
+            }
+        }
+    }
+}

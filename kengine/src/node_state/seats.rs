@@ -1,0 +1,126 @@
+//! Asks the cluster for seats on behalf of connections.
+
+use std::sync::Arc;
+
+use crate::node_state::cluster_interface::Cluster;
+use crate::node_state::errors::JoinError;
+use crate::node_state::memberships::{RoomId, check_name, check_prefix};
+use crate::node_state::recipient::Recipient;
+use crate::node_state::rooms::LocalRooms;
+use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest, Vacating, Wanted, WhenAway};
+use crate::node_state::sync::atomic::Ordering;
+
+/// The seat that a connection wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeatWish<'w> {
+    /// The name of the room, or the prefix of the rooms.
+    pub(crate) name: &'w str,
+    /// Whether any room of the prefix will do.
+    pub(crate) is_family: bool,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) when_away: WhenAway,
+}
+
+/// The seat that a connection has got.
+pub(crate) enum Seated {
+    /// The seat is given up again unless the connection joins the room with it.
+    Now(HeldSeat),
+    /// The connection had a seat in this room before.
+    Already(Arc<str>),
+}
+
+/// A seat whose connection has not joined the room yet. Dropping this gives the seat up.
+pub(crate) struct HeldSeat {
+    seat: Seat,
+    is_kept: bool,
+    cluster: Arc<dyn Cluster>,
+}
+
+impl HeldSeat {
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Returns the seat. It is not given up any more.
+    pub(super) fn keep(mut self) -> Seat {
+        self.is_kept = true;
+        self.seat.clone()
+    }
+
+    /// Returns the room as one in which the connection has this seat.
+    pub(super) fn membership(&self, room: &Arc<RoomId>) -> Arc<RoomId> {
+        match &self.seat.family {
+            Some(family) => Arc::new(RoomId { name: Arc::clone(&room.name), family: Some(Arc::clone(family)) }),
+            None => Arc::clone(room),
+        }
+    }
+}
+
+impl Drop for HeldSeat {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.cluster.vacate(&self.seat, Vacating::Now);
+        }
+    }
+}
+
+impl LocalRooms {
+    /// Asks the cluster for a seat. Each request counts as a join of the connection, so that clients cannot ask as often
+    /// as they want.
+    pub(crate) async fn take_seat(&self, recipient: &dyn Recipient, wish: SeatWish<'_>) -> Result<Seated, JoinError> {
+        let request = match self.seat_request(recipient, wish)? {
+            Ok(request) => request,
+            Err(room) => return Ok(Seated::Already(room)),
+        };
+        match self.cluster.take_seat(request).await {
+            Ok(seat) => Ok(Seated::Now(HeldSeat { seat, is_kept: false, cluster: Arc::clone(&self.cluster) })),
+            Err(SeatRefusal::Full) => Err(JoinError::Full(wish.seats)),
+            Err(SeatRefusal::Unavailable) => Err(JoinError::SeatsUnknown),
+        }
+    }
+
+    /// Returns the request for a seat, or the room in which the connection has a seat already.
+    fn seat_request(
+        &self,
+        recipient: &dyn Recipient,
+        wish: SeatWish<'_>,
+    ) -> Result<Result<SeatRequest, Arc<str>>, JoinError> {
+        let SeatWish { name, is_family, seats, when_away } = wish;
+        if is_family { check_prefix(name) } else { check_name(name) }?;
+        let mut joined = recipient.state().memberships.lock();
+        let has_seat =
+            |room: &RoomId| self.find(&room.name).is_some_and(|room| room.state.read().has_seat(recipient.state().id));
+        let known = match is_family {
+            true => joined.room_of_family(name).cloned(),
+            false => joined.current().iter().find(|room| &*room.name == name).cloned(),
+        };
+        if let Some(room) = known.as_ref().filter(|room| has_seat(room)) {
+            return Ok(Err(Arc::clone(&room.name)));
+        }
+        if known.is_none() {
+            joined.check_may_enter(self.max_rooms_per_connection)?;
+        }
+        self.count_join(&mut joined, recipient)?;
+        drop(joined);
+        let wanted = match is_family {
+            true => Wanted::Family { family: name.into(), fresh: self.fresh_name(name)? },
+            false => Wanted::Room(name.into()),
+        };
+        let number = self.next_seat.fetch_add(1, Ordering::Relaxed);
+        Ok(Ok(SeatRequest { wanted, seats, uid: recipient.state().uid.clone(), number, when_away }))
+    }
+
+    /// Returns a new name in a family, which no node generates again. A client may have guessed names and joined rooms of
+    /// these names; they are left out.
+    fn fresh_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
+        loop {
+            let number = self.next_room.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{family}{:x}-{number}", self.boot);
+            check_name(&name)?;
+            if !self.contains(&name) {
+                return Ok(name.into());
+            }
+        }
+    }
+}
