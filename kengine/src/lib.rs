@@ -79,9 +79,10 @@ pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
 /// Rooms, their members, and users. A [`Hub`] gives access to them.
 pub mod room {
-    pub use crate::handles::{Everybody, Fill, Join, Room, RoomCount, Rooms, User};
+    pub use crate::handles::{Everybody, Fill, Join, List, Room, RoomCount, Rooms, User};
     pub use crate::node_state::{
-        JoinError, Joined, Left, Member, Members, Occupants, RoomPage, RoomSummary, WhenAway, Who,
+        JoinError, Joined, Left, ListError, Member, Members, Occupants, RoomPage, RoomSummary, SetPublicError,
+        WhenAway, Who,
     };
 }
 

@@ -66,6 +66,10 @@ impl Cluster for AloneNode {
         }
     }
 
+    fn set_public(&self, room: &str, public: &Arc<str>) {
+        self.rooms.lock().set_public(room, Arc::clone(public));
+    }
+
     fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
         let mut page = {
             let mut rooms = self.rooms.lock();
@@ -74,10 +78,11 @@ impl Cluster for AloneNode {
         };
         if let Some(node) = self.node.get().and_then(Weak::upgrade) {
             for room in &mut page.rooms {
-                room.members = node.member_count(&room.name);
+                room.members = node.listing(&room.name).0;
                 room.nodes.extend(self.listens.map(|address| address.to_string()));
             }
         }
+        page.rooms.retain(|room| room.members + room.taken > 0);
         Box::pin(ready(Ok(page)))
     }
 }

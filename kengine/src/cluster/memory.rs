@@ -177,6 +177,10 @@ impl Cluster for MemoryNode {
         }
     }
 
+    fn set_public(&self, room: &str, public: &Arc<str>) {
+        self.shared.table.lock().set_public(room, Arc::clone(public));
+    }
+
     fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
         let mut page = {
             let mut table = self.shared.table.lock();
@@ -188,12 +192,13 @@ impl Cluster for MemoryNode {
         let addresses = self.shared.addresses.read();
         for room in &mut page.rooms {
             for (number, node) in &nodes {
-                let members = node.member_count(&room.name);
+                let members = node.listing(&room.name).0;
                 room.members += members;
                 room.nodes.extend(addresses.get(number).filter(|_| members > 0).map(ToString::to_string));
             }
             room.nodes.sort_unstable();
         }
+        page.rooms.retain(|room| room.members + room.taken > 0);
         Box::pin(ready(Ok(page)))
     }
 

@@ -121,8 +121,11 @@ pub(crate) trait Cluster: Send + Sync {
     /// Gives up a seat. It is free when no other request of its player holds it.
     fn vacate(&self, seat: &Seat, when: Vacating);
 
-    /// Reports that the members of a listed room of this node have changed, or what the room shows.
+    /// Reports that the number of members of a listed room of this node has changed.
     fn report(&self, _room: &str) {}
+
+    /// Sets what a room of this node shows in lists, as JSON.
+    fn set_public(&self, _room: &str, _public: &Arc<str>) {}
 
     /// Returns a page of the rooms that have seats or show data.
     fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>>;
@@ -144,8 +147,14 @@ pub(crate) trait ClusterNode: Send + Sync {
     /// Returns the members of a room on this node.
     fn members(&self, room: &str) -> Vec<Member>;
 
-    /// Returns the number of members of a room on this node.
-    fn member_count(&self, room: &str) -> usize;
+    /// Returns the number of members of a room on this node, and what this node lets the room show in lists.
+    fn listing(&self, room: &str) -> (usize, Option<Arc<str>>);
+
+    /// Returns the rooms of this node that the cluster lists.
+    fn listed_rooms(&self) -> Vec<Arc<str>>;
+
+    /// Whether the cluster lists a room of this node.
+    fn is_listed(&self, room: &str) -> bool;
 
     /// Returns the syntaxes of the node's endpoints.
     fn syntaxes(&self) -> &[&'static Syntax];
@@ -199,6 +208,8 @@ pub(crate) enum NodeMessage {
     },
     /// The user's connections must be closed.
     Kick(Close),
+    /// The room has seats or shows data, so every node with members there must report their number.
+    Listed,
 }
 
 /// The members of a room on other nodes.

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::protocol::{Error, Result};
 
+/// The number of rooms that one query looks at.
+pub(crate) const MAX_SCANNED_ROOMS: usize = 500;
+
 /// Which rooms a list contains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomQuery<'q> {
@@ -13,6 +16,42 @@ pub(crate) struct RoomQuery<'q> {
     pub(crate) after: &'q str,
     pub(crate) max: usize,
     pub(crate) with_free_seats: bool,
+}
+
+/// Why a room does not show its data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetPublicError {
+    /// The room has no member on this node.
+    #[error("the room has no member on this node; join it first")]
+    NoMembers,
+    /// The data has this number of bytes as JSON, more than a room may show
+    /// ([`Server::max_room_data_size`](crate::Server::max_room_data_size)).
+    #[error("the data of the room has {0} bytes, more than a room may show")]
+    TooLarge(usize),
+    /// The data cannot be written as JSON.
+    #[error("the data of the room cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl From<SetPublicError> for Error {
+    /// Becomes `internal`, because the code of the game has to change.
+    fn from(error: SetPublicError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// The cluster cannot be reached, so nobody knows its rooms.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("other nodes cannot be reached, so nobody knows the rooms of the cluster; try again in a moment")]
+#[non_exhaustive]
+pub struct ListError;
+
+impl From<ListError> for Error {
+    /// Becomes `unavailable`.
+    fn from(error: ListError) -> Self {
+        Self::new("unavailable", error.to_string())
+    }
 }
 
 /// A page of rooms, from [`Rooms::list`](crate::room::Rooms::list). As JSON: `{"rooms": [{"name": "arena-1", "members":

@@ -48,6 +48,8 @@ pub(super) struct RoomState {
     pub(super) listeners: usize,
     /// The seats of the members who have one.
     seats: Vec<(ConnectionId, Seat)>,
+    /// What this node lets the room show in lists, as JSON.
+    pub(super) public: Option<Arc<str>>,
     /// Whether the room has or had a seat, or shows data, so that the cluster lists it.
     pub(super) is_listed: bool,
     /// Whether the last member has left. The next one to join creates a new room with the same name.

@@ -110,7 +110,10 @@ impl LocalRooms {
                 }
                 if let Some(seat) = seat.filter(|_| !state.has_seat(id)) {
                     joined.set_room(seat.membership(&room.id));
+                    let was_listed = state.is_listed;
                     state.sit_down(id, seat.keep());
+                    drop(state);
+                    self.report_listed(name, was_listed);
                 }
                 return Ok(());
             }
@@ -133,13 +136,14 @@ impl LocalRooms {
             }
             let elsewhere_too = self.enter(&room, &mut state, recipient, request.listens, &member);
             let membership = seat.as_ref().map_or_else(|| Arc::clone(&room.id), |seat| seat.membership(&room.id));
+            let was_listed = state.is_listed;
             if let Some(seat) = seat.take() {
                 state.sit_down(id, seat.keep());
             }
             let is_listed = state.is_listed;
             drop(state);
             if is_listed {
-                self.cluster.report(name);
+                self.report_listed(name, was_listed);
             }
             self.announce_to_other_nodes(elsewhere_too, &room, Presence::Joined, member);
             joined.add(membership);
@@ -285,16 +289,17 @@ impl LocalRooms {
         }
     }
 
-    /// Returns the number of members of a room.
-    pub(crate) fn member_count(&self, name: &str) -> usize {
-        self.find(name).map_or(0, |room| room.state.read().len())
-    }
-
     /// Sends presence pushes to a member from now on.
     pub(crate) fn listen(&self, name: &str, recipient: &dyn Recipient) {
         if let Some(room) = self.find(name) {
             room.state.write().listen(recipient.state().id);
         }
+    }
+
+    /// Returns the rooms that the cluster lists.
+    pub(crate) fn listed(&self) -> Vec<Arc<str>> {
+        let rooms = self.shards.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>());
+        rooms.filter(|room| room.state.read().is_listed).map(|room| Arc::clone(&room.id.name)).collect()
     }
 
     /// Returns the members of a room, one entry per connection.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::node_state::listing::{RoomPage, RoomQuery, RoomSummary};
+use crate::node_state::listing::{MAX_SCANNED_ROOMS, RoomPage, RoomQuery, RoomSummary};
 use crate::protocol::Uid;
 
 /// How long a seat is kept for a player whose connection was replaced by a newer one, until that one takes the seat.
@@ -234,23 +234,23 @@ impl RoomTable {
 
     /// Returns the rooms that a query selects, with all fields but the members and the nodes.
     pub(crate) fn list(&self, query: &RoomQuery<'_>) -> RoomPage {
-        let start = match query.after {
-            "" => Bound::Included(query.prefix),
-            after => Bound::Excluded(after.max(query.prefix)),
-        };
+        let RoomQuery { prefix, after, .. } = *query;
+        let start = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         let mut page = RoomPage::default();
-        for (name, room) in self.rooms.range::<str, _>((start, Bound::Unbounded)) {
-            if !name.starts_with(query.prefix) {
-                break;
-            }
-            if page.rooms.len() == query.max {
-                page.next = page.rooms.last().map(|last| last.name.clone());
-                break;
-            }
+        let rooms = self.rooms.range::<str, _>((start, Bound::Unbounded));
+        let mut rooms = rooms.take_while(|(name, _)| name.starts_with(prefix)).peekable();
+        for (name, room) in rooms.by_ref().take(MAX_SCANNED_ROOMS) {
             let summary = RoomSummary::new(name, room.seats, room.players.len(), room.public.as_deref());
             if !query.with_free_seats || summary.has_free_seat() {
                 page.rooms.push(summary);
             }
+            page.next = Some(name.to_string());
+            if page.rooms.len() >= query.max {
+                break;
+            }
+        }
+        if rooms.peek().is_none() {
+            page.next = None;
         }
         page
     }

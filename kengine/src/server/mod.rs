@@ -261,6 +261,13 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Limits what a room [shows in lists](crate::room::Room::set_public), in bytes of JSON. The default is 1 KiB. More is
+    /// refused with [`SetPublicError::TooLarge`](crate::room::SetPublicError::TooLarge).
+    pub fn max_room_data_size(mut self, bytes: usize) -> Self {
+        self.limits.max_room_data_size = bytes;
+        self
+    }
+
     /// Sets what happens when a uid gets a second connection. By default the older connection is closed with 4500.
     pub fn duplicates(mut self, policy: Duplicates) -> Self {
         self.limits.duplicates = policy;

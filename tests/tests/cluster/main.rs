@@ -6,6 +6,7 @@ mod commands;
 mod directory;
 mod in_memory;
 mod leaving;
+mod lists;
 mod passwords;
 mod redis_away;
 mod redis_tls;

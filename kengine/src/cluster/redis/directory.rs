@@ -176,7 +176,7 @@ impl<'s> Directory<'s> {
             .arg(joined.load(Ordering::Relaxed));
         joined.store(call.query_async(&mut self.connection).await?, Ordering::Relaxed);
         self.state.claim_again();
-        self.state.seats.restore();
+        self.state.restore_rooms();
         self.state.set_status(status);
         Ok(())
     }
@@ -209,7 +209,7 @@ impl<'s> Directory<'s> {
             Some(Value::Int(1)) => {
                 // If the lease has expired meanwhile, other nodes may have removed the seats of this one.
                 if sent - mem::replace(&mut self.beaten, sent) > self.state.lease * 2 / 3 {
-                    self.state.seats.restore();
+                    self.state.restore_rooms();
                 }
             }
             Some(Value::Int(-1)) if self.state.status() != Status::Joining => {

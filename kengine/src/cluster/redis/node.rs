@@ -163,9 +163,12 @@ impl Cluster for RedisNode {
         self.state.seats.report(room);
     }
 
+    fn set_public(&self, room: &str, _: &Arc<str>) {
+        self.state.seats.set_public(room);
+    }
+
     fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
-        let _ = query;
-        Box::pin(std::future::ready(Err(Unavailable)))
+        Box::pin(self.bus.list(query))
     }
 
     fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {

@@ -42,13 +42,28 @@ struct OrderState {
     must_sweep: bool,
 }
 
-/// What is reported about a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Report {
-    /// The members, and what the room shows.
-    Members,
-    /// The seats too, because the directory may not know them.
-    Seats,
+/// What is reported about a room besides the number of members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Report {
+    /// What the room shows, because it has changed.
+    public: bool,
+    /// Everything, because the directory may not know it.
+    all: bool,
+}
+
+/// A room that is reported.
+pub(super) struct RoomReport {
+    pub(super) room: Arc<str>,
+    /// Whether what the room shows has changed.
+    pub(super) public: bool,
+    /// All seats, if the directory may not know them.
+    pub(super) seats: Option<Vec<Seat>>,
+}
+
+impl Report {
+    const MEMBERS: Self = Self { public: false, all: false };
+    const PUBLIC: Self = Self { public: true, all: false };
+    const ALL: Self = Self { public: false, all: true };
 }
 
 /// What the directory is told or asked for, in this order.
@@ -75,8 +90,7 @@ pub(super) enum Order {
 pub(super) struct Batch<'s> {
     seats: &'s SeatOrders,
     pub(super) orders: Vec<Order>,
-    /// The rooms that are reported, with all of their seats if these must be sent too.
-    pub(super) rooms: Vec<(Arc<str>, Option<Vec<Seat>>)>,
+    pub(super) rooms: Vec<RoomReport>,
     pub(super) must_sweep: bool,
 }
 
@@ -96,7 +110,7 @@ impl SeatOrders {
                 let mut state = self.lock();
                 state.expire();
                 let taken = state.table.take(OWN, &request).map(|(seat, _)| seat).ok_or(SeatRefusal::Full)?;
-                state.report(&taken.room, Report::Seats);
+                state.report(&taken.room, Report::ALL);
                 Ok(taken)
             }
             taken => taken,
@@ -128,17 +142,23 @@ impl SeatOrders {
 
     /// Records that a listed room must be reported.
     pub(super) fn report(&self, room: &str) {
-        self.lock().report(&room.into(), Report::Members);
+        self.lock().report(&room.into(), Report::MEMBERS);
         self.changed.notify_one();
     }
 
-    /// Records that the directory may have lost the seats of this node, and that an earlier process at its address may
-    /// have left some.
-    pub(super) fn restore(&self) {
+    /// Records that what a room shows has changed.
+    pub(super) fn set_public(&self, room: &str) {
+        self.lock().report(&room.into(), Report::PUBLIC);
+        self.changed.notify_one();
+    }
+
+    /// Records that the directory may have lost the listed rooms of this node and its seats, and that an earlier process
+    /// at its address may have left some.
+    pub(super) fn restore(&self, listed: Vec<Arc<str>>) {
         let mut state = self.lock();
-        let names: Vec<_> = state.table.names().chain(state.rooms.keys()).cloned().collect();
-        for name in names {
-            state.report(&name, Report::Seats);
+        let known: Vec<_> = state.table.names().chain(state.rooms.keys()).cloned().collect();
+        for name in known.into_iter().chain(listed) {
+            state.report(&name, Report::ALL);
         }
         state.must_sweep = true;
         drop(state);
@@ -186,14 +206,14 @@ impl SeatOrders {
     }
 }
 
-type Parts = (Vec<Order>, Vec<(Arc<str>, Option<Vec<Seat>>)>, bool);
+type Parts = (Vec<Order>, Vec<RoomReport>, bool);
 
 impl OrderState {
     /// Returns what to send now, or until when nothing is to be sent.
     fn take_batch(&mut self) -> Result<Parts, Option<Instant>> {
         self.expire();
         // Seats that the directory may not know come first, so that they are not given to others.
-        let unknown = |(_, report): &(&Arc<str>, &Report)| **report == Report::Seats;
+        let unknown = |(_, report): &(&Arc<str>, &Report)| report.all;
         let names: Vec<_> = self.rooms.iter().filter(unknown).map(|(name, _)| Arc::clone(name)).collect();
         let mut orders = Vec::new();
         while let Some(Order::Forget { .. }) = self.orders.front()
@@ -222,12 +242,12 @@ impl OrderState {
         Ok((orders, rooms, must_sweep))
     }
 
-    fn take_rooms(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<(Arc<str>, Option<Vec<Seat>>)> {
+    fn take_rooms(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<RoomReport> {
         let names: Vec<_> = names.into_iter().collect();
-        let taken = names.into_iter().map(|name| {
-            let with_seats = self.rooms.remove(&name) == Some(Report::Seats);
-            let seats = with_seats.then(|| self.table.seats_of(&name));
-            (name, seats)
+        let taken = names.into_iter().map(|room| {
+            let Report { public, all } = self.rooms.remove(&room).unwrap_or_default();
+            let seats = all.then(|| self.table.seats_of(&room));
+            RoomReport { room, public, seats }
         });
         taken.collect()
     }
@@ -241,21 +261,20 @@ impl OrderState {
     fn vacate(&mut self, seat: &Seat) {
         let is_last = self.table.vacate(OWN, seat);
         if !self.is_up {
-            self.report(&seat.room, Report::Seats);
+            self.report(&seat.room, Report::ALL);
             return;
         }
         let Seat { room, uid, number, .. } = seat;
         self.orders.push_back(Order::Vacate { room: Arc::clone(room), uid: uid.clone(), number: *number });
         if is_last {
-            self.report(room, Report::Members);
+            self.report(room, Report::MEMBERS);
         }
     }
 
     fn report(&mut self, room: &Arc<str>, report: Report) {
-        let known = self.rooms.entry(Arc::clone(room)).or_insert(report);
-        if report == Report::Seats {
-            *known = report;
-        }
+        let known = self.rooms.entry(Arc::clone(room)).or_default();
+        known.public |= report.public;
+        known.all |= report.all;
     }
 
     /// Records that nobody knows whether an order has arrived.
@@ -263,13 +282,13 @@ impl OrderState {
         match order {
             Order::Take { request: SeatRequest { wanted, uid, number, .. }, answer } => {
                 match wanted {
-                    Wanted::Room(room) => self.report(&room, Report::Seats),
+                    Wanted::Room(room) => self.report(&room, Report::ALL),
                     Wanted::Family { family, .. } => self.orders.push_front(Order::Forget { family, uid, number }),
                 }
                 // The connection may be gone.
                 let _ = answer.send(Err(SeatRefusal::Unavailable));
             }
-            Order::Vacate { room, .. } => self.report(&room, Report::Seats),
+            Order::Vacate { room, .. } => self.report(&room, Report::ALL),
             forget @ Order::Forget { .. } => self.orders.push_front(forget),
         }
     }
@@ -290,8 +309,8 @@ impl Drop for Batch<'_> {
         for order in self.orders.drain(..) {
             state.lose(order);
         }
-        for (room, seats) in self.rooms.drain(..) {
-            state.report(&room, if seats.is_some() { Report::Seats } else { Report::Members });
+        for RoomReport { room, public, seats } in self.rooms.drain(..) {
+            state.report(&room, Report { public, all: seats.is_some() });
         }
         state.must_sweep |= self.must_sweep;
     }

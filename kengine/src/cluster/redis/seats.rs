@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::cluster::redis::keys::{escaped, unescaped};
 use crate::cluster::redis::scripts::{Script, Scripts};
-use crate::cluster::redis::seat_orders::Order;
+use crate::cluster::redis::seat_orders::{Order, RoomReport};
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{Seat, SeatRefusal, SeatRequest, Wanted};
+use crate::node_state::{MAX_SCANNED_ROOMS, RoomPage, RoomQuery, RoomSummary, Seat, SeatRefusal, SeatRequest, Wanted};
 
 /// How long gateways send players to the node of a room after its name was told to one who had got a seat elsewhere, in
 /// milliseconds: the default of [`Gateway::room_lifetime`](crate::cluster::gateway::Gateway::room_lifetime).
@@ -33,14 +33,15 @@ pub(super) async fn serve(
         for order in &batch.orders {
             pipeline.add_command(call_for(state, scripts, order));
         }
-        for (room, seats) in &batch.rooms {
+        for RoomReport { room, public, seats } in &batch.rooms {
             if let Some(seats) = seats {
                 restore(&mut pipeline, state, scripts, room, seats);
             }
-            let members = state.node().map_or(0, |node| node.member_count(room));
-            pipeline
-                .add_command(call(state, scripts, "report").arg(escaped(room)).arg(members).arg("").clone())
-                .ignore();
+            let (members, data) = state.node().map_or((0, None), |node| node.listing(room));
+            let data = data.filter(|_| *public || seats.is_some());
+            let mut report = call(state, scripts, "report");
+            report.arg(escaped(room)).arg(members).arg(data.as_deref().unwrap_or_default()).arg(u8::from(*public));
+            pipeline.add_command(report).ignore();
         }
         if pipeline.len() > 0 {
             let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
@@ -75,6 +76,35 @@ pub(super) async fn sweep(
             return Ok(());
         }
     }
+}
+
+/// Returns a page of the rooms that have seats or show data.
+pub(super) async fn list(
+    state: &SharedState,
+    connection: &mut MultiplexedConnection,
+    scripts: &Scripts,
+    query: RoomQuery<'_>,
+) -> RedisResult<RoomPage> {
+    type Row = (String, usize, usize, usize, String, Vec<String>);
+    let mut call = call(state, scripts, "list");
+    let (prefix, after) = (escaped(query.prefix), escaped(query.after));
+    // Else the page would begin before the rooms of the prefix.
+    let after = if after >= prefix { &*after } else { "" };
+    call.arg(&prefix).arg(after).arg(query.max);
+    call.arg(u8::from(query.with_free_seats)).arg(MAX_SCANNED_ROOMS);
+    let (last, rows): (String, Vec<Row>) = call.query_async(connection).await?;
+    let mut page = RoomPage {
+        next: Some(last).filter(|last| !last.is_empty()).map(|last| unescaped(&last)),
+        ..RoomPage::default()
+    };
+    for (name, members, seats, taken, public, mut nodes) in rows {
+        nodes.sort_unstable();
+        let public = Some(&*public).filter(|public| !public.is_empty());
+        let mut room = RoomSummary::new(&unescaped(&name), seats, taken, public);
+        (room.members, room.nodes) = (members, nodes);
+        page.rooms.push(room);
+    }
+    Ok(page)
 }
 
 /// Returns a call of the script for this node.

@@ -119,6 +119,11 @@ impl SharedState {
         self.load_changed.notify_one();
     }
 
+    /// Lets the directory's task report all listed rooms and seats again.
+    pub(super) fn restore_rooms(&self) {
+        self.seats.restore(self.node().map_or_else(Vec::new, |node| node.listed_rooms()));
+    }
+
     pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {
         // Cannot be left in the middle of a change either.
         self.redeemed.lock().unwrap_or_else(PoisonError::into_inner)

@@ -238,13 +238,13 @@ function commands.vacate(node, name, family, uid, number)
   return {}
 end
 
--- Reports the members of a node in a room, and what the room shows if `public` is not empty. A node without members and
--- players is taken out.
-function commands.report(node, name, members, public)
+-- Reports the members of a node in a room, and what the room shows if `public` is not empty. Unless that is new, it does
+-- not replace what another node may have set. A node without members and players is taken out.
+function commands.report(node, name, members, public, is_new)
   add_node(name, node)
   call('HSET', room_key(name), 'n:' .. node, members)
   if public ~= '' then
-    call('HSET', room_key(name), 'public', public)
+    call(is_new == '1' and 'HSET' or 'HSETNX', room_key(name), 'public', public)
   end
   leave(name, node)
   return {}
