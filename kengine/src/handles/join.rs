@@ -102,16 +102,13 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Room { hub, name, .. } = &self.room;
-            match self.seats {
-                Some(seats) => {
-                    let wish = SeatWish { name, is_family: false, seats, when_away: self.when_away };
-                    sit_down(hub, self.connection, wish, self.request).await?;
-                    reach_others(hub, name, self.when_away).await
-                }
-                None => {
-                    enter(hub, self.connection, name, self.request)?;
-                    reach_others(hub, name, WhenAway::Refuse).await
-                }
+            if let Some(seats) = self.seats {
+                let wish = SeatWish { name, is_family: false, seats, when_away: self.when_away };
+                sit_down(hub, self.connection, wish, self.request).await?;
+                reach_others(hub, name, self.when_away).await
+            } else {
+                enter(hub, self.connection, name, self.request)?;
+                reach_others(hub, name, WhenAway::Refuse).await
             }
         })
     }

@@ -10,6 +10,7 @@ mod counters;
 pub(crate) mod deferred_wakes;
 mod errors;
 mod fan_out;
+mod held_seat;
 mod limits;
 mod listing;
 mod member;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
+use crate::node_state::cluster_interface::{Address, NodeMessage};
 use crate::node_state::errors::JoinError;
+use crate::node_state::held_seat::HeldSeat;
 use crate::node_state::memberships::{RoomId, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::rooms::LocalRooms;
-use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest, Vacating, Wanted, WhenAway};
+use crate::node_state::seating::{SeatRefusal, SeatRequest, Wanted, WhenAway};
 use crate::node_state::sync::atomic::Ordering;
 
 /// The seat that a connection wants.
@@ -30,41 +31,6 @@ pub(crate) enum Seated {
     Already(Arc<str>),
 }
 
-/// A seat whose connection has not joined the room yet. Dropping this gives the seat up.
-pub(crate) struct HeldSeat {
-    seat: Seat,
-    is_kept: bool,
-    cluster: Arc<dyn Cluster>,
-}
-
-impl HeldSeat {
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.seat
-    }
-
-    /// Returns the seat. It is not given up any more.
-    pub(super) fn keep(mut self) -> Seat {
-        self.is_kept = true;
-        self.seat.clone()
-    }
-
-    /// Returns the room as one in which the connection has this seat.
-    pub(super) fn membership(&self, room: &Arc<RoomId>) -> Arc<RoomId> {
-        match &self.seat.family {
-            Some(family) => Arc::new(RoomId { name: Arc::clone(&room.name), family: Some(Arc::clone(family)) }),
-            None => Arc::clone(room),
-        }
-    }
-}
-
-impl Drop for HeldSeat {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            self.cluster.vacate(&self.seat, Vacating::Now);
-        }
-    }
-}
-
 impl LocalRooms {
     /// Asks the cluster for a seat. Each request counts as a join of the connection, so that clients cannot ask as often
     /// as they want.
@@ -74,7 +40,7 @@ impl LocalRooms {
             Err(room) => return Ok(Seated::Already(room)),
         };
         match self.cluster.take_seat(request).await {
-            Ok(seat) => Ok(Seated::Now(HeldSeat { seat, is_kept: false, cluster: Arc::clone(&self.cluster) })),
+            Ok(seat) => Ok(Seated::Now(HeldSeat::new(seat, &self.cluster))),
             Err(SeatRefusal::Full) => Err(JoinError::Full(wish.seats)),
             Err(SeatRefusal::Unavailable) => Err(JoinError::SeatsUnknown),
         }
@@ -91,9 +57,10 @@ impl LocalRooms {
         let mut joined = recipient.state().memberships.lock();
         let has_seat =
             |room: &RoomId| self.find(&room.name).is_some_and(|room| room.state.read().has_seat(recipient.state().id));
-        let known = match is_family {
-            true => joined.room_of_family(name).cloned(),
-            false => joined.current().iter().find(|room| &*room.name == name).cloned(),
+        let known = if is_family {
+            joined.room_of_family(name).cloned()
+        } else {
+            joined.current().iter().find(|room| &*room.name == name).cloned()
         };
         if let Some(room) = known.as_ref().filter(|room| has_seat(room)) {
             return Ok(Err(Arc::clone(&room.name)));
@@ -103,9 +70,10 @@ impl LocalRooms {
         }
         self.count_join(&mut joined, recipient)?;
         drop(joined);
-        let wanted = match is_family {
-            true => Wanted::Family { family: name.into(), fresh: self.fresh_name(name)? },
-            false => Wanted::Room(name.into()),
+        let wanted = if is_family {
+            Wanted::Family { family: name.into(), fresh: self.fresh_name(name)? }
+        } else {
+            Wanted::Room(name.into())
         };
         let number = self.next_seat.fetch_add(1, Ordering::Relaxed);
         Ok(Ok(SeatRequest { wanted, seats, uid: recipient.state().uid.clone(), number, when_away }))

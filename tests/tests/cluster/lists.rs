@@ -80,11 +80,11 @@ async fn rooms_are_listed_with_what_their_members_see() {
 
     // The last value counts, whichever node sets it, as long as the room has members.
     one.hub().room("t {able}").set_public(&json!({"stake": 5})).unwrap();
-    list_is(one.hub(), "", json!({"rooms": [merged(&room, json!({"public": {"stake": 5}}))]})).await;
+    list_is(one.hub(), "", json!({"rooms": [merged(&room, &json!({"public": {"stake": 5}}))]})).await;
     other.hub().room("t {able}").set_public(&json!({"stake": 10})).unwrap();
     asks(&mut ada, "leave", r#""t {able}""#).await;
     let left = json!({"members": 2, "taken": 0, "nodes": [other.address().to_string()], "public": {"stake": 10}});
-    list_is(one.hub(), "t", json!({"rooms": [merged(&room, left)]})).await;
+    list_is(one.hub(), "t", json!({"rooms": [merged(&room, &left)]})).await;
     drop((bob, eve));
     list_is(one.hub(), "", json!({"rooms": []})).await;
 
@@ -100,7 +100,7 @@ async fn rooms_are_listed_with_what_their_members_see() {
     assert_eq!(kengine::Error::from(lost).code(), "unavailable");
 }
 
-fn merged(room: &Value, change: Value) -> Value {
+fn merged(room: &Value, change: &Value) -> Value {
     let mut room = room.clone();
     room.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     room

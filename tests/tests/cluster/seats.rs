@@ -224,6 +224,34 @@ async fn the_seats_of_a_killed_node_come_free_with_its_lease() {
 }
 
 #[tokio::test]
+async fn a_node_that_hung_for_longer_than_its_lease_takes_its_seats_again() {
+    let redis = RedisServer::start().await;
+    let hung = redis.spawn_node(env!("CARGO_BIN_EXE_node"), SHORT_LEASE).await;
+    let node = redis.serve(Town::node(&redis.url(), SHORT_LEASE)).await;
+    let mut ada = Town::connect(hung.address(), "ada").await;
+    let mut bob = Town::connect(node.address(), "bob").await;
+    let mut eve = Town::connect(node.address(), "eve").await;
+    assert_eq!(ada.ask(sit(1)).await, "1: null");
+    hung.freeze();
+    until("the free seat", async || (bob.ask(sit(1)).await == "1: null").then_some(())).await;
+    hung.thaw();
+    let mut directory = redis.directory().await;
+    until("both players", async || {
+        let uids: Vec<String> = directory.redis.hkeys("{kengine}:seats:table").await.unwrap();
+        (uids.len() == 2).then_some(())
+    })
+    .await;
+    for player in [&mut ada, &mut bob] {
+        assert_eq!(eve.ask(sit(1)).await, "1: error full");
+        leave(player, "table").await;
+    }
+    until("the free seat", async || (eve.ask(sit(1)).await == "1: null").then_some(())).await;
+    drop((ada, bob, eve));
+    nothing_is_left(&redis).await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_drained_node_leaves_no_seats() {
     let redis = RedisServer::start().await;
     let (one, other) =

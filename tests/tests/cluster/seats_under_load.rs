@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use kengine_tests::{Dice, RedisServer, heavy_test, summary, until, within};
+use kengine_tests::{Dice, NodeProcess, RedisServer, heavy_test, summary, until, within};
 use redis::AsyncCommands;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
@@ -119,7 +119,7 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
     for _ in 0..3 {
         processes.push(redis.spawn_node(env!("CARGO_BIN_EXE_node"), LEASE).await);
     }
-    let nodes = Arc::new(processes.iter().map(|node| node.address()).collect::<Vec<_>>());
+    let nodes = Arc::new(processes.iter().map(NodeProcess::address).collect::<Vec<_>>());
     let (seen, stop) = (Arc::<Seen>::default(), Arc::<AtomicBool>::default());
     let playing: Vec<_> = (0..players)
         .map(|player| tokio::spawn(play(player, Arc::clone(&nodes), Arc::clone(&seen), Arc::clone(&stop))))
@@ -127,7 +127,7 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
 
     let mut directory = redis.directory().await;
     let begun = Instant::now();
-    let mut step = 0;
+    let mut faults = 0;
     while begun.elapsed() < time {
         // What the directory says at any moment.
         let rooms: Vec<String> = directory.redis.zrange("{kengine}:rooms", 0, -1).await.unwrap();
@@ -135,21 +135,21 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
             let taken: usize = directory.redis.hlen(format!("{{kengine}}:seats:{room}")).await.unwrap();
             assert!(taken <= SEATS, "{room}: {taken}");
         }
-        match step {
+        match faults {
             0 if begun.elapsed() > time / 4 => {
                 processes.remove(0).kill();
-                step = 1;
+                faults = 1;
             }
             1 if begun.elapsed() > time / 2 => {
                 let drained = processes.remove(0);
                 drained.terminate();
                 drained.ended().await;
-                step = 2;
+                faults = 2;
             }
             _ => sleep(Duration::from_millis(20)).await,
         }
     }
-    assert_eq!(step, 2);
+    assert_eq!(faults, 2);
     stop.store(true, Ordering::SeqCst);
     let mut rooms = BTreeMap::<String, usize>::new();
     let mut sockets = Vec::new();

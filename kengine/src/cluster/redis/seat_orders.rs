@@ -94,6 +94,12 @@ pub(super) struct Batch<'s> {
     pub(super) must_sweep: bool,
 }
 
+/// A request that is waited for. If this is dropped before its answer is read, the seat is given up.
+struct PendingSeat<'s> {
+    seats: &'s SeatOrders,
+    answer: oneshot::Receiver<Result<Seat, SeatRefusal>>,
+}
+
 /// Whether the directory can be reached: as long as this exists.
 pub(super) struct Up<'s>(&'s SeatOrders);
 
@@ -102,7 +108,7 @@ impl SeatOrders {
     pub(super) async fn take(&self, request: SeatRequest) -> Result<Seat, SeatRefusal> {
         let when_away = request.when_away;
         let taken = match self.order(request.clone()) {
-            Some(answer) => answer.await.unwrap_or(Err(SeatRefusal::Unavailable)),
+            Some(mut pending) => (&mut pending.answer).await.unwrap_or(Err(SeatRefusal::Unavailable)),
             None => Err(SeatRefusal::Unavailable),
         };
         match taken {
@@ -118,16 +124,16 @@ impl SeatOrders {
     }
 
     /// Orders a seat, unless the directory cannot be reached or too many requests wait.
-    fn order(&self, request: SeatRequest) -> Option<oneshot::Receiver<Result<Seat, SeatRefusal>>> {
+    fn order(&self, request: SeatRequest) -> Option<PendingSeat<'_>> {
         let mut state = self.lock();
         if !state.is_up || state.orders.len() >= MAX_WAITING_SEATS {
             return None;
         }
-        let (answer, answered) = oneshot::channel();
-        state.orders.push_back(Order::Take { request, answer });
+        let (sender, answer) = oneshot::channel();
+        state.orders.push_back(Order::Take { request, answer: sender });
         drop(state);
         self.changed.notify_one();
-        Some(answered)
+        Some(PendingSeat { seats: self, answer })
     }
 
     pub(super) fn vacate(&self, seat: &Seat, when: Vacating) {
@@ -206,11 +212,11 @@ impl SeatOrders {
     }
 }
 
-type Parts = (Vec<Order>, Vec<RoomReport>, bool);
+type BatchParts = (Vec<Order>, Vec<RoomReport>, bool);
 
 impl OrderState {
     /// Returns what to send now, or until when nothing is to be sent.
-    fn take_batch(&mut self) -> Result<Parts, Option<Instant>> {
+    fn take_batch(&mut self) -> Result<BatchParts, Option<Instant>> {
         self.expire();
         // Seats that the directory may not know come first, so that they are not given to others.
         let unknown = |(_, report): &(&Arc<str>, &Report)| report.all;
@@ -316,6 +322,16 @@ impl Drop for Batch<'_> {
     }
 }
 
+impl Drop for PendingSeat<'_> {
+    fn drop(&mut self) {
+        // From now on `granted` gives the seat up itself.
+        self.answer.close();
+        if let Ok(Ok(seat)) = self.answer.try_recv() {
+            self.seats.vacate(&seat, Vacating::Now);
+        }
+    }
+}
+
 impl Drop for Up<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
@@ -327,5 +343,84 @@ impl Drop for Up<'_> {
                 order => state.lose(order),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node_state::Wanted;
+
+    fn request(number: u64) -> SeatRequest {
+        let uid = Uid::new("ada").unwrap();
+        SeatRequest { wanted: Wanted::Room("table".into()), seats: 4, uid, number, when_away: WhenAway::Refuse }
+    }
+
+    fn seat(number: u64) -> Seat {
+        let uid = Uid::new("ada").unwrap();
+        Seat { room: "table".into(), family: None, seats: 4, uid, number, host: None }
+    }
+
+    fn shown(orders: &[Order]) -> Vec<(&'static str, u64)> {
+        let shown = |order: &Order| match order {
+            Order::Take { request, .. } => ("take", request.number),
+            Order::Vacate { number, .. } => ("vacate", *number),
+            Order::Forget { number, .. } => ("forget", *number),
+        };
+        orders.iter().map(shown).collect()
+    }
+
+    /// Answers the requests of a batch as the directory does.
+    fn answer(seats: &SeatOrders, batch: Batch<'_>) {
+        for order in batch.arrived() {
+            if let Order::Take { request, answer } = order {
+                seats.granted(seat(request.number), answer);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_given_up_whenever_its_request_is_dropped() {
+        let seats = SeatOrders::default();
+        assert_eq!(seats.take(request(1)).await.unwrap_err(), SeatRefusal::Unavailable);
+        let _up = seats.up();
+        // Before it is answered, and after that, but before the answer is read.
+        for number in [1, 2] {
+            let pending = seats.order(request(number)).expect("an order");
+            let batch = seats.next().await;
+            assert_eq!(shown(&batch.orders), [("take", number)]);
+            if number == 1 {
+                drop(pending);
+                answer(&seats, batch);
+            } else {
+                answer(&seats, batch);
+                drop(pending);
+            }
+            let batch = seats.next().await;
+            assert_eq!(shown(&batch.orders), [("vacate", number)]);
+            batch.arrived();
+        }
+        assert_eq!(seats.lock().table.names().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_have_arrived_is_set_right_before_further_seats_are_taken() {
+        let seats = SeatOrders::default();
+        let up = seats.up();
+        let mut kept = seats.order(request(1)).expect("an order");
+        answer(&seats, seats.next().await);
+        assert!((&mut kept.answer).await.unwrap().is_ok());
+        let mut lost = seats.order(request(2)).expect("an order");
+        drop(seats.next().await);
+        assert_eq!((&mut lost.answer).await.unwrap().unwrap_err(), SeatRefusal::Unavailable);
+        drop(up);
+        let _up = seats.up();
+        let _next = seats.order(request(3)).expect("an order");
+        let batch = seats.next().await;
+        assert_eq!(shown(&batch.orders), []);
+        let restored = batch.rooms[0].seats.as_ref().expect("all seats");
+        assert_eq!(restored.iter().map(|seat| seat.number).collect::<Vec<_>>(), [1]);
+        batch.arrived();
+        assert_eq!(shown(&seats.next().await.orders), [("take", 3)]);
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn serve(
             report.arg(escaped(room)).arg(members).arg(data.as_deref().unwrap_or_default()).arg(u8::from(*public));
             pipeline.add_command(report).ignore();
         }
-        if pipeline.len() > 0 {
+        if !pipeline.is_empty() {
             let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
             if batch.must_sweep {
                 sweep(state, &mut connection, scripts).await?;
@@ -54,7 +54,7 @@ pub(super) async fn serve(
                     grant(state, request, &answer, to, &mut hosted)?;
                 }
             }
-            if hosted.len() > 0 {
+            if !hosted.is_empty() {
                 hosted.exec_async(&mut connection).await?;
             }
         } else if batch.must_sweep {
