@@ -69,7 +69,7 @@ impl Room<'_> {
 
     /// Returns the address of the node that hosts the room, if [`fill`](Rooms::fill) has seated the connection in a room
     /// of another node. The player can play from here, but each message between the two nodes goes through Redis. A client
-    /// that connects again through the gateway with [the name of the room](crate::guide::gateway) gets to that node, and
+    /// that connects again through the gateway with the name of the room gets to that node, and
     /// keeps its seat.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()

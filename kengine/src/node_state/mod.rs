@@ -60,7 +60,9 @@ pub(crate) use self::recipient::{ConnectionState, Recipient};
 pub(crate) use self::refusals::{Limit, Refusals};
 pub use self::room::Occupants;
 pub(crate) use self::rooms::{JoinRequest, LocalRooms};
+#[cfg(feature = "redis")]
+pub(crate) use self::seating::Wanted;
 pub use self::seating::WhenAway;
-pub(crate) use self::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating, Wanted};
+pub(crate) use self::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
 pub(crate) use self::seats::{SeatWish, Seated};
 pub(crate) use self::users::{ClaimOutcome, Users};

@@ -27,6 +27,7 @@ pub(crate) struct SeatRequest {
     pub(crate) uid: Uid,
     /// The number of this request, unique within its node.
     pub(crate) number: u64,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis can be away"))]
     pub(crate) when_away: WhenAway,
 }
 
