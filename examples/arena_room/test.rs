@@ -81,7 +81,7 @@ fn players(positions: &[Position]) -> BTreeSet<&str> {
 async fn assert_nothing_is_left(game: &Served<Game>) {
     timeout(TEST_TIMEOUT, game.dispatcher().arenas.ended()).await.expect("the arenas end");
     assert_eq!(game.dispatcher().arenas.running(), 0);
-    assert_eq!(game.hub().rooms("").list(), []);
+    assert_eq!(game.hub().rooms("").local_list(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,12 +267,12 @@ async fn reconnecting_player_keeps_the_ship() {
     let gone = gone.hang();
     bob.stay(TICK * 801 / 2).await;
     let mut ada = player(&game, "ada").await;
-    assert_eq!(game.hub().rooms("arena-").list()[0].members, 2, "the old connection has left at once");
+    assert_eq!(game.hub().rooms("arena-").local_list()[0].members, 2, "the old connection has left at once");
     let seen = positions(&mut ada, TICK).await;
     let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
     assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
     let seen = positions(&mut ada, Duration::from_secs(20)).await;
-    assert_eq!(game.hub().rooms("arena-").list()[0].members, 2);
+    assert_eq!(game.hub().rooms("arena-").local_list()[0].members, 2);
     let own = seen.iter().filter(|position| position.player.as_str() == "ada");
     assert_eq!(own.count(), 400, "one ship, which remains when the old connection ends");
     drop(gone);

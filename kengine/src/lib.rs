@@ -79,8 +79,11 @@ pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
 /// Rooms, their members, and users. A [`Hub`] gives access to them.
 pub mod room {
-    pub use crate::handles::{Everybody, Fill, Join, Room, RoomCount, Rooms, User};
-    pub use crate::node_state::{JoinError, Joined, Left, Member, Members, Occupants, Who};
+    pub use crate::handles::{Everybody, Fill, Join, List, Room, RoomCount, Rooms, User};
+    pub use crate::node_state::{
+        JoinError, Joined, Left, ListError, Member, Members, Occupants, RoomPage, RoomSummary, SetPublicError,
+        WhenAway, Who,
+    };
 }
 
 /// Pushes and questions: how they are delivered, and why they fail.

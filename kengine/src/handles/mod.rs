@@ -13,5 +13,5 @@ pub use self::connection::Connection;
 pub use self::everybody::Everybody;
 pub use self::hub::Hub;
 pub use self::join::{Fill, Join};
-pub use self::room::{Room, RoomCount, Rooms};
+pub use self::room::{List, Room, RoomCount, Rooms};
 pub use self::user::User;

@@ -159,7 +159,8 @@ impl ClusterNode for Node {
                 }
             }
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
-            (NodeMessage::Presence { .. } | NodeMessage::Kick(_), _) => {}
+            (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
+            (NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed, _) => {}
         }
         self.relieve();
     }
@@ -172,6 +173,18 @@ impl ClusterNode for Node {
 
     fn members(&self, room: &str) -> Vec<Member> {
         self.rooms.members(room)
+    }
+
+    fn listing(&self, room: &str) -> (usize, Option<Arc<str>>) {
+        self.rooms.listing(room)
+    }
+
+    fn listed_rooms(&self) -> Vec<Arc<str>> {
+        self.rooms.listed()
+    }
+
+    fn is_listed(&self, room: &str) -> bool {
+        self.rooms.is_listed(room)
     }
 
     fn syntaxes(&self) -> &[&'static Syntax] {

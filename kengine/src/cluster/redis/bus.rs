@@ -12,8 +12,11 @@ use tokio::time::timeout;
 
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
+use crate::cluster::redis::scripts::Scripts;
+use crate::cluster::redis::seats;
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
+use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, RoomPage, RoomQuery, Unavailable};
+use crate::protocol::logged;
 
 /// The number of messages that may wait to be sent.
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
@@ -43,8 +46,8 @@ pub(super) struct Bus {
 enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
-    /// Holds the connection for commands.
-    Up(MultiplexedConnection),
+    /// Holds the connection for commands, and the scripts that are loaded.
+    Up(MultiplexedConnection, Scripts),
     Down,
 }
 
@@ -80,7 +83,7 @@ impl Bus {
     pub(super) async fn wait_until_known(&self) -> bool {
         let mut status = self.status.subscribe();
         let known = status.wait_for(|status| !matches!(status, BusStatus::Connecting)).await;
-        known.is_ok_and(|status| matches!(*status, BusStatus::Up(_)))
+        known.is_ok_and(|status| matches!(*status, BusStatus::Up(..)))
     }
 
     pub(super) fn publish(&self, to: Address<&str>, message: &NodeMessage) -> Result<(), Unavailable> {
@@ -146,7 +149,7 @@ impl Bus {
         let _open = PendingQuery { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let BusStatus::Up(mut commands) = self.status.borrow().clone() else { return None };
+            let BusStatus::Up(mut commands, _) = self.status.borrow().clone() else { return None };
             let query = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
             call.arg(keys.room_channel(room)).arg(&query[..]);
@@ -161,6 +164,15 @@ impl Bus {
         Gathered { is_partial, ..gathered }
     }
 
+    /// Returns a page of the rooms that have seats or show data.
+    pub(super) async fn list(&self, query: RoomQuery<'_>) -> Result<RoomPage, Unavailable> {
+        let BusStatus::Up(mut commands, scripts) = self.status.borrow().clone() else { return Err(Unavailable) };
+        seats::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
+            tracing::debug!(error = logged(&error), "the rooms cannot be listed");
+            Unavailable
+        })
+    }
+
     /// Passes another node's answer to the open query with this number.
     pub(super) fn answered(&self, number: u64, members: Vec<Member>) {
         if let Some(answers) = self.queries().get(&number) {
@@ -170,12 +182,13 @@ impl Bus {
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.status.borrow(), BusStatus::Up(_))
+        matches!(*self.status.borrow(), BusStatus::Up(..))
     }
 
     /// Sets the connection for commands. `None` means that the bus is not connected.
-    pub(super) fn set_connection(&self, commands: Option<MultiplexedConnection>) {
-        self.status.send_replace(commands.map_or(BusStatus::Down, BusStatus::Up));
+    pub(super) fn set_connection(&self, commands: Option<(MultiplexedConnection, Scripts)>) {
+        self.status
+            .send_replace(commands.map_or(BusStatus::Down, |(commands, scripts)| BusStatus::Up(commands, scripts)));
         self.peers.changes.send_replace(());
     }
 

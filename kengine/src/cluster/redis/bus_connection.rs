@@ -44,7 +44,7 @@ async fn run_connection(
         bus.dequeued(&message);
     }
     bus.state.claim_again();
-    bus.set_connection(Some(commands.clone()));
+    bus.set_connection(Some((commands.clone(), scripts.clone())));
     tokio::select! {
         ended = subscriber.run() => ended,
         ended = send(bus, outgoing, commands, &scripts) => ended,

@@ -37,6 +37,7 @@ pub(super) enum WireNodeMessage {
     Push { syntaxes: Vec<(String, Option<String>)>, audience: Audience },
     Presence { presence: Presence, member: Member },
     Kick { code: u16, reason: String },
+    Listed,
 }
 
 /// A received message.
@@ -86,6 +87,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
         NodeMessage::Kick(close) => {
             WireNodeMessage::Kick { code: close.code().get(), reason: close.reason().to_owned() }
         }
+        NodeMessage::Listed => WireNodeMessage::Listed,
     };
     BusMessage::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
 }
@@ -106,6 +108,7 @@ impl WireNodeMessage {
             }
             Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
             Self::Kick { code, reason } => NodeMessage::Kick(Close::new(CloseCode::new(code)?, reason)),
+            Self::Listed => NodeMessage::Listed,
         })
     }
 }
