@@ -1,28 +1,43 @@
-//! The actor: a task that owns an arena with its players and its clock. Handlers send it commands.
+//! The game loop: the state of one arena, and its rules.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kengine::{ConnectionId, Hub, Push, Uid};
-use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::mpsc::{self, error::TryRecvError},
-    time::{Instant, MissedTickBehavior, interval_at},
+use kengine::{
+    Push, Uid,
+    room::{GameLoop, LoopRoom, Start, Tick},
 };
+use serde::{Deserialize, Serialize};
 
-/// The length of a step, and the time between two pushes: 20 a second.
-pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// The maximum number of steps that one tick simulates.
-const MAX_STEPS: u32 = 5;
+/// The most steps that one tick simulates. A game that cannot keep up slows down, because catching up would delay it
+/// further.
+const MAX_STEPS: u64 = 5;
+/// How many steps the ship of a player who has left waits for the player to come back: ten seconds.
+pub(crate) const AWAY: u64 = 200;
 /// The side length of the square field.
 pub(crate) const FIELD: f32 = 1000.0;
 /// The maximum speed of a ship, in units a second.
 pub(crate) const SPEED: f32 = 200.0;
 
-/// A command to an arena.
-pub(crate) enum Command {
-    Joined { player: Uid, connection: ConnectionId },
-    Steer { player: Uid, heading: Heading },
-    Left { player: Uid, connection: ConnectionId },
+/// An arena, once in the cluster. If its node goes, another one continues with what was saved.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Arena {
+    ships: BTreeMap<Uid, Ship>,
+    step: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Ship {
+    at: [f32; 2],
+    velocity: [f32; 2],
+    /// The step at which the player left.
+    left: Option<u64>,
+}
+
+/// A message to the arena: a player steers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Steer {
+    pub(crate) player: Uid,
+    pub(crate) velocity: [f32; 2],
 }
 
 /// The direction in which a player steers. A length of 1 or more means full speed.
@@ -30,13 +45,6 @@ pub(crate) enum Command {
 pub(crate) struct Heading {
     pub(crate) x: f32,
     pub(crate) y: f32,
-}
-
-impl Heading {
-    fn velocity(self) -> [f32; 2] {
-        let length = self.x.hypot(self.y).max(1.0);
-        if length.is_finite() { [self.x, self.y].map(|part| part / length * SPEED) } else { [0.0; 2] }
-    }
 }
 
 /// The position of a player. For a slow client, only the newest position of each player waits.
@@ -50,117 +58,67 @@ pub(crate) struct Position {
     pub(crate) y: f32,
 }
 
-/// Tells the players that their arena has failed, and that they may play again.
-#[derive(Debug, Serialize, Deserialize, Push)]
-#[push("over")]
-pub(crate) struct Over {}
+impl GameLoop for Arena {
+    type Message = Steer;
+    type Reply = ();
+    type Saved = Self;
+    const TICK: Duration = Duration::from_millis(50);
 
-struct Ship {
-    /// The newest connection of the player. Only its `Left` removes the ship.
-    connection: ConnectionId,
-    at: [f32; 2],
-    velocity: [f32; 2],
-}
+    fn start(_: &LoopRoom<'_>, start: Start<Self>) -> Self {
+        start.saved().unwrap_or_default()
+    }
 
-pub(crate) struct Arena {
-    hub: Hub,
-    room: String,
-    ships: BTreeMap<Uid, Ship>,
-    step: u64,
-    /// When the next step is due.
-    next: Instant,
+    fn joined(&mut self, _: &LoopRoom<'_>, player: &Uid) {
+        let new = Ship { at: [FIELD / 2.0; 2], velocity: [0.0; 2], left: None };
+        self.ships.entry(player.clone()).or_insert(new).left = None;
+    }
+
+    fn left(&mut self, _: &LoopRoom<'_>, player: &Uid) {
+        if let Some(ship) = self.ships.get_mut(player) {
+            ship.left = Some(self.step);
+        }
+    }
+
+    fn message(&mut self, _: &LoopRoom<'_>, Steer { player, velocity }: Steer) {
+        if let Some(ship) = self.ships.get_mut(&player) {
+            ship.velocity = velocity;
+        }
+    }
+
+    fn tick(&mut self, room: &LoopRoom<'_>, tick: Tick) {
+        for _ in 0..(1 + tick.missed).min(MAX_STEPS) {
+            self.simulate();
+        }
+        for (player, ship) in self.ships.iter().filter(|(_, ship)| ship.left.is_none()) {
+            let position = Position { player: player.clone(), step: self.step, x: ship.at[0], y: ship.at[1] };
+            // Fails while other nodes cannot be reached. The next tick sends newer positions.
+            let _ = room.send(&position);
+        }
+    }
+
+    fn save(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Arena {
-    pub(crate) fn new(hub: Hub, room: String) -> Self {
-        Self { hub, room, ships: BTreeMap::new(), step: 0, next: Instant::now() + TICK }
-    }
-
-    /// Ticks until every seat has been given back, which closes the channel.
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut ticks = interval_at(self.next, TICK);
-        // After a delay, a single tick fires for all missed ones. `advance` then simulates the missed steps.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            ticks.tick().await;
-            // The number of commands is bounded, so that a stream of new ones cannot delay the tick.
-            for _ in 0..commands.max_capacity() {
-                match commands.try_recv() {
-                    Ok(command) => self.execute(command),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
-                }
-            }
-            self.advance();
-            self.push();
-        }
-    }
-
-    fn execute(&mut self, command: Command) {
-        match command {
-            Command::Joined { player, connection } => {
-                let ship = || Ship { connection, at: [FIELD / 2.0; 2], velocity: [0.0; 2] };
-                self.ships.entry(player).or_insert_with(ship).connection = connection;
-            }
-            Command::Steer { player, heading } => {
-                if let Some(ship) = self.ships.get_mut(&player) {
-                    ship.velocity = heading.velocity();
-                }
-            }
-            Command::Left { player, connection } => {
-                if self.ships.get(&player).is_some_and(|ship| ship.connection == connection) {
-                    self.ships.remove(&player);
-                }
-            }
-        }
-    }
-
-    /// Simulates every step that is due. All steps have the same length, so a game runs the same on a busy machine. A
-    /// game that cannot keep up slows down, because catching up would delay it further.
-    fn advance(&mut self) {
-        let now = Instant::now();
-        let mut due = 0;
-        while self.next <= now {
-            self.next += TICK;
-            due += 1;
-            if due <= MAX_STEPS {
-                self.simulate();
-            }
-        }
-        if due > MAX_STEPS {
-            tracing::warn!(room = self.room, skipped = due - MAX_STEPS, "an arena cannot keep up and skips steps");
-        }
-    }
-
-    /// Simulates one step. The rules of a game go here.
+    /// Simulates one step. All steps have the same length, so a game runs the same on a busy machine. The rules of a
+    /// game go here.
     fn simulate(&mut self) {
         self.step += 1;
+        self.ships.retain(|_, ship| ship.left.is_none_or(|left| self.step <= left + AWAY));
         for ship in self.ships.values_mut() {
             for (at, velocity) in ship.at.iter_mut().zip(ship.velocity) {
-                *at = (*at + velocity * TICK.as_secs_f32()).clamp(0.0, FIELD);
+                *at = (*at + velocity * Self::TICK.as_secs_f32()).clamp(0.0, FIELD);
             }
         }
-    }
-
-    fn push(&self) {
-        let room = self.hub.room(&self.room);
-        // One write per player for the whole tick.
-        self.hub.batch(|| {
-            for (player, Ship { at: [x, y], .. }) in &self.ships {
-                let position = Position { player: player.clone(), step: self.step, x: *x, y: *y };
-                // A position always serializes, so this cannot fail.
-                let _ = room.send(&position);
-            }
-        });
     }
 }
 
-impl Drop for Arena {
-    /// Notifies the players. An arena that still has players ends only because it panicked or was cancelled.
-    fn drop(&mut self) {
-        if !self.ships.is_empty() {
-            tracing::error!(room = self.room, players = self.ships.len(), "an arena failed while players were in it");
-            let _ = self.hub.room(&self.room).send(&Over {});
-        }
+impl Heading {
+    /// Returns the velocity of a ship in this direction. An infinite heading stops it.
+    pub(crate) fn velocity(self) -> [f32; 2] {
+        let length = self.x.hypot(self.y).max(1.0);
+        if length.is_finite() { [self.x, self.y].map(|part| part / length * SPEED) } else { [0.0; 2] }
     }
 }

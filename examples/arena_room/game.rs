@@ -1,31 +1,25 @@
-//! The dispatcher: turns the messages of players into commands.
+//! The dispatcher: seats players in arenas, and passes on how they steer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use kengine::{Connection, DisconnectReason, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
+use kengine::{
+    Connection, Error, Handshake, Hub, Refusal, Session, Uid,
+    room::{Members, Room},
+};
 use serde::Serialize;
 
-use crate::{
-    arena::Heading,
-    arenas::{Arenas, SEATS, Seat},
-};
+use crate::arena::{Arena, Heading, Steer};
 
-/// The session: a player, and their seat while they play.
-pub(crate) struct Pilot {
-    uid: Option<Uid>,
-    seat: Mutex<Option<Seat>>,
-}
+/// The maximum number of players in an arena.
+pub(crate) const SEATS: usize = 9;
+
+/// The prefix of the names of arenas.
+const ARENAS: &str = "arena-";
+
+/// The session: a player.
+pub(crate) struct Pilot(Option<Uid>);
 
 impl Session for Pilot {
     fn uid(&self) -> Option<Uid> {
-        self.uid.clone()
-    }
-}
-
-impl Pilot {
-    fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
-        // No code panics in the middle of a change while it holds the lock, so a poisoned state is still valid.
-        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.clone()
     }
 }
 
@@ -38,57 +32,59 @@ struct Seated<'a> {
     players: Members,
 }
 
-#[derive(Default)]
-pub(crate) struct Game {
-    pub(crate) arenas: Arc<Arenas>,
+/// Lets the arena run, and answers a player who has joined it.
+async fn seated<'a>(room: &Room<'_>, connection: &'a Connection<Pilot>) -> Result<Seated<'a>, Error> {
+    room.run::<Arena>().await?;
+    Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })
 }
+
+pub(crate) struct Game;
 
 #[kengine::dispatcher]
 impl Game {
     /// Takes the uid from the query, which is only acceptable in a demo. The example `auth` authenticates players.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Pilot, Refusal> {
-        Ok(Pilot { uid: handshake.query("uid").map(Uid::new).transpose()?, seat: Mutex::default() })
+        Ok(Pilot(handshake.query("uid").map(Uid::new).transpose()?))
     }
 
-    /// Seats the player in the fullest arena with a free seat, or in a new one.
+    /// Seats the player in the fullest arena with a free seat, or in a new one. A player who has a seat keeps it.
     #[route]
-    async fn play<'a>(&self, hub: &Hub, connection: &'a Connection<Pilot>, pilot: &Pilot) -> Result<Seated<'a>, Error> {
-        if pilot.seat().as_ref().is_some_and(Seat::is_open) {
-            return Err(Error::new("already_playing", "you are in an arena; leave it first"));
-        }
-        let rooms = hub.rooms("arena-");
+    async fn play<'a>(&self, hub: &Hub, connection: &'a Connection<Pilot>) -> Result<Seated<'a>, Error> {
+        let rooms = hub.rooms(ARENAS);
         let room = rooms.fill(SEATS, connection).with_presence().await?;
-        let seat = self.arenas.enter(&room, connection).await?;
-        *pilot.seat() = Some(seat);
-        Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })
+        seated(&room, connection).await
     }
 
-    /// Changes the direction of the player's ship, from the next step on.
-    #[route(rate = "60/s")]
-    async fn steer(&self, pilot: &Pilot, heading: Heading) -> Result<(), Error> {
-        let not_playing = || Error::new("not_playing", "you are not in an arena; play first");
-        pilot.seat().as_ref().ok_or_else(not_playing)?.steer(heading)
-    }
-
-    /// Gives the seat back and leaves the room. The player may play again.
+    /// Seats a player whose connection was lost in the same arena, also if its node is gone.
     #[route]
-    async fn leave(&self, connection: &Connection<Pilot>, pilot: &Pilot) {
-        // Give the seat back first. Then the next player finds it free in the arena as soon as it is free in the room.
-        drop(pilot.seat().take());
+    async fn come_back<'a>(
+        &self,
+        hub: &Hub,
+        connection: &'a Connection<Pilot>,
+        arena: String,
+    ) -> Result<Seated<'a>, Error> {
+        if !arena.starts_with(ARENAS) {
+            return Err(Error::new("no_arena", "this is not the name of an arena"));
+        }
+        let room = hub.room(arena);
+        room.join(connection).with_presence().seats(SEATS).await?;
+        seated(&room, connection).await
+    }
+
+    /// Changes the direction of the player's ship.
+    #[route(rate = "60/s")]
+    async fn steer(&self, connection: &Connection<Pilot>, heading: Heading) -> Result<(), Error> {
+        let rooms = connection.rooms();
+        let room = rooms.first().ok_or_else(|| Error::new("not_playing", "you are not in an arena; play first"))?;
+        Ok(room.tell::<Arena>(&Steer { player: connection.uid().clone(), velocity: heading.velocity() })?)
+    }
+
+    /// Gives the seat back. The player may play again.
+    #[route]
+    async fn leave(&self, connection: &Connection<Pilot>) {
         for room in connection.rooms() {
             room.leave(connection);
-        }
-    }
-
-    /// Gives the seat back. The connection has left its room already, so the next player may be in the arena a moment
-    /// earlier.
-    #[close]
-    async fn gone(&self, pilot: &Pilot, reason: &DisconnectReason) {
-        // If a newer connection of the player has replaced this one, it takes over the ship. So this seat stays until
-        // the session is dropped, when the socket is closed.
-        if *reason != DisconnectReason::Replaced {
-            drop(pilot.seat().take());
         }
     }
 }

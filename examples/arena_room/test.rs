@@ -2,24 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
 use kengine::{
     CloseCode, Server, Uid,
-    room::{Left, Member},
+    cluster::Memory,
+    room::{GameLoop, Left, Member},
     testing::{self, Client, Served},
 };
 use kengine_examples::Program;
 use serde::Deserialize;
 use tokio::{
-    sync::Barrier,
     task::JoinSet,
     time::{Instant, advance, sleep, timeout},
 };
@@ -29,13 +25,14 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    arena::{FIELD, Heading, Over, Position, SPEED, TICK},
+    arena::{AWAY, Arena, FIELD, Heading, Position, SPEED},
     game::Game,
 };
 
 mod arena;
-mod arenas;
 mod game;
+
+const TICK: Duration = Arena::TICK;
 
 /// How long a test waits for each event before it fails. With a paused clock this takes no time.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,7 +46,7 @@ struct Seated {
 }
 
 fn serve() -> Served<Game> {
-    testing::serve(Server::new(Game::default()))
+    testing::serve(Game)
 }
 
 async fn play(client: &mut Client) -> Seated {
@@ -77,11 +74,14 @@ fn players(positions: &[Position]) -> BTreeSet<&str> {
     positions.iter().map(|position| position.player.as_str()).collect()
 }
 
-/// Asserts that every arena and every room has ended.
-async fn assert_nothing_is_left(game: &Served<Game>) {
-    timeout(TEST_TIMEOUT, game.dispatcher().arenas.ended()).await.expect("the arenas end");
-    assert_eq!(game.dispatcher().arenas.running(), 0);
-    assert_eq!(game.hub().rooms("").local_list(), []);
+/// Waits until every arena has ended.
+async fn arenas_end(game: &Served<Game>) {
+    let ended = async {
+        while game.hub().game_loops() > 0 {
+            sleep(TICK).await;
+        }
+    };
+    timeout(TEST_TIMEOUT, ended).await.expect("the arenas end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +100,7 @@ async fn ten_players_fill_two_arenas() {
         clients.push((seated.arena, client));
     }
     assert_eq!(arenas.values().map(BTreeSet::len).collect::<Vec<_>>(), [9, 1]);
-    assert_eq!(game.dispatcher().arenas.running(), 2);
+    assert_eq!(game.hub().game_loops(), 2);
     for (arena, client) in &mut clients {
         let seen = positions(client, TICK * 3 / 2).await;
         assert!(players(&seen).into_iter().eq(&arenas[arena]), "each player sees the ships of their own arena");
@@ -171,36 +171,9 @@ async fn all_players_see_a_steered_ship_move() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn players_who_leave_or_disconnect_are_removed() {
-    let game = serve();
-    let mut ada = player(&game, "ada").await;
-    let mut bob = player(&game, "bob").await;
-    let cy = player(&game, "cy").await;
-    // From now on, time is half-way between two ticks.
-    let seen = positions(&mut ada, TICK * 3 / 2).await;
-    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob", "cy"]));
-
-    bob.request::<()>("leave", &()).await.unwrap();
-    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
-    let seen = positions(&mut ada, TICK * 20).await;
-    assert_eq!(players(&seen), BTreeSet::from(["ada", "cy"]));
-    assert_eq!(bob.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code, "not_playing");
-
-    drop(cy);
-    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "cy");
-    let seen = positions(&mut ada, TICK * 20).await;
-    assert_eq!(players(&seen), BTreeSet::from(["ada"]));
-
-    play(&mut bob).await;
-    let seen = positions(&mut ada, TICK * 20).await;
-    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob"]));
-    assert_eq!(bob.request::<()>("play", &()).await.unwrap_err().code, "already_playing");
-}
-
-#[tokio::test(start_paused = true)]
 async fn slow_client_receives_the_newest_position_of_each_player() {
     let minute = Duration::from_secs(60);
-    let game = testing::serve(Server::new(Game::default()).idle_timeout(minute * 60));
+    let game = testing::serve(Server::new(Game).idle_timeout(minute * 60));
     let mut ada = player(&game, "ada").await;
     let begun = Instant::now();
     let _others = [player(&game, "bob").await, player(&game, "cy").await];
@@ -223,63 +196,56 @@ async fn slow_client_receives_the_newest_position_of_each_player() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arena_ends_after_its_last_player_has_left() {
+async fn players_who_leave_or_disconnect_are_not_shown() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
-    ada.request::<()>("leave", &()).await.unwrap();
-    assert!(
-        timeout(TICK * 100, game.dispatcher().arenas.ended()).await.is_err(),
-        "the arena ended before its last player left"
-    );
-    assert_eq!(game.dispatcher().arenas.running(), 1);
+    let cy = player(&game, "cy").await;
+    let seen = positions(&mut ada, TICK * 3 / 2).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob", "cy"]));
+
     bob.request::<()>("leave", &()).await.unwrap();
-    assert_nothing_is_left(&game).await;
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "cy"]));
+    assert_eq!(bob.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code, "not_playing");
 
-    // The next arena is new, and ends when its player disconnects.
-    positions(&mut ada, Duration::ZERO).await;
-    play(&mut ada).await;
-    assert_eq!(ada.push::<Position>().await.step, 1);
+    drop(cy);
+    assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "cy");
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada"]));
+
+    play(&mut bob).await;
+    let seen = positions(&mut ada, TICK * 20).await;
+    assert_eq!(players(&seen), BTreeSet::from(["ada", "bob"]));
+}
+
+/// Returns the position of the player on the `x` axis.
+fn x_of(positions: &[Position], player: &str) -> f32 {
+    positions.iter().rfind(|position| position.player.as_str() == player).expect("a position").x
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_who_comes_back_keeps_the_ship() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    let mut bob = player(&game, "bob").await;
+    ada.request::<()>("steer", &Heading { x: -1.0, y: 0.0 }).await.unwrap();
+    bob.stay(TICK * 201 / 2).await;
     drop(ada);
-    drop(bob);
-    game.emptied().await;
-    assert_nothing_is_left(&game).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn arenas_end_when_the_server_drains() {
-    let game = serve();
+    bob.stay(TICK * (u32::try_from(AWAY).unwrap() - 20)).await;
     let mut ada = player(&game, "ada").await;
-    let mut bob = player(&game, "bob").await;
-    let ((), ada, bob) = tokio::join!(game.drain(), ada.closed(), bob.closed());
-    assert_eq!(ada.unwrap().code(), CloseCode::DRAINING);
-    assert_eq!(bob.unwrap().code(), CloseCode::DRAINING);
-    assert_nothing_is_left(&game).await;
-}
+    assert!(x_of(&positions(&mut ada, TICK).await, "ada") < FIELD / 2.0, "the ship is where it went");
 
-#[tokio::test(start_paused = true)]
-async fn reconnecting_player_keeps_the_ship() {
-    let game = serve();
-    let mut gone = player(&game, "ada").await;
-    let mut bob = player(&game, "bob").await;
-    gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
-    // The old client does not answer the close frame, so its socket and session remain until the close timeout.
-    let gone = gone.hang();
-    bob.stay(TICK * 801 / 2).await;
+    drop(ada);
+    bob.stay(TICK * (u32::try_from(AWAY).unwrap() + 20)).await;
     let mut ada = player(&game, "ada").await;
-    assert_eq!(game.hub().rooms("arena-").local_list()[0].members, 2, "the old connection has left at once");
-    let seen = positions(&mut ada, TICK).await;
-    let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
-    assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
-    let seen = positions(&mut ada, Duration::from_secs(20)).await;
-    assert_eq!(game.hub().rooms("arena-").local_list()[0].members, 2);
-    let own = seen.iter().filter(|position| position.player.as_str() == "ada");
-    assert_eq!(own.count(), 400, "one ship, which remains when the old connection ends");
-    drop(gone);
+    let x = x_of(&positions(&mut ada, TICK).await, "ada");
+    assert!((x - FIELD / 2.0).abs() < 0.01, "a ship has not waited for so long: {x}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn reconnecting_player_keeps_the_seat_and_an_arena_without_others() {
+async fn a_player_who_comes_back_while_the_old_client_hangs_keeps_the_seat() {
     for others in [8, 0] {
         let game = serve();
         let mut gone = game.connect("/ws?uid=ada").await.unwrap();
@@ -290,6 +256,7 @@ async fn reconnecting_player_keeps_the_seat_and_an_arena_without_others() {
             all.push(player(&game, &format!("player-{number}")).await);
         }
         gone.stay(TICK * 21 / 2).await;
+        // The old client does not answer the close frame.
         let _gone = gone.hang();
         let mut ada = game.connect("/ws?uid=ada").await.unwrap();
         let mut newcomer = game.connect("/ws?uid=newcomer").await.unwrap();
@@ -303,116 +270,73 @@ async fn reconnecting_player_keeps_the_seat_and_an_arena_without_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn command_to_a_full_channel_is_answered_with_an_error() {
+async fn an_arena_waits_for_its_players_and_then_ends() {
     let game = serve();
     let mut ada = player(&game, "ada").await;
-    let mut crowd = [player(&game, "bob").await, player(&game, "cy").await];
-    let heading = Heading { x: 1.0, y: 0.0 };
-    // All of these are sent between two ticks.
-    for client in &mut crowd {
-        for _ in 0..60 {
-            client.notify("steer", &heading).await;
-        }
-    }
-    let failure = loop {
-        if let Err(failure) = ada.request::<()>("steer", &heading).await {
-            break failure;
-        }
-    };
-    assert_eq!(failure.code, "arena_busy");
-    // A player can leave although the channel is full. After the next tick there is space again.
+    let arena = play(&mut ada).await.arena;
     ada.request::<()>("leave", &()).await.unwrap();
-    let [mut bob, mut cy] = crowd;
-    let seen = positions(&mut bob, TICK * 3 / 2).await;
-    assert_eq!(players(&seen), BTreeSet::from(["bob", "cy"]));
-    assert!(seen.iter().all(|position| position.x > FIELD / 2.0), "the queued commands were executed: {seen:?}");
-    cy.stay(Duration::from_secs(1)).await;
-    cy.request::<()>("steer", &heading).await.unwrap();
+    ada.stay(Arena::LINGER.saturating_sub(TICK)).await;
+    assert_eq!(game.hub().game_loops(), 1);
+    while timeout(Duration::ZERO, ada.push::<Position>()).await.is_ok() {}
+    ada.request::<Seated>("come_back", &arena).await.unwrap();
+    assert!(ada.push::<Position>().await.step > 100, "it is the same arena");
+
+    drop(ada);
+    game.emptied().await;
+    arenas_end(&game).await;
+    let mut ada = player(&game, "ada").await;
+    assert_eq!(ada.push::<Position>().await.step, 1);
+    assert_ne!(play(&mut ada).await.arena, arena);
 }
 
 #[tokio::test(start_paused = true)]
-async fn panic_ends_one_arena_and_its_players_can_play_again() {
-    // The log panics when the arena warns that it cannot keep up. This stands for any bug in an arena.
-    let fails = Arc::new(AtomicBool::new(false));
-    let log = {
-        let fails = Arc::clone(&fails);
-        move || {
-            assert!(!fails.swap(false, Ordering::Relaxed), "no log can be written");
-            io::sink()
-        }
-    };
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(log).finish();
-    let _log = tracing::subscriber::set_default(subscriber);
-
+async fn arenas_end_when_the_server_drains() {
     let game = serve();
-    let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-    let arena = play(&mut ada).await.arena;
+    let mut ada = player(&game, "ada").await;
     let mut bob = player(&game, "bob").await;
-    fails.store(true, Ordering::Relaxed);
-    advance(Duration::from_secs(1)).await;
-    ada.push::<Over>().await;
-    bob.push::<Over>().await;
-    assert!(!fails.load(Ordering::Relaxed), "the panic came from the log");
-    assert_eq!(game.dispatcher().arenas.running(), 0);
-    assert_eq!(ada.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap_err().code, "arena_over");
+    let ((), ada, bob) = tokio::join!(game.drain(), ada.closed(), bob.closed());
+    assert_eq!(ada.unwrap().code(), CloseCode::DRAINING);
+    assert_eq!(bob.unwrap().code(), CloseCode::DRAINING);
+    assert_eq!(game.hub().game_loops(), 0);
+}
 
-    positions(&mut ada, Duration::ZERO).await;
-    for client in [&mut ada, &mut bob] {
-        assert_eq!(play(client).await.arena, arena, "the players stay in the same room");
-    }
-    assert_eq!(game.dispatcher().arenas.running(), 1);
-    assert_eq!(players(&positions(&mut ada, TICK * 2).await), BTreeSet::from(["ada", "bob"]));
+#[tokio::test(start_paused = true)]
+async fn an_arena_moves_to_another_node_as_it_is() {
+    let cluster = Memory::new();
+    let [one, other] = [(); 2].map(|()| testing::serve(Server::new(Game).cluster(&cluster)));
+    let mut ada = player(&one, "ada").await;
+    let arena = play(&mut ada).await.arena;
+    ada.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
+    let before = positions(&mut ada, Duration::from_secs(1)).await;
+    let ((), close) = tokio::join!(one.drain(), ada.closed());
+    assert_eq!(close.unwrap().code(), CloseCode::DRAINING);
+    assert_eq!((one.hub().game_loops(), other.hub().game_loops()), (0, 0));
+
+    // A client asks the gateway for the node of its room, or another one.
+    let mut ada = other.connect("/ws?uid=ada").await.unwrap();
+    ada.request::<Seated>("come_back", &arena).await.unwrap();
+    let after = ada.push::<Position>().await;
+    let last = before.last().unwrap();
+    assert!(after.step > last.step && after.x > last.x, "{last:?} is followed by {after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_many_first_players_starts_the_arena() {
     let game = Arc::new(serve());
-    let together = Arc::new(Barrier::new(200));
     let mut joins = JoinSet::new();
     for _ in 0..200 {
-        let (game, together) = (Arc::clone(&game), Arc::clone(&together));
+        let game = Arc::clone(&game);
         joins.spawn(async move {
             let mut client = game.connect("/ws").await.unwrap();
-            together.wait().await;
             let seated = play(&mut client).await;
+            while client.push::<Position>().await.player != seated.you {}
             (seated.arena, client)
         });
     }
     let seated = joins.join_all().await;
     let arenas: BTreeSet<_> = seated.iter().map(|(arena, _)| arena).collect();
     assert_eq!(arenas.len(), 23);
-    assert_eq!(game.dispatcher().arenas.running(), 23);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_left_of_players_who_come_and_go() {
-    let game = Arc::new(serve());
-    let mut crowd = JoinSet::new();
-    for number in 0..200_u32 {
-        let game = Arc::clone(&game);
-        crowd.spawn(async move {
-            let mut client = game.connect("/ws").await.unwrap();
-            for round in 0..6 {
-                let you = play(&mut client).await.you;
-                // The burst may exceed the capacity of an arena's channel.
-                if let Err(failure) = client.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await {
-                    assert_eq!(failure.code, "arena_busy");
-                }
-                // Some wait for their own position, which shows that their arena is running and not ending.
-                if (number + round) % 3 == 0 {
-                    while client.push::<Position>().await.player != you {}
-                }
-                if number % 2 == 0 {
-                    client.request::<()>("leave", &()).await.unwrap();
-                } else {
-                    client = game.connect("/ws").await.unwrap();
-                }
-            }
-        });
-    }
-    crowd.join_all().await;
-    game.emptied().await;
-    assert_nothing_is_left(&game).await;
+    assert_eq!(game.hub().game_loops(), 23);
 }
 
 #[tokio::test]

@@ -77,12 +77,12 @@ pub use crate::protocol::{
 pub use crate::server::{Bound, Server, Service};
 pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
-/// Rooms, their members, and users. A [`Hub`] gives access to them.
+/// Rooms, their members, their game loops, and users. A [`Hub`] gives access to them.
 pub mod room {
-    pub use crate::handles::{Everybody, Fill, Join, List, Room, RoomCount, Rooms, User};
+    pub use crate::handles::{Everybody, Fill, GameLoop, Join, List, LoopRoom, Room, RoomCount, Rooms, Start, User};
     pub use crate::node_state::{
-        JoinError, Joined, Left, ListError, Member, Members, Occupants, RoomPage, RoomSummary, SetPublicError,
-        WhenAway, Who,
+        GameLoopError, JoinError, Joined, Left, ListError, Member, Members, Occupants, RoomPage, RoomSummary,
+        SetPublicError, Tick, WhenAway, Who,
     };
 }
 
@@ -177,8 +177,6 @@ pub mod guide {
     #[doc = "```standalone_crate"]
     #[doc = "mod arena {"]
     #[doc = include_str!("../../examples/arena_room/arena.rs")]
-    #[doc = "}\n\nmod arenas {"]
-    #[doc = include_str!("../../examples/arena_room/arenas.rs")]
     #[doc = "}\n\nmod game {"]
     #[doc = include_str!("../../examples/arena_room/game.rs")]
     #[doc = "}"]

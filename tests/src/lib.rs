@@ -20,6 +20,7 @@ mod log;
 mod memory;
 mod node_report;
 mod proxy;
+mod rally;
 mod raw;
 mod redis;
 mod router;
@@ -50,6 +51,7 @@ pub use crate::{
     log::Log,
     node_report::NodeReport,
     proxy::{Network, Proxy},
+    rally::{Ball, Hit, Rally, RallyEvent, RallyLine, RallyLoop, Return},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     router::{ServedRouter, serve_router},

@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use crate::cluster::lease_table::LeaseTable;
 use crate::node_state::{
-    BoxFuture, Cluster, ClusterNode, JoinCluster, NodeInfo, RoomPage, RoomQuery, RoomTable, Seat, SeatRefusal,
-    SeatRequest, Unavailable, Vacating,
+    BoxFuture, Cluster, ClusterNode, JoinCluster, LeaseAnswer, LeaseRequest, NodeInfo, RoomPage, RoomQuery, RoomTable,
+    Seat, SeatRefusal, SeatRequest, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -22,7 +23,12 @@ pub(crate) struct Alone;
 
 impl JoinCluster for Alone {
     fn join(&self, info: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
-        Ok(Arc::new(AloneNode { listens: info.listens, node: OnceLock::new(), rooms: Mutex::default() }))
+        Ok(Arc::new(AloneNode {
+            listens: info.listens,
+            node: OnceLock::new(),
+            rooms: Mutex::default(),
+            leases: LeaseTable::default(),
+        }))
     }
 }
 
@@ -32,6 +38,7 @@ struct AloneNode {
     node: OnceLock<Weak<dyn ClusterNode>>,
     /// Locked while a room is locked, so no room may be locked under it.
     rooms: Mutex<RoomTable>,
+    leases: LeaseTable,
 }
 
 impl fmt::Debug for AloneNode {
@@ -85,5 +92,10 @@ impl Cluster for AloneNode {
         }
         page.rooms.retain(|room| room.members + room.taken > 0);
         Box::pin(ready(Ok(page)))
+    }
+
+    fn lease_loops<'a>(&'a self, requests: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
+        let answers = requests.iter().map(|request| self.leases.answer(NODE, request)).collect();
+        Box::pin(ready(Ok(answers)))
     }
 }

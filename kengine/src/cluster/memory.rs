@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::cluster::config::IntoJoinCluster;
+use crate::cluster::lease_table::LeaseTable;
 use crate::node_state::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, Gathered, JoinCluster, NodeInfo, NodeMessage,
-    RoomPage, RoomQuery, RoomTable, Seat, SeatRefusal, SeatRequest, Unavailable, Vacating,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, GameLoopError, Gathered, JoinCluster,
+    LeaseAnswer, LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, RoomTable, Seat,
+    SeatRefusal, SeatRequest, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -46,6 +49,7 @@ struct SharedMemory {
     table: Mutex<RoomTable>,
     /// Where the nodes listen that have an address.
     addresses: RwLock<HashMap<u64, SocketAddr>>,
+    leases: LeaseTable,
 }
 
 /// The connection that has a uid.
@@ -103,6 +107,10 @@ impl MemoryNode {
     fn address_of(&self, node: u64) -> Option<Arc<str>> {
         let addresses = self.shared.addresses.read();
         addresses.get(&node).filter(|_| node != self.number).map(|address| address.to_string().into())
+    }
+
+    fn node(&self, number: u64) -> Option<Arc<dyn ClusterNode>> {
+        self.shared.nodes.read().get(&number).and_then(Weak::upgrade)
     }
 
     /// Returns the other nodes that may have a connection at this address.
@@ -218,8 +226,7 @@ impl Cluster for MemoryNode {
         let loser = if is_refused { Some(owner) } else { earlier };
         drop(owners);
         let Some(loser) = loser else { return };
-        let node = self.shared.nodes.read().get(&loser.node).and_then(Weak::upgrade);
-        if let Some(node) = node {
+        if let Some(node) = self.node(loser.node) {
             node.lose_uid(uid, loser.connection, self.duplicates);
         }
     }
@@ -237,6 +244,23 @@ impl Cluster for MemoryNode {
         let members = nodes.iter().flat_map(|node| node.members(room)).collect();
         Box::pin(ready(Gathered { members, is_partial: false }))
     }
+
+    fn lease_loops<'a>(&'a self, requests: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
+        let answers = requests.iter().map(|request| self.shared.leases.answer(self.number, request)).collect();
+        Box::pin(ready(Ok(answers)))
+    }
+
+    fn send_to_loop(&self, room: &str, message: LoopMessage) -> Result<(), GameLoopError> {
+        let holder = self.shared.leases.holder(room).and_then(|number| self.node(number));
+        holder.ok_or(GameLoopError::NotRunning)?.receive_for_loop(&self.number.to_string(), room, message);
+        Ok(())
+    }
+
+    fn answer_for_loop(&self, node: &str, number: u64, answer: Result<Bytes, LoopFault>) {
+        if let Some(node) = node.parse().ok().and_then(|number| self.node(number)) {
+            node.receive_from_loop(number, answer);
+        }
+    }
 }
 
 impl Drop for MemoryNode {
@@ -249,5 +273,6 @@ impl Drop for MemoryNode {
         self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
         self.shared.table.lock().forget(self.number);
         self.shared.addresses.write().remove(&self.number);
+        self.shared.leases.release(self.number);
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub(crate) mod config;
 #[cfg(feature = "redis")]
 pub mod gateway;
+mod lease_table;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

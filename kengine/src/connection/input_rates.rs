@@ -66,13 +66,18 @@ impl InputRates {
     pub(super) fn read(&mut self, bytes: usize, now: u64, limits: &ClientRates) -> Allowance {
         self.input_waits(|| now);
         let sent = self.sent(now);
-        let is_over = !self.bytes.add_many(bytes, limits.bytes, sent);
-        if is_over || self.unusual.is_some() {
-            self.unusual().is_over = is_over;
-        }
-        if !is_over {
+        let fits = self.bytes.add_many(bytes, limits.bytes, sent);
+        if fits && self.unusual.is_none() { Allowance::Granted } else { self.read_unusual(bytes, fits, limits, sent) }
+    }
+
+    /// Counts bytes of a client that has sent something unusual, or sends it now.
+    #[cold]
+    fn read_unusual(&mut self, bytes: usize, fits: bool, limits: &ClientRates, sent: Sent) -> Allowance {
+        let unusual = self.unusual();
+        unusual.is_over = !fits;
+        if fits {
             Allowance::Granted
-        } else if self.unusual().refused_bytes.add_many(bytes, limits.bytes, sent) {
+        } else if unusual.refused_bytes.add_many(bytes, limits.bytes, sent) {
             Allowance::Refused(Limit::BytesPerSecond)
         } else {
             Allowance::Exhausted(Limit::BytesPerSecond)
@@ -87,6 +92,12 @@ impl InputRates {
         if !is_over && self.messages.add(limits.messages, sent) {
             return Allowance::Granted;
         }
+        self.refuse(is_over, limits, sent)
+    }
+
+    /// Counts a message that the limits do not allow.
+    #[cold]
+    fn refuse(&mut self, is_over: bool, limits: &ClientRates, sent: Sent) -> Allowance {
         let limit = if is_over { Limit::BytesPerSecond } else { Limit::MessagesPerSecond };
         if self.unusual().refused_messages.add(limits.messages, sent) {
             Allowance::Refused(limit)

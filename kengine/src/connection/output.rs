@@ -11,6 +11,12 @@ struct Frames {
     written: usize,
 }
 
+#[cold]
+#[expect(clippy::unnecessary_box_returns, reason = "the box is what is allocated")]
+fn allocate() -> Box<Frames> {
+    Box::default()
+}
+
 impl Output {
     /// Whether there is no storage.
     pub(super) fn is_absent(&self) -> bool {
@@ -20,7 +26,7 @@ impl Output {
     /// Returns the bytes of all frames, to add to them.
     #[inline]
     pub(super) fn frames(&mut self) -> &mut Vec<u8> {
-        &mut self.0.get_or_insert_default().bytes
+        &mut self.0.get_or_insert_with(allocate).bytes
     }
 
     /// Returns the size of all frames, even of those that the kernel has taken.
@@ -34,13 +40,15 @@ impl Output {
         self.0.as_ref().map_or(0, |frames| frames.written)
     }
 
-    /// Returns what the kernel has not taken.
+    /// Returns what the kernel has not taken, unless it has taken everything.
     #[inline]
-    pub(super) fn unwritten(&self) -> &[u8] {
-        self.0.as_ref().and_then(|frames| frames.bytes.get(frames.written..)).unwrap_or_default()
+    pub(super) fn unwritten(&self) -> Option<&[u8]> {
+        let frames = self.0.as_ref()?;
+        (frames.written < frames.bytes.len()).then(|| &frames.bytes[frames.written..])
     }
 
     /// Records that the kernel has taken some of [`unwritten`](Self::unwritten).
+    #[inline]
     pub(super) fn advance(&mut self, written: usize) {
         if let Some(frames) = &mut self.0 {
             frames.written += written;
@@ -48,6 +56,7 @@ impl Output {
     }
 
     /// Removes all frames, and keeps the storage.
+    #[inline]
     pub(super) fn clear(&mut self) {
         if let Some(frames) = &mut self.0 {
             frames.bytes.clear();

@@ -23,7 +23,7 @@ use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
 /// One connection's socket.
-#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
+#[expect(clippy::struct_excessive_bools, reason = "each holds alone, and they take one byte each")]
 pub(super) struct Socket {
     link: Box<Link>,
     deframer: Deframer,
@@ -220,6 +220,7 @@ impl Socket {
     }
 
     /// Counts bytes that were just read from the client.
+    #[inline]
     pub(super) fn record_read(&mut self, bytes: usize) {
         let node = self.link.registration.node();
         let now = node.clock.now();
@@ -321,20 +322,29 @@ impl Socket {
                 }
             };
             self.is_heard = true;
-            match event {
-                WebSocketEvent::Text(text) => return self.admit(Incoming::Text(text)),
-                WebSocketEvent::Binary(bytes) => return self.admit(Incoming::Binary(bytes)),
+            let message = match event {
+                WebSocketEvent::Text(text) => Incoming::Text(text),
+                WebSocketEvent::Binary(bytes) => Incoming::Binary(bytes),
                 WebSocketEvent::Ping(payload) => {
                     if self.admits_ping() {
                         encoder::write_frame(self.out.frames(), OpCode::Pong, &payload);
                     }
+                    continue;
                 }
-                WebSocketEvent::Pong if self.pings > 0 => self.pings -= 1,
-                WebSocketEvent::Pong => _ = self.admits_ping(),
+                WebSocketEvent::Pong if self.pings > 0 => {
+                    self.pings -= 1;
+                    continue;
+                }
+                WebSocketEvent::Pong => {
+                    self.admits_ping();
+                    continue;
+                }
                 WebSocketEvent::Close(close) => {
                     self.end.end_input(DisconnectReason::Client(close));
+                    continue;
                 }
-            }
+            };
+            return self.admit(message);
         }
         None
     }
@@ -483,8 +493,8 @@ impl Socket {
     /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
-        while !self.state.is_over() && !self.out.unwritten().is_empty() {
-            let rest = self.out.unwritten();
+        while !self.state.is_over() {
+            let Some(rest) = self.out.unwritten() else { break };
             let writing = if self.state.must_shut_down() {
                 self.link.transport.poll_write_last(cx, rest)
             } else {

@@ -64,15 +64,20 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 
     /// Serves the connection until its socket is closed.
+    #[expect(clippy::while_let_loop, reason = "what `while let` matches on would stay in the idle task")]
     pub(crate) async fn run(&mut self) {
-        // The task that has started the connection may have been another one.
+        // From now on another task may serve the socket.
         self.connection.state().outbox.forget_waker();
-        while let Some((buffers, read)) = poll_fn(|cx| self.poll_read(cx)).await {
+        loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
-            Box::pin(self.handle_read(buffers, read)).await;
+            let handling = match poll_fn(|cx| self.poll_read(cx)).await {
+                Some((buffers, read)) => Box::pin(self.handle_read(buffers, read)),
+                None => break,
+            };
+            handling.await;
         }
         if self.socket.runs_hooks() {
-            deferring(self.connection.span(), Box::pin(self.close())).await;
+            Box::pin(self.close_in_span()).await;
         }
         self.endpoint.node.finish(self.connection.state());
         poll_fn(|cx| self.poll_closed(cx)).await;
@@ -214,6 +219,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 flush(socket, connection).await;
             }
         }
+    }
+
+    /// [`close`](Self::close) in the connection's span, which an idle task has no room for.
+    async fn close_in_span(&mut self) {
+        let span = self.connection.span();
+        deferring(span, pin!(self.close())).await;
     }
 
     /// Runs `#[close]` after the connection has ended, and completes the close handshake meanwhile.

@@ -3,6 +3,7 @@
 mod ask;
 mod connection;
 mod everybody;
+mod game_loop;
 mod hub;
 mod join;
 mod room;
@@ -11,6 +12,7 @@ mod user;
 pub use self::ask::{Ask, AskError};
 pub use self::connection::Connection;
 pub use self::everybody::Everybody;
+pub use self::game_loop::{GameLoop, LoopRoom, Start};
 pub use self::hub::Hub;
 pub use self::join::{Fill, Join};
 pub use self::room::{List, Room, RoomCount, Rooms};

@@ -19,6 +19,7 @@ impl Node {
     /// waves.
     pub(crate) async fn drain(&self) {
         self.admission.lock().ending = Some(Ending::Drain);
+        self.loops.drain();
         let drained = async {
             if self.cluster.drain().await {
                 self.end_in_waves().await;
@@ -31,6 +32,7 @@ impl Node {
             self.abandon();
             self.emptied().await;
         }
+        self.loops.close().await;
         self.cluster.leave().await;
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 mod drain;
 mod ending;
+mod game_loops;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
+use self::game_loops::registry::GameLoops;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
@@ -30,6 +32,7 @@ pub(crate) struct Node {
     users: Users,
     pub(crate) rooms: LocalRooms,
     pub(crate) cluster: Arc<dyn Cluster>,
+    loops: Arc<GameLoops>,
     pub(crate) addresses: ClientAddresses,
     pub(crate) refusals: Arc<Refusals>,
     /// The counters of each endpoint.
@@ -75,6 +78,8 @@ impl Node {
         let boot = random_bits();
         // The largest message fits into the burst.
         limits.rates.bytes = limits.rates.bytes.with_burst_of_at_least(limits.max_message_size);
+        // It is computed once, and not for each message.
+        limits.max_fragments_per_message = Some(limits.message().max_fragments);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
         let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
@@ -95,6 +100,7 @@ impl Node {
             limits,
             fan_out,
             cluster,
+            loops: Arc::default(),
             counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::node::Node;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, Member, NodeMessage,
-    Presence, Reach, Recipient, Selection, SendError,
+    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, LoopFault, LoopMessage,
+    Member, NodeMessage, Presence, Reach, Recipient, Selection, SendError,
 };
 use crate::protocol::{Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -160,7 +162,11 @@ impl ClusterNode for Node {
             }
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
             (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
-            (NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed, _) => {}
+            (NodeMessage::LoopIsFree, Address::Room(room)) => self.loop_is_free(room),
+            (
+                NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed | NodeMessage::LoopIsFree,
+                _,
+            ) => {}
         }
         self.relieve();
     }
@@ -197,5 +203,13 @@ impl ClusterNode for Node {
             rooms: self.rooms.len(),
             messages: self.counters.iter().map(|counters| counters.total()).sum(),
         }
+    }
+
+    fn receive_for_loop(&self, from: &str, room: &str, message: LoopMessage) {
+        self.deliver_to_loop(from, room, message);
+    }
+
+    fn receive_from_loop(&self, number: u64, answer: Result<Bytes, LoopFault>) {
+        self.loop_answered(number, answer);
     }
 }

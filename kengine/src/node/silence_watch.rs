@@ -188,7 +188,9 @@ mod tests {
         assert!(players[..100].iter().all(|player| player.wakes() == 0), "a client that is heard was woken");
         assert!(players[100..].iter().all(|player| player.wakes() == 1), "a silent client was not woken once");
         assert!(at_once < 50, "{at_once} of 100 were woken at once");
-        players.iter().for_each(|player| player.leave(&node));
+        for player in &players {
+            player.leave(&node);
+        }
         pass(2 * interval).await;
         assert!(!node.is_watching.load(Ordering::SeqCst), "the watch goes on without connections");
         let late = Player::join(&node, 201);

@@ -7,10 +7,14 @@ use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
 use crate::node_state::fan_out::EncodedPush;
+use crate::node_state::game_loop::{GameLoopError, LeaseAnswer, LeaseRequest, LoopFault, LoopMessage};
 use crate::node_state::limits::Duplicates;
 use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
@@ -137,6 +141,30 @@ pub(crate) trait Cluster: Send + Sync {
     fn members<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(ready(Gathered::default()))
     }
+
+    /// How long a lease of a game loop lasts. It is renewed every third of this.
+    fn loop_lease(&self) -> Duration {
+        Duration::from_secs(6)
+    }
+
+    /// Takes, renews and gives up leases of game loops, in one round trip. The answers are in the order of the requests.
+    fn lease_loops<'a>(&'a self, _: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
+        Box::pin(ready(Err(Unavailable)))
+    }
+
+    /// Sends a message to the node that runs the game loop of a room: at most once, and in order per sender and room. If
+    /// no node runs it, the answer to a question says so.
+    ///
+    /// # Errors
+    ///
+    /// No node runs it, as far as this is known at once; the bus cannot be reached, or its queue is full.
+    fn send_to_loop(&self, _room: &str, _: LoopMessage) -> Result<(), GameLoopError> {
+        Err(GameLoopError::NotRunning)
+    }
+
+    /// Answers the question with this number of another node to a game loop. If that node cannot be reached, its wait
+    /// times out.
+    fn answer_for_loop(&self, _node: &str, _number: u64, _: Result<Bytes, LoopFault>) {}
 }
 
 /// A node as its cluster sees it.
@@ -164,6 +192,12 @@ pub(crate) trait ClusterNode: Send + Sync {
 
     /// Returns the node's load.
     fn load(&self) -> Load;
+
+    /// Delivers a message of a node, perhaps this one, to a game loop.
+    fn receive_for_loop(&self, from: &str, room: &str, message: LoopMessage);
+
+    /// Delivers the answer to a question of this node to a game loop.
+    fn receive_from_loop(&self, number: u64, answer: Result<Bytes, LoopFault>);
 }
 
 /// The load of a node.
@@ -213,6 +247,8 @@ pub(crate) enum NodeMessage {
     Kick(Close),
     /// The room has seats or shows data, so every node with members there must report their number.
     Listed,
+    /// The node that ran the room's game loop has given it up, for another node to take it over.
+    LoopIsFree,
 }
 
 /// The members of a room on other nodes.

@@ -40,6 +40,7 @@ pub(crate) struct Limits {
     pub(crate) max_rooms: usize,
     /// In bytes, of what a room shows, as JSON.
     pub(crate) max_room_data_size: usize,
+    pub(crate) game_loops: LoopLimits,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
     pub(crate) max_total_outbox_size: usize,
@@ -68,6 +69,7 @@ impl Default for Limits {
             max_rooms_per_connection: 32,
             max_rooms: 200_000,
             max_room_data_size: 1024,
+            game_loops: LoopLimits::default(),
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
@@ -86,8 +88,10 @@ impl Limits {
     /// Returns the limits of one message.
     #[inline]
     pub(crate) fn message(&self) -> MessageLimits {
-        let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
-        let max_fragments = self.max_fragments_per_message.unwrap_or(small.max(DEFAULT_MIN_FRAGMENTS));
+        let max_fragments = self.max_fragments_per_message.unwrap_or_else(|| {
+            let small = u32::try_from(self.max_message_size / SMALL_FRAGMENT).unwrap_or(u32::MAX);
+            small.max(DEFAULT_MIN_FRAGMENTS)
+        });
         MessageLimits { max_size: self.max_message_size, max_fragments }
     }
 }
@@ -110,6 +114,26 @@ pub(crate) struct AddressLimits {
 impl Default for AddressLimits {
     fn default() -> Self {
         Self { max_pending_handshakes: 64, max_handshakes_per_second: RateLimit::new(20, 100), max_connections: 256 }
+    }
+}
+
+/// The limits of the game loops of a node.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every limit of a size or count is named `max_*`")]
+pub(crate) struct LoopLimits {
+    /// Rooms whose loop runs on this node, or would be taken over by it.
+    pub(crate) max_loops: usize,
+    /// Messages that wait for one loop.
+    pub(crate) max_queue: usize,
+    /// Of a message or a reply, in bytes.
+    pub(crate) max_message_size: usize,
+    /// In bytes.
+    pub(crate) max_saved_size: usize,
+}
+
+impl Default for LoopLimits {
+    fn default() -> Self {
+        Self { max_loops: 10_000, max_queue: 1024, max_message_size: 64 * 1024, max_saved_size: 64 * 1024 }
     }
 }
 

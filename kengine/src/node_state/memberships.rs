@@ -23,19 +23,19 @@ pub(crate) struct Memberships(Mutex<JoinedRooms>);
 #[derive(Default)]
 pub(super) struct JoinedRooms {
     /// Boxed and present only after the first join.
-    joined: Option<Box<Joins>>,
+    joined: Option<Box<Visits>>,
     /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
 }
 
 #[derive(Default)]
-struct Joins {
+struct Visits {
     /// The rooms that the connection is in; after its end, those that it has left at its end. The first one is apart
     /// because most players are in one room.
     first: Option<Arc<RoomId>>,
     others: Vec<Arc<RoomId>>,
     /// How often the connection joins.
-    joins: Bucket,
+    join_rate: Bucket,
 }
 
 impl Memberships {
@@ -96,7 +96,7 @@ impl JoinedRooms {
     pub(super) fn count_join(&mut self, rate: RateLimit, now: u64) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
-        } else if !self.joined.get_or_insert_default().joins.add(rate, Sent::at(now)) {
+        } else if !self.joined.get_or_insert_default().join_rate.add(rate, Sent::at(now)) {
             Err(JoinError::TooOften)
         } else {
             Ok(())
@@ -143,10 +143,12 @@ impl JoinedRooms {
 
 /// Checks the name of a room: 1 to 64 bytes without control characters.
 pub(super) fn check_name(name: &str) -> Result<(), JoinError> {
-    if name.is_empty() || name.len() > MAX_ROOM_NAME_LEN || name.contains(is_forbidden_in_names) {
-        return Err(JoinError::InvalidName);
-    }
-    Ok(())
+    if is_room_name(name) { Ok(()) } else { Err(JoinError::InvalidName) }
+}
+
+/// Whether a room can have this name.
+pub(crate) fn is_room_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_ROOM_NAME_LEN && !name.contains(is_forbidden_in_names)
 }
 
 /// Checks the prefix of rooms with seats: 1 to 27 bytes without control characters.

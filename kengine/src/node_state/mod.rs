@@ -10,6 +10,7 @@ mod counters;
 pub(crate) mod deferred_wakes;
 mod errors;
 mod fan_out;
+mod game_loop;
 mod held_seat;
 mod limits;
 mod listing;
@@ -44,6 +45,11 @@ pub(crate) use self::counters::{Count, Counters};
 pub(crate) use self::deferred_wakes::deferring;
 pub use self::errors::{JoinError, SendError};
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
+pub(crate) use self::game_loop::{
+    CreateLoop, LeaseAnswer, LeaseRequest, LeaseWish, LoopDriver, LoopFault, LoopLease, LoopMessage, LoopSettings,
+    LoopStart, RoomWatcher, StartedLoop,
+};
+pub use self::game_loop::{GameLoopError, Tick};
 pub use self::limits::Duplicates;
 pub(crate) use self::limits::{ClientRates, Limits};
 pub use self::listing::{ListError, RoomPage, RoomSummary, SetPublicError};
@@ -51,6 +57,7 @@ pub(crate) use self::listing::{MAX_SCANNED_ROOMS, RoomQuery};
 pub(crate) use self::member::Presence;
 pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;
+pub(crate) use self::memberships::is_room_name;
 pub use self::outbox::Queued;
 pub(crate) use self::outbox::{BATCH, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
@@ -68,5 +75,6 @@ pub(crate) use self::seating::Wanted;
 pub use self::seating::WhenAway;
 pub(crate) use self::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
 pub(crate) use self::seats::{SeatWish, Seated};
+pub(crate) use self::sharded::Sharded;
 pub(crate) use self::silence::{CHECKS, Silence, nanoseconds};
 pub(crate) use self::users::{ClaimOutcome, Users};

@@ -68,8 +68,9 @@ impl Questions {
             return None;
         }
         state.last_id += 1;
-        let (id, (asker, answer)) = (state.last_id, oneshot::channel());
-        state.open.insert(id, asker);
+        let id = state.last_id;
+        let (sender, answer) = oneshot::channel();
+        state.open.insert(id, sender);
         Some(OpenQuestion { questions, id, answer })
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         }
         // The rate of a route is another bucket.
         assert!(limiter.allow(0, rate(1, 1), 0, || 0));
-        assert_eq!(size_of::<UsedBucket>(), 16);
+        assert_eq!(size_of::<UsedBucket>(), 24);
     }
 
     #[test]

@@ -30,11 +30,14 @@ pub(crate) enum Limit {
     FragmentsPerMessage,
     JoinsPerSecond,
     Rooms,
+    GameLoops,
+    GameLoopQueue,
+    GameLoopSavedSize,
     TotalOutboxSize,
 }
 
 impl Limit {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 18] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HandshakesPerSecond,
@@ -49,6 +52,9 @@ impl Limit {
         Self::FragmentsPerMessage,
         Self::JoinsPerSecond,
         Self::Rooms,
+        Self::GameLoops,
+        Self::GameLoopQueue,
+        Self::GameLoopSavedSize,
         Self::TotalOutboxSize,
     ];
 
@@ -69,6 +75,9 @@ impl Limit {
             Self::FragmentsPerMessage => "max_fragments_per_message",
             Self::JoinsPerSecond => "max_joins_per_second",
             Self::Rooms => "max_rooms",
+            Self::GameLoops => "max_game_loops",
+            Self::GameLoopQueue => "max_game_loop_queue",
+            Self::GameLoopSavedSize => "max_game_loop_saved_size",
             Self::TotalOutboxSize => "max_total_outbox_size",
         }
     }
@@ -96,6 +105,9 @@ impl Limit {
             Self::FragmentsPerMessage => "a client sent a message of too many fragments; the connection was closed",
             Self::JoinsPerSecond => "a connection joins rooms too often; joins were refused",
             Self::Rooms => "the node has too many rooms; joins that need another one were refused",
+            Self::GameLoops => "the node has too many game loops; further rooms have none on this node",
+            Self::GameLoopQueue => "a game loop is too slow for its messages; some were refused",
+            Self::GameLoopSavedSize => "a game loop saves too much; what it saved before is kept",
             Self::TotalOutboxSize => {
                 "clients do not read, and what waits for all of them is too much; the connections with the largest \
                  backlogs were closed"

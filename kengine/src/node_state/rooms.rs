@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::node_state::bucket::RateLimit;
@@ -14,6 +14,7 @@ use crate::node_state::clock::Clock;
 use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
+use crate::node_state::game_loop::RoomWatcher;
 use crate::node_state::held_seat::HeldSeat;
 use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
@@ -47,6 +48,8 @@ pub(crate) struct LocalRooms {
     refusals: Arc<Refusals>,
     fan_out: Arc<FanOut>,
     pub(super) cluster: Arc<dyn Cluster>,
+    /// Set when the node gets its first game loop.
+    pub(crate) watcher: OnceLock<Arc<dyn RoomWatcher>>,
 }
 
 /// A request to join a room by its name.
@@ -85,6 +88,7 @@ impl LocalRooms {
             refusals,
             fan_out,
             cluster,
+            watcher: OnceLock::new(),
         }
     }
 
@@ -209,6 +213,7 @@ impl LocalRooms {
         }
         let elsewhere_too = self.announce_here(room, state, Presence::Joined, member);
         state.insert(recipient, listens, self.duplicates);
+        self.tell_watcher(room);
         elsewhere_too
     }
 
@@ -225,6 +230,7 @@ impl LocalRooms {
             self.cluster.unsubscribe(&room.id.name);
         }
         let elsewhere_too = self.announce_here(room, &state, Presence::Left, &member);
+        self.tell_watcher(room);
         let (has_ended, is_listed) = (state.has_ended, state.is_listed);
         drop(state);
         if let Some(seat) = seat {
@@ -237,6 +243,12 @@ impl LocalRooms {
         if has_ended {
             // Only now, so that who joins next has found this room and waits for the announcement.
             self.remove(room);
+        }
+    }
+
+    fn tell_watcher(&self, room: &LocalRoom) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.members_changed(&room.id.name);
         }
     }
 

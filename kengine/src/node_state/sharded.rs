@@ -9,14 +9,14 @@ pub(super) const SHARDS: usize = if cfg!(all(test, kengine_model)) { 2 } else { 
 
 /// Values, one per shard, each with its own lock to reduce contention. The hash of a name selects the shard.
 #[derive(Debug, Default)]
-pub(super) struct Sharded<T> {
+pub(crate) struct Sharded<T> {
     shards: [RwLock<T>; SHARDS],
     hasher: RandomState,
 }
 
 impl<T> Sharded<T> {
     /// Returns the shard of a name.
-    pub(super) fn of(&self, name: &(impl Hash + ?Sized)) -> &RwLock<T> {
+    pub(crate) fn of(&self, name: &(impl Hash + ?Sized)) -> &RwLock<T> {
         // Uses the upper four bits of the hash, because a map in the shard may hash the same name and uses the lower
         // bits.
         const { assert!(SHARDS <= 16, "four bits distinguish at most 16 shards") };
@@ -28,7 +28,7 @@ impl<T> Sharded<T> {
         &self.shards[number]
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RwLock<T>> {
         self.shards.iter()
     }
 }

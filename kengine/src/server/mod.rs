@@ -4,6 +4,7 @@ mod acceptor;
 pub(crate) mod any_endpoint;
 mod bound;
 mod client_limits;
+mod game_loop_limits;
 mod http_socket;
 mod listener;
 mod pages;

@@ -11,7 +11,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tracing::Span;
 
 use crate::connection::{Access, ConnectionTask, Endpoint, Transport, close_refused, take_back};
 use crate::dispatch::Dispatcher;
@@ -152,13 +151,14 @@ pub(crate) async fn open<D: Dispatcher>(
         tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
         return Opened::Gone;
     }
-    Opened::Connection(Box::pin(async move {
+    #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
+    let start = async move {
         let span = connection.span();
         let starting = pin!(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
         let mut task = deferring(span, starting).await;
-        let serving: BoxFuture<'static, ()> = Box::pin(async move { task.run().await });
-        serving
-    }))
+        Box::pin(async move { task.run().await }) as BoxFuture<'static, ()>
+    };
+    Opened::Connection(Box::pin(start))
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -197,7 +197,7 @@ pub(crate) async fn start<D: Dispatcher>(
 }
 
 /// Returns the start of a connection's task. Boxed, so that the task does not keep the memory that only its start needs.
-fn starting<F: Future>(span: Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
+fn starting<F: Future>(span: tracing::Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
     Box::pin(async move { deferring(span, pin!(start)).await })
 }
 

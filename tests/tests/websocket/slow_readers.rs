@@ -40,8 +40,10 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     const BURST: usize = 16;
     let _turn = heavy_test().await;
     let workshop = Workshop::default();
-    let server =
-        TestServer::start(Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024)).await;
+    let server = TestServer::start(
+        Server::new(workshop.clone()).max_outbox_pushes(64).max_outbox_size(64 * 1024).idle_timeout(Duration::MAX),
+    )
+    .await;
     let room = server.hub().room("arena");
     let (mut slow, its_connection) = workshop.connect(&server).await;
     room.join(&its_connection).await.expect("a room to join");

@@ -46,8 +46,8 @@ pub(super) struct Bus {
 enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
-    /// Holds the connection for commands, and the scripts that are loaded.
-    Up(MultiplexedConnection, Scripts),
+    /// Holds the connection for commands, and the scripts that it has loaded.
+    Up(MultiplexedConnection, Arc<Scripts>),
     Down,
 }
 
@@ -61,6 +61,11 @@ pub(super) enum Target {
     Channel(String),
     /// The node that has the user with this key.
     User(String),
+    /// The node that runs the game loop with this key. If there is none, this node gets the refusal, unless it is empty.
+    Loop {
+        key: String,
+        refusal: Bytes,
+    },
 }
 
 impl Bus {
@@ -106,7 +111,7 @@ impl Bus {
         let _ = self.queue(Target::Channel(keys.node_channel(node)), message.encode(boot));
     }
 
-    fn queue(&self, to: Target, bytes: Bytes) -> Result<(), Unavailable> {
+    pub(super) fn queue(&self, to: Target, bytes: Bytes) -> Result<(), Unavailable> {
         let size = bytes.len();
         let fits = self.queued_bytes.load(Ordering::Relaxed) + size <= MAX_QUEUED_BYTES;
         if !fits || !self.is_up() {
@@ -149,7 +154,7 @@ impl Bus {
         let _open = PendingQuery { bus: self, number };
         let mut gathered = Gathered::default();
         let gathering = async {
-            let BusStatus::Up(mut commands, _) = self.status.borrow().clone() else { return None };
+            let (mut commands, _) = self.commands()?;
             let query = BusMessage::Who { room: room.to_owned(), number }.encode(boot);
             let mut call = redis::cmd("PUBLISH");
             call.arg(keys.room_channel(room)).arg(&query[..]);
@@ -166,7 +171,7 @@ impl Bus {
 
     /// Returns a page of the rooms that have seats or show data.
     pub(super) async fn list(&self, query: RoomQuery<'_>) -> Result<RoomPage, Unavailable> {
-        let BusStatus::Up(mut commands, scripts) = self.status.borrow().clone() else { return Err(Unavailable) };
+        let (mut commands, scripts) = self.commands().ok_or(Unavailable)?;
         seats::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
             tracing::debug!(error = logged(&error), "the rooms cannot be listed");
             Unavailable
@@ -185,10 +190,18 @@ impl Bus {
         matches!(*self.status.borrow(), BusStatus::Up(..))
     }
 
+    /// Returns the connection for commands and the scripts that it has loaded, if the bus is connected.
+    pub(super) fn commands(&self) -> Option<(MultiplexedConnection, Arc<Scripts>)> {
+        match &*self.status.borrow() {
+            BusStatus::Up(commands, scripts) => Some((commands.clone(), Arc::clone(scripts))),
+            BusStatus::Connecting | BusStatus::Down => None,
+        }
+    }
+
     /// Sets the connection for commands. `None` means that the bus is not connected.
-    pub(super) fn set_connection(&self, commands: Option<(MultiplexedConnection, Scripts)>) {
-        self.status
-            .send_replace(commands.map_or(BusStatus::Down, |(commands, scripts)| BusStatus::Up(commands, scripts)));
+    pub(super) fn set_connection(&self, commands: Option<(MultiplexedConnection, Arc<Scripts>)>) {
+        let status = commands.map_or(BusStatus::Down, |(commands, scripts)| BusStatus::Up(commands, scripts));
+        self.status.send_replace(status);
         self.peers.changes.send_replace(());
     }
 

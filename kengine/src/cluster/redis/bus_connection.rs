@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use crate::cluster::redis::bus::{Bus, Outgoing, Target};
 use crate::cluster::redis::connection::{Backoff, connect, connect_subscriber};
 use crate::cluster::redis::scripts::{Script, Scripts};
+use crate::cluster::redis::shared_state::SharedState;
 use crate::cluster::redis::subscriber::Subscriber;
 use crate::protocol::logged;
 
@@ -35,7 +36,7 @@ async fn run_connection(
 ) -> RedisResult<Infallible> {
     let client = &bus.state.client;
     let mut commands = connect(client).await?;
-    let scripts = Scripts::load(&mut commands).await?;
+    let scripts = Arc::new(Scripts::load(&mut commands).await?);
     let subscriptions = connect_subscriber(client).await?;
     let subscriber = Subscriber::start(bus, commands.clone(), subscriptions).await?;
     *backoff = Backoff::new();
@@ -44,7 +45,7 @@ async fn run_connection(
         bus.dequeued(&message);
     }
     bus.state.claim_again();
-    bus.set_connection(Some((commands.clone(), scripts.clone())));
+    bus.set_connection(Some((commands.clone(), Arc::clone(&scripts))));
     tokio::select! {
         ended = subscriber.run() => ended,
         ended = send(bus, outgoing, commands, &scripts) => ended,
@@ -58,7 +59,8 @@ async fn send(
     mut commands: MultiplexedConnection,
     scripts: &Scripts,
 ) -> RedisResult<Infallible> {
-    let channel_prefix = bus.state.keys.node_channel("");
+    let SharedState { keys, boot, .. } = &*bus.state;
+    let (channel_prefix, own_channel) = (keys.node_channel(""), keys.node_channel(boot));
     let mut batch = Vec::with_capacity(MAX_MESSAGES_PER_BATCH);
     loop {
         outgoing.recv_many(&mut batch, MAX_MESSAGES_PER_BATCH).await;
@@ -70,6 +72,11 @@ async fn send(
                 Target::User(key) => {
                     let mut call = scripts.call(Script::Route, &[&key]);
                     call.arg(&channel_prefix).arg(&message.bytes[..]);
+                    pipeline.add_command(call).ignore();
+                }
+                Target::Loop { key, refusal } => {
+                    let mut call = scripts.call(Script::Tell, &[&key]);
+                    call.arg(&channel_prefix).arg(&message.bytes[..]).arg(&own_channel).arg(&refusal[..]);
                     pipeline.add_command(call).ignore();
                 }
             }

@@ -41,6 +41,11 @@ impl Keys {
         format!("{}:room:{}", self.prefix, escaped(room))
     }
 
+    /// Returns the key of a room's game loop.
+    pub(super) fn game_loop(&self, room: &str) -> String {
+        format!("{{{}}}:loop:{}", self.prefix, utf8_percent_encode(room, ESCAPED))
+    }
+
     /// Returns the channel of the node with this boot id.
     pub(super) fn node_channel(&self, boot: &str) -> String {
         format!("{}:bus:node:{boot}", self.prefix)
@@ -77,6 +82,7 @@ mod tests {
         assert_eq!(keys.user("1001"), "k:user:1001");
         assert_eq!(keys.user("a {b}\u{e4}:%"), "k:user:a%20%7Bb%7D%C3%A4%3A%25");
         assert_eq!(keys.room_channel("a-b._~/\u{0}\u{7f}"), "k:bus:room:a-b._~%2F%00%7F");
+        assert_eq!(keys.game_loop("a {b}"), "{k}:loop:a%20%7Bb%7D");
         assert_eq!(keys.reserved, "{k}:reserved:h:1");
         let room = "a {b}\u{e4}:%";
         assert_eq!(unescaped(&escaped(room)), room);

@@ -4,7 +4,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::node_state::{Address, Audience, EncodedPush, Member, NodeMessage, Presence};
+use crate::node_state::{
+    Address, Audience, ClusterNode, EncodedPush, LoopFault, LoopMessage, Member, NodeMessage, Presence,
+};
 use crate::protocol::{PushKey, Syntax, Uid};
 use crate::websocket::{Close, CloseCode};
 
@@ -26,6 +28,8 @@ pub(super) enum BusMessage {
     Who { room: String, number: u64 },
     /// The answer to the `Who` with this number.
     Here { number: u64, members: Vec<Member> },
+    /// A message to or from a game loop.
+    Loop(WireLoopMessage),
     /// A node's message to itself, which shows that the bus works.
     Echo,
 }
@@ -38,6 +42,17 @@ pub(super) enum WireNodeMessage {
     Presence { presence: Presence, member: Member },
     Kick { code: u16, reason: String },
     Listed,
+    LoopIsFree,
+}
+
+/// The wire form of a [`LoopMessage`] or of the answer to one. The attachment is the message or the reply.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum WireLoopMessage {
+    Tell { room: String },
+    Ask { room: String, number: u64 },
+    Roster { room: String, users: Vec<Uid> },
+    Replied { number: u64 },
+    Refused { number: u64, fault: LoopFault },
 }
 
 /// A received message.
@@ -56,7 +71,7 @@ impl BusMessage {
         self.encode_with(from, &[])
     }
 
-    fn encode_with(&self, from: &str, attachments: &[&[u8]]) -> Bytes {
+    pub(super) fn encode_with(&self, from: &str, attachments: &[&[u8]]) -> Bytes {
         let lengths: Vec<_> = attachments.iter().map(|attachment| attachment.len()).collect();
         let mut bytes = BytesMut::with_capacity(256);
         bytes.put_u32(0);
@@ -88,6 +103,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
             WireNodeMessage::Kick { code: close.code().get(), reason: close.reason().to_owned() }
         }
         NodeMessage::Listed => WireNodeMessage::Listed,
+        NodeMessage::LoopIsFree => WireNodeMessage::LoopIsFree,
     };
     BusMessage::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
 }
@@ -107,9 +123,34 @@ impl WireNodeMessage {
                 NodeMessage::Push { push: EncodedPush { key, frames }, audience }
             }
             Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
+            Self::LoopIsFree => NodeMessage::LoopIsFree,
             Self::Kick { code, reason } => NodeMessage::Kick(Close::new(CloseCode::new(code)?, reason)),
             Self::Listed => NodeMessage::Listed,
         })
+    }
+}
+
+impl WireLoopMessage {
+    /// Refuses a message that this node has sent and has got itself, because it took the loop over in between. It may
+    /// have been overtaken by later ones that did not travel over the bus.
+    pub(super) fn come_back(self, node: &dyn ClusterNode) {
+        match self {
+            Self::Ask { number, .. } => node.receive_from_loop(number, Err(LoopFault::NotRunning)),
+            Self::Refused { number, fault } => node.receive_from_loop(number, Err(fault)),
+            Self::Tell { .. } | Self::Roster { .. } | Self::Replied { .. } => {}
+        }
+    }
+
+    /// Passes a received message to the node.
+    pub(super) fn deliver(self, node: &dyn ClusterNode, from: &str, attachments: Vec<Bytes>) {
+        let bytes = attachments.into_iter().next().unwrap_or_default();
+        match self {
+            Self::Tell { room } => node.receive_for_loop(from, &room, LoopMessage::Tell(bytes)),
+            Self::Ask { room, number } => node.receive_for_loop(from, &room, LoopMessage::Ask(number, bytes)),
+            Self::Roster { room, users } => node.receive_for_loop(from, &room, LoopMessage::Roster(users)),
+            Self::Replied { number } => node.receive_from_loop(number, Ok(bytes)),
+            Self::Refused { number, fault } => node.receive_from_loop(number, Err(fault)),
+        }
     }
 }
 

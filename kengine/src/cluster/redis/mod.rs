@@ -8,6 +8,7 @@ mod connection;
 mod directory;
 mod echoes;
 mod keys;
+mod loops;
 mod message;
 mod node;
 mod peers;

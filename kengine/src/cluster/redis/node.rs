@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::cluster::config::IntoJoinCluster;
@@ -13,8 +14,9 @@ use crate::cluster::redis::shared_state::{Phase, SharedState};
 use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::node_state::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Gathered, JoinCluster, NodeInfo, NodeMessage, RoomPage,
-    RoomQuery, Seat, SeatRefusal, SeatRequest, Status, Unavailable, Vacating,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, GameLoopError, Gathered, JoinCluster, LeaseAnswer,
+    LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, Seat, SeatRefusal, SeatRequest,
+    Status, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -177,5 +179,21 @@ impl Cluster for RedisNode {
 
     fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(self.bus.members(room))
+    }
+
+    fn loop_lease(&self) -> Duration {
+        self.state.lease
+    }
+
+    fn lease_loops<'a>(&'a self, requests: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
+        Box::pin(self.bus.lease_loops(requests))
+    }
+
+    fn send_to_loop(&self, room: &str, message: LoopMessage) -> Result<(), GameLoopError> {
+        self.bus.send_to_loop(room, message)
+    }
+
+    fn answer_for_loop(&self, node: &str, number: u64, answer: Result<Bytes, LoopFault>) {
+        self.bus.answer_for_loop(node, number, answer);
     }
 }

@@ -14,7 +14,7 @@ macro_rules! scripts {
 }
 
 scripts!(Join "join", Beat "beat", Load "load", Drain "drain", Leave "leave", Reap "reap", Claim "claim",
-    Release "release", Route "route", Seats "seats");
+    Release "release", Route "route", Seats "seats", Lease "lease", Tell "tell");
 
 /// The hashes of the loaded scripts, in the order of [`Script`].
 #[derive(Clone, Debug)]

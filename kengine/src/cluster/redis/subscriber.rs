@@ -116,13 +116,15 @@ impl<'b> Subscriber<'b> {
 
     fn receive(&mut self, received: Received) {
         let Self { bus, .. } = self;
+        let Some(node) = bus.state.node() else { return };
         if received.from == bus.state.boot {
-            if matches!(received.message, BusMessage::Echo) {
-                self.echoes.came();
+            match received.message {
+                BusMessage::Echo => self.echoes.came(),
+                BusMessage::Loop(message) => message.come_back(&*node),
+                _ => {}
             }
             return;
         }
-        let Some(node) = bus.state.node() else { return };
         let Received { from, message, attachments, number } = received;
         match message {
             BusMessage::Node { to, message } => {
@@ -150,6 +152,7 @@ impl<'b> Subscriber<'b> {
                 bus.answer(&from, &BusMessage::Here { number, members });
             }
             BusMessage::Here { number, members } => bus.answered(number, members),
+            BusMessage::Loop(message) => message.deliver(&*node, &from, attachments),
             BusMessage::Echo => {}
         }
     }

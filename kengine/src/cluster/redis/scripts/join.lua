@@ -8,7 +8,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('HGET', node, 'boot') ~= boot then
   -- The reservations were made for an earlier process, and will not be redeemed here.
   redis.call('DEL', node, reserved)
-  redis.call('HSET', node, 'started', joined == '0' and now or joined)
+  redis.call('HSET', node, 'started', joined == '0' and now or joined, 'registered', now)
 end
 redis.call('SET', counter, connections)
 redis.call('HSET', node, 'boot', boot, 'state', state, 'capacity', capacity, 'version', version)

@@ -1,0 +1,5 @@
+//! The game loops of rooms: one at a time in the cluster, whatever happens to its nodes.
+
+mod calls;
+mod moving;
+mod redis_away;
