@@ -149,7 +149,8 @@ async fn rooms_are_filled_across_nodes_and_those_of_the_own_node_first() {
 #[tokio::test]
 async fn a_player_keeps_the_seat_on_a_newer_connection() {
     let redis = RedisServer::start().await;
-    let node = || Town::node(&redis.url(), LEASE).close_timeout(Duration::MAX);
+    // What is kept is kept until it is taken.
+    let node = || Town::node(&redis.url(), LEASE).close_timeout(Duration::MAX).seat_timeout(Duration::MAX);
     let nodes = [redis.serve(node()).await, redis.serve(node()).await];
     for (first, second) in [(0, 0), (0, 1)] {
         // Her first client hangs: nobody reads what it gets.
@@ -163,6 +164,18 @@ async fn a_player_keeps_the_seat_on_a_newer_connection() {
         assert_eq!(fill(&mut ada).await.0, room);
         leave(&mut ada, &room).await;
         drop((hung, bob, eve, ada));
+        nothing_is_left(&redis).await;
+
+        // The same in a room of her own, which is empty until she comes back.
+        let mut hung = Town::connect(nodes[first].address(), "ada").await;
+        let (room, _) = fill(&mut hung).await;
+        let mut ada = Town::connect(nodes[second].address(), "ada").await;
+        until("the end of the older connection", async || {
+            (first == second || !nodes[first].hub().user("ada").is_here()).then_some(())
+        })
+        .await;
+        assert_eq!(fill(&mut ada).await, (room, "null".to_owned()), "the room is of the node to which she came back");
+        drop((hung, ada));
         nothing_is_left(&redis).await;
     }
     for node in nodes {

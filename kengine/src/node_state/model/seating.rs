@@ -65,6 +65,31 @@ fn a_seat_is_handed_over() {
     });
 }
 
+/// A seat that a connection has got, but not taken yet, when it is replaced is the user's too.
+#[test]
+fn a_seat_that_was_not_taken_yet_is_handed_over() {
+    explore("seating: hand over before the join", || {
+        let rooms = ToldRooms::new(&limits());
+        let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
+        let wish = SeatWish { name: "duel-", is_family: true, seats: 2, when_away: WhenAway::Refuse };
+        let Ok(Seated::Now(held)) = block_on(rooms.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
+        let name = Arc::clone(&held.seat().room);
+        let replacing = thread::spawn({
+            let (rooms, old) = (rooms.clone(), Arc::clone(&old));
+            move || {
+                old.state().outbox.end(Ending::Replaced);
+                rooms.rooms.leave_all(&*old);
+            }
+        });
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(held) };
+        // It has joined before it was replaced, or has not joined.
+        let _ = rooms.rooms.join(&name, &old, request);
+        replacing.join().unwrap();
+        assert_eq!(seat(&rooms, &new).unwrap(), name);
+        assert_eq!(rooms.ids(&name), [ConnectionId(2)]);
+    });
+}
+
 /// A connection that asks for a seat twice at the same time is in one room of the family.
 #[test]
 fn a_connection_has_one_seat() {
