@@ -15,7 +15,7 @@ use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::node_state::sync::model::explore;
 use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
-    NodeInfo, NodeMessage, Presence, Reach, Recipient,
+    NodeInfo, NodeMessage, Occupants, Presence, Reach, Recipient,
 };
 use crate::protocol::{StartError, Syntax};
 use crate::websocket::{Close, CloseCode};
@@ -133,7 +133,8 @@ fn the_next_connection_waits_for_the_hooks() {
         let node = ToldNode::with(Duplicates::Replace);
         let old = BareConnection::create(1, "ada");
         let (registration, _) = node.register(&old).unwrap();
-        let request = || JoinRequest { listens: false, guard: Box::new(|inside| Ok(assert!(inside.is_empty()))) };
+        let guard = || Box::new(|inside: Occupants<'_>| Ok(assert!(inside.is_empty())));
+        let request = || JoinRequest { listens: false, guard: guard(), seat: None };
         node.node.rooms.join("lobby", &old, request()).unwrap();
         let have_run = Arc::new(AtomicBool::new(false));
         let ending = thread::spawn({

@@ -114,8 +114,16 @@ impl User {
         }
         let at = self.here.as_ref().map(|(node, _)| *node);
         let settled = async || {
-            let mut here = nodes.iter().enumerate().map(|(node, known)| known.is_here(&self.uid) == (at == Some(node)));
-            here.all(|is_right| is_right).then_some(())
+            for (number, node) in nodes.iter().enumerate() {
+                // A connection that was just told to end may be in its rooms for a moment.
+                let plays = node.matches().await.iter().any(|(_, players)| players.contains(&self.uid));
+                let is_right =
+                    if at == Some(number) { node.is_here(&self.uid) } else { !node.is_here(&self.uid) && !plays };
+                if !is_right {
+                    return None;
+                }
+            }
+            Some(())
         };
         until(&format!("{} at {at:?}", self.uid), settled).await;
         directory.user_is(&self.uid, at.map(|node| nodes[node].server.address().to_string())).await;
