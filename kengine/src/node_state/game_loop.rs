@@ -178,13 +178,13 @@ pub(crate) struct LeaseRequest {
     /// The fencing number of the lease that this node has or had; 0 if it had none.
     pub(crate) fence: u64,
     /// Whether that lease has not ended.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only in Redis a lease ends by itself"))]
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "the leases in memory do not need it"))]
     pub(crate) is_valid: bool,
     pub(crate) wish: LeaseWish,
     /// Saved together with the lease, if this node has it.
     pub(crate) saved: Option<Bytes>,
     /// How long after the end of the lease the saved state is kept.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only in Redis a lease ends by itself"))]
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "the leases in memory do not need it"))]
     pub(crate) keep: Duration,
 }
 
