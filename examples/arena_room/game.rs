@@ -68,11 +68,7 @@ impl Game {
             return Err(Error::new("no_arena", "this is not the name of an arena"));
         }
         let room = hub.room(arena);
-        let join = room.join(connection).with_presence().guard(|players| match players.len() {
-            0..SEATS => Ok(()),
-            _ => Err(Error::new("full", "all seats are taken; play elsewhere")),
-        });
-        join.await?;
+        room.join(connection).with_presence().seats(SEATS).await?;
         seated(&room, connection).await
     }
 

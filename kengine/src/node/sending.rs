@@ -161,8 +161,12 @@ impl ClusterNode for Node {
                 }
             }
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
+            (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
             (NodeMessage::LoopIsFree, Address::Room(room)) => self.loop_is_free(room),
-            (NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::LoopIsFree, _) => {}
+            (
+                NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed | NodeMessage::LoopIsFree,
+                _,
+            ) => {}
         }
         self.relieve();
     }
@@ -175,6 +179,18 @@ impl ClusterNode for Node {
 
     fn members(&self, room: &str) -> Vec<Member> {
         self.rooms.members(room)
+    }
+
+    fn listing(&self, room: &str) -> (usize, Option<Arc<str>>) {
+        self.rooms.listing(room)
+    }
+
+    fn listed_rooms(&self) -> Vec<Arc<str>> {
+        self.rooms.listed()
+    }
+
+    fn is_listed(&self, room: &str) -> bool {
+        self.rooms.is_listed(room)
     }
 
     fn syntaxes(&self) -> &[&'static Syntax] {

@@ -13,8 +13,10 @@ use tokio::time::timeout;
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
 use crate::cluster::redis::scripts::Scripts;
+use crate::cluster::redis::seats;
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
+use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, RoomPage, RoomQuery, Unavailable};
+use crate::protocol::logged;
 
 /// The number of messages that may wait to be sent.
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
@@ -165,6 +167,15 @@ impl Bus {
         };
         let is_partial = !matches!(timeout(ANSWER_TIMEOUT, gathering).await, Ok(Some(())));
         Gathered { is_partial, ..gathered }
+    }
+
+    /// Returns a page of the rooms that have seats or show data.
+    pub(super) async fn list(&self, query: RoomQuery<'_>) -> Result<RoomPage, Unavailable> {
+        let (mut commands, scripts) = self.commands().ok_or(Unavailable)?;
+        seats::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
+            tracing::debug!(error = logged(&error), "the rooms cannot be listed");
+            Unavailable
+        })
     }
 
     /// Passes another node's answer to the open query with this number.
