@@ -184,7 +184,7 @@ pub struct Rooms<'a> {
     pub(super) prefix: Cow<'a, str>,
 }
 
-impl Rooms<'_> {
+impl<'a> Rooms<'a> {
     /// Lists the rooms of the cluster that have [seats](crate::room::Join::seats) or [show data](Room::set_public), page by
     /// page, when it is awaited. A room that has neither is in no list, because nobody outside its nodes knows of it; see
     /// [`local_list`](Self::local_list).
@@ -206,8 +206,8 @@ impl Rooms<'_> {
     /// A change is in the list 100 ms later at most, and what a node that was killed has left is gone when its lease has
     /// expired. Rooms that exist all the time are listed once, in the order of their names with all characters but
     /// letters, digits and `-._~` percent-encoded. In Redis each page is one script.
-    pub fn list(&self) -> List<'_> {
-        List { rooms: self, after: String::new(), max: DEFAULT_PAGE, with_free_seats: false, filter: None }
+    pub fn list(&self) -> List<'a> {
+        List { rooms: self.clone(), after: String::new(), max: DEFAULT_PAGE, with_free_seats: false, filter: None }
     }
 
     /// Returns the rooms of this node, sorted by name, with the number of their connections on this node. There may be
@@ -239,7 +239,7 @@ impl Rooms<'_> {
 /// A page of the rooms of the cluster, returned by [`Rooms::list`]. It is looked up when it is awaited.
 #[must_use = "rooms are listed when it is awaited"]
 pub struct List<'l> {
-    rooms: &'l Rooms<'l>,
+    rooms: Rooms<'l>,
     after: String,
     max: usize,
     with_free_seats: bool,
@@ -296,7 +296,7 @@ impl<'l> IntoFuture for List<'l> {
             for _ in 0..MAX_QUERIES {
                 let Some(after) = page.next.take() else { break };
                 let max = self.max - page.rooms.len();
-                let query = RoomQuery { prefix, after: &after, max, with_free_seats: self.with_free_seats };
+                let query = RoomQuery { prefix: &prefix, after: &after, max, with_free_seats: self.with_free_seats };
                 let found = hub.node().cluster.list(query).await.map_err(|Unavailable| ListError)?;
                 let is_wanted = |room: &RoomSummary| self.filter.as_ref().is_none_or(|filter| filter(room));
                 page.rooms.extend(found.rooms.into_iter().filter(is_wanted));
