@@ -3,7 +3,7 @@
 //! `KENGINE_SEATS_SECONDS` sets how long they do, with 300 clients; the default is a few seconds, with fewer clients.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -26,10 +26,12 @@ fn seconds() -> Option<u64> {
     std::env::var("KENGINE_SEATS_SECONDS").ok().map(|seconds| seconds.parse().expect("seconds"))
 }
 
-/// The players who sit in each room, as far as they know: from an answer until they leave.
+/// The players who sit in each room, as far as they know: from an answer until they leave, or until their node is told to
+/// drain, because their seats come free before they know it.
 #[derive(Default)]
 struct Seen {
-    rooms: Mutex<BTreeMap<String, BTreeSet<usize>>>,
+    rooms: Mutex<BTreeMap<String, BTreeMap<usize, SocketAddr>>>,
+    draining: Mutex<Option<SocketAddr>>,
     taken: AtomicUsize,
     refused: AtomicUsize,
     /// The rooms that had more players than seats.
@@ -37,14 +39,23 @@ struct Seen {
 }
 
 impl Seen {
-    fn sits(&self, room: &str, player: usize) {
+    fn sits(&self, room: &str, player: usize, node: SocketAddr) {
         let mut rooms = self.rooms.lock().unwrap();
         let players = rooms.entry(room.to_owned()).or_default();
-        players.insert(player);
+        if *self.draining.lock().unwrap() != Some(node) {
+            players.insert(player, node);
+        }
         if players.len() > SEATS {
             self.overfull.lock().unwrap().push(format!("{room}: {players:?}"));
         }
         self.taken.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn drains(&self, node: SocketAddr) {
+        *self.draining.lock().unwrap() = Some(node);
+        for players in self.rooms.lock().unwrap().values_mut() {
+            players.retain(|_, own| *own != node);
+        }
     }
 
     fn leaves(&self, room: &str, player: usize) {
@@ -76,7 +87,8 @@ async fn play(player: usize, nodes: Arc<Vec<SocketAddr>>, seen: Arc<Seen>, stop:
     let mut dice = Dice::new(u64::try_from(player).expect("a small number") + 1);
     let mut refused_since = None;
     loop {
-        let Some(mut socket) = connect(nodes[dice.roll(nodes.len())], player).await else {
+        let node = nodes[dice.roll(nodes.len())];
+        let Some(mut socket) = connect(node, player).await else {
             sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -95,7 +107,7 @@ async fn play(player: usize, nodes: Arc<Vec<SocketAddr>>, seen: Arc<Seen>, stop:
                 continue;
             };
             refused_since = None;
-            seen.sits(room, player);
+            seen.sits(room, player, node);
             if is_last {
                 return (room.to_owned(), socket);
             }
@@ -142,6 +154,7 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
             }
             1 if begun.elapsed() > time / 2 => {
                 let drained = processes.remove(0);
+                seen.drains(drained.address());
                 drained.terminate();
                 drained.ended().await;
                 faults = 2;

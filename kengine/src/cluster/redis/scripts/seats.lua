@@ -258,8 +258,8 @@ function commands.keep(node, name, family, uid, number)
   return {}
 end
 
--- Reports the members of a node in a room, and what the room shows if `public` is not empty. Unless that is new, it does
--- not replace what another node may have set. A node without members and players is taken out.
+-- Reports the members of a node in a room, and what the room shows if `public` is not empty. Unless that is new, it
+-- does not replace what another node may have set. A node without members and players is taken out.
 function commands.report(node, name, members, public, is_new)
   add_node(name, node)
   call('HSET', room_key(name), 'n:' .. node, members)
