@@ -89,9 +89,8 @@ fn every_event_writes_text_as_a_string() {
             continue;
         }
         let source = read(&path);
-        for import in source.lines().filter(|line| line.starts_with("use tracing::")) {
-            assert_eq!(import, "use tracing::Instrument;", "this test finds only `tracing::…!`; {}", path.display());
-        }
+        let imports = source.lines().any(|line| line.starts_with("use tracing"));
+        assert!(!imports, "this test finds only `tracing::…!`; {}", path.display());
         let mut events = Vec::new();
         collect(source.parse().expect("Rust"), &mut events);
         count += events.len();

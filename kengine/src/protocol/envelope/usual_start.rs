@@ -43,3 +43,18 @@ fn split_integer(text: &str) -> Option<(&str, &str)> {
 fn split_before(text: &str, ends: impl Fn(u8) -> bool) -> Option<(&str, &str)> {
     text.split_at_checked(text.bytes().position(ends)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_json_writes_with_escapes_are_not_compared() {
+        for (key, payload) in [("a\"b", "c"), ("a", "c\\d"), ("a\n", "c"), ("a", "c\"")] {
+            let text = format!(r#"{{"{key}":"x","{payload}":1}}"#);
+            assert!(usual_start(&text, Syntax::new(key, payload)).is_none(), "{text}");
+        }
+        let start = usual_start(r#"{"id":7,"a":"x","c":1}"#, Syntax::new("a", "c")).unwrap();
+        assert_eq!((start.id, start.route, start.rest), (Some("7"), "x", "1}"));
+    }
+}
