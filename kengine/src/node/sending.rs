@@ -49,9 +49,9 @@ impl Node {
     /// Closes every connection of a user. Returns how many of this node were closed.
     pub(crate) fn kick(&self, uid: &str, close: Close, reach: Reach) -> usize {
         let to = Address::User(uid);
-        // Determined before this node's connections end, because the answer depends on them.
-        let is_elsewhere = reach == Reach::Cluster && self.may_be_elsewhere(to) && self.cluster.reaches(to);
         let kicked = self.kick_here(uid, &close);
+        // Other nodes are told even if the user was here: a newer connection may have come to another node just now.
+        let is_elsewhere = reach == Reach::Cluster && self.cluster.reaches(to);
         if is_elsewhere && !self.publish(to, NodeMessage::Kick(close)) {
             tracing::warn!(uid, "other nodes cannot be reached; the user is kicked only from this node");
         }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
 use kengine::{Close, CloseCode, cluster::Redis};
-use kengine_tests::{ClientFrame, Dice, Directory, Hall, RawClient, RedisServer, TestServer, heavy_test, until};
+use kengine_tests::{ClientFrame, Dice, Hall, RawClient, RedisServer, TestServer, heavy_test, until};
 
 const LEASE: Duration = Duration::from_secs(6);
 
@@ -100,9 +100,8 @@ struct User {
 }
 
 impl User {
-    /// Comes back, is kicked or goes. When this returns, all nodes know, and so does the directory, which finds the node
-    /// for the next kick.
-    async fn act(&mut self, nodes: &[Node], mut directory: Directory) {
+    /// Comes back, is kicked or goes. When this returns, all nodes know.
+    async fn act(&mut self, nodes: &[Node]) {
         match self.dice.roll(8) {
             0 if self.here.is_some() => {
                 let by = self.dice.roll(nodes.len());
@@ -126,7 +125,6 @@ impl User {
             Some(())
         };
         until(&format!("{} at {at:?}", self.uid), settled).await;
-        directory.user_is(&self.uid, at.map(|node| nodes[node].server.address().to_string())).await;
     }
 
     fn hang(&mut self) {
@@ -182,7 +180,7 @@ async fn a_user_has_one_seat_whatever_happens() {
     const USERS: usize = 30;
     let _heavy = heavy_test().await;
     let redis = RedisServer::start().await;
-    let directory = redis.directory().await;
+    let mut directory = redis.directory().await;
     let nodes = [Node::start(&redis).await, Node::start(&redis).await, Node::start(&redis).await];
     let mut dice = Dice::new(15);
     let mut users: Vec<_> = (0..USERS)
@@ -197,8 +195,12 @@ async fn a_user_has_one_seat_whatever_happens() {
     for round in 0..rounds() {
         users.rotate_left(dice.roll(USERS));
         let actors = 1 + dice.roll(8);
-        join_all(users[..actors].iter_mut().map(|user| user.act(&nodes, directory.clone()))).await;
+        join_all(users[..actors].iter_mut().map(|user| user.act(&nodes))).await;
         check_seats(&nodes, round).await;
+    }
+    for user in &users {
+        let at = user.here.as_ref().map(|(node, _)| nodes[*node].server.address().to_string());
+        directory.user_is(&user.uid, at).await;
     }
     drop(users);
     for (number, node) in nodes.iter().enumerate() {

@@ -96,9 +96,11 @@ impl Bus {
             return Err(Unavailable);
         }
         let SharedState { keys, boot, info, .. } = &*self.state;
+        // The directory may not know yet where a user is who has just come, but every node knows its own users.
+        let must_not_miss = matches!(message, NodeMessage::Kick(_)) || info.duplicates == Duplicates::Allow;
         let target = match to {
             Address::Room(room) => Target::Channel(keys.room_channel(room)),
-            Address::User(uid) if info.duplicates != Duplicates::Allow => Target::User(keys.user(uid)),
+            Address::User(uid) if !must_not_miss => Target::User(keys.user(uid)),
             Address::User(_) | Address::Everybody => Target::Channel(keys.common_channel()),
         };
         self.queue(target, message::encode(boot, to, message))
