@@ -34,6 +34,8 @@ struct Seen {
     draining: Mutex<Option<SocketAddr>>,
     taken: AtomicUsize,
     refused: AtomicUsize,
+    /// The longest time in which a player wanted a seat and had none.
+    longest: Mutex<Duration>,
     /// The rooms that had more players than seats.
     overfull: Mutex<Vec<String>>,
 }
@@ -49,6 +51,11 @@ impl Seen {
             self.overfull.lock().unwrap().push(format!("{room}: {players:?}"));
         }
         self.taken.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn waited(&self, time: Duration) {
+        let mut longest = self.longest.lock().unwrap();
+        *longest = time.max(*longest);
     }
 
     fn drains(&self, node: SocketAddr) {
@@ -85,7 +92,7 @@ async fn ask(socket: &mut Socket, request: String) -> Option<String> {
 /// Takes seats and leaves, on one node after the other, until `stop` is set; then takes a last seat.
 async fn play(player: usize, nodes: Arc<Vec<SocketAddr>>, seen: Arc<Seen>, stop: Arc<AtomicBool>) -> (String, Socket) {
     let mut dice = Dice::new(u64::try_from(player).expect("a small number") + 1);
-    let mut refused_since = None;
+    let mut wants_since = Instant::now();
     loop {
         let node = nodes[dice.roll(nodes.len())];
         let Some(mut socket) = connect(node, player).await else {
@@ -101,18 +108,17 @@ async fn play(player: usize, nodes: Arc<Vec<SocketAddr>>, seen: Arc<Seen>, stop:
             let Some(room) = answer.strip_prefix("1: [\"").and_then(|rest| rest.split('"').next()) else {
                 assert_eq!(answer, "1: error unavailable");
                 seen.refused.fetch_add(1, Ordering::SeqCst);
-                let since = *refused_since.get_or_insert_with(Instant::now);
-                assert!(since.elapsed() < 2 * LEASE, "refused for {:?}", since.elapsed());
                 sleep(Duration::from_millis(20)).await;
                 continue;
             };
-            refused_since = None;
+            seen.waited(wants_since.elapsed());
             seen.sits(room, player, node);
             if is_last {
                 return (room.to_owned(), socket);
             }
             sleep(Duration::from_millis(u64::try_from(dice.roll(60)).expect("a small number"))).await;
             seen.leaves(room, player);
+            wants_since = Instant::now();
             let ends = dice.roll(8) == 0;
             if ends || ask(&mut socket, format!(r#"{{"method":"leave","message":"{room}","id":1}}"#)).await.is_none() {
                 break;
@@ -172,7 +178,9 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
         sockets.push(socket);
     }
     let (taken, refused) = (seen.taken.load(Ordering::SeqCst), seen.refused.load(Ordering::SeqCst));
-    println!("{taken} seats taken, {refused} requests refused; at the end {rooms:?}");
+    let longest = *seen.longest.lock().unwrap();
+    println!("{taken} seats taken, {refused} requests refused, longest wait {longest:?}; at the end {rooms:?}");
+    assert!(longest < LEASE, "a player waited {longest:?} for a seat");
     assert_eq!(*seen.overfull.lock().unwrap(), [""; 0]);
     assert!(rooms.values().all(|players| *players <= SEATS), "{rooms:?}");
     // The players who left last may have left rooms that were never full again.
