@@ -10,7 +10,9 @@ use kengine::{
     cluster::{Memory, Redis},
     room::{ListError, RoomPage, RoomSummary, SetPublicError},
 };
-use kengine_tests::{Dice, LIMIT, NodeProcess, RawClient, RedisServer, TestServer, Town, Workshop, heavy_test, until};
+use kengine_tests::{
+    Dice, LIMIT, Network, NodeProcess, Proxy, RawClient, RedisServer, TestServer, Town, Workshop, heavy_test, until,
+};
 use serde_json::{Value, json};
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -150,6 +152,27 @@ async fn data_survives_an_empty_redis() {
     list_is(node.hub(), "", json!({"rooms": []})).await;
     list_is(node.hub(), "", expected).await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn data_waits_while_redis_is_away() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::start(redis.port()).await;
+    let node = TestServer::start(Town::node(&proxy.url(), LEASE)).await;
+    let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    redis.directory().await.count_is(node.address(), Some(0)).await;
+    let _ada = Town::enter_lobby(node.address(), "ada").await;
+    node.hub().room("lobby").set_public(&1).unwrap();
+    proxy.set(Network::Refused);
+    until("the outage", async || node.hub().rooms("").list().await.is_err().then_some(())).await;
+    for stake in 2..5 {
+        node.hub().room("lobby").set_public(&stake).unwrap();
+    }
+    proxy.set(Network::Good);
+    let room = json!({"name": "lobby", "members": 1, "taken": 0, "public": 4, "nodes": [node.address().to_string()]});
+    list_is(other.hub(), "", json!({"rooms": [room]})).await;
+    node.stop().await;
+    other.stop().await;
 }
 
 /// Connects this many clients. Returns them and the server's handles of their connections.
