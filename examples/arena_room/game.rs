@@ -49,16 +49,11 @@ impl Game {
         connection: &'a Connection<Pilot>,
         arena: Option<String>,
     ) -> Result<Seated<'a>, Error> {
-        let present = connection.rooms().pop();
-        let room = match (present, arena) {
+        let seat = hub.rooms(ARENAS).fill(SEATS, connection).with_presence();
+        let room = match (connection.rooms().pop(), arena) {
             (Some(room), _) => room,
-            (None, None) => hub.rooms(ARENAS).fill(SEATS, connection).with_presence().await?,
-            (None, Some(arena)) if arena.starts_with(ARENAS) => {
-                let room = hub.room(arena);
-                room.join(connection).with_presence().seats(SEATS).await?;
-                room
-            }
-            (None, Some(_)) => return Err(Error::new("no_arena", "this is not the name of an arena")),
+            (None, Some(arena)) => seat.in_room(arena).await?,
+            (None, None) => seat.await?,
         };
         room.run::<Arena>().await?;
         Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })

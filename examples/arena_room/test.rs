@@ -293,9 +293,12 @@ async fn an_arena_waits_for_its_players_and_then_ends() {
     ada.request::<Seated>("play", &arena).await.unwrap();
     assert!(ada.push::<Position>().await.step > 100, "it is the same arena");
     assert_eq!(play(&mut ada).await.arena, arena, "a player is in one arena");
+    let mut bob = player(&game, "bob").await;
+    assert_eq!(play(&mut bob).await.arena, arena, "it gets newcomers again");
+    drop(bob);
     assert_eq!(ada.request::<Seated>("play", &"inn").await.unwrap().arena, arena);
     ada.request::<()>("leave", &()).await.unwrap();
-    assert_eq!(ada.request::<Seated>("play", &"inn").await.err().unwrap().code, "no_arena");
+    assert_eq!(ada.request::<Seated>("play", &"inn").await.err().unwrap().code, "bad_request");
 
     drop(ada);
     game.emptied().await;

@@ -133,6 +133,18 @@ impl Town {
         Ok((room.name().to_owned(), room.host().map(str::to_owned)))
     }
 
+    /// Takes a seat in this room, which others fill. Returns the same as `fill`.
+    #[route]
+    async fn fill_again(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (prefix, seats, room): (String, usize, String),
+    ) -> Result<(String, Option<String>), Error> {
+        let room = hub.rooms(prefix).fill(seats, connection).in_room(room).await?;
+        Ok((room.name().to_owned(), room.host().map(str::to_owned)))
+    }
+
     #[route]
     async fn leave(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> bool {
         hub.room(room).leave(connection)

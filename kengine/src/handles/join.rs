@@ -1,11 +1,13 @@
 //! Joins a room by its name, or any room with a free seat.
 
-use std::{fmt, future::IntoFuture, sync::Arc};
+use std::{borrow::Cow, fmt, future::IntoFuture, sync::Arc};
 
 use crate::handles::connection::Connection;
 use crate::handles::hub::Hub;
 use crate::handles::room::{Room, Rooms};
-use crate::node_state::{BoxFuture, JoinError, JoinRequest, Occupants, SeatWish, Seated, Unavailable, WhenAway};
+use crate::node_state::{
+    BoxFuture, JoinError, JoinRequest, Occupants, SeatPlace, SeatWish, Seated, Unavailable, WhenAway,
+};
 use crate::protocol::{Error, Session};
 
 /// A join, returned by [`Room::join`]. It happens when it is awaited.
@@ -104,7 +106,7 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
         Box::pin(async move {
             let Room { hub, name, .. } = &self.room;
             if let Some(seats) = self.seats {
-                let wish = SeatWish { name, is_family: false, seats, when_away: self.when_away };
+                let wish = SeatWish { place: SeatPlace::Room { name, family: None }, seats, when_away: self.when_away };
                 sit_down(hub, self.connection, wish, self.request).await?;
                 reach_others(hub, name, self.when_away).await
             } else {
@@ -119,6 +121,8 @@ impl<'j, S: Session> IntoFuture for Join<'j, S> {
 #[must_use = "a seat is taken when it is awaited"]
 pub struct Fill<'f, S = ()> {
     rooms: Rooms<'f>,
+    /// The room, if any other one will not do.
+    room: Option<Cow<'f, str>>,
     seats: usize,
     connection: &'f Connection<S>,
     listens: bool,
@@ -131,10 +135,11 @@ impl<'a> Rooms<'a> {
     /// [`Join::seats`]: no room that this method fills gets more players than seats.
     ///
     /// A player who has a seat in such a room keeps it. So does one who comes back on a newer connection, even if nobody
-    /// else was in the room; see [`Server::seat_timeout`](crate::Server::seat_timeout). Otherwise the fullest room comes first, and rooms of this node
-    /// come before those of others. A room is of the node that opened it, and [`Room::host`] says which one that is if it
-    /// is another one. Only rooms that this method opened count. Their names are unique in the cluster. A connection that
-    /// [joins](Room::join) such a room by its name without [`seats`](Join::seats) takes no seat.
+    /// else was in the room; see [`Server::seat_timeout`](crate::Server::seat_timeout). Otherwise the fullest room comes
+    /// first, and rooms of this node come before those of others. A room is of the node that opened it, and [`Room::host`]
+    /// says which one that is if it is another one. Only rooms that this method opened count, and those of
+    /// [`Fill::in_room`]. Their names are unique in the cluster. A connection that [joins](Room::join) such a room by its
+    /// name without [`seats`](Join::seats) takes no seat.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -153,14 +158,35 @@ impl<'a> Rooms<'a> {
     where
         'a: 'f,
     {
-        Fill { rooms: self.clone(), seats: seats.max(1), connection, listens: false, when_away: WhenAway::default() }
+        let (rooms, seats, when_away) = (self.clone(), seats.max(1), WhenAway::default());
+        Fill { rooms, room: None, seats, connection, listens: false, when_away }
     }
 }
 
-impl<S: Session> Fill<'_, S> {
+impl<'f, S: Session> Fill<'f, S> {
     /// Sends this connection presence pushes, like [`Join::with_presence`].
     pub fn with_presence(mut self) -> Self {
         self.listens = true;
+        self
+    }
+
+    /// Takes the seat in the room of this name, and in no other one: for a player who knows the room to come back to. The
+    /// room gets newcomers like the others that [`fill`](Rooms::fill) seats players in, also if all its players had gone
+    /// and this one is the first to come back. [`Join::seats`] does not make a room one of these.
+    ///
+    /// ```
+    /// # use kengine::{Connection, Error, Hub};
+    /// # async fn play(hub: &Hub, connection: &Connection, arena: String) -> Result<(), Error> {
+    /// hub.rooms("arena-").fill(9, connection).in_room(arena).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The join fails with [`JoinError::Full`] if all seats are taken, and with
+    /// [`JoinError::WrongPrefix`](crate::room::JoinError::WrongPrefix) if the name does not begin with the prefix. If no
+    /// such room exists, it is opened, so a client that chooses the name opens rooms with names of its choice.
+    pub fn in_room(mut self, name: impl Into<Cow<'f, str>>) -> Self {
+        self.room = Some(name.into());
         self
     }
 
@@ -184,7 +210,11 @@ impl<'f, S: Session> IntoFuture for Fill<'f, S> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Rooms { hub, prefix } = &self.rooms;
-            let wish = SeatWish { name: prefix, is_family: true, seats: self.seats, when_away: self.when_away };
+            let place = match &self.room {
+                Some(name) => SeatPlace::Room { name, family: Some(prefix) },
+                None => SeatPlace::Family(prefix),
+            };
+            let wish = SeatWish { place, seats: self.seats, when_away: self.when_away };
             let request = JoinRequest { listens: self.listens, guard: Box::new(|_| Ok(())), seat: None };
             let (name, host) = sit_down(hub, self.connection, wish, request).await?;
             reach_others(hub, &name, self.when_away).await?;

@@ -74,7 +74,7 @@ pub(crate) use self::rooms::{JoinRequest, LocalRooms};
 pub(crate) use self::seating::Wanted;
 pub use self::seating::WhenAway;
 pub(crate) use self::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
-pub(crate) use self::seats::{SeatWish, Seated};
+pub(crate) use self::seats::{SeatPlace, SeatWish, Seated};
 pub(crate) use self::sharded::Sharded;
 pub(crate) use self::silence::{CHECKS, Silence, nanoseconds};
 pub(crate) use self::users::{ClaimOutcome, Users};

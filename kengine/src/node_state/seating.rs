@@ -32,8 +32,8 @@ pub(crate) struct SeatRequest {
 /// Where a seat is wanted.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
-    /// In this room.
-    Room(Arc<str>),
+    /// In this room. If `family` is set, `fill` seats others there too.
+    Room { name: Arc<str>, family: Option<Arc<str>> },
     /// In any room of the family, or in a new room with the name `fresh`.
     Family { family: Arc<str>, fresh: Arc<str> },
 }
@@ -140,7 +140,9 @@ impl RoomTable {
     /// comes next, rooms of the player's own node before those of others.
     pub(crate) fn take(&mut self, node: u64, request: &SeatRequest) -> Option<(Seat, u64)> {
         let (room, family) = match &request.wanted {
-            Wanted::Room(name) => (name, self.rooms.get(name).and_then(|room| room.family.as_ref())),
+            Wanted::Room { name, family } => {
+                (name, self.rooms.get(name).and_then(|room| room.family.as_ref()).or(family.as_ref()))
+            }
             Wanted::Family { family, fresh } => (self.find(node, family, request).unwrap_or(fresh), Some(family)),
         };
         let is_free = |room: &TableRoom| room.players.len() < request.seats || room.players.contains_key(&request.uid);
@@ -175,6 +177,8 @@ impl RoomTable {
         let room = self.rooms.entry(Arc::clone(&seat.room)).or_default();
         if room.players.is_empty() {
             room.host = node;
+        }
+        if room.family.is_none() {
             room.family.clone_from(&seat.family);
         }
         room.seats = seat.seats;
@@ -471,11 +475,32 @@ mod tests {
         let newer = fill(&mut table, 2, "ada", 1);
         assert_eq!(name(&newer), name(&older), "the room is full, but she sits there");
         table.vacate(1, &older.0);
-        let full = request(Wanted::Room("duo-1".into()), 2, "cleo", 3);
+        let full = request(Wanted::Room { name: "duo-1".into(), family: None }, 2, "cleo", 3);
         assert!(table.take(1, &full).is_none());
         table.vacate(2, &newer.0);
         table.vacate(2, &newer.0);
         assert_eq!(table.take(1, &full).unwrap().0.family.as_deref(), Some("duo-"));
+    }
+
+    #[test]
+    fn a_room_that_is_opened_again_by_its_name_is_filled() {
+        let mut table = RoomTable::default();
+        let again = |family: Option<&str>| Wanted::Room { name: "duo-1".into(), family: family.map(Arc::from) };
+        let (ada, _) = table.take(1, &request(again(None), 2, "ada", 1)).unwrap();
+        assert_eq!(name(&fill(&mut table, 1, "bob", 2)), "duo-2", "a room that only has seats");
+        let (cleo, _) = table.take(1, &request(again(Some("duo-")), 2, "cleo", 3)).unwrap();
+        assert!(table.take(1, &request(again(Some("duo-")), 2, "dan", 4)).is_none());
+        table.vacate(1, &ada);
+        table.vacate(1, &cleo);
+        table.take(1, &request(again(Some("duo-")), 2, "cleo", 5)).unwrap();
+        assert_eq!(name(&fill(&mut table, 1, "cleo", 6)), "duo-1", "her room");
+        assert_eq!(fill(&mut table, 1, "dan", 7).0.family.as_deref(), Some("duo-"));
+        assert_eq!(name(&fill(&mut table, 1, "eve", 8)), "duo-2");
+        let mut rooms: Vec<_> = table.rooms.iter().map(|(name, room)| (&**name, room.players.len())).collect();
+        rooms.sort_unstable();
+        assert_eq!(rooms, [("duo-1", 2), ("duo-2", 2)]);
+        table.forget(1);
+        assert!(table.rooms.is_empty() && table.families.is_empty());
     }
 
     const TIMEOUT: Duration = Duration::from_secs(7);

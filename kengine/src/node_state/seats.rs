@@ -14,13 +14,19 @@ use crate::node_state::sync::atomic::Ordering;
 /// The seat that a connection wants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeatWish<'w> {
-    /// The name of the room, or the prefix of the rooms.
-    pub(crate) name: &'w str,
-    /// Whether any room of the prefix will do.
-    pub(crate) is_family: bool,
+    pub(crate) place: SeatPlace<'w>,
     /// The number of seats of the room.
     pub(crate) seats: usize,
     pub(crate) when_away: WhenAway,
+}
+
+/// Where a connection wants a seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SeatPlace<'w> {
+    /// In the room of this name. If `family` is set, the room is one of that prefix.
+    Room { name: &'w str, family: Option<&'w str> },
+    /// In any room of this prefix.
+    Family(&'w str),
 }
 
 /// The seat that a connection has got.
@@ -29,6 +35,19 @@ pub(crate) enum Seated<'r> {
     Now(HeldSeat<'r>),
     /// The connection had a seat in this room before.
     Already(Arc<str>),
+}
+
+impl SeatPlace<'_> {
+    fn check(self) -> Result<(), JoinError> {
+        match self {
+            Self::Room { name, family: None } => check_name(name),
+            Self::Room { name, family: Some(family) } => {
+                check_prefix(family)?;
+                if name.starts_with(family) { check_name(name) } else { Err(JoinError::WrongPrefix) }
+            }
+            Self::Family(family) => check_prefix(family),
+        }
+    }
 }
 
 impl LocalRooms {
@@ -56,15 +75,14 @@ impl LocalRooms {
         recipient: &dyn Recipient,
         wish: SeatWish<'_>,
     ) -> Result<Result<SeatRequest, Arc<str>>, JoinError> {
-        let SeatWish { name, is_family, seats, when_away } = wish;
-        if is_family { check_prefix(name) } else { check_name(name) }?;
+        let SeatWish { place, seats, when_away } = wish;
+        place.check()?;
         let mut joined = recipient.state().memberships.lock();
         let has_seat =
             |room: &RoomId| self.find(&room.name).is_some_and(|room| room.state.read().has_seat(recipient.state().id));
-        let known = if is_family {
-            joined.room_of_family(name).cloned()
-        } else {
-            joined.current().find(|room| &*room.name == name).cloned()
+        let known = match place {
+            SeatPlace::Room { name, .. } => joined.current().find(|room| &*room.name == name).cloned(),
+            SeatPlace::Family(family) => joined.room_of_family(family).cloned(),
         };
         if let Some(room) = known.as_ref().filter(|room| has_seat(room)) {
             return Ok(Err(Arc::clone(&room.name)));
@@ -74,10 +92,9 @@ impl LocalRooms {
         }
         self.count_join(&mut joined, recipient)?;
         drop(joined);
-        let wanted = if is_family {
-            Wanted::Family { family: name.into(), fresh: self.fresh_name(name)? }
-        } else {
-            Wanted::Room(name.into())
+        let wanted = match place {
+            SeatPlace::Room { name, family } => Wanted::Room { name: name.into(), family: family.map(Arc::from) },
+            SeatPlace::Family(family) => Wanted::Family { family: family.into(), fresh: self.fresh_name(family)? },
         };
         let number = self.next_seat.fetch_add(1, Ordering::Relaxed);
         Ok(Ok(SeatRequest { wanted, seats, uid: recipient.state().uid.clone(), number, when_away }))

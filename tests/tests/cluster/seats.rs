@@ -147,6 +147,41 @@ async fn rooms_are_filled_across_nodes_and_those_of_the_own_node_first() {
 }
 
 #[tokio::test]
+async fn a_room_to_which_a_player_comes_back_by_its_name_gets_newcomers() {
+    let redis = RedisServer::start().await;
+    let node = || Town::node(&redis.url(), LEASE);
+    let (one, other) = (redis.serve(node()).await, redis.serve(node()).await);
+    let mut ada = Town::connect(one.address(), "ada").await;
+    let mut bob = Town::connect(other.address(), "bob").await;
+    let mut eve = Town::connect(other.address(), "eve").await;
+    let (room, _) = fill(&mut ada).await;
+    leave(&mut ada, &room).await;
+    let again = format!(r#"{{"method":"fill_again","message":["duo-",2,"{room}"],"id":1}}"#);
+    assert_eq!(ada.ask(&*again).await, format!(r#"1: ["{room}",null]"#));
+    assert_eq!(fill(&mut ada).await.0, room, "who sits already stays");
+    assert_eq!(fill(&mut bob).await, (room.clone(), one.address().to_string()), "it gets no newcomers");
+    assert_eq!(eve.ask(&*again).await, "1: error full");
+    let elsewhere = r#"{"method":"fill_again","message":["duo-",2,"trio-1"],"id":1}"#;
+    assert_eq!(eve.ask(elsewhere).await, "1: error bad_request");
+    // A room that only has seats is not filled until somebody comes back to it like this.
+    leave(&mut ada, &room).await;
+    leave(&mut bob, &room).await;
+    nothing_is_left(&redis).await;
+    let sit = format!(r#"{{"method":"sit","message":["{room}",2],"id":1}}"#);
+    assert_eq!(ada.ask(sit).await, "1: null");
+    let (second, _) = fill(&mut eve).await;
+    assert_ne!(second, room);
+    leave(&mut eve, &second).await;
+    assert_eq!(bob.ask(&*again).await, format!(r#"1: ["{room}","{}"]"#, one.address()));
+    leave(&mut ada, &room).await;
+    assert_eq!(fill(&mut eve).await.0, room);
+    drop((ada, bob, eve));
+    nothing_is_left(&redis).await;
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
 async fn a_player_keeps_the_seat_on_a_newer_connection() {
     let redis = RedisServer::start().await;
     // What is kept is kept until it is taken.
@@ -303,6 +338,10 @@ async fn without_redis_seats_are_refused_unless_the_game_wants_those_of_the_node
     assert_eq!(dan.ask(anyway).await, "1: error full");
     leave(ada, "table").await;
     assert_eq!(dan.ask(anyway).await, "1: null");
+    // The seat is kept for a player who comes back to the same node.
+    *cleo = Town::connect(node.address(), "cleo").await;
+    assert_eq!(bob.ask(anyway).await, "1: error full");
+    assert_eq!(cleo.ask(anyway).await, "1: null");
     proxy.set(Network::Good);
     // The directory learns who sits there now.
     let mut eve = Town::connect(other.address(), "eve").await;

@@ -304,7 +304,7 @@ impl OrderState {
         match order {
             Order::Take { request: SeatRequest { wanted, uid, number, .. }, answer } => {
                 match wanted {
-                    Wanted::Room(room) => self.report(&room, Report::ALL),
+                    Wanted::Room { name, .. } => self.report(&name, Report::ALL),
                     Wanted::Family { family, .. } => self.orders.push_front(Order::Forget { family, uid, number }),
                 }
                 // The connection may be gone.
@@ -369,7 +369,8 @@ mod tests {
 
     fn request(number: u64) -> SeatRequest {
         let uid = Uid::new("ada").unwrap();
-        SeatRequest { wanted: Wanted::Room("table".into()), seats: 4, uid, number, when_away: WhenAway::Refuse }
+        let wanted = Wanted::Room { name: "table".into(), family: None };
+        SeatRequest { wanted, seats: 4, uid, number, when_away: WhenAway::Refuse }
     }
 
     fn seat(number: u64) -> Seat {

@@ -127,7 +127,9 @@ fn call_for(state: &SharedState, scripts: &Scripts, order: &Order) -> Cmd {
     match order {
         Order::Take { request: SeatRequest { wanted, seats, uid, number, .. }, .. } => {
             match wanted {
-                Wanted::Room(room) => call.arg(escaped(room)).arg("").arg(""),
+                Wanted::Room { name, family } => {
+                    call.arg(escaped(name)).arg(family.as_deref().map(escaped).unwrap_or_default()).arg("")
+                }
                 Wanted::Family { family, fresh } => call.arg("").arg(escaped(family)).arg(escaped(fresh)),
             };
             call.arg(seats).arg(uid.as_str()).arg(number);

@@ -10,11 +10,11 @@ use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::rooms::JoinRequest;
 use crate::node_state::seating::WhenAway;
-use crate::node_state::seats::{SeatWish, Seated};
+use crate::node_state::seats::{SeatPlace, SeatWish, Seated};
 use crate::node_state::sync::model::explore;
 
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
-    let wish = SeatWish { name: "duel-", is_family: true, seats: 2, when_away: WhenAway::Refuse };
+    let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
     let held = match block_on(rooms.rooms.take_seat(&**who, wish))? {
         Seated::Already(name) => return Ok(name),
         Seated::Now(held) => held,
@@ -71,7 +71,7 @@ fn a_seat_that_was_not_taken_yet_is_handed_over() {
     explore("seating: hand over before the join", || {
         let rooms = ToldRooms::new(&limits());
         let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
-        let wish = SeatWish { name: "duel-", is_family: true, seats: 2, when_away: WhenAway::Refuse };
+        let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
         let Ok(Seated::Now(held)) = block_on(rooms.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
         let name = Arc::clone(&held.seat().room);
         let replacing = thread::spawn({

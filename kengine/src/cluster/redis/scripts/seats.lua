@@ -120,14 +120,19 @@ local function is_of(node)
   end
 end
 
+-- Whether players of a node sit in a room.
+local function has_players(name, node)
+  for _, held in ipairs(call('HVALS', seats_key(name))) do
+    if (' ' .. held):find(' ' .. node .. '#', 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
 -- Takes a node out of a room if it has no members and no players there.
 local function leave(name, node)
-  if call('HGET', room_key(name), 'n:' .. node) == '0' then
-    for _, held in ipairs(call('HVALS', seats_key(name))) do
-      if (' ' .. held):find(' ' .. node .. '#', 1, true) then
-        return
-      end
-    end
+  if call('HGET', room_key(name), 'n:' .. node) == '0' and not has_players(name, node) then
     remove_node(name, node)
   end
 end
@@ -180,6 +185,10 @@ local function hold(name, node, seats, uid, number)
   end
   for _, other in ipairs(kept_by) do
     leave(name, other)
+    -- Else it hosts the room until it has reported that its member is gone.
+    if call('HGET', room_key(name), 'host') == other and not has_players(name, other) then
+      set_host(name, node)
+    end
   end
 end
 
@@ -204,9 +213,9 @@ end
 
 local commands = {}
 
--- Gives a player a seat in the room `name` or, if that is empty, in a room of the family, or else in the new room
--- `fresh`. Returns 1, the name, the family, and the host if it is another node; or 0 if the room is full; or -1 if the
--- node does not hold its lease, so that its seats would not count.
+-- Gives a player a seat in the room `name`, which belongs to the family if one is given; or, if the name is empty, in a
+-- room of the family, or else in the new room `fresh`. Returns 1, the name, the family, and the host if it is another
+-- node; or 0 if the room is full; or -1 if the node does not hold its lease, so that its seats would not count.
 function commands.take(node, name, family, fresh, seats, uid, number)
   if not is_alive(node) then
     return {-1}
@@ -217,6 +226,9 @@ function commands.take(node, name, family, fresh, seats, uid, number)
       if call('HLEN', seats_key(name)) >= tonumber(seats) then
         return {0}
       end
+    end
+    if family ~= '' then
+      call('HSETNX', room_key(name), 'family', family)
     end
   else
     name = find(family, node, tonumber(seats), uid)
