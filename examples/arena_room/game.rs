@@ -1,9 +1,6 @@
 //! The dispatcher: seats players in arenas, and passes on how they steer.
 
-use kengine::{
-    Connection, Error, Handshake, Hub, Refusal, Session, Uid,
-    room::{Members, Room},
-};
+use kengine::{Connection, Error, Handshake, Hub, Refusal, Session, Uid, room::Members};
 use serde::Serialize;
 
 use crate::arena::{Arena, Heading, Steer};
@@ -32,12 +29,6 @@ struct Seated<'a> {
     players: Members,
 }
 
-/// Lets the arena run, and answers a player who has joined it.
-async fn seated<'a>(room: &Room<'_>, connection: &'a Connection<Pilot>) -> Result<Seated<'a>, Error> {
-    room.run::<Arena>().await?;
-    Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })
-}
-
 pub(crate) struct Game;
 
 #[kengine::dispatcher]
@@ -48,32 +39,24 @@ impl Game {
         Ok(Pilot(handshake.query("uid").map(Uid::new).transpose()?))
     }
 
-    /// Seats the player in the fullest arena with a free seat, or in a new one. A player who has a seat keeps it.
+    /// Seats the player in the fullest arena with a free seat, or in a new one. A player whose connection was lost names
+    /// the arena to come back to, which plays on even if all players or its node have gone. A player who is in an arena
+    /// stays there.
     #[route]
-    async fn play<'a>(&self, hub: &Hub, connection: &'a Connection<Pilot>) -> Result<Seated<'a>, Error> {
-        let rooms = hub.rooms(ARENAS);
-        let room = rooms.fill(SEATS, connection).with_presence().await?;
-        seated(&room, connection).await
-    }
-
-    /// Seats a player whose connection was lost in the same arena, also if its node is gone.
-    #[route]
-    async fn come_back<'a>(
+    async fn play<'a>(
         &self,
         hub: &Hub,
         connection: &'a Connection<Pilot>,
-        arena: String,
+        arena: Option<String>,
     ) -> Result<Seated<'a>, Error> {
-        if !arena.starts_with(ARENAS) {
-            return Err(Error::new("no_arena", "this is not the name of an arena"));
-        }
-        let room = hub.room(arena);
-        let join = room.join(connection).with_presence().guard(|players| match players.len() {
-            0..SEATS => Ok(()),
-            _ => Err(Error::new("full", "all seats are taken; play elsewhere")),
-        });
-        join.await?;
-        seated(&room, connection).await
+        let seat = hub.rooms(ARENAS).fill(SEATS, connection).with_presence();
+        let room = match (connection.rooms().pop(), arena) {
+            (Some(room), _) => room,
+            (None, Some(arena)) => seat.in_room(arena).await?,
+            (None, None) => seat.await?,
+        };
+        room.run::<Arena>().await?;
+        Ok(Seated { arena: room.name().to_owned(), you: connection.uid(), players: room.members().await })
     }
 
     /// Changes the direction of the player's ship.

@@ -26,7 +26,7 @@ use tokio_tungstenite::{
 
 use crate::{
     arena::{AWAY, Arena, FIELD, Heading, Position, SPEED},
-    game::Game,
+    game::{Game, SEATS},
 };
 
 mod arena;
@@ -47,6 +47,12 @@ struct Seated {
 
 fn serve() -> Served<Game> {
     testing::serve(Game)
+}
+
+/// Returns two nodes of a cluster.
+fn two_nodes() -> [Served<Game>; 2] {
+    let cluster = Memory::new();
+    [(); 2].map(|()| testing::serve(Server::new(Game).cluster(&cluster)))
 }
 
 async fn play(client: &mut Client) -> Seated {
@@ -246,25 +252,31 @@ async fn a_player_who_comes_back_keeps_the_ship() {
 
 #[tokio::test(start_paused = true)]
 async fn a_player_who_comes_back_while_the_old_client_hangs_keeps_the_seat() {
-    for others in [8, 0] {
-        let game = serve();
-        let mut gone = game.connect("/ws?uid=ada").await.unwrap();
+    for (others, back_on) in [(8, 0), (0, 0), (8, 1), (0, 1)] {
+        let nodes = two_nodes();
+        let mut gone = nodes[0].connect("/ws?uid=ada").await.unwrap();
         let arena = play(&mut gone).await.arena;
         gone.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
         let mut all = Vec::new();
         for number in 0..others {
-            all.push(player(&game, &format!("player-{number}")).await);
+            all.push(player(&nodes[0], &format!("player-{number}")).await);
         }
         gone.stay(TICK * 21 / 2).await;
         // The old client does not answer the close frame.
         let _gone = gone.hang();
-        let mut ada = game.connect("/ws?uid=ada").await.unwrap();
-        let mut newcomer = game.connect("/ws?uid=newcomer").await.unwrap();
-        assert_ne!(play(&mut newcomer).await.arena, arena, "the newcomer took the seat");
+        let mut ada = nodes[back_on].connect("/ws?uid=ada").await.unwrap();
+        if others == SEATS - 1 {
+            let mut newcomer = nodes[back_on].connect("/ws?uid=newcomer").await.unwrap();
+            assert_ne!(play(&mut newcomer).await.arena, arena, "the newcomer took the seat");
+        }
         let seated = play(&mut ada).await;
         assert_eq!((seated.arena, seated.players.len()), (arena, others + 1));
-        let seen = positions(&mut ada, TICK).await;
-        let own = seen.iter().find(|position| position.player.as_str() == "ada").unwrap();
+        let own = loop {
+            let position = ada.push::<Position>().await;
+            if position.player == seated.you {
+                break position;
+            }
+        };
         assert!(own.x > FIELD / 2.0, "the ship is where it was left, at {}", own.x);
     }
 }
@@ -278,8 +290,15 @@ async fn an_arena_waits_for_its_players_and_then_ends() {
     ada.stay(Arena::LINGER.saturating_sub(TICK)).await;
     assert_eq!(game.hub().game_loops(), 1);
     while timeout(Duration::ZERO, ada.push::<Position>()).await.is_ok() {}
-    ada.request::<Seated>("come_back", &arena).await.unwrap();
+    ada.request::<Seated>("play", &arena).await.unwrap();
     assert!(ada.push::<Position>().await.step > 100, "it is the same arena");
+    assert_eq!(play(&mut ada).await.arena, arena, "a player is in one arena");
+    let mut bob = player(&game, "bob").await;
+    assert_eq!(play(&mut bob).await.arena, arena, "it gets newcomers again");
+    drop(bob);
+    assert_eq!(ada.request::<Seated>("play", &"inn").await.unwrap().arena, arena);
+    ada.request::<()>("leave", &()).await.unwrap();
+    assert_eq!(ada.request::<Seated>("play", &"inn").await.err().unwrap().code, "bad_request");
 
     drop(ada);
     game.emptied().await;
@@ -302,8 +321,7 @@ async fn arenas_end_when_the_server_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn an_arena_moves_to_another_node_as_it_is() {
-    let cluster = Memory::new();
-    let [one, other] = [(); 2].map(|()| testing::serve(Server::new(Game).cluster(&cluster)));
+    let [one, other] = two_nodes();
     let mut ada = player(&one, "ada").await;
     let arena = play(&mut ada).await.arena;
     ada.request::<()>("steer", &Heading { x: 1.0, y: 0.0 }).await.unwrap();
@@ -314,7 +332,7 @@ async fn an_arena_moves_to_another_node_as_it_is() {
 
     // A client asks the gateway for the node of its room, or another one.
     let mut ada = other.connect("/ws?uid=ada").await.unwrap();
-    ada.request::<Seated>("come_back", &arena).await.unwrap();
+    ada.request::<Seated>("play", &arena).await.unwrap();
     let after = ada.push::<Position>().await;
     let last = before.last().unwrap();
     assert!(after.step > last.step && after.x > last.x, "{last:?} is followed by {after:?}");

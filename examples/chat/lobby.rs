@@ -114,7 +114,7 @@ impl Lobby {
     /// Returns a page of the rooms of this node.
     #[route(rate = "5/s", burst = 50)]
     async fn rooms(&self, hub: &Hub, page: Option<Page>) -> Vec<RoomCount> {
-        hub.rooms("").page(&page.unwrap_or_default().after, MAX_LISTED)
+        hub.rooms("").local_page(&page.unwrap_or_default().after, MAX_LISTED)
     }
 
     /// Returns a page of the members of a room.

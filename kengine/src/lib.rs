@@ -79,8 +79,11 @@ pub use crate::websocket::{Close, CloseCode, InvalidCloseCode};
 
 /// Rooms, their members, their game loops, and users. A [`Hub`] gives access to them.
 pub mod room {
-    pub use crate::handles::{Everybody, Fill, GameLoop, Join, LoopRoom, Room, RoomCount, Rooms, Start, User};
-    pub use crate::node_state::{GameLoopError, JoinError, Joined, Left, Member, Members, Occupants, Tick, Who};
+    pub use crate::handles::{Everybody, Fill, GameLoop, Join, List, LoopRoom, Room, RoomCount, Rooms, Start, User};
+    pub use crate::node_state::{
+        GameLoopError, JoinError, Joined, Left, ListError, Member, Members, Occupants, RoomPage, RoomSummary,
+        SetPublicError, Tick, WhenAway, Who,
+    };
 }
 
 /// Pushes and questions: how they are delivered, and why they fail.

@@ -34,7 +34,7 @@ impl Held {
         let refusals = hub.refusals().filter(|(_, count)| *count > 0);
         Self {
             connections: hub.connections(),
-            rooms: hub.rooms("").list().len(),
+            rooms: hub.rooms("").local_list().len(),
             queued_bytes: hub.queued_bytes(),
             tasks: Handle::current().metrics().num_alive_tasks(),
             refusals: refusals.map(|(limit, count)| (limit.to_owned(), count)).collect(),

@@ -39,6 +39,6 @@ impl NodeReport {
             members.insert(room.to_owned(), (!found.is_partial()).then_some(uids));
         }
         let (connections, tasks) = (hub.connections(), runtime.metrics().num_alive_tasks());
-        Self { connections, tasks, rooms: hub.rooms("").list().len(), members }
+        Self { connections, tasks, rooms: hub.rooms("").local_list().len(), members }
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use kengine::{Connection, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid, cluster::Redis};
+use kengine::{Connection, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid, cluster::Redis, room::WhenAway};
 use rustix::{
     fs::{FlockOperation, flock},
     process::Signal,
@@ -97,6 +97,52 @@ impl Town {
     #[route]
     async fn join_with_presence(&self, hub: &Hub, connection: &Connection<Player>, room: String) -> Result<(), Error> {
         Ok(hub.room(room).join(connection).with_presence().await?)
+    }
+
+    /// Takes one of the seats of a room.
+    #[route]
+    async fn sit(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (room, seats): (String, usize),
+    ) -> Result<(), Error> {
+        Ok(hub.room(room).join(connection).seats(seats).await?)
+    }
+
+    /// Takes a seat, of this node alone if Redis is away.
+    #[route]
+    async fn sit_anyway(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (room, seats): (String, usize),
+    ) -> Result<(), Error> {
+        Ok(hub.room(room).join(connection).seats(seats).when_away(WhenAway::Local).await?)
+    }
+
+    /// Takes a seat in any room with this prefix. Returns the room and the node that hosts it, if that is another one.
+    #[route]
+    async fn fill(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (prefix, seats): (String, usize),
+    ) -> Result<(String, Option<String>), Error> {
+        let room = hub.rooms(prefix).fill(seats, connection).await?;
+        Ok((room.name().to_owned(), room.host().map(str::to_owned)))
+    }
+
+    /// Takes a seat in this room, which others fill. Returns the same as `fill`.
+    #[route]
+    async fn fill_again(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (prefix, seats, room): (String, usize, String),
+    ) -> Result<(String, Option<String>), Error> {
+        let room = hub.rooms(prefix).fill(seats, connection).in_room(room).await?;
+        Ok((room.name().to_owned(), room.host().map(str::to_owned)))
     }
 
     #[route]

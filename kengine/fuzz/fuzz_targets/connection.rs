@@ -264,7 +264,7 @@ impl World {
                 let _ = hub.user(script.index(3).to_string()).kick(Close::new(CloseCode::KICKED, "kicked"));
             }
             _ => {
-                let _ = hub.rooms("").list();
+                let _ = hub.rooms("").local_list();
             }
         }
     }
@@ -327,7 +327,7 @@ impl World {
         let (hub, game) = (self.served.hub(), self.served.dispatcher());
         assert_eq!(hub.connections(), 0);
         assert_eq!(hub.queued_bytes(), 0);
-        assert!(hub.rooms("").list().is_empty(), "{:?}", hub.rooms("").list());
+        assert!(hub.rooms("").local_list().is_empty(), "{:?}", hub.rooms("").local_list());
         (0..3).for_each(|uid| assert_eq!(hub.user(uid.to_string()).connections(), 0, "user {uid}"));
         assert_eq!(game.opened.load(Relaxed), game.closed.load(Relaxed), "calls of `#[open]` and `#[close]`");
     }

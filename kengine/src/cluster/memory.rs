@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -13,7 +14,8 @@ use crate::cluster::config::IntoJoinCluster;
 use crate::cluster::lease_table::LeaseTable;
 use crate::node_state::{
     Address, BoxFuture, Cluster, ClusterNode, ConnectionId, Duplicates, GameLoopError, Gathered, JoinCluster,
-    LeaseAnswer, LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, Unavailable,
+    LeaseAnswer, LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, RoomTable, Seat,
+    SeatRefusal, SeatRequest, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -43,6 +45,10 @@ struct SharedMemory {
     /// The nodes that have a member in each room.
     rooms: RwLock<HashMap<Box<str>, Vec<u64>>>,
     owners: Mutex<HashMap<Uid, UidOwner>>,
+    /// Locked while a room of a node is locked, so no room may be locked under it.
+    table: Mutex<RoomTable>,
+    /// Where the nodes listen that have an address.
+    addresses: RwLock<HashMap<u64, SocketAddr>>,
     leases: LeaseTable,
 }
 
@@ -82,6 +88,9 @@ impl IntoJoinCluster for &Memory {
 impl JoinCluster for Memory {
     fn join(&self, node: NodeInfo) -> Result<Arc<dyn Cluster>, StartError> {
         let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
+        if let Some(address) = node.listens {
+            self.shared.addresses.write().insert(number, address);
+        }
         Ok(Arc::new(MemoryNode { shared: Arc::clone(&self.shared), number, duplicates: node.duplicates }))
     }
 }
@@ -94,6 +103,12 @@ struct MemoryNode {
 }
 
 impl MemoryNode {
+    /// Returns the address of another node.
+    fn address_of(&self, node: u64) -> Option<Arc<str>> {
+        let addresses = self.shared.addresses.read();
+        addresses.get(&node).filter(|_| node != self.number).map(|address| address.to_string().into())
+    }
+
     fn node(&self, number: u64) -> Option<Arc<dyn ClusterNode>> {
         self.shared.nodes.read().get(&number).and_then(Weak::upgrade)
     }
@@ -148,8 +163,52 @@ impl Cluster for MemoryNode {
             nodes.retain(|node| *node != self.number);
             if nodes.is_empty() {
                 rooms.remove(room);
+                self.shared.table.lock().end(room);
             }
         }
+    }
+
+    fn take_seat(&self, request: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>> {
+        let mut table = self.shared.table.lock();
+        table.expire();
+        let taken = table.take(self.number, &request);
+        let taken = taken.map(|(seat, host)| Seat { host: self.address_of(host), ..seat });
+        Box::pin(ready(taken.ok_or(SeatRefusal::Full)))
+    }
+
+    fn vacate(&self, seat: &Seat, when: Vacating) {
+        let mut table = self.shared.table.lock();
+        table.expire();
+        table.give_up(self.number, seat, when);
+    }
+
+    fn free_kept(&self, uid: &Uid) {
+        self.shared.table.lock().free_kept(self.number, uid);
+    }
+
+    fn set_public(&self, room: &str, public: &Arc<str>) {
+        self.shared.table.lock().set_public(room, Arc::clone(public));
+    }
+
+    fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
+        let mut page = {
+            let mut table = self.shared.table.lock();
+            table.expire();
+            table.list(&query)
+        };
+        let nodes = self.shared.nodes.read().clone();
+        let nodes: Vec<_> = nodes.into_iter().filter_map(|(number, node)| Some((number, node.upgrade()?))).collect();
+        let addresses = self.shared.addresses.read();
+        for room in &mut page.rooms {
+            for (number, node) in &nodes {
+                let members = node.listing(&room.name).0;
+                room.members += members;
+                room.nodes.extend(addresses.get(number).filter(|_| members > 0).map(ToString::to_string));
+            }
+            room.nodes.sort_unstable();
+        }
+        page.rooms.retain(|room| room.members + room.taken > 0);
+        Box::pin(ready(Ok(page)))
     }
 
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
@@ -212,6 +271,8 @@ impl Drop for MemoryNode {
             !nodes.is_empty()
         });
         self.shared.owners.lock().retain(|_, owner| owner.node != self.number);
+        self.shared.table.lock().forget(self.number);
+        self.shared.addresses.write().remove(&self.number);
         self.shared.leases.release(self.number);
     }
 }

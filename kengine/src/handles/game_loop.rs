@@ -121,8 +121,16 @@ pub trait GameLoop: Sized + Send + 'static {
         let _ = (room, player);
     }
 
-    /// The last user has left. If nobody joins within [`LINGER`](Self::LINGER), the loop ends and is dropped.
+    /// The last user has left. If nobody joins within [`LINGER`](Self::LINGER), the loop [ends](Self::ended).
     fn emptied(&mut self, room: &LoopRoom<'_>) {
+        let _ = room;
+    }
+
+    /// The loop is over, because nobody has come back or because it has [ended](LoopRoom::end) itself. This is the last
+    /// call, for example to let a task of your own store the result of a match. It is not called when the loop moves or
+    /// panics, nor if its node is killed and no player comes back. If the node is killed or Redis is away just after this
+    /// call, another node may continue the loop and call this again, with a greater [fencing number](LoopRoom::fence).
+    fn ended(&mut self, room: &LoopRoom<'_>) {
         let _ = room;
     }
 
@@ -209,8 +217,8 @@ impl LoopRoom<'_> {
         self.room.clone().except(who).send(push)
     }
 
-    /// Ends the loop after the current call. What it saved is deleted. The players stay in the room, and
-    /// [`Room::run`] starts a new loop.
+    /// Ends the loop after the current call, with a call of [`ended`](GameLoop::ended). What it saved is deleted. The
+    /// players stay in the room, and [`Room::run`] starts a new loop.
     pub fn end(&self) {
         self.lease.end();
     }
@@ -341,6 +349,10 @@ impl<L: GameLoop> LoopDriver for Driver<L> {
 
     fn emptied(&mut self) {
         self.with_room(L::emptied);
+    }
+
+    fn ended(&mut self) {
+        self.with_room(L::ended);
     }
 
     fn save(&self, players: &[&Uid]) -> serde_json::Result<Option<Bytes>> {

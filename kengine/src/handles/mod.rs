@@ -15,5 +15,5 @@ pub use self::everybody::Everybody;
 pub use self::game_loop::{GameLoop, LoopRoom, Start};
 pub use self::hub::Hub;
 pub use self::join::{Fill, Join};
-pub use self::room::{Room, RoomCount, Rooms};
+pub use self::room::{List, Room, RoomCount, Rooms};
 pub use self::user::User;

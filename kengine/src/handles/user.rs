@@ -42,8 +42,9 @@ impl User<'_> {
         self.hub.node().send(Address::User(&self.uid), &self.selection, push)
     }
 
-    /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close).
-    /// Returns how many connections of this node were closed; they have left their rooms already. Clients do not
+    /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close), on all
+    /// nodes. Returns how many connections of this node were closed; they have left their rooms already. Every other node
+    /// is told, and closes the connection that the user has there at that moment, however new it is. Clients do not
     /// reconnect after codes from 4500.
     ///
     /// ```

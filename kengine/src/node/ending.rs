@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::node::Node;
 use crate::node_state::deferred_wakes::defer_while;
-use crate::node_state::{ConnectionState, Duplicates, Ending, LocalRooms, Recipient};
+use crate::node_state::{ConnectionState, Duplicates, Ending, Recipient};
 use crate::websocket::Close;
 
 impl Node {
@@ -36,9 +36,7 @@ impl Node {
     /// Ends a connection whose uid a newer one has, unless it is ending already. In either case it has left when this
     /// returns.
     pub(super) fn replace(&self, older: &dyn Recipient) {
-        if older.state().outbox.end(Ending::Replaced) {
-            self.leave(older, |rooms| rooms.hand_over(older));
-        } else {
+        if !self.end(older, Ending::Replaced) {
             self.release(older);
         }
     }
@@ -46,23 +44,18 @@ impl Node {
     /// Takes a connection that has ended out of its rooms, the users and the claims of the cluster. Does nothing if
     /// that has happened already. Calls the session's code, so no lock may be held.
     pub(super) fn release(&self, recipient: &dyn Recipient) {
-        if self.leave(recipient, |rooms| rooms.leave_all(recipient)) {
-            self.rooms.free_kept_seats(&recipient.state().uid);
-        }
-    }
-
-    /// Returns whether this call has taken the uid from the connection.
-    fn leave(&self, recipient: &dyn Recipient, leave_rooms: impl FnOnce(&LocalRooms)) -> bool {
         let state = recipient.state();
         state.questions.close();
         // Wakes the members of several rooms once.
-        defer_while(Waker::noop(), || leave_rooms(&self.rooms));
-        let had_uid = self.users.release(&state.uid, state.id);
-        if had_uid {
+        defer_while(Waker::noop(), || self.rooms.leave_all(recipient));
+        if self.users.release(&state.uid, state.id) {
             self.cluster.release(&state.uid, state.id);
+            // No newer connection of the user is left here that the seats could be kept for.
+            if !state.outbox.is_replaced() {
+                self.cluster.free_kept(&state.uid);
+            }
         }
         self.relieve();
-        had_uid
     }
 
     /// Records that the hooks of a connection that has ended have run, or never will.

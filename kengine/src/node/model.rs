@@ -15,7 +15,7 @@ use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::node_state::sync::model::explore;
 use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
-    NodeInfo, NodeMessage, Presence, Reach, Recipient,
+    NodeInfo, NodeMessage, Occupants, Presence, Reach, Recipient,
 };
 use crate::protocol::{StartError, Syntax};
 use crate::websocket::{Close, CloseCode};
@@ -133,7 +133,8 @@ fn the_next_connection_waits_for_the_hooks() {
         let node = ToldNode::with(Duplicates::Replace);
         let old = BareConnection::create(1, "ada");
         let (registration, _) = node.register(&old).unwrap();
-        let request = || JoinRequest { listens: false, guard: Box::new(|inside| Ok(assert!(inside.is_empty()))) };
+        let guard = || Box::new(|inside: Occupants<'_>| Ok(assert!(inside.is_empty())));
+        let request = || JoinRequest { listens: false, guard: guard(), seat: None };
         node.node.rooms.join("lobby", &old, request()).unwrap();
         let have_run = Arc::new(AtomicBool::new(false));
         let ending = thread::spawn({
@@ -215,7 +216,7 @@ fn a_kick_ends_a_connection_that_registers() {
         let ada = BareConnection::create(1, "ada");
         let (registration, has_uid) = node.register(&ada).unwrap();
         assert!(has_uid);
-        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())) };
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: None };
         let joined = node.node.rooms.join("lobby", &ada, request);
         let kicked = kicking.join().unwrap();
         let is_in_the_room = node.node.rooms.contains("lobby");
@@ -237,7 +238,7 @@ fn a_kick_and_the_connections_own_end_leave_nothing() {
         let node = ToldNode::with(Duplicates::Allow);
         let ada = BareConnection::create(1, "ada");
         let (registration, _) = node.register(&ada).unwrap();
-        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())) };
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: None };
         node.node.rooms.join("lobby", &ada, request).unwrap();
         let kicking = thread::spawn({
             let node = node.clone();
@@ -344,7 +345,7 @@ fn a_correction_of_presence_is_true() {
         let node = ToldNode::with(Duplicates::Replace);
         let ada = BareConnection::create(1, "ada");
         let join = |connection: &Arc<dyn Recipient>| {
-            let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())) };
+            let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: None };
             node.node.rooms.join("lobby", connection, request).unwrap();
         };
         join(&ada);

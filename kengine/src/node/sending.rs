@@ -51,9 +51,9 @@ impl Node {
     /// Closes every connection of a user. Returns how many of this node were closed.
     pub(crate) fn kick(&self, uid: &str, close: Close, reach: Reach) -> usize {
         let to = Address::User(uid);
-        // Determined before this node's connections end, because the answer depends on them.
-        let is_elsewhere = reach == Reach::Cluster && self.may_be_elsewhere(to) && self.cluster.reaches(to);
         let kicked = self.kick_here(uid, &close);
+        // Other nodes are told even if the user was here: a newer connection may have come to another node just now.
+        let is_elsewhere = reach == Reach::Cluster && self.cluster.reaches(to);
         if is_elsewhere && !self.publish(to, NodeMessage::Kick(close)) {
             tracing::warn!(uid, "other nodes cannot be reached; the user is kicked only from this node");
         }
@@ -164,8 +164,12 @@ impl ClusterNode for Node {
                 }
             }
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
+            (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
             (NodeMessage::LoopIsFree, Address::Room(room)) => self.loop_is_free(room),
-            (NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::LoopIsFree, _) => {}
+            (
+                NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed | NodeMessage::LoopIsFree,
+                _,
+            ) => {}
         }
         self.relieve();
     }
@@ -178,6 +182,18 @@ impl ClusterNode for Node {
 
     fn members(&self, room: &str) -> Vec<Member> {
         self.rooms.members(room)
+    }
+
+    fn listing(&self, room: &str) -> (usize, Option<Arc<str>>) {
+        self.rooms.listing(room)
+    }
+
+    fn listed_rooms(&self) -> Vec<Arc<str>> {
+        self.rooms.listed()
+    }
+
+    fn is_listed(&self, room: &str) -> bool {
+        self.rooms.is_listed(room)
     }
 
     fn syntaxes(&self) -> &[&'static Syntax] {

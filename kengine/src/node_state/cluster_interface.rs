@@ -16,8 +16,10 @@ use crate::node_state::audience::Audience;
 use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::game_loop::{GameLoopError, LeaseAnswer, LeaseRequest, LoopFault, LoopMessage};
 use crate::node_state::limits::Duplicates;
+use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::recipient::ConnectionId;
+use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::protocol::{StartError, Syntax, Uid};
 use crate::websocket::Close;
 
@@ -117,6 +119,24 @@ pub(crate) trait Cluster: Send + Sync {
     /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
     fn release(&self, _: &Uid, _: ConnectionId) {}
 
+    /// Asks for a seat in a room. A player who has it already keeps it.
+    fn take_seat(&self, request: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>>;
+
+    /// Gives up a seat. It is free when no other request of its player holds it.
+    fn vacate(&self, seat: &Seat, when: Vacating);
+
+    /// Frees the seats of connections of this node that are kept for a user.
+    fn free_kept(&self, uid: &Uid);
+
+    /// Reports that the number of members of a listed room of this node has changed.
+    fn report(&self, _room: &str) {}
+
+    /// Sets what a room of this node shows in lists, as JSON.
+    fn set_public(&self, _room: &str, _public: &Arc<str>) {}
+
+    /// Returns a page of the rooms that have seats or show data.
+    fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>>;
+
     /// Asks the other nodes for the members of a room.
     fn members<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, Gathered> {
         Box::pin(ready(Gathered::default()))
@@ -157,6 +177,15 @@ pub(crate) trait ClusterNode: Send + Sync {
 
     /// Returns the members of a room on this node.
     fn members(&self, room: &str) -> Vec<Member>;
+
+    /// Returns the number of members of a room on this node, and what this node lets the room show in lists.
+    fn listing(&self, room: &str) -> (usize, Option<Arc<str>>);
+
+    /// Returns the rooms of this node that the cluster lists.
+    fn listed_rooms(&self) -> Vec<Arc<str>>;
+
+    /// Whether the cluster lists a room of this node.
+    fn is_listed(&self, room: &str) -> bool;
 
     /// Returns the syntaxes of the node's endpoints.
     fn syntaxes(&self) -> &[&'static Syntax];
@@ -216,6 +245,8 @@ pub(crate) enum NodeMessage {
     },
     /// The user's connections must be closed.
     Kick(Close),
+    /// The room has seats or shows data, so every node with members there must report their number.
+    Listed,
     /// The node that ran the room's game loop has given it up, for another node to take it over.
     LoopIsFree,
 }

@@ -48,6 +48,9 @@ pub enum JoinError {
     /// The prefix is empty, contains a [control character](crate::Uid), or leaves no space for the rest of a room's name.
     #[error("a prefix of rooms with seats has 1 to {MAX_ROOM_PREFIX_LEN} bytes and no control characters")]
     InvalidPrefix,
+    /// The name of the room does not begin with the prefix of the rooms that are filled.
+    #[error("the name of the room does not begin with the prefix of these rooms")]
+    WrongPrefix,
     /// The connection is already in this number of rooms, the maximum.
     #[error("a connection is in at most {0} rooms; leave one first")]
     TooManyRooms(usize),
@@ -58,6 +61,13 @@ pub enum JoinError {
     /// ([`Server::max_rooms`](crate::Server::max_rooms)).
     #[error("the node has {0} rooms, which is its maximum; join one of them, or try again later")]
     NoMoreRooms(usize),
+    /// All seats of the room, this number, are taken.
+    #[error("all {0} seats are taken")]
+    Full(usize),
+    /// The cluster cannot be reached, so nobody knows which seats are free. The connection has not joined. See
+    /// [`WhenAway`](crate::room::WhenAway).
+    #[error("other nodes cannot be reached, so nobody knows which seats are free; try again in a moment")]
+    SeatsUnknown,
     /// A [guard](crate::room::Join::guard) refused the join.
     #[error("{}", .0.message())]
     Refused(#[source] Error),
@@ -71,15 +81,20 @@ pub enum JoinError {
 }
 
 impl From<JoinError> for Error {
-    /// Becomes the guard's error if the guard refused, `bad_request` for an invalid name or too many rooms,
-    /// `rate_limited` for too many joins in a short time, `unavailable` if the node has too many rooms or the cluster
-    /// cannot be reached, and `internal` otherwise.
+    /// Becomes the guard's error if the guard refused, `bad_request` for a name that is invalid or has another prefix, or
+    /// for too many rooms, `rate_limited` for too many joins in a short time, `full` if all seats are taken, `unavailable`
+    /// if the node has too many rooms or the cluster cannot be reached, and `internal` otherwise.
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,
-            JoinError::InvalidName | JoinError::TooManyRooms(_) => Self::new("bad_request", error.to_string()),
+            JoinError::InvalidName | JoinError::WrongPrefix | JoinError::TooManyRooms(_) => {
+                Self::new("bad_request", error.to_string())
+            }
             JoinError::TooOften => Self::new("rate_limited", error.to_string()),
-            JoinError::NoMoreRooms(_) | JoinError::Unavailable => Self::new("unavailable", error.to_string()),
+            JoinError::Full(_) => Self::new("full", error.to_string()),
+            JoinError::NoMoreRooms(_) | JoinError::Unavailable | JoinError::SeatsUnknown => {
+                Self::new("unavailable", error.to_string())
+            }
             JoinError::InvalidPrefix => Self::internal(error),
             JoinError::Closed => SendError::Closed.into(),
         }

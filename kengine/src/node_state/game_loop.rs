@@ -87,6 +87,8 @@ pub(crate) trait LoopDriver: Send {
 
     fn emptied(&mut self);
 
+    fn ended(&mut self);
+
     /// Returns what is to be saved, together with the players that the loop knows.
     fn save(&self, players: &[&Uid]) -> serde_json::Result<Option<Bytes>>;
 }

@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) per_address: AddressLimits,
     pub(crate) max_rooms_per_connection: usize,
     pub(crate) max_rooms: usize,
+    /// In bytes, of what a room shows, as JSON.
+    pub(crate) max_room_data_size: usize,
     pub(crate) game_loops: LoopLimits,
     pub(crate) outbox: OutboxLimits,
     /// In bytes, for all outboxes of the node together.
@@ -66,6 +68,7 @@ impl Default for Limits {
             per_address: AddressLimits::default(),
             max_rooms_per_connection: 32,
             max_rooms: 200_000,
+            max_room_data_size: 1024,
             game_loops: LoopLimits::default(),
             outbox: OutboxLimits { max_pushes: 1024, max_size: 256 * 1024 },
             max_total_outbox_size: 1024 * 1024 * 1024,

@@ -11,7 +11,7 @@ use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
 use crate::node_state::sync::{Mutex, MutexGuard};
 use crate::protocol::is_forbidden_in_names;
 
-/// The identity of a room: its name, and the family that it belongs to if it has seats.
+/// A room that a connection is in: its name, and the family if the connection has a seat in it.
 #[derive(Debug)]
 pub(crate) struct RoomId {
     pub(super) name: Arc<str>,
@@ -94,12 +94,21 @@ impl JoinedRooms {
         rooms
     }
 
-    /// Counts one join if the limits allow it.
-    pub(super) fn check_may_join(&mut self, max_rooms: usize, rate: RateLimit, now: u64) -> Result<(), JoinError> {
+    /// Checks whether the connection may be in one more room.
+    pub(super) fn check_may_enter(&self, max_rooms: usize) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
         } else if self.current().count() >= max_rooms {
             Err(JoinError::TooManyRooms(max_rooms))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts one join if the rate of joins allows it.
+    pub(super) fn count_join(&mut self, rate: RateLimit, now: u64) -> Result<(), JoinError> {
+        if self.has_ended {
+            Err(JoinError::Closed)
         } else if !self.join_rate.add(rate, Sent::at(now)) {
             Err(JoinError::TooOften)
         } else {
@@ -111,6 +120,14 @@ impl JoinedRooms {
         match self.first {
             None => self.first = Some(room),
             Some(_) => self.others.get_or_insert_default().0.push(room),
+        }
+    }
+
+    /// Replaces the entry of a room that the connection is in.
+    pub(super) fn set_room(&mut self, room: Arc<RoomId>) {
+        let mut rooms = self.first.iter_mut().chain(self.others.iter_mut().flat_map(|others| &mut others.0));
+        if let Some(known) = rooms.find(|known| known.name == room.name) {
+            *known = room;
         }
     }
 

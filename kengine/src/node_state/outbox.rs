@@ -236,6 +236,12 @@ impl Outbox {
         self.is_ending.load(Ordering::Acquire)
     }
 
+    /// Whether the connection was ordered to end because a newer one has its uid.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.ending.as_deref(), Some(Ending::Replaced))
+    }
+
     #[inline]
     pub(crate) fn has_pushes(&self) -> bool {
         self.has_pushes.load(Ordering::Acquire)

@@ -1,12 +1,14 @@
 //! A connection as the rest of the node sees it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::node_state::memberships::Memberships;
 use crate::node_state::outbox::Outbox;
 use crate::node_state::questions::Questions;
+use crate::node_state::seating::Vacating;
 use crate::node_state::silence::Silence;
 use crate::protocol::{Syntax, Uid};
 
@@ -29,6 +31,18 @@ pub(crate) struct ConnectionState {
     /// The questions that the client has not answered yet.
     pub(crate) questions: Questions,
     pub(crate) silence: Silence,
+}
+
+impl ConnectionState {
+    /// Returns what becomes of the seats of this connection when it gives them up: the user's newer connection may take
+    /// those of a replaced one until `seat_timeout`.
+    pub(super) fn vacating(&self, seat_timeout: Duration) -> Vacating {
+        if self.outbox.is_replaced() && !seat_timeout.is_zero() {
+            Vacating::KeptFor(seat_timeout)
+        } else {
+            Vacating::Now
+        }
+    }
 }
 
 /// The id of a connection, unique within its node. It is never reused.

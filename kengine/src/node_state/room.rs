@@ -11,6 +11,7 @@ use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
+use crate::node_state::seating::Seat;
 use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
 use crate::node_state::sync::{HashSet, Mutex, RwLock};
 use crate::protocol::{Push, Uid, logged};
@@ -51,6 +52,12 @@ pub(super) struct RoomState {
     repeated: usize,
     /// The members who get presence pushes.
     listeners: BTreeSet<ConnectionId>,
+    /// The seats of the members who have one.
+    seats: Vec<(ConnectionId, Seat)>,
+    /// What this node lets the room show in lists, as JSON.
+    pub(super) public: Option<Arc<str>>,
+    /// Whether the room has or had a seat, or shows data, so that the cluster lists it.
+    pub(super) is_listed: bool,
     /// Whether the last member has left. The next one to join creates a new room with the same name.
     pub(super) has_ended: bool,
 }
@@ -109,8 +116,8 @@ impl fmt::Debug for Occupants<'_> {
 }
 
 impl LocalRoom {
-    pub(super) fn new(name: Arc<str>, family: Option<&str>, counted: CountedRoom) -> Self {
-        let id = RoomId { name, family: family.map(Arc::from) };
+    pub(super) fn new(name: Arc<str>, counted: CountedRoom) -> Self {
+        let id = RoomId { name, family: None };
         Self { id: Arc::new(id), announcing: Mutex::default(), state: RwLock::default(), _counted: counted }
     }
 }
@@ -150,12 +157,25 @@ impl RoomState {
         }
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId) {
+    /// Removes a member. Returns the seat that the member had.
+    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<Seat> {
         if let Some(ById(member)) = self.members.take(&connection) {
             self.listeners.remove(&connection);
             let is_repeated = self.repeated > 0 && self.contains_user(&member.state().uid);
             self.repeated -= usize::from(is_repeated);
         }
+        let at = self.seats.iter().position(|(id, _)| *id == connection)?;
+        Some(self.seats.swap_remove(at).1)
+    }
+
+    pub(super) fn has_seat(&self, connection: ConnectionId) -> bool {
+        self.seats.iter().any(|(id, _)| *id == connection)
+    }
+
+    /// Records the seat of a member who has none.
+    pub(super) fn sit_down(&mut self, connection: ConnectionId, seat: Seat) {
+        self.seats.push((connection, seat));
+        self.is_listed = true;
     }
 
     /// Sends presence pushes to a member from now on.

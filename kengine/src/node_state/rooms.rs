@@ -2,11 +2,12 @@
 //!
 //! A send holds a room's lock shared; a join or a leave holds it exclusively. So a member who leaves after a send gets
 //! the push once, and a member who leaves before it does not get it. Locks are taken in this order: the connection's
-//! memberships, the families, the room's announcements, the room. A shard's lock is held only for a lookup.
+//! memberships, the room's announcements, the room, the seats of the cluster. A shard's lock is held only for a lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::node_state::bucket::RateLimit;
 use crate::node_state::clock::Clock;
@@ -14,33 +15,39 @@ use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::game_loop::RoomWatcher;
+use crate::node_state::held_seat::HeldSeat;
 use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
-use crate::node_state::memberships::{JoinedRooms, check_name, check_prefix};
+use crate::node_state::memberships::{JoinedRooms, check_name};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
-use crate::node_state::seating::{Families, Seating};
+use crate::node_state::seating::Vacating;
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
-use crate::node_state::sync::atomic::AtomicUsize;
+use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::protocol::{Error, Uid};
 
 /// The rooms of one node.
 pub(crate) struct LocalRooms {
     shards: Sharded<HashMap<Arc<str>, Arc<LocalRoom>>>,
-    seating: Seating,
-    max_rooms_per_connection: usize,
+    /// Distinguishes the rooms that `fill` opens on this node from those of any other node.
+    pub(super) boot: u64,
+    /// The number of the next room that `fill` opens.
+    pub(super) next_room: AtomicU64,
+    /// The number of the next request for a seat.
+    pub(super) next_seat: AtomicU64,
+    pub(super) max_rooms_per_connection: usize,
     joins: RateLimit,
     max_rooms: usize,
     duplicates: Duplicates,
-    /// How long a seat is kept, in nanoseconds.
-    seat_timeout: u64,
+    /// How long the seats of a replaced connection are kept for the newer one.
+    pub(super) seat_timeout: Duration,
     /// The number of rooms, with those that are about to be dropped.
     count: Arc<AtomicUsize>,
     clock: Clock,
     refusals: Arc<Refusals>,
     fan_out: Arc<FanOut>,
-    cluster: Arc<dyn Cluster>,
+    pub(super) cluster: Arc<dyn Cluster>,
     /// Set when the node gets its first game loop.
     pub(crate) watcher: OnceLock<Arc<dyn RoomWatcher>>,
 }
@@ -50,27 +57,12 @@ pub(crate) struct JoinRequest<'g> {
     /// Whether the member gets presence pushes.
     pub(crate) listens: bool,
     pub(crate) guard: Guard<'g>,
+    /// The seat that the member has got, whose request was counted as a join.
+    pub(crate) seat: Option<HeldSeat<'g>>,
 }
 
 /// Decides whether a connection may join.
 pub(crate) type Guard<'g> = Box<dyn FnOnce(Occupants<'_>) -> Result<(), Error> + Send + 'g>;
-
-/// A request for a seat in a room of a family.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SeatRequest<'f> {
-    pub(crate) family: &'f str,
-    /// The number of seats per room.
-    pub(crate) seats: usize,
-    /// Whether the member gets presence pushes.
-    pub(crate) listens: bool,
-}
-
-/// What becomes of a seat whose holder leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AfterExit {
-    FreeSeat,
-    KeepSeat,
-}
 
 impl LocalRooms {
     pub(crate) fn new(
@@ -83,12 +75,14 @@ impl LocalRooms {
     ) -> Self {
         Self {
             shards: Sharded::default(),
-            seating: Seating::new(boot),
+            boot,
+            next_room: AtomicU64::new(1),
+            next_seat: AtomicU64::new(1),
             max_rooms_per_connection: limits.max_rooms_per_connection,
             joins: limits.rates.joins,
             max_rooms: limits.max_rooms,
             duplicates: limits.duplicates,
-            seat_timeout: u64::try_from(limits.seat_timeout.as_nanos()).unwrap_or(u64::MAX),
+            seat_timeout: limits.seat_timeout,
             count: Arc::default(),
             clock,
             refusals,
@@ -109,90 +103,62 @@ impl LocalRooms {
         // Runs the session's code, so no lock may be held.
         let member = Member::new(&**recipient);
         let mut joined = recipient.state().memberships.lock();
-        let mut guard = Some(request.guard);
+        let (mut guard, mut seat) = (Some(request.guard), request.seat);
+        let id = recipient.state().id;
         loop {
-            let room = self.find_or_create(name, None, &**recipient)?;
-            let mut families = room.id.family.is_some().then(|| self.seating.lock());
+            let room = self.find_or_create(name, &**recipient)?;
             let _announcing = room.announcing.lock();
             let mut state = room.state.write();
             if state.has_ended {
-                drop((state, families));
+                drop(state);
                 self.remove(&room);
                 continue;
             }
-            if state.contains(recipient.state().id) {
+            if state.contains(id) {
                 if request.listens {
-                    state.listen(recipient.state().id);
+                    state.listen(id);
+                }
+                if let Some(seat) = seat.filter(|_| !state.has_seat(id)) {
+                    joined.set_room(seat.membership(&room.id));
+                    let was_listed = state.is_listed;
+                    state.sit_down(id, seat.take());
+                    drop(state);
+                    self.report_listed(name, was_listed);
                 }
                 return Ok(());
             }
             let is_new = state.len() == 0;
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                self.check_may_join(&mut joined, &**recipient)?;
+                match seat {
+                    Some(_) => joined.check_may_enter(self.max_rooms_per_connection)?,
+                    None => self.check_may_join(&mut joined, &**recipient)?,
+                }
                 let guard = guard.take().unwrap_or_else(|| Box::new(|_| Ok(())));
                 guard(state.occupants()).map_err(JoinError::Refused)
             }));
             if !matches!(admitted, Ok(Ok(()))) {
                 if is_new {
                     state.has_ended = true;
-                    drop((state, families));
+                    drop(state);
                     self.remove(&room);
                 }
                 return admitted.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            let elsewhere_too =
-                self.enter(&room, &mut state, families.as_deref_mut(), recipient, request.listens, &member);
-            drop((state, families));
+            let elsewhere_too = self.enter(&room, &mut state, recipient, request.listens, &member);
+            let membership = seat.as_ref().map_or_else(|| Arc::clone(&room.id), |seat| seat.membership(&room.id));
+            let was_listed = state.is_listed;
+            if let Some(seat) = seat.take() {
+                state.sit_down(id, seat.take());
+            }
+            let is_listed = state.is_listed;
+            drop(state);
+            if is_listed {
+                self.report_listed(name, was_listed);
+            }
             self.announce_to_other_nodes(elsewhere_too, &room, Presence::Joined, member);
-            joined.add(Arc::clone(&room.id));
+            joined.add(membership);
             return Ok(());
         }
-    }
-
-    /// Adds a connection to the room of the family in which a seat is kept for the user, to the fullest one with a free
-    /// seat, or to a new room. A connection that is already in a room of the family stays there. Returns the name of the
-    /// room.
-    pub(crate) fn seat(&self, recipient: &Arc<dyn Recipient>, request: SeatRequest<'_>) -> Result<Arc<str>, JoinError> {
-        let SeatRequest { family, seats, listens } = request;
-        check_prefix(family)?;
-        let member = Member::new(&**recipient);
-        let mut joined = recipient.state().memberships.lock();
-        let mut families = self.seating.lock();
-        if let Some(id) = joined.room_of_family(family) {
-            if let Some(room) = self.find(&id.name).filter(|_| listens) {
-                room.state.write().listen(recipient.state().id);
-            }
-            return Ok(Arc::clone(&id.name));
-        }
-        self.check_may_join(&mut joined, &**recipient)?;
-        let kept = self.seating.change_kept(&mut families, |kept| {
-            kept.expire(self.clock.now());
-            kept.take(&recipient.state().uid, family)
-        });
-        let kept = kept.filter(|room| self.has_seat(&room.name, seats)).map(|room| Arc::clone(&room.name));
-        let found = kept.or_else(|| families.fullest_with_seat(family, seats));
-        let mut name = found.map_or_else(|| self.seating.new_name(family), Ok)?;
-        // The lock on the families keeps rooms with seats from ending meanwhile.
-        let room = loop {
-            let room = self.find_or_create(&name, Some(family), &**recipient)?;
-            if room.id.family.is_some() {
-                break room;
-            }
-            // A client guessed the name and joined a room of that name.
-            name = self.seating.new_name(family)?;
-        };
-        let _announcing = room.announcing.lock();
-        let mut state = room.state.write();
-        let elsewhere_too = self.enter(&room, &mut state, Some(&mut families), recipient, listens, &member);
-        drop((state, families));
-        self.announce_to_other_nodes(elsewhere_too, &room, Presence::Joined, member);
-        joined.add(Arc::clone(&room.id));
-        Ok(name)
-    }
-
-    /// Whether a room has fewer players than seats.
-    fn has_seat(&self, name: &str, seats: usize) -> bool {
-        self.find(name).is_none_or(|room| room.state.read().players() < seats)
     }
 
     /// Removes a connection from a room. Returns whether it was a member.
@@ -205,27 +171,13 @@ impl LocalRooms {
         if joined.remove(name).is_none() {
             return false;
         }
-        self.exit(name, recipient, member, AfterExit::FreeSeat);
+        self.exit(name, recipient, member, Vacating::Now);
         true
     }
 
-    /// Removes a connection that has ended from all its rooms. Of two calls at the same time, the later waits for the
-    /// earlier.
+    /// Removes a connection that has ended from all its rooms. If it was replaced, its seats are kept for the newer one.
+    /// Of two calls at the same time, the later waits for the earlier.
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
-        self.leave_all_and(recipient, AfterExit::FreeSeat);
-    }
-
-    /// Removes a connection like [`leave_all`](Self::leave_all), and keeps its seats for another one of the user.
-    pub(crate) fn hand_over(&self, recipient: &dyn Recipient) {
-        self.leave_all_and(recipient, AfterExit::KeepSeat);
-    }
-
-    /// Frees the seats that are kept for a user.
-    pub(crate) fn free_kept_seats(&self, uid: &Uid) {
-        self.seating.free_kept(uid);
-    }
-
-    fn leave_all_and(&self, recipient: &dyn Recipient, after: AfterExit) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
         let (mut joined, member) = loop {
@@ -238,9 +190,10 @@ impl LocalRooms {
         };
         // Joins and leaves of this connection announce under this lock too, so other nodes get the last change last.
         let rooms = joined.end();
+        let when = recipient.state().vacating(self.seat_timeout);
         if let Some(member) = member {
             for id in rooms {
-                self.exit(&id.name, recipient, member.clone(), after);
+                self.exit(&id.name, recipient, member.clone(), when);
             }
         }
     }
@@ -250,7 +203,6 @@ impl LocalRooms {
         &self,
         room: &LocalRoom,
         state: &mut RoomState,
-        families: Option<&mut Families>,
         recipient: &Arc<dyn Recipient>,
         listens: bool,
         member: &Member,
@@ -259,40 +211,33 @@ impl LocalRooms {
             self.cluster.subscribe(&room.id.name);
         }
         let elsewhere_too = self.announce_here(room, state, Presence::Joined, member);
-        let before = state.players();
         state.insert(recipient, listens, self.duplicates);
-        if let Some(families) = families {
-            families.update(&room.id, before, state.players());
-        }
         self.tell_watcher(room);
         elsewhere_too
     }
 
     /// Removes a member, and announces on all nodes that the user has left.
-    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member, after: AfterExit) {
+    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member, when: Vacating) {
         // Always found: a room exists while it has a member.
         let Some(room) = &self.find(name) else { return };
-        let mut families = room.id.family.is_some().then(|| self.seating.lock());
         let _announcing = room.announcing.lock();
         let mut state = room.state.write();
-        let before = state.players();
-        state.remove(recipient.state().id);
+        let seat = state.remove(recipient.state().id);
         if state.len() == 0 {
             state.has_ended = true;
             // The room is still locked, so a connection that creates a new room of this name subscribes after this.
             self.cluster.unsubscribe(&room.id.name);
         }
         let elsewhere_too = self.announce_here(room, &state, Presence::Left, &member);
-        if let Some(families) = &mut families {
-            families.update(&room.id, before, state.players());
-            if after == AfterExit::KeepSeat {
-                let until = self.clock.now().saturating_add(self.seat_timeout);
-                self.seating.change_kept(families, |kept| kept.keep(&member.uid, &room.id, until));
-            }
-        }
         self.tell_watcher(room);
-        let has_ended = state.has_ended;
-        drop((state, families));
+        let (has_ended, is_listed) = (state.has_ended, state.is_listed);
+        drop(state);
+        if let Some(seat) = seat {
+            self.cluster.vacate(&seat, when);
+        }
+        if is_listed {
+            self.cluster.report(name);
+        }
         self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
         if has_ended {
             // Only now, so that who joins next has found this room and waits for the announcement.
@@ -361,6 +306,19 @@ impl LocalRooms {
         }
     }
 
+    /// Sends presence pushes to a member from now on.
+    pub(crate) fn listen(&self, name: &str, recipient: &dyn Recipient) {
+        if let Some(room) = self.find(name) {
+            room.state.write().listen(recipient.state().id);
+        }
+    }
+
+    /// Returns the rooms that the cluster lists.
+    pub(crate) fn listed(&self) -> Vec<Arc<str>> {
+        let rooms = self.shards.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>());
+        rooms.filter(|room| room.state.read().is_listed).map(|room| Arc::clone(&room.id.name)).collect()
+    }
+
     /// Returns the members of a room, one entry per connection.
     pub(crate) fn members(&self, name: &str) -> Vec<Member> {
         let mut recipients = Vec::new();
@@ -404,13 +362,19 @@ impl LocalRooms {
         rooms
     }
 
-    fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {
+    pub(super) fn find(&self, name: &str) -> Option<Arc<LocalRoom>> {
         self.shards.of(name).read().get(name).cloned()
     }
 
     /// Counts one join of a connection if the limits allow it.
     fn check_may_join(&self, joined: &mut JoinedRooms, recipient: &dyn Recipient) -> Result<(), JoinError> {
-        let checked = joined.check_may_join(self.max_rooms_per_connection, self.joins, self.clock.now());
+        joined.check_may_enter(self.max_rooms_per_connection)?;
+        self.count_join(joined, recipient)
+    }
+
+    /// Counts one join of a connection if the rate of joins allows it.
+    pub(super) fn count_join(&self, joined: &mut JoinedRooms, recipient: &dyn Recipient) -> Result<(), JoinError> {
+        let checked = joined.count_join(self.joins, self.clock.now());
         if let Err(JoinError::TooOften) = checked {
             self.refusals.record_connection(Limit::JoinsPerSecond, recipient.state().id);
         }
@@ -418,12 +382,7 @@ impl LocalRooms {
     }
 
     /// Finds a room, or creates it for a connection that joins.
-    fn find_or_create(
-        &self,
-        name: &str,
-        family: Option<&str>,
-        recipient: &dyn Recipient,
-    ) -> Result<Arc<LocalRoom>, JoinError> {
+    fn find_or_create(&self, name: &str, recipient: &dyn Recipient) -> Result<Arc<LocalRoom>, JoinError> {
         if let Some(room) = self.find(name) {
             return Ok(room);
         }
@@ -437,7 +396,7 @@ impl LocalRooms {
             return Err(JoinError::NoMoreRooms(self.max_rooms));
         };
         let name: Arc<str> = name.into();
-        let room = Arc::new(LocalRoom::new(Arc::clone(&name), family, counted));
+        let room = Arc::new(LocalRoom::new(Arc::clone(&name), counted));
         shard.insert(name, Arc::clone(&room));
         Ok(room)
     }
@@ -457,13 +416,28 @@ impl LocalRooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
+    use crate::node_state::listing::{RoomPage, RoomQuery};
     use crate::node_state::recipient::BareConnection;
+    use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest};
     use crate::protocol::Syntax;
 
     /// A cluster without other nodes.
     struct Alone;
 
-    impl Cluster for Alone {}
+    impl Cluster for Alone {
+        fn take_seat(&self, _: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>> {
+            Box::pin(std::future::ready(Err(SeatRefusal::Full)))
+        }
+
+        fn vacate(&self, _: &Seat, _: Vacating) {}
+
+        fn free_kept(&self, _: &Uid) {}
+
+        fn list<'a>(&'a self, _: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
+            Box::pin(std::future::ready(Ok(RoomPage::default())))
+        }
+    }
 
     fn rooms() -> LocalRooms {
         let limits = Limits::default();
@@ -476,11 +450,11 @@ mod tests {
         let rooms = rooms();
         let ada = BareConnection::create(1, "ada");
         for name in ["a", "c", "e"] {
-            rooms.join(name, &ada, JoinRequest { listens: false, guard: Box::new(|_| Ok(())) }).unwrap();
+            rooms.join(name, &ada, JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: None }).unwrap();
         }
         // As they are for a moment at their first join and after their last leave.
         for name in ["b", "d"] {
-            rooms.find_or_create(name, None, &*ada).unwrap();
+            rooms.find_or_create(name, &*ada).unwrap();
         }
         let list = |after, max| {
             let list = rooms.list("", after, max);

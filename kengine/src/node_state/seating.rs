@@ -1,89 +1,430 @@
-//! Rooms with seats. A family is all rooms with seats whose names have the same prefix.
+//! The seats of rooms and what rooms show in lists, as the directory of one node, or of several in one process. In Redis
+//! the script `seats.lua` does the same.
+//!
+//! A seat belongs to a player, and so to a uid: connections of one uid share it. Each request for a seat has its own
+//! number, and a seat is free when every request that got it has been vacated. So whoever takes a seat again, from this
+//! node or another one, keeps it, in whatever order the earlier holder goes. The seat of a connection that was replaced is
+//! kept for its player while nobody else holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::node_state::errors::JoinError;
-use crate::node_state::kept_seats::KeptSeats;
-use crate::node_state::memberships::{RoomId, check_name};
-use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::node_state::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::node_state::listing::{MAX_SCANNED_ROOMS, RoomPage, RoomQuery, RoomSummary};
 use crate::protocol::Uid;
 
-/// The families of rooms with seats on this node.
-pub(super) struct Seating {
-    families: Mutex<Families>,
-    /// For how many users seats are kept. Read without the lock when a connection ends.
-    kept: AtomicUsize,
-    /// Distinguishes the rooms of this node from those of any other node.
-    boot: u64,
-    next_number: AtomicU64,
+/// A request for a seat.
+#[derive(Clone, Debug)]
+pub(crate) struct SeatRequest {
+    pub(crate) wanted: Wanted,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) uid: Uid,
+    /// The number of this request, unique within its node.
+    pub(crate) number: u64,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis can be away"))]
+    pub(crate) when_away: WhenAway,
 }
 
-/// The rooms with seats, by the prefix of their names.
-#[derive(Default)]
-pub(super) struct Families {
-    rooms: HashMap<Arc<str>, Family>,
+/// Where a seat is wanted.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// In this room. If `family` is set, `fill` seats others there too.
+    Room { name: Arc<str>, family: Option<Arc<str>> },
+    /// In any room of the family, or in a new room with the name `fresh`.
+    Family { family: Arc<str>, fresh: Arc<str> },
+}
+
+/// What happens to a request for a seat while the cluster cannot be reached, and so nobody knows which seats the players
+/// of other nodes have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenAway {
+    /// The request fails with [`JoinError::SeatsUnknown`](crate::room::JoinError::SeatsUnknown).
+    #[default]
+    Refuse,
+    /// Only the seats of this node count. A room may then have more players than seats, until enough of them have left.
+    Local,
+}
+
+/// A seat that a player has.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Arc<str>,
+    pub(crate) family: Option<Arc<str>>,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) uid: Uid,
+    /// The number of the request.
+    pub(crate) number: u64,
+    /// The address of the node that hosts the room, if that is another node and has an address.
+    pub(crate) host: Option<Arc<str>>,
+}
+
+/// Why a player did not get a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeatRefusal {
+    /// All seats are taken.
+    Full,
+    /// The cluster cannot be reached.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis can be away"))]
+    Unavailable,
+}
+
+/// When a seat is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vacating {
+    Now,
+    /// At the end of this time, unless the player's newer connection takes the seat over before.
+    KeptFor(Duration),
+}
+
+/// The rooms that have seats or show data, with the players who sit there.
+#[derive(Debug, Default)]
+pub(crate) struct RoomTable {
+    rooms: BTreeMap<Arc<str>, TableRoom>,
+    families: HashMap<Arc<str>, Family>,
     kept: KeptSeats,
 }
 
-/// The rooms of one family, by the number of their players.
-type Family = BTreeMap<usize, BTreeSet<Arc<str>>>;
+/// The seats that are kept for players who come back. They are in the table too.
+#[derive(Debug, Default)]
+struct KeptSeats {
+    of: HashMap<Uid, Vec<KeptSeat>>,
+    /// When the time of a seat of each player ends, or would have ended.
+    ends: BTreeSet<(Instant, Uid)>,
+}
 
-impl Seating {
-    pub(super) fn new(boot: u64) -> Self {
-        Self { families: Mutex::default(), kept: AtomicUsize::new(0), boot, next_number: AtomicU64::new(1) }
+#[derive(Debug)]
+struct KeptSeat {
+    until: Instant,
+    node: u64,
+    seat: Seat,
+}
+
+#[derive(Debug, Default)]
+struct TableRoom {
+    family: Option<Arc<str>>,
+    /// The node that hosts the room: the one whose player took the first seat, while it has players there.
+    host: u64,
+    /// The number of seats; 0 if nobody has asked for one.
+    seats: usize,
+    /// The requests that hold the seat of each player.
+    players: HashMap<Uid, Vec<Holder>>,
+    /// What the room shows in lists, as JSON.
+    public: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    node: u64,
+    number: u64,
+}
+
+/// The rooms whose names have the same prefix, and that `fill` has opened.
+#[derive(Debug, Default)]
+struct Family {
+    /// The rooms by the number of taken seats.
+    rooms: BTreeMap<usize, BTreeSet<Arc<str>>>,
+    /// The room of each player.
+    players: HashMap<Uid, Arc<str>>,
+}
+
+impl RoomTable {
+    /// Gives a player of a node a seat. Returns it with the node that hosts the room, or `None` if the room is full.
+    ///
+    /// A player who has a seat in the room, or in the family, keeps it. In a family the fullest room with a free seat
+    /// comes next, rooms of the player's own node before those of others.
+    pub(crate) fn take(&mut self, node: u64, request: &SeatRequest) -> Option<(Seat, u64)> {
+        let (room, family) = match &request.wanted {
+            Wanted::Room { name, family } => {
+                (name, self.rooms.get(name).and_then(|room| room.family.as_ref()).or(family.as_ref()))
+            }
+            Wanted::Family { family, fresh } => (self.find(node, family, request).unwrap_or(fresh), Some(family)),
+        };
+        let is_free = |room: &TableRoom| room.players.len() < request.seats || room.players.contains_key(&request.uid);
+        if !self.rooms.get(room).is_none_or(is_free) {
+            return None;
+        }
+        let seat = Seat {
+            room: Arc::clone(room),
+            family: family.cloned(),
+            seats: request.seats,
+            uid: request.uid.clone(),
+            number: request.number,
+            host: None,
+        };
+        let host = self.insert(node, &seat);
+        Some((seat, host))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Families> {
-        self.families.lock()
+    /// Returns the room of a family for a player, unless a new one is needed.
+    fn find(&self, node: u64, family: &str, request: &SeatRequest) -> Option<&Arc<str>> {
+        let family = self.families.get(family)?;
+        if let Some(room) = family.players.get(&request.uid) {
+            return Some(room);
+        }
+        let free = || family.rooms.range(..request.seats).rev().flat_map(|(_, rooms)| rooms);
+        let is_own = |room: &&Arc<str>| self.rooms.get(*room).is_some_and(|room| room.host == node);
+        free().find(is_own).or_else(|| free().next())
     }
 
-    /// Changes the seats that are kept.
-    pub(super) fn change_kept<T>(&self, families: &mut Families, change: impl FnOnce(&mut KeptSeats) -> T) -> T {
-        let changed = change(&mut families.kept);
-        self.kept.store(families.kept.len(), Ordering::Relaxed);
-        changed
+    /// Adds a seat, also to a room that is full. Returns the node that hosts the room.
+    pub(crate) fn insert(&mut self, node: u64, seat: &Seat) -> u64 {
+        let room = self.rooms.entry(Arc::clone(&seat.room)).or_default();
+        if room.players.is_empty() {
+            room.host = node;
+        }
+        if room.family.is_none() {
+            room.family.clone_from(&seat.family);
+        }
+        room.seats = seat.seats;
+        let before = room.players.len();
+        room.players.entry(seat.uid.clone()).or_default().push(Holder { node, number: seat.number });
+        let now = room.players.len();
+        if let Some(family) = room.family.clone() {
+            let family = self.families.entry(family).or_default();
+            family.players.insert(seat.uid.clone(), Arc::clone(&seat.room));
+            family.resize(&seat.room, before, now);
+        }
+        for KeptSeat { node, seat, .. } in self.kept.take(&seat.uid, |kept| kept.seat.room == seat.room) {
+            self.vacate(node, &seat);
+        }
+        self.rooms.get(&seat.room).map_or(node, |room| room.host)
     }
 
-    /// Frees the seats that are kept for a user.
-    pub(super) fn free_kept(&self, uid: &Uid) {
-        if self.kept.load(Ordering::Relaxed) > 0 {
-            self.change_kept(&mut self.lock(), |kept| kept.forget(uid));
+    /// Gives up a seat, or keeps it for its player.
+    pub(crate) fn give_up(&mut self, node: u64, seat: &Seat, when: Vacating) {
+        if !self.keep(node, seat, when) {
+            self.vacate(node, seat);
         }
     }
 
-    /// Returns a new name in this family. No node generates it again, but a client may have guessed it.
-    pub(super) fn new_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{family}{:x}-{number}", self.boot);
-        check_name(&name)?;
-        Ok(name.into())
+    /// Removes the request that got a seat. The seat is free if no other request holds it. Returns whether the node holds
+    /// no seat in the room any more.
+    pub(crate) fn vacate(&mut self, node: u64, seat: &Seat) -> bool {
+        self.retain(&seat.room, |holder| *holder != Holder { node, number: seat.number }, Some(&seat.uid));
+        let is_own = |room: &TableRoom| room.players.values().flatten().any(|holder| holder.node == node);
+        !self.rooms.get(&seat.room).is_some_and(is_own)
+    }
+
+    /// Keeps a seat for its player, unless it is given up now or another request of the player holds it. Returns whether
+    /// it is kept.
+    pub(crate) fn keep(&mut self, node: u64, seat: &Seat, when: Vacating) -> bool {
+        let Vacating::KeptFor(time) = when else { return false };
+        let holders = self.rooms.get(&seat.room).and_then(|room| room.players.get(&seat.uid));
+        let is_kept = holders.is_some_and(|holders| *holders == [Holder { node, number: seat.number }]);
+        if is_kept {
+            self.kept.add(KeptSeat { until: Instant::now() + time, node, seat: seat.clone() });
+        }
+        is_kept
+    }
+
+    /// Returns the seats of a node that are kept for a player, which are not kept any more. They are still in the table.
+    pub(crate) fn take_kept(&mut self, node: u64, uid: &Uid) -> Vec<Seat> {
+        self.kept.take(uid, |kept| kept.node == node).into_iter().map(|kept| kept.seat).collect()
+    }
+
+    /// Frees the seats of a node that are kept for a player.
+    pub(crate) fn free_kept(&mut self, node: u64, uid: &Uid) {
+        for seat in self.take_kept(node, uid) {
+            self.vacate(node, &seat);
+        }
+    }
+
+    /// Returns when to look again for seats that are not kept any more.
+    #[cfg(feature = "redis")]
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.kept.ends.first().map(|(until, _)| *until)
+    }
+
+    /// Returns the seats whose players have not come back in time. They are still in the table.
+    pub(crate) fn take_expired(&mut self) -> Vec<(u64, Seat)> {
+        self.kept.take_expired().into_iter().map(|kept| (kept.node, kept.seat)).collect()
+    }
+
+    /// Vacates the seats whose players have not come back in time.
+    pub(crate) fn expire(&mut self) {
+        for (node, seat) in self.take_expired() {
+            self.vacate(node, &seat);
+        }
+    }
+
+    /// Removes the seats of a node that has left.
+    pub(crate) fn forget(&mut self, node: u64) {
+        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            self.retain(&room, |holder| holder.node != node, None);
+        }
+        self.kept.forget(node);
+    }
+
+    /// Sets what a room shows in lists.
+    pub(crate) fn set_public(&mut self, room: &str, public: Arc<str>) {
+        self.rooms.entry(room.into()).or_default().public = Some(public);
+    }
+
+    /// Removes what a room has shown, because it has no member on any node.
+    pub(crate) fn end(&mut self, name: &str) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.public = None;
+            if room.players.is_empty() {
+                self.rooms.remove(name);
+            }
+        }
+    }
+
+    /// Returns the rooms that a query selects, with all fields but the members and the nodes.
+    pub(crate) fn list(&self, query: &RoomQuery<'_>) -> RoomPage {
+        let RoomQuery { prefix, after, .. } = *query;
+        let start = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let mut page = RoomPage::default();
+        let rooms = self.rooms.range::<str, _>((start, Bound::Unbounded));
+        let mut rooms = rooms.take_while(|(name, _)| name.starts_with(prefix)).peekable();
+        for (name, room) in rooms.by_ref().take(MAX_SCANNED_ROOMS) {
+            let summary = RoomSummary::new(name, room.seats, room.players.len(), room.public.as_deref());
+            if !query.with_free_seats || summary.has_free_seat() {
+                page.rooms.push(summary);
+            }
+            page.next = Some(name.to_string());
+            if page.rooms.len() >= query.max {
+                break;
+            }
+        }
+        if rooms.peek().is_none() {
+            page.next = None;
+        }
+        page
+    }
+
+    /// Returns every seat of a room, and whether it is kept for a player who comes back.
+    #[cfg(feature = "redis")]
+    pub(crate) fn seats_of(&self, name: &str) -> Vec<(Seat, bool)> {
+        let Some((name, room)) = self.rooms.get_key_value(name) else { return Vec::new() };
+        let holders = room.players.iter().flat_map(|(uid, holders)| holders.iter().map(move |holder| (uid, holder)));
+        let seat = |(uid, holder): (&Uid, &Holder)| Seat {
+            room: Arc::clone(name),
+            family: room.family.clone(),
+            seats: room.seats,
+            uid: uid.clone(),
+            number: holder.number,
+            host: None,
+        };
+        holders.map(seat).map(|seat| (seat.clone(), self.kept.contains(&seat))).collect()
+    }
+
+    /// Returns the names of the rooms.
+    #[cfg(feature = "redis")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rooms.keys()
+    }
+
+    /// Removes the requests that are not wanted in a room, of one player or of all.
+    fn retain(&mut self, name: &Arc<str>, wanted: impl Fn(&Holder) -> bool, of: Option<&Uid>) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let before = room.players.len();
+        let mut gone = Vec::new();
+        let mut retain = |uid: &Uid, holders: &mut Vec<Holder>| {
+            holders.retain(&wanted);
+            if holders.is_empty() {
+                gone.push(uid.clone());
+            }
+        };
+        match of {
+            Some(uid) => _ = room.players.get_mut(uid).map(|holders| retain(uid, holders)),
+            None => room.players.iter_mut().for_each(|(uid, holders)| retain(uid, holders)),
+        }
+        for uid in &gone {
+            room.players.remove(uid);
+        }
+        let mut holders = room.players.values().flatten();
+        if let Some(first) = holders.next().copied()
+            && first.node != room.host
+            && !holders.any(|holder| holder.node == room.host)
+        {
+            room.host = first.node;
+        }
+        let now = room.players.len();
+        if let Some(name_of_family) = &room.family
+            && let Some(family) = self.families.get_mut(name_of_family)
+        {
+            for uid in &gone {
+                if family.players.get(uid) == Some(name) {
+                    family.players.remove(uid);
+                }
+            }
+            family.resize(name, before, now);
+            if family.rooms.is_empty() {
+                self.families.remove(name_of_family);
+            }
+        }
+        if now == 0 {
+            (room.seats, room.family) = (0, None);
+            if room.public.is_none() {
+                self.rooms.remove(name);
+            }
+        }
     }
 }
 
-impl Families {
-    /// Returns the fullest room of a family that has fewer than `seats` players and kept seats.
-    pub(super) fn fullest_with_seat(&self, family: &str, seats: usize) -> Option<Arc<str>> {
-        let rooms = self.rooms.get(family)?.range(..seats).rev();
-        let mut rooms = rooms.flat_map(|(players, names)| names.iter().map(move |name| (players, name)));
-        rooms.find(|(players, name)| *players + self.kept.in_room(name) < seats).map(|(_, name)| Arc::clone(name))
+impl KeptSeats {
+    fn add(&mut self, kept: KeptSeat) {
+        self.ends.insert((kept.until, kept.seat.uid.clone()));
+        self.of.entry(kept.seat.uid.clone()).or_default().push(kept);
     }
 
-    /// Records that the number of players of a room has changed.
-    pub(super) fn update(&mut self, room: &RoomId, before: usize, now: usize) {
-        let Some(family) = &room.family else { return };
-        let rooms = self.rooms.entry(Arc::clone(family)).or_default();
-        if let Some(names) = rooms.get_mut(&before) {
-            names.remove(&room.name);
-            if names.is_empty() {
-                rooms.remove(&before);
+    /// Removes some seats of a player.
+    fn take(&mut self, uid: &Uid, is_over: impl Fn(&KeptSeat) -> bool) -> Vec<KeptSeat> {
+        let Some(seats) = self.of.remove(uid) else { return Vec::new() };
+        let (over, kept): (Vec<_>, Vec<_>) = seats.into_iter().partition(is_over);
+        if !kept.is_empty() {
+            self.of.insert(uid.clone(), kept);
+        } else if self.of.is_empty() {
+            // Frees the memory that many players needed who came back at once.
+            *self = Self::default();
+        }
+        over
+    }
+
+    fn take_expired(&mut self) -> Vec<KeptSeat> {
+        let mut over = Vec::new();
+        let now = Instant::now();
+        while self.ends.first().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, uid)) = self.ends.pop_first()
+        {
+            over.extend(self.take(&uid, |kept| kept.until <= now));
+        }
+        over
+    }
+
+    /// Removes the seats of a node that has left.
+    fn forget(&mut self, node: u64) {
+        self.of.retain(|_, seats| {
+            seats.retain(|kept| kept.node != node);
+            !seats.is_empty()
+        });
+    }
+
+    #[cfg(feature = "redis")]
+    fn contains(&self, seat: &Seat) -> bool {
+        let mut kept = self.of.get(&seat.uid).into_iter().flatten();
+        kept.any(|kept| kept.seat.room == seat.room && kept.seat.number == seat.number)
+    }
+}
+
+impl Family {
+    /// Records that the number of taken seats of a room has changed.
+    fn resize(&mut self, room: &Arc<str>, before: usize, now: usize) {
+        if let Some(rooms) = self.rooms.get_mut(&before) {
+            rooms.remove(room);
+            if rooms.is_empty() {
+                self.rooms.remove(&before);
             }
         }
         if now > 0 {
-            rooms.entry(now).or_default().insert(Arc::clone(&room.name));
-        } else if rooms.is_empty() {
-            self.rooms.remove(family);
+            self.rooms.entry(now).or_default().insert(Arc::clone(room));
         }
     }
 }
@@ -92,29 +433,142 @@ impl Families {
 mod tests {
     use super::*;
 
+    fn request(wanted: Wanted, seats: usize, uid: &str, number: u64) -> SeatRequest {
+        SeatRequest { wanted, seats, uid: Uid::new(uid).unwrap(), number, when_away: WhenAway::Refuse }
+    }
+
+    /// Fills a room of the family `duo-`. A new one gets the number of the request.
+    fn fill(table: &mut RoomTable, node: u64, uid: &str, number: u64) -> (Seat, u64) {
+        let wanted = Wanted::Family { family: "duo-".into(), fresh: format!("duo-{number}").into() };
+        table.take(node, &request(wanted, 2, uid, number)).unwrap()
+    }
+
+    fn name(seat: &(Seat, u64)) -> &str {
+        &seat.0.room
+    }
+
     #[test]
-    fn the_fullest_room_with_a_seat_is_filled_and_nothing_is_kept_of_a_family_that_ended() {
-        let mut families = Families::default();
-        let [first, second] = ["duo-1", "duo-2"].map(|name| RoomId { name: name.into(), family: Some("duo-".into()) });
-        let fullest =
-            |families: &Families, seats| families.fullest_with_seat("duo-", seats).map(|name| name.to_string());
-        assert_eq!(fullest(&families, 2), None);
-        families.update(&first, 0, 1);
-        families.update(&second, 0, 1);
-        families.update(&second, 1, 2);
-        assert_eq!(fullest(&families, 1), None);
-        assert_eq!(fullest(&families, 2).as_deref(), Some("duo-1"));
-        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-2"));
-        families.update(&second, 2, 1);
-        families.update(&second, 1, 0);
-        assert_eq!(fullest(&families, 3).as_deref(), Some("duo-1"), "the other room has ended");
-        let ada = Uid::new("ada").unwrap();
-        families.kept.keep(&ada, &Arc::new(RoomId { name: "duo-1".into(), family: Some("duo-".into()) }), 1);
-        assert_eq!((fullest(&families, 2), fullest(&families, 3).as_deref()), (None, Some("duo-1")));
-        families.kept.forget(&ada);
-        assert_eq!(fullest(&families, 2).as_deref(), Some("duo-1"));
-        families.update(&first, 1, 0);
-        assert_eq!(fullest(&families, 3), None);
-        assert!(families.rooms.is_empty());
+    fn the_fullest_room_comes_first_and_those_of_the_own_node_before_others() {
+        let mut table = RoomTable::default();
+        let ada = fill(&mut table, 1, "ada", 1);
+        let bob = fill(&mut table, 2, "bob", 2);
+        assert_eq!((name(&ada), name(&bob), bob.1), ("duo-1", "duo-1", 1), "a free seat of another node");
+        let cleo = fill(&mut table, 2, "cleo", 3);
+        let dan = fill(&mut table, 1, "dan", 4);
+        assert_eq!((name(&cleo), name(&dan)), ("duo-3", "duo-3"));
+        table.vacate(1, &ada.0);
+        table.vacate(1, &dan.0);
+        // Bob's room is of his node now, because only he is left there.
+        assert_eq!(name(&fill(&mut table, 2, "eve", 5)), "duo-1");
+        assert_eq!(name(&fill(&mut table, 1, "fay", 6)), "duo-3");
+        table.forget(2);
+        assert_eq!(table.rooms.len(), 1, "only fay is left");
+        table.forget(1);
+        assert!(table.rooms.is_empty() && table.families.is_empty());
+    }
+
+    #[test]
+    fn a_player_has_one_seat_until_every_holder_has_vacated_it() {
+        let mut table = RoomTable::default();
+        let older = fill(&mut table, 1, "ada", 1);
+        fill(&mut table, 1, "bob", 2);
+        let newer = fill(&mut table, 2, "ada", 1);
+        assert_eq!(name(&newer), name(&older), "the room is full, but she sits there");
+        table.vacate(1, &older.0);
+        let full = request(Wanted::Room { name: "duo-1".into(), family: None }, 2, "cleo", 3);
+        assert!(table.take(1, &full).is_none());
+        table.vacate(2, &newer.0);
+        table.vacate(2, &newer.0);
+        assert_eq!(table.take(1, &full).unwrap().0.family.as_deref(), Some("duo-"));
+    }
+
+    #[test]
+    fn a_room_that_is_opened_again_by_its_name_is_filled() {
+        let mut table = RoomTable::default();
+        let again = |family: Option<&str>| Wanted::Room { name: "duo-1".into(), family: family.map(Arc::from) };
+        let (ada, _) = table.take(1, &request(again(None), 2, "ada", 1)).unwrap();
+        assert_eq!(name(&fill(&mut table, 1, "bob", 2)), "duo-2", "a room that only has seats");
+        let (cleo, _) = table.take(1, &request(again(Some("duo-")), 2, "cleo", 3)).unwrap();
+        assert!(table.take(1, &request(again(Some("duo-")), 2, "dan", 4)).is_none());
+        table.vacate(1, &ada);
+        table.vacate(1, &cleo);
+        table.take(1, &request(again(Some("duo-")), 2, "cleo", 5)).unwrap();
+        assert_eq!(name(&fill(&mut table, 1, "cleo", 6)), "duo-1", "her room");
+        assert_eq!(fill(&mut table, 1, "dan", 7).0.family.as_deref(), Some("duo-"));
+        assert_eq!(name(&fill(&mut table, 1, "eve", 8)), "duo-2");
+        let mut rooms: Vec<_> = table.rooms.iter().map(|(name, room)| (&**name, room.players.len())).collect();
+        rooms.sort_unstable();
+        assert_eq!(rooms, [("duo-1", 2), ("duo-2", 2)]);
+        table.forget(1);
+        assert!(table.rooms.is_empty() && table.families.is_empty());
+    }
+
+    const TIMEOUT: Duration = Duration::from_secs(7);
+
+    /// A connection of this player with this seat is replaced.
+    fn replace(table: &mut RoomTable, node: u64, seat: &(Seat, u64)) {
+        table.expire();
+        table.give_up(node, &seat.0, Vacating::KeptFor(TIMEOUT));
+    }
+
+    fn check_empty(table: &RoomTable) {
+        assert!(table.rooms.is_empty() && table.families.is_empty());
+        assert!(table.kept.of.is_empty() && table.kept.ends.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_kept_for_a_player_who_comes_back() {
+        let mut table = RoomTable::default();
+        let older = fill(&mut table, 1, "ada", 1);
+        replace(&mut table, 1, &older);
+        tokio::time::advance(TIMEOUT.saturating_sub(Duration::from_millis(1))).await;
+        table.expire();
+        assert_ne!(table.rooms.len(), 0, "the seat is kept");
+        let newer = fill(&mut table, 2, "ada", 2);
+        assert_eq!((name(&newer), newer.1), (name(&older), 2), "the room is of the node to which she came back");
+        // Now only the newer connection holds it: it is free as soon as that one leaves.
+        tokio::time::advance(TIMEOUT).await;
+        table.expire();
+        assert_eq!(table.rooms.len(), 1);
+        table.vacate(2, &newer.0);
+        check_empty(&table);
+        // The end of its time, and the end of the newer connection on the same node, free a kept seat.
+        let ada = fill(&mut table, 1, "ada", 3);
+        replace(&mut table, 1, &ada);
+        tokio::time::advance(TIMEOUT).await;
+        table.expire();
+        check_empty(&table);
+        let ada = fill(&mut table, 1, "ada", 4);
+        replace(&mut table, 1, &ada);
+        table.free_kept(2, &ada.0.uid);
+        assert_eq!(table.rooms.len(), 1, "another node does not keep it");
+        table.free_kept(1, &ada.0.uid);
+        check_empty(&table);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_is_not_kept_that_the_newer_connection_holds_already() {
+        let mut table = RoomTable::default();
+        let older = fill(&mut table, 1, "ada", 1);
+        let newer = fill(&mut table, 2, "ada", 1);
+        replace(&mut table, 1, &older);
+        assert!(table.kept.of.is_empty());
+        table.give_up(2, &newer.0, Vacating::Now);
+        check_empty(&table);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn seats_that_are_kept_again_have_the_later_end() {
+        let mut table = RoomTable::default();
+        let first = fill(&mut table, 1, "ada", 1);
+        replace(&mut table, 1, &first);
+        tokio::time::advance(TIMEOUT / 2).await;
+        let second = fill(&mut table, 1, "ada", 2);
+        replace(&mut table, 1, &second);
+        tokio::time::advance(TIMEOUT / 2).await;
+        table.expire();
+        assert_eq!(table.rooms.len(), 1);
+        table.forget(1);
+        assert!(table.rooms.is_empty() && table.kept.of.is_empty());
     }
 }

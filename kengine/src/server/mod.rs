@@ -291,6 +291,13 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Limits what a room [shows in lists](crate::room::Room::set_public), in bytes of JSON. The default is 1 KiB. More is
+    /// refused with [`SetPublicError::TooLarge`](crate::room::SetPublicError::TooLarge).
+    pub fn max_room_data_size(mut self, bytes: usize) -> Self {
+        self.limits.max_room_data_size = bytes;
+        self
+    }
+
     /// Sets what happens when a uid gets a second connection. By default the older connection is closed with 4500.
     pub fn duplicates(mut self, policy: Duplicates) -> Self {
         self.limits.duplicates = policy;
@@ -337,9 +344,13 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits how long the seats of a connection that is [replaced](crate::Duplicates::Replace) are kept for the newer
-    /// connection on this node, until that one [fills](crate::room::Rooms::fill) a room with seats again. The default is
-    /// 10 s. Then other players may take them.
+    /// Limits how long the [seats](crate::room::Join::seats) of a connection that is
+    /// [replaced](crate::Duplicates::Replace) are kept for its user. The default is 10 s. Then other players may take them.
+    ///
+    /// A kept seat counts as taken, and the other seats of the room can be taken. A newer connection of the user, to any
+    /// node, takes the kept seat over when it asks for one in the same room, or for one in any room of the same prefix;
+    /// from then on it is an ordinary seat. If the newer connection ends before, the seat is free at once if both were to
+    /// one node. This is the setting of the older one's node. 0 keeps no seats.
     pub fn seat_timeout(mut self, limit: Duration) -> Self {
         self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
         self

@@ -120,7 +120,7 @@
 //! let hung = ada.hang();
 //! let mut ada = game.connect_as(Uid::from(7)).await?;
 //! assert_eq!(ada.request::<String>("play", &()).await?, arena);
-//! assert_eq!(game.hub().rooms("arena-").list()[0].members, 1);
+//! assert_eq!(game.hub().rooms("arena-").local_list()[0].members, 1);
 //! # drop(hung);
 //! # Ok(())
 //! # }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kengine::{Duplicates, Hub};
+use kengine::{CloseCode, Duplicates, Hub};
 use kengine_tests::{Client, Directory, Network, Proxy, RedisServer, Said, TestServer, Town, heavy_test, until};
 use tokio::{join, time::timeout};
 
@@ -97,6 +97,33 @@ async fn the_older_connection_closes_and_the_newer_is_reached() {
         server.stop().await;
     }
     assert_eq!(directory.keys().await, [""; 0]);
+}
+
+/// A kick from another node, while the directory does not know yet that the user has come.
+#[tokio::test]
+async fn a_kick_finds_a_user_who_has_just_come() {
+    let redis = RedisServer::start().await;
+    let (one, other) =
+        (redis.serve(Town::node(&redis.url(), LEASE)).await, redis.serve(Town::node(&redis.url(), LEASE)).await);
+    for round in 0..10 {
+        let uid = format!("user{round}");
+        let kick = || one.hub().user(&*uid).kick(CloseCode::KICKED);
+        let mut older = None;
+        if round % 2 == 1 {
+            // The node that kicks has a connection of the user itself, and does not know yet that it is the older one.
+            older = Some(Town::connect(one.address(), &uid).await);
+        }
+        let mut newer = Town::connect(other.address(), &uid).await;
+        assert!(newer.answers_until(Town::FENCE).await.is_empty());
+        assert!(kick() <= 1);
+        assert_eq!(newer.next().await, "close 4501", "round {round}");
+        if let Some(mut older) = older {
+            let close = older.next().await;
+            assert!(["close 4500", "close 4501"].contains(&&*close), "round {round}: {close}");
+        }
+    }
+    one.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use kengine::{
     room::{Joined, Left},
     testing::{self, Client, Served},
 };
-use kengine_tests::{Said, Town};
+use kengine_tests::{Hall, Said, Town};
 
 /// Two nodes that know each other.
 fn nodes(duplicates: Duplicates) -> [Served<Town>; 2] {
@@ -65,6 +65,22 @@ async fn a_room_spans_several_nodes() {
     assert_eq!(ada.push::<Left>().await.member.uid.as_str(), "bob");
     ada.request::<usize>("say", &("lobby", "gone")).await.unwrap();
     assert_eq!(heard(&mut bob).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_guard_sees_the_users_of_its_node() {
+    let cluster = Memory::new();
+    let [one, other] = [(); 2].map(|()| testing::serve(Hall::default().server().cluster(&cluster)));
+    let mut players = Vec::new();
+    for number in 0..=Hall::TABLE {
+        let mut player = one.connect(format!("/ws?uid={number}")).await.unwrap();
+        let seated = player.request::<()>("sit", &()).await;
+        assert_eq!(seated.err().map(|error| error.code), (number == Hall::TABLE).then(|| "full".to_owned()));
+        players.push(player);
+    }
+    let mut last = other.connect("/ws?uid=last").await.unwrap();
+    last.request::<()>("sit", &()).await.expect("nobody is at the table on this node");
+    assert_eq!(one.hub().room("table").members().await.len(), Hall::TABLE + 1);
 }
 
 #[tokio::test]

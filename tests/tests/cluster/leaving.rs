@@ -79,7 +79,7 @@ async fn a_connection_leaves_the_cluster_the_moment_it_ends() {
         hear(&mut bob, "left").await;
         assert_eq!((members(&one).await, members(&other).await), (vec!["bob".to_owned()], vec!["bob".to_owned()]));
         assert_eq!(one.hub().user("ada").connections(), 0);
-        assert_eq!(one.hub().rooms("").list(), []);
+        assert_eq!(one.hub().rooms("").local_list(), []);
         if again.is_none() {
             directory.user_is("ada", None).await;
             // Not refused because of the connection that has ended.

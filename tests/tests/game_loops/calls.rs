@@ -80,6 +80,10 @@ impl GameLoop for Recorder {
         Self::record(room, "emptied");
     }
 
+    fn ended(&mut self, room: &LoopRoom<'_>) {
+        Self::record(room, "ended");
+    }
+
     fn save(&self) -> Option<u32> {
         Some(self.messages)
     }
@@ -178,7 +182,8 @@ async fn a_loop_is_told_of_players_and_ends_after_it_has_lingered() {
     sleep(Recorder::LINGER.mul_f32(0.02)).await;
     assert_eq!(game.hub().game_loops(), 0);
     let told: Vec<_> = calls("life").into_iter().filter(|call| !call.starts_with("tick")).collect();
-    let expected = ["joined ada", "joined bob", "left ada", "left bob", "emptied", "joined ada", "left ada", "emptied"];
+    let expected =
+        ["joined ada", "joined bob", "left ada", "left bob", "emptied", "joined ada", "left ada", "emptied", "ended"];
     assert_eq!(told[1..], expected);
     assert_eq!(ask(&mut ada, "life", Order::Count).await, Err("unavailable".to_owned()));
     play(&mut ada, "life").await;
@@ -198,6 +203,7 @@ async fn a_loop_that_panics_starts_anew_with_what_it_saved() {
     ada.stay(Duration::from_secs(3)).await;
     assert_eq!(ask(&mut ada, "panic", Order::Count).await.as_deref(), Ok("4"));
     assert!(calls("panic").contains(&"Moved(Some(3))".to_owned()));
+    assert!(!calls("panic").contains(&"ended".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,6 +215,7 @@ async fn a_loop_that_ends_itself_starts_only_when_it_is_wanted() {
     ada.stay(Duration::from_secs(30)).await;
     assert_eq!(game.hub().game_loops(), 0);
     assert_eq!(ask(&mut ada, "over", Order::Count).await, Err("unavailable".to_owned()));
+    assert_eq!(calls("over"), ["Created", "joined ada", "ended"]);
     play(&mut ada, "over").await;
     assert_eq!(ask(&mut ada, "over", Order::Count).await.as_deref(), Ok("1"));
 }
@@ -239,6 +246,26 @@ async fn messages_of_all_nodes_reach_the_loop_and_get_replies() {
     bob.stay(Duration::from_secs(10)).await;
     let last: Vec<_> = calls("both").into_iter().filter(|call| !call.starts_with("tick")).collect();
     assert_eq!(last[last.len() - 2..], ["Moved(Some(4))", "left ada"], "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_is_told_of_its_life_once_in_the_cluster() {
+    let [one, other] = two();
+    let (mut ada, mut bob) = (player(&one, "ada").await, player(&other, "bob").await);
+    play(&mut ada, "room").await;
+    play(&mut bob, "room").await;
+    // It moves when its node drains, and lingers while nobody is there.
+    let ((), _) = tokio::join!(one.drain(), ada.closed());
+    bob.request::<()>("leave", "room").await.unwrap();
+    bob.stay(Recorder::LINGER.mul_f32(0.5)).await;
+    play(&mut bob, "room").await;
+    bob.request::<()>("leave", "room").await.unwrap();
+    bob.stay(Recorder::LINGER.mul_f32(1.1)).await;
+    let is_of_life = |call: &String| !call.contains("joined") && !call.contains("left") && !call.contains("tick");
+    let life: Vec<_> = calls("room").into_iter().filter(is_of_life).collect();
+    assert_eq!(life, ["Created", "Moved(Some(0))", "emptied", "emptied", "ended"]);
+    play(&mut bob, "room").await;
+    assert_eq!(calls("room").iter().filter(|call| *call == "Created").count(), 2, "a new one");
 }
 
 #[tokio::test(start_paused = true)]

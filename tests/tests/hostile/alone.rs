@@ -20,7 +20,7 @@ async fn check(row: Row) {
     let attacker = row.attack(server.address(), None).await;
     assert_eq!(attacker.seen, row.sees);
     if let Some(expected) = row.holds {
-        let holds = || (server.hub().connections(), server.hub().rooms("").list().len());
+        let holds = || (server.hub().connections(), server.hub().rooms("").local_list().len());
         let held = until("what it must hold", async || (holds() == expected).then_some(()));
         let held = tokio::time::timeout(LIMIT / 2, held).await;
         assert!(held.is_ok(), "{:?} connections and rooms instead of {expected:?}", holds());

@@ -125,7 +125,7 @@ fn presence(what: &str, uid: &str) -> String {
 /// Returns the sizes of the inn and of all tables together.
 fn sizes(hub: &Hub) -> (usize, usize) {
     let mut sizes = (0, 0);
-    for RoomCount { name, members, .. } in hub.rooms("").list() {
+    for RoomCount { name, members, .. } in hub.rooms("").local_list() {
         *(if name == "inn" { &mut sizes.0 } else { &mut sizes.1 }) += members;
     }
     sizes

@@ -56,7 +56,7 @@ async fn a_connection_joins_rooms_at_a_limited_rate() {
         }
         assert_eq!(refusals(&game.hub(), "max_joins_per_second"), 3);
         // A refused join creates no room.
-        assert_eq!(hub.rooms("").list().len(), 1);
+        assert_eq!(hub.rooms("").local_list().len(), 1);
     }
 }
 
@@ -69,7 +69,7 @@ async fn rooms_are_listed_page_by_page() {
         hub.room(name).join(&connections[0]).await.expect("a few rooms");
     }
     let page = |prefix: &str, after: &str, max| {
-        hub.rooms(prefix.to_owned()).page(after, max).into_iter().map(|room| room.name).collect::<Vec<_>>()
+        hub.rooms(prefix.to_owned()).local_page(after, max).into_iter().map(|room| room.name).collect::<Vec<_>>()
     };
     assert_eq!(page("", "", 2), ["a 1", "a 2"]);
     assert_eq!(page("", "a 2", 2), ["a 3", "b 1"]);
@@ -126,7 +126,7 @@ async fn a_node_has_a_maximum_of_rooms() {
     assert_eq!(kengine::Error::from(error).code(), "unavailable");
     assert!(matches!(hub.rooms("arena-").fill(2, other).await, Err(JoinError::NoMoreRooms(ROOMS))));
     assert_eq!(refusals(&hub, "max_rooms"), 2);
-    assert_eq!(hub.rooms("").list().len(), ROOMS);
+    assert_eq!(hub.rooms("").local_list().len(), ROOMS);
     // Rooms that exist may be joined.
     hub.room("room 3").join(other).await.expect("a room that exists");
     // A room that ends frees a slot for another one.

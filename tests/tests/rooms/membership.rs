@@ -206,7 +206,7 @@ async fn heard(client: &mut Client) -> Vec<String> {
 }
 
 fn rooms(hub: &Hub) -> Vec<(String, usize)> {
-    hub.rooms("").list().into_iter().map(|RoomCount { name, members, .. }| (name, members)).collect()
+    hub.rooms("").local_list().into_iter().map(|RoomCount { name, members, .. }| (name, members)).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ fn kicked() -> Close {
 
 /// Returns the numbers of players in all matches, in ascending order.
 fn matches(hub: &Hub) -> Vec<usize> {
-    let mut matches: Vec<_> = hub.rooms("match-").list().iter().map(|room| room.members).collect();
+    let mut matches: Vec<_> = hub.rooms("match-").local_list().iter().map(|room| room.members).collect();
     matches.sort_unstable();
     matches
 }

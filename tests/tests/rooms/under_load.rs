@@ -100,7 +100,7 @@ async fn members_get_every_send_once_while_others_come_and_go() {
     assert!(moves > 0 && got > 0);
 
     server.emptied().await;
-    assert_eq!(server.hub().rooms("").list(), []);
+    assert_eq!(server.hub().rooms("").local_list(), []);
     assert_eq!(server.hub().queued_bytes(), 0);
     assert_eq!(server.hub().all().send(&Said("anyone?".into())).unwrap(), 0, "a connection is left");
     Arc::into_inner(server).expect("no other owner").stop().await;
@@ -126,7 +126,7 @@ async fn sit_down(hub: &Hub, connection: &Connection) -> String {
 /// Returns the number of rooms for each number of members.
 fn sizes(hub: &Hub) -> BTreeMap<usize, usize> {
     let mut sizes = BTreeMap::new();
-    for room in hub.rooms("arena-").list() {
+    for room in hub.rooms("arena-").local_list() {
         *sizes.entry(room.members).or_default() += 1;
     }
     sizes
@@ -157,7 +157,8 @@ async fn ten_thousand_players_at_once_fill_room_after_room() {
     // No player has left, so at most one room has a free seat, now and at any time before.
     let hub = workshop.hub();
     assert_eq!(sizes(&hub), BTreeMap::from([(SEATS, PLAYERS / SEATS), (PLAYERS % SEATS, 1)]));
-    let listed: BTreeMap<_, _> = hub.rooms("arena-").list().into_iter().map(|room| (room.name, room.members)).collect();
+    let listed: BTreeMap<_, _> =
+        hub.rooms("arena-").local_list().into_iter().map(|room| (room.name, room.members)).collect();
     assert_eq!(listed, seated, "the rooms differ from what `fill` returned");
     // A member keeps its seat.
     assert_eq!(sit_down(&hub, &connections[0]).await, connections[0].rooms()[0].name());
@@ -181,7 +182,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
             for turn in 0..TURNS {
                 let name = sit_down(&hub, &connection).await;
                 if (turn + number) % 16 == 0 {
-                    let members = hub.rooms(&*name).list().iter().map(|room| room.members).max();
+                    let members = hub.rooms(&*name).local_list().iter().map(|room| room.members).max();
                     most.fetch_max(members.expect("the room of this connection"), Ordering::SeqCst);
                 }
                 if (turn + number) % 3 == 0 {
@@ -197,7 +198,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     }
     let hub = workshop.hub();
     assert!((1..=SEATS).contains(&most.load(Ordering::SeqCst)), "{most:?} in a room of {SEATS}");
-    let rooms = hub.rooms("arena-").list();
+    let rooms = hub.rooms("arena-").local_list();
     assert_eq!(rooms.iter().map(|room| room.members).sum::<usize>(), PLAYERS);
     assert!(rooms.iter().all(|room| room.members <= SEATS), "{rooms:?}");
 
@@ -207,7 +208,7 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     }
     let free = |room: RoomCount| (room.name, SEATS - room.members);
     let mut free: BTreeMap<_, _> =
-        hub.rooms("arena-").list().into_iter().map(free).filter(|(_, seats)| *seats > 0).collect();
+        hub.rooms("arena-").local_list().into_iter().map(free).filter(|(_, seats)| *seats > 0).collect();
     let seats: usize = free.values().sum();
     assert!(seats > SEATS, "no seat was left");
     for connection in connections.iter().take(PLAYERS / 2).take(seats) {
@@ -221,5 +222,5 @@ async fn free_seats_are_taken_before_a_new_room_opens() {
     }
     drop(clients);
     within("the end of all connections", workshop.emptied()).await;
-    assert_eq!(hub.rooms("").list(), []);
+    assert_eq!(hub.rooms("").local_list(), []);
 }

@@ -85,7 +85,7 @@ async fn one_slow_reader_of_a_thousand_costs_the_others_nothing() {
     }
     slow.answer_close(4002).await;
     within("the end of the slow one", async {
-        while server.hub().rooms("").list()[0].members == MEMBERS {
+        while server.hub().rooms("").local_list()[0].members == MEMBERS {
             tokio::task::yield_now().await;
         }
     })

@@ -13,8 +13,10 @@ use tokio::time::timeout;
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
 use crate::cluster::redis::scripts::Scripts;
+use crate::cluster::redis::seats;
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, Unavailable};
+use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, RoomPage, RoomQuery, Unavailable};
+use crate::protocol::logged;
 
 /// The number of messages that may wait to be sent.
 const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
@@ -94,9 +96,11 @@ impl Bus {
             return Err(Unavailable);
         }
         let SharedState { keys, boot, info, .. } = &*self.state;
+        // The directory may not know yet where a user is who has just come, but every node knows its own users.
+        let must_not_miss = matches!(message, NodeMessage::Kick(_)) || info.duplicates == Duplicates::Allow;
         let target = match to {
             Address::Room(room) => Target::Channel(keys.room_channel(room)),
-            Address::User(uid) if info.duplicates != Duplicates::Allow => Target::User(keys.user(uid)),
+            Address::User(uid) if !must_not_miss => Target::User(keys.user(uid)),
             Address::User(_) | Address::Everybody => Target::Channel(keys.common_channel()),
         };
         self.queue(target, message::encode(boot, to, message))
@@ -165,6 +169,15 @@ impl Bus {
         };
         let is_partial = !matches!(timeout(ANSWER_TIMEOUT, gathering).await, Ok(Some(())));
         Gathered { is_partial, ..gathered }
+    }
+
+    /// Returns a page of the rooms that have seats or show data.
+    pub(super) async fn list(&self, query: RoomQuery<'_>) -> Result<RoomPage, Unavailable> {
+        let (mut commands, scripts) = self.commands().ok_or(Unavailable)?;
+        seats::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
+            tracing::debug!(error = logged(&error), "the rooms cannot be listed");
+            Unavailable
+        })
     }
 
     /// Passes another node's answer to the open query with this number.

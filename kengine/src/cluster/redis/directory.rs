@@ -7,6 +7,7 @@ use std::{
 };
 
 use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::cluster::redis::claims::{Change, Claim};
@@ -14,6 +15,7 @@ use crate::cluster::redis::connection::{Backoff, connect};
 use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
+use crate::cluster::redis::seats::{self, sweep};
 use crate::cluster::redis::shared_state::{Phase, SharedState, millis};
 use crate::node_state::{Duplicates, Status};
 use crate::protocol::logged;
@@ -86,6 +88,20 @@ async fn run_connection(state: &SharedState, contact: &mut Contact) -> RedisResu
     directory.beat().await?;
     directory.join().await?;
     contact.made();
+    let (connection, scripts) = (directory.connection.clone(), directory.scripts.clone());
+    tokio::select! {
+        ended = stay(directory, &mut phase, contact) => ended,
+        Err(error) = seats::serve(state, connection, &scripts) => Err(error),
+    }
+}
+
+/// Stays in the directory until the connection fails. Returns `Ok` when the node has left.
+async fn stay(
+    mut directory: Directory<'_>,
+    phase: &mut watch::Receiver<Phase>,
+    contact: &mut Contact,
+) -> RedisResult<()> {
+    let state = directory.state;
     let period = state.lease / 3;
     let mut beat = interval_at(Instant::now() + period, period);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,6 +136,8 @@ struct Directory<'s> {
     scripts: Scripts,
     /// Other nodes are not removed before this time.
     lenient_until: Instant,
+    /// When the last heartbeat was sent that has landed.
+    beaten: Instant,
     /// When the rate of messages was last computed, and the number of messages handled until then.
     handled: (Instant, u64),
 }
@@ -133,7 +151,7 @@ impl<'s> Directory<'s> {
         let was_away = contact.last_answer.is_some();
         let lenient_until = Instant::now() + if was_away { state.lease } else { Duration::ZERO };
         let handled = (Instant::now(), state.load().messages);
-        Ok(Self { state, connection, scripts, lenient_until, handled })
+        Ok(Self { state, connection, scripts, lenient_until, beaten: Instant::now(), handled })
     }
 
     /// Registers the node, and marks the claims of its connections to be reported again.
@@ -158,6 +176,7 @@ impl<'s> Directory<'s> {
             .arg(joined.load(Ordering::Relaxed));
         joined.store(call.query_async(&mut self.connection).await?, Ordering::Relaxed);
         self.state.claim_again();
+        self.state.restore_rooms();
         self.state.set_status(status);
         Ok(())
     }
@@ -187,7 +206,12 @@ impl<'s> Directory<'s> {
             self.state.set_clock(now, sent.elapsed());
         }
         match known {
-            Some(Value::Int(1)) => {}
+            Some(Value::Int(1)) => {
+                // If the lease has expired meanwhile, other nodes may have removed the seats of this one.
+                if sent - mem::replace(&mut self.beaten, sent) > self.state.lease * 2 / 3 {
+                    self.state.restore_rooms();
+                }
+            }
             Some(Value::Int(-1)) if self.state.status() != Status::Joining => {
                 tracing::error!(
                     address = keys.address,
@@ -225,6 +249,7 @@ impl<'s> Directory<'s> {
         let reaped: u8 = call.query_async(&mut self.connection).await?;
         if reaped == 1 {
             tracing::warn!(address, "the lease of a node has expired: removed it from the directory");
+            self.state.seats.sweep();
         }
         Ok(())
     }
@@ -314,6 +339,7 @@ impl<'s> Directory<'s> {
         while !self.state.claims().are_sent() {
             self.report().await?;
         }
+        sweep(self.state, &mut self.connection, &self.scripts).await?;
         sleep(COUNTER_LINGER.saturating_sub(left.elapsed())).await;
         self.reap(&keys.address).await
     }

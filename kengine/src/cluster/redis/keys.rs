@@ -1,6 +1,6 @@
 //! The names of keys and channels in Redis. Gateways and monitoring tools depend on them.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The key of the list of nodes that take players. It contains each address once.
 pub(super) const NODES: &str = "NODE_HOST_LIST";
@@ -33,7 +33,12 @@ impl Keys {
 
     /// Returns the key of a user.
     pub(super) fn user(&self, uid: &str) -> String {
-        format!("{}:user:{}", self.prefix, utf8_percent_encode(uid, ESCAPED))
+        format!("{}:user:{}", self.prefix, escaped(uid))
+    }
+
+    /// Returns the key of the node that gateways prefer for a room.
+    pub(super) fn room(&self, room: &str) -> String {
+        format!("{}:room:{}", self.prefix, escaped(room))
     }
 
     /// Returns the key of a room's game loop.
@@ -53,8 +58,18 @@ impl Keys {
 
     /// Returns the channel of the nodes that have members in a room.
     pub(super) fn room_channel(&self, room: &str) -> String {
-        format!("{}:bus:room:{}", self.prefix, utf8_percent_encode(room, ESCAPED))
+        format!("{}:bus:room:{}", self.prefix, escaped(room))
     }
+}
+
+/// Returns a name without special characters.
+pub(super) fn escaped(name: &str) -> String {
+    utf8_percent_encode(name, ESCAPED).to_string()
+}
+
+/// Returns the name that [`escaped`] has escaped.
+pub(super) fn unescaped(name: &str) -> String {
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -69,5 +84,7 @@ mod tests {
         assert_eq!(keys.room_channel("a-b._~/\u{0}\u{7f}"), "k:bus:room:a-b._~%2F%00%7F");
         assert_eq!(keys.game_loop("a {b}"), "{k}:loop:a%20%7Bb%7D");
         assert_eq!(keys.reserved, "{k}:reserved:h:1");
+        let room = "a {b}\u{e4}:%";
+        assert_eq!(unescaped(&escaped(room)), room);
     }
 }

@@ -41,6 +41,7 @@ pub(super) enum WireNodeMessage {
     Push { syntaxes: Vec<(String, Option<String>)>, audience: Audience },
     Presence { presence: Presence, member: Member },
     Kick { code: u16, reason: String },
+    Listed,
     LoopIsFree,
 }
 
@@ -101,6 +102,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
         NodeMessage::Kick(close) => {
             WireNodeMessage::Kick { code: close.code().get(), reason: close.reason().to_owned() }
         }
+        NodeMessage::Listed => WireNodeMessage::Listed,
         NodeMessage::LoopIsFree => WireNodeMessage::LoopIsFree,
     };
     BusMessage::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
@@ -123,6 +125,7 @@ impl WireNodeMessage {
             Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
             Self::LoopIsFree => NodeMessage::LoopIsFree,
             Self::Kick { code, reason } => NodeMessage::Kick(Close::new(CloseCode::new(code)?, reason)),
+            Self::Listed => NodeMessage::Listed,
         })
     }
 }

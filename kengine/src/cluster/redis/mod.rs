@@ -14,6 +14,8 @@ mod node;
 mod peers;
 mod redeemed;
 mod scripts;
+mod seat_orders;
+mod seats;
 mod shared_state;
 mod subscriber;
 

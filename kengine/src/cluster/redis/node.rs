@@ -15,7 +15,8 @@ use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::node_state::{
     Address, BoxFuture, Cluster, ClusterNode, ConnectionId, GameLoopError, Gathered, JoinCluster, LeaseAnswer,
-    LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, Status, Unavailable,
+    LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, Seat, SeatRefusal, SeatRequest,
+    Status, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -150,6 +151,30 @@ impl Cluster for RedisNode {
     fn release(&self, uid: &Uid, connection: ConnectionId) {
         self.state.claims().release(uid, connection);
         self.load_changed();
+    }
+
+    fn take_seat(&self, request: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>> {
+        Box::pin(self.state.seats.take(request))
+    }
+
+    fn vacate(&self, seat: &Seat, when: Vacating) {
+        self.state.seats.vacate(seat, when);
+    }
+
+    fn free_kept(&self, uid: &Uid) {
+        self.state.seats.free_kept(uid);
+    }
+
+    fn report(&self, room: &str) {
+        self.state.seats.report(room);
+    }
+
+    fn set_public(&self, room: &str, _: &Arc<str>) {
+        self.state.seats.set_public(room);
+    }
+
+    fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
+        Box::pin(self.bus.list(query))
     }
 
     fn members<'a>(&'a self, room: &'a str) -> BoxFuture<'a, Gathered> {

@@ -14,10 +14,10 @@ macro_rules! scripts {
 }
 
 scripts!(Join "join", Beat "beat", Load "load", Drain "drain", Leave "leave", Reap "reap", Claim "claim",
-    Release "release", Route "route", Lease "lease", Tell "tell");
+    Release "release", Route "route", Seats "seats", Lease "lease", Tell "tell");
 
 /// The hashes of the loaded scripts, in the order of [`Script`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scripts(Vec<String>);
 
 impl Scripts {

@@ -12,6 +12,7 @@ use crate::cluster::redis::claims::Claims;
 use crate::cluster::redis::config::Redis;
 use crate::cluster::redis::keys::Keys;
 use crate::cluster::redis::redeemed::Redeemed;
+use crate::cluster::redis::seat_orders::SeatOrders;
 use crate::node_state::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status};
 use crate::protocol::{StartError, Uid};
 
@@ -44,6 +45,7 @@ pub(super) struct SharedState {
     pub(super) status: watch::Sender<Status>,
     /// Notified when the load, a claim or a reservation must be reported to the directory.
     pub(super) load_changed: Notify,
+    pub(super) seats: SeatOrders,
     claims: Mutex<Claims>,
     redeemed: Mutex<Redeemed>,
     created: Instant,
@@ -67,6 +69,7 @@ impl SharedState {
             phase: watch::Sender::new(Phase::Serving),
             status: watch::Sender::new(Status::Joining),
             load_changed: Notify::new(),
+            seats: SeatOrders::default(),
             claims: Mutex::default(),
             redeemed: Mutex::default(),
             created: Instant::now(),
@@ -114,6 +117,11 @@ impl SharedState {
     pub(super) fn claim_again(&self) {
         self.claims().send_again();
         self.load_changed.notify_one();
+    }
+
+    /// Lets the directory's task report all listed rooms and seats again.
+    pub(super) fn restore_rooms(&self) {
+        self.seats.restore(self.node().map_or_else(Vec::new, |node| node.listed_rooms()));
     }
 
     pub(super) fn redeemed(&self) -> MutexGuard<'_, Redeemed> {

@@ -10,9 +10,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::cluster::redis::bus::Bus;
 use crate::cluster::redis::connection::{lost, within_timeout};
 use crate::cluster::redis::echoes::Echoes;
-use crate::cluster::redis::message::{BusMessage, Received};
+use crate::cluster::redis::message::{BusMessage, Received, WireNodeMessage};
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{ConnectionId, Duplicates, call_catching};
+use crate::node_state::{Address, ConnectionId, Duplicates, call_catching};
 
 /// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;
@@ -139,6 +139,10 @@ impl<'b> Subscriber<'b> {
             }
             BusMessage::Hello { room } => {
                 let is_member = bus.peers.hello(&room, from.clone());
+                if node.is_listed(&room) {
+                    let message = WireNodeMessage::Listed;
+                    bus.answer(&from, &BusMessage::Node { to: Address::Room(room.clone()), message });
+                }
                 bus.answer(&from, &BusMessage::Seen { room, is_member });
             }
             BusMessage::Seen { room, is_member } => bus.peers.seen(&room, from, is_member),

@@ -82,6 +82,11 @@ impl Runner {
                 };
                 let Err(ending) = runner.turn().await;
                 runner.refuse_queue();
+                if let LoopEnding::Over = ending
+                    && runner.call(|driver| driver.ended()).is_err()
+                {
+                    tracing::error!(room = &*entry.name, "a game loop has panicked at its end");
+                }
                 // Dropping the state calls the user's code too.
                 let _ = call_catching(|| defer_while(Waker::noop(), || drop(runner)));
                 ending
@@ -130,7 +135,7 @@ impl Runner {
         if self.handle.is_lost() {
             return Err(LoopEnding::Lost);
         }
-        if lease.has_ended() {
+        if lease.has_ended() && lease.is_valid() {
             return Err(LoopEnding::Over);
         }
         let can_be_taken = self.has_others || self.players.is_empty();

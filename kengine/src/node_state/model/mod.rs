@@ -11,11 +11,13 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node_state::bucket::RateLimit;
-use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage, Unavailable};
+use crate::node_state::cluster_interface::{Address, BoxFuture, Cluster, NodeMessage, Unavailable};
 use crate::node_state::limits::Limits;
+use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::Presence;
 pub(crate) use crate::node_state::recipient::BareConnection;
 use crate::node_state::recipient::ConnectionId;
+use crate::node_state::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Uid;
 
@@ -31,6 +33,8 @@ pub(crate) struct Told {
     pub(crate) subscribed: BTreeSet<String>,
     /// The connections that hold each uid.
     pub(crate) claims: BTreeMap<Uid, BTreeSet<ConnectionId>>,
+    /// The rooms with seats.
+    pub(crate) table: RoomTable,
 }
 
 impl ToldCluster {
@@ -57,6 +61,24 @@ impl Cluster for ToldCluster {
 
     fn unsubscribe(&self, room: &str) {
         assert!(self.0.lock().subscribed.remove(room), "`{room}` has lost its last member twice");
+    }
+
+    fn take_seat(&self, request: SeatRequest) -> BoxFuture<'_, Result<Seat, SeatRefusal>> {
+        let taken = self.0.lock().table.take(0, &request).map(|(seat, _)| seat);
+        Box::pin(std::future::ready(taken.ok_or(SeatRefusal::Full)))
+    }
+
+    fn vacate(&self, seat: &Seat, when: Vacating) {
+        self.0.lock().table.give_up(0, seat, when);
+    }
+
+    fn free_kept(&self, uid: &Uid) {
+        self.0.lock().table.free_kept(0, uid);
+    }
+
+    fn list<'a>(&'a self, query: RoomQuery<'a>) -> BoxFuture<'a, Result<RoomPage, Unavailable>> {
+        let page = self.0.lock().table.list(&query);
+        Box::pin(std::future::ready(Ok(page)))
     }
 
     fn claim(&self, uid: &Uid, id: ConnectionId, _: u64) {

@@ -31,7 +31,7 @@ impl ToldRooms {
     }
 
     pub(super) fn join(&self, name: &str, who: &Arc<dyn Recipient>) -> Result<(), JoinError> {
-        self.rooms.join(name, who, JoinRequest { listens: false, guard: Box::new(|_| Ok(())) })
+        self.rooms.join(name, who, JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: None })
     }
 
     pub(super) fn ids(&self, name: &str) -> Vec<ConnectionId> {

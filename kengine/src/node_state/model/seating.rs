@@ -1,16 +1,27 @@
 use std::sync::Arc;
 
+use loom::future::block_on;
 use loom::thread;
 
 use crate::node_state::errors::JoinError;
 use crate::node_state::model::rooms::ToldRooms;
 use crate::node_state::model::{BareConnection, limits};
+use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
-use crate::node_state::rooms::SeatRequest;
+use crate::node_state::rooms::JoinRequest;
+use crate::node_state::seating::WhenAway;
+use crate::node_state::seats::{SeatPlace, SeatWish, Seated};
 use crate::node_state::sync::model::explore;
 
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
-    rooms.rooms.seat(who, SeatRequest { family: "duel-", seats: 2, listens: false })
+    let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
+    let held = match block_on(rooms.rooms.take_seat(&**who, wish))? {
+        Seated::Already(name) => return Ok(name),
+        Seated::Now(held) => held,
+    };
+    let name = Arc::clone(&held.seat().room);
+    rooms.rooms.join(&name, who, JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(held) })?;
+    Ok(name)
 }
 
 /// Three who want a seat at the same time fill one room of two seats, and begin another.
@@ -46,10 +57,36 @@ fn a_seat_is_handed_over() {
             let rooms = rooms.clone();
             move || seat(&rooms, &BareConnection::create(4, "cleo")).unwrap()
         });
-        rooms.rooms.hand_over(&*old);
+        old.state().outbox.end(Ending::Replaced);
+        rooms.rooms.leave_all(&*old);
         assert_eq!(seat(&rooms, &new).unwrap(), name);
         assert_ne!(other.join().unwrap(), name, "the seat was taken");
         assert_eq!(rooms.ids(&name).len(), 2);
+    });
+}
+
+/// A seat that a connection has got, but not taken yet, when it is replaced is the user's too.
+#[test]
+fn a_seat_that_was_not_taken_yet_is_handed_over() {
+    explore("seating: hand over before the join", || {
+        let rooms = ToldRooms::new(&limits());
+        let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
+        let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
+        let Ok(Seated::Now(held)) = block_on(rooms.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
+        let name = Arc::clone(&held.seat().room);
+        let replacing = thread::spawn({
+            let (rooms, old) = (rooms.clone(), Arc::clone(&old));
+            move || {
+                old.state().outbox.end(Ending::Replaced);
+                rooms.rooms.leave_all(&*old);
+            }
+        });
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(held) };
+        // It has joined before it was replaced, or has not joined.
+        let _ = rooms.rooms.join(&name, &old, request);
+        replacing.join().unwrap();
+        assert_eq!(seat(&rooms, &new).unwrap(), name);
+        assert_eq!(rooms.ids(&name), [ConnectionId(2)]);
     });
 }
 

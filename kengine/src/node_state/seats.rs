@@ -1,0 +1,160 @@
+//! Asks the cluster for seats on behalf of connections, and tells it what its list of rooms shows of this node's rooms.
+
+use std::sync::Arc;
+
+use crate::node_state::cluster_interface::{Address, NodeMessage};
+use crate::node_state::errors::JoinError;
+use crate::node_state::held_seat::HeldSeat;
+use crate::node_state::memberships::{RoomId, check_name, check_prefix};
+use crate::node_state::recipient::Recipient;
+use crate::node_state::rooms::LocalRooms;
+use crate::node_state::seating::{SeatRefusal, SeatRequest, Wanted, WhenAway};
+use crate::node_state::sync::atomic::Ordering;
+
+/// The seat that a connection wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeatWish<'w> {
+    pub(crate) place: SeatPlace<'w>,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+    pub(crate) when_away: WhenAway,
+}
+
+/// Where a connection wants a seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SeatPlace<'w> {
+    /// In the room of this name. If `family` is set, the room is one of that prefix.
+    Room { name: &'w str, family: Option<&'w str> },
+    /// In any room of this prefix.
+    Family(&'w str),
+}
+
+/// The seat that a connection has got.
+pub(crate) enum Seated<'r> {
+    /// The seat is given up again unless the connection joins the room with it.
+    Now(HeldSeat<'r>),
+    /// The connection had a seat in this room before.
+    Already(Arc<str>),
+}
+
+impl SeatPlace<'_> {
+    fn check(self) -> Result<(), JoinError> {
+        match self {
+            Self::Room { name, family: None } => check_name(name),
+            Self::Room { name, family: Some(family) } => {
+                check_prefix(family)?;
+                if name.starts_with(family) { check_name(name) } else { Err(JoinError::WrongPrefix) }
+            }
+            Self::Family(family) => check_prefix(family),
+        }
+    }
+}
+
+impl LocalRooms {
+    /// Asks the cluster for a seat. Each request counts as a join of the connection, so that clients cannot ask as often
+    /// as they want.
+    pub(crate) async fn take_seat<'r>(
+        &self,
+        recipient: &'r dyn Recipient,
+        wish: SeatWish<'_>,
+    ) -> Result<Seated<'r>, JoinError> {
+        let request = match self.seat_request(recipient, wish)? {
+            Ok(request) => request,
+            Err(room) => return Ok(Seated::Already(room)),
+        };
+        match self.cluster.take_seat(request).await {
+            Ok(seat) => Ok(Seated::Now(HeldSeat::new(seat, recipient, self.seat_timeout, &self.cluster))),
+            Err(SeatRefusal::Full) => Err(JoinError::Full(wish.seats)),
+            Err(SeatRefusal::Unavailable) => Err(JoinError::SeatsUnknown),
+        }
+    }
+
+    /// Returns the request for a seat, or the room in which the connection has a seat already.
+    fn seat_request(
+        &self,
+        recipient: &dyn Recipient,
+        wish: SeatWish<'_>,
+    ) -> Result<Result<SeatRequest, Arc<str>>, JoinError> {
+        let SeatWish { place, seats, when_away } = wish;
+        place.check()?;
+        let mut joined = recipient.state().memberships.lock();
+        let has_seat =
+            |room: &RoomId| self.find(&room.name).is_some_and(|room| room.state.read().has_seat(recipient.state().id));
+        let known = match place {
+            SeatPlace::Room { name, .. } => joined.current().find(|room| &*room.name == name).cloned(),
+            SeatPlace::Family(family) => joined.room_of_family(family).cloned(),
+        };
+        if let Some(room) = known.as_ref().filter(|room| has_seat(room)) {
+            return Ok(Err(Arc::clone(&room.name)));
+        }
+        if known.is_none() {
+            joined.check_may_enter(self.max_rooms_per_connection)?;
+        }
+        self.count_join(&mut joined, recipient)?;
+        drop(joined);
+        let wanted = match place {
+            SeatPlace::Room { name, family } => Wanted::Room { name: name.into(), family: family.map(Arc::from) },
+            SeatPlace::Family(family) => Wanted::Family { family: family.into(), fresh: self.fresh_name(family)? },
+        };
+        let number = self.next_seat.fetch_add(1, Ordering::Relaxed);
+        Ok(Ok(SeatRequest { wanted, seats, uid: recipient.state().uid.clone(), number, when_away }))
+    }
+
+    /// Returns a new name in a family, which no node generates again. A client may have guessed names and joined rooms of
+    /// these names; they are left out.
+    fn fresh_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
+        loop {
+            let number = self.next_room.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{family}{:x}-{number}", self.boot);
+            check_name(&name)?;
+            if !self.contains(&name) {
+                return Ok(name.into());
+            }
+        }
+    }
+
+    /// Sets what a room shows in lists, as JSON. Returns whether the room has a member on this node.
+    pub(crate) fn set_public(&self, name: &str, public: &Arc<str>) -> bool {
+        let Some(room) = self.find(name) else { return false };
+        let mut state = room.state.write();
+        if state.len() == 0 {
+            return false;
+        }
+        let was_listed = std::mem::replace(&mut state.is_listed, true);
+        state.public = Some(Arc::clone(public));
+        // The room is still locked, so what is set last is shown.
+        self.cluster.set_public(name, public);
+        drop(state);
+        self.report_listed(name, was_listed);
+        true
+    }
+
+    /// Reports the members of a room that is listed. If it was not listed before, the other nodes must report theirs too.
+    pub(super) fn report_listed(&self, name: &str, was_listed: bool) {
+        self.cluster.report(name);
+        if !was_listed && self.cluster.reaches(Address::Room(name)) {
+            // If the bus cannot be reached, they are told when they are on it again.
+            let _ = self.cluster.publish(Address::Room(name), NodeMessage::Listed);
+        }
+    }
+
+    /// Records that a room is listed, because another node has said so.
+    pub(crate) fn set_listed(&self, name: &str) {
+        if let Some(room) = self.find(name) {
+            room.state.write().is_listed = true;
+            self.cluster.report(name);
+        }
+    }
+
+    /// Returns the number of members of a room, and what this node lets it show in lists.
+    pub(crate) fn listing(&self, name: &str) -> (usize, Option<Arc<str>>) {
+        self.find(name).map_or((0, None), |room| {
+            let state = room.state.read();
+            (state.len(), state.public.clone())
+        })
+    }
+
+    pub(crate) fn is_listed(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|room| room.state.read().is_listed)
+    }
+}
