@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use kengine::{Duplicates, Server, cluster::Memory, testing};
-use kengine_tests::{Client, Network, Proxy, RedisServer, Said, TestServer, Town, until};
+use kengine_tests::{Client, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, until};
 use redis::AsyncCommands;
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -268,6 +268,40 @@ async fn the_seats_of_a_killed_node_come_free_with_its_lease() {
     .await;
     drop(bob);
     nothing_is_left(&redis).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_process_at_the_address_of_a_killed_one_does_not_keep_its_seats() {
+    let redis = RedisServer::start().await;
+    let mut killed = redis.spawn_node(env!("CARGO_BIN_EXE_node"), LEASE).await;
+    let node = redis.serve(Town::node(&redis.url(), LEASE)).await;
+    let address = killed.address();
+    let mut ada = Town::connect(address, "ada").await;
+    let mut bob = Town::connect(node.address(), "bob").await;
+    assert_eq!(ada.ask(sit(1)).await, "1: null");
+    killed.kill();
+    let new = NodeProcess::start(env!("CARGO_BIN_EXE_node"), address, &redis.url(), LEASE).await;
+    until("the free seat", async || (bob.ask(sit(1)).await == "1: null").then_some(())).await;
+    drop((ada, bob));
+    nothing_is_left(&redis).await;
+    new.terminate();
+    new.ended().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_without_its_lease_gives_no_seats() {
+    let redis = RedisServer::start().await;
+    // Nothing renews the lease in this time.
+    let node = redis.serve(Town::node(&redis.url(), Duration::from_secs(600))).await;
+    let mut ada = Town::connect(node.address(), "ada").await;
+    assert_eq!(ada.ask(sit(2)).await, "1: null");
+    let mut directory = redis.directory().await;
+    let () = directory.redis.hdel("{kengine}:lease", node.address().to_string()).await.unwrap();
+    let mut bob = Town::connect(node.address(), "bob").await;
+    assert_eq!(bob.ask(sit(2)).await, "1: error unavailable");
+    assert_eq!(bob.ask(FILL).await, "1: error unavailable");
     node.stop().await;
 }
 
