@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::task::{Poll, Waker};
 use std::{cell::Cell, mem};
 
+use crate::node_state::sync::Mutex;
 use crate::node_state::sync::atomic::{AtomicU16, Ordering};
-use crate::node_state::sync::{Mutex, thread_local};
 
 /// The largest capacity with which a list of wakers is kept.
 pub(super) const MAX_KEPT: usize = 1024;
