@@ -10,7 +10,7 @@ use std::{fs, io};
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-use crate::cluster::redis::Redis;
+use crate::cluster::redis::{DEFAULT_ROOM_LIFETIME, Redis};
 use crate::http::Proxies;
 use crate::protocol::StartError;
 
@@ -86,7 +86,7 @@ impl Gateway {
             pages: vec!["/".to_owned()],
             uid: "uid".to_owned(),
             room: "room".to_owned(),
-            room_lifetime: Duration::from_secs(10 * 60),
+            room_lifetime: DEFAULT_ROOM_LIFETIME,
             resolver: None,
             authorities: AUTHORITIES.to_owned(),
             idle_timeout: Duration::from_secs(60),

@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn the_tasks_of_a_worker_are_woken_together() {
-        let inbox = &workers::create(1)[0];
+        let inbox = &workers::create(2)[0];
         let emptying = Arc::<Woken>::default();
         let emptying_waker = Waker::from(Arc::clone(&emptying));
         let mut cx = Context::from_waker(&emptying_waker);
-        let mut empty = pin!(inbox.empty());
+        let mut empty = pin!(inbox.keep_emptying());
         assert!(empty.as_mut().poll(&mut cx).is_pending());
 
         let tasks = [(); 100].map(|()| Arc::<Woken>::default());

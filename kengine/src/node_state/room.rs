@@ -3,8 +3,9 @@
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, task::Waker};
 
+use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::limits::Duplicates;
 use crate::node_state::member::{Joined, Left, Member, Presence};
@@ -204,8 +205,11 @@ impl RoomState {
             Ok((encoded, _)) => encoded,
             Err(error) => return tracing::error!(error = logged(&error), "a presence push cannot be sent"),
         };
-        for ById(member) in self.listeners.iter().filter_map(|listener| self.members.get(listener)) {
-            fan_out.send(&**member, &encoded);
-        }
+        // The members on another thread are woken together.
+        defer_while(Waker::noop(), || {
+            for ById(member) in self.listeners.iter().filter_map(|listener| self.members.get(listener)) {
+                fan_out.send(&**member, &encoded);
+            }
+        });
     }
 }

@@ -415,11 +415,17 @@ impl LocalRooms {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+    use std::thread;
+
     use super::*;
     use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
     use crate::node_state::listing::{RoomPage, RoomQuery};
     use crate::node_state::recipient::BareConnection;
     use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest};
+    use crate::node_state::workers;
     use crate::protocol::Syntax;
 
     /// A cluster without other nodes.
@@ -443,6 +449,43 @@ mod tests {
         let limits = Limits::default();
         let fan_out = Arc::new(FanOut::new(vec![&Syntax::DEFAULT], &limits));
         LocalRooms::new(1, &limits, Clock::start(), Arc::default(), fan_out, Arc::new(Alone))
+    }
+
+    #[derive(Default)]
+    struct Roused(AtomicUsize);
+
+    impl Wake for Roused {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A wake from another thread is a system call.
+    #[test]
+    fn a_presence_push_wakes_the_members_of_another_thread_together() {
+        let inbox = &workers::create(2)[1];
+        let (rooms, out) = (rooms(), Arc::new(Roused::default()));
+        let members = [BareConnection::create(1, "ada"), BareConnection::create(2, "bob")];
+        for member in &members {
+            rooms.join("a", member, JoinRequest { listens: true, guard: Box::new(|_| Ok(())), seat: None }).unwrap();
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                workers::become_worker(1);
+                let waker = Waker::from(Arc::clone(&out));
+                for member in &members {
+                    let outbox = &member.state().outbox;
+                    let taken = &mut Vec::new();
+                    outbox.take(&mut Context::from_waker(&waker), taken, &rooms.fan_out.backlog, |_| true);
+                }
+            });
+        });
+        let eve = Member::new(&*BareConnection::create(3, "eve"));
+        assert!(rooms.announce("a", Presence::Joined, &eve));
+        assert_eq!(out.0.load(Ordering::Relaxed), 0, "only their thread wakes them");
+        let mut emptying = pin!(inbox.keep_emptying());
+        let _ = emptying.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(out.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl WakerInbox {
     }
 
     /// Wakes every task whose waker is handed over. This runs on the worker, where a wake is cheap.
-    pub(crate) async fn empty(&self) -> Infallible {
+    pub(crate) async fn keep_emptying(&self) -> Infallible {
         let mut wakers = Vec::new();
         loop {
             poll_fn(|cx| {

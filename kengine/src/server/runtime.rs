@@ -94,7 +94,7 @@ fn start_worker(index: usize, inbox: &'static WakerInbox) -> io::Result<Handle> 
     let handle = runtime.handle().clone();
     thread::Builder::new().name("kengine".to_owned()).spawn(move || {
         workers::become_worker(index);
-        runtime.block_on(inbox.empty());
+        runtime.block_on(inbox.keep_emptying());
     })?;
     Ok(handle)
 }

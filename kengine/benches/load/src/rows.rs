@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::generator::{Load, Measured, State};
 use crate::servers::{
-    AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, IDLE_THREAD, KENGINE, LARGE_FUTURE, Program, RAW_TCP, SOCKETIOXIDE,
-    SOCKUDO_WS, TUNGSTENITE,
+    AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, IDLE_THREAD, KENGINE, LARGE_FUTURE, Program, RAW_TCP,
+    SOCKETIOXIDE, SOCKUDO_WS, TUNGSTENITE,
 };
 
 /// A load, and what it is measured for.

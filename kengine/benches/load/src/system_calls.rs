@@ -30,6 +30,22 @@ struct Count {
 /// Now and then tokio writes to a descriptor of its own, to wake a thread.
 const ONE: Option<f64> = Some(1.01);
 
+const SIXTEEN_MESSAGES: Count = Count {
+    name: "message, 64 × 16",
+    work: Work::Answers { in_flight: 16 },
+    times: [50, 250],
+    threads: 1,
+    max_writes: Some(1.0 / 12.0),
+};
+
+const FOUR_PUSHES: Count = Count {
+    name: "delivery to 1,000, × 4",
+    work: Work::FanOut { in_flight: 4 },
+    times: [10, 40],
+    threads: 1,
+    max_writes: Some(0.3),
+};
+
 const COUNTS: [Count; 7] = [
     Count {
         name: "message, 64 × 1",
@@ -38,13 +54,7 @@ const COUNTS: [Count; 7] = [
         threads: 1,
         max_writes: ONE,
     },
-    Count {
-        name: "message, 64 × 16",
-        work: Work::Answers { in_flight: 16 },
-        times: [50, 250],
-        threads: 1,
-        max_writes: Some(1.0 / 12.0),
-    },
+    SIXTEEN_MESSAGES,
     Count {
         name: "delivery to 1,000, × 1",
         work: Work::FanOut { in_flight: 1 },
@@ -52,28 +62,10 @@ const COUNTS: [Count; 7] = [
         threads: 1,
         max_writes: ONE,
     },
-    Count {
-        name: "delivery to 1,000, × 4",
-        work: Work::FanOut { in_flight: 4 },
-        times: [10, 40],
-        threads: 1,
-        max_writes: Some(0.3),
-    },
+    FOUR_PUSHES,
     Count { name: "connection", work: Work::Connects, times: [200, 1000], threads: 1, max_writes: None },
-    Count {
-        name: "message, 64 × 16, 2 threads",
-        work: Work::Answers { in_flight: 16 },
-        times: [50, 250],
-        threads: 2,
-        max_writes: Some(1.0 / 12.0),
-    },
-    Count {
-        name: "delivery to 1,000, × 4, 2 threads",
-        work: Work::FanOut { in_flight: 4 },
-        times: [10, 40],
-        threads: 2,
-        max_writes: Some(0.3),
-    },
+    Count { name: "message, 64 × 16, 2 threads", threads: 2, ..SIXTEEN_MESSAGES },
+    Count { name: "delivery to 1,000, × 4, 2 threads", threads: 2, ..FOUR_PUSHES },
 ];
 
 /// The columns of the table, with the calls that each of them has.

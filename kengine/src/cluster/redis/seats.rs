@@ -6,15 +6,13 @@ use std::sync::Arc;
 use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 use tokio::sync::oneshot;
 
+use crate::cluster::redis::DEFAULT_ROOM_LIFETIME;
 use crate::cluster::redis::keys::{escaped, unescaped};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::seat_orders::{Order, RoomReport};
-use crate::cluster::redis::shared_state::SharedState;
+use crate::cluster::redis::shared_state::{SharedState, millis};
 use crate::node_state::{MAX_SCANNED_ROOMS, RoomPage, RoomQuery, RoomSummary, Seat, SeatRefusal, SeatRequest, Wanted};
 
-/// How long gateways send players to the node of a room after its name was told to one who had got a seat elsewhere, in
-/// milliseconds: the default of [`Gateway::room_lifetime`](crate::cluster::gateway::Gateway::room_lifetime).
-const ROOM_LIFETIME: u32 = 600_000;
 /// The number of rooms that one call removes the seats of nodes from that are gone.
 const MAX_SWEPT: usize = 100;
 /// The number of seats that one call restores. Lua's `unpack` takes at most about 8,000 arguments.
@@ -43,23 +41,21 @@ pub(super) async fn serve(
             report.arg(escaped(room)).arg(members).arg(data.as_deref().unwrap_or_default()).arg(u8::from(*public));
             pipeline.add_command(report).ignore();
         }
+        let mut answers: Vec<Value> = Vec::new();
         if !pipeline.is_empty() {
-            let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
-            if batch.must_sweep {
-                sweep(state, &mut connection, scripts).await?;
-            }
-            let mut hosted = Pipeline::new();
-            for (order, answer) in batch.arrived().into_iter().zip(answers) {
-                if let Order::Take { request, answer: to } = order {
-                    grant(state, request, &answer, to, &mut hosted)?;
-                }
-            }
-            if !hosted.is_empty() {
-                hosted.exec_async(&mut connection).await?;
-            }
-        } else if batch.must_sweep {
+            answers = pipeline.query_async(&mut connection).await?;
+        }
+        if batch.must_sweep {
             sweep(state, &mut connection, scripts).await?;
-            batch.arrived();
+        }
+        let mut hosted = Pipeline::new();
+        for (order, answer) in batch.arrived().into_iter().zip(answers) {
+            if let Order::Take { request, answer: to } = order {
+                grant(state, request, &answer, to, &mut hosted)?;
+            }
+        }
+        if !hosted.is_empty() {
+            hosted.exec_async(&mut connection).await?;
         }
     }
 }
@@ -174,7 +170,9 @@ fn grant(
             let (room, family, host) = (text(room)?, text(family)?, text(host)?);
             if !host.is_empty() {
                 let mut set = redis::cmd("SET");
-                set.arg(state.keys.room(&unescaped(&room))).arg(&host).arg("PX").arg(ROOM_LIFETIME);
+                // Gateways send players to the node of the room for this time.
+                set.arg(state.keys.room(&unescaped(&room))).arg(&host);
+                set.arg("PX").arg(millis(DEFAULT_ROOM_LIFETIME));
                 hosted.add_command(set);
             }
             let some = |text: String| Some(text).filter(|text| !text.is_empty());

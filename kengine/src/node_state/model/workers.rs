@@ -24,7 +24,7 @@ fn each_waker_that_is_handed_over_is_used_once() {
             let inbox = Arc::clone(&inbox);
             thread::spawn(move || inbox.add(&mut wakers))
         });
-        let mut emptying = pin!(inbox.empty());
+        let mut emptying = pin!(inbox.keep_emptying());
         block_on(poll_fn(|cx| {
             let _ = emptying.as_mut().poll(cx);
             let count: usize = woken.iter().map(|woken| woken.0.load(Ordering::Relaxed)).sum();
