@@ -76,6 +76,7 @@ async fn a_loop_that_is_over_starts_as_a_new_one_on_any_node() {
         })
         .await;
     }
+    drop(players);
     for node in nodes {
         node.stop().await;
     }
