@@ -3,6 +3,7 @@
 mod buffers;
 mod endpoint;
 mod input_rates;
+mod link;
 mod look_ahead;
 mod output;
 mod refused;

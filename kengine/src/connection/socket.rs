@@ -11,7 +11,8 @@ use fastwebsockets::OpCode;
 use tokio::task::coop::has_budget_remaining;
 
 use crate::connection::buffers;
-use crate::connection::input_rates::{Allowance, InputRates};
+use crate::connection::input_rates::Allowance;
+use crate::connection::link::Link;
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::output::Output;
 use crate::connection::socket_end::SocketEnd;
@@ -44,28 +45,10 @@ pub(super) struct Socket {
     end: SocketEnd,
 }
 
-/// The link to the client. It has a box of its own because an idle connection then takes less memory: tokio aligns its
-/// own two allocations for a connection to 128 bytes, and glibc leaves a gap of 104 bytes after each, in which the link
-/// fits.
-struct Link {
-    transport: Transport,
-    rates: InputRates,
-    /// When bytes last came, in nanoseconds of the node's clock, which is read for it once per read.
-    read_at: u64,
-    /// Ends with the connection. It is dropped after the transport, so that the slot of the connection is free only once
-    /// the socket is closed.
-    registration: Registration,
-}
-
 impl Socket {
     pub(super) fn new(transport: Transport, registration: Registration) -> Self {
-        let node = registration.node();
-        let now = node.clock.now();
-        registration.silence().start(now);
-        registration.watch_silence();
-        let link = Box::new(Link { transport, rates: InputRates::new(), read_at: now, registration });
         Self {
-            link,
+            link: Box::new(Link::new(transport, registration)),
             deframer: Deframer::default(),
             out: Output::default(),
             is_blocked: false,
@@ -201,7 +184,7 @@ impl Socket {
     #[inline]
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
-            outbox.take_pushes(self.out.frames(), &self.link.registration.node().fan_out.backlog);
+            outbox.take_pushes(self.out.frames(), &self.link.node().fan_out.backlog);
         }
     }
 
@@ -216,37 +199,34 @@ impl Socket {
     /// Whether so much is queued that it must be written before another message is handled.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.out.len() >= BATCH.min(self.link.registration.node().limits.outbox.max_size)
+        self.out.len() >= BATCH.min(self.link.node().limits.outbox.max_size)
     }
 
     /// Counts bytes that were just read from the client.
     #[inline]
     pub(super) fn record_read(&mut self, bytes: usize) {
-        let node = self.link.registration.node();
-        let now = node.clock.now();
-        self.link.read_at = now;
-        if let Allowance::Exhausted(limit) = self.link.rates.read(bytes, now, &node.limits.rates) {
+        if let Allowance::Exhausted(limit) = self.link.count_read(bytes) {
             self.end_flood(limit);
         }
     }
 
     /// Returns when the client's bytes were last read, on the node's clock.
     pub(super) fn read_at(&self) -> u64 {
-        self.link.read_at
+        self.link.read_at()
     }
 
     /// Records that no input was there to read. While tokio wants the task to yield, this is not known.
     fn record_empty_input(&mut self) {
         self.record_input();
         if has_budget_remaining() {
-            self.link.rates.input_is_empty();
+            self.link.input_is_empty();
         }
     }
 
     /// Records the sign of life that came with the last bytes, if one did.
     fn record_input(&mut self) {
         if mem::take(&mut self.is_heard) {
-            self.link.registration.silence().record_input(self.link.read_at);
+            self.link.registration.silence().record_input(self.link.read_at());
         }
     }
 
@@ -311,7 +291,7 @@ impl Socket {
     /// Returns the next message in `bytes`, and answers the control frames before it (RFC 6455, section 5.5).
     fn deframe<'b>(&mut self, bytes: &mut &'b mut [u8]) -> Option<Incoming<'b>> {
         while self.end.input().is_none() {
-            let event = match self.deframer.next(bytes, self.link.registration.node().limits.message()) {
+            let event = match self.deframer.next(bytes, self.link.node().limits.message()) {
                 Ok(event) => event?,
                 Err(violation) => {
                     if violation == Violation::TooManyFragments {
@@ -352,7 +332,7 @@ impl Socket {
     /// Compares a message with the limits per second. A client that exceeds them further is closed.
     #[inline]
     fn admit<'b>(&mut self, message: Incoming<'b>) -> Option<Incoming<'b>> {
-        match self.link.rates.message(self.link.read_at, &self.link.registration.node().limits.rates) {
+        match self.link.count_message() {
             Allowance::Granted => Some(message),
             Allowance::Refused(limit) => {
                 self.link.registration.record_refusal(limit);
@@ -367,7 +347,7 @@ impl Socket {
 
     /// Compares a ping with the limit per second. A client that exceeds it is closed.
     fn admits_ping(&mut self) -> bool {
-        let is_admitted = self.link.rates.ping(self.link.read_at, &self.link.registration.node().limits.rates);
+        let is_admitted = self.link.count_ping();
         if !is_admitted {
             self.end_flood(Limit::PingsPerSecond);
         }
@@ -406,8 +386,7 @@ impl Socket {
             }
             state if state.is_over() => false,
             _ => {
-                let has_ended =
-                    self.end.poll_close_timeout(cx, self.link.registration.node().limits.close_timeout).is_ready();
+                let has_ended = self.end.poll_close_timeout(cx, self.link.node().limits.close_timeout).is_ready();
                 if has_ended {
                     self.link.transport.reset_on_drop();
                     self.state = SocketState::Over;
@@ -426,7 +405,7 @@ impl Socket {
         let wants_pushes = |ending: Option<&Ending>| {
             is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_) | Ending::Replaced)))
         };
-        match outbox.take(cx, self.out.frames(), &self.link.registration.node().fan_out.backlog, wants_pushes) {
+        match outbox.take(cx, self.out.frames(), &self.link.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
@@ -448,7 +427,7 @@ impl Socket {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(self.out.frames(), &self.link.registration.node().fan_out.backlog);
+                outbox.take_pushes(self.out.frames(), &self.link.node().fan_out.backlog);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -507,13 +486,13 @@ impl Socket {
                     if was_blocked {
                         // A client that reads our data is alive. It could show no other sign, because nothing was read
                         // from it meanwhile.
-                        self.link.registration.silence().record_input(self.link.registration.node().clock.now());
+                        self.link.registration.silence().record_input(self.link.node().clock.now());
                     }
                 }
                 Poll::Pending => {
                     self.is_blocked = true;
-                    let node = self.link.registration.node();
-                    self.link.rates.input_waits(|| node.clock.now());
+                    self.link.input_waits();
+                    let node = self.link.node();
                     outbox.set_unsent(self.out.len(), &node.fan_out.backlog);
                     return node.relieve();
                 }
@@ -521,7 +500,7 @@ impl Socket {
         }
         self.out.clear();
         if was_blocked {
-            outbox.set_unsent(0, &self.link.registration.node().fan_out.backlog);
+            outbox.set_unsent(0, &self.link.node().fan_out.backlog);
         }
         if self.state.must_shut_down() && self.link.transport.poll_shutdown(cx).is_ready() {
             self.state = self.state.after_shutdown();
@@ -537,7 +516,7 @@ impl Socket {
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
-        let node = self.link.registration.node();
+        let node = self.link.node();
         let idle_timeout = node.limits.idle_timeout;
         let silence = self.link.registration.silence().check(node.clock.now(), idle_timeout, is_heard);
         if silence >= idle_timeout {
@@ -552,23 +531,20 @@ impl Socket {
     fn poll_discard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         self.link.transport.poll_read(cx, buffer).map(|read| match read {
             Ok(0) | Err(_) => self.state = self.state.after_end_of_input(),
-            Ok(read) => {
-                let node = self.link.registration.node();
-                match self.link.rates.read(read, node.clock.now(), &node.limits.rates) {
-                    Allowance::Granted | Allowance::Refused(_) => self.discard(&mut buffer[..read]),
-                    Allowance::Exhausted(_) => {
-                        self.link.transport.reset_on_drop();
-                        self.state = SocketState::Over;
-                    }
+            Ok(read) => match self.link.count_read(read) {
+                Allowance::Granted | Allowance::Refused(_) => self.discard(&mut buffer[..read]),
+                Allowance::Exhausted(_) => {
+                    self.link.transport.reset_on_drop();
+                    self.state = SocketState::Over;
                 }
-            }
+            },
         })
     }
 
     /// Discards input, except for the client's close frame if that is awaited.
     fn discard(&mut self, mut bytes: &mut [u8]) {
         while self.state == SocketState::Closing {
-            match self.deframer.next(&mut bytes, self.link.registration.node().limits.message()) {
+            match self.deframer.next(&mut bytes, self.link.node().limits.message()) {
                 Ok(Some(WebSocketEvent::Close(_))) => self.state = SocketState::Closed,
                 Ok(Some(_)) => {}
                 Ok(None) => return,

@@ -1,6 +1,7 @@
 //! The handle to one connection.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::net::{IpAddr, SocketAddr};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -46,14 +47,8 @@ struct SharedConnection<S> {
     state: ConnectionState,
     session: S,
     hub: Hub,
-    details: Box<Details>,
-}
-
-/// What is used rarely. It has a box of its own because that fits into a gap that glibc leaves beside tokio's
-/// allocations.
-struct Details {
-    /// `None` if the dispatcher is mounted in a router.
-    peer: Option<SocketAddr>,
+    /// `None` if the dispatcher is mounted in a router. A `SocketAddr` would take 12 bytes more.
+    peer: Option<(IpAddr, u16)>,
     rate_limiter: RateLimiter,
 }
 
@@ -84,8 +79,9 @@ impl<S: Session> Connection<S> {
             questions: Questions::default(),
             silence: Silence::default(),
         };
-        let details = Box::new(Details { peer, rate_limiter: RateLimiter::default() });
-        let shared = SharedConnection { state, session, hub: Hub::new(node), details };
+        let peer = peer.map(|peer| (peer.ip(), peer.port()));
+        let shared =
+            SharedConnection { state, session, hub: Hub::new(node), peer, rate_limiter: RateLimiter::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -105,9 +101,9 @@ impl<S> Connection<S> {
     }
 
     /// Returns the address at the other end of the socket, which may be a proxy's. `None` if the dispatcher is mounted
-    /// in a router.
+    /// in a router. The scope and the flow of an IPv6 address are not kept: they are 0.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.shared.details.peer
+        self.shared.peer.map(SocketAddr::from)
     }
 
     /// Returns the session that `#[accept]` created.
@@ -163,13 +159,13 @@ impl<S> Connection<S> {
     /// Counts one message of the route with this index if its rate allows it. Returns whether it does. `read_at` is when
     /// the client's bytes were last read, on the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64) -> bool {
-        self.shared.details.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
+        self.shared.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
     }
 
     /// Whether the client may be told now that it exceeds the rate of the route with this index, or without a route a
     /// limit of the server. It may once a second for each route, and once without a route.
     pub(crate) fn may_tell_limit(&self, route: Option<usize>) -> bool {
-        self.shared.details.rate_limiter.may_tell(route, self.node().clock.now())
+        self.shared.rate_limiter.may_tell(route, self.node().clock.now())
     }
 
     /// Creates the span for this connection's events. It is created on demand because storing it would cost memory per

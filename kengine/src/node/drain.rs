@@ -1,11 +1,12 @@
 //! The drain: every connection ends, and other nodes take the players.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use tokio::time::{interval, timeout};
 
 use crate::node::Node;
 use crate::node_state::Ending;
+use crate::node_state::deferred_wakes::defer_while;
 
 /// The minimum number of players that are closed in one wave if other nodes must take them. With [`WAVE_INTERVAL`],
 /// this is 2,000 players a second.
@@ -63,7 +64,9 @@ impl Node {
     /// Ends the registered connections, even those that have ended and whose sockets linger. Later connections take the
     /// ending from `admission`.
     fn end_all(&self, ending: &Ending) {
-        self.users.for_each_socket(|recipient| _ = recipient.state().outbox.end(ending.clone()));
+        defer_while(Waker::noop(), || {
+            self.users.for_each_socket(|recipient| _ = recipient.state().outbox.end(ending.clone()));
+        });
     }
 
     /// Drains all connections in waves. The last wave begins after at most half of the drain timeout.
@@ -76,9 +79,11 @@ impl Node {
             let mut pause = interval(WAVE_INTERVAL);
             for wave in recipients.chunks(recipients.len().div_ceil(waves).max(WAVE)) {
                 pause.tick().await;
-                for recipient in wave {
-                    recipient.state().outbox.end(Ending::Drain);
-                }
+                defer_while(Waker::noop(), || {
+                    for recipient in wave {
+                        recipient.state().outbox.end(Ending::Drain);
+                    }
+                });
             }
         };
         tokio::select! {

@@ -11,8 +11,9 @@ mod silence_watch;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::game_loops::registry::GameLoops;
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     emptied: Notify,
     /// Whether every connection must be cut off.
     abandoned: watch::Sender<bool>,
+    /// Runs the node's own tasks, once it is known; before, the current runtime does.
+    runtime: OnceLock<Handle>,
 }
 
 /// What decides whether the node takes another connection.
@@ -110,10 +113,25 @@ impl Node {
             is_watching: AtomicBool::new(false),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
+            runtime: OnceLock::new(),
         });
         let weak: Weak<Self> = Arc::downgrade(&node);
         node.cluster.attach(weak as Weak<dyn ClusterNode>);
         Ok(node)
+    }
+
+    /// Starts the tasks of the cluster on this runtime, and later the other tasks of the node.
+    pub(crate) fn start_on(&self, runtime: &Handle) {
+        let _entered = self.runtime.get_or_init(|| runtime.clone()).enter();
+        self.cluster.start();
+    }
+
+    /// Runs a task of the node itself.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self.runtime.get() {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        };
     }
 
     pub(crate) fn next_id(&self) -> ConnectionId {

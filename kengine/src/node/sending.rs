@@ -1,10 +1,12 @@
 //! Sends to rooms, users and all connections: first to the connections of this node, then to other nodes.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
 
 use crate::node::Node;
+use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, LoopFault, LoopMessage,
@@ -103,11 +105,12 @@ impl Node {
                 }
             }
         };
-        match to {
+        // The members on another thread are woken together.
+        defer_while(Waker::noop(), || match to {
             Address::Room(room) => self.rooms.for_each_member(room, deliver),
             Address::User(uid) => self.users.for_each_of(uid, deliver),
             Address::Everybody => self.users.for_each(deliver),
-        }
+        });
         (queued, lacks_frame)
     }
 

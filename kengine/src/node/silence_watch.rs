@@ -23,7 +23,7 @@ impl Node {
     /// Starts the watch unless it runs. It ends when there is no connection.
     pub(super) fn watch_silence(self: &Arc<Self>) {
         if !self.is_watching.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Watch { node: Arc::downgrade(self), has_ended: false }.run());
+            self.spawn(Watch { node: Arc::downgrade(self), has_ended: false }.run());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Rates: a limit on units per second with a burst, and the leaky bucket that enforces it.
 
+use crate::node_state::sync::atomic::{AtomicU64, Ordering};
 use crate::protocol::Rate;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -111,6 +112,24 @@ impl Bucket {
             self.empty_at = empty_at;
         }
         fits
+    }
+}
+
+/// A [`Bucket`] that several tasks may use at once.
+#[derive(Debug, Default)]
+pub(crate) struct AtomicBucket {
+    empty_at: AtomicU64,
+}
+
+impl AtomicBucket {
+    /// Adds one unit if the limit allows it. Returns whether it does.
+    #[inline]
+    pub(crate) fn add(&self, limit: RateLimit, sent: Sent) -> bool {
+        let added = |empty_at| {
+            let mut bucket = Bucket { empty_at };
+            bucket.add(limit, sent).then_some(bucket.empty_at)
+        };
+        self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added).is_ok()
     }
 }
 

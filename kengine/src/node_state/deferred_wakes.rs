@@ -1,25 +1,33 @@
 //! Wakes that are deferred until the task that causes them yields.
 //!
 //! A handler that sends to a room four times should cause one write to each member, not four. So the members' tasks are
-//! woken when the handler's task yields, and find all four pushes in their outboxes.
+//! woken when the handler's task yields, and find all four pushes in their outboxes. Those of another worker are then woken
+//! together.
 
 use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
 use crate::node_state::sync::thread_local;
-
-/// The largest capacity with which the list of wakes is kept for the next turn.
-const MAX_KEPT: usize = 1024;
+use crate::node_state::workers::{self, MAX_KEPT, WorkerId};
 
 thread_local! {
     /// The wakes that the turns on this thread have deferred.
-    static DEFERRED: RefCell<Deferred> = const { RefCell::new(Deferred { own: None, others: Vec::new() }) };
+    static DEFERRED: RefCell<Deferred> = const { RefCell::new(Deferred { own: None, wakes: Wakes::NONE }) };
 }
 
 struct Deferred {
     /// The task of the innermost [`Turn`]; `None` outside of a turn. It needs no wake, because it checks its own outbox
     /// before it sleeps.
     own: Option<TaskId>,
-    others: Vec<Waker>,
+    wakes: Wakes,
+}
+
+/// Tasks to be woken.
+struct Wakes {
+    /// Those of this thread, and those of no worker.
+    here: Vec<Waker>,
+    /// Those of other workers, by the worker's index.
+    elsewhere: Vec<Vec<Waker>>,
+    is_empty: bool,
 }
 
 /// Identifies the task that a waker wakes: the addresses of the waker's data and functions. Unlike a clone of the waker,
@@ -33,12 +41,43 @@ impl TaskId {
     }
 }
 
-/// Wakes a task: at once, or when the deferring task on this thread yields.
-pub(crate) fn wake(waker: Waker) {
+impl Wakes {
+    const NONE: Self = Self { here: Vec::new(), elsewhere: Vec::new(), is_empty: true };
+
+    fn push(&mut self, waker: Waker, worker: WorkerId) {
+        self.is_empty = false;
+        let Some(index) = worker.index().filter(|_| worker != WorkerId::current()) else {
+            return self.here.push(waker);
+        };
+        if index >= self.elsewhere.len() {
+            self.elsewhere.resize_with(index + 1, Vec::new);
+        }
+        self.elsewhere[index].push(waker);
+    }
+
+    /// Wakes all tasks but `own`.
+    fn wake(&mut self, own: TaskId) {
+        // A nested turn may have deferred a wake of this turn's task.
+        self.here.drain(..).filter(|waker| TaskId::of(waker) != own).for_each(Waker::wake);
+        for (index, wakers) in self.elsewhere.iter_mut().enumerate().filter(|(_, wakers)| !wakers.is_empty()) {
+            match workers::inbox(index) {
+                Some(inbox) => inbox.add(wakers),
+                None => wakers.drain(..).for_each(Waker::wake),
+            }
+        }
+        self.is_empty = true;
+        for wakers in self.elsewhere.iter_mut().chain([&mut self.here]).filter(|wakers| wakers.capacity() > MAX_KEPT) {
+            *wakers = Vec::new();
+        }
+    }
+}
+
+/// Wakes a task of this worker: at once, or when the deferring task on this thread yields.
+pub(crate) fn wake(waker: Waker, worker: WorkerId) {
     let waker = DEFERRED.with_borrow_mut(|deferred| match deferred.own {
         Some(own) if TaskId::of(&waker) == own => None,
         Some(_) => {
-            deferred.others.push(waker);
+            deferred.wakes.push(waker, worker);
             None
         }
         None => Some(waker),
@@ -81,16 +120,14 @@ impl Turn {
 
     #[cold]
     fn wake_others(&self) {
-        let mut others = DEFERRED.with_borrow_mut(|deferred| mem::take(&mut deferred.others));
-        // A nested turn may have deferred a wake of this turn's task.
-        others.drain(..).filter(|waker| TaskId::of(waker) != self.own).for_each(Waker::wake);
-        if others.capacity() <= MAX_KEPT {
-            DEFERRED.with_borrow_mut(|deferred| {
-                if deferred.others.capacity() == 0 {
-                    deferred.others = others;
-                }
-            });
-        }
+        let mut wakes = DEFERRED.with_borrow_mut(|deferred| mem::replace(&mut deferred.wakes, Wakes::NONE));
+        wakes.wake(self.own);
+        DEFERRED.with_borrow_mut(|deferred| {
+            if deferred.wakes.is_empty {
+                // Its lists are used again.
+                deferred.wakes = wakes;
+            }
+        });
     }
 }
 
@@ -99,7 +136,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let has_others = DEFERRED.with_borrow_mut(|deferred| {
             deferred.own = self.outer;
-            !deferred.others.is_empty()
+            !deferred.wakes.is_empty
         });
         if has_others && self.outer.is_none() {
             self.wake_others();
@@ -107,10 +144,12 @@ impl Drop for Turn {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(kengine_model)))]
 mod tests {
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Context;
 
     use super::*;
 
@@ -129,18 +168,46 @@ mod tests {
         let count = |woken: &Woken| woken.0.load(Ordering::Relaxed);
         let own_waker = Waker::from(Arc::clone(&own));
         defer_while(&own_waker, || {
-            wake(own_waker.clone());
+            wake(own_waker.clone(), WorkerId::NONE);
             // A nested turn wakes no task early.
             defer_while(Waker::noop(), || {
-                wake(own_waker.clone());
-                wake(Waker::from(Arc::clone(&other)));
+                wake(own_waker.clone(), WorkerId::NONE);
+                wake(Waker::from(Arc::clone(&other)), WorkerId::NONE);
             });
             assert_eq!(count(&other), 0);
         });
         assert_eq!((count(&own), count(&other)), (0, 1));
-        defer_while(Waker::noop(), || defer_while(&own_waker, || wake(own_waker.clone())));
+        defer_while(Waker::noop(), || defer_while(&own_waker, || wake(own_waker.clone(), WorkerId::NONE)));
         assert_eq!(count(&own), 0, "the task of a nested turn needs no wake either");
-        wake(own_waker);
+        wake(own_waker, WorkerId::NONE);
         assert_eq!(count(&own), 1, "a wake outside of a turn happens at once");
+    }
+
+    #[test]
+    fn the_tasks_of_a_worker_are_woken_together() {
+        let inbox = &workers::create(1)[0];
+        let emptying = Arc::<Woken>::default();
+        let emptying_waker = Waker::from(Arc::clone(&emptying));
+        let mut cx = Context::from_waker(&emptying_waker);
+        let mut empty = pin!(inbox.empty());
+        assert!(empty.as_mut().poll(&mut cx).is_pending());
+
+        let tasks = [(); 100].map(|()| Arc::<Woken>::default());
+        let worker = WorkerId::new(0).unwrap();
+        defer_while(Waker::noop(), || {
+            for task in &tasks {
+                wake(Waker::from(Arc::clone(task)), worker);
+            }
+        });
+        let count = |woken: &Woken| woken.0.load(Ordering::Relaxed);
+        assert_eq!(count(&emptying), 1);
+        assert_eq!(tasks.iter().map(|task| count(task)).sum::<usize>(), 0, "only the worker wakes its tasks");
+        let _ = empty.poll(&mut cx);
+        assert!(tasks.iter().all(|task| count(task) == 1));
+
+        // The worker itself needs no inbox.
+        workers::become_worker(0);
+        defer_while(Waker::noop(), || wake(Waker::from(Arc::clone(&tasks[0])), worker));
+        assert_eq!(count(&tasks[0]), 2);
     }
 }

@@ -3,6 +3,8 @@
 use std::mem;
 use std::sync::Arc;
 
+use once_cell::race::OnceBox;
+
 use crate::node_state::bucket::{Bucket, RateLimit, Sent};
 use crate::node_state::errors::JoinError;
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
@@ -16,57 +18,68 @@ pub(crate) struct RoomId {
     pub(super) family: Option<Arc<str>>,
 }
 
-/// The rooms that one connection is in.
+/// The rooms that one connection is in. Uses no memory until the first join or the end of the connection.
 #[derive(Default)]
-pub(crate) struct Memberships(Mutex<JoinedRooms>);
+pub(crate) struct Memberships(OnceBox<Mutex<JoinedRooms>>);
 
 #[derive(Default)]
 pub(super) struct JoinedRooms {
-    /// Boxed and present only after the first join.
-    joined: Option<Box<Visits>>,
+    /// The rooms that the connection is in; after its end, those that it has left at its end. The first one is apart
+    /// because most players are in one room.
+    first: Option<Arc<RoomId>>,
+    others: Option<Box<OtherRooms>>,
+    /// How often the connection joins.
+    join_rate: Bucket,
     /// Whether the connection has ended. Then it is in no room, and can join none.
     has_ended: bool,
 }
 
+/// The rooms besides the first one. Boxed, so that a player in one room takes less memory.
 #[derive(Default)]
-struct Visits {
-    /// The rooms that the connection is in; after its end, those that it has left at its end. The first one is apart
-    /// because most players are in one room.
-    first: Option<Arc<RoomId>>,
-    others: Vec<Arc<RoomId>>,
-    /// How often the connection joins.
-    join_rate: Bucket,
-}
+struct OtherRooms(Vec<Arc<RoomId>>);
 
 impl Memberships {
     /// Returns the names of the rooms that the connection is in. After its end, these are the rooms that it has left at
     /// its end, until [`forget`](Self::forget).
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        self.lock().rooms().map(|room| Arc::clone(&room.name)).collect()
+        let names = |joined: MutexGuard<'_, JoinedRooms>| joined.rooms().map(|room| Arc::clone(&room.name)).collect();
+        self.lock_used().map_or_else(Vec::new, names)
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.lock().current().any(|room| &*room.name == name)
+        self.lock_used().is_some_and(|joined| joined.current().any(|room| &*room.name == name))
+    }
+
+    /// Whether the connection is in no room.
+    pub(super) fn are_empty(&self) -> bool {
+        self.lock_used().is_none_or(|joined| joined.current().next().is_none())
     }
 
     /// Whether the connection has ended, and so has left its rooms or is about to leave them.
     pub(crate) fn have_ended(&self) -> bool {
-        self.lock().has_ended
+        self.lock_used().is_some_and(|joined| joined.has_ended)
     }
 
     /// Forgets the rooms that the connection has left at its end.
     pub(crate) fn forget(&self) {
-        self.lock().joined = None;
+        if let Some(mut joined) = self.lock_used() {
+            (joined.first, joined.others) = (None, None);
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, JoinedRooms> {
-        self.0.lock()
+        self.0.get_or_init(Box::default).lock()
+    }
+
+    /// Locks the memberships, unless the connection has neither joined a room nor ended.
+    fn lock_used(&self) -> Option<MutexGuard<'_, JoinedRooms>> {
+        self.0.get().map(Mutex::lock)
     }
 }
 
 impl JoinedRooms {
     fn rooms(&self) -> impl Iterator<Item = &Arc<RoomId>> {
-        self.joined.iter().flat_map(|joined| joined.first.iter().chain(&joined.others))
+        self.first.iter().chain(self.others.iter().flat_map(|others| &others.0))
     }
 
     /// Returns the rooms that the connection is in.
@@ -96,7 +109,7 @@ impl JoinedRooms {
     pub(super) fn count_join(&mut self, rate: RateLimit, now: u64) -> Result<(), JoinError> {
         if self.has_ended {
             Err(JoinError::Closed)
-        } else if !self.joined.get_or_insert_default().join_rate.add(rate, Sent::at(now)) {
+        } else if !self.join_rate.add(rate, Sent::at(now)) {
             Err(JoinError::TooOften)
         } else {
             Ok(())
@@ -104,17 +117,15 @@ impl JoinedRooms {
     }
 
     pub(super) fn add(&mut self, room: Arc<RoomId>) {
-        let joined = self.joined.get_or_insert_default();
-        match joined.first {
-            None => joined.first = Some(room),
-            Some(_) => joined.others.push(room),
+        match self.first {
+            None => self.first = Some(room),
+            Some(_) => self.others.get_or_insert_default().0.push(room),
         }
     }
 
     /// Replaces the entry of a room that the connection is in.
     pub(super) fn set_room(&mut self, room: Arc<RoomId>) {
-        let Some(joined) = &mut self.joined else { return };
-        let mut rooms = joined.first.iter_mut().chain(&mut joined.others);
+        let mut rooms = self.first.iter_mut().chain(self.others.iter_mut().flat_map(|others| &mut others.0));
         if let Some(known) = rooms.find(|known| known.name == room.name) {
             *known = room;
         }
@@ -122,17 +133,16 @@ impl JoinedRooms {
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Arc<RoomId>> {
         let at = self.current().position(|room| &*room.name == name)?;
-        let joined = self.joined.as_mut()?;
-        let last = joined.others.pop();
-        if joined.others.is_empty() {
-            joined.others = Vec::new();
-        }
+        let Some(OtherRooms(rooms)) = self.others.as_deref_mut() else { return self.first.take() };
         // The last room takes the place of the one that is removed.
-        match joined.others.len() {
-            _ if at == 0 => mem::replace(&mut joined.first, last),
-            len if at == len + 1 => last,
-            _ => last.map(|last| mem::replace(&mut joined.others[at - 1], last)),
+        let removed = match at {
+            0 => mem::replace(&mut self.first, rooms.pop()),
+            _ => Some(rooms.swap_remove(at - 1)),
+        };
+        if rooms.is_empty() {
+            self.others = None;
         }
+        removed
     }
 
     /// Returns the room of this family that the connection is in.
@@ -157,4 +167,26 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), JoinError> {
         return Err(JoinError::InvalidPrefix);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_room_can_be_left_alone() {
+        let names = ["a", "b", "c", "d"];
+        for left in names {
+            let mut rooms = JoinedRooms::default();
+            for name in names {
+                rooms.add(Arc::new(RoomId { name: name.into(), family: None }));
+            }
+            // Once from the full list, and then until none is left.
+            for name in [left].into_iter().chain(names.into_iter().filter(|name| *name != left)) {
+                assert_eq!(rooms.remove(name).map(|room| room.name.to_string()).as_deref(), Some(name));
+                assert!(rooms.remove(name).is_none());
+            }
+            assert_eq!(rooms.current().count(), 0);
+        }
+    }
 }

@@ -32,6 +32,7 @@ mod sharded;
 mod silence;
 pub(crate) mod sync;
 mod users;
+pub(crate) mod workers;
 
 pub use self::audience::Who;
 pub(crate) use self::audience::{Audience, Reach, Selection};

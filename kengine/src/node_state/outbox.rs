@@ -15,6 +15,7 @@ use crate::node_state::errors::SendError;
 use crate::node_state::limits::{Duplicates, OutboxLimits};
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
+use crate::node_state::workers::TaskWorker;
 use crate::protocol::PushKey;
 use crate::websocket::{Close, CloseCode};
 
@@ -135,6 +136,8 @@ pub(crate) struct Outbox {
     is_reminded: AtomicBool,
     /// Whether the connection has ended, so that nothing can be queued. Written with the lock.
     is_shut: AtomicBool,
+    /// The worker of the task that is woken. Changed only with the lock.
+    worker: TaskWorker,
     state: Mutex<OutboxState>,
 }
 
@@ -282,6 +285,7 @@ impl Outbox {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
+        self.worker.set_current();
         self.will_wake.store(true, Ordering::Release);
         state.ending.as_deref().cloned()
     }
@@ -370,9 +374,10 @@ impl Outbox {
     fn wake(&self, mut state: MutexGuard<'_, OutboxState>) {
         self.will_wake.store(false, Ordering::Release);
         let waker = state.waker.take();
+        let worker = self.worker.get();
         drop(state);
         if let Some(waker) = waker {
-            deferred_wakes::wake(waker);
+            deferred_wakes::wake(waker, worker);
         }
     }
 }

@@ -11,8 +11,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
+use once_cell::race::OnceBox;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -26,7 +26,7 @@ pub(crate) const MAX_QUESTIONS: usize = 32;
 
 /// The open questions of one connection. Uses no memory until the first one.
 #[derive(Debug, Default)]
-pub(crate) struct Questions(OnceLock<Box<Mutex<AskedQuestions>>>);
+pub(crate) struct Questions(OnceBox<Mutex<AskedQuestions>>);
 
 #[derive(Debug, Default)]
 struct AskedQuestions {

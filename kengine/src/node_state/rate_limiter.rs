@@ -1,27 +1,28 @@
 //! The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
 //! client is told.
 
-use crate::node_state::bucket::{Bucket, RateLimit, Sent};
-use crate::node_state::sync::Mutex;
+use once_cell::race::OnceBox;
+
+use crate::node_state::bucket::{AtomicBucket, RateLimit, Sent};
 use crate::protocol::Rate;
 
 /// The rate limits of one connection: one bucket for each route with a `rate`, and one for each route whose limit the
 /// client was told without an id. Uses no memory until the first message of such a route, or until the client exceeds a
 /// limit.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimiter(Mutex<Option<Box<UsedBucket>>>);
+pub(crate) struct RateLimiter(OnceBox<UsedBucket>);
 
-/// A bucket, and those that were used before it for the first time. A list, because most players need one or two, and an
+/// A bucket, and those that were used after it for the first time. A list, because most players need one or two, and an
 /// entry takes 32 bytes of memory.
 #[derive(Debug)]
 struct UsedBucket {
     of: BucketUse,
-    bucket: Bucket,
-    next: Option<Box<UsedBucket>>,
+    bucket: AtomicBucket,
+    next: OnceBox<UsedBucket>,
 }
 
 /// What a bucket counts. Routes are given by their index in the endpoint's table, in 32 bits to save memory.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BucketUse {
     /// The messages of a route.
     Messages(u32),
@@ -35,28 +36,26 @@ impl RateLimiter {
     /// the time `now` too. Both are times of the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
-        self.with(BucketUse::Messages(short(route)), |bucket| {
-            bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
-        })
+        let bucket = self.bucket(BucketUse::Messages(short(route)));
+        bucket.add(limit, Sent::at(read_at)) || bucket.add(limit, Sent::at(now()))
     }
 
     /// Whether the client may be told now that it exceeds the limit of a route, or of the server: once a second each.
     pub(crate) fn may_tell(&self, route: Option<usize>, now: u64) -> bool {
-        self.with(BucketUse::Told(route.map(short)), |bucket| bucket.add(RateLimit::new(1, 1), Sent::at(now)))
+        self.bucket(BucketUse::Told(route.map(short))).add(RateLimit::new(1, 1), Sent::at(now))
     }
 
-    /// Uses the bucket that counts this. There are at most two for each route, and one more.
-    fn with(&self, of: BucketUse, add: impl FnOnce(&mut Bucket) -> bool) -> bool {
-        let mut latest = self.0.lock();
-        let mut next = latest.as_deref_mut();
-        while let Some(used) = next {
+    /// Returns the bucket that counts this. There are at most two for each route, and one more.
+    fn bucket(&self, of: BucketUse) -> &AtomicBucket {
+        let mut next = &self.0;
+        loop {
+            let unused = || Box::new(UsedBucket { of, bucket: AtomicBucket::default(), next: OnceBox::new() });
+            let used = next.get_or_init(unused);
             if used.of == of {
-                return add(&mut used.bucket);
+                return &used.bucket;
             }
-            next = used.next.as_deref_mut();
+            next = &used.next;
         }
-        let next = latest.take();
-        add(&mut latest.insert(Box::new(UsedBucket { of, bucket: Bucket::default(), next })).bucket)
     }
 }
 

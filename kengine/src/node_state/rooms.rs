@@ -180,9 +180,8 @@ impl LocalRooms {
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
-        let is_in_a_room = || memberships.lock().current().next().is_some();
         let (mut joined, member) = loop {
-            let member = is_in_a_room().then(|| Member::new(recipient));
+            let member = (!memberships.are_empty()).then(|| Member::new(recipient));
             let joined = memberships.lock();
             // The connection may have joined its first room meanwhile.
             if member.is_some() || joined.current().next().is_none() {
@@ -256,7 +255,7 @@ impl LocalRooms {
     /// nodes must announce the user too.
     fn announce_here(&self, room: &LocalRoom, state: &RoomState, presence: Presence, member: &Member) -> bool {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
-        let must_announce = (state.listeners > 0 || reaches_others) && !state.contains_user(&member.uid);
+        let must_announce = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if must_announce {
             state.announce(&room.id.name, presence, member, &self.fan_out);
         }

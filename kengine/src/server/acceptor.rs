@@ -11,6 +11,7 @@ use crate::server::http_socket::{HttpSocket, ListenerKind, SocketTask};
 use crate::server::listener::Listener;
 use crate::server::pending_handshakes::{PendingCounts, PendingHandshakes};
 use crate::server::routes::Routes;
+use crate::server::runtime::Runtimes;
 
 /// The pause before the next attempt when no socket can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -23,6 +24,7 @@ pub(super) struct Acceptor {
     kind: ListenerKind,
     routes: Arc<Routes>,
     pending: Arc<PendingHandshakes>,
+    runtimes: Runtimes,
     /// Ends when the next socket may have waited for its client for too long. One timer for all of them, because a timer
     /// of a socket costs a system call.
     expiry: Option<Pin<Box<Sleep>>>,
@@ -41,13 +43,13 @@ enum Vacancy {
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: Listener, kind: ListenerKind, routes: Arc<Routes>) -> Self {
+    pub(super) fn new(listener: Listener, kind: ListenerKind, routes: Arc<Routes>, runtimes: Runtimes) -> Self {
         let (max, limit) = match kind {
             ListenerKind::Players => (routes.node.limits.max_pending_handshakes, Limit::PendingHandshakes),
             ListenerKind::Operators => (MAX_OPERATORS, Limit::OperatorSockets),
         };
         let pending = PendingHandshakes::new(Arc::clone(&routes.node), max, limit);
-        Self { listener, kind, routes, pending, expiry: None }
+        Self { listener, kind, routes, pending, runtimes, expiry: None }
     }
 
     /// Accepts sockets until the future is dropped, which ends all that are not connections yet.
@@ -114,6 +116,14 @@ impl Acceptor {
 
     /// Serves a socket in a task of its own, unless its address has reached a limit.
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let worker = match self.kind {
+            ListenerKind::Players => self.runtimes.least_busy(),
+            ListenerKind::Operators => &self.runtimes.own,
+        };
+        let stream = match self.runtimes.move_to(worker, stream) {
+            Ok(stream) => stream,
+            Err(error) => return self.routes.node.refusals.record(Limit::OpenFiles, &error),
+        };
         let client = match self.kind {
             ListenerKind::Players => self.routes.access.limited(peer.ip()),
             ListenerKind::Operators => None,
@@ -125,7 +135,7 @@ impl Acceptor {
                 self.expiry.get_or_insert_with(|| Box::pin(sleep_until(self.pending.silent_at(accepted_at))));
                 let (transport, routes) = (Transport::Tcp(stream), Arc::clone(&self.routes));
                 let socket = HttpSocket { transport, peer, kind: self.kind, routes, accepted_at, pending };
-                queued.set_task(tokio::spawn(SocketTask::new(socket)).abort_handle());
+                queued.set_task(worker.spawn(SocketTask::new(socket)).abort_handle());
             }
             Err(limit) => self.routes.node.refusals.record(limit, &peer.ip()),
         }

@@ -2,7 +2,6 @@
 
 use std::{future::pending, net::SocketAddr, panic::resume_unwind, pin::pin, sync::Arc};
 
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
@@ -13,6 +12,7 @@ use crate::server::acceptor::Acceptor;
 use crate::server::http_socket::ListenerKind;
 use crate::server::listener::Listener;
 use crate::server::routes::Routes;
+use crate::server::runtime::Runtimes;
 use crate::server::signals::Signals;
 
 /// A server that listens. It accepts nothing until [`serve`](Self::serve) or [`serve_until`](Self::serve_until) is
@@ -24,13 +24,12 @@ pub struct Bound {
     /// The listener of `Server::operate`.
     operator: Option<Listener>,
     routes: Arc<Routes>,
-    /// The runtime for the connections.
-    runtime: Handle,
+    runtimes: Runtimes,
 }
 
 impl Bound {
-    pub(super) fn new(listener: Listener, operator: Option<Listener>, routes: Routes, runtime: Handle) -> Self {
-        Self { listener, operator, routes: Arc::new(routes), runtime }
+    pub(super) fn new(listener: Listener, operator: Option<Listener>, routes: Routes, runtimes: Runtimes) -> Self {
+        Self { listener, operator, routes: Arc::new(routes), runtimes }
     }
 
     /// Returns the handle on rooms, users and connections. It can be used from any task, also before the server serves.
@@ -93,13 +92,10 @@ impl Bound {
     /// # }
     /// ```
     pub async fn serve_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, operator, routes, runtime } = self;
+        let Self { listener, operator, routes, runtimes } = self;
         let node = &routes.node;
         let _abandon = AbandonOnDrop(Arc::clone(node));
-        {
-            let _in_runtime = runtime.enter();
-            node.cluster.start();
-        }
+        node.start_on(&runtimes.own);
         let address = listener.address();
         tracing::info!(%address, connections = node.limits.max_connections, "listening");
         let mut drained = pin!(async {
@@ -107,12 +103,15 @@ impl Bound {
             tracing::info!(connections = node.connections(), "draining");
             node.drain().await;
         });
-        // In tasks of their own, which run where the connections run. This future, which may contain more of the user's,
-        // is not polled for each socket.
+        // In tasks of their own, so that this future, which may contain more of the user's, is not polled for each socket.
         let mut acceptors = JoinSet::new();
-        acceptors.spawn_on(Acceptor::new(listener, ListenerKind::Players, Arc::clone(&routes)).run(), &runtime);
+        let mut accept = |listener, kind| {
+            let acceptor = Acceptor::new(listener, kind, Arc::clone(&routes), runtimes.clone());
+            acceptors.spawn_on(acceptor.run(), &runtimes.own);
+        };
+        accept(listener, ListenerKind::Players);
         if let Some(listener) = operator {
-            acceptors.spawn_on(Acceptor::new(listener, ListenerKind::Operators, Arc::clone(&routes)).run(), &runtime);
+            accept(listener, ListenerKind::Operators);
         }
         let panicked = tokio::select! {
             ended = acceptors.join_next() => ended.and_then(Result::err),

@@ -26,6 +26,7 @@ use self::any_endpoint::AnyEndpoint;
 use self::listener::Listener;
 use self::pages::Page;
 use self::routes::Routes;
+use self::runtime::Runtimes;
 pub use self::{bound::Bound, service::Service};
 #[cfg(fuzzing)]
 pub(crate) use self::{http_socket::HttpSocket, http_socket::ListenerKind, pending_handshakes::PendingHandshakes};
@@ -78,7 +79,7 @@ pub struct Server<D> {
     pages: HashMap<Cow<'static, str>, Page>,
     /// The address of the listener for operators.
     operator: Option<SocketAddr>,
-    /// The runtime for the connections, if the user has named one.
+    /// The runtime for everything, if the user has named one.
     runtime: Option<Handle>,
     /// An error message for each address of `operate` that is none.
     mistakes: Vec<String>,
@@ -400,19 +401,24 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Runs the connections, and with them the handlers, on this runtime of tokio. `tokio::spawn` in a handler spawns
-    /// there too.
+    /// Runs everything on this runtime of tokio: the connections, and with them the handlers and what they spawn with
+    /// `tokio::spawn`.
     ///
-    /// Default: if the server is bound on a runtime with one thread, the connections run on it. If that runtime has
-    /// several threads, as with `#[tokio::main]`, they run on another one with as many threads, which all servers of the
-    /// process share and which never ends. It differs from tokio's default in `global_queue_interval(2)` and
-    /// `event_interval(31)`: without them, some of more than 256 busy players per thread are served much later than the
-    /// others (see [`guide::performance`](crate::guide::performance)). Everything else works there as on any runtime. What your own
-    /// tasks send to players, and what handlers await that other tasks provide, crosses from one runtime to the other,
-    /// which may cost a system call to wake a thread.
+    /// Default: if the server is bound on a runtime with one thread, everything runs on it. If that runtime has several
+    /// threads, as with `#[tokio::main]`, the connections run on as many other threads, which all servers of the process
+    /// share and which never end. Each of them is a runtime of its own, and each connection stays on the thread that had
+    /// the fewest tasks when it came. So players never wait for a queue that threads share: see
+    /// [`guide::performance`](crate::guide::performance). For your code this means:
     ///
-    /// A [service](Self::into_service) runs on the runtime of your router, and ignores this. If you build that runtime,
-    /// give it these settings too.
+    /// - A handler, and what it spawns with `tokio::spawn`, runs on the connection's thread. Work that computes for more
+    ///   than a millisecond delays the other players of the thread, so move it to `tokio::task::spawn_blocking`.
+    ///   `tokio::task::block_in_place` panics there, as on every runtime with one thread.
+    /// - What your own tasks send to players, and what handlers await that other tasks provide, crosses from one thread
+    ///   to another, which costs a system call. [`Hub::batch`](crate::Hub::batch) makes it one per thread for many sends.
+    /// - With several threads, the tasks of the server itself, game loops too, run on the runtime that the server is
+    ///   bound on, so a handler that blocks its thread delays neither them nor players of other threads.
+    ///
+    /// A [service](Self::into_service) runs on the runtime of your router, and ignores this.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -427,9 +433,9 @@ impl<D: Dispatcher> Server<D> {
     /// Redis is invalid.
     pub async fn bind(self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Bound, StartError> {
         self.check()?;
-        let runtime = self.runtime_for_connections();
-        let listener = Listener::bind(address, &runtime).await?;
-        self.listen_by(listener, runtime)
+        let runtimes = self.runtimes();
+        let listener = Listener::bind(address, &runtimes.own).await?;
+        self.listen_by(listener, runtimes)
     }
 
     /// Uses a listener that exists already, for example one that systemd passed to the process. Clients that connected
@@ -459,16 +465,16 @@ impl<D: Dispatcher> Server<D> {
     /// Those of [`bind`](Self::bind).
     pub fn bind_to(self, listener: TcpListener) -> Result<Bound, StartError> {
         self.check()?;
-        let runtime = self.runtime_for_connections();
-        let listener = Listener::existing(listener, &runtime)?;
-        self.listen_by(listener, runtime)
+        let runtimes = self.runtimes();
+        let listener = Listener::existing(listener, &runtimes.own)?;
+        self.listen_by(listener, runtimes)
     }
 
-    fn runtime_for_connections(&self) -> Handle {
-        self.runtime.clone().unwrap_or_else(runtime::for_connections)
+    fn runtimes(&self) -> Runtimes {
+        self.runtime.clone().map_or_else(Runtimes::beside_current, Runtimes::only)
     }
 
-    fn listen_by(self, listener: Listener, runtime: Handle) -> Result<Bound, StartError> {
+    fn listen_by(self, listener: Listener, runtimes: Runtimes) -> Result<Bound, StartError> {
         let address = listener.address();
         if self.access.trusts_every_host() && !address.ip().to_canonical().is_loopback() {
             tracing::warn!(
@@ -477,9 +483,9 @@ impl<D: Dispatcher> Server<D> {
                  `Server::hosts`"
             );
         }
-        let operator = self.operator.map(|address| Listener::bind_now(address, &runtime)).transpose()?;
+        let operator = self.operator.map(|address| Listener::bind_now(address, &runtimes.own)).transpose()?;
         let (_, routes) = self.into_parts(Some(address))?;
-        Ok(Bound::new(listener, operator, routes, runtime))
+        Ok(Bound::new(listener, operator, routes, runtimes))
     }
 
     /// Returns the dispatcher as a tower service, to be mounted in your own router, which then serves paths and pages.

@@ -300,7 +300,9 @@ async fn a_silent_client_is_closed_with_4001() {
     let begun = Instant::now();
     let close = ada.closed().await.unwrap();
     assert_eq!((close.code(), close.reason()), (CloseCode::HEARTBEAT_TIMEOUT, "heartbeat timeout"));
-    assert_eq!(begun.elapsed().as_secs(), 60);
+    // The node looks for silent clients every 1.25 s.
+    let silence = begun.elapsed().as_secs();
+    assert!((60..=61).contains(&silence), "closed after {silence} s");
     // Pushes that came before the close can still be read.
     assert_eq!(ada.push::<Welcome>().await.name, "ada");
     assert_eq!(ada.next_text().await, None);

@@ -28,7 +28,16 @@ impl Server {
 
     /// Starts a server by a command, such as valgrind.
     pub fn start_command(command: &mut Command) -> io::Result<Self> {
-        let mut server = Self::start_silent(command.stdout(Stdio::piped()))?;
+        Self::start_on(&[SERVER_CORE], command)
+    }
+
+    /// Starts a server that shares its second core with the clients.
+    pub fn start_on_all_cores(command: &mut Command) -> io::Result<Self> {
+        Self::start_on(&[SERVER_CORE, GENERATOR_CORE], command)
+    }
+
+    fn start_on(cores: &[usize], command: &mut Command) -> io::Result<Self> {
+        let mut server = Self::spawn(cores, command.stdout(Stdio::piped()))?;
         let mut line = String::new();
         if let Some(stdout) = server.child.stdout.as_mut() {
             BufReader::new(stdout).read_line(&mut line)?;
@@ -40,8 +49,12 @@ impl Server {
 
     /// Starts a server that prints no port.
     pub fn start_silent(command: &mut Command) -> io::Result<Self> {
-        // A child inherits the core of the thread that starts it.
-        pin(SERVER_CORE)?;
+        Self::spawn(&[SERVER_CORE], command)
+    }
+
+    fn spawn(cores: &[usize], command: &mut Command) -> io::Result<Self> {
+        // A child inherits the cores of the thread that starts it.
+        pin(cores)?;
         let child = command.spawn();
         pin_generator()?;
         let child = child.map_err(|error| Error::other(format!("{command:?}: {error}")))?;
@@ -134,15 +147,17 @@ pub fn signal(process: u32, signal: Signal) -> io::Result<()> {
 
 /// Moves this thread, and the processes that it will start, to the core of the generator.
 pub fn pin_generator() -> io::Result<()> {
-    pin(GENERATOR_CORE)
+    pin(&[GENERATOR_CORE])
 }
 
-/// Moves this thread to a core.
-fn pin(core: usize) -> io::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores)
-        .map_err(|error| Error::other(format!("core {core} is needed, but cannot be used: {error}")))
+/// Moves this thread to some cores.
+fn pin(cores: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set)
+        .map_err(|error| Error::other(format!("the cores {cores:?} are needed, but cannot be used: {error}")))
 }
 
 /// Raises the limit of open files as far as it can be. Servers inherit it.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::generator::{Load, Measured, State};
 use crate::servers::{
-    AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, KENGINE, LARGE_FUTURE, Program, RAW_TCP, SOCKETIOXIDE,
+    AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, IDLE_THREAD, KENGINE, LARGE_FUTURE, Program, RAW_TCP, SOCKETIOXIDE,
     SOCKUDO_WS, TUNGSTENITE,
 };
 
@@ -244,7 +244,7 @@ pub const ROWS: &[Row] = &[
     fan_out("fan-out-1", "Fan-out to 1,000 members, 1 send in flight", 1, BATCHED, &[cpu_at_most(1.03)]),
     fan_out("fan-out-4", "Fan-out to 1,000 members, 4 sends in flight", 4, HAND_WRITTEN, &[throughput_at_least(3.6)]),
     Row {
-        servers: &[CURRENT_THREAD, KENGINE],
+        servers: &[CURRENT_THREAD, IDLE_THREAD, KENGINE],
         reference: CURRENT_THREAD,
         ..answers("tail-512x1", "Tail under #[tokio::main]: 512 connections, 1 message in flight", 512, 1, TAIL)
     },

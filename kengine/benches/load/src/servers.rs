@@ -24,10 +24,12 @@ const fn program(name: &'static str, binary: &'static str, dialect: Dialect) -> 
 
 pub const KENGINE: Program = program("kengine", "server-kengine", Dialect::Game);
 pub const CURRENT_THREAD: Program =
-    program("kengine, current-thread runtime", "server-kengine-current-thread", Dialect::Game);
-pub const LARGE_FUTURE: Program = program("kengine, 16 KiB future", "server-kengine-large-future", Dialect::Game);
+    program("kengine on a current-thread runtime", "server-kengine-current-thread", Dialect::Game);
+/// The same, beside a thread that does nothing.
+pub const IDLE_THREAD: Program = program("the same beside an idle thread", "server-kengine-idle-thread", Dialect::Game);
+pub const LARGE_FUTURE: Program = program("kengine with a 16 KiB future", "server-kengine-large-future", Dialect::Game);
 /// The server of the curves.
-pub const CURVES: Program = program("kengine, with named rooms", "server-kengine-curves", Dialect::Game);
+pub const CURVES: Program = program("kengine with named rooms", "server-kengine-curves", Dialect::Game);
 pub const RAW_TCP: Program = program("raw TCP echo (tokio)", "server-raw-tcp", Dialect::RawEcho);
 pub const FASTWEBSOCKETS: Program = program("fastwebsockets echo", "server-fastwebsockets", Dialect::Echo);
 pub const HAND_WRITTEN: Program = program("fastwebsockets + serde_json", "server-hand-written", Dialect::Game);

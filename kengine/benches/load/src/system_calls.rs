@@ -1,4 +1,5 @@
-//! System calls of kengine for each message, delivery and connection, counted by strace.
+//! System calls of kengine for each message, delivery and connection, counted by strace. A thread that waits for a lock of
+//! another one calls `futex`, so these calls count contended locks.
 //!
 //! Two runs differ only in how much the clients do, so that the calls of the start, the warm-up and the end cancel out.
 
@@ -21,28 +22,58 @@ struct Count {
     name: &'static str,
     work: Work,
     times: [usize; 2],
+    /// The threads of the server.
+    threads: usize,
     max_writes: Option<f64>,
 }
 
 /// Now and then tokio writes to a descriptor of its own, to wake a thread.
 const ONE: Option<f64> = Some(1.01);
 
-const COUNTS: [Count; 5] = [
-    Count { name: "message, 64 × 1", work: Work::Answers { in_flight: 1 }, times: [50, 250], max_writes: ONE },
+const COUNTS: [Count; 7] = [
+    Count {
+        name: "message, 64 × 1",
+        work: Work::Answers { in_flight: 1 },
+        times: [50, 250],
+        threads: 1,
+        max_writes: ONE,
+    },
     Count {
         name: "message, 64 × 16",
         work: Work::Answers { in_flight: 16 },
         times: [50, 250],
+        threads: 1,
         max_writes: Some(1.0 / 12.0),
     },
-    Count { name: "delivery to 1,000, × 1", work: Work::FanOut { in_flight: 1 }, times: [10, 40], max_writes: ONE },
+    Count {
+        name: "delivery to 1,000, × 1",
+        work: Work::FanOut { in_flight: 1 },
+        times: [10, 40],
+        threads: 1,
+        max_writes: ONE,
+    },
     Count {
         name: "delivery to 1,000, × 4",
         work: Work::FanOut { in_flight: 4 },
         times: [10, 40],
+        threads: 1,
         max_writes: Some(0.3),
     },
-    Count { name: "connection", work: Work::Connects, times: [200, 1000], max_writes: None },
+    Count { name: "connection", work: Work::Connects, times: [200, 1000], threads: 1, max_writes: None },
+    Count {
+        name: "message, 64 × 16, 2 threads",
+        work: Work::Answers { in_flight: 16 },
+        times: [50, 250],
+        threads: 2,
+        max_writes: Some(1.0 / 12.0),
+    },
+    Count {
+        name: "delivery to 1,000, × 4, 2 threads",
+        work: Work::FanOut { in_flight: 4 },
+        times: [10, 40],
+        threads: 2,
+        max_writes: Some(0.3),
+    },
 ];
 
 /// The columns of the table, with the calls that each of them has.
@@ -103,7 +134,8 @@ impl Count {
         let summary = out.join("strace.out");
         let mut strace = Command::new("strace");
         strace.args(["-c", "-f", "-o"]).arg(&summary).arg(binary);
-        let server = Server::start_command(&mut strace)?;
+        // tokio reads it for the runtime of `#[tokio::main]`, and kengine starts as many threads.
+        let server = Server::start_on_all_cores(strace.env("TOKIO_WORKER_THREADS", self.threads.to_string()))?;
         // The server is killed while the clients are connected, so that nothing of their end is counted.
         let _clients = self.work.run(&server, KENGINE.dialect, times, &|send| send())?;
         signal(server.traced_pid()?, Signal::KILL)?;

@@ -43,7 +43,7 @@ impl Node {
         let entry = entry.inspect_err(|_| self.refusals.record(Limit::GameLoops, &room))?;
         if !loops.is_kept.swap(true, Ordering::AcqRel) {
             let _ = self.rooms.watcher.set(Arc::clone(loops) as Arc<dyn RoomWatcher>);
-            tokio::spawn(keeper::run(Arc::downgrade(self), Arc::clone(loops)));
+            self.spawn(keeper::run(Arc::downgrade(self), Arc::clone(loops)));
         }
         let mut status = entry.status.subscribe();
         if !status.borrow().is_known() {

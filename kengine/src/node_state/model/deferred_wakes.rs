@@ -15,7 +15,7 @@ use crate::node_state::sync::model::explore;
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: 8 };
 
 #[derive(Default)]
-struct WakeCount(AtomicUsize);
+pub(super) struct WakeCount(pub(super) AtomicUsize);
 
 impl Wake for WakeCount {
     fn wake(self: Arc<Self>) {

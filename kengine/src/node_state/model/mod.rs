@@ -6,6 +6,7 @@ mod outbox;
 mod refusals;
 mod rooms;
 mod seating;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 

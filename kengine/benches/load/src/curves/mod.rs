@@ -12,6 +12,7 @@ mod pings;
 mod redis_client;
 mod rooms;
 mod routes;
+mod threads;
 
 use std::fs;
 use std::io::{self, Error};
@@ -56,6 +57,7 @@ const PARTS: &[Part] = &[
     ("rooms", "CPU per message, and memory per player, by rooms of each player", rooms::measure),
     ("routes", "instructions per message, by routes of the block", routes::measure),
     ("compile-time", "time of a debug build, by routes of the block, beside code by hand", compile_time::measure),
+    ("threads", "CPU per message and delivery, by threads of the server", threads::measure),
     ("nodes", "time of Redis for a pick and a beat, by nodes", nodes::measure),
     ("pings", "CPU per ping, by idle connections", pings::measure),
 ];
@@ -104,6 +106,9 @@ pub fn run(bench: &Bench<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// An idle timeout that no run lasts for.
+const NO_PINGS: Duration = Duration::from_hours(1);
+
 impl Bench<'_> {
     fn rounds(&self) -> usize {
         self.arguments.rounds
@@ -116,13 +121,24 @@ impl Bench<'_> {
     /// Starts the server of the curves. It does not ping: opening many connections may take longer than the default
     /// time until a ping.
     fn start(&self) -> io::Result<Server> {
-        self.start_with_idle_timeout(Duration::from_hours(1))
+        self.start_with_idle_timeout(NO_PINGS)
     }
 
     /// Starts it with an idle timeout of whole seconds.
     fn start_with_idle_timeout(&self, timeout: Duration) -> io::Result<Server> {
+        Server::start_command(&mut self.command(timeout))
+    }
+
+    /// Starts it with so many threads for connections, on all cores.
+    fn start_with_threads(&self, threads: usize) -> io::Result<Server> {
+        // tokio reads it for the runtime of `#[tokio::main]`, and kengine starts as many threads.
+        Server::start_on_all_cores(self.command(NO_PINGS).env("TOKIO_WORKER_THREADS", threads.to_string()))
+    }
+
+    fn command(&self, idle_timeout: Duration) -> Command {
         let mut command = Command::new(self.binaries.join(SERVER.binary));
-        Server::start_command(command.arg(timeout.as_secs().to_string()))
+        command.arg(idle_timeout.as_secs().to_string());
+        command
     }
 }
 
