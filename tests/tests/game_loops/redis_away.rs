@@ -85,7 +85,7 @@ impl GameLoop for Slow {
     fn message(&mut self, room: &LoopRoom<'_>, player: Uid) -> [bool; 3] {
         std::thread::sleep(LEASE + LEASE / 4);
         let push = Said("late".to_owned());
-        [room.send(&push), room.send_to(&player, &push), room.send_except(&Uid::new("nobody").unwrap(), &push)]
+        [room.send(&push), room.send_to(&player, &push), room.send_except(Uid::new("nobody").unwrap(), &push)]
             .map(|sent| matches!(sent, Err(SendError::Unavailable)))
     }
 }
