@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use kengine::cluster::Redis;
-use kengine_tests::{Client, Rally, RedisServer, TestServer, Town, until, without_rates};
+use kengine::{
+    Connection, Error, Hub, Uid,
+    cluster::Redis,
+    push::SendError,
+    room::{GameLoop, LoopRoom, Start},
+};
+use kengine_tests::{Client, Rally, RedisServer, Said, TestServer, Town, until, without_rates};
 use serde_json::Value;
 
 const LEASE: Duration = Duration::from_millis(900);
@@ -61,6 +66,56 @@ async fn a_loop_stands_still_without_redis_and_goes_on_as_it_was() {
     assert!(later > step, "the loop goes on as it was");
     until("a second loop", async || (request(&mut bob, "play", r#""other""#).await == "null").then_some(())).await;
     assert_eq!(node.hub().game_loops(), 2);
+}
+
+/// A loop whose messages take longer than its lease.
+struct Slow;
+
+impl GameLoop for Slow {
+    type Message = Uid;
+    type Reply = [bool; 3];
+    type Saved = ();
+    const TICK: Duration = Duration::MAX;
+
+    fn start(_: &LoopRoom<'_>, _: Start<()>) -> Self {
+        Self
+    }
+
+    /// Returns which sends were refused.
+    fn message(&mut self, room: &LoopRoom<'_>, player: Uid) -> [bool; 3] {
+        std::thread::sleep(LEASE + LEASE / 4);
+        let push = Said("late".to_owned());
+        [room.send(&push), room.send_to(&player, &push), room.send_except(Uid::new("nobody").unwrap(), &push)]
+            .map(|sent| matches!(sent, Err(SendError::Unavailable)))
+    }
+}
+
+struct Street;
+
+#[kengine::dispatcher]
+impl Street {
+    #[route]
+    async fn play(&self, hub: &Hub, connection: &Connection) -> Result<(), Error> {
+        hub.room("street").join(connection).await?;
+        Ok(hub.room("street").run::<Slow>().await?)
+    }
+
+    #[route]
+    async fn wait(&self, hub: &Hub, connection: &Connection) -> Result<[bool; 3], Error> {
+        Ok(hub.room("street").ask::<Slow>(connection.uid()).await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_loop_sends_after_its_lease_reaches_nobody() {
+    let redis = RedisServer::start().await;
+    let server = without_rates(Street).cluster(Redis::new(redis.url()).lease(LEASE)).idle_timeout(Town::IDLE_TIME);
+    let node = redis.serve(server).await;
+    let mut ada = Client::connect_to(node.address(), "/ws").await;
+    assert_eq!(request(&mut ada, "play", "null").await, "null");
+    redis.freeze();
+    assert_eq!(request(&mut ada, "wait", "null").await, "[true,true,true]");
+    redis.thaw();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -317,6 +317,19 @@ async fn a_guard_skips_members_and_leaves_no_empty_room() {
     assert_eq!(rooms(&town.hub()), [("table".to_owned(), 1)]);
 }
 
+#[tokio::test]
+async fn a_player_whom_a_guard_refuses_has_no_seat() {
+    let town = serve();
+    let (_ada, _bob) = (enter(&town, "ada").await, enter(&town, "bob").await);
+    let guests = town.dispatcher().guests.lock().unwrap().clone();
+    let [ada, bob] = &guests[..] else { panic!("two guests") };
+    let hub = town.hub();
+    let refused = hub.room("table").join(ada).seats(1).guard(|_| Err(Error::new("closed", "not today"))).await;
+    assert!(matches!(refused, Err(JoinError::Refused(_))), "{refused:?}");
+    hub.room("table").join(bob).seats(1).await.expect("the seat that nobody has");
+    assert!(matches!(hub.room("table").join(ada).seats(1).await, Err(JoinError::Full(1))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_member_who_joins_an_ending_room_is_in_a_lasting_one() {
     const ROUNDS: usize = 5000;
