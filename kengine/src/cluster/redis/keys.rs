@@ -1,9 +1,13 @@
 //! The names of keys and channels in Redis. Gateways and monitoring tools depend on them.
 
+use std::time::Duration;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The key of the list of nodes that take players. It contains each address once.
 pub(super) const NODES: &str = "NODE_HOST_LIST";
+/// How long gateways send players to the node of a room after its last player came through a gateway, by default.
+pub(in crate::cluster) const DEFAULT_ROOM_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// The characters that are escaped in a name: all but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

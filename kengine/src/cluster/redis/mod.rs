@@ -19,10 +19,6 @@ mod seats;
 mod shared_state;
 mod subscriber;
 
-use std::time::Duration;
-
 pub use self::config::Redis;
+pub(super) use self::keys::DEFAULT_ROOM_LIFETIME;
 pub(crate) use self::node::Outsider;
-
-/// How long gateways send players to the node of a room after its last player came through a gateway, by default.
-pub(super) const DEFAULT_ROOM_LIFETIME: Duration = Duration::from_mins(10);

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 use tokio::sync::oneshot;
 
-use crate::cluster::redis::DEFAULT_ROOM_LIFETIME;
-use crate::cluster::redis::keys::{escaped, unescaped};
+use crate::cluster::redis::keys::{DEFAULT_ROOM_LIFETIME, escaped, unescaped};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::seat_orders::{Order, RoomReport};
 use crate::cluster::redis::shared_state::{SharedState, millis};
