@@ -145,7 +145,8 @@ impl Hub {
     pub async fn connect(redis: impl Into<Redis>) -> Result<Self, StartError> {
         // This program does not know where users are, so messages to a user go to all nodes.
         let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
-        let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &Outsider(redis.into()), None)?;
+        let cluster = Outsider(redis.into());
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &cluster, None, String::new())?;
         node.cluster.start();
         if !node.cluster.wait_until_known().await {
             return Err(StartError::RedisUnreachable);

@@ -77,6 +77,7 @@ impl Node {
         counters: Vec<Arc<Counters>>,
         cluster: &dyn JoinCluster,
         listens: Option<SocketAddr>,
+        version: String,
     ) -> Result<Arc<Self>, StartError> {
         let boot = random_bits();
         // The largest message fits into the burst.
@@ -84,7 +85,7 @@ impl Node {
         // It is computed once, and not for each message.
         limits.max_fragments_per_message = Some(limits.message().max_fragments);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
-        let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
+        let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates, version })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
         let (clock, refusals) = (Clock::start(), Arc::<Refusals>::default());
         let node = Arc::new(Self {

@@ -45,7 +45,8 @@ struct ToldNode {
 impl ToldNode {
     fn new(limits: Limits) -> Self {
         let told = Arc::<ToldCluster>::default();
-        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &JoinTold(Arc::clone(&told)), None).unwrap();
+        let cluster = JoinTold(Arc::clone(&told));
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &cluster, None, String::new()).unwrap();
         Self { node, told }
     }
 

@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn node() -> Arc<Node> {
-        Node::new(Limits::default(), Vec::new(), Vec::new(), &Alone, None).unwrap()
+        Node::new(Limits::default(), Vec::new(), Vec::new(), &Alone, None, String::new()).unwrap()
     }
 
     async fn pass(duration: Duration) {

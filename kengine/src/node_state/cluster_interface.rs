@@ -38,7 +38,7 @@ pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
 }
 
 /// What a cluster needs to know about a node that joins it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
     /// Identifies this process, even among processes with the same address.
     pub(crate) boot: u64,
@@ -46,6 +46,8 @@ pub(crate) struct NodeInfo {
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) max_connections: usize,
     pub(crate) duplicates: Duplicates,
+    /// What the process runs, for gateways to prefer nodes of the newest version; empty if it is not set.
+    pub(crate) version: String,
 }
 
 /// A node's handle to its cluster: the directory of nodes and users, and the bus between nodes.

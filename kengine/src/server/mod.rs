@@ -42,6 +42,9 @@ use crate::protocol::{StartError, Syntax};
 /// The default path of the WebSocket.
 const DEFAULT_PATH: &str = "/ws";
 
+/// The longest version, in bytes.
+const MAX_VERSION_LEN: usize = 64;
+
 /// The longest timeout. A longer one could overflow the clock, and a year is as good as no limit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -76,6 +79,7 @@ pub struct Server<D> {
     path: Cow<'static, str>,
     others: Vec<OtherEndpoint>,
     cluster: Arc<dyn JoinCluster>,
+    version: String,
     pages: HashMap<Cow<'static, str>, Page>,
     /// The address of the listener for operators.
     operator: Option<SocketAddr>,
@@ -111,6 +115,7 @@ impl<D: Dispatcher> Server<D> {
             path: Cow::Borrowed(DEFAULT_PATH),
             others: Vec::new(),
             cluster: Arc::new(Alone),
+            version: String::new(),
             pages: HashMap::new(),
             operator: None,
             runtime: None,
@@ -312,6 +317,26 @@ impl<D: Dispatcher> Server<D> {
     /// tests.
     pub fn cluster(mut self, cluster: impl ClusterConfig) -> Self {
         self.cluster = cluster.into_join_cluster();
+        self
+    }
+
+    /// Sets the version of your program, for [rolling updates](crate::guide::deploying#versions): while nodes of several
+    /// versions are in the cluster, gateways send players to those of the newest version that have room. The newest
+    /// version is that of the process that joined the cluster last, so the texts are only compared for equality. By default
+    /// a node has no version, which counts as a version of its own.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// let server = Server::new(Game).version("2026-11-27.3");
+    /// # let _ = server;
+    /// ```
+    ///
+    /// A text of more than 64 bytes or with control characters is an error of [`bind`](Self::bind).
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
         self
     }
 
@@ -521,7 +546,7 @@ impl<D: Dispatcher> Server<D> {
         let counters = Arc::new(Counters::new(D::ROUTES.len()));
         let mut all_counters = vec![Arc::clone(&counters)];
         all_counters.extend(self.others.iter().map(|other| Arc::clone(&other.counters)));
-        let node = Node::new(self.limits, syntaxes, all_counters, &*self.cluster, listens)?;
+        let node = Node::new(self.limits, syntaxes, all_counters, &*self.cluster, listens, self.version)?;
         let access = Arc::new(self.access);
         let mut endpoints: HashMap<_, _> = self
             .others
@@ -535,7 +560,7 @@ impl<D: Dispatcher> Server<D> {
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }
 
-    /// Checks that every configured path, host, origin and proxy can match a request.
+    /// Checks that every configured path, host, origin and proxy can match a request, and that the version is valid.
     ///
     /// # Errors
     ///
@@ -556,6 +581,7 @@ impl<D: Dispatcher> Server<D> {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
         mistakes.extend_from_slice(&self.mistakes);
+        mistakes.extend(mistake_in_version(&self.version));
         mistakes.extend_from_slice(self.access.hosts.mistakes());
         mistakes.extend_from_slice(self.access.origins.mistakes());
         mistakes.extend_from_slice(self.access.proxies.mistakes());
@@ -567,6 +593,20 @@ impl<D: Dispatcher> From<D> for Server<D> {
     /// Same as [`Server::new`].
     fn from(dispatcher: D) -> Self {
         Self::new(dispatcher)
+    }
+}
+
+/// Returns what is wrong with a version.
+fn mistake_in_version(version: &str) -> Option<String> {
+    if version.len() > MAX_VERSION_LEN {
+        Some(format!(
+            "the version has {} bytes; pass at most {MAX_VERSION_LEN} bytes to `Server::version`",
+            version.len()
+        ))
+    } else if version.contains(char::is_control) {
+        Some(format!("the version {version:?} contains control characters; leave them out in `Server::version`"))
+    } else {
+        None
     }
 }
 

@@ -10,3 +10,4 @@ mod original;
 mod query;
 mod refusals;
 mod restart;
+mod versions;
