@@ -71,7 +71,7 @@ local function pick(connection, requests)
     local node, ready = picked[1], picked[2]
     request.before = node or ""
     if not node then
-      nodes.learn {}
+      nodes.learn({}, {})
     elseif node == "" and ready == 0 and nodes.are_returning() then
       node = nil
     end

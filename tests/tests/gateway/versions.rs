@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use futures_util::future::join_all;
-use kengine::{Server, cluster::gateway::Gateway};
+use kengine::{Server, StartError, cluster::gateway::Gateway};
 use kengine_tests::{
     Audit, Client, ClientFrame, GatewayClient, NodeProcess, RawClient, RedisServer, TestGateway, TestServer, Town,
     Upgrade, free_address, heavy_test, until,
@@ -115,6 +115,17 @@ async fn the_version_that_was_started_last_is_the_newest() {
         node.stop().await;
     }
     assert_eq!(directory.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_invalid_version_is_an_error_of_bind() {
+    for (version, mistake) in [("a".repeat(65), "65 bytes"), ("1\n2".to_owned(), r#""1\n2""#)] {
+        let refused = Server::new(Town).version(version).bind("127.0.0.1:0").await.expect_err("not a version");
+        assert!(matches!(refused, StartError::Config(_)), "{refused}");
+        assert!(refused.to_string().contains(mistake), "{refused}");
+    }
+    let longest = Server::new(Town).version("a".repeat(64)).bind("127.0.0.1:0").await;
+    assert!(longest.is_ok(), "{longest:?}");
 }
 
 #[tokio::test]
