@@ -14,9 +14,9 @@ local FAILURE_TIMEOUT = 2
 local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
--- until they are learned. `tags` holds the tag of each node that lives, followed by its address. `returned` is set for a while after Redis came back, and `outage_logged` from when the outage
--- is logged until Redis is back. `turns` counts the nodes picked without Redis. `error` holds an error in this code
--- that is not in the log yet.
+-- until they are learned. `tags` holds the tag of each node that lives, followed by its address. `returned` is set for
+-- a while after Redis came back, and `outage_logged` from when the outage is logged until Redis is back. `turns` counts
+-- the nodes picked without Redis. `error` holds an error in this code that is not in the log yet.
 local shared = ngx.shared.kengine
 -- Shared by all workers. The address of each node that is avoided is a key. Such a node may be missing in `nodes`,
 -- because it has joined since they were read.
