@@ -1,8 +1,8 @@
 -- Picks a node for a player and reserves a seat there if the request asks for one. Runs inside Redis. The order of
--- preference is the node of the user's other connection, the node of the room, the node with the least load relative to
--- its capacity among those of the newest version. A node takes players if its lease is valid, it is ready, it has a free
--- seat, and the gateway has not just seen it fail; versions without such a node do not count. The newest version is that
--- of the process that joined last.
+-- preference is the node of the user's other connection, the node of the room, the node of the newest version with the
+-- least load relative to its capacity. A node takes players if its lease is valid, it is ready, it has a free seat, and
+-- the gateway has not just seen it fail; a version without such a node does not count. The newest version is that of
+-- the process that joined last.
 --
 -- KEYS: `{prefix}:load`, `{prefix}:lease` and `{prefix}:versions`. The keys of single nodes have the same prefix.
 -- ARGV: the id of the reservation, empty for none; its lifetime in milliseconds; the node where this id reserved a seat
@@ -21,8 +21,8 @@ for i = 7, #ARGV do
   failed[ARGV[i]] = true
 end
 
--- Returns the load of a node as a fraction of its capacity, where 1 is full, and a field of its hash. Returns nothing if
--- the node is not ready or its lease has expired.
+-- Returns the load of a node as a fraction of its capacity, where 1 is full, and a field of its hash. Returns nothing
+-- if the node is not ready or its lease has expired.
 local function fullness(address, expiry, carried, field)
   if not expiry or tonumber(expiry) <= now then
     return
