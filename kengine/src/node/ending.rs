@@ -49,6 +49,7 @@ impl Node {
         state.questions.close();
         // Wakes the members of several rooms once.
         defer_while(Waker::noop(), || self.rooms.leave_all(recipient));
+        self.expiries.remove(state.id);
         if self.users.release(&state.uid, state.id) {
             self.cluster.release(&state.uid, state.id);
             // No newer connection of the user is left here that the seats could be kept for.

@@ -159,7 +159,7 @@ use crate::handles::Hub;
 use crate::http::Refusal;
 use crate::server::Server;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Connected, start};
+use crate::server::upgrade::{Connected, set_expiry, start};
 
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -233,7 +233,7 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// # Errors
     ///
-    /// 503 if the server is full or drains.
+    /// 503 if the server is full or drains, 401 if the session has expired.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let (stream, hangs) = self.open(session).await?;
         Ok(self.client(stream, hangs, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
@@ -242,7 +242,8 @@ impl<D: Dispatcher> Served<D> {
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, and what
     /// says whether the client hangs.
     async fn open(&self, session: D::Session) -> Result<(DuplexStream, Arc<AtomicBool>), Refusal> {
-        let slot = self.first.node.take_slot(None, None)?;
+        let mut slot = self.first.node.take_slot(None, None)?;
+        set_expiry(&mut slot, &session)?;
         let (ours, theirs, hangs) = pipe();
         start(Arc::clone(&self.first), session, slot, None, theirs).await;
         Ok((ours, hangs))
