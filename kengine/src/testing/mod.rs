@@ -87,6 +87,10 @@
 //! # }
 //! ```
 //!
+//! [`Session::expires`](crate::Session::expires) is a time of the system's clock, which no test can pause. So the server
+//! adds how far tokio's clock is ahead of real time: a session that is valid for an hour when the test begins expires
+//! when tokio's clock has advanced by an hour. `SystemTime::now()` does not advance in the test, nor in a handler.
+//!
 //! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a
 //! test can make a client slow or silent. A client that must stay connected while time passes awaits
 //! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
