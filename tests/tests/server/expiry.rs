@@ -302,7 +302,7 @@ async fn a_session_is_extended_only_to_a_time_in_the_future() {
 async fn a_session_that_never_expires_stays() {
     let served = testing::serve(club().0);
     // The last time that every system has.
-    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(i64::MAX as u64);
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(i64::MAX.unsigned_abs());
     let mut never = served.connect_as(Guest { uid: None, expires: Ok(None) }).await.unwrap();
     let connection = served.dispatcher().guest();
     connection.extend(SystemTime::now() + HOUR).unwrap();
@@ -323,7 +323,7 @@ async fn a_session_that_never_expires_stays() {
 
 /// A player of a crowd, and how long after its beginning the session expires.
 struct Member {
-    number: u64,
+    number: usize,
     due: Duration,
     expires: SystemTime,
 }
@@ -337,7 +337,7 @@ impl Session for Member {
 /// Notes by the number of each player how late the connection has ended.
 struct Crowd {
     begun: Instant,
-    late: Mutex<Vec<(u64, Duration)>>,
+    late: Mutex<Vec<(usize, Duration)>>,
 }
 
 #[kengine::dispatcher(session = Member)]
@@ -363,7 +363,7 @@ impl Crowd {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_sessions_end_within_a_second_of_their_times() {
-    const MEMBERS: u64 = 10_000;
+    const MEMBERS: usize = 10_000;
     let begun = Instant::now();
     // The system's time at which tokio's clock stands still. If a busy machine is interrupted here, it is too late.
     let paused = |_| {
@@ -372,7 +372,7 @@ async fn ten_thousand_sessions_end_within_a_second_of_their_times() {
     };
     let start = (0..100).map(paused).min().expect("some");
     let crowd = Crowd { begun, late: Mutex::default() };
-    let served = testing::serve(Server::new(crowd).max_connections(MEMBERS as usize).idle_timeout(HOUR));
+    let served = testing::serve(Server::new(crowd).max_connections(MEMBERS).idle_timeout(HOUR));
     let mut clients = Vec::new();
     for number in 0..MEMBERS {
         // In another order than that in which they come, and many at the same time.
@@ -383,9 +383,9 @@ async fn ten_thousand_sessions_end_within_a_second_of_their_times() {
     tokio::time::sleep_until(begun + 40 * SECOND).await;
     let late = served.dispatcher().late.lock().expect("no panic").clone();
     assert!(late.iter().all(|(number, _)| number % 10 != 0), "an extended session has ended");
-    assert_eq!(late.len() as u64, MEMBERS * 9 / 10);
+    assert_eq!(late.len(), MEMBERS * 9 / 10);
     let latest = late.iter().map(|(_, late)| *late).max().expect("some");
     println!("the last of them ended {latest:?} after its time");
     assert!(latest < SECOND, "{latest:?}");
-    assert_eq!(served.hub().connections() as u64, MEMBERS / 10);
+    assert_eq!(served.hub().connections(), MEMBERS / 10);
 }
