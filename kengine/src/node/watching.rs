@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 
 use crate::node::Node;
+use crate::node_state::sync::Notify;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{CHECKS, Users, nanoseconds};
 
@@ -211,7 +211,7 @@ mod tests {
     /// A connection without a socket whose session expires.
     fn join_until(node: &Arc<Node>, id: u64, at: SystemTime) -> (Registration, Arc<dyn Recipient>) {
         let recipient = BareConnection::create(id, &format!("player {id}"));
-        let mut slot = node.take_slot(None, None).ok().expect("a node without limits");
+        let mut slot = node.take_slot(None, None).expect("a node without limits");
         slot.set_expiry(Some(at));
         let (registration, has_uid) = slot.register(Arc::clone(&recipient));
         assert!(has_uid);
@@ -230,7 +230,7 @@ mod tests {
         let start = (0..100).map(|_| Clock::system_time()).max().unwrap();
         let after = |id: u64| Duration::from_millis(1000 + id * 7919 % 20_000);
         let players: Vec<_> = (1..=10_000).map(|id| join_until(&node, id, start + after(id))).collect();
-        let is_extended = |id: u64| id % 3 == 0;
+        let is_extended = |id: u64| id.is_multiple_of(3);
         let until = start + Duration::from_secs(60);
         for (_, player) in players.iter().filter(|(_, player)| is_extended(player.state().id.0)) {
             node.extend(player.state(), until).unwrap();
