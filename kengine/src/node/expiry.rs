@@ -23,13 +23,10 @@ impl Node {
     /// Lets the session of a connection expire at `until`, unless it expires later anyway.
     pub(crate) fn extend(&self, connection: &ConnectionState, until: SystemTime) -> Result<(), ExtendError> {
         let now = Clock::system_time();
-        if connection.memberships.have_ended() {
-            return Err(ExtendError::Closed);
-        }
-        if until <= now {
-            return Err(ExtendError::Past);
-        }
-        self.expiries.extend(connection.id, until, now)
+        let extended =
+            if until <= now { Err(ExtendError::Past) } else { self.expiries.extend(connection.id, until, now) };
+        // Checked last: a connection that has ended meanwhile is forgotten, and looks as if it would never expire.
+        if connection.memberships.have_ended() { Err(ExtendError::Closed) } else { extended }
     }
 
     /// Ends the connections whose sessions have expired. Returns how long to wait before the next call, or `None` if no
