@@ -70,7 +70,7 @@ mod websocket;
 pub use crate::dispatch::{Context, Dispatcher, FromContext};
 pub use crate::handles::{Connection, Hub};
 pub use crate::http::{Handshake, Refusal, RefusalForm};
-pub use crate::node_state::{ConnectionId, Duplicates};
+pub use crate::node_state::{ConnectionId, Duplicates, ExtendError};
 pub use crate::protocol::{
     Call, DisconnectReason, Error, InvalidUid, Liveness, Push, Result, Session, StartError, Uid,
 };

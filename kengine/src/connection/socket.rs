@@ -402,19 +402,16 @@ impl Socket {
         let is_broken = self.state == SocketState::Broken;
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
         // are taken anyway, because no more can follow.
-        let wants_pushes = |ending: Option<&Ending>| {
-            is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_) | Ending::Replaced)))
-        };
+        let wants_pushes =
+            |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
         match outbox.take(cx, self.out.frames(), &self.link.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
-            Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
-            Some(Ending::Replaced) if is_open => self.close(DisconnectReason::Replaced),
+            Some(Ending::Close(reason)) if is_open => self.close(reason),
             // Messages that were read are not handled any more.
             Some(Ending::Overflow) if is_broken => self.end(SocketState::Over, DisconnectReason::TooSlow),
-            Some(Ending::Close(close)) if is_broken => self.end(SocketState::Over, DisconnectReason::Server(close)),
-            Some(Ending::Replaced) if is_broken => self.end(SocketState::Over, DisconnectReason::Replaced),
+            Some(Ending::Close(reason)) if is_broken => self.end(SocketState::Over, reason),
             Some(Ending::Drain) if is_open => self.is_draining = true,
             _ => {}
         }
@@ -512,7 +509,7 @@ impl Socket {
     #[cold]
     fn check_silence(&mut self) {
         self.record_input();
-        self.link.registration.watch_silence();
+        self.link.registration.watch();
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;

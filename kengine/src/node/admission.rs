@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::http::ReservationId;
 use crate::node::Node;
@@ -20,6 +21,8 @@ pub(crate) struct Slot {
     held: HeldSlot,
     /// The gateway's reservation for this handshake, if there is one.
     reservation: Option<Reservation>,
+    /// When the session expires, if it does.
+    expires: Option<SystemTime>,
 }
 
 /// The registration of a connection, with its slot. It belongs to the connection's socket. Dropping it removes the
@@ -77,7 +80,10 @@ impl Node {
                 None => self.refusals.record(limit, &"a client without limits"),
             }
         }
-        taken.map(|()| Slot { held: HeldSlot { node: Arc::clone(self), address }, reservation })
+        taken.map(|()| {
+            let held = HeldSlot { node: Arc::clone(self), address };
+            Slot { held, reservation, expires: None }
+        })
     }
 
     fn count_slot(&self) -> Result<(), Refused> {
@@ -97,10 +103,15 @@ impl Node {
 }
 
 impl Slot {
+    /// Sets when the session expires, if it does.
+    pub(crate) fn set_expiry(&mut self, expires: Option<SystemTime>) {
+        self.expires = expires;
+    }
+
     /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node is draining, the
     /// connection is ordered to end at once.
     pub(crate) fn register(self, recipient: Arc<dyn Recipient>) -> (Registration, bool) {
-        let Self { held, reservation } = self;
+        let Self { held, reservation, expires } = self;
         let registration = Registration { recipient, held };
         let (node, recipient) = (&registration.held.node, &registration.recipient);
         node.connected.fetch_add(1, Ordering::Relaxed);
@@ -108,6 +119,12 @@ impl Slot {
         // Dropped only after the connection is counted. Otherwise the load would be too low for a moment, and gateways
         // would choose this node too often.
         drop(reservation);
+        // Before others find the connection and can end it.
+        if let Some(at) = expires
+            && node.expiries.add(Arc::clone(recipient), at)
+        {
+            node.expiry_added.notify_one();
+        }
         let duplicates = node.limits.duplicates;
         let claim = node.users.claim(Arc::clone(recipient), duplicates);
         let ending = node.admission.lock().ending.clone();
@@ -145,9 +162,10 @@ impl Registration {
         &self.recipient.state().silence
     }
 
-    /// Makes sure that this connection is woken when the silence of its client must be checked.
-    pub(crate) fn watch_silence(&self) {
-        self.held.node.watch_silence();
+    /// Makes sure that this connection is woken when the silence of its client must be checked, and ended when its
+    /// session expires.
+    pub(crate) fn watch(&self) {
+        self.held.node.watch();
     }
 
     /// Records that a limit was exceeded for this connection.

@@ -3,11 +3,12 @@
 pub(crate) mod admission;
 mod drain;
 mod ending;
+pub(crate) mod expiry;
 mod game_loops;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
-mod silence_watch;
+mod watching;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,8 +21,8 @@ use self::game_loops::registry::GameLoops;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
-    Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits,
-    LocalRooms, NodeInfo, Refusals, Users,
+    Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, Expiries, FanOut,
+    JoinCluster, Limits, LocalRooms, NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
@@ -46,8 +47,11 @@ pub(crate) struct Node {
     admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
-    /// Whether a task watches for silent clients.
+    /// Whether a task watches for silent clients and sessions that expire.
     is_watching: AtomicBool,
+    expiries: Expiries,
+    /// Notified when the first session is there that expires.
+    expiry_added: Arc<Notify>,
     /// Notified whenever the last slot is given back.
     emptied: Notify,
     /// Whether every connection must be cut off.
@@ -112,6 +116,8 @@ impl Node {
             admission: Mutex::new(Admission { slots: 0, handshakes: Bucket::default(), ending: None }),
             is_relieving: AtomicBool::new(false),
             is_watching: AtomicBool::new(false),
+            expiries: Expiries::default(),
+            expiry_added: Arc::default(),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
             runtime: OnceLock::new(),

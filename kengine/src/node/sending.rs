@@ -12,7 +12,7 @@ use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, LoopFault, LoopMessage,
     Member, NodeMessage, Presence, Reach, Recipient, Selection, SendError,
 };
-use crate::protocol::{Push, Syntax, Uid};
+use crate::protocol::{DisconnectReason, Push, Syntax, Uid};
 use crate::websocket::Close;
 
 impl Node {
@@ -149,7 +149,8 @@ impl Node {
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut recipients = Vec::new();
         self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
-        recipients.iter().filter(|recipient| self.end(&***recipient, Ending::Close(close.clone()))).count()
+        let ending = Ending::Close(DisconnectReason::Server(close.clone()));
+        recipients.iter().filter(|recipient| self.end(&***recipient, ending.clone())).count()
     }
 }
 

@@ -9,6 +9,7 @@ mod cluster_interface;
 mod counters;
 pub(crate) mod deferred_wakes;
 mod errors;
+mod expiries;
 mod fan_out;
 mod game_loop;
 mod held_seat;
@@ -44,7 +45,8 @@ pub(crate) use self::cluster_interface::{
 };
 pub(crate) use self::counters::{Count, Counters};
 pub(crate) use self::deferred_wakes::deferring;
-pub use self::errors::{JoinError, SendError};
+pub use self::errors::{ExtendError, JoinError, SendError};
+pub(crate) use self::expiries::Expiries;
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
 pub(crate) use self::game_loop::{
     CreateLoop, LeaseAnswer, LeaseRequest, LeaseWish, LoopDriver, LoopFault, LoopLease, LoopMessage, LoopSettings,

@@ -16,7 +16,7 @@ use crate::node_state::limits::{Duplicates, OutboxLimits};
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::node_state::workers::TaskWorker;
-use crate::protocol::PushKey;
+use crate::protocol::{DisconnectReason, PushKey};
 use crate::websocket::{Close, CloseCode};
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
@@ -90,10 +90,8 @@ impl Backlog {
 pub(crate) enum Ending {
     /// Handle and answer what was read, then send close code 4000.
     Drain,
-    /// Send what is queued, then the close frame. Handle nothing more.
-    Close(Close),
-    /// Like `Close`, with 4500: a newer connection has the uid.
-    Replaced,
+    /// Send what is queued, then the close frame of this reason. Handle nothing more.
+    Close(DisconnectReason),
     /// The client does not read: drop what is queued, and send only the close frame.
     Overflow,
     /// The client does not read, and the node needs the memory of what it has not read: drop the socket.
@@ -106,8 +104,11 @@ impl Ending {
     /// Returns how the connection ends that does not get a uid, or loses it.
     pub(crate) fn of_duplicate(duplicates: Duplicates) -> Self {
         match duplicates {
-            Duplicates::Refuse => Self::Close(Close::new(CloseCode::ALREADY_CONNECTED, "already connected")),
-            Duplicates::Replace | Duplicates::Allow => Self::Replaced,
+            Duplicates::Refuse => {
+                let close = Close::new(CloseCode::ALREADY_CONNECTED, "already connected");
+                Self::Close(DisconnectReason::Server(close))
+            }
+            Duplicates::Replace | Duplicates::Allow => Self::Close(DisconnectReason::Replaced),
         }
     }
 
@@ -239,7 +240,7 @@ impl Outbox {
     /// Whether the connection was ordered to end because a newer one has its uid.
     pub(crate) fn is_replaced(&self) -> bool {
         let state = self.state.lock();
-        matches!(state.ending.as_deref(), Some(Ending::Replaced))
+        matches!(state.ending.as_deref(), Some(Ending::Close(DisconnectReason::Replaced)))
     }
 
     #[inline]
@@ -585,7 +586,7 @@ mod tests {
     #[test]
     fn an_ending_stands_if_it_is_the_first_or_overrides_the_first() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
-        let kicked = || Ending::Close(Close::from(CloseCode::KICKED));
+        let kicked = || Ending::Close(DisconnectReason::Server(Close::from(CloseCode::KICKED)));
         assert!(!outbox.is_ending());
         assert!(outbox.end(Ending::Drain));
         assert!(outbox.is_ending());
@@ -699,7 +700,7 @@ mod tests {
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
 
         let outbox = Outbox::default();
-        outbox.end(Ending::Close(Close::from(CloseCode::KICKED)));
+        outbox.end(Ending::Close(DisconnectReason::Server(Close::from(CloseCode::KICKED))));
         outbox.set_unsent(REPORT_STEP, &backlog);
         outbox.shut(&backlog);
         outbox.shed(&backlog);

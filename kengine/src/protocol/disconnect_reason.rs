@@ -28,6 +28,8 @@ pub enum DisconnectReason {
     /// A newer connection of the user, on this node or another one, has the uid. This one was closed with 4500. The
     /// newer one may have ended since then; [`User::is_here`](crate::room::User::is_here) tells.
     Replaced,
+    /// The session has [expired](crate::Session::expires). The client was closed with 4003.
+    Expired,
     /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
     /// kicked, or an older connection [keeps](crate::Duplicates::Refuse) the uid.
     Server(Close),
@@ -52,6 +54,7 @@ impl DisconnectReason {
             Self::RateLimited => (CloseCode::RATE_LIMIT, "rate limit"),
             Self::Draining => (CloseCode::DRAINING, "draining"),
             Self::Replaced => (CloseCode::REPLACED, "replaced by a newer connection"),
+            Self::Expired => (CloseCode::EXPIRED, "session expired"),
             Self::Lost | Self::CutOff => return None,
         };
         Some(Close::new(code, text))
@@ -70,6 +73,7 @@ impl fmt::Display for DisconnectReason {
             Self::RateLimited => f.write_str("rate limit"),
             Self::Draining => f.write_str("draining"),
             Self::Replaced => f.write_str("replaced by a newer connection"),
+            Self::Expired => f.write_str("session expired"),
             Self::Server(close) => write!(f, "closed by the server: {close}"),
             Self::CutOff => f.write_str("cut off"),
         }

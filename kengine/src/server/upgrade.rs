@@ -21,8 +21,9 @@ use crate::http::{
 };
 use crate::node::Node;
 use crate::node::admission::{Refused, Slot};
-use crate::node_state::{BoxFuture, Limit, deferring, run_catching};
-use crate::protocol::{Syntax, logged};
+use crate::node::expiry::has_expired;
+use crate::node_state::{BoxFuture, Limit, call_catching, deferring, run_catching};
+use crate::protocol::{Session, Syntax, logged};
 use crate::websocket::Close;
 
 /// The message of a refusal by a node that drains.
@@ -236,7 +237,7 @@ async fn admit<D: Dispatcher>(
     });
     let handshake = Handshake::new(request, peer, &access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol)) => match accept(endpoint, &handshake).await {
+        Ok((mut slot, subprotocol)) => match accept(endpoint, &handshake, &mut slot).await {
             Ok(session) => {
                 let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
                 Ok(AcceptedHandshake { session, slot, subprotocol, answer })
@@ -300,7 +301,11 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// Lets the dispatcher decide, within the handshake timeout.
-async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
+async fn accept<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    handshake: &Handshake,
+    slot: &mut Slot,
+) -> Result<D::Session, Refusal> {
     let node = &endpoint.node;
     let draining = || send_to_another_node(Refusal::unavailable(DRAINING), handshake.headers());
     let mut accepting = pin!(run_catching(endpoint.dispatcher.accept(handshake)));
@@ -316,8 +321,23 @@ async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) ->
         },
     };
     let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
+    set_expiry(slot, &session)?;
     // The drain may have begun meanwhile.
     if node.is_draining() { Err(draining()) } else { Ok(session) }
+}
+
+/// Lets the node end the session when it expires.
+///
+/// # Errors
+///
+/// It has expired already.
+pub(crate) fn set_expiry<S: Session>(slot: &mut Slot, session: &S) -> Result<(), Refusal> {
+    let expires = call_catching(|| session.expires()).map_err(Refusal::internal)?;
+    if has_expired(expires) {
+        return Err(Refusal::unauthorized("session expired"));
+    }
+    slot.set_expiry(expires);
+    Ok(())
 }
 
 /// Closes the socket of a refused client as soon as `101` is written.

@@ -87,6 +87,10 @@
 //! # }
 //! ```
 //!
+//! [`Session::expires`](crate::Session::expires) is a time of the system's clock, which no test can pause. So the server
+//! adds how far tokio's clock is ahead of real time: a session that is valid for an hour when the test begins expires
+//! when tokio's clock has advanced by an hour. `SystemTime::now()` does not advance in the test, nor in a handler.
+//!
 //! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a
 //! test can make a client slow or silent. A client that must stay connected while time passes awaits
 //! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
@@ -159,7 +163,7 @@ use crate::handles::Hub;
 use crate::http::Refusal;
 use crate::server::Server;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Connected, start};
+use crate::server::upgrade::{Connected, set_expiry, start};
 
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -233,7 +237,7 @@ impl<D: Dispatcher> Served<D> {
     ///
     /// # Errors
     ///
-    /// 503 if the server is full or drains.
+    /// 503 if the server is full or drains, 401 if the session has expired.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let (stream, hangs) = self.open(session).await?;
         Ok(self.client(stream, hangs, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
@@ -242,7 +246,8 @@ impl<D: Dispatcher> Served<D> {
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, and what
     /// says whether the client hangs.
     async fn open(&self, session: D::Session) -> Result<(DuplexStream, Arc<AtomicBool>), Refusal> {
-        let slot = self.first.node.take_slot(None, None)?;
+        let mut slot = self.first.node.take_slot(None, None)?;
+        set_expiry(&mut slot, &session)?;
         let (ours, theirs, hangs) = pipe();
         start(Arc::clone(&self.first), session, slot, None, theirs).await;
         Ok((ours, hangs))
