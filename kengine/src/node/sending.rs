@@ -74,8 +74,7 @@ impl Node {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each_socket(|recipient| {
-                let queued = recipient.state().outbox.queued();
-                let bytes = queued.bytes + queued.unsent;
+                let bytes = recipient.state().outbox.backlog();
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }

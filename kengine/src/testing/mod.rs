@@ -159,7 +159,7 @@ use crate::handles::Hub;
 use crate::http::Refusal;
 use crate::server::Server;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Connected, start};
+use crate::server::upgrade::{Connected, connect_as};
 
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -242,9 +242,9 @@ impl<D: Dispatcher> Served<D> {
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, and what
     /// says whether the client hangs.
     async fn open(&self, session: D::Session) -> Result<(DuplexStream, Arc<AtomicBool>), Refusal> {
-        let slot = self.first.node.take_slot(None, None)?;
+        let slot = self.first.node.take_slot(None, None, false)?;
         let (ours, theirs, hangs) = pipe();
-        start(Arc::clone(&self.first), session, slot, None, theirs).await;
+        connect_as(Arc::clone(&self.first), session, slot, theirs).await;
         Ok((ours, hangs))
     }
 
