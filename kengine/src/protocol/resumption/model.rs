@@ -12,7 +12,7 @@ const SCHEDULES: u64 = 100_000;
 /// How many schedules may pass until a planted fault is found.
 const UNTIL_FOUND: u64 = 10_000;
 /// The steps of a schedule, after which everything that is sent arrives.
-const STEPS: u64 = 80;
+const STEPS: u64 = 40;
 
 /// What one side does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

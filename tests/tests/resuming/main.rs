@@ -1,0 +1,4 @@
+//! Sessions that outlive their connections, over real sockets.
+
+mod cuts;
+mod tokens;
