@@ -174,6 +174,9 @@ pub mod guide {
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 
+    #[doc = include_str!("../docs/protocol.md")]
+    pub mod protocol {}
+
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
 

@@ -4,6 +4,7 @@
 mod audit;
 mod certificate;
 mod client;
+mod cutter;
 mod dice;
 mod folder;
 mod fortress;
@@ -40,6 +41,7 @@ pub use crate::{
     audit::Audit,
     certificate::Certificate,
     client::Client,
+    cutter::Cutter,
     dice::Dice,
     folder::Folder,
     fortress::{Fortress, Held},

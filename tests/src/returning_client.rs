@@ -3,8 +3,12 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::{ClientFrame, End, RawClient, ServerFrame, Upgrade, summary};
+use crate::{ClientFrame, End, RawClient, ServerFrame, Upgrade, segment, summary, within};
 
 /// The subprotocol of such a client.
 pub const RESUME: &str = "kengine.v1.resume.json";
@@ -54,14 +58,39 @@ impl ReturningClient {
 
     /// Opens a socket at this path, and returns the first message.
     async fn open(&mut self, path: &str) -> Value {
-        let upgrade = Upgrade::new(self.server).path(path).with("Sec-WebSocket-Protocol", RESUME);
-        let mut socket = upgrade.open(self.server).await;
-        let first = socket.next().await.expect("the first message");
+        self.try_open(path).await.expect("a connection and its first message")
+    }
+
+    /// Opens a socket at this path, and returns the first message, unless the connection is cut before it has come.
+    async fn try_open(&mut self, path: &str) -> Option<Value> {
+        let request = Upgrade::new(self.server).path(path).with("Sec-WebSocket-Protocol", RESUME).bytes();
+        let mut stream = within("a connection", TcpStream::connect(self.server)).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        within("a write", stream.write_all(&request)).await.ok()?;
+        let mut response = Vec::new();
+        let end = loop {
+            if let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if within("a response", stream.read_buf(&mut response)).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        };
+        let unread = response.split_off(end);
+        assert!(response.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&response));
+        let mut socket = RawClient::new(stream, unread);
+        let first = socket.next_or_cut().await.ok()?;
         let answer: Value = serde_json::from_slice(&first.payload).expect("JSON");
         self.token = answer["resume"]["token"].as_str().expect("a token").to_owned();
         self.within = answer["resume"]["within"].as_u64().expect("milliseconds");
         self.socket = Some(socket);
-        answer
+        Some(answer)
+    }
+
+    /// Comes back to this address from now on, and loses its connection.
+    pub fn move_to(&mut self, server: SocketAddr) {
+        self.server = server;
+        self.cut();
     }
 
     /// Returns the token for the next time.
@@ -113,21 +142,26 @@ impl ReturningClient {
     /// Comes back over a new socket, and sends again what the server lacks. Returns whether the session goes on;
     /// otherwise another one has begun.
     pub async fn come_back(&mut self) -> bool {
+        self.try_come_back().await.expect("a connection and its first message")
+    }
+
+    /// Like [`ReturningClient::come_back`], but returns `None` if the connection is cut before its first message has come.
+    pub async fn try_come_back(&mut self) -> Option<bool> {
         let path = self.way_back();
-        let answer = self.open(&path).await;
+        let answer = self.try_open(&path).await?;
         let members = answer["resume"].as_object().expect("an object");
         let resumed = members["resumed"].as_bool().expect("whether it is resumed");
         assert_eq!(members.len(), if resumed { 4 } else { 3 }, "{answer}");
         if resumed {
             let received = members["received"].as_u64().expect("a count");
             self.forget(received);
-            let again: Vec<_> = self.unacknowledged.iter().map(ClientFrame::text).collect();
-            self.socket().send_frames(again).await;
+            let again = segment(self.unacknowledged.iter().map(ClientFrame::text));
+            self.socket().try_send(again).await;
         } else {
             (self.received, self.before) = (0, 0);
             self.unacknowledged.clear();
         }
-        resumed
+        Some(resumed)
     }
 
     fn forget(&mut self, received: u64) {
@@ -141,7 +175,7 @@ impl ReturningClient {
     pub async fn send(&mut self, text: impl Into<String>) {
         let text = text.into();
         if let Some(socket) = &mut self.socket {
-            socket.send_frames([ClientFrame::text(&text)]).await;
+            socket.try_send(ClientFrame::text(&text).bytes()).await;
         }
         self.unacknowledged.push_back(text);
     }
@@ -187,7 +221,7 @@ impl ReturningClient {
     /// Reads the next message that is not an acknowledgement, counts it, and acknowledges.
     async fn read(&mut self) -> Result<String, End> {
         loop {
-            let ServerFrame { opcode, payload } = self.socket().next().await?;
+            let ServerFrame { opcode, payload } = self.socket().next_or_cut().await?;
             let text = String::from_utf8_lossy(&payload).into_owned();
             match opcode {
                 1 | 2 => {}
@@ -216,7 +250,7 @@ impl ReturningClient {
     /// Acknowledges what it has received.
     pub async fn acknowledge(&mut self) {
         let ack = format!("{{\"ack\":{}}}", self.received);
-        self.socket().send_frames([ClientFrame::text(ack)]).await;
+        self.socket().try_send(ClientFrame::text(ack).bytes()).await;
     }
 }
 

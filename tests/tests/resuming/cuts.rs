@@ -38,7 +38,7 @@ async fn a_player_comes_back_and_has_lost_nothing() {
     assert_eq!(harbor.handled(), [1, 2]);
     ada.socket().heartbeat().await;
     server.stop().await;
-    assert_eq!(harbor.notes(), ["close (draining) ada"]);
+    assert_eq!(harbor.notes(), ["close (closed by the client: 1000 \"\") ada"]);
 }
 
 #[tokio::test]
@@ -65,6 +65,7 @@ async fn every_kind_of_cut_suspends_and_every_kind_of_end_does_not() {
         bob.expect(answer).await;
         assert!(!bob.come_back().await, "{code}");
     }
+    drop(ada);
     server.stop().await;
 }
 
@@ -86,6 +87,7 @@ async fn a_handler_goes_on_and_its_answer_waits() {
     ada.expect("1: \"done\"").await;
     ada.expect("2: 2").await;
     assert_eq!(ada.unacknowledged(), 0);
+    drop(ada);
     server.stop().await;
 }
 
@@ -104,6 +106,7 @@ async fn half_a_message_does_not_count() {
     }
     assert_eq!(ada.ask("count", 1, 1).await, "1: 1");
     assert_eq!(harbor.handled(), [1]);
+    drop(ada);
     server.stop().await;
 }
 
@@ -124,6 +127,7 @@ async fn a_half_dead_connection_is_taken_over_at_once() {
     assert_eq!(ada.ask("count", 2, 2).await, "2: 2");
     old.answer_close(4500).await;
     until("the end of the old socket", async || (server.hub().connections() == 1).then_some(())).await;
+    drop(ada);
     server.stop().await;
 }
 
@@ -147,5 +151,6 @@ async fn only_the_newest_of_the_latest_pushes_is_sent_again() {
     ada.expect(r#"{"method":"place","message":{"ship":2,"at":2}}"#).await;
     ada.expect(r#"{"method":"place","message":{"ship":1,"at":4}}"#).await;
     assert_eq!(ada.ask("count", 1, 1).await, "1: 1");
+    drop(ada);
     server.stop().await;
 }

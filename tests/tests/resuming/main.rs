@@ -1,4 +1,7 @@
 //! Sessions that outlive their connections, over real sockets.
 
+mod bounds;
 mod cuts;
+mod places;
 mod tokens;
+mod transcripts;

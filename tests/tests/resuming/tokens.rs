@@ -28,6 +28,7 @@ async fn a_token_is_used_once() {
     assert_eq!(answer(&server, first.strip_prefix("/ws?").unwrap()).await, ANOTHER);
     // A newer connection of the user has ended the session.
     ada.expect("close 4500").await;
+    drop(ada);
     server.stop().await;
 }
 
@@ -45,5 +46,6 @@ async fn a_client_that_never_got_the_next_token_comes_back_with_the_last_one() {
     }
     assert!(ada.come_back().await);
     assert_eq!(ada.ask("count", 1, 1).await, "1: 1");
+    drop(ada);
     server.stop().await;
 }
