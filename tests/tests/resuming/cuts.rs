@@ -37,6 +37,8 @@ async fn a_player_comes_back_and_has_lost_nothing() {
     assert_eq!(ada.answer(2).await, "2: 2");
     assert_eq!(harbor.handled(), [1, 2]);
     ada.socket().heartbeat().await;
+    ada.socket().send_frames([kengine_tests::ClientFrame::close(1000, "")]).await;
+    ada.expect("close 1000").await;
     server.stop().await;
     assert_eq!(harbor.notes(), ["close (closed by the client: 1000 \"\") ada"]);
 }
