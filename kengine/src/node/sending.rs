@@ -155,7 +155,10 @@ impl Node {
 impl ClusterNode for Node {
     fn receive(&self, to: Address<&str>, message: &NodeMessage) {
         match (message, to) {
-            (NodeMessage::Push { push, audience }, _) => _ = self.deliver(to, push, audience),
+            (NodeMessage::Push { push, audience }, _) => {
+                let shared = self.fan_out.share(push);
+                self.deliver(to, shared.as_ref().unwrap_or(push), audience);
+            }
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
                 let is_announced = self.rooms.announce(room, *presence, member);
                 if !is_announced && *presence == Presence::Left {

@@ -17,7 +17,7 @@ use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::node_state::workers::TaskWorker;
 use crate::protocol::PushKey;
-use crate::protocol::resumption::Exchange;
+use crate::protocol::resumption::{Exchange, SentMessage};
 use crate::websocket::{Close, CloseCode};
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
@@ -61,11 +61,50 @@ pub struct Queued {
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
     max: usize,
+    /// Whether frames for several connections [count by themselves](SharedFrame): once for the node, although each outbox
+    /// counts them for its own limit. So it is where many players may be away, with the same pushes kept for each.
+    counts_shared: bool,
+}
+
+/// A frame for several connections. It counts for the node once, as long as a connection keeps it.
+struct SharedFrame {
+    frame: Bytes,
+    backlog: Arc<Backlog>,
+}
+
+impl AsRef<[u8]> for SharedFrame {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for SharedFrame {
+    fn drop(&mut self) {
+        self.backlog.report(self.frame.len(), 0);
+    }
 }
 
 impl Backlog {
     pub(crate) fn new(max: usize) -> Self {
-        Self { bytes: AtomicUsize::new(0), max }
+        Self { bytes: AtomicUsize::new(0), max, counts_shared: false }
+    }
+
+    /// Creates the backlog of a node on which shared frames count once.
+    pub(crate) fn counting_shared(max: usize) -> Self {
+        Self { counts_shared: true, ..Self::new(max) }
+    }
+
+    pub(super) fn counts_shared(&self) -> bool {
+        self.counts_shared
+    }
+
+    /// Returns a frame that will be shared by several connections, and counts it if this node counts such frames once.
+    pub(crate) fn share(self: &Arc<Self>, frame: Bytes) -> Bytes {
+        if !self.counts_shared {
+            return frame;
+        }
+        self.report(0, frame.len());
+        Bytes::from_owner(SharedFrame { frame, backlog: Arc::clone(self) })
     }
 
     /// Returns the total in bytes, in steps of 4 KiB per connection.
@@ -184,7 +223,9 @@ impl Outbox {
             return Err(SendError::Closed);
         }
         let queue = state.queue.get_or_insert_with(Queue::spare);
-        if !queue.put(frame, key, limits) {
+        // Whoever sends to several connections holds the frame too.
+        let is_shared = backlog.counts_shared && !frame.is_unique();
+        if !queue.put(frame, key, is_shared, limits) {
             self.drop_pushes(&mut state, backlog);
             self.order(state, Ending::Overflow);
             return Err(SendError::TooSlow);
@@ -242,7 +283,7 @@ impl Outbox {
             return;
         }
         let queue = state.queue.get_or_insert_default();
-        queue.kept = exchange.size();
+        (queue.kept, queue.kept_own) = (exchange.size(), exchange.own_size());
         queue.counts_kept = if is_away { exchange.len() } else { 0 };
         queue.report(backlog);
         if queue.is_empty() {
@@ -281,9 +322,9 @@ impl Outbox {
         matches!(state.ending.as_deref(), Some(Ending::Replaced))
     }
 
-    /// Returns how many bytes this connection adds to the backlog, at most.
+    /// Returns how many bytes wait for this client or are kept for it, also in frames that others share.
     pub(crate) fn backlog(&self) -> usize {
-        self.state.lock().queue.as_deref().map_or(0, Queue::total)
+        self.state.lock().queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept)
     }
 
     #[inline]
@@ -368,7 +409,7 @@ impl Outbox {
     pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         if let Some(queue) = &mut state.queue {
-            (queue.kept, queue.counts_kept) = (0, 0);
+            (queue.kept, queue.kept_own, queue.counts_kept) = (0, 0, 0);
         }
         self.drop_pushes(&mut state, backlog);
         self.is_shut.store(true, Ordering::Relaxed);
@@ -405,8 +446,8 @@ impl Outbox {
 
     fn drop_pushes(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            let Queue { unsent, kept, reported, .. } = **queue;
-            **queue = Queue { unsent, kept, reported, ..Queue::default() };
+            let Queue { unsent, kept, kept_own, reported, .. } = **queue;
+            **queue = Queue { unsent, kept, kept_own, reported, ..Queue::default() };
             queue.report(backlog);
             if queue.is_empty() {
                 state.queue = None;
@@ -418,7 +459,7 @@ impl Outbox {
     /// Drops all waiting pushes, and counts what is unsent as free.
     fn drop_all(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            (queue.unsent, queue.kept) = (0, 0);
+            (queue.unsent, queue.kept, queue.kept_own) = (0, 0, 0);
         }
         self.drop_pushes(state, backlog);
     }
@@ -450,6 +491,10 @@ struct Queue {
     unsent: usize,
     /// The size of the messages that are kept until the client acknowledges them, in bytes.
     kept: usize,
+    /// The size of those of them that no other connection shares.
+    kept_own: usize,
+    /// The size of the waiting frames that other connections share.
+    shared: usize,
     /// Their number while the player is away; otherwise 0, because they do not count for the limits then.
     counts_kept: usize,
     /// The size that was last reported to the backlog.
@@ -465,6 +510,8 @@ struct Waiting {
     frame: Bytes,
     /// The key of a `latest` push.
     key: Option<PushKey>,
+    /// Whether the frame counts by itself for the node.
+    is_shared: bool,
 }
 
 impl Queue {
@@ -488,7 +535,7 @@ impl Queue {
     }
 
     /// Adds or replaces a frame. Returns `false` and changes nothing if the limits do not allow it.
-    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, limits: OutboxLimits) -> bool {
+    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, is_shared: bool, limits: OutboxLimits) -> bool {
         let position = key.and_then(|key| self.find(key));
         let replaced = position.map_or(0, |position| self.frames[position].frame.len());
         let bytes = self.bytes - replaced + frame.len();
@@ -498,14 +545,21 @@ impl Queue {
             return false;
         }
         self.bytes = bytes;
+        if is_shared {
+            self.shared += frame.len();
+        }
         if let Some(position) = position {
-            self.frames[position].frame = frame;
+            let waiting = &mut self.frames[position];
+            if waiting.is_shared {
+                self.shared -= replaced;
+            }
+            (waiting.frame, waiting.is_shared) = (frame, is_shared);
             return true;
         }
         if let (Some(index), Some(key)) = (&mut self.index, key) {
             index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
         }
-        self.frames.push_back(Waiting { frame, key: key.cloned() });
+        self.frames.push_back(Waiting { frame, key: key.cloned(), is_shared });
         true
     }
 
@@ -527,16 +581,19 @@ impl Queue {
     fn take(&mut self, Destination { out, exchange }: &mut Destination<'_>, max: usize) {
         out.reserve(self.bytes.min(max.saturating_sub(out.len())));
         while out.len() < max
-            && let Some(Waiting { frame, key }) = self.frames.pop_front()
+            && let Some(Waiting { frame, key, is_shared }) = self.frames.pop_front()
         {
             out.extend_from_slice(&frame);
             self.bytes -= frame.len();
+            if is_shared {
+                self.shared -= frame.len();
+            }
             self.taken += 1;
             if let (Some(index), Some(key)) = (&mut self.index, &key) {
                 index.remove(key);
             }
             if let Some(exchange) = exchange {
-                exchange.record_sent(frame, key);
+                exchange.record_sent(SentMessage { frame, key, is_shared });
             }
         }
     }
@@ -545,9 +602,9 @@ impl Queue {
         self.frames.is_empty() && self.unsent == 0 && self.kept == 0
     }
 
-    /// Returns the size of everything that is in memory for the client, in bytes.
+    /// Returns the size of everything that is in memory for this client alone, in bytes.
     fn total(&self) -> usize {
-        self.bytes + self.unsent + self.kept
+        self.bytes - self.shared + self.unsent + self.kept_own
     }
 
     fn report(&mut self, backlog: &Backlog) {
@@ -573,7 +630,7 @@ mod tests {
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
         let key = key.map(|key| PushKey::from(key.as_bytes()));
-        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), LIMITS)
+        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), false, LIMITS)
     }
 
     fn text(queue: &mut Queue, max: usize) -> String {

@@ -156,3 +156,37 @@ async fn a_player_who_is_away_is_never_shut_out_by_the_own_session() {
     drop((newer, second, refused));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_waits_for_many_players_counts_once_for_the_node() {
+    const PLAYERS: usize = 20;
+    const LINES: usize = 500;
+    let harbor = Harbor::default();
+    let server = TestServer::start(harbor.server()).await;
+    let mut clients = Vec::new();
+    for number in 0..PLAYERS {
+        let mut client = ReturningClient::connect(server.address(), &number.to_string()).await;
+        assert_eq!(client.ask("join", "lobby", 1).await, "1: null");
+        clients.push(client);
+    }
+    clients.iter_mut().for_each(ReturningClient::cut);
+    away(&server, PLAYERS).await;
+    let size = r#"..{"method":"line","message":100}"#.len();
+    for _ in 0..LINES {
+        server.hub().room("lobby").send(&Line(100)).expect("a room");
+    }
+    let queued: Vec<_> = harbor.sailors().iter().map(|sailor| sailor.queued().bytes).collect();
+    assert_eq!(queued, [LINES * size; PLAYERS], "each outbox counts all of it");
+    // Each player lacks the pushes of those who have joined, too.
+    let counted = server.hub().queued_bytes();
+    assert!((LINES * size..LINES * size + PLAYERS * 4096).contains(&counted), "{counted} bytes");
+    // One has them all, and the others are gone: in the end nothing is left.
+    assert!(clients[0].come_back().await);
+    for number in 0..PLAYERS {
+        server.hub().user(&number.to_string()).kick(Close::new(CloseCode::KICKED, "out"));
+    }
+    drop(clients);
+    server.emptied().await;
+    until("nothing that is counted", async || (server.hub().queued_bytes() == 0).then_some(())).await;
+    server.stop().await;
+}

@@ -24,6 +24,8 @@ pub(crate) struct Exchange {
     kept: VecDeque<SentMessage>,
     /// The size of the frames in `kept`, in bytes.
     size: usize,
+    /// The size of those of them that other sessions share.
+    shared: usize,
 }
 
 /// A message that was sent, as a frame.
@@ -32,11 +34,24 @@ pub(crate) struct SentMessage {
     pub(crate) frame: Bytes,
     /// The key of a `latest` push.
     pub(crate) key: Option<PushKey>,
+    /// Whether other sessions have the same frame in memory.
+    pub(crate) is_shared: bool,
 }
 
 /// The other side acknowledges more messages than were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AckAhead;
+
+impl SentMessage {
+    /// Returns a message that no other session has.
+    pub(crate) fn own(frame: Bytes) -> Self {
+        Self { frame, key: None, is_shared: false }
+    }
+
+    fn shared_size(&self) -> usize {
+        if self.is_shared { self.frame.len() } else { 0 }
+    }
+}
 
 impl Exchange {
     /// Counts a message that was received whole.
@@ -72,9 +87,10 @@ impl Exchange {
 
     /// Keeps a message that is sent, until it is acknowledged.
     #[inline]
-    pub(crate) fn record_sent(&mut self, frame: Bytes, key: Option<PushKey>) {
-        self.size += frame.len();
-        self.kept.push_back(SentMessage { frame, key });
+    pub(crate) fn record_sent(&mut self, message: SentMessage) {
+        self.size += message.frame.len();
+        self.shared += message.shared_size();
+        self.kept.push_back(message);
     }
 
     /// Returns how many messages are kept.
@@ -85,6 +101,11 @@ impl Exchange {
     /// Returns the size of the messages that are kept, in bytes, with the headers of their frames.
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// Returns the size of those of them that no other session shares.
+    pub(crate) fn own_size(&self) -> usize {
+        self.size - self.shared
     }
 
     /// Forgets the messages that the other side says to have received.
@@ -111,6 +132,7 @@ impl Exchange {
     pub(crate) fn forget_oldest(&mut self) -> bool {
         let Some(oldest) = self.kept.pop_front() else { return false };
         self.size -= oldest.frame.len();
+        self.shared -= oldest.shared_size();
         self.before += 1;
         true
     }
@@ -127,20 +149,23 @@ impl Exchange {
         }
         self.told = self.received;
         let mut newer = waiting;
-        let mut size = self.size;
+        let (mut size, mut shared) = (self.size, self.shared);
         let is_newest: Vec<_> = self
             .kept
             .iter()
             .rev()
             .map(|message| {
                 let is_newest = message.key.as_ref().is_none_or(|key| newer.insert(key.clone()));
-                size -= if is_newest { 0 } else { message.frame.len() };
+                if !is_newest {
+                    size -= message.frame.len();
+                    shared -= message.shared_size();
+                }
                 is_newest
             })
             .collect();
         let mut is_newest = is_newest.into_iter().rev();
         self.kept.retain(|_| is_newest.next().unwrap_or(true));
-        self.size = size;
+        (self.size, self.shared) = (size, shared);
         true
     }
 
@@ -158,13 +183,16 @@ mod tests {
         let mut exchange = Exchange::default();
         for (frame, key) in frames {
             let frame = Bytes::copy_from_slice(frame.as_bytes());
-            exchange.record_sent(frame, key.map(|key| PushKey::from(key.as_bytes())));
+            let key = key.map(|key| PushKey::from(key.as_bytes()));
+            exchange.record_sent(SentMessage { frame, is_shared: key.is_some(), key });
         }
         exchange
     }
 
     fn kept(exchange: &Exchange) -> Vec<&str> {
-        assert_eq!(exchange.size(), exchange.unacknowledged().map(|sent| sent.frame.len()).sum::<usize>());
+        let sizes = exchange.unacknowledged().map(|sent| (sent.frame.len(), sent.frame.len() - sent.shared_size()));
+        let (size, own) = sizes.fold((0, 0), |(size, own), (more, more_own)| (size + more, own + more_own));
+        assert_eq!((exchange.size(), exchange.own_size()), (size, own));
         exchange.unacknowledged().map(|sent| str::from_utf8(&sent.frame).unwrap()).collect()
     }
 
