@@ -87,10 +87,9 @@ impl ReturningClient {
         Some(answer)
     }
 
-    /// Comes back to this address from now on, and loses its connection.
-    pub fn move_to(&mut self, server: SocketAddr) {
+    /// Comes back to this address from now on.
+    pub fn come_back_to(&mut self, server: SocketAddr) {
         self.server = server;
-        self.cut();
     }
 
     /// Returns the token for the next time.

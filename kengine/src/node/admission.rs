@@ -176,12 +176,22 @@ impl Registration {
     pub(crate) fn suspend(&self) {
         self.silence().rest();
         self.node().suspended.fetch_add(1, Ordering::Relaxed);
+        self.tell_away(true);
     }
 
     /// Records that the player is back, or not awaited any more.
     pub(crate) fn end_suspension(&self) {
         if self.silence().end_rest(self.node().clock.now()) {
             self.node().suspended.fetch_sub(1, Ordering::Relaxed);
+            self.tell_away(false);
+        }
+    }
+
+    /// Tells the cluster whether the player is away, if that decides who has the uid.
+    fn tell_away(&self, is_away: bool) {
+        if self.node().limits.duplicates == Duplicates::Refuse {
+            let state = self.recipient.state();
+            self.node().cluster.set_away(&state.uid, state.id, is_away);
         }
     }
 

@@ -178,7 +178,10 @@ impl ClusterNode for Node {
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         if let Some(recipient) = self.users.find(uid, connection) {
-            self.end(&*recipient, Ending::of_duplicate(duplicates));
+            // One whose player is away has not kept the uid: it is replaced.
+            let is_away = recipient.state().silence.is_resting();
+            let ending = if is_away { Ending::Replaced } else { Ending::of_duplicate(duplicates) };
+            self.end(&*recipient, ending);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod cuts;
+mod elsewhere;
 mod places;
 mod tokens;
 mod transcripts;

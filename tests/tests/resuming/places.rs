@@ -1,6 +1,9 @@
 //! What a session keeps while its player is away, and where it can be resumed.
 
-use kengine_tests::{Cutter, Harbor, Line, ReturningClient, TestServer, serve_router, until};
+use std::net::SocketAddr;
+
+use kengine::cluster::Redis;
+use kengine_tests::{Cutter, Harbor, Line, RedisServer, ReturningClient, TestGateway, TestServer, serve_router, until};
 use tokio::net::TcpListener;
 
 /// Waits until this many players are away.
@@ -101,32 +104,29 @@ async fn a_router_offers_it_too() {
     router.stop().await;
 }
 
-/// Every connection is cut after a random number of bytes, in the handshake and in its answer too, while both sides send.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_however_tcp_is_cut() {
-    const MESSAGES: u64 = 600;
+/// Plays through a proxy that cuts every connection after a random number of bytes, in the handshake and in its answer too,
+/// while both sides send this many messages. Returns how often it was cut.
+async fn play(harbor: &Harbor, address: SocketAddr, messages: u64) -> u32 {
     /// How many messages of each kind are on their way at most.
     const AHEAD: u64 = 8;
-    let harbor = Harbor::default();
-    let server = TestServer::start(harbor.server()).await;
-    let cutter = Cutter::start(server.address(), 2500).await;
-    let mut ada = ReturningClient::connect(server.address(), "ada").await;
-    ada.move_to(cutter.address());
+    let mut ada = ReturningClient::connect(address, "ada").await;
+    let cutter = Cutter::start(address, 2500).await;
+    ada.cut();
+    ada.come_back_to(cutter.address());
     while ada.try_come_back().await.is_none() {}
     let (mut answered, mut lines, mut cuts) = (0, 0, 0);
     let (mut sent, mut pushed) = (0, 0);
-    while answered < MESSAGES || lines < MESSAGES {
-        if sent < MESSAGES && sent - answered < AHEAD {
+    while answered < messages || lines < messages {
+        if sent < messages && sent - answered < AHEAD {
             ada.request("count", sent, sent).await;
             sent += 1;
         }
-        if pushed < MESSAGES && pushed - lines < AHEAD {
+        if pushed < messages && pushed - lines < AHEAD {
             harbor.sailor().send(&Line(pushed)).expect("room in the outbox");
             pushed += 1;
         }
         match ada.next().await {
             Ok(text) if text == format!("{answered}: {answered}") => answered += 1,
-            Ok(text) if text == "close 4500" => {}
             Ok(text) => {
                 assert_eq!(text, format!(r#"{{"method":"line","message":{lines}}}"#));
                 lines += 1;
@@ -140,9 +140,30 @@ async fn nothing_is_lost_or_doubled_however_tcp_is_cut() {
             }
         }
     }
-    assert!(cuts > 20, "only {cuts} cuts");
-    assert_eq!(harbor.handled(), (0..MESSAGES).collect::<Vec<_>>());
+    assert_eq!(harbor.handled(), (0..messages).collect::<Vec<_>>());
     assert_eq!(harbor.sailors().len(), 1);
-    drop((ada, cutter));
+    cuts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_however_tcp_is_cut() {
+    let harbor = Harbor::default();
+    let server = TestServer::start(harbor.server()).await;
+    let cuts = play(&harbor, server.address(), 600).await;
+    assert!(cuts > 20, "only {cuts} cuts");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_through_nginx() {
+    let harbor = Harbor::default();
+    let redis = RedisServer::start().await;
+    let server = redis.serve(harbor.server().cluster(Redis::new(redis.url()))).await;
+    redis.directory().await.lives(server.address(), true).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    let cuts = play(&harbor, gateway.address(), 150).await;
+    assert!(cuts > 5, "only {cuts} cuts");
+    let log = gateway.accesses();
+    assert!(!log.is_empty() && !log.contains("resume="), "a token is logged: {log}");
     server.stop().await;
 }
