@@ -20,15 +20,6 @@ use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, SentMessage, pars
 use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
 
-/// What becomes of a message that the client has sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counted {
-    /// It is handled.
-    Message,
-    /// It was for the connection itself.
-    Control,
-}
-
 impl Socket {
     /// Makes the session resumable, and queues the first message for the client.
     pub(super) fn begin_resumption(&mut self, (resumption, answer): (Resumption, ResumeAnswer)) {
@@ -36,13 +27,13 @@ impl Socket {
         self.end.set_resumption(Some(resumption));
     }
 
-    /// Counts a message of a client that can resume its session.
-    #[cold]
-    pub(super) fn count(&mut self, message: Message<'_>) -> Counted {
-        let Some(resumption) = self.end.resumption() else { return Counted::Message };
+    /// Counts a message of a client that can resume its session, or takes it if it is an acknowledgement. Returns whether
+    /// it was taken.
+    pub(super) fn count_or_take(&mut self, message: Message<'_>) -> bool {
+        let Some(resumption) = self.end.resumption() else { return false };
         resumption.confirm();
         if message.as_bytes() == self.link.node().limits.heartbeat.request.as_bytes() {
-            return Counted::Message;
+            return false;
         }
         let Some(received) = parse_ack(message) else {
             resumption.exchange.record_received();
@@ -52,13 +43,13 @@ impl Socket {
             {
                 write_ack(self.out.frames(), received);
             }
-            return Counted::Message;
+            return false;
         };
         if resumption.exchange.acknowledge(received).is_err() {
             let close = Close::new(CloseCode::PROTOCOL_ERROR, "acknowledged more than was sent");
             self.end.end_input(DisconnectReason::Violation(close));
         }
-        Counted::Control
+        true
     }
 
     /// Keeps the frames of an answer until the client acknowledges them. Ends the session if the client is away and too
@@ -105,10 +96,8 @@ impl Socket {
         let limits = self.link.node().limits.outbox;
         let Some(resumption) = self.end.resumption() else { return };
         match self.state {
-            SocketState::Suspended => {
-                if resumption.poll_late(cx).is_ready() {
-                    self.end(SocketState::Over, DisconnectReason::NotResumed);
-                }
+            SocketState::Suspended if resumption.poll_late(cx).is_ready() => {
+                self.end(SocketState::Over, DisconnectReason::NotResumed);
             }
             SocketState::Open => {
                 resumption.trim(limits);
@@ -158,7 +147,7 @@ impl Socket {
             outbox.set_kept(&resumption.exchange, true, backlog);
         }
         outbox.set_unsent(0, backlog);
-        tracing::debug!(connection = %self.link.registration.id(), "the session is suspended");
+        tracing::debug!(connection = self.link.registration.id().0, "the session is suspended");
     }
 
     /// Closes the socket, without waiting for that, and forgets the start of a message that has not come whole.
@@ -188,7 +177,7 @@ impl Socket {
     fn receive(&mut self, arrival: Arrival, outbox: &Outbox) {
         let ResumeRequest { token, received } = arrival.request();
         let may_go_on = self.state == SocketState::Suspended
-            || (self.can_suspend(outbox) && self.end.input().is_none_or(|input| may_come_back(input)));
+            || (self.can_suspend(outbox) && self.end.input().is_none_or(may_come_back));
         let Some(resumption) = self.end.resumption().filter(|_| may_go_on) else { return arrival.refuse() };
         if !resumption.exchange.resume(received, outbox.waiting_keys()) {
             // Never in part.
@@ -225,7 +214,7 @@ impl Socket {
             outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
         }
         outbox.set_unsent(0, &self.link.node().fan_out.backlog);
-        tracing::debug!(connection = %self.link.registration.id(), "the session is resumed");
+        tracing::debug!(connection = self.link.registration.id().0, "the session is resumed");
         if !first.is_empty() {
             let mut first = first;
             self.record_read(first.len());

@@ -72,7 +72,9 @@ impl Resumption {
     pub(super) fn go_on(&mut self, used: Token, recipient: &Arc<dyn Recipient>) -> ResumeAnswer {
         let invalid = self.tokens.renew(used, Token::random());
         let token = self.sessions.add(&self.tokens, recipient);
-        invalid.into_iter().for_each(|token| self.sessions.forget(token));
+        if let Some(invalid) = invalid {
+            self.sessions.forget(invalid);
+        }
         self.timer = None;
         self.note_change();
         ResumeAnswer::resumed(token, self.exchange.received(), self.sessions.within)

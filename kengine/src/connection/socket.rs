@@ -15,7 +15,6 @@ use crate::connection::input_rates::Allowance;
 use crate::connection::link::Link;
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::output::Output;
-use crate::connection::resuming::Counted;
 use crate::connection::socket_end::SocketEnd;
 use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
@@ -349,7 +348,7 @@ impl Socket {
                     continue;
                 }
             };
-            if self.end.is_resumable() && self.count(message.message()) == Counted::Control {
+            if self.end.is_resumable() && self.count_or_take(message.message()) {
                 if let Allowance::Exhausted(limit) = self.link.count_message() {
                     self.end_flood(limit);
                 }

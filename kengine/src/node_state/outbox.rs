@@ -516,7 +516,6 @@ struct Waiting {
 
 impl Queue {
     /// Takes a queue that this thread has kept, or allocates one.
-    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is reused")]
     fn spare() -> Box<Self> {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }

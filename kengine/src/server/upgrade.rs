@@ -60,8 +60,18 @@ enum Returning {
 struct CheckedRequest {
     slot: Slot,
     subprotocol: Option<&'static str>,
-    /// What the client says that wants to resume a session. `Some(None)` if it says nothing that this node understands.
-    wish: Option<Option<ResumeRequest>>,
+    wish: ResumeWish,
+}
+
+/// Whether a client wants to resume a session.
+#[derive(Clone, Copy, Debug)]
+enum ResumeWish {
+    /// It does not, or cannot.
+    None,
+    /// It does, but this node has no such session.
+    Unknown,
+    /// It does, and this node has the session.
+    Known(ResumeRequest),
 }
 
 /// A request that is refused.
@@ -341,15 +351,17 @@ fn returning<D: Dispatcher>(
     endpoint: &Endpoint<D>,
     session: &D::Session,
     subprotocol: Option<&'static str>,
-    wish: Option<Option<ResumeRequest>>,
+    wish: ResumeWish,
 ) -> Returning {
     let Some(resumables) = endpoint.resumables.as_ref().filter(|_| subprotocol == Some(RESUME_SUBPROTOCOL)) else {
         return Returning::Not(Resumability::Never);
     };
     match wish {
-        None => Returning::Not(Resumability::New),
-        Some(Some(request)) if resumables.belongs_to(request.token, session.uid().as_ref()) => Returning::To(request),
-        Some(_) => Returning::Not(Resumability::Instead),
+        ResumeWish::None => Returning::Not(Resumability::New),
+        ResumeWish::Known(request) if resumables.belongs_to(request.token, session.uid().as_ref()) => {
+            Returning::To(request)
+        }
+        ResumeWish::Unknown | ResumeWish::Known(_) => Returning::Not(Resumability::Instead),
     }
 }
 
@@ -367,11 +379,12 @@ fn check<D>(
     node.count_request(client)?;
     let subprotocol = check_request(&endpoint.access, request, endpoint.resumables.is_some())?;
     let resumables = endpoint.resumables.as_ref().filter(|_| subprotocol == Some(RESUME_SUBPROTOCOL));
-    let wish = resumables.and_then(|resumables| {
-        let (token, received) = resume_parameters(request.uri())?;
-        Some(resumables.request(&token, &received).filter(|request| resumables.has(request.token)))
+    let parameters = resumables.and_then(|resumables| Some((resumables, resume_parameters(request.uri())?)));
+    let wish = parameters.map_or(ResumeWish::None, |(resumables, (token, received))| {
+        let known = resumables.request(&token, &received).filter(|request| resumables.has(request.token));
+        known.map_or(ResumeWish::Unknown, ResumeWish::Known)
     });
-    let is_back = matches!(wish, Some(Some(_)));
+    let is_back = matches!(wish, ResumeWish::Known(_));
     let slot = node.take_slot(reservation, client, is_back).map_err(|refused| match refused {
         // Another node must not give this client address what this node refuses.
         Refused::Limit(Limit::ConnectionsPerAddress) => refused.into(),
