@@ -81,7 +81,7 @@ impl ReturningClient {
         let mut socket = RawClient::new(stream, unread);
         let first = socket.next_or_cut().await.ok()?;
         let answer: Value = serde_json::from_slice(&first.payload).expect("JSON");
-        self.token = answer["resume"]["token"].as_str().expect("a token").to_owned();
+        answer["resume"]["token"].as_str().expect("a token").clone_into(&mut self.token);
         self.within = answer["resume"]["within"].as_u64().expect("milliseconds");
         self.socket = Some(socket);
         Some(answer)
@@ -203,7 +203,11 @@ impl ReturningClient {
         }
     }
 
-    /// Returns the next message in short, or how the connection has ended.
+    /// Returns the next message in short.
+    ///
+    /// # Errors
+    ///
+    /// Returns the end of the connection, if no message comes before it.
     pub async fn next(&mut self) -> Result<String, End> {
         match self.kept.pop_front() {
             Some(text) => Ok(text),

@@ -17,7 +17,7 @@ use crate::connection::transport::Transport;
 use crate::node::admission::HeldSlot;
 use crate::node_state::{Destination, Outbox};
 use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, SentMessage, parse_ack, write_ack};
-use crate::protocol::{Answer, DisconnectReason};
+use crate::protocol::{Answer, DisconnectReason, logged};
 use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
 
 impl Socket {
@@ -187,7 +187,7 @@ impl Socket {
         }
         let (transport, slot, first) = match arrival.accept().into_parts() {
             Ok(parts) => parts,
-            Err(error) => return tracing::warn!(%error, "a socket could not be moved to its thread"),
+            Err(error) => return tracing::warn!(error = logged(&error), "a socket could not be moved to its thread"),
         };
         let old_slot = self.link.registration.replace_slot(slot);
         if self.state == SocketState::Suspended {

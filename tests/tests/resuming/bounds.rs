@@ -183,7 +183,7 @@ async fn what_waits_for_many_players_counts_once_for_the_node() {
     // One has them all, and the others are gone: in the end nothing is left.
     assert!(clients[0].come_back().await);
     for number in 0..PLAYERS {
-        server.hub().user(&number.to_string()).kick(Close::new(CloseCode::KICKED, "out"));
+        server.hub().user(number.to_string()).kick(Close::new(CloseCode::KICKED, "out"));
     }
     drop(clients);
     server.emptied().await;
