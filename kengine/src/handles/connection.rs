@@ -58,6 +58,10 @@ impl<S: Session> Recipient for SharedConnection<S> {
         &self.state
     }
 
+    fn is_guest(&self) -> bool {
+        self.session.uid().is_none()
+    }
+
     fn public(&self) -> Value {
         // This is also called when a connection that has ended leaves its rooms. A panic would keep it in them.
         call_catching(|| serde_json::to_value(self.session.public())).map_or(Value::Null, |public| {
@@ -125,6 +129,12 @@ impl<S> Connection<S> {
     /// Returns what waits in the connection's outbox because the client has not read it yet.
     pub fn queued(&self) -> Queued {
         self.shared.state.outbox.queued()
+    }
+
+    /// Whether the player is away: the connection was cut, and the session waits for the player to
+    /// [resume](crate::Server::resume_within) it.
+    pub fn is_suspended(&self) -> bool {
+        self.shared.state.silence.is_resting()
     }
 
     /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which

@@ -62,6 +62,12 @@ impl Hub {
         self.node.connections()
     }
 
+    /// Returns how many of the [connections](Self::connections) of this node wait for their players to
+    /// [resume](crate::Server::resume_within) their sessions.
+    pub fn suspended(&self) -> usize {
+        self.node.suspended()
+    }
+
     /// Sends several pushes so that each client gets them in one write, as it gets the pushes of a handler. Use it in
     /// your own tasks, for example in a game's tick.
     ///

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::game_loops::registry::GameLoops;
+use crate::cluster::node_tag;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
@@ -30,6 +31,8 @@ use crate::protocol::{StartError, Syntax, random_bits};
 pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    /// What begins the tokens with which clients resume their sessions on this node.
+    pub(crate) tag: u32,
     pub(crate) fan_out: Arc<FanOut>,
     users: Users,
     pub(crate) rooms: LocalRooms,
@@ -43,6 +46,8 @@ pub(crate) struct Node {
     unpublished: AtomicU64,
     /// Connections whose sockets are open, without handshakes that are being accepted.
     connected: AtomicUsize,
+    /// Those of them whose player is away.
+    suspended: AtomicUsize,
     next_id: AtomicU64,
     admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
@@ -106,12 +111,14 @@ impl Node {
             refusals,
             clock,
             limits,
+            tag: node_tag(boot),
             fan_out,
             cluster,
             loops: Arc::default(),
             counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
+            suspended: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             admission: Mutex::new(Admission { slots: 0, handshakes: Bucket::default(), ending: None }),
             is_relieving: AtomicBool::new(false),
@@ -148,6 +155,11 @@ impl Node {
     /// Returns the number of connections whose sockets are open, including handshakes that are being accepted.
     pub(crate) fn connections(&self) -> usize {
         self.admission.lock().slots
+    }
+
+    /// Returns the number of connections whose player is away.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

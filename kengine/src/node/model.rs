@@ -64,7 +64,7 @@ impl ToldNode {
         connection: &Arc<dyn Recipient>,
         expires: Option<SystemTime>,
     ) -> Result<(Registration, bool), Refused> {
-        let mut slot = self.node.take_slot(None, None)?;
+        let mut slot = self.node.take_slot(None, None, false)?;
         slot.set_expiry(expires);
         Ok(slot.register(Arc::clone(connection)))
     }
@@ -325,7 +325,7 @@ fn a_drain_ends_every_connection() {
         // Waits for ever if it misses the end of the last connection.
         block_on(node.node.drain());
         assert_eq!(node.node.connections(), 0);
-        assert_eq!(node.node.take_slot(None, None).err(), Some(Refused::Draining));
+        assert_eq!(node.node.take_slot(None, None, false).err(), Some(Refused::Draining));
         clients.into_iter().for_each(|client| client.join().unwrap());
         node.check_empty();
     });
@@ -388,7 +388,7 @@ fn the_number_of_connections_is_bounded() {
         connect(2)();
         other.join().unwrap();
         node.check_empty();
-        assert!(node.node.take_slot(None, None).is_ok());
+        assert!(node.node.take_slot(None, None, false).is_ok());
     });
 }
 

@@ -74,8 +74,7 @@ impl Node {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each_socket(|recipient| {
-                let queued = recipient.state().outbox.queued();
-                let bytes = queued.bytes + queued.unsent;
+                let bytes = recipient.state().outbox.backlog();
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
@@ -157,7 +156,10 @@ impl Node {
 impl ClusterNode for Node {
     fn receive(&self, to: Address<&str>, message: &NodeMessage) {
         match (message, to) {
-            (NodeMessage::Push { push, audience }, _) => _ = self.deliver(to, push, audience),
+            (NodeMessage::Push { push, audience }, _) => {
+                let shared = self.fan_out.share(push);
+                self.deliver(to, shared.as_ref().unwrap_or(push), audience);
+            }
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
                 let is_announced = self.rooms.announce(room, *presence, member);
                 if !is_announced && *presence == Presence::Left {
@@ -177,7 +179,11 @@ impl ClusterNode for Node {
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         if let Some(recipient) = self.users.find(uid, connection) {
-            self.end(&*recipient, Ending::of_duplicate(duplicates));
+            // One whose player is away has not kept the uid: it is replaced.
+            let is_away = recipient.state().silence.is_resting();
+            let ending =
+                if is_away { Ending::Close(DisconnectReason::Replaced) } else { Ending::of_duplicate(duplicates) };
+            self.end(&*recipient, ending);
         }
     }
 

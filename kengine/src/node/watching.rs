@@ -211,7 +211,7 @@ mod tests {
     /// A connection without a socket whose session expires.
     fn join_until(node: &Arc<Node>, id: u64, at: SystemTime) -> (Registration, Arc<dyn Recipient>) {
         let recipient = BareConnection::create(id, &format!("player {id}"));
-        let mut slot = node.take_slot(None, None).expect("a node without limits");
+        let mut slot = node.take_slot(None, None, false).expect("a node without limits");
         slot.set_expiry(Some(at));
         let (registration, has_uid) = slot.register(Arc::clone(&recipient));
         assert!(has_uid);
@@ -223,7 +223,7 @@ mod tests {
     async fn one_task_ends_ten_thousand_sessions_within_a_second_of_their_times() {
         const STEP: Duration = Duration::from_millis(100);
         let limits = Limits { max_connections: usize::MAX, ..Limits::default() };
-        let node = Node::new(limits, Vec::new(), Vec::new(), &Alone, None).unwrap();
+        let node = Node::new(limits, Vec::new(), Vec::new(), &Alone, None, String::new()).unwrap();
         // They expire within 20 s, in another order than that in which they come. The watch sleeps when they come.
         let silent = Player::join(&node, 0);
         pass(STEP).await;

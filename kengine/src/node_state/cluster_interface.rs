@@ -118,6 +118,10 @@ pub(crate) trait Cluster: Send + Sync {
     /// wins. The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
     fn claim(&self, _: &Uid, _: ConnectionId, _order: u64) {}
 
+    /// Says whether the player of a connection that has its uid is away. Then a newer connection of another node gets the
+    /// uid, even if older connections otherwise [keep](Duplicates::Refuse) theirs.
+    fn set_away(&self, _: &Uid, _: ConnectionId, _is_away: bool) {}
+
     /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
     fn release(&self, _: &Uid, _: ConnectionId) {}
 

@@ -18,7 +18,8 @@ pub enum DisconnectReason {
     /// The client was silent for the idle timeout. It was closed with 4001.
     HeartbeatTimeout,
     /// The client read too slowly: its outbox overflowed, or its backlog was the largest when the node needed memory.
-    /// It was closed with 4002, or cut off if more than 128 KiB were unsent.
+    /// It was closed with 4002, or cut off if more than 128 KiB were unsent. Also if the client was away, its session
+    /// waited to be [resumed](crate::Server::resume_within), and more was sent to it than its outbox holds.
     TooSlow,
     /// The client sent more than the [rates](crate::Server::max_messages_per_second) of the server allow, and went on
     /// when it was refused. It was closed with 4502.
@@ -33,6 +34,9 @@ pub enum DisconnectReason {
     /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
     /// kicked, or an older connection [keeps](crate::Duplicates::Refuse) the uid.
     Server(Close),
+    /// The connection was cut, and the client did not [resume](crate::Server::resume_within) its session in time, or
+    /// could not, because it lacks messages that were not kept.
+    NotResumed,
     /// The drain's deadline passed or a second signal came: the connection was cut off.
     CutOff,
 }
@@ -55,7 +59,7 @@ impl DisconnectReason {
             Self::Draining => (CloseCode::DRAINING, "draining"),
             Self::Replaced => (CloseCode::REPLACED, "replaced by a newer connection"),
             Self::Expired => (CloseCode::EXPIRED, "session expired"),
-            Self::Lost | Self::CutOff => return None,
+            Self::Lost | Self::NotResumed | Self::CutOff => return None,
         };
         Some(Close::new(code, text))
     }
@@ -75,6 +79,7 @@ impl fmt::Display for DisconnectReason {
             Self::Replaced => f.write_str("replaced by a newer connection"),
             Self::Expired => f.write_str("session expired"),
             Self::Server(close) => write!(f, "closed by the server: {close}"),
+            Self::NotResumed => f.write_str("not resumed"),
             Self::CutOff => f.write_str("cut off"),
         }
     }

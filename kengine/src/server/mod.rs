@@ -147,8 +147,7 @@ impl<D: Dispatcher> Server<D> {
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
         let counters = Arc::new(Counters::new(O::ROUTES.len()));
         let own_counters = Arc::clone(&counters);
-        let create =
-            Box::new(|node, access| Arc::new(Endpoint { dispatcher, node, counters: own_counters, access }) as _);
+        let create = Box::new(|node, access| Arc::new(Endpoint::new(dispatcher, node, own_counters, access)) as _);
         self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
     }
@@ -381,6 +380,26 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Lets players resume their sessions after their connections were cut, and sets how long a session waits for its
+    /// player: at most a year. Off by default.
+    ///
+    /// It concerns clients that offer the subprotocol `kengine.v1.resume.json`; [`guide::protocol`](crate::guide::protocol)
+    /// says what such a client does. When its connection is lost, closed by it with 1001, or closed by the server after
+    /// the [idle timeout](Self::idle_timeout), its session is *suspended* on this node: it keeps its uid, its rooms, its
+    /// seats, its questions and its place among the [connections](Self::max_connections); a handler that runs goes on; and
+    /// what is sent to it waits in its [outbox](Self::max_outbox_pushes). When the client comes back to this node in time,
+    /// the session goes on as if nothing had happened: every message that either side has sent is handled once and in
+    /// order. [`#[suspend]`](macro@crate::suspend) and [`#[resume]`](macro@crate::resume) are told of both.
+    ///
+    /// The session ends, and `#[close]` runs, if the client does not come back in time
+    /// ([`DisconnectReason::NotResumed`](crate::DisconnectReason::NotResumed)), if more waits for it than its outbox holds
+    /// ([`TooSlow`](crate::DisconnectReason::TooSlow)), if the user is kicked or connects anew without resuming, or if the
+    /// node drains. Then, and on any other node, a client that comes back begins a new session.
+    pub fn resume_within(mut self, limit: Duration) -> Self {
+        self.limits.resume_within = Some(limit.min(MAX_TIMEOUT));
+        self
+    }
+
     /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill a process after 30 s.
     /// Then running handlers are cancelled, and all remaining connections are cut off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
@@ -555,7 +574,7 @@ impl<D: Dispatcher> Server<D> {
             .collect();
         let (dispatcher, own_node) = (self.dispatcher, Arc::clone(&node));
         let own_access = Arc::clone(&access);
-        let first = Arc::new(Endpoint { dispatcher, node: own_node, counters, access: own_access });
+        let first = Arc::new(Endpoint::new(dispatcher, own_node, counters, own_access));
         endpoints.insert(self.path, Arc::clone(&first) as _);
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }

@@ -119,7 +119,7 @@ impl Fixture {
         again: &str,
         refuse: &str,
     ) -> i64 {
-        let arguments = ["a:1", boot, connection, latest, age, again, refuse, "bus:", "you lose "];
+        let arguments = ["a:1", boot, connection, latest, age, again, "0", refuse, "bus:", "you lose "];
         self.run(CLAIM, &["user"], &arguments).await
     }
 

@@ -291,7 +291,7 @@ impl<'s> Directory<'s> {
         for Change { uid, claim } in changes {
             let key = keys.user(uid.as_str());
             let mut call;
-            if let Some(Claim { connection, at, is_again }) = claim {
+            if let Some(Claim { connection, at, is_again, is_away }) = claim {
                 let lose = BusMessage::Lose { uid: uid.clone() }.encode(boot);
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
@@ -300,6 +300,7 @@ impl<'s> Directory<'s> {
                     .arg(self.state.latest(*at))
                     .arg(millis(at.elapsed()))
                     .arg(u8::from(*is_again))
+                    .arg(u8::from(*is_away))
                     .arg(u8::from(duplicates == Duplicates::Refuse))
                     .arg(keys.node_channel(""))
                     .arg(&lose[..]);
