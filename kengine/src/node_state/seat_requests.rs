@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::node_state::cluster_interface::{Address, NodeMessage};
 use crate::node_state::errors::JoinError;
-use crate::node_state::held_seat::HeldSeat;
+use crate::node_state::granted_seat::GrantedSeat;
 use crate::node_state::memberships::{RoomId, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
+use crate::node_state::room_table::{SeatRefusal, SeatRequest, Wanted, WhenAway};
 use crate::node_state::rooms::LocalRooms;
-use crate::node_state::seating::{SeatRefusal, SeatRequest, Wanted, WhenAway};
 use crate::node_state::sync::atomic::Ordering;
 
 /// The seat that a connection wants.
@@ -32,7 +32,7 @@ pub(crate) enum SeatPlace<'w> {
 /// The seat that a connection has got.
 pub(crate) enum Seated<'r> {
     /// The seat is given up again unless the connection joins the room with it.
-    Now(HeldSeat<'r>),
+    Now(GrantedSeat<'r>),
     /// The connection had a seat in this room before.
     Already(Arc<str>),
 }
@@ -63,7 +63,7 @@ impl LocalRooms {
             Err(room) => return Ok(Seated::Already(room)),
         };
         match self.cluster.take_seat(request).await {
-            Ok(seat) => Ok(Seated::Now(HeldSeat::new(seat, recipient, self.seat_timeout, &self.cluster))),
+            Ok(seat) => Ok(Seated::Now(GrantedSeat::new(seat, recipient, self.seat_timeout, &self.cluster))),
             Err(SeatRefusal::Full) => Err(JoinError::Full(wish.seats)),
             Err(SeatRefusal::Unavailable) => Err(JoinError::SeatsUnknown),
         }
