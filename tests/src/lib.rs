@@ -16,6 +16,7 @@ mod heavy;
 mod http;
 mod install;
 mod log;
+mod loop_log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod node_report;
@@ -49,9 +50,10 @@ pub use crate::{
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,
+    loop_log::{LoopEvent, LoopLine},
     node_report::NodeReport,
     proxy::{Network, Proxy},
-    rally::{Ball, Hit, Rally, RallyEvent, RallyLine, RallyLoop, Return},
+    rally::{Ball, Hit, Rally, RallyLoop, Return},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     router::{ServedRouter, serve_router},

@@ -3,4 +3,5 @@
 mod calls;
 mod ending;
 mod moving;
+mod nodes;
 mod redis_away;
