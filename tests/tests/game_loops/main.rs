@@ -1,5 +1,6 @@
 //! The game loops of rooms: one at a time in the cluster, whatever happens to its nodes.
 
+mod arena;
 mod calls;
 mod ending;
 mod moving;
