@@ -118,6 +118,7 @@ impl Nodes {
 
     async fn happens(&mut self, fault: Fault, plays_on: &impl AsyncFn(Instant)) {
         let node = self.busiest();
+        eprintln!("{fault:?}");
         self.faults.push(Begun { at: LoopLine::now(), process: self.nodes[node].pid(), fault });
         let since = Instant::now();
         match fault {
@@ -143,7 +144,8 @@ impl Nodes {
     }
 
     /// Checks that the loops of each room ran one after the other, that each began where the last one had saved, and that
-    /// each fault moved a loop. Returns how long the loops stood still for each fault.
+    /// each fault moved a loop. Returns how long the loops
+    /// stood still for each fault, in ascending order.
     pub(crate) fn check(&self, lines: &[LoopLine]) -> BTreeMap<Fault, Vec<Duration>> {
         let mut last = BTreeMap::<&str, &LoopLine>::new();
         let (mut pauses, mut lost_steps) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
@@ -170,13 +172,14 @@ impl Nodes {
             }
             pauses.entry(fault).or_default().push(Duration::from_nanos(line.at - before.at));
         }
-        lost_steps.sort_unstable();
-        eprintln!("lost steps {lost_steps:?}");
         for (fault, pauses) in &mut pauses {
             pauses.sort_unstable();
-            let pauses: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
-            eprintln!("{fault:?}: {} moves, pauses in ms {pauses:?}", pauses.len());
+            let [p50, _, max] = spread(pauses);
+            eprintln!("{fault:?}: {} loops have moved, after a pause of p50 {p50:?}, max {max:?}", pauses.len());
         }
+        lost_steps.sort_unstable();
+        let [p50, _, max] = spread(&lost_steps);
+        eprintln!("steps that were lost in a move: p50 {p50}, max {max}");
         assert!(harmless.is_empty(), "no loop was moved by {:?}", harmless.iter().map(|index| &self.faults[*index]));
         pauses
     }
@@ -193,7 +196,12 @@ pub(crate) fn lateness(lines: &[LoopLine], tick: Duration) -> String {
     let mut late: Vec<_> = ticks.iter().map(|(late, _)| *late).collect();
     late.sort_unstable();
     let missed: u64 = ticks.iter().map(|(_, missed)| missed).sum();
-    let at = |percent: usize| late.get(late.len() * percent / 100).copied().unwrap_or_default();
-    let max = late.last().copied().unwrap_or_default();
-    format!("{} ticks, late by p50 {} us, p99 {} us, max {max} us; {missed} missed", late.len(), at(50), at(99))
+    let [p50, p99, max] = spread(&late);
+    format!("{} ticks, late by p50 {p50} us, p99 {p99} us, max {max} us; {missed} missed", late.len())
+}
+
+/// Returns the 50th and the 99th percentile and the maximum of sorted values.
+fn spread<T: Copy + Default>(sorted: &[T]) -> [T; 3] {
+    let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default();
+    [at(50), at(99), sorted.last().copied().unwrap_or_default()]
 }
