@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::node_state::cluster_interface::Cluster;
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::Recipient;
-use crate::node_state::room_table::Seat;
+use crate::node_state::seat::Seat;
 
 /// A seat whose connection has not joined the room yet. Dropping this gives the seat up, or keeps it for the player if
 /// the connection was replaced meanwhile.

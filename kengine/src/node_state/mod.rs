@@ -25,8 +25,10 @@ mod rate_limiter;
 mod recipient;
 mod refusals;
 mod room;
+mod room_reports;
 mod room_table;
 mod rooms;
+mod seat;
 mod seat_requests;
 mod sharded;
 mod silence;
@@ -70,11 +72,12 @@ pub use self::recipient::ConnectionId;
 pub(crate) use self::recipient::{ConnectionState, Recipient};
 pub(crate) use self::refusals::{Limit, Refusals};
 pub use self::room::Occupants;
-#[cfg(feature = "redis")]
-pub(crate) use self::room_table::Wanted;
-pub use self::room_table::WhenAway;
-pub(crate) use self::room_table::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
+pub(crate) use self::room_table::RoomTable;
 pub(crate) use self::rooms::{JoinRequest, LocalRooms};
+#[cfg(feature = "redis")]
+pub(crate) use self::seat::Wanted;
+pub use self::seat::WhenAway;
+pub(crate) use self::seat::{Seat, SeatRefusal, SeatRequest, Vacating};
 pub(crate) use self::seat_requests::{SeatPlace, SeatWish, Seated};
 pub(crate) use self::sharded::Sharded;
 pub(crate) use self::silence::{CHECKS, Silence, nanoseconds};

@@ -22,7 +22,7 @@ use crate::node_state::memberships::{JoinedRooms, check_name};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
-use crate::node_state::room_table::Vacating;
+use crate::node_state::seat::Vacating;
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::protocol::{Error, Uid};
@@ -424,7 +424,7 @@ mod tests {
     use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
     use crate::node_state::listing::{RoomPage, RoomQuery};
     use crate::node_state::recipient::BareConnection;
-    use crate::node_state::room_table::{Seat, SeatRefusal, SeatRequest};
+    use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest};
     use crate::node_state::workers;
     use crate::protocol::Syntax;
 

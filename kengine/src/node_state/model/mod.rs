@@ -17,7 +17,8 @@ use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::Presence;
 pub(crate) use crate::node_state::recipient::BareConnection;
 use crate::node_state::recipient::ConnectionId;
-use crate::node_state::room_table::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
+use crate::node_state::room_table::RoomTable;
+use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Uid;
 

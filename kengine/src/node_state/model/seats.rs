@@ -8,8 +8,8 @@ use crate::node_state::model::rooms::ToldRooms;
 use crate::node_state::model::{BareConnection, limits};
 use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
-use crate::node_state::room_table::WhenAway;
 use crate::node_state::rooms::JoinRequest;
+use crate::node_state::seat::WhenAway;
 use crate::node_state::seat_requests::{SeatPlace, SeatWish, Seated};
 use crate::node_state::sync::model::explore;
 
