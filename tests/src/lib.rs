@@ -18,6 +18,7 @@ mod heavy;
 mod http;
 mod install;
 mod log;
+mod loop_log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod node_report;
@@ -54,9 +55,10 @@ pub use crate::{
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,
+    loop_log::{LoopEvent, LoopLine},
     node_report::NodeReport,
     proxy::{Network, Proxy},
-    rally::{Ball, Hit, Rally, RallyEvent, RallyLine, RallyLoop, Return},
+    rally::{Ball, Hit, Rally, RallyLoop, Return},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
     returning_client::{RESUME, ReturningClient},

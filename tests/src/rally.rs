@@ -1,84 +1,21 @@
-//! A game whose rooms have game loops, and the log of what these loops do.
+//! A game whose rooms have game loops, which log what they do.
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::Write,
-    path::Path,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use kengine::{
     Connection, Error, Handshake, Hub, Push, Refusal, Uid,
     room::{GameLoop, LoopRoom, Start, Tick},
 };
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::town::Player;
-
-/// The log of this process.
-static LOG: OnceLock<File> = OnceLock::new();
+use crate::{
+    loop_log::{LoopEvent, LoopLine},
+    town::Player,
+};
 
 /// A dispatcher whose players hit balls. Each room runs a [`RallyLoop`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rally;
-
-impl Rally {
-    /// Lets the loops of this process append what they do to this file, which several processes may share.
-    pub fn log_to(path: impl AsRef<Path>) {
-        let log = OpenOptions::new().create(true).append(true).open(path).expect("a file of ours");
-        LOG.set(log).expect("the first log");
-    }
-}
-
-/// A line of the log.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RallyLine {
-    /// When it happened, in nanoseconds of the machine's monotonic clock.
-    pub at: u64,
-    /// The process of the node.
-    pub process: u32,
-    /// The room.
-    pub room: String,
-    /// The fencing number of the loop.
-    pub fence: u64,
-    /// The number of ticks that the loop has simulated on all nodes.
-    pub step: u64,
-    /// What happened.
-    pub event: RallyEvent,
-}
-
-/// What a loop did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RallyEvent {
-    /// It started as a new one.
-    Created,
-    /// It started with what another one had saved.
-    Moved,
-    /// It ticked.
-    Tick {
-        /// How late, in microseconds.
-        late: u64,
-        /// How many ticks were missed before.
-        missed: u64,
-    },
-    /// A player's messages came in the wrong order.
-    Disorder,
-    /// Its last player has left.
-    Emptied,
-}
-
-impl RallyLine {
-    /// Reads a log.
-    pub fn read(path: impl AsRef<Path>) -> Vec<Self> {
-        let text = std::fs::read_to_string(path).expect("a file of ours");
-        let mut lines: Vec<Self> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
-        lines.sort_by_key(|line| line.at);
-        lines
-    }
-}
 
 /// A player's message to the loop.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,15 +52,8 @@ pub struct RallyLoop {
 }
 
 impl RallyLoop {
-    fn log(&self, room: &LoopRoom<'_>, event: RallyEvent) {
-        let Some(mut log) = LOG.get() else { return };
-        let now = clock_gettime(ClockId::Monotonic);
-        let at = u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("a time");
-        let (process, room_name) = (std::process::id(), room.name().to_owned());
-        let line = RallyLine { at, process, room: room_name, fence: room.fence(), step: self.step, event };
-        let line = serde_json::to_string(&line).expect("a line") + "\n";
-        // One call, so that the lines of several processes do not mix.
-        log.write_all(line.as_bytes()).expect("a file of ours");
+    fn log(&self, room: &LoopRoom<'_>, event: LoopEvent) {
+        LoopLine::new(room, event).write(self.step);
     }
 }
 
@@ -136,7 +66,7 @@ impl GameLoop for RallyLoop {
     const SAVE_INTERVAL: Duration = Duration::from_millis(200);
 
     fn start(room: &LoopRoom<'_>, start: Start<Self>) -> Self {
-        let event = if start == Start::Created { RallyEvent::Created } else { RallyEvent::Moved };
+        let event = LoopEvent::start(&start);
         let rally = start.saved().unwrap_or_default();
         rally.log(room, event);
         rally
@@ -144,23 +74,20 @@ impl GameLoop for RallyLoop {
 
     fn tick(&mut self, room: &LoopRoom<'_>, tick: Tick) {
         self.step += 1;
-        self.log(
-            room,
-            RallyEvent::Tick { late: u64::try_from(tick.late.as_micros()).expect("a short time"), missed: tick.missed },
-        );
+        self.log(room, LoopEvent::tick(&tick));
         let _ = room.send(&Ball { step: self.step });
     }
 
     fn message(&mut self, room: &LoopRoom<'_>, Hit { player, number }: Hit) -> Return {
         let last = self.last.insert(player, number);
         if last.is_some_and(|last| last >= number) {
-            self.log(room, RallyEvent::Disorder);
+            self.log(room, LoopEvent::Disorder);
         }
         Return { fence: room.fence(), step: self.step, number }
     }
 
     fn emptied(&mut self, room: &LoopRoom<'_>) {
-        self.log(room, RallyEvent::Emptied);
+        self.log(room, LoopEvent::Emptied);
     }
 
     fn save(&self) -> Option<Self> {

@@ -239,9 +239,9 @@ async fn sit_down<'c, S: Session>(
             }
             Ok((room, None))
         }
-        Seated::Now(held) => {
-            let (name, host) = (Arc::clone(&held.seat().room), held.seat().host.clone());
-            request.seat = Some(held);
+        Seated::Now(granted) => {
+            let (name, host) = (Arc::clone(&granted.seat().room), granted.seat().host.clone());
+            request.seat = Some(granted);
             enter(hub, connection, &name, request)?;
             Ok((name, host))
         }

@@ -19,7 +19,7 @@ use crate::node_state::limits::Duplicates;
 use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::recipient::ConnectionId;
-use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest, Vacating};
+use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::protocol::{StartError, Syntax, Uid};
 use crate::websocket::Close;
 

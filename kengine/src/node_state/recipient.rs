@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::node_state::memberships::Memberships;
 use crate::node_state::outbox::Outbox;
 use crate::node_state::questions::Questions;
-use crate::node_state::seating::Vacating;
+use crate::node_state::seat::Vacating;
 use crate::node_state::silence::Silence;
 use crate::protocol::{Syntax, Uid};
 

@@ -12,7 +12,7 @@ use crate::node_state::member::{Joined, Left, Member, Presence};
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::ConnectionId;
 use crate::node_state::recipient::Recipient;
-use crate::node_state::seating::Seat;
+use crate::node_state::seat::Seat;
 use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
 use crate::node_state::sync::{HashSet, Mutex, RwLock};
 use crate::protocol::{Push, Uid, logged};

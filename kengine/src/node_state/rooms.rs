@@ -15,14 +15,14 @@ use crate::node_state::cluster_interface::{Address, Cluster, NodeMessage};
 use crate::node_state::errors::JoinError;
 use crate::node_state::fan_out::FanOut;
 use crate::node_state::game_loop::RoomWatcher;
-use crate::node_state::held_seat::HeldSeat;
+use crate::node_state::granted_seat::GrantedSeat;
 use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::memberships::{JoinedRooms, check_name};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
-use crate::node_state::seating::Vacating;
+use crate::node_state::seat::Vacating;
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::protocol::{Error, Uid};
@@ -58,7 +58,7 @@ pub(crate) struct JoinRequest<'g> {
     pub(crate) listens: bool,
     pub(crate) guard: Guard<'g>,
     /// The seat that the member has got, whose request was counted as a join.
-    pub(crate) seat: Option<HeldSeat<'g>>,
+    pub(crate) seat: Option<GrantedSeat<'g>>,
 }
 
 /// Decides whether a connection may join.
@@ -424,7 +424,7 @@ mod tests {
     use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
     use crate::node_state::listing::{RoomPage, RoomQuery};
     use crate::node_state::recipient::BareConnection;
-    use crate::node_state::seating::{Seat, SeatRefusal, SeatRequest};
+    use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest};
     use crate::node_state::workers;
     use crate::protocol::Syntax;
 

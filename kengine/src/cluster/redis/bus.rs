@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
 use crate::cluster::redis::scripts::Scripts;
-use crate::cluster::redis::seats;
+use crate::cluster::redis::seats_script;
 use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, RoomPage, RoomQuery, Unavailable};
 use crate::protocol::logged;
@@ -174,7 +174,7 @@ impl Bus {
     /// Returns a page of the rooms that have seats or show data.
     pub(super) async fn list(&self, query: RoomQuery<'_>) -> Result<RoomPage, Unavailable> {
         let (mut commands, scripts) = self.commands().ok_or(Unavailable)?;
-        seats::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
+        seats_script::list(&self.state, &mut commands, &scripts, query).await.map_err(|error| {
             tracing::debug!(error = logged(&error), "the rooms cannot be listed");
             Unavailable
         })

@@ -15,7 +15,7 @@ use crate::cluster::redis::connection::{Backoff, connect};
 use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
-use crate::cluster::redis::seats::{self, sweep};
+use crate::cluster::redis::seats_script::{self, sweep};
 use crate::cluster::redis::shared_state::{Phase, SharedState, millis};
 use crate::node_state::{Duplicates, Status};
 use crate::protocol::logged;
@@ -91,7 +91,7 @@ async fn run_connection(state: &SharedState, contact: &mut Contact) -> RedisResu
     let (connection, scripts) = (directory.connection.clone(), directory.scripts.clone());
     tokio::select! {
         ended = stay(directory, &mut phase, contact) => ended,
-        Err(error) = seats::serve(state, connection, &scripts) => Err(error),
+        Err(error) = seats_script::serve(state, connection, &scripts) => Err(error),
     }
 }
 

@@ -14,8 +14,8 @@ mod node;
 mod peers;
 mod redeemed;
 mod scripts;
-mod seat_orders;
-mod seats;
+mod seat_queue;
+mod seats_script;
 mod shared_state;
 mod subscriber;
 

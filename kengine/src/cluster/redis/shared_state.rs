@@ -12,7 +12,7 @@ use crate::cluster::redis::claims::Claims;
 use crate::cluster::redis::config::Redis;
 use crate::cluster::redis::keys::Keys;
 use crate::cluster::redis::redeemed::Redeemed;
-use crate::cluster::redis::seat_orders::SeatOrders;
+use crate::cluster::redis::seat_queue::SeatQueue;
 use crate::node_state::{ClusterNode, ConnectionId, Duplicates, Load, NodeInfo, Status};
 use crate::protocol::{StartError, Uid};
 
@@ -45,7 +45,7 @@ pub(super) struct SharedState {
     pub(super) status: watch::Sender<Status>,
     /// Notified when the load, a claim or a reservation must be reported to the directory.
     pub(super) load_changed: Notify,
-    pub(super) seats: SeatOrders,
+    pub(super) seats: SeatQueue,
     claims: Mutex<Claims>,
     redeemed: Mutex<Redeemed>,
     created: Instant,
@@ -69,7 +69,7 @@ impl SharedState {
             phase: watch::Sender::new(Phase::Serving),
             status: watch::Sender::new(Status::Joining),
             load_changed: Notify::new(),
-            seats: SeatOrders::default(),
+            seats: SeatQueue::default(),
             claims: Mutex::default(),
             redeemed: Mutex::default(),
             created: Instant::now(),

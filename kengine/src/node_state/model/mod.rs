@@ -5,7 +5,7 @@ mod deferred_wakes;
 mod outbox;
 mod refusals;
 mod rooms;
-mod seating;
+mod seats;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,8 @@ use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::Presence;
 pub(crate) use crate::node_state::recipient::BareConnection;
 use crate::node_state::recipient::ConnectionId;
-use crate::node_state::seating::{RoomTable, Seat, SeatRefusal, SeatRequest, Vacating};
+use crate::node_state::room_table::RoomTable;
+use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest, Vacating};
 use crate::node_state::sync::Mutex;
 use crate::protocol::Uid;
 

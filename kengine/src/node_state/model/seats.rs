@@ -9,26 +9,26 @@ use crate::node_state::model::{BareConnection, limits};
 use crate::node_state::outbox::Ending;
 use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::rooms::JoinRequest;
-use crate::node_state::seating::WhenAway;
-use crate::node_state::seats::{SeatPlace, SeatWish, Seated};
+use crate::node_state::seat::WhenAway;
+use crate::node_state::seat_requests::{SeatPlace, SeatWish, Seated};
 use crate::node_state::sync::model::explore;
 use crate::protocol::DisconnectReason;
 
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
     let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
-    let held = match block_on(rooms.rooms.take_seat(&**who, wish))? {
+    let granted = match block_on(rooms.rooms.take_seat(&**who, wish))? {
         Seated::Already(name) => return Ok(name),
-        Seated::Now(held) => held,
+        Seated::Now(granted) => granted,
     };
-    let name = Arc::clone(&held.seat().room);
-    rooms.rooms.join(&name, who, JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(held) })?;
+    let name = Arc::clone(&granted.seat().room);
+    rooms.rooms.join(&name, who, JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(granted) })?;
     Ok(name)
 }
 
 /// Three who want a seat at the same time fill one room of two seats, and begin another.
 #[test]
 fn a_room_is_filled_and_not_overfilled() {
-    explore("seating: fill", || {
+    explore("seats: fill", || {
         let rooms = ToldRooms::new(&limits());
         let sit = |id: u64, uid: &'static str| {
             let rooms = rooms.clone();
@@ -49,7 +49,7 @@ fn a_room_is_filled_and_not_overfilled() {
 /// The seat of a connection that is replaced stays the user's, whoever asks for a seat at the same time.
 #[test]
 fn a_seat_is_handed_over() {
-    explore("seating: hand over", || {
+    explore("seats: hand over", || {
         let rooms = ToldRooms::new(&limits());
         let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
         let name = seat(&rooms, &old).unwrap();
@@ -69,12 +69,12 @@ fn a_seat_is_handed_over() {
 /// A seat that a connection has got, but not taken yet, when it is replaced is the user's too.
 #[test]
 fn a_seat_that_was_not_taken_yet_is_handed_over() {
-    explore("seating: hand over before the join", || {
+    explore("seats: hand over before the join", || {
         let rooms = ToldRooms::new(&limits());
         let (old, new) = (BareConnection::create(1, "ada"), BareConnection::create(2, "ada"));
         let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
-        let Ok(Seated::Now(held)) = block_on(rooms.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
-        let name = Arc::clone(&held.seat().room);
+        let Ok(Seated::Now(granted)) = block_on(rooms.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
+        let name = Arc::clone(&granted.seat().room);
         let replacing = thread::spawn({
             let (rooms, old) = (rooms.clone(), Arc::clone(&old));
             move || {
@@ -82,7 +82,7 @@ fn a_seat_that_was_not_taken_yet_is_handed_over() {
                 rooms.rooms.leave_all(&*old);
             }
         });
-        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(held) };
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(granted) };
         // It has joined before it was replaced, or has not joined.
         let _ = rooms.rooms.join(&name, &old, request);
         replacing.join().unwrap();
@@ -94,7 +94,7 @@ fn a_seat_that_was_not_taken_yet_is_handed_over() {
 /// A connection that asks for a seat twice at the same time is in one room of the family.
 #[test]
 fn a_connection_has_one_seat() {
-    explore("seating: one seat", || {
+    explore("seats: one seat", || {
         let rooms = ToldRooms::new(&limits());
         let ada = BareConnection::create(1, "ada");
         let other = thread::spawn({
@@ -113,7 +113,7 @@ fn a_connection_has_one_seat() {
 /// joined by its name.
 #[test]
 fn a_free_seat_is_found() {
-    explore("seating: free seats", || {
+    explore("seats: free seats", || {
         let rooms = ToldRooms::new(&limits());
         let (ada, bob) = (BareConnection::create(1, "ada"), BareConnection::create(2, "bob"));
         let first = seat(&rooms, &ada).unwrap();
@@ -133,7 +133,7 @@ fn a_free_seat_is_found() {
 /// The seats are counted rightly while members come by the name of the room, take a seat, and are kicked.
 #[test]
 fn seats_are_counted_for_those_who_join_by_name() {
-    explore("seating: join by name", || {
+    explore("seats: join by name", || {
         let rooms = ToldRooms::new(&limits());
         let (ada, bob) = (BareConnection::create(1, "ada"), BareConnection::create(2, "bob"));
         let name = seat(&rooms, &ada).unwrap();

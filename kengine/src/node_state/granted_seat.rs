@@ -1,4 +1,4 @@
-//! A seat between its request and the join.
+//! A seat that a connection has been granted, until it joins the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::node_state::cluster_interface::Cluster;
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::Recipient;
-use crate::node_state::seating::Seat;
+use crate::node_state::seat::Seat;
 
 /// A seat whose connection has not joined the room yet. Dropping this gives the seat up, or keeps it for the player if
 /// the connection was replaced meanwhile.
-pub(crate) struct HeldSeat<'r> {
+pub(crate) struct GrantedSeat<'r> {
     seat: Seat,
     is_taken: bool,
     recipient: &'r dyn Recipient,
@@ -18,7 +18,7 @@ pub(crate) struct HeldSeat<'r> {
     cluster: Arc<dyn Cluster>,
 }
 
-impl<'r> HeldSeat<'r> {
+impl<'r> GrantedSeat<'r> {
     pub(super) fn new(
         seat: Seat,
         recipient: &'r dyn Recipient,
@@ -47,7 +47,7 @@ impl<'r> HeldSeat<'r> {
     }
 }
 
-impl Drop for HeldSeat<'_> {
+impl Drop for GrantedSeat<'_> {
     fn drop(&mut self) {
         if !self.is_taken {
             self.cluster.vacate(&self.seat, self.recipient.state().vacating(self.seat_timeout));

@@ -1,4 +1,5 @@
-//! Sends to the directory what [`SeatOrders`](crate::cluster::redis::seat_orders::SeatOrders) has gathered.
+//! Calls the script `seats.lua`: sends what [`SeatQueue`](crate::cluster::redis::seat_queue::SeatQueue) has gathered, and
+//! reads the list of rooms.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::cluster::redis::keys::{DEFAULT_ROOM_LIFETIME, escaped, unescaped};
 use crate::cluster::redis::scripts::{Script, Scripts};
-use crate::cluster::redis::seat_orders::{Order, RoomReport};
+use crate::cluster::redis::seat_queue::{Order, RoomReport};
 use crate::cluster::redis::shared_state::{SharedState, millis};
 use crate::node_state::{MAX_SCANNED_ROOMS, RoomPage, RoomQuery, RoomSummary, Seat, SeatRefusal, SeatRequest, Wanted};
 

@@ -24,13 +24,13 @@ const REPORT_DELAY: Duration = Duration::from_millis(25);
 
 /// The seats of this node's players, and what must be sent.
 #[derive(Default)]
-pub(super) struct SeatOrders {
-    state: Mutex<OrderState>,
+pub(super) struct SeatQueue {
+    state: Mutex<QueueState>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct OrderState {
+struct QueueState {
     /// Whether the directory can be reached.
     is_up: bool,
     table: RoomTable,
@@ -90,7 +90,7 @@ pub(super) enum Order {
 
 /// What is sent in one round trip. What has not arrived when this is dropped is sent again.
 pub(super) struct Batch<'s> {
-    seats: &'s SeatOrders,
+    seats: &'s SeatQueue,
     pub(super) orders: Vec<Order>,
     pub(super) rooms: Vec<RoomReport>,
     pub(super) must_sweep: bool,
@@ -98,14 +98,14 @@ pub(super) struct Batch<'s> {
 
 /// A request that is waited for. If this is dropped before its answer is read, the seat is given up.
 struct PendingSeat<'s> {
-    seats: &'s SeatOrders,
+    seats: &'s SeatQueue,
     answer: oneshot::Receiver<Result<Seat, SeatRefusal>>,
 }
 
 /// Whether the directory can be reached: as long as this exists.
-pub(super) struct Up<'s>(&'s SeatOrders);
+pub(super) struct Up<'s>(&'s SeatQueue);
 
-impl SeatOrders {
+impl SeatQueue {
     /// Takes a seat.
     pub(super) async fn take(&self, request: SeatRequest) -> Result<Seat, SeatRefusal> {
         let when_away = request.when_away;
@@ -221,7 +221,7 @@ impl SeatOrders {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, OrderState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No code that holds the lock can panic in the middle of a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,7 +229,7 @@ impl SeatOrders {
 
 type BatchParts = (Vec<Order>, Vec<RoomReport>, bool);
 
-impl OrderState {
+impl QueueState {
     /// Returns what to send now, or until when nothing is to be sent.
     fn take_batch(&mut self) -> Result<BatchParts, Option<Instant>> {
         self.expire();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     /// Answers the requests of a batch as the directory does.
-    fn answer(seats: &SeatOrders, batch: Batch<'_>) {
+    fn answer(seats: &SeatQueue, batch: Batch<'_>) {
         for order in batch.arrived() {
             if let Order::Take { request, answer } = order {
                 seats.granted(seat(request.number), answer);
@@ -399,7 +399,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_seat_is_given_up_whenever_its_request_is_dropped() {
-        let seats = SeatOrders::default();
+        let seats = SeatQueue::default();
         assert_eq!(seats.take(request(1)).await.unwrap_err(), SeatRefusal::Unavailable);
         let _up = seats.up();
         // Before it is answered, and after that, but before the answer is read.
@@ -424,7 +424,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_seat_is_kept_until_it_is_taken_or_freed_or_its_time_is_over() {
         const KEPT: Vacating = Vacating::KeptFor(Duration::from_secs(7));
-        let seats = SeatOrders::default();
+        let seats = SeatQueue::default();
         let up = seats.up();
         let take = async |number| {
             let mut pending = seats.order(request(number)).expect("an order");
@@ -466,7 +466,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_may_not_have_arrived_is_set_right_before_further_seats_are_taken() {
-        let seats = SeatOrders::default();
+        let seats = SeatQueue::default();
         let up = seats.up();
         let mut kept = seats.order(request(1)).expect("an order");
         answer(&seats, seats.next().await);
