@@ -364,6 +364,21 @@ async fn a_loop_whose_tick_panics_starts_anew_at_most_once_in_a_third_of_the_lea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_loop_that_does_not_linger_runs_while_it_has_players() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    for _ in 0..2 {
+        ada.request::<()>("play_briefly", "brief").await.unwrap();
+        ada.stay(Duration::from_secs(3)).await;
+        assert_eq!(game.hub().game_loops(), 1, "it ended although it has a player");
+        assert_eq!(ada.request::<String>("ask_briefly", "brief").await.unwrap(), "brief");
+        ada.request::<()>("leave", "brief").await.unwrap();
+        ada.stay(Duration::from_secs(3)).await;
+        assert_eq!(game.hub().game_loops(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_loop_runs_in_a_room_whose_loop_is_over() {
     for nodes in [vec![serve()], two().into()] {
         let mut players = Vec::new();

@@ -68,7 +68,8 @@ impl Runner {
                 let mut runner = Self {
                     look_at: now,
                     settled_at: if has_moved { now + lease } else { now },
-                    over_at: Some(now + settings.linger.min(NEVER)),
+                    // The first look at the room says whether it has users.
+                    over_at: None,
                     tick_at: now + settings.tick.clamp(MIN_TICK, NEVER),
                     ticks: 0,
                     save_at: now,
@@ -192,9 +193,11 @@ impl Runner {
         }
         if !self.players.is_empty() {
             self.over_at = None;
-        } else if !was_empty || self.over_at.is_none() {
+        } else if !was_empty {
             self.over_at = Some(now + self.settings.linger.min(NEVER));
             self.call(|driver| driver.emptied())?;
+        } else if self.over_at.is_none() {
+            self.over_at = Some(now + self.settings.linger.min(NEVER));
         }
         Ok(())
     }
