@@ -28,11 +28,18 @@ impl LoopStatus {
     }
 }
 
+/// The type of a game loop, without the type.
+#[derive(Clone)]
+pub(super) struct LoopPlan {
+    pub(super) create: CreateLoop,
+    pub(super) settings: LoopSettings,
+}
+
 /// A room whose game loop this node runs, or is ready to take over.
 pub(super) struct LoopEntry {
     pub(super) name: Arc<str>,
-    pub(super) create: CreateLoop,
-    pub(super) settings: LoopSettings,
+    /// The loop that `run` was last called for while none ran here.
+    plan: Mutex<LoopPlan>,
     pub(super) status: watch::Sender<LoopStatus>,
     /// The loop, if it runs here. It may stand still because its lease has ended.
     runner: Mutex<Option<Arc<RunnerHandle>>>,
@@ -47,17 +54,27 @@ pub(super) struct LoopEntry {
 }
 
 impl LoopEntry {
-    pub(super) fn new(room: &str, create: CreateLoop, settings: LoopSettings) -> Self {
+    pub(super) fn new(room: &str, plan: LoopPlan) -> Self {
         Self {
             name: room.into(),
-            create,
-            settings,
+            plan: Mutex::new(plan),
             status: watch::Sender::new(LoopStatus::Unknown),
             runner: Mutex::default(),
             is_wanted: AtomicBool::new(false),
             is_flagged: AtomicBool::new(false),
             members_changed: AtomicBool::new(true),
             order: Mutex::default(),
+        }
+    }
+
+    pub(super) fn plan(&self) -> LoopPlan {
+        self.plan.lock().clone()
+    }
+
+    /// Sets which loop starts in the room next, unless one runs here.
+    pub(super) fn set_plan(&self, plan: LoopPlan) {
+        if self.runner().is_none() {
+            *self.plan.lock() = plan;
         }
     }
 

@@ -140,7 +140,7 @@ impl Pass<'_> {
             is_valid: entry.runner().is_some_and(|runner| runner.lease.is_valid()),
             wish,
             saved,
-            keep: self.lease.saturating_add(entry.settings.linger).min(MAX_KEEP),
+            keep: self.lease.saturating_add(entry.plan().settings.linger).min(MAX_KEEP),
         };
         if let Some(runner) = entry.runner() {
             let fence = runner.lease.fence();

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::timeout;
 
-use self::entry::{LoopEntry, LoopStatus, ReplyTo};
+use self::entry::{LoopEntry, LoopPlan, LoopStatus, ReplyTo};
 use self::questions::LoopReply;
 use crate::node::Node;
 use crate::node_state::{
@@ -39,7 +39,8 @@ impl Node {
         if !is_room_name(room) {
             return Err(GameLoopError::NotRunning);
         }
-        let entry = loops.find_or_create(room, create, settings, self.limits.game_loops.max_loops);
+        let plan = LoopPlan { create, settings };
+        let entry = loops.find_or_create(room, plan, self.limits.game_loops.max_loops);
         let entry = entry.inspect_err(|_| self.refusals.record(Limit::GameLoops, &room))?;
         if !loops.is_kept.swap(true, Ordering::AcqRel) {
             let _ = self.rooms.watcher.set(Arc::clone(loops) as Arc<dyn RoomWatcher>);

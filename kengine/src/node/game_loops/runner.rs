@@ -13,9 +13,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node::Node;
-use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, ReplyTo, RunnerHandle};
+use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, LoopPlan, ReplyTo, RunnerHandle};
 use crate::node_state::deferred_wakes::defer_while;
-use crate::node_state::{Limit, LoopDriver, LoopFault, LoopStart, Tick, call_catching};
+use crate::node_state::{Limit, LoopDriver, LoopFault, LoopSettings, LoopStart, Tick, call_catching};
 use crate::protocol::{Uid, logged};
 
 /// The minimum time between two ticks.
@@ -29,6 +29,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) struct Runner {
     node: Arc<Node>,
     entry: Arc<LoopEntry>,
+    settings: LoopSettings,
     handle: Arc<RunnerHandle>,
     letters: mpsc::Receiver<Letter>,
     driver: Box<dyn LoopDriver>,
@@ -58,8 +59,8 @@ impl Runner {
         start: LoopStart,
     ) {
         let has_moved = start != LoopStart::Created;
-        let started =
-            call_catching(|| defer_while(Waker::noop(), || (entry.create)(&entry.name, &handle.lease, start)));
+        let LoopPlan { create, settings } = entry.plan();
+        let started = call_catching(|| defer_while(Waker::noop(), || create(&entry.name, &handle.lease, start)));
         let ending = match started {
             Ok(Some((driver, players))) => {
                 let now = Instant::now();
@@ -67,8 +68,9 @@ impl Runner {
                 let mut runner = Self {
                     look_at: now,
                     settled_at: if has_moved { now + lease } else { now },
-                    over_at: Some(now + entry.settings.linger.min(NEVER)),
-                    tick_at: now + entry.settings.tick.clamp(MIN_TICK, NEVER),
+                    // The first look at the room says whether it has users.
+                    over_at: None,
+                    tick_at: now + settings.tick.clamp(MIN_TICK, NEVER),
                     ticks: 0,
                     save_at: now,
                     saved: None,
@@ -76,6 +78,7 @@ impl Runner {
                     players: players.into_iter().collect(),
                     node: Arc::clone(&node),
                     entry: Arc::clone(&entry),
+                    settings,
                     handle: Arc::clone(&handle),
                     letters,
                     driver,
@@ -190,9 +193,11 @@ impl Runner {
         }
         if !self.players.is_empty() {
             self.over_at = None;
-        } else if !was_empty || self.over_at.is_none() {
-            self.over_at = Some(now + self.entry.settings.linger.min(NEVER));
+        } else if !was_empty {
+            self.over_at = Some(now + self.settings.linger.min(NEVER));
             self.call(|driver| driver.emptied())?;
+        } else if self.over_at.is_none() {
+            self.over_at = Some(now + self.settings.linger.min(NEVER));
         }
         Ok(())
     }
@@ -249,7 +254,7 @@ impl Runner {
         if now < self.tick_at || !self.handle.lease.is_valid() {
             return Ok(());
         }
-        let period = self.entry.settings.tick.clamp(MIN_TICK, NEVER);
+        let period = self.settings.tick.clamp(MIN_TICK, NEVER);
         let overdue = now - self.tick_at;
         let missed = u64::try_from(overdue.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
         let late = Duration::from_nanos(u64::try_from(overdue.as_nanos() % period.as_nanos()).unwrap_or(u64::MAX));
@@ -264,7 +269,7 @@ impl Runner {
         if now < self.save_at {
             return;
         }
-        self.save_at = now + self.entry.settings.save_interval.clamp(MIN_SAVE_INTERVAL, NEVER);
+        self.save_at = now + self.settings.save_interval.clamp(MIN_SAVE_INTERVAL, NEVER);
         let saved = self.snapshot();
         if saved.is_some() && saved != self.saved {
             self.saved.clone_from(&saved);
