@@ -215,7 +215,7 @@ impl<S> Connection<S> {
     /// # Errors
     ///
     /// [`ExtendError::Past`] if `until` is not in the future, [`ExtendError::Closed`] if the session has expired or the
-    /// connection has ended for another reason. The time is that of [the node's clock](Session::expires#the-clock).
+    /// connection has ended for another reason. The time is that of [the node's clock](Session::expires).
     pub fn extend(&self, until: SystemTime) -> Result<(), ExtendError> {
         self.node().extend(&self.shared.state, until)
     }
