@@ -27,8 +27,9 @@ pub(crate) struct Resumables {
 
 #[derive(Default)]
 struct ResumableTable {
-    /// The connections whose sessions can be resumed with a token.
-    connections: HashMap<Token, Arc<dyn Recipient>>,
+    /// The connections whose sessions can be resumed, by the keys of their tokens. Only the connection's task knows the
+    /// whole tokens.
+    connections: HashMap<u64, Arc<dyn Recipient>>,
     /// Clients that have come back, until the task of their connection takes them.
     arrivals: HashMap<ConnectionId, Arrival>,
 }
@@ -124,14 +125,14 @@ impl Resumables {
         ResumeRequest::parse(token, received, self.tag)
     }
 
-    /// Whether a session can be resumed with this token.
+    /// Whether a session may be resumed with this token.
     pub(crate) fn has(&self, token: Token) -> bool {
-        self.table.lock().connections.contains_key(&token)
+        self.table.lock().connections.contains_key(&token.key())
     }
 
-    /// Whether a session can be resumed with this token by the player of another session, which has this uid.
+    /// Whether a session may be resumed with this token by the player of another session, which has this uid.
     pub(crate) fn belongs_to(&self, token: Token, uid: Option<&Uid>) -> bool {
-        let recipient = self.table.lock().connections.get(&token).cloned();
+        let recipient = self.table.lock().connections.get(&token.key()).cloned();
         // The user's code is called without the lock.
         recipient.is_some_and(|recipient| match uid {
             Some(uid) => !recipient.is_guest() && recipient.state().uid == *uid,
@@ -145,7 +146,7 @@ impl Resumables {
         let (refused, answer) = oneshot::channel();
         {
             let mut table = self.table.lock();
-            let Some(recipient) = table.connections.get(&request.token).cloned() else { return Some(socket) };
+            let Some(recipient) = table.connections.get(&request.token.key()).cloned() else { return Some(socket) };
             // If the client has come twice, it has given up the earlier socket.
             table.arrivals.insert(recipient.state().id, Arrival { socket, request, refused });
             drop(table);
@@ -157,13 +158,13 @@ impl Resumables {
 
     /// Makes the session of a connection resumable with new tokens. Returns the text of the last one.
     pub(super) fn add(&self, tokens: &Tokens, recipient: &Arc<dyn Recipient>) -> String {
-        self.table.lock().connections.extend(tokens.valid().map(|token| (token, Arc::clone(recipient))));
+        self.table.lock().connections.extend(tokens.valid().map(|token| (token.key(), Arc::clone(recipient))));
         tokens.last().text(self.tag)
     }
 
     /// Makes a token invalid.
     pub(super) fn forget(&self, token: Token) {
-        self.table.lock().connections.remove(&token);
+        self.table.lock().connections.remove(&token.key());
     }
 
     /// Returns the client that has come back to a connection, if one has.
@@ -177,16 +178,17 @@ impl Resumables {
     }
 
     /// Forgets a connection whose session cannot be resumed any more.
-    pub(super) fn remove(&self, tokens: &Tokens, id: ConnectionId) {
+    pub(super) fn remove(&self, tokens: &Tokens) {
         let refused = {
             let mut table = self.table.lock();
-            let removed: Vec<_> = tokens.valid().map(|token| table.connections.remove(&token)).collect();
+            let removed: Vec<_> = tokens.valid().map(|token| table.connections.remove(&token.key())).collect();
             let (len, capacity) = (table.connections.len(), table.connections.capacity());
             if capacity > 64 && len < capacity / 8 {
                 table.connections.shrink_to(len * 2);
             }
+            let id = removed.iter().flatten().next().map(|recipient| recipient.state().id);
             // A connection is not dropped while the lock is held.
-            (table.arrivals.remove(&id), removed)
+            (id.and_then(|id| table.arrivals.remove(&id)), removed)
         };
         if let (Some(arrival), _) = refused {
             arrival.refuse();

@@ -88,8 +88,9 @@ impl Socket {
     fn poll_resumable(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         // Registers the task, so that no summons is missed.
         self.take_outbox(cx, outbox);
+        let id = self.link.registration.id();
         if outbox.take_summons()
-            && let Some(arrival) = self.end.resumption().and_then(|resumption| resumption.take_arrival())
+            && let Some(arrival) = self.end.resumption().and_then(|resumption| resumption.take_arrival(id))
         {
             self.receive(arrival, outbox);
         }
@@ -178,7 +179,8 @@ impl Socket {
         let ResumeRequest { token, received } = arrival.request();
         let may_go_on = self.state == SocketState::Suspended
             || (self.can_suspend(outbox) && self.end.input().is_none_or(may_come_back));
-        let Some(resumption) = self.end.resumption().filter(|_| may_go_on) else { return arrival.refuse() };
+        let resumption = self.end.resumption().filter(|resumption| may_go_on && resumption.has(token));
+        let Some(resumption) = resumption else { return arrival.refuse() };
         if !resumption.exchange.resume(received, outbox.waiting_keys()) {
             // Never in part.
             self.end(SocketState::Over, DisconnectReason::NotResumed);

@@ -22,7 +22,6 @@ pub(super) struct Resumption {
     pub(super) exchange: Exchange,
     tokens: Tokens,
     sessions: Arc<Resumables>,
-    id: ConnectionId,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
     /// The size of the exchange that the outbox was told, in steps.
@@ -54,7 +53,6 @@ impl Resumption {
             exchange: Exchange::default(),
             tokens,
             sessions,
-            id: recipient.state().id,
             timer: None,
             reported: 0,
             untold: 0,
@@ -64,8 +62,13 @@ impl Resumption {
     }
 
     /// Returns the client that has come back, if it has.
-    pub(super) fn take_arrival(&self) -> Option<Arrival> {
-        self.sessions.take_arrival(self.id)
+    pub(super) fn take_arrival(&self, id: ConnectionId) -> Option<Arrival> {
+        self.sessions.take_arrival(id)
+    }
+
+    /// Whether the session can be resumed with this token.
+    pub(super) fn has(&self, token: Token) -> bool {
+        self.tokens.valid().fold(false, |found, valid| found | (valid == token))
     }
 
     /// Gives the client that has come back with this token another one. Returns its first message.
@@ -153,6 +156,6 @@ impl Resumption {
 
 impl Drop for Resumption {
     fn drop(&mut self) {
-        self.sessions.remove(&self.tokens, self.id);
+        self.sessions.remove(&self.tokens);
     }
 }

@@ -21,8 +21,14 @@ pub(crate) struct Exchange {
     told: u64,
     /// How many sent messages precede those in `kept`: they were acknowledged, or had to be forgotten.
     before: u64,
-    kept: VecDeque<SentMessage>,
-    /// The size of the frames in `kept`, in bytes.
+    /// Boxed and present only while a message is kept, so that an idle player takes little memory.
+    kept: Option<Box<KeptMessages>>,
+}
+
+#[derive(Debug, Default)]
+struct KeptMessages {
+    messages: VecDeque<SentMessage>,
+    /// The size of their frames, in bytes.
     size: usize,
     /// The size of those of them that other sessions share.
     shared: usize,
@@ -88,24 +94,25 @@ impl Exchange {
     /// Keeps a message that is sent, until it is acknowledged.
     #[inline]
     pub(crate) fn record_sent(&mut self, message: SentMessage) {
-        self.size += message.frame.len();
-        self.shared += message.shared_size();
-        self.kept.push_back(message);
+        let kept = self.kept.get_or_insert_default();
+        kept.size += message.frame.len();
+        kept.shared += message.shared_size();
+        kept.messages.push_back(message);
     }
 
     /// Returns how many messages are kept.
     pub(crate) fn len(&self) -> usize {
-        self.kept.len()
+        self.kept.as_ref().map_or(0, |kept| kept.messages.len())
     }
 
     /// Returns the size of the messages that are kept, in bytes, with the headers of their frames.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.kept.as_ref().map_or(0, |kept| kept.size)
     }
 
     /// Returns the size of those of them that no other session shares.
     pub(crate) fn own_size(&self) -> usize {
-        self.size - self.shared
+        self.kept.as_ref().map_or(0, |kept| kept.size - kept.shared)
     }
 
     /// Forgets the messages that the other side says to have received.
@@ -114,15 +121,11 @@ impl Exchange {
     ///
     /// It says to have received more than was sent. Then nothing is forgotten.
     pub(crate) fn acknowledge(&mut self, received: u64) -> Result<(), AckAhead> {
-        if received > self.before + self.kept.len() as u64 {
+        if received > self.before + self.len() as u64 {
             return Err(AckAhead);
         }
         while self.before < received {
             self.forget_oldest();
-        }
-        if self.kept.is_empty() {
-            // An idle connection keeps no storage for them.
-            self.kept = VecDeque::new();
         }
         Ok(())
     }
@@ -130,11 +133,17 @@ impl Exchange {
     /// Forgets the oldest message although it may not have arrived. From now on the session can be resumed only if it
     /// has arrived. Returns `false` if none is kept.
     pub(crate) fn forget_oldest(&mut self) -> bool {
-        let Some(oldest) = self.kept.pop_front() else { return false };
-        self.size -= oldest.frame.len();
-        self.shared -= oldest.shared_size();
-        self.before += 1;
-        true
+        let Some(kept) = &mut self.kept else { return false };
+        let oldest = kept.messages.pop_front();
+        if let Some(oldest) = &oldest {
+            kept.size -= oldest.frame.len();
+            kept.shared -= oldest.shared_size();
+            self.before += 1;
+        }
+        if kept.messages.is_empty() {
+            self.kept = None;
+        }
+        oldest.is_some()
     }
 
     /// Goes on over a new connection, on which the other side says what it has received and is told what this side has.
@@ -149,9 +158,10 @@ impl Exchange {
         }
         self.told = self.received;
         let mut newer = waiting;
-        let (mut size, mut shared) = (self.size, self.shared);
-        let is_newest: Vec<_> = self
-            .kept
+        let Some(kept) = &mut self.kept else { return true };
+        let (mut size, mut shared) = (kept.size, kept.shared);
+        let is_newest: Vec<_> = kept
+            .messages
             .iter()
             .rev()
             .map(|message| {
@@ -164,14 +174,17 @@ impl Exchange {
             })
             .collect();
         let mut is_newest = is_newest.into_iter().rev();
-        self.kept.retain(|_| is_newest.next().unwrap_or(true));
-        (self.size, self.shared) = (size, shared);
+        kept.messages.retain(|_| is_newest.next().unwrap_or(true));
+        (kept.size, kept.shared) = (size, shared);
+        if kept.messages.is_empty() {
+            self.kept = None;
+        }
         true
     }
 
     /// Returns the messages that are kept, in the order in which they were sent.
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &SentMessage> {
-        self.kept.iter()
+        self.kept.iter().flat_map(|kept| &kept.messages)
     }
 }
 
@@ -205,7 +218,7 @@ mod tests {
             assert_eq!(exchange.acknowledge(received), Ok(()));
             assert_eq!(kept(&exchange), rest, "{received}");
         }
-        assert_eq!(exchange.kept.capacity(), 0);
+        assert!(exchange.kept.is_none());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The tokens with which a client resumes its session.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 use crate::protocol::uid::random_bits;
 
@@ -27,6 +26,12 @@ impl Token {
     #[cfg(test)]
     pub(super) fn of_number(number: u64) -> Self {
         Self([0, number])
+    }
+
+    /// Returns the half of the token by which its session is found. The session compares the whole.
+    pub(crate) fn key(self) -> u64 {
+        let [_, low] = self.0;
+        low
     }
 
     /// Returns the token as the client gets it from a node with this tag.
@@ -58,12 +63,6 @@ impl PartialEq for Token {
 }
 
 impl Eq for Token {}
-
-impl Hash for Token {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
 
 impl fmt::Debug for Token {
     /// Omits the token, which is a secret.
