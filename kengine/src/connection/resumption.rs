@@ -68,7 +68,7 @@ impl Resumption {
 
     /// Whether the session can be resumed with this token.
     pub(super) fn has(&self, token: Token) -> bool {
-        self.tokens.valid().fold(false, |found, valid| found | (valid == token))
+        self.tokens.valid().any(|valid| valid == token)
     }
 
     /// Gives the client that has come back with this token another one. Returns its first message.
