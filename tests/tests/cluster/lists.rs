@@ -228,6 +228,11 @@ async fn a_page_has_filters_and_a_cursor() {
         assert_eq!(names(&page.rooms), ["t1", "t11"]);
         let next = hub.rooms("t").list().after(page.next.unwrap()).filter(odd).await.unwrap();
         assert_eq!(names(&next.rooms), ["t3", "t5", "t7", "t9"]);
+        let none = hub.rooms("t").list().max(1).filter(|_| false).await.unwrap();
+        assert_eq!((none.rooms, none.next.as_deref()), (vec![], Some("t4")), "not the eighth room");
+        let clamped = hub.rooms("t").list().max(0).await.unwrap();
+        assert_eq!(names(&clamped.rooms), ["t0"]);
+        assert_eq!(hub.rooms("t").list().max(usize::MAX).await.unwrap().rooms.len(), 13);
         assert_eq!(hub.rooms("t").list().after("a").max(1).await.unwrap().rooms[0].name, "t0");
         assert_eq!(hub.rooms("t").list().after("z").await.unwrap().rooms, []);
     }
