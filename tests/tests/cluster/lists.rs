@@ -249,7 +249,9 @@ async fn filters_and_cursors_hold_while_rooms_come_and_go() {
         let server = Server::new(workshop.clone()).cluster(Redis::new(redis.url())).max_rooms_per_connection(ROOMS + 2);
         let server = redis.serve(server.max_joins_per_second(u32::MAX, u32::MAX)).await;
         let (some, guests) = guests(&server, workshop, 4).await;
-        (clients.push(some), players.push(guests), nodes.push(server));
+        clients.push(some);
+        players.push(guests);
+        nodes.push(server);
     }
     // Each room has two seats. Both are taken in every third room.
     for number in 0..ROOMS {
