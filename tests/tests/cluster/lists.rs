@@ -228,6 +228,11 @@ async fn a_page_has_filters_and_a_cursor() {
         assert_eq!(names(&page.rooms), ["t1", "t11"]);
         let next = hub.rooms("t").list().after(page.next.unwrap()).filter(odd).await.unwrap();
         assert_eq!(names(&next.rooms), ["t3", "t5", "t7", "t9"]);
+        let none = hub.rooms("t").list().max(1).filter(|_| false).await.unwrap();
+        assert_eq!((none.rooms, none.next.as_deref()), (vec![], Some("t4")), "not the eighth room");
+        let clamped = hub.rooms("t").list().max(0).await.unwrap();
+        assert_eq!(names(&clamped.rooms), ["t0"]);
+        assert_eq!(hub.rooms("t").list().max(usize::MAX).await.unwrap().rooms.len(), 13);
         assert_eq!(hub.rooms("t").list().after("a").max(1).await.unwrap().rooms[0].name, "t0");
         assert_eq!(hub.rooms("t").list().after("z").await.unwrap().rooms, []);
     }
@@ -244,7 +249,9 @@ async fn filters_and_cursors_hold_while_rooms_come_and_go() {
         let server = Server::new(workshop.clone()).cluster(Redis::new(redis.url())).max_rooms_per_connection(ROOMS + 2);
         let server = redis.serve(server.max_joins_per_second(u32::MAX, u32::MAX)).await;
         let (some, guests) = guests(&server, workshop, 4).await;
-        (clients.push(some), players.push(guests), nodes.push(server));
+        clients.push(some);
+        players.push(guests);
+        nodes.push(server);
     }
     // Each room has two seats. Both are taken in every third room.
     for number in 0..ROOMS {

@@ -263,7 +263,9 @@ async fn a_kick_during_a_return_leaves_no_seat_behind() {
             let mut playing = HashMap::<_, Vec<_>>::new();
             for (number, node) in nodes.iter().enumerate() {
                 for (_, players) in node.matches().await {
-                    players.into_iter().for_each(|uid| playing.entry(uid).or_default().push(number));
+                    for uid in players {
+                        playing.entry(uid).or_default().push(number);
+                    }
                 }
             }
             let here = |uid: &str| nodes.iter().filter(|node| node.is_here(uid)).count();

@@ -360,6 +360,10 @@ async fn a_loop_whose_tick_panics_starts_anew_at_most_once_in_a_third_of_the_lea
     }
     let starts: Vec<_> = calls("tick").into_iter().filter(|call| call.contains("Moved")).collect();
     assert_eq!(starts, ["Moved(Some(0))"; 4]);
+    // A player who wants it starts it at once.
+    assert!(ask(&mut ada, "tick", Order::Panic).await.is_err());
+    play(&mut ada, "tick").await;
+    assert_eq!(ask(&mut ada, "tick", Order::Count).await.as_deref(), Ok("1"));
     assert!(!calls("tick").contains(&"ended".to_owned()));
 }
 
