@@ -466,7 +466,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bounded_number_of_requests_waits() {
-        let seats = SeatOrders::default();
+        let seats = SeatQueue::default();
         assert!(seats.order(request(0)).is_none(), "the directory is away");
         let _up = seats.up();
         let waiting = u64::try_from(MAX_WAITING_SEATS).unwrap();
