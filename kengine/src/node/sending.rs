@@ -169,8 +169,13 @@ impl ClusterNode for Node {
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
             (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
             (NodeMessage::LoopIsFree, Address::Room(room)) => self.loop_is_free(room),
+            (NodeMessage::LoopWasAlone, Address::Room(room)) => self.loop_was_alone(room),
             (
-                NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed | NodeMessage::LoopIsFree,
+                NodeMessage::Presence { .. }
+                | NodeMessage::Kick(_)
+                | NodeMessage::Listed
+                | NodeMessage::LoopIsFree
+                | NodeMessage::LoopWasAlone,
                 _,
             ) => {}
         }

@@ -255,6 +255,9 @@ pub(crate) enum NodeMessage {
     Listed,
     /// The node that ran the room's game loop has given it up, for another node to take it over.
     LoopIsFree,
+    /// The room's game loop is over, because it knew no players. If players have come meanwhile, their node starts a new
+    /// one.
+    LoopWasAlone,
 }
 
 /// The members of a room on other nodes.

@@ -86,6 +86,14 @@ impl LoopEntry {
         *self.runner.lock() = runner;
     }
 
+    /// Records that the loop ends here, so that each later `run` starts a new one.
+    pub(super) fn loop_is_over(&self) {
+        if self.status.borrow().is_known() {
+            self.is_wanted.store(false, Ordering::Release);
+            self.status.send_replace(LoopStatus::Unknown);
+        }
+    }
+
     /// Lets the loop see what has changed. Returns whether it runs here.
     pub(super) fn wake(&self) -> bool {
         self.runner().inspect(|runner| runner.wake.notify_one()).is_some()
@@ -139,8 +147,10 @@ pub(super) struct Roster {
 /// How a loop has ended.
 #[derive(Clone, Debug)]
 pub(super) enum LoopEnding {
-    /// It has ended itself, or there were no users for too long.
+    /// It has ended itself.
     Over,
+    /// There were no users for too long.
+    Alone,
     /// Another node may take it over, with what was saved.
     HandOver(Option<Bytes>),
     /// It has panicked, and starts anew with what was last saved.

@@ -138,6 +138,17 @@ impl Node {
         }
     }
 
+    /// Starts a new game loop if this node has players in the room, because the loop of another node is over, which did
+    /// not know them yet.
+    pub(super) fn loop_was_alone(&self, room: &str) {
+        if let Some(entry) = self.loops.find(room) {
+            if self.rooms.contains(room) {
+                entry.is_wanted.store(true, Ordering::Release);
+            }
+            self.loops.flag(&entry);
+        }
+    }
+
     pub(super) fn loop_answered(&self, number: u64, answer: Result<Bytes, LoopFault>) {
         self.loops.questions.answered(number, answer);
     }

@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node::Node;
-use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, LoopPlan, ReplyTo, RunnerHandle};
+use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, LoopPlan, LoopStatus, ReplyTo, RunnerHandle};
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::{Limit, LoopDriver, LoopFault, LoopSettings, LoopStart, Tick, call_catching};
 use crate::protocol::{Uid, logged};
@@ -55,7 +55,7 @@ impl Runner {
         node: Arc<Node>,
         entry: Arc<LoopEntry>,
         handle: Arc<RunnerHandle>,
-        letters: mpsc::Receiver<Letter>,
+        mut letters: mpsc::Receiver<Letter>,
         start: LoopStart,
     ) {
         let has_moved = start != LoopStart::Created;
@@ -84,8 +84,8 @@ impl Runner {
                     driver,
                 };
                 let Err(ending) = runner.turn().await;
-                runner.refuse_queue();
-                if let LoopEnding::Over = ending
+                refuse_queue(&node, &mut runner.letters).await;
+                if let LoopEnding::Over | LoopEnding::Alone = ending
                     && runner.call(|driver| driver.ended()).is_err()
                 {
                     tracing::error!(room = &*entry.name, "a game loop has panicked at its end");
@@ -94,8 +94,10 @@ impl Runner {
                 let _ = call_catching(|| defer_while(Waker::noop(), || drop(runner)));
                 ending
             }
-            Ok(None) => LoopEnding::Lost,
-            Err(_) => LoopEnding::Failed,
+            not_started => {
+                refuse_queue(&node, &mut letters).await;
+                if not_started.is_err() { LoopEnding::Failed } else { LoopEnding::Lost }
+            }
         };
         if let LoopEnding::Failed = ending {
             tracing::error!(room = &*entry.name, "a game loop has panicked: it starts anew with what it last saved");
@@ -145,15 +147,33 @@ impl Runner {
         if loops.is_closing.load(Ordering::Acquire) || loops.is_draining.load(Ordering::Acquire) && can_be_taken {
             return Err(LoopEnding::HandOver(self.snapshot()));
         }
-        if lease.is_valid() && self.over_at.is_some_and(|at| Instant::now() >= at) {
-            return Err(LoopEnding::Over);
+        let now = Instant::now();
+        if lease.is_valid() && self.over_at.is_some_and(|at| now >= at) {
+            self.entry.loop_is_over();
+            // Whoever has joined and called `run` before that is seen now, and any later `run` starts a new loop.
+            self.entry.members_changed.store(true, Ordering::Release);
+            self.look(now)?;
+            if self.over_at.is_some_and(|at| now >= at) {
+                return Err(LoopEnding::Alone);
+            }
+            self.entry.status.send_replace(LoopStatus::Here);
         }
         Ok(())
     }
 
     /// Calls the user's code.
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn LoopDriver) -> T) -> Result<T, LoopEnding> {
-        let called = call_catching(|| defer_while(Waker::noop(), || call(&mut *self.driver)));
+        let Self { driver, handle, entry, .. } = self;
+        let called = call_catching(|| {
+            defer_while(Waker::noop(), || {
+                let result = call(&mut **driver);
+                if handle.lease.has_ended() {
+                    // Before any player learns of the end, and calls `run` for another match.
+                    entry.loop_is_over();
+                }
+                result
+            })
+        });
         called.map_err(|_| LoopEnding::Failed)
     }
 
@@ -237,16 +257,6 @@ impl Runner {
         if failed { Err(LoopEnding::Failed) } else { Ok(()) }
     }
 
-    /// Refuses the messages that still wait.
-    fn refuse_queue(&mut self) {
-        self.letters.close();
-        while let Ok(Letter { reply, .. }) = self.letters.try_recv() {
-            if let ReplyTo::There { node, number } = reply {
-                self.node.cluster.answer_for_loop(&node, number, Err(LoopFault::NotRunning));
-            }
-        }
-    }
-
     /// Calls the user's tick if one is due: once for all that are.
     fn tick(&mut self) -> Result<(), LoopEnding> {
         let now = Instant::now();
@@ -294,6 +304,17 @@ impl Runner {
                 tracing::error!(room, error = logged(&error), "a game loop cannot be saved");
                 None
             }
+        }
+    }
+}
+
+/// Refuses the messages that still wait, and those that are just being sent.
+async fn refuse_queue(node: &Node, letters: &mut mpsc::Receiver<Letter>) {
+    letters.close();
+    while let Some(Letter { reply, .. }) = letters.recv().await {
+        // Whoever waits on this node learns it when the reply is dropped.
+        if let ReplyTo::There { node: from, number } = reply {
+            node.cluster.answer_for_loop(&from, number, Err(LoopFault::NotRunning));
         }
     }
 }
