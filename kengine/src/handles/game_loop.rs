@@ -236,8 +236,9 @@ impl Hub {
 impl Room<'_> {
     /// Runs the game loop `L` in this room, once in the cluster. Call it after each join. The first call starts the
     /// loop on its node; a later call makes its own node ready to take the loop over if the other one is killed or
-    /// drains, for as long as this node has players in the room. A room has one loop: while it runs, another type is
-    /// not started; when it is over, the next call may start one.
+    /// drains, for as long as this node has players in the room. A call after the loop has [ended](LoopRoom::end) starts a
+    /// new one; on another node than the loop's, once that node has heard of the end. A room has one loop: while it runs,
+    /// another type is not started.
     ///
     /// # Errors
     ///
