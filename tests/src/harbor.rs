@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use kengine::{Connection, DisconnectReason, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid};
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Gate, until};
 
-/// Notes what its hooks are told, and what its handlers have done. Without a `uid` in the query a player is a guest.
+/// Notes what its hooks are told, and what its handlers have done. Without a `uid` in the query a player is a guest, and
+/// without `expires`, in milliseconds since 1970, the session never expires.
 #[derive(Clone, Debug, Default)]
 pub struct Harbor {
     /// Where the handler `wait` waits.
@@ -28,11 +29,18 @@ struct HarborState {
 
 /// A player of the [`Harbor`].
 #[derive(Clone, Debug)]
-pub struct Sailor(Option<Uid>);
+pub struct Sailor {
+    uid: Option<Uid>,
+    expires: Option<SystemTime>,
+}
 
 impl Session for Sailor {
     fn uid(&self) -> Option<Uid> {
-        self.0.clone()
+        self.uid.clone()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 }
 
@@ -92,7 +100,7 @@ impl Harbor {
     }
 
     fn note(&self, note: &str, sailor: &Sailor) {
-        let name = sailor.0.as_ref().map_or("guest", Uid::as_str);
+        let name = sailor.uid.as_ref().map_or("guest", Uid::as_str);
         self.state.notes.lock().unwrap().push(format!("{note} {name}"));
     }
 }
@@ -101,7 +109,11 @@ impl Harbor {
 impl Harbor {
     #[accept]
     async fn arrive(&self, handshake: &Handshake) -> Result<Sailor, Refusal> {
-        Ok(Sailor(handshake.query("uid").map(Uid::new).transpose()?))
+        let expires = handshake.query("expires").map(|millis| millis.parse().expect("milliseconds"));
+        Ok(Sailor {
+            uid: handshake.query("uid").map(Uid::new).transpose()?,
+            expires: expires.map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+        })
     }
 
     #[open]

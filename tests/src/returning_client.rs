@@ -92,6 +92,11 @@ impl ReturningClient {
         self.server = server;
     }
 
+    /// Comes back with this path and query from now on.
+    pub fn come_back_with(&mut self, path: &str) {
+        path.clone_into(&mut self.path);
+    }
+
     /// Returns the token for the next time.
     pub fn token(&self) -> &str {
         &self.token

@@ -71,10 +71,12 @@ pub trait Session: Sized + Send + Sync + 'static {
     /// Returns when the session expires, for example with the token that `#[accept]` has checked. The default is `None`:
     /// never.
     ///
-    /// It is called once, after `#[accept]`. If the time has come by then, the request is refused with 401 `unauthorized`.
+    /// It is called after `#[accept]`. If the time has come by then, the request is refused with 401 `unauthorized`.
     /// Later the connection is closed with 4003 `session expired` within a second after the time, unless
     /// [`Connection::extend`](crate::Connection::extend) sets a later one. `#[close]` is told
-    /// [`DisconnectReason::Expired`](crate::DisconnectReason::Expired).
+    /// [`DisconnectReason::Expired`](crate::DisconnectReason::Expired). A player who [resumes](crate::Server::resume_within)
+    /// the session is accepted again: the session that `#[accept]` returns then is dropped, but if it expires later, the
+    /// resumed one does too.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};

@@ -1,8 +1,8 @@
 //! How long, and with how much, a session waits for its player.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use kengine::{Close, CloseCode, Duplicates, push::SendError};
+use kengine::{Close, CloseCode, Duplicates, push::SendError, testing};
 use kengine_tests::{Harbor, Line, RESUME, ReturningClient, TestServer, Upgrade, until};
 
 /// Waits until this many players are away.
@@ -188,5 +188,46 @@ async fn what_waits_for_many_players_counts_once_for_the_node() {
     drop(clients);
     server.emptied().await;
     until("nothing that is counted", async || (server.hub().queued_bytes() == 0).then_some(())).await;
+    server.stop().await;
+}
+
+/// Returns the time that is this long after now, and the query for it.
+fn expiry(after: Duration) -> (SystemTime, String) {
+    let since = (SystemTime::now() + after).duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
+    let millis = since.as_millis();
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis.try_into().expect("a few digits"));
+    (at, format!("uid=ada&expires={millis}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_expires_while_its_player_is_away() {
+    let harbor = Harbor::default();
+    let server = testing::serve(harbor.server());
+    let (_, query) = expiry(Duration::from_secs(30));
+    let ada = server.connect(&format!("/ws?{query}")).resumable().await.expect("a connection");
+    let away = ada.cut();
+    assert_eq!(harbor.noted(3).await, ["open ada", "suspend ada", "close (session expired) ada"]);
+    let (_, later) = expiry(Duration::from_secs(3600));
+    let ada = server.connect(&format!("/ws?{later}")).resume(away).await.expect("a connection");
+    assert_eq!(ada.is_resumed(), Some(false));
+}
+
+#[tokio::test]
+async fn who_resumes_with_a_newer_token_has_the_later_expiry() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let harbor = Harbor::default();
+    let server = TestServer::start(harbor.server()).await;
+    let (two_hours, query) = expiry(2 * HOUR);
+    let mut ada = ReturningClient::connect_to(server.address(), &format!("/ws?{query}")).await;
+    assert_eq!(harbor.sailor().expires(), Some(two_hours));
+    for hours in [1, 3] {
+        let (at, query) = expiry(hours * HOUR);
+        ada.cut();
+        ada.come_back_with(&format!("/ws?{query}"));
+        assert!(ada.come_back().await);
+        assert_eq!(harbor.sailor().expires(), Some(two_hours.max(at)), "{hours}");
+    }
+    assert_eq!(harbor.notes(), ["open ada", "suspend ada", "resume ada", "suspend ada", "resume ada"]);
+    drop(ada);
     server.stop().await;
 }
