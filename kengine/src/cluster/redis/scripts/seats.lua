@@ -1,4 +1,5 @@
--- Rooms that have seats or show data, and the players who sit there. `node_state/room_table.rs` does the same in memory.
+-- Rooms that have seats or show data, and the players who sit there. `node_state/room_table.rs` does the same in
+-- memory.
 --
 -- KEYS[1] is the hash of leases; the other keys have the same prefix. ARGV: what to do, the node that asks, and more. A
 -- node is its address, `|` and its boot id. Names of rooms and prefixes are escaped. For a room there are
