@@ -133,6 +133,18 @@ impl Town {
         Ok((room.name().to_owned(), room.host().map(str::to_owned)))
     }
 
+    /// Like `fill`, on this node alone if Redis is away. Returns the room.
+    #[route]
+    async fn fill_anyway(
+        &self,
+        hub: &Hub,
+        connection: &Connection<Player>,
+        (prefix, seats): (String, usize),
+    ) -> Result<String, Error> {
+        let room = hub.rooms(prefix).fill(seats, connection).when_away(WhenAway::Local).await?;
+        Ok(room.name().to_owned())
+    }
+
     /// Takes a seat in this room, which others fill. Returns the same as `fill`.
     #[route]
     async fn fill_again(

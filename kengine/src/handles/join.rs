@@ -6,7 +6,7 @@ use crate::handles::connection::Connection;
 use crate::handles::hub::Hub;
 use crate::handles::room::{Room, Rooms};
 use crate::node_state::{
-    BoxFuture, JoinError, JoinRequest, Occupants, SeatPlace, SeatWish, Seated, Unavailable, WhenAway,
+    BoxFuture, JoinError, JoinRequest, Occupants, Seat, SeatPlace, SeatWish, Seated, Unavailable, WhenAway,
 };
 use crate::protocol::{Error, Session};
 
@@ -233,11 +233,11 @@ async fn sit_down<'c, S: Session>(
 ) -> Result<(Arc<str>, Option<Arc<str>>), JoinError> {
     let (rooms, recipient) = (&hub.node().rooms, connection.as_recipient());
     match rooms.take_seat(recipient, wish).await? {
-        Seated::Already(room) => {
+        Seated::Already(Seat { room, host, .. }) => {
             if request.listens {
                 rooms.listen(&room, recipient);
             }
-            Ok((room, None))
+            Ok((room, host))
         }
         Seated::Now(granted) => {
             let (name, host) = (Arc::clone(&granted.seat().room), granted.seat().host.clone());

@@ -169,8 +169,8 @@ impl RoomState {
         Some(self.seats.swap_remove(at).1)
     }
 
-    pub(super) fn has_seat(&self, connection: ConnectionId) -> bool {
-        self.seats.iter().any(|(id, _)| *id == connection)
+    pub(super) fn seat_of(&self, connection: ConnectionId) -> Option<&Seat> {
+        self.seats.iter().find(|(id, _)| *id == connection).map(|(_, seat)| seat)
     }
 
     /// Records the seat of a member who has none.

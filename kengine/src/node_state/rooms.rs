@@ -118,7 +118,7 @@ impl LocalRooms {
                 if request.listens {
                     state.listen(id);
                 }
-                if let Some(seat) = seat.filter(|_| !state.has_seat(id)) {
+                if let Some(seat) = seat.filter(|_| state.seat_of(id).is_none()) {
                     joined.set_room(seat.membership(&room.id));
                     let was_listed = state.is_listed;
                     state.sit_down(id, seat.take());

@@ -7,7 +7,7 @@ use crate::node_state::granted_seat::GrantedSeat;
 use crate::node_state::memberships::{RoomId, check_name, check_prefix};
 use crate::node_state::recipient::Recipient;
 use crate::node_state::rooms::LocalRooms;
-use crate::node_state::seat::{SeatRefusal, SeatRequest, Wanted, WhenAway};
+use crate::node_state::seat::{Seat, SeatRefusal, SeatRequest, Wanted, WhenAway};
 use crate::node_state::sync::atomic::Ordering;
 
 /// The seat that a connection wants.
@@ -32,8 +32,8 @@ pub(crate) enum SeatPlace<'w> {
 pub(crate) enum Seated<'r> {
     /// The seat is given up again unless the connection joins the room with it.
     Now(GrantedSeat<'r>),
-    /// The connection had a seat in this room before.
-    Already(Arc<str>),
+    /// The connection had this seat before.
+    Already(Seat),
 }
 
 impl SeatPlace<'_> {
@@ -59,7 +59,7 @@ impl LocalRooms {
     ) -> Result<Seated<'r>, JoinError> {
         let request = match self.seat_request(recipient, wish)? {
             Ok(request) => request,
-            Err(room) => return Ok(Seated::Already(room)),
+            Err(seat) => return Ok(Seated::Already(seat)),
         };
         match self.cluster.take_seat(request).await {
             Ok(seat) => Ok(Seated::Now(GrantedSeat::new(seat, recipient, self.seat_timeout, &self.cluster))),
@@ -68,23 +68,24 @@ impl LocalRooms {
         }
     }
 
-    /// Returns the request for a seat, or the room in which the connection has a seat already.
+    /// Returns the request for a seat, or the seat that the connection has already.
     fn seat_request(
         &self,
         recipient: &dyn Recipient,
         wish: SeatWish<'_>,
-    ) -> Result<Result<SeatRequest, Arc<str>>, JoinError> {
+    ) -> Result<Result<SeatRequest, Seat>, JoinError> {
         let SeatWish { place, seats, when_away } = wish;
         place.check()?;
         let mut joined = recipient.state().memberships.lock();
-        let has_seat =
-            |room: &RoomId| self.find(&room.name).is_some_and(|room| room.state.read().has_seat(recipient.state().id));
+        let seat_in = |room: &Arc<RoomId>| {
+            self.find(&room.name).and_then(|room| room.state.read().seat_of(recipient.state().id).cloned())
+        };
         let known = match place {
             SeatPlace::Room { name, .. } => joined.current().find(|room| &*room.name == name).cloned(),
             SeatPlace::Family(family) => joined.room_of_family(family).cloned(),
         };
-        if let Some(room) = known.as_ref().filter(|room| has_seat(room)) {
-            return Ok(Err(Arc::clone(&room.name)));
+        if let Some(seat) = known.as_ref().and_then(seat_in) {
+            return Ok(Err(seat));
         }
         if known.is_none() {
             joined.check_may_enter(self.max_rooms_per_connection)?;

@@ -117,7 +117,7 @@ async fn rooms_are_filled_across_nodes_and_those_of_the_own_node_first() {
     // A gateway sends Bob's client to that node, if it names the room.
     let place: String = redis.connection().await.get(format!("kengine:room:{first}")).await.unwrap();
     assert_eq!(place, host_of(&one));
-    assert_eq!(fill(&mut bob).await.0, first, "who sits already stays");
+    assert_eq!(fill(&mut bob).await, (first.clone(), host_of(&one)), "who sits already stays");
 
     let (second, _) = fill(&mut dan).await;
     assert_ne!(second, first, "the first room is full");
@@ -235,6 +235,7 @@ async fn connections_of_one_uid_share_a_seat() {
         leave(&mut ada, "table").await;
     }
     assert_eq!(bob.ask(sit(1)).await, "1: null");
+    drop(bob);
     one.stop().await;
     other.stop().await;
 }
@@ -302,6 +303,7 @@ async fn a_node_without_its_lease_gives_no_seats() {
     let mut bob = Town::connect(node.address(), "bob").await;
     assert_eq!(bob.ask(sit(2)).await, "1: error unavailable");
     assert_eq!(bob.ask(FILL).await, "1: error unavailable");
+    drop((ada, bob));
     node.stop().await;
 }
 
@@ -371,6 +373,14 @@ async fn without_redis_seats_are_refused_unless_the_game_wants_those_of_the_node
     until("the outage", async || (bob.ask(sit(2)).await == "1: error unavailable").then_some(())).await;
     assert_eq!(ada.ask(anyway).await, "1: null", "she sits already");
     assert_eq!(bob.ask(FILL).await, "1: error unavailable");
+    // In a room of two that only this node knows, and then in the next one.
+    let fill_anyway = r#"{"method":"fill_anyway","message":["trio-",2],"id":1}"#;
+    let mut rooms = Vec::new();
+    for player in [&mut *ada, &mut *bob, &mut *cleo] {
+        rooms.push(player.ask(fill_anyway).await);
+        assert!(rooms[0].starts_with("1: \"trio-"), "{rooms:?}");
+    }
+    assert!(rooms[0] == rooms[1] && rooms[1] != rooms[2], "{rooms:?}");
     assert_eq!(cleo.ask(anyway).await, "1: null");
     assert_eq!(dan.ask(anyway).await, "1: error full");
     leave(ada, "table").await;
@@ -433,6 +443,7 @@ async fn a_room_without_seats_costs_redis_nothing() {
     // A seat costs one script and a report, whatever else its player does.
     assert_eq!(players[0].ask(sit(4)).await, "1: null");
     assert!(proxy.commands() > before);
+    drop(players);
     node.stop().await;
 }
 

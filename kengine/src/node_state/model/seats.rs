@@ -17,7 +17,7 @@ use crate::protocol::DisconnectReason;
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
     let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
     let granted = match block_on(rooms.rooms.take_seat(&**who, wish))? {
-        Seated::Already(name) => return Ok(name),
+        Seated::Already(seat) => return Ok(seat.room),
         Seated::Now(granted) => granted,
     };
     let name = Arc::clone(&granted.seat().room);
