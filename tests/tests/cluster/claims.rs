@@ -139,6 +139,7 @@ async fn with_refuse_the_older_connection_stays() {
     directory.user_is("ada", Some(one.address().to_string())).await;
     let mut newer = Town::connect(other.address(), "ada").await;
     assert_eq!(newer.next().await, "close 4503");
+    drop(newer);
     assert!(older.answers_until(Town::FENCE).await.is_empty(), "the older connection got something");
     // A user who comes back at once to the node that they just left is not refused because of the earlier connection.
     older.close(1000).await;

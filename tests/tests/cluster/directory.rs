@@ -267,7 +267,7 @@ async fn the_later_of_two_processes_has_their_address() {
     // The earlier process does not take the address back when it reconnects, before it has noticed or later.
     proxy.reset();
     is_ready(&earlier, 503, "unavailable").await;
-    let _player = Town::connect(later.address(), "ada").await;
+    let player = Town::connect(later.address(), "ada").await;
     directory.count_is(ADDRESS, Some(1)).await;
     proxy.reset();
     directory.heard_of(ADDRESS, 3).await;
@@ -281,6 +281,7 @@ async fn the_later_of_two_processes_has_their_address() {
     assert_eq!(directory.listed().await, [ADDRESS]);
     assert_eq!(directory.count(ADDRESS).await, Some(1));
     assert_ne!(directory.node(ADDRESS, "boot").await.unwrap(), boot);
+    drop(player);
     later.stop().await;
 }
 

@@ -84,24 +84,26 @@ async fn an_address_has_a_limit_of_connections() {
     is_refused(&ask(&server, "::ffff:198.51.100.7").await);
     assert_eq!(refusals(server.hub(), "max_connections_per_address"), 2);
     assert_eq!(server.hub().connections(), 2);
-    let _bob = open(&server, BOB).await;
+    let bob = open(&server, BOB).await;
     clients.pop();
     until("a free place", async || (ask(&server, ADA).await.status == 101).then_some(())).await;
     // Pages have no limit.
     let page = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {ADA}\r\n\r\n");
     assert_eq!(HttpClient::connect(server.address()).await.request(page.as_bytes()).await.status, 200);
+    drop((clients, bob));
     server.stop().await;
 }
 
 #[tokio::test]
 async fn an_ipv6_network_counts_as_one_address() {
     let server = TestServer::start(behind_a_proxy().max_connections_per_address(1)).await;
-    let _ada = open(&server, "2001:db8:0:1::1").await;
+    let ada = open(&server, "2001:db8:0:1::1").await;
     is_refused(&ask(&server, "2001:db8:0:1:2:3:4:5").await);
-    let _other_network = open(&server, "2001:db8:0:2::1").await;
-    let _ada = open(&server, "::ffff:198.51.100.7").await;
-    let _bob = open(&server, "::ffff:198.51.100.8").await;
+    let other_network = open(&server, "2001:db8:0:2::1").await;
+    let mapped = open(&server, "::ffff:198.51.100.7").await;
+    let bob = open(&server, "::ffff:198.51.100.8").await;
     is_refused(&ask(&server, ADA).await);
+    drop((ada, other_network, mapped, bob));
     server.stop().await;
 }
 
