@@ -204,11 +204,11 @@ async fn a_session_expires_while_its_player_is_away() {
     let harbor = Harbor::default();
     let server = testing::serve(harbor.server());
     let (_, query) = expiry(Duration::from_secs(30));
-    let ada = server.connect(&format!("/ws?{query}")).resumable().await.expect("a connection");
+    let ada = server.connect(format!("/ws?{query}")).resumable().await.expect("a connection");
     let away = ada.cut();
     assert_eq!(harbor.noted(3).await, ["open ada", "suspend ada", "close (session expired) ada"]);
     let (_, later) = expiry(Duration::from_secs(3600));
-    let ada = server.connect(&format!("/ws?{later}")).resume(away).await.expect("a connection");
+    let ada = server.connect(format!("/ws?{later}")).resume(away).await.expect("a connection");
     assert_eq!(ada.is_resumed(), Some(false));
 }
 
