@@ -1,13 +1,13 @@
 //! The end of a loop in a cluster in Redis.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
 use kengine::{
     Connection, Error, Hub,
-    cluster::Redis,
+    cluster::{Memory, Redis},
     room::{GameLoop, LoopRoom, Start},
 };
 use kengine_tests::{Client, RedisServer, TestServer, until, without_rates};
@@ -117,8 +117,11 @@ impl GameLoop for Slow {
     }
 }
 
-/// A loop that panics when it starts.
+/// A loop that takes its time to start, and panics.
 struct Broken;
+
+/// Whether a loop of the type `Broken` has begun to start.
+static STARTS: AtomicBool = AtomicBool::new(false);
 
 impl GameLoop for Broken {
     type Message = ();
@@ -127,6 +130,7 @@ impl GameLoop for Broken {
     const TICK: Duration = Duration::MAX;
 
     fn start(_: &LoopRoom<'_>, _: Start<()>) -> Self {
+        STARTS.store(true, Ordering::SeqCst);
         std::thread::sleep(PAUSE);
         panic!("as wanted");
     }
@@ -247,12 +251,18 @@ async fn questions_of_another_node_at_the_end_of_a_loop_are_refused_and_do_not_w
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn questions_to_a_loop_that_cannot_start_are_refused_and_do_not_wait() {
-    let (_redis, nodes, [mut ada, mut bob]) = field().await;
-    assert_eq!(ada.ask(request("play_broken", "null")).await, "1: null");
-    // It starts now.
-    bob.send(request("ask_broken", "null")).await;
+    // In memory, so that the question is in the queue of the loop at once.
+    let cluster = Memory::new();
+    let node = || TestServer::start(without_rates(Field).cluster(&cluster));
+    let nodes = [node().await, node().await];
+    let mut ada = Client::connect_to(nodes[0].address(), "/ws").await;
+    let mut bob = Client::connect_to(nodes[1].address(), "/ws").await;
+    ada.send(request("play_broken", "null")).await;
+    until("the start", async || STARTS.load(Ordering::SeqCst).then_some(())).await;
+    // The question comes while the loop starts, and must not wait until it times out.
+    assert_eq!(bob.ask(request("ask_broken", "null")).await, "1: error unavailable");
+    assert_eq!(ada.next().await, "1: null");
     assert_eq!(ada.ask(request("ask_broken", "null")).await, "1: error unavailable");
-    assert_eq!(bob.next().await, "1: error unavailable");
     drop((ada, bob));
     for node in nodes {
         node.stop().await;
