@@ -3,6 +3,7 @@
 mod buffers;
 mod endpoint;
 mod input_rates;
+mod left_socket;
 mod link;
 mod look_ahead;
 mod output;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::empty;
 
-use crate::connection::refused::close_old;
+use crate::connection::left_socket::close_left;
 use crate::connection::resumables::Arrival;
 use crate::connection::resumption::{PresenceChange, Resumption};
 use crate::connection::socket::Socket;
@@ -158,14 +158,8 @@ impl Socket {
         let answers = matches!(self.end.input(), Some(DisconnectReason::Client(_)));
         if let Some(close) = close {
             let rest = out.rest_of_frame();
-            tokio::spawn(close_old(
-                transport,
-                Arc::clone(self.link.registration.node_arc()),
-                rest,
-                close,
-                answers,
-                slot,
-            ));
+            let node = Arc::clone(self.link.registration.node_arc());
+            tokio::spawn(close_left(slot, transport, node, rest, close, answers));
         }
         self.is_blocked = false;
         self.is_heard = false;

@@ -63,7 +63,8 @@ impl Socket {
     }
 
     /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, which is 0 if the
-    /// dispatcher must be told [news](Self::has_news), or `None` when the connection has ended. Called only when every message that was read is handled.
+    /// dispatcher must be told [news](Self::has_news), or `None` when the connection has ended. Called only when every
+    /// message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,

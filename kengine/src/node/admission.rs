@@ -115,6 +115,15 @@ impl Slot {
         self.expires = expires;
     }
 
+    /// Checks that this slot exceeds no limit, because no session will give another one back.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it exceeds.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        self.exceeds.map_or(Ok(()), |limit| Err(Refused::Limit(limit)))
+    }
+
     /// Registers a connection under its uid. Returns whether the connection gets the uid. If the node is draining, the
     /// connection is ordered to end at once.
     pub(crate) fn register(self, recipient: Arc<dyn Recipient>) -> (Registration, bool) {
@@ -156,17 +165,6 @@ impl Slot {
             ClaimOutcome::Refused => false,
         };
         (registration, has_uid)
-    }
-}
-
-impl Slot {
-    /// Checks that this slot exceeds no limit, because no session will give another one back.
-    ///
-    /// # Errors
-    ///
-    /// The limit that it exceeds.
-    pub(crate) fn check(&self) -> Result<(), Refused> {
-        self.exceeds.map_or(Ok(()), |limit| Err(Refused::Limit(limit)))
     }
 }
 

@@ -284,8 +284,8 @@ impl Outbox {
             return;
         }
         let queue = state.queue.get_or_insert_default();
-        (queue.kept, queue.kept_own) = (exchange.size(), exchange.own_size());
-        queue.counts_kept = if is_away { exchange.len() } else { 0 };
+        let kept = Kept { len: exchange.len(), size: exchange.size(), own_size: exchange.own_size(), is_away };
+        queue.kept = (kept.len > 0).then(|| Box::new(kept));
         queue.report(backlog);
         if queue.is_empty() {
             state.queue = None;
@@ -325,7 +325,7 @@ impl Outbox {
 
     /// Returns how many bytes wait for this client or are kept for it, also in frames that others share.
     pub(crate) fn backlog(&self) -> usize {
-        self.state.lock().queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept)
+        self.state.lock().queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept_size())
     }
 
     #[inline]
@@ -410,7 +410,7 @@ impl Outbox {
     pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
         if let Some(queue) = &mut state.queue {
-            (queue.kept, queue.kept_own, queue.counts_kept) = (0, 0, 0);
+            queue.kept = None;
         }
         self.drop_pushes(&mut state, backlog);
         self.is_shut.store(true, Ordering::Relaxed);
@@ -447,8 +447,8 @@ impl Outbox {
 
     fn drop_pushes(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            let Queue { unsent, kept, kept_own, reported, .. } = **queue;
-            **queue = Queue { unsent, kept, kept_own, reported, ..Queue::default() };
+            let (unsent, kept, reported) = (queue.unsent, queue.kept.take(), queue.reported);
+            **queue = Queue { unsent, kept, reported, ..Queue::default() };
             queue.report(backlog);
             if queue.is_empty() {
                 state.queue = None;
@@ -460,7 +460,7 @@ impl Outbox {
     /// Drops all waiting pushes, and counts what is unsent as free.
     fn drop_all(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            (queue.unsent, queue.kept, queue.kept_own) = (0, 0, 0);
+            (queue.unsent, queue.kept) = (0, None);
         }
         self.drop_pushes(state, backlog);
     }
@@ -490,20 +490,28 @@ struct Queue {
     bytes: usize,
     /// The bytes that have left the queue and that the socket does not take.
     unsent: usize,
-    /// The size of the messages that are kept until the client acknowledges them, in bytes.
-    kept: usize,
-    /// The size of those of them that no other connection shares.
-    kept_own: usize,
+    /// The messages that are kept until the client acknowledges them. Absent if there are none.
+    kept: Option<Box<Kept>>,
     /// The size of the waiting frames that other connections share.
     shared: usize,
-    /// Their number while the player is away; otherwise 0, because they do not count for the limits then.
-    counts_kept: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
     taken: u64,
     /// The position of each key. Present only while many frames wait.
     index: Option<HashMap<PushKey, u64>>,
+}
+
+/// What is known of messages that are kept until the client acknowledges them.
+#[derive(Debug)]
+struct Kept {
+    len: usize,
+    /// Their size in bytes.
+    size: usize,
+    /// The size of those of them that no other connection shares.
+    own_size: usize,
+    /// Whether the player is away. Only then they count for the limits of the outbox.
+    is_away: bool,
 }
 
 #[derive(Debug)]
@@ -517,6 +525,7 @@ struct Waiting {
 
 impl Queue {
     /// Takes a queue that this thread has kept, or allocates one.
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is reused")]
     fn spare() -> Box<Self> {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
@@ -539,7 +548,8 @@ impl Queue {
         let position = key.and_then(|key| self.find(key));
         let replaced = position.map_or(0, |position| self.frames[position].frame.len());
         let bytes = self.bytes - replaced + frame.len();
-        let (kept, kept_bytes) = (self.counts_kept, if self.counts_kept > 0 { self.kept } else { 0 });
+        let kept = self.kept.as_deref().filter(|kept| kept.is_away);
+        let (kept, kept_bytes) = kept.map_or((0, 0), |kept| (kept.len, kept.size));
         if bytes + kept_bytes > limits.max_size || (position.is_none() && self.frames.len() + kept >= limits.max_pushes)
         {
             return false;
@@ -599,12 +609,17 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.unsent == 0 && self.kept == 0
+        self.frames.is_empty() && self.unsent == 0 && self.kept.is_none()
     }
 
     /// Returns the size of everything that is in memory for this client alone, in bytes.
     fn total(&self) -> usize {
-        self.bytes - self.shared + self.unsent + self.kept_own
+        self.bytes - self.shared + self.unsent + self.kept.as_deref().map_or(0, |kept| kept.own_size)
+    }
+
+    /// Returns the size of the messages that are kept, in bytes.
+    fn kept_size(&self) -> usize {
+        self.kept.as_deref().map_or(0, |kept| kept.size)
     }
 
     fn report(&mut self, backlog: &Backlog) {

@@ -148,7 +148,8 @@ impl Exchange {
 
     /// Goes on over a new connection, on which the other side says what it has received and is told what this side has.
     /// What it lacks must be sent again: [`unacknowledged`](Self::unacknowledged). Of the `latest` pushes of a key only
-    /// the newest is, and none if a newer one waits to be sent: its key is in `waiting`. Counting goes on from what was received, so the other side counts only what really comes.
+    /// the newest is, and none if a newer one waits to be sent: its key is in `waiting`. Counting goes on from what was
+    /// received, so the other side counts only what really comes.
     ///
     /// Returns `false` if that cannot be: the other side says to have received more than was sent, or messages that it
     /// lacks were forgotten.
