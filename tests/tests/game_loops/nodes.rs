@@ -47,7 +47,7 @@ pub(crate) struct Nodes {
     redis: RedisServer,
     folder: Folder,
     addresses: [SocketAddr; 3],
-    nodes: Vec<NodeProcess>,
+    processes: Vec<NodeProcess>,
     faults: Vec<Begun>,
 }
 
@@ -56,10 +56,10 @@ impl Nodes {
     pub(crate) async fn start(game: &'static str) -> Self {
         let addresses = [(); 3].map(|()| free_address());
         let (redis, folder) = (RedisServer::start().await, Folder::new());
-        let mut nodes = Self { game, redis, folder, addresses, nodes: Vec::new(), faults: Vec::new() };
+        let mut nodes = Self { game, redis, folder, addresses, processes: Vec::new(), faults: Vec::new() };
         for address in addresses {
             let node = nodes.start_node(address).await;
-            nodes.nodes.push(node);
+            nodes.processes.push(node);
         }
         nodes
     }
@@ -101,7 +101,7 @@ impl Nodes {
         let last: BTreeMap<_, _> =
             LoopLine::read_last(self.log()).into_iter().map(|line| (line.room, line.process)).collect();
         let loops = |node: &NodeProcess| last.values().filter(|process| **process == node.pid()).count();
-        (0..self.nodes.len()).max_by_key(|node| loops(&self.nodes[*node])).unwrap_or_default()
+        (0..self.processes.len()).max_by_key(|node| loops(&self.processes[*node])).unwrap_or_default()
     }
 
     /// Lets each fault happen to a node with loops, and goes on until this time has passed. After each fault, and when a
@@ -119,26 +119,26 @@ impl Nodes {
     async fn happens(&mut self, fault: Fault, plays_on: &impl AsyncFn(Instant)) {
         let node = self.busiest();
         eprintln!("{fault:?}");
-        self.faults.push(Begun { at: LoopLine::now(), process: self.nodes[node].pid(), fault });
+        self.faults.push(Begun { at: LoopLine::now(), process: self.processes[node].pid(), fault });
         let since = Instant::now();
         match fault {
             Fault::Kill => {
-                self.nodes[node].kill();
+                self.processes[node].kill();
                 plays_on(since).await;
-                self.nodes[node] = self.start_node(self.addresses[node]).await;
+                self.processes[node] = self.start_node(self.addresses[node]).await;
             }
             Fault::Freeze => {
-                self.nodes[node].freeze();
+                self.processes[node].freeze();
                 plays_on(since).await;
-                self.nodes[node].thaw();
+                self.processes[node].thaw();
                 plays_on(Instant::now()).await;
             }
             Fault::Drain => {
-                self.nodes[node].terminate();
+                self.processes[node].terminate();
                 plays_on(since).await;
                 let other = self.start_node(free_address()).await;
-                std::mem::replace(&mut self.nodes[node], other).ended().await;
-                self.nodes[node] = self.start_node(self.addresses[node]).await;
+                std::mem::replace(&mut self.processes[node], other).ended().await;
+                self.processes[node] = self.start_node(self.addresses[node]).await;
             }
         }
     }
