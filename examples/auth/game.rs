@@ -1,11 +1,11 @@
 //! Checks tokens, and limits some routes to admins.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind, get_current_timestamp,
 };
-use kengine::{Call, Close, CloseCode, Error, Handshake, Hub, Refusal, Session, Uid};
+use kengine::{Call, Close, CloseCode, Connection, Error, Handshake, Hub, Refusal, Session, Uid};
 use serde::{Deserialize, Serialize};
 
 /// The role of a player, which decides what they may call.
@@ -36,11 +36,17 @@ pub(crate) fn token(secret: &str, id: &Uid, role: Role, valid: Duration) -> Stri
 pub(crate) struct Player {
     id: Uid,
     role: Role,
+    /// When the token is not accepted any more.
+    expires: SystemTime,
 }
 
 impl Session for Player {
     fn uid(&self) -> Option<Uid> {
         Some(self.id.clone())
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        Some(self.expires)
     }
 }
 
@@ -78,8 +84,11 @@ impl Game {
             ErrorKind::InvalidSignature => Refusal::unauthorized("the token was not signed by us"),
             _ => Refusal::unauthorized(format!("invalid token: {error}")),
         })?;
-        let Claims { sub: id, role, .. } = claims.claims;
-        Ok(Player { id, role })
+        let Claims { sub: id, role, exp } = claims.claims;
+        let valid = Duration::from_secs(exp.saturating_add(self.validation.leeway));
+        let expires = SystemTime::UNIX_EPOCH.checked_add(valid);
+        let expires = expires.ok_or_else(|| Refusal::unauthorized("invalid token: its `exp` is too large"))?;
+        Ok(Player { id, role, expires })
     }
 }
 
@@ -108,8 +117,8 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
 
 #[kengine::dispatcher]
 impl Game {
-    /// Accepts clients with a valid token. The token is checked only here, so a connection stays open after its token
-    /// expires.
+    /// Accepts clients with a valid token. When it expires, the connection is closed with 4003, unless the client has sent
+    /// a new one to `refresh`.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         self.check(&find_token(handshake)?)
@@ -128,6 +137,17 @@ impl Game {
     #[route]
     async fn whoami<'a>(&self, player: &'a Player) -> Identity<'a> {
         Identity { id: &player.id, role: player.role }
+    }
+
+    /// Keeps the connection until a new token expires. It must be of the same player and role, because the session stays
+    /// what it was.
+    #[route]
+    async fn refresh(&self, connection: &Connection<Player>, player: &Player, token: String) -> Result<(), Error> {
+        let renewed = self.check(&token).map_err(|refusal| Error::new("unauthorized", refusal.message().to_owned()))?;
+        if (&renewed.id, renewed.role) != (&player.id, player.role) {
+            return Err(Error::new("unauthorized", "the token is of another player or role; connect with it instead"));
+        }
+        Ok(connection.extend(renewed.expires)?)
     }
 
     /// Disconnects a player, on any node. Returns whether the player was on this node.

@@ -1,4 +1,5 @@
-//! Authenticates players with JSON Web Tokens before they connect, and has routes that only admins may call.
+//! Authenticates players with JSON Web Tokens before they connect, closes connections whose token expires unless the client
+//! sends a new one, and has routes that only admins may call.
 //!
 //! ```sh
 //! cargo run --example auth
@@ -31,13 +32,16 @@ async fn main() -> Result<(), kengine::StartError> {
     let address = server.local_addr();
     let hour = Duration::from_secs(60 * 60);
     let player = token(&secret, &Uid::from(1001), Role::Player, hour);
+    let renewed = token(&secret, &Uid::from(1001), Role::Player, 2 * hour);
     let admin = token(&secret, &Uid::from(1), Role::Admin, hour);
     println!("player 1001 connects to ws://{address}/ws?token={player}");
     println!("with any WebSocket client; try");
     println!(r#"  {{"method":"whoami","id":1}}"#);
     println!(r#"  {{"method":"admin/kick","message":{{"player":"1001"}},"id":2}}"#);
+    println!(r#"  {{"method":"refresh","message":"{renewed}","id":3}}"#);
     println!("The second request needs the token of an admin, here in a header field:");
     println!("  websocat -H='Authorization: Bearer {admin}' ws://{address}/ws");
+    println!("The third request keeps the connection for another hour. Otherwise it is closed when its token expires.");
     println!("Without a valid token, the connection is refused:");
     println!("  websocat ws://{address}/ws");
     println!("Ctrl-C drains the server and ends it.");

@@ -20,6 +20,7 @@ use crate::game::{Game, Role, token};
 mod game;
 
 const SECRET: &str = "secret of the tests";
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn serve() -> Served<Game> {
@@ -90,6 +91,47 @@ async fn invalid_token_is_refused_with_401() {
     assert!(refused.message().starts_with("no token; "), "{}", refused.message());
     let refused = game.connect("/ws").header("authorization", "Basic YTpi").await.unwrap_err();
     assert_eq!(refused.message(), "`Authorization` must be `Bearer`, a space and a token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_is_closed_when_its_token_expires() {
+    let game = serve();
+    let mut player = with_query(&game, &token_of(1001, Role::Player)).await.unwrap();
+    player.stay(HOUR).await;
+    player.request::<Value>("whoami", &()).await.expect("a minute of tolerance");
+    player.stay(MINUTE + Duration::from_secs(2)).await;
+    let close = player.closed().await.unwrap();
+    assert_eq!((close.code(), close.reason()), (CloseCode::EXPIRED, "session expired"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_stays_with_a_new_token_of_the_same_player() {
+    let game = serve();
+    let mut player = with_query(&game, &token_of(1001, Role::Player)).await.unwrap();
+    let past = get_current_timestamp() - 120;
+    for (token, words) in [
+        (token_of(1002, Role::Player), "the token is of another player or role"),
+        (token_of(1001, Role::Admin), "the token is of another player or role"),
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player", "exp": past})),
+            "the token has expired",
+        ),
+        (
+            signed(Algorithm::HS256, SECRET, &json!({"sub": "1001", "role": "player", "exp": u64::MAX})),
+            "invalid token: its `exp` is too large",
+        ),
+        ("x".to_owned(), "invalid token: "),
+    ] {
+        let failure = player.request::<()>("refresh", &token).await.expect_err(words);
+        assert_eq!(failure.code, "unauthorized", "{words}");
+        assert!(failure.message.starts_with(words), "{words}: {}", failure.message);
+    }
+    let new = token(SECRET, &Uid::from(1001), Role::Player, 2 * HOUR);
+    player.request::<()>("refresh", &new).await.unwrap();
+    player.stay(2 * HOUR).await;
+    player.request::<Value>("whoami", &()).await.unwrap();
+    player.stay(MINUTE + Duration::from_secs(2)).await;
+    assert_eq!(player.closed().await.unwrap().code(), CloseCode::EXPIRED);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@
 use std::{
     env,
     io::{IsTerminal, stderr},
+    time::Duration,
 };
 
 use kengine::{Server, cluster::Redis};
@@ -36,7 +37,8 @@ async fn main() -> Result<(), kengine::StartError> {
 
     let listen = env::var("KENGINE_LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
     let advertise = env::var("KENGINE_ADVERTISE").ok();
-    let mut server = Server::new(Lobby).page("/", "text/html; charset=utf-8", include_str!("page.html"));
+    let server = Server::new(Lobby).resume_within(Duration::from_secs(30));
+    let mut server = server.page("/", "text/html; charset=utf-8", include_str!("page.html"));
     if let Ok(hosts) = env::var("KENGINE_HOSTS") {
         server = server.hosts(hosts.split(','));
     }

@@ -10,6 +10,8 @@ macro_rules! for_each_hook {
         $callback! {
             Accept accept,
             Open open,
+            Suspend suspend,
+            Resume resume,
             Close close,
             Before before,
             Heartbeat heartbeat,
@@ -56,7 +58,9 @@ impl Hook {
     pub(crate) fn noun(self) -> String {
         match self {
             Self::Heartbeat | Self::Fallback => self.name().to_owned(),
-            Self::Accept | Self::Open | Self::Close | Self::Before => format!("`#[{}]` hook", self.name()),
+            Self::Accept | Self::Open | Self::Suspend | Self::Resume | Self::Close | Self::Before => {
+                format!("`#[{}]` hook", self.name())
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn hook(hook: Hook, krate: &Path, session: &TokenStream, body: &Token
     let context = quote!(context: #krate::Context<'_, #session>);
     let parameters = match hook {
         Hook::Accept => quote!(handshake: &#krate::Handshake),
-        Hook::Open | Hook::Heartbeat => context,
+        Hook::Open | Hook::Suspend | Hook::Resume | Hook::Heartbeat => context,
         Hook::Close => quote!(#context, reason: &#krate::DisconnectReason),
         Hook::Before => quote!(#context, call: &#krate::Call),
         Hook::Fallback => quote!(#context, answer: &mut #krate::wire::Answer),
@@ -36,7 +36,7 @@ pub(crate) fn hook(hook: Hook, krate: &Path, session: &TokenStream, body: &Token
     let returns = match hook {
         Hook::Accept => quote!(Self::Session, #krate::Refusal),
         Hook::Heartbeat => quote!(#krate::Liveness),
-        Hook::Open | Hook::Close | Hook::Before | Hook::Fallback => quote!(()),
+        Hook::Open | Hook::Suspend | Hook::Resume | Hook::Close | Hook::Before | Hook::Fallback => quote!(()),
     };
     let name = hook.ident(Span::call_site());
     quote! {
@@ -50,7 +50,7 @@ pub(crate) fn hook(hook: Hook, krate: &Path, session: &TokenStream, body: &Token
 pub(crate) fn forwarded(hook: Hook, context: TokenStream) -> TokenStream {
     match hook {
         Hook::Accept => quote!(handshake),
-        Hook::Open | Hook::Heartbeat => context,
+        Hook::Open | Hook::Suspend | Hook::Resume | Hook::Heartbeat => context,
         Hook::Close => quote!(#context, reason),
         Hook::Before => quote!(#context, call),
         Hook::Fallback => quote!(#context, answer),

@@ -14,6 +14,10 @@ impl<D: Db> Game<D> where D: Sized {
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refused> {}
     #[open]
     async fn greet(&self, player: &Player) {}
+    #[suspend]
+    async fn away(&self, player: &Player) {}
+    #[resume]
+    async fn back(&self, player: &Player) {}
     #[close]
     async fn part(&self, reason: &DisconnectReason) {}
     #[before]

@@ -65,6 +65,15 @@ local function is_upgrade()
     and #(var.http_sec_websocket_key or "") == 24
 end
 
+-- Sends the request to this node. A retry tries none of these nodes again.
+local function send_to(node, reservation, tried)
+  local var = ngx.var
+  tried[#tried + 1] = node
+  var.kengine_tried = table.concat(tried, " ")
+  var.kengine_node = node
+  var.kengine_reservation = reservation
+end
+
 -- Sends the request to a node other than those that were tried.
 local function send(tried)
   local var = ngx.var
@@ -75,6 +84,12 @@ local function send(tried)
     uid, room = query.name(text, settings.uid, MAX_UID), query.name(text, settings.room, MAX_ROOM)
     if uid == false or room == false or not query.is_valid(text) then
       return answer(400, "bad_request", "the query is malformed, or names an invalid user or room")
+    end
+    local tag = #tried == 0 and query.tag(text)
+    local holder = tag and nodes.tagged(tag)
+    if holder then
+      -- The node holds the player's session. No seat is reserved, because the player still counts there.
+      return send_to(holder, "", tried)
     end
     if reservation == "" then
       -- `request_id` differs each time it is read, so it is stored: a retry must release the seat at the previous node.
@@ -100,10 +115,7 @@ local function send(tried)
   if node == "" then
     return answer(503, "no_node", "no node takes players at present")
   end
-  tried[#tried + 1] = node
-  var.kengine_tried = table.concat(tried, " ")
-  var.kengine_node = node
-  var.kengine_reservation = reservation
+  return send_to(node, reservation, tried)
 end
 
 -- Handles a request, and answers 500 if there is an error in this code.

@@ -1,5 +1,5 @@
--- What the gateway knows about the nodes: which take players, and which have failed. One worker reads the former from
--- Redis for all workers.
+-- What the gateway knows about the nodes: which take players, what their tags are, and which have failed. One worker
+-- reads all but the last from Redis for all workers.
 local redis = require "kengine_redis"
 
 -- How often the nodes are read from Redis, in seconds.
@@ -14,9 +14,9 @@ local FAILURE_TIMEOUT = 2
 local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
--- until they are learned. `returned` is set for a while after Redis came back, and `outage_logged` from when the outage
--- is logged until Redis is back. `turns` counts the nodes picked without Redis. `error` holds an error in this code
--- that is not in the log yet.
+-- until they are learned. `tags` holds the tag of each node that lives, followed by its address. `returned` is set for
+-- a while after Redis came back, and `outage_logged` from when the outage is logged until Redis is back. `turns` counts
+-- the nodes picked without Redis. `error` holds an error in this code that is not in the log yet.
 local shared = ngx.shared.kengine
 -- Shared by all workers. The address of each node that is avoided is a key. Such a node may be missing in `nodes`,
 -- because it has joined since they were read.
@@ -38,9 +38,12 @@ function nodes.are_returning()
   return shared:get("returned") ~= nil
 end
 
--- Stores the nodes that take players. An empty list never replaces nodes: they are the only ones left to try when Redis
--- has lost its data.
-function nodes.learn(addresses)
+-- Stores the nodes that take players, and the tags. An empty list never replaces nodes: they are the only ones left to
+-- try when Redis has lost its data.
+function nodes.learn(addresses, tags)
+  if #tags > 0 then
+    shared:set("tags", table.concat(tags, " "))
+  end
   if #addresses > 0 then
     shared:set("nodes", table.concat(addresses, " "))
   elseif not nodes.are_returning() then
@@ -102,9 +105,34 @@ local function read(connection)
   last_read = redis.now()
   redis.run(connection, "list", { true }, function()
     return 1, "{" .. prefix .. "}:lease"
-  end, function(_, addresses)
-    nodes.learn(addresses)
+  end, function(_, listed)
+    nodes.learn(listed[1], listed[2])
   end)
+end
+
+local function find_tagged(tag)
+  -- No address is mistaken for a tag, because each has a colon.
+  return ((shared:get("tags") or "") .. " "):match(tag .. " (%S+) ")
+end
+
+-- Returns the node with a tag, whether it takes players or not, or nil if no node that lives has the tag. A node may
+-- have joined since the nodes were read, so an unknown tag makes this worker read them again.
+function nodes.tagged(tag)
+  local begun = redis.now()
+  local node = find_tagged(tag)
+  if not node and not redis.is_stalled() then
+    local done, why = redis.use(function(connection)
+      -- Another request may have made the worker read them meanwhile.
+      if last_read < begun and not redis.away() then
+        read(connection)
+      end
+    end)
+    if not done then
+      redis.set_away(why)
+    end
+    node = find_tagged(tag)
+  end
+  return node
 end
 
 -- Tests whether Redis is back by writing to it, because a full Redis and a replica refuse to write. The key is that of

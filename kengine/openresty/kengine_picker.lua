@@ -65,13 +65,13 @@ end
 local function pick(connection, requests)
   local keys = "{" .. settings.prefix .. "}:"
   redis.run(connection, "pick", requests, function(request)
-    return 2, keys .. "load", keys .. "lease", request.reservation, reservations.LIFETIME, request.before, request.user,
-      request.boot, request.at, unpack(request.avoided)
+    return 3, keys .. "load", keys .. "lease", keys .. "versions", request.reservation, reservations.LIFETIME,
+      request.before, request.user, request.boot, request.at, unpack(request.avoided)
   end, function(request, picked)
     local node, ready = picked[1], picked[2]
     request.before = node or ""
     if not node then
-      nodes.learn {}
+      nodes.learn({}, {})
     elseif node == "" and ready == 0 and nodes.are_returning() then
       node = nil
     end

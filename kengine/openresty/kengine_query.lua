@@ -1,5 +1,8 @@
 -- Reads the query of a request exactly as nodes do: as `application/x-www-form-urlencoded` (WHATWG URL). Each parameter
 -- is decoded, names keep their case, and of several parameters with the same name the first counts.
+-- A token of a player who resumes a connection, as nodes write it: the tag of the node, and 128 random bits.
+local TOKEN = "^resume=(" .. ("[%da-f]"):rep(8) .. ")%-" .. ("[%da-f]"):rep(32) .. "$"
+
 local query = {}
 
 -- The characters that have more than one byte in UTF-8 (Unicode, table 3-7).
@@ -73,6 +76,21 @@ function query.name(text, parameter, max)
     end
   end
   return name
+end
+
+-- Returns the tag of the node in the token of a player who resumes a connection. Returns nil if the query has no token,
+-- several, or one that is not written as nodes write it.
+function query.tag(text)
+  local token
+  for parameter in text:gmatch("[^&]+") do
+    if decoded(parameter:match("^[^=]*")) == "resume" then
+      if token then
+        return nil
+      end
+      token = parameter
+    end
+  end
+  return token and token:match(TOKEN)
 end
 
 return query

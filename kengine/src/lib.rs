@@ -70,7 +70,7 @@ mod websocket;
 pub use crate::dispatch::{Context, Dispatcher, FromContext};
 pub use crate::handles::{Connection, Hub};
 pub use crate::http::{Handshake, Refusal, RefusalForm};
-pub use crate::node_state::{ConnectionId, Duplicates};
+pub use crate::node_state::{ConnectionId, Duplicates, ExtendError};
 pub use crate::protocol::{
     Call, DisconnectReason, Error, InvalidUid, Liveness, Push, Result, Session, StartError, Uid,
 };
@@ -124,8 +124,12 @@ pub use kengine_macros::fallback;
 pub use kengine_macros::heartbeat;
 #[doc = include_str!("../docs/open.md")]
 pub use kengine_macros::open;
+#[doc = include_str!("../docs/resume.md")]
+pub use kengine_macros::resume;
 #[doc = include_str!("../docs/route.md")]
 pub use kengine_macros::route;
+#[doc = include_str!("../docs/suspend.md")]
+pub use kengine_macros::suspend;
 
 /// Guides, one page per subject.
 #[cfg(doc)]
@@ -169,6 +173,9 @@ pub mod guide {
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
+
+    #[doc = include_str!("../docs/protocol.md")]
+    pub mod protocol {}
 
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}

@@ -4,6 +4,7 @@
 mod audit;
 mod certificate;
 mod client;
+mod cutter;
 mod dice;
 mod folder;
 mod fortress;
@@ -12,6 +13,7 @@ mod games;
 mod gateway;
 mod gateway_client;
 mod hall;
+mod harbor;
 mod heavy;
 mod http;
 mod install;
@@ -24,6 +26,7 @@ mod proxy;
 mod rally;
 mod raw;
 mod redis;
+mod returning_client;
 mod router;
 mod server;
 mod signal;
@@ -39,6 +42,7 @@ pub use crate::{
     audit::Audit,
     certificate::Certificate,
     client::Client,
+    cutter::Cutter,
     dice::Dice,
     folder::Folder,
     fortress::{Fortress, Held},
@@ -47,6 +51,7 @@ pub use crate::{
     gateway::{TestGateway, luacheck, nginx},
     gateway_client::GatewayClient,
     hall::Hall,
+    harbor::{Harbor, Line, Place, Sailor},
     heavy::heavy_test,
     http::{HttpClient, HttpResponse, Upgrade, connect_from},
     log::Log,
@@ -56,6 +61,7 @@ pub use crate::{
     rally::{Ball, Hit, Rally, RallyLoop, Return},
     raw::{End, RawClient, ServerFrame},
     redis::{Directory, RedisServer, until},
+    returning_client::{RESUME, ReturningClient},
     router::{ServedRouter, serve_router},
     server::{TestServer, refusals, without_rates},
     signal::signal,

@@ -122,16 +122,26 @@ impl RawClient {
     ///
     /// Returns the end of the connection, if no frame comes before it.
     pub async fn next(&mut self) -> Result<ServerFrame, End> {
+        let next = self.next_or_cut().await;
+        if next == Err(End::Closed) {
+            assert!(self.unread.is_empty(), "TCP ended inside a frame: {:?}", self.unread);
+        }
+        next
+    }
+
+    /// Reads the next frame. The connection may end inside it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the end of the connection, if no whole frame comes before it.
+    pub async fn next_or_cut(&mut self) -> Result<ServerFrame, End> {
         loop {
             if let Some((frame, length)) = ServerFrame::parse(&self.unread) {
                 self.unread.drain(..length);
                 return Ok(frame);
             }
             match within("a frame of the server", self.read()).await {
-                Ok(0) => {
-                    assert!(self.unread.is_empty(), "TCP ended inside a frame: {:?}", self.unread);
-                    return Err(End::Closed);
-                }
+                Ok(0) => return Err(End::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(End::Reset),
                 Err(error) => panic!("while a frame was awaited: {error}"),

@@ -254,7 +254,7 @@ fn hook_body(
                 #krate::__private::Ok(())
             };
         }
-        Hook::Open | Hook::Close | Hook::Before => (
+        Hook::Open | Hook::Suspend | Hook::Resume | Hook::Close | Hook::Before => (
             Some(value(krate, handler, "IsErrorReply", "into_error")),
             quote_spanned!(span=> #private::IsHookOutput::end(returned)),
         ),

@@ -36,6 +36,16 @@ const _: () = {
                     &[("chat", ::kengine::__private::Part::<Chat, ()>::HOOKS.open)],
                 );
                 ::kengine::__private::check_hook(
+                    "suspend",
+                    ::kengine::__private::Part::<R, ()>::HOOKS.suspend,
+                    &[("chat", ::kengine::__private::Part::<Chat, ()>::HOOKS.suspend)],
+                );
+                ::kengine::__private::check_hook(
+                    "resume",
+                    ::kengine::__private::Part::<R, ()>::HOOKS.resume,
+                    &[("chat", ::kengine::__private::Part::<Chat, ()>::HOOKS.resume)],
+                );
+                ::kengine::__private::check_hook(
                     "close",
                     ::kengine::__private::Part::<R, ()>::HOOKS.close,
                     &[("chat", ::kengine::__private::Part::<Chat, ()>::HOOKS.close)],
@@ -133,6 +143,50 @@ const _: () = {
                     .await;
             }
             ::kengine::Dispatcher::open(
+                    ::kengine::__private::part::<_, Self::Session>(&self.chat)
+                        .dispatcher(),
+                    ::kengine::__private::shifted(context, 0),
+                )
+                .await
+        }
+        async fn suspend(
+            &self,
+            context: ::kengine::Context<'_, Self::Session>,
+        ) -> ::kengine::Result<()> {
+            if ::kengine::__private::Part::<R, ()>::HOOKS.suspend {
+                return ::kengine::Dispatcher::suspend(
+                        ::kengine::__private::part::<_, Self::Session>(&self.rest)
+                            .dispatcher(),
+                        ::kengine::__private::shifted(
+                            context,
+                            0 + ::kengine::__private::Part::<Chat, ()>::ROUTES.len(),
+                        ),
+                    )
+                    .await;
+            }
+            ::kengine::Dispatcher::suspend(
+                    ::kengine::__private::part::<_, Self::Session>(&self.chat)
+                        .dispatcher(),
+                    ::kengine::__private::shifted(context, 0),
+                )
+                .await
+        }
+        async fn resume(
+            &self,
+            context: ::kengine::Context<'_, Self::Session>,
+        ) -> ::kengine::Result<()> {
+            if ::kengine::__private::Part::<R, ()>::HOOKS.resume {
+                return ::kengine::Dispatcher::resume(
+                        ::kengine::__private::part::<_, Self::Session>(&self.rest)
+                            .dispatcher(),
+                        ::kengine::__private::shifted(
+                            context,
+                            0 + ::kengine::__private::Part::<Chat, ()>::ROUTES.len(),
+                        ),
+                    )
+                    .await;
+            }
+            ::kengine::Dispatcher::resume(
                     ::kengine::__private::part::<_, Self::Session>(&self.chat)
                         .dispatcher(),
                     ::kengine::__private::shifted(context, 0),

@@ -58,6 +58,8 @@ struct UidOwner {
     node: u64,
     connection: ConnectionId,
     order: u64,
+    /// Whether the player is away, and does not keep the uid from a newer connection.
+    is_away: bool,
 }
 
 impl Memory {
@@ -212,14 +214,14 @@ impl Cluster for MemoryNode {
     }
 
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
-        let owner = UidOwner { node: self.number, connection, order };
+        let owner = UidOwner { node: self.number, connection, order, is_away: false };
         let mut owners = self.shared.owners.lock();
         let earlier = owners.get(uid).copied();
         if earlier.is_some_and(|earlier| earlier.node == self.number && earlier.order > order) {
             return;
         }
         let earlier = earlier.filter(|earlier| earlier.node != self.number);
-        let is_refused = earlier.is_some() && self.duplicates == Duplicates::Refuse;
+        let is_refused = earlier.is_some_and(|earlier| !earlier.is_away) && self.duplicates == Duplicates::Refuse;
         if !is_refused {
             owners.insert(uid.clone(), owner);
         }
@@ -228,6 +230,14 @@ impl Cluster for MemoryNode {
         let Some(loser) = loser else { return };
         if let Some(node) = self.node(loser.node) {
             node.lose_uid(uid, loser.connection, self.duplicates);
+        }
+    }
+
+    fn set_away(&self, uid: &Uid, connection: ConnectionId, is_away: bool) {
+        if let Some(owner) = self.shared.owners.lock().get_mut(uid)
+            && (owner.node, owner.connection) == (self.number, connection)
+        {
+            owner.is_away = is_away;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use crate::connection::resumables::Resumables;
 use crate::dispatch::Dispatcher;
 use crate::http::{Hosts, Origins, Proxies, RefusalForm};
 use crate::node::Node;
@@ -13,6 +14,8 @@ pub(crate) struct Endpoint<D> {
     pub(crate) node: Arc<Node>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access: Arc<Access>,
+    /// The sessions that can be resumed; `None` if the server does not allow it.
+    pub(crate) resumables: Option<Arc<Resumables>>,
 }
 
 /// Which requests may become connections, how the others are refused, which proxies may report where requests come
@@ -39,6 +42,13 @@ impl Access {
     /// page has the origin of the host that its requests name.
     pub(crate) fn trusts_every_host(&self) -> bool {
         self.hosts.is_empty() && !self.origins.admit_all()
+    }
+}
+
+impl<D> Endpoint<D> {
+    pub(crate) fn new(dispatcher: D, node: Arc<Node>, counters: Arc<Counters>, access: Arc<Access>) -> Self {
+        let resumables = node.limits.resume_within.map(|within| Arc::new(Resumables::new(within, node.tag)));
+        Self { dispatcher, node, counters, access, resumables }
     }
 }
 

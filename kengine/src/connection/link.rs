@@ -22,7 +22,7 @@ impl Link {
     pub(super) fn new(transport: Transport, registration: Registration) -> Self {
         let now = registration.node().clock.now();
         registration.silence().start(now);
-        registration.watch_silence();
+        registration.watch();
         Self { transport, rates: InputRates::new(), read_at: now, registration }
     }
 

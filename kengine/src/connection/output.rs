@@ -1,5 +1,7 @@
 //! The frames that wait for the kernel to take them.
 
+use crate::websocket::encoder;
+
 /// Encoded frames, from the start of a frame. An idle connection keeps no storage for them.
 #[derive(Default)]
 pub(super) struct Output(Option<Box<Frames>>);
@@ -53,6 +55,16 @@ impl Output {
         if let Some(frames) = &mut self.0 {
             frames.written += written;
         }
+    }
+
+    /// Returns the rest of the frame that the kernel has taken in part, if there is one.
+    pub(super) fn rest_of_frame(&self) -> Vec<u8> {
+        let Some(frames) = &self.0 else { return Vec::new() };
+        let mut end = 0;
+        while end < frames.written {
+            end = encoder::end_of_frame(&frames.bytes, end);
+        }
+        frames.bytes[frames.written..end].to_vec()
     }
 
     /// Removes all frames, and keeps the storage.

@@ -1,4 +1,5 @@
-//! The end of a socket whose client is refused by a close frame. There is no connection: no session, no uid and no slot
+//! The end of a socket that no connection has: its client is refused by a close frame, or has left the socket while its
+//! session goes on. In the first case there is no connection: no session, no uid and no slot
 //! of the node, and neither `#[open]` nor `#[close]` runs.
 
 use std::future::poll_fn;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use crate::connection::input_rates::{Allowance, InputRates};
 use crate::connection::transport::Transport;
 use crate::node::Node;
+use crate::node::admission::HeldSlot;
 use crate::websocket::{Close, Deframer, MessageLimits, Violation, WebSocketEvent, encoder};
 
 /// The limits of what a refused client sends: control frames, which have at most 125 bytes (RFC 6455, section 5.5), and
@@ -33,6 +35,34 @@ pub(crate) async fn close_refused(
     if !matches!(closed, Ok(Ok(()))) {
         transport.reset_on_drop();
     }
+}
+
+/// Closes a socket whose session goes on without it. `rest` is what is missing of the last frame, after which the close
+/// frame is sent. If it `answers` that of the client, TCP is closed then; otherwise the client's is awaited. The slot is
+/// given back afterwards.
+pub(super) async fn close_old(
+    mut transport: Transport,
+    node: Arc<Node>,
+    mut rest: Vec<u8>,
+    close: Close,
+    answers: bool,
+    slot: Option<HeldSlot>,
+) {
+    if answers {
+        encoder::write_close_frame(&mut rest, Some(&close));
+        let closing = async {
+            transport.send(&rest).await?;
+            shut_down(&mut transport).await
+        };
+        let closed = timeout(node.limits.close_timeout, closing).await;
+        if !matches!(closed, Ok(Ok(()))) {
+            transport.reset_on_drop();
+        }
+        drop(transport);
+    } else {
+        close_refused(transport, node, rest, close, Vec::new()).await;
+    }
+    drop(slot);
 }
 
 /// Sends our close frame, and waits for that of the client or for the end of TCP (RFC 6455, section 7.1.1).

@@ -19,30 +19,30 @@ use crate::connection::socket_end::SocketEnd;
 use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
 use crate::node::admission::Registration;
-use crate::node_state::{BATCH, CHECKS, Ending, Limit, Outbox};
+use crate::node_state::{BATCH, CHECKS, Destination, Ending, Limit, Outbox};
 use crate::protocol::{Answer, DisconnectReason};
 use crate::websocket::{Deframer, Message, Violation, WebSocketEvent, encoder};
 
 /// One connection's socket.
 #[expect(clippy::struct_excessive_bools, reason = "each holds alone, and they take one byte each")]
 pub(super) struct Socket {
-    link: Box<Link>,
-    deframer: Deframer,
+    pub(super) link: Box<Link>,
+    pub(super) deframer: Deframer,
     /// What waits for the kernel to take it.
-    out: Output,
+    pub(super) out: Output,
     /// Whether the kernel takes no more until the client reads.
-    is_blocked: bool,
+    pub(super) is_blocked: bool,
     /// Whether the node drains: nothing more is read, but what was read is handled and answered.
-    is_draining: bool,
+    pub(super) is_draining: bool,
     /// Whether a sign of life came with the last bytes, and is not recorded yet.
-    is_heard: bool,
-    state: SocketState,
+    pub(super) is_heard: bool,
+    pub(super) state: SocketState,
     look_ahead: LookAhead,
     /// Pings of ours that the client has not answered yet.
-    pings: u16,
+    pub(super) pings: u16,
     /// Whether `#[open]` has begun. Otherwise `#[close]` does not run either: another connection has the uid.
     runs_hooks: bool,
-    end: SocketEnd,
+    pub(super) end: SocketEnd,
 }
 
 impl Socket {
@@ -62,8 +62,8 @@ impl Socket {
         }
     }
 
-    /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, or `None` when the
-    /// connection has ended. Called only when every message that was read is handled.
+    /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, which is 0 if the
+    /// dispatcher must be told [news](Self::has_news), or `None` when the connection has ended. Called only when every message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,6 +71,7 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         loop {
+            self.poll_resumption(cx, outbox);
             self.take_outbox(cx, outbox);
             if self.state == SocketState::Open {
                 self.end_if_due(outbox);
@@ -91,11 +92,15 @@ impl Socket {
                     }
                     Poll::Pending => self.record_empty_input(),
                 },
+                SocketState::Suspended => {}
                 SocketState::Broken => {
                     self.end(SocketState::Over, DisconnectReason::Lost);
                     continue;
                 }
                 _ => return Poll::Ready(None),
+            }
+            if self.has_news() {
+                return Poll::Ready(Some(0));
             }
             if !self.poll_timer(cx, outbox) {
                 return Poll::Pending;
@@ -134,6 +139,7 @@ impl Socket {
                 })
             };
             buffers::give_back(buffers);
+            self.suspend_if_lost(outbox);
             if polled.is_pending() {
                 self.record_empty_input();
                 return;
@@ -142,8 +148,12 @@ impl Socket {
     }
 
     /// Waits until everything is written or the connection has ended. Nothing is read meanwhile, so a client that does
-    /// not read is not served.
-    pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<()> {
+    /// not read is not served. If the session can be resumed, the messages in `rest` are parsed first, because the socket
+    /// may be replaced.
+    pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox, rest: &mut &mut [u8]) -> Poll<()> {
+        if self.end.is_resumable() {
+            self.read_ahead(mem::take(rest), &|_| false);
+        }
         self.poll_outbox(cx, outbox);
         if self.is_blocked && self.state == SocketState::Open { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -184,13 +194,24 @@ impl Socket {
     #[inline]
     pub(super) fn take_pushes(&mut self, outbox: &Outbox) {
         if self.state == SocketState::Open && !self.is_blocked {
-            outbox.take_pushes(self.out.frames(), &self.link.node().fan_out.backlog);
+            self.move_pushes(outbox);
         }
+    }
+
+    /// Moves all waiting pushes to what is written.
+    #[inline]
+    pub(super) fn move_pushes(&mut self, outbox: &Outbox) {
+        let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
+        let to = Destination { out: self.out.frames(), exchange };
+        outbox.take_pushes(to, &self.link.node().fan_out.backlog);
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     #[inline]
-    pub(super) fn send(&mut self, answer: &mut Answer) {
+    pub(super) fn send(&mut self, answer: &mut Answer, outbox: &Outbox) {
+        if self.end.is_resumable() {
+            self.keep(answer, outbox);
+        }
         if self.state == SocketState::Open {
             answer.move_to(self.out.frames());
         }
@@ -261,7 +282,10 @@ impl Socket {
 
     /// Whether more messages of the client are read. False once its input or the connection is about to end.
     pub(super) fn is_listening(&self) -> bool {
-        self.state == SocketState::Open && self.end.input().is_none() && !self.is_draining
+        match self.state {
+            SocketState::Open => self.end.input().is_none() && !self.is_draining,
+            state => state == SocketState::Suspended,
+        }
     }
 
     /// Whether the connection has ended: no further message is handled.
@@ -276,11 +300,11 @@ impl Socket {
 
     /// Whether messages may be read while a handler runs.
     fn can_read_ahead(&self) -> bool {
-        self.is_listening() && self.look_ahead.room() > 0
+        self.state == SocketState::Open && self.is_listening() && self.look_ahead.room() > 0
     }
 
     /// Queues the messages in `bytes`, except those that `take_answer` takes.
-    fn read_ahead(&mut self, mut bytes: &mut [u8], take_answer: &dyn Fn(Message<'_>) -> bool) {
+    pub(super) fn read_ahead(&mut self, mut bytes: &mut [u8], take_answer: &dyn Fn(Message<'_>) -> bool) {
         while let Some(message) = self.deframe(&mut bytes) {
             if !take_answer(message.message()) {
                 self.look_ahead.push(message);
@@ -324,6 +348,12 @@ impl Socket {
                     continue;
                 }
             };
+            if self.end.is_resumable() && self.count_or_take(message.message()) {
+                if let Allowance::Exhausted(limit) = self.link.count_message() {
+                    self.end_flood(limit);
+                }
+                continue;
+            }
             return self.admit(message);
         }
         None
@@ -366,6 +396,7 @@ impl Socket {
     /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
+            self.poll_resumption(cx, outbox);
             self.take_outbox(cx, outbox);
             if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) {
                 return;
@@ -380,10 +411,11 @@ impl Socket {
             SocketState::Open => {
                 let is_due = outbox.take_reminder();
                 if is_due {
-                    self.check_silence();
+                    self.check_silence(outbox);
                 }
                 is_due
             }
+            SocketState::Suspended => false,
             state if state.is_over() => false,
             _ => {
                 let has_ended = self.end.poll_close_timeout(cx, self.link.node().limits.close_timeout).is_ready();
@@ -397,25 +429,27 @@ impl Socket {
     }
 
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
-    fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+    pub(super) fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == SocketState::Open, self.is_blocked);
-        let is_broken = self.state == SocketState::Broken;
+        let is_broken = matches!(self.state, SocketState::Broken | SocketState::Suspended);
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they
         // are taken anyway, because no more can follow.
-        let wants_pushes = |ending: Option<&Ending>| {
-            is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_) | Ending::Replaced)))
-        };
-        match outbox.take(cx, self.out.frames(), &self.link.node().fan_out.backlog, wants_pushes) {
+        let wants_pushes =
+            |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
+        let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
+        let to = Destination { out: self.out.frames(), exchange };
+        match outbox.take(cx, to, &self.link.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
-            Some(Ending::Close(close)) if is_open => self.close(DisconnectReason::Server(close)),
-            Some(Ending::Replaced) if is_open => self.close(DisconnectReason::Replaced),
+            Some(Ending::Close(reason)) if is_open => self.close(reason),
             // Messages that were read are not handled any more.
             Some(Ending::Overflow) if is_broken => self.end(SocketState::Over, DisconnectReason::TooSlow),
-            Some(Ending::Close(close)) if is_broken => self.end(SocketState::Over, DisconnectReason::Server(close)),
-            Some(Ending::Replaced) if is_broken => self.end(SocketState::Over, DisconnectReason::Replaced),
+            Some(Ending::Close(reason)) if is_broken => self.end(SocketState::Over, reason),
             Some(Ending::Drain) if is_open => self.is_draining = true,
+            Some(Ending::Drain) if self.state == SocketState::Suspended => {
+                self.end(SocketState::Over, DisconnectReason::Draining);
+            }
             _ => {}
         }
     }
@@ -423,11 +457,14 @@ impl Socket {
     /// Ends the connection if the client's input has ended or the node drains. Called only when every message that was
     /// read is handled.
     fn end_if_due(&mut self, outbox: &Outbox) {
+        if self.suspend_if_lost(outbox) {
+            return;
+        }
         match self.end.input().cloned() {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
             None if self.is_draining => {
-                outbox.take_pushes(self.out.frames(), &self.link.node().fan_out.backlog);
+                self.move_pushes(outbox);
                 self.close(DisconnectReason::Draining);
             }
             None => {}
@@ -461,9 +498,10 @@ impl Socket {
     }
 
     /// Leaves [`SocketState::Open`], and ends the connection for everybody else. A reason that is already set stays.
-    fn end(&mut self, state: SocketState, reason: DisconnectReason) {
+    pub(super) fn end(&mut self, state: SocketState, reason: DisconnectReason) {
         self.state = state;
         self.end.set_reason(reason);
+        self.end.set_resumption(None);
         self.link.registration.end();
     }
 
@@ -472,7 +510,7 @@ impl Socket {
     /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
-        while !self.state.is_over() {
+        while !self.state.is_over() && self.state != SocketState::Suspended {
             let Some(rest) = self.out.unwritten() else { break };
             let writing = if self.state.must_shut_down() {
                 self.link.transport.poll_write_last(cx, rest)
@@ -498,6 +536,9 @@ impl Socket {
                 }
             }
         }
+        if self.state == SocketState::Broken && self.suspend_if_lost(outbox) {
+            return true;
+        }
         self.out.clear();
         if was_blocked {
             outbox.set_unsent(0, &self.link.node().fan_out.backlog);
@@ -510,16 +551,18 @@ impl Socket {
 
     /// Pings a silent client (RFC 6455, section 5.5.2), and closes the connection at the end of the idle timeout.
     #[cold]
-    fn check_silence(&mut self) {
+    fn check_silence(&mut self, outbox: &Outbox) {
         self.record_input();
-        self.link.registration.watch_silence();
+        self.link.registration.watch();
         // Silence counts if we read from the client, or if the client does not read our data. Otherwise the client may
         // be alive.
         let is_heard = self.can_read_ahead() || self.is_blocked;
         let node = self.link.node();
         let idle_timeout = node.limits.idle_timeout;
         let silence = self.link.registration.silence().check(node.clock.now(), idle_timeout, is_heard);
-        if silence >= idle_timeout {
+        if silence >= idle_timeout && self.can_suspend(outbox) {
+            self.suspend(DisconnectReason::HeartbeatTimeout.close_frame(), outbox);
+        } else if silence >= idle_timeout {
             self.close_unread(DisconnectReason::HeartbeatTimeout);
         } else if silence >= idle_timeout / CHECKS && !self.is_blocked {
             encoder::write_frame(self.out.frames(), OpCode::Ping, &[]);

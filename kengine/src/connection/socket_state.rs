@@ -17,6 +17,8 @@ pub(super) enum SocketState {
     ShutDown,
     /// Neither side sends more frames. The connection is over when everything is written and TCP is closed.
     Closed,
+    /// The client is away: there is no socket until it comes back. Messages that were read are still handled.
+    Suspended,
     /// Writing failed while the connection was open. Messages that were read are still handled.
     Broken,
     /// The connection is over.
@@ -52,7 +54,7 @@ impl SocketState {
 
     /// Whether messages that were read are handled.
     pub(super) fn handles_messages(self) -> bool {
-        matches!(self, Self::Open | Self::Broken)
+        matches!(self, Self::Open | Self::Suspended | Self::Broken)
     }
 
     /// Whether input is read only to be discarded.

@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
 use crate::connection::endpoint::Endpoint;
+use crate::connection::resumables::Resumability;
+use crate::connection::resumption::{PresenceChange, Resumption};
 use crate::connection::socket::Socket;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress, request_id};
@@ -41,11 +43,18 @@ impl<D: Dispatcher> ConnectionTask<D> {
         connection: Connection<D::Session>,
         transport: Transport,
         slot: Slot,
+        resumability: Resumability,
         mut first: Vec<u8>,
     ) -> Self {
         tracing::debug!(connection = %connection.id(), "the connection is open");
-        let (registration, has_uid) = slot.register(connection.to_recipient());
+        let recipient = connection.to_recipient();
+        let (registration, has_uid) = slot.register(Arc::clone(&recipient));
         let mut socket = Socket::new(transport, registration);
+        if let Some(sessions) = endpoint.resumables.as_ref().filter(|_| resumability != Resumability::Never && has_uid)
+        {
+            let resumed = (resumability == Resumability::Instead).then_some(false);
+            socket.begin_resumption(Resumption::begin(Arc::clone(sessions), &recipient, resumed));
+        }
         if !first.is_empty() {
             socket.record_read(first.len());
         }
@@ -163,7 +172,11 @@ impl<D: Dispatcher> ConnectionTask<D> {
     /// Handles the messages in `bytes` and those that arrive meanwhile, one after another.
     async fn handle(&mut self, mut bytes: &mut [u8], answer: &mut Answer) {
         let Self { endpoint, connection, socket, .. } = self;
-        while let Some(incoming) = socket.next_message(&mut bytes) {
+        loop {
+            if socket.has_news() {
+                Box::pin(tell(endpoint, connection, socket, &mut bytes)).await;
+            }
+            let Some(incoming) = socket.next_message(&mut bytes) else { return };
             // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
             tokio::task::consume_budget().await;
             if connection.state().questions.take_answer(incoming.message(), connection.state().syntax) {
@@ -176,9 +189,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 if call_catching(refusing).is_err() {
                     answer.replace(&HandlerFailure::Panicked.into_error(), None);
                 }
-                socket.send(answer);
+                socket.send(answer, &connection.state().outbox);
                 if socket.is_full() {
-                    flush(socket, connection).await;
+                    flush(socket, connection, &mut bytes).await;
                 }
                 continue;
             }
@@ -202,7 +215,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
             }
             // The handler's pushes precede its answer.
             socket.take_pushes(&connection.state().outbox);
-            socket.send(answer);
+            socket.send(answer, &connection.state().outbox);
             let (route, failed) = (progress.route(), answer.has_failed());
             endpoint.counters.record(route, failed);
             tracing::trace!(
@@ -216,7 +229,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 socket.receive_orders(&connection.state().outbox).await;
             }
             if socket.is_full() {
-                flush(socket, connection).await;
+                flush(socket, connection, &mut bytes).await;
             }
         }
     }
@@ -257,9 +270,36 @@ impl<D: Dispatcher> ConnectionTask<D> {
 
 /// Writes what is queued, and lets other tasks run. Meanwhile no further message is handled, so a client that does not
 /// read its answers gets no more of them.
-async fn flush<S>(socket: &mut Socket, connection: &Connection<S>) {
-    poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox)).await;
+async fn flush<S>(socket: &mut Socket, connection: &Connection<S>, rest: &mut &mut [u8]) {
+    poll_fn(|cx| socket.poll_flushed(cx, &connection.state().outbox, rest)).await;
     tokio::task::yield_now().await;
+}
+
+/// Tells the dispatcher that the session was suspended or resumed.
+async fn tell<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    connection: &Connection<D::Session>,
+    socket: &mut Socket,
+    rest: &mut &mut [u8],
+) {
+    while let Some(change) = socket.next_news() {
+        let context = Context::new(connection);
+        let (told, hook) = match change {
+            PresenceChange::Suspended => {
+                let telling = pin!(endpoint.dispatcher.suspend(context));
+                (run_handler(connection, socket, rest, telling, None).await, "`#[suspend]` failed")
+            }
+            PresenceChange::Resumed => {
+                let telling = pin!(endpoint.dispatcher.resume(context));
+                (run_handler(connection, socket, rest, telling, None).await, "`#[resume]` failed")
+            }
+        };
+        match told {
+            Ok(Ok(())) | Err(HandlerFailure::Abandoned) => {}
+            Ok(Err(error)) => error.log(hook),
+            Err(failure) => failure.into_error().log(hook),
+        }
+    }
 }
 
 /// Returns the answer to a message that is refused.

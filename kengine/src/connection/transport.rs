@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Empty, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::connection::buffers;
@@ -51,6 +51,8 @@ pub(crate) enum Transport {
     Upgraded(Box<TokioIo<Upgraded>>),
     /// A pipe in memory to a test's client.
     Memory(MemoryPipe),
+    /// Nothing: the client is away, and its session is suspended.
+    Absent(Empty),
 }
 
 /// The server's end of a pipe in memory to a test's client.
@@ -118,6 +120,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream) as Pin<&mut dyn Stream>,
             Self::Upgraded(stream) => Pin::new(stream) as _,
             Self::Memory(pipe) => Pin::new(&mut pipe.stream) as _,
+            Self::Absent(nothing) => Pin::new(nothing) as _,
         }
     }
 
@@ -129,6 +132,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_read(cx, &mut buffer),
+            Self::Absent(_) => Poll::Pending,
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -143,6 +147,7 @@ impl Transport {
             },
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_write(cx, bytes),
+            Self::Absent(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -166,6 +171,7 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_shutdown(cx),
+            Self::Absent(_) => Poll::Ready(Ok(())),
         }
     }
 

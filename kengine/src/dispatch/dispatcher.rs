@@ -84,6 +84,29 @@ pub trait Dispatcher: Send + Sync + 'static {
         ready(Ok(()))
     }
 
+    /// Called when the connection was cut and the session waits for its player to
+    /// [resume](crate::Server::resume_within) it.
+    ///
+    /// # Errors
+    ///
+    /// The error goes to `tracing`, since the client is away.
+    fn suspend<'a>(&'a self, context: Context<'a, Self::Session>) -> impl Future<Output = Result<()>> + Send {
+        let _ = context;
+        ready(Ok(()))
+    }
+
+    /// Called when the player has [resumed](crate::Server::resume_within) the session, once for each
+    /// [`suspend`](Self::suspend) that was not followed by [`close`](Self::close), and before any further message is
+    /// handled.
+    ///
+    /// # Errors
+    ///
+    /// The error goes to `tracing`.
+    fn resume<'a>(&'a self, context: Context<'a, Self::Session>) -> impl Future<Output = Result<()>> + Send {
+        let _ = context;
+        ready(Ok(()))
+    }
+
     /// Called once per connection for which [`open`](Self::open) was called, when the connection has ended. Its socket may
     /// still be open for the close handshake.
     ///
@@ -205,6 +228,10 @@ pub struct Hooks {
     pub accept: bool,
     /// [`Dispatcher::open`].
     pub open: bool,
+    /// [`Dispatcher::suspend`].
+    pub suspend: bool,
+    /// [`Dispatcher::resume`].
+    pub resume: bool,
     /// [`Dispatcher::close`].
     pub close: bool,
     /// [`Dispatcher::heartbeat`].
@@ -215,7 +242,15 @@ pub struct Hooks {
 
 impl Hooks {
     /// No hooks.
-    pub const NONE: Self = Self { accept: false, open: false, close: false, heartbeat: false, fallback: false };
+    pub const NONE: Self = Self {
+        accept: false,
+        open: false,
+        suspend: false,
+        resume: false,
+        close: false,
+        heartbeat: false,
+        fallback: false,
+    };
 }
 
 /// Returns the session of a connection to a dispatcher without `#[accept]`.

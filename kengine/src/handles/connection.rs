@@ -1,6 +1,7 @@
 //! The handle to one connection.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use serde_json::Value;
 use crate::handles::hub::Hub;
 use crate::node::Node;
 use crate::node_state::{
-    ConnectionId, ConnectionState, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient, SendError, Silence,
-    Who, call_catching,
+    ConnectionId, ConnectionState, ExtendError, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient,
+    SendError, Silence, Who, call_catching,
 };
 use crate::protocol::{Push, PushKey, Rate, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
@@ -55,6 +56,10 @@ struct SharedConnection<S> {
 impl<S: Session> Recipient for SharedConnection<S> {
     fn state(&self) -> &ConnectionState {
         &self.state
+    }
+
+    fn is_guest(&self) -> bool {
+        self.session.uid().is_none()
     }
 
     fn public(&self) -> Value {
@@ -126,6 +131,12 @@ impl<S> Connection<S> {
         self.shared.state.outbox.queued()
     }
 
+    /// Whether the player is away: the connection was cut, and the session waits for the player to
+    /// [resume](crate::Server::resume_within) it.
+    pub fn is_suspended(&self) -> bool {
+        self.shared.state.silence.is_resting()
+    }
+
     /// Sends a push. It is queued in the connection's outbox; this never waits. Pushes arrive in the order in which
     /// they were queued, except that a [`latest`](crate::push::Delivery::Latest) push takes the position of the one
     /// that it replaces.
@@ -148,6 +159,65 @@ impl<S> Connection<S> {
     /// free. For the presence push `left` this calls [`Session::public`].
     pub fn close(&self, close: impl Into<Close>) {
         self.node().close(&self.shared.state, close.into());
+    }
+
+    /// Returns when the session expires: as [`Session::expires`] said, or the time to which it was
+    /// [extended](Self::extend). `None` if it never expires, or the connection has ended.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.node().expiry(&self.shared.state)
+    }
+
+    /// Extends the session, for example when a route has checked a new token of the client. From then on it does not
+    /// expire before `until`. A session that expires later anyway, or never, stays as it is. There is no latest time: one
+    /// in a million years is as good as never.
+    ///
+    /// The uid and the session stay what they were, so a route checks that the new token is of the same player:
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use kengine::{Connection, Error, Session, Uid};
+    ///
+    /// struct Player {
+    ///     id: Uid,
+    ///     expires: SystemTime,
+    /// }
+    ///
+    /// impl Session for Player {
+    ///     fn uid(&self) -> Option<Uid> {
+    ///         Some(self.id.clone())
+    ///     }
+    ///
+    ///     fn expires(&self) -> Option<SystemTime> {
+    ///         Some(self.expires)
+    ///     }
+    /// }
+    ///
+    /// struct Game;
+    ///
+    /// #[kengine::dispatcher(session = Player)]
+    /// impl Game {
+    ///     #[route]
+    ///     async fn refresh(&self, connection: &Connection<Player>, token: String) -> Result<(), Error> {
+    ///         let renewed = check(&token).ok_or_else(|| Error::new("unauthorized", "the token is not valid"))?;
+    ///         if renewed.id != *connection.uid() {
+    ///             return Err(Error::new("unauthorized", "the token belongs to another player"));
+    ///         }
+    ///         Ok(connection.extend(renewed.expires)?)
+    ///     }
+    /// }
+    /// # fn check(_: &str) -> Option<Player> { None }
+    /// ```
+    ///
+    /// The client should ask for this in good time: a connection whose session expires while the handler checks the token
+    /// is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError::Past`] if `until` is not in the future, [`ExtendError::Closed`] if the session has expired or the
+    /// connection has ended for another reason. The time is that of [the node's clock](Session::expires).
+    pub fn extend(&self, until: SystemTime) -> Result<(), ExtendError> {
+        self.node().extend(&self.shared.state, until)
     }
 
     pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {

@@ -93,7 +93,8 @@ pub trait GameLoop: Sized + Send + 'static {
 
     /// The time between two ticks, at least 1 ms. [`Duration::MAX`] means that the loop never ticks.
     const TICK: Duration;
-    /// How long the loop goes on in a room without players, so that they can come back. The default is 30 s.
+    /// How long the loop goes on in a room without players, so that they can come back. The default is 30 s. With
+    /// [`Duration::ZERO`] it ends when the last player has left.
     const LINGER: Duration = Duration::from_secs(30);
     /// The time between two [`save`](Self::save)s. The default is 1 s, the minimum 100 ms.
     const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -235,8 +236,9 @@ impl Hub {
 impl Room<'_> {
     /// Runs the game loop `L` in this room, once in the cluster. Call it after each join. The first call starts the
     /// loop on its node; a later call makes its own node ready to take the loop over if the other one is killed or
-    /// drains, for as long as this node has players in the room. A room has one loop: while it runs, another type is
-    /// not started.
+    /// drains, for as long as this node has players in the room. A call after the loop has [ended](LoopRoom::end) starts a
+    /// new one; on another node than the loop's, once that node has heard of the end. A room has one loop: while it runs,
+    /// another type is not started.
     ///
     /// # Errors
     ///

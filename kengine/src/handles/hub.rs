@@ -62,6 +62,12 @@ impl Hub {
         self.node.connections()
     }
 
+    /// Returns how many of the [connections](Self::connections) of this node wait for their players to
+    /// [resume](crate::Server::resume_within) their sessions.
+    pub fn suspended(&self) -> usize {
+        self.node.suspended()
+    }
+
     /// Sends several pushes so that each client gets them in one write, as it gets the pushes of a handler. Use it in
     /// your own tasks, for example in a game's tick.
     ///
@@ -145,7 +151,8 @@ impl Hub {
     pub async fn connect(redis: impl Into<Redis>) -> Result<Self, StartError> {
         // This program does not know where users are, so messages to a user go to all nodes.
         let limits = Limits { duplicates: Duplicates::Allow, ..Limits::default() };
-        let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &Outsider(redis.into()), None)?;
+        let cluster = Outsider(redis.into());
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], Vec::new(), &cluster, None, String::new())?;
         node.cluster.start();
         if !node.cluster.wait_until_known().await {
             return Err(StartError::RedisUnreachable);

@@ -115,7 +115,8 @@ impl Room<'_> {
 
     /// Sets what the room shows in the [list](Rooms::list) of the cluster's rooms, for example the name of the map. The
     /// last value counts, whichever node sets it, until the last member of the room leaves. It is at most 100 ms later in
-    /// the list; while Redis is away it waits.
+    /// the list; while Redis is away it waits. If Redis loses its data, the list shows the last value of one of the nodes
+    /// that have set one and have members, perhaps an older one.
     ///
     /// ```
     /// # use kengine::{Error, Hub};
@@ -204,8 +205,8 @@ impl<'a> Rooms<'a> {
     /// ```
     ///
     /// A change is in the list 100 ms later at most, and what a node that was killed has left is gone when its lease has
-    /// expired. Rooms that exist all the time are listed once, in the order of their names with all characters but
-    /// letters, digits and `-._~` percent-encoded. In Redis each page is one script.
+    /// expired. Rooms that exist all the time are listed once, in the order of their names; in Redis, where each page is
+    /// one script, with all characters but letters, digits and `-._~` percent-encoded.
     pub fn list(&self) -> List<'a> {
         List { rooms: self.clone(), after: String::new(), max: DEFAULT_PAGE, with_free_seats: false, filter: None }
     }
@@ -261,14 +262,14 @@ impl<'l> List<'l> {
         self
     }
 
-    /// Lists only rooms with a free seat.
+    /// Lists only rooms with a free seat. At most 4,000 rooms are looked at for one page.
     pub fn with_free_seats(mut self) -> Self {
         self.with_free_seats = true;
         self
     }
 
-    /// Lists only rooms for which this returns true. It runs on this node. At most 4,000 rooms are looked at for one page,
-    /// so a page may have fewer rooms than its maximum although there is a next one.
+    /// Lists only rooms for which this returns true. It runs on this node, for at most eight times as many rooms as the
+    /// page may have, so a page may have fewer rooms than its maximum, or none, although there is a next one.
     pub fn filter(mut self, filter: impl Fn(&RoomSummary) -> bool + Send + Sync + 'l) -> Self {
         self.filter = Some(Box::new(filter));
         self

@@ -31,7 +31,8 @@ impl User<'_> {
         self
     }
 
-    /// Sends a push to the user's connections. Returns the number of connections of this node for which it was queued.
+    /// Sends a push to the user's connections, on all nodes. Returns the number of connections of this node for which it was
+    /// queued. It may miss a user who came to another node less than [100 ms](crate::guide::nodes#no-guarantees) ago.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ pub(crate) use self::gateway::{goes_to_another_node, send_to_another_node};
 pub(crate) use self::host::{Hosts, target_host};
 pub(crate) use self::origins::Origins;
 pub(crate) use self::proxies::Proxies;
-pub(crate) use self::query::check_query;
+pub(crate) use self::query::{check_query, resume_parameters};
 pub(crate) use self::refusal::Body;
 pub(crate) use self::request_head::read_plain_head;
 pub(crate) use self::reservation::ReservationId;

@@ -35,6 +35,13 @@ pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> 
     form_urlencoded::parse(query.as_bytes()).find_map(|(key, value)| (key == name).then_some(value))
 }
 
+/// Returns the parameters of a client that wants to resume its session: `resume`, the token, and `received`. The second
+/// is empty if it is missing.
+pub(crate) fn resume_parameters(uri: &Uri) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    let query = uri.query()?;
+    Some((parameter(query, "resume")?, parameter(query, "received").unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

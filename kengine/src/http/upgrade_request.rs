@@ -8,8 +8,9 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
 use crate::http::handshake::offered_subprotocols;
 use crate::http::refusal::Refusal;
+use crate::protocol::resumption::RESUME_SUBPROTOCOL;
 
-/// The only supported subprotocol.
+/// The subprotocol that is always supported.
 const SUBPROTOCOL: &str = "kengine.v1.json";
 /// The maximum total size of all header fields, in bytes. Larger requests are answered with 431.
 const MAX_HEADERS_SIZE: usize = 16 * 1024;
@@ -84,14 +85,18 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_base64)
 }
 
-/// Returns the subprotocol of the connection, or `None` if the client offers none. Refuses a client that offers only
-/// other subprotocols, because a browser would drop the connection after `#[accept]` has run.
-pub(crate) fn choose_subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Refusal> {
-    let mut offers = offered_subprotocols(headers).peekable();
-    if offers.peek().is_none() {
+/// Returns the subprotocol of the connection, or `None` if the client offers none. If sessions can be resumed
+/// (`resumes`), the subprotocol for that is preferred. Refuses a client that offers only other subprotocols, because a
+/// browser would drop the connection after `#[accept]` has run.
+pub(crate) fn choose_subprotocol(headers: &HeaderMap, resumes: bool) -> Result<Option<&'static str>, Refusal> {
+    if offered_subprotocols(headers).next().is_none() {
         return Ok(None);
     }
-    if offers.any(|offer| offer == SUBPROTOCOL.as_bytes()) {
+    let is_offered = |name: &str| offered_subprotocols(headers).any(|offer| offer == name.as_bytes());
+    if resumes && is_offered(RESUME_SUBPROTOCOL) {
+        return Ok(Some(RESUME_SUBPROTOCOL));
+    }
+    if is_offered(SUBPROTOCOL) {
         return Ok(Some(SUBPROTOCOL));
     }
     let message = format!("none of the offered subprotocols is supported; offer `{SUBPROTOCOL}`, or none");

@@ -11,13 +11,14 @@ use std::task::Waker;
 use crate::node::Node;
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::{ConnectionState, Duplicates, Ending, Recipient};
+use crate::protocol::DisconnectReason;
 use crate::websocket::Close;
 
 impl Node {
     /// Ends a connection: what is queued for it is still sent, then the close frame. Returns whether this call has
     /// ended it. Calls the session's code, so no lock may be held.
     pub(crate) fn close(&self, connection: &ConnectionState, close: Close) -> bool {
-        let has_ended = connection.outbox.end(Ending::Close(close));
+        let has_ended = connection.outbox.end(Ending::Close(DisconnectReason::Server(close)));
         if has_ended && let Some(recipient) = self.users.find(&connection.uid, connection.id) {
             self.release(&*recipient);
         }
@@ -36,7 +37,7 @@ impl Node {
     /// Ends a connection whose uid a newer one has, unless it is ending already. In either case it has left when this
     /// returns.
     pub(super) fn replace(&self, older: &dyn Recipient) {
-        if !self.end(older, Ending::Replaced) {
+        if !self.end(older, Ending::Close(DisconnectReason::Replaced)) {
             self.release(older);
         }
     }
@@ -48,6 +49,7 @@ impl Node {
         state.questions.close();
         // Wakes the members of several rooms once.
         defer_while(Waker::noop(), || self.rooms.leave_all(recipient));
+        self.expiries.remove(state.id);
         if self.users.release(&state.uid, state.id) {
             self.cluster.release(&state.uid, state.id);
             // No newer connection of the user is left here that the seats could be kept for.

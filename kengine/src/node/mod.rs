@@ -3,11 +3,12 @@
 pub(crate) mod admission;
 mod drain;
 mod ending;
+pub(crate) mod expiry;
 mod game_loops;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
-mod silence_watch;
+mod watching;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,11 +18,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::game_loops::registry::GameLoops;
+use crate::cluster::node_tag;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
 use crate::node_state::{
-    Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, FanOut, JoinCluster, Limits,
-    LocalRooms, NodeInfo, Refusals, Users,
+    Bucket, ClientAddresses, Clock, Cluster, ClusterNode, ConnectionId, Counters, Ending, Expiries, FanOut,
+    JoinCluster, Limits, LocalRooms, NodeInfo, Refusals, Users,
 };
 use crate::protocol::{StartError, Syntax, random_bits};
 
@@ -29,6 +31,8 @@ use crate::protocol::{StartError, Syntax, random_bits};
 pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    /// What begins the tokens with which clients resume their sessions on this node.
+    pub(crate) tag: u32,
     pub(crate) fan_out: Arc<FanOut>,
     users: Users,
     pub(crate) rooms: LocalRooms,
@@ -42,12 +46,17 @@ pub(crate) struct Node {
     unpublished: AtomicU64,
     /// Connections whose sockets are open, without handshakes that are being accepted.
     connected: AtomicUsize,
+    /// Those of them whose player is away.
+    suspended: AtomicUsize,
     next_id: AtomicU64,
     admission: Mutex<Admission>,
     /// Whether a task is already bringing the backlog under its limit.
     is_relieving: AtomicBool,
-    /// Whether a task watches for silent clients.
+    /// Whether a task watches for silent clients and sessions that expire.
     is_watching: AtomicBool,
+    expiries: Expiries,
+    /// Notified when the first session is there that expires.
+    expiry_added: Arc<Notify>,
     /// Notified whenever the last slot is given back.
     emptied: Notify,
     /// Whether every connection must be cut off.
@@ -77,6 +86,7 @@ impl Node {
         counters: Vec<Arc<Counters>>,
         cluster: &dyn JoinCluster,
         listens: Option<SocketAddr>,
+        version: String,
     ) -> Result<Arc<Self>, StartError> {
         let boot = random_bits();
         // The largest message fits into the burst.
@@ -84,7 +94,7 @@ impl Node {
         // It is computed once, and not for each message.
         limits.max_fragments_per_message = Some(limits.message().max_fragments);
         let (max_connections, duplicates) = (limits.max_connections, limits.duplicates);
-        let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates })?;
+        let cluster = cluster.join(NodeInfo { boot, listens, max_connections, duplicates, version })?;
         let fan_out = Arc::new(FanOut::new(syntaxes, &limits));
         let (clock, refusals) = (Clock::start(), Arc::<Refusals>::default());
         let node = Arc::new(Self {
@@ -101,16 +111,20 @@ impl Node {
             refusals,
             clock,
             limits,
+            tag: node_tag(boot),
             fan_out,
             cluster,
             loops: Arc::default(),
             counters,
             unpublished: AtomicU64::new(0),
             connected: AtomicUsize::new(0),
+            suspended: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             admission: Mutex::new(Admission { slots: 0, handshakes: Bucket::default(), ending: None }),
             is_relieving: AtomicBool::new(false),
             is_watching: AtomicBool::new(false),
+            expiries: Expiries::default(),
+            expiry_added: Arc::default(),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),
             runtime: OnceLock::new(),
@@ -141,6 +155,11 @@ impl Node {
     /// Returns the number of connections whose sockets are open, including handshakes that are being accepted.
     pub(crate) fn connections(&self) -> usize {
         self.admission.lock().slots
+    }
+
+    /// Returns the number of connections whose player is away.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use loom::future::block_on;
 use loom::thread;
@@ -17,7 +18,7 @@ use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
     NodeInfo, NodeMessage, Occupants, Presence, Reach, Recipient,
 };
-use crate::protocol::{StartError, Syntax};
+use crate::protocol::{DisconnectReason, StartError, Syntax};
 use crate::websocket::{Close, CloseCode};
 
 /// Joins the cluster that remembers what it is told.
@@ -45,7 +46,8 @@ struct ToldNode {
 impl ToldNode {
     fn new(limits: Limits) -> Self {
         let told = Arc::<ToldCluster>::default();
-        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &JoinTold(Arc::clone(&told)), None).unwrap();
+        let cluster = JoinTold(Arc::clone(&told));
+        let node = Node::new(limits, vec![&Syntax::DEFAULT], vec![], &cluster, None, String::new()).unwrap();
         Self { node, told }
     }
 
@@ -54,7 +56,16 @@ impl ToldNode {
     }
 
     fn register(&self, connection: &Arc<dyn Recipient>) -> Result<(Registration, bool), Refused> {
-        let slot = self.node.take_slot(None, None)?;
+        self.register_until(connection, None)
+    }
+
+    fn register_until(
+        &self,
+        connection: &Arc<dyn Recipient>,
+        expires: Option<SystemTime>,
+    ) -> Result<(Registration, bool), Refused> {
+        let mut slot = self.node.take_slot(None, None, false)?;
+        slot.set_expiry(expires);
         Ok(slot.register(Arc::clone(connection)))
     }
 
@@ -80,6 +91,7 @@ impl ToldNode {
         assert_eq!((left, self.node.connections(), self.node.rooms.len()), (0, 0, 0));
         assert_eq!(self.claims(), [], "claims are left in the cluster");
         assert_eq!(self.node.fan_out.backlog.bytes(), 0);
+        assert_eq!(self.node.expiries.next(), None, "the session of a connection that has ended is left");
     }
 }
 
@@ -204,6 +216,49 @@ fn a_uid_is_passed_on_at_the_end() {
     });
 }
 
+/// A session that is extended while it expires lasts until the new time, or has ended.
+#[test]
+fn a_session_is_extended_or_ends() {
+    explore("expiry: extended while it expires", || {
+        let node = ToldNode::with(Duplicates::Replace);
+        let ada = BareConnection::create(1, "ada");
+        let at = SystemTime::now() + Duration::from_secs(3600);
+        let (registration, _) = node.register_until(&ada, Some(at)).unwrap();
+        let expiring = thread::spawn({
+            let node = node.clone();
+            move || {
+                for expired in node.node.expiries.take_expired(at) {
+                    node.node.end(&*expired, Ending::Close(DisconnectReason::Expired));
+                }
+            }
+        });
+        let is_extended = node.node.extend(ada.state(), at + Duration::from_secs(1)).is_ok();
+        expiring.join().unwrap();
+        assert_eq!(is_extended, !ada.state().outbox.is_ending());
+        drop(registration);
+        node.check_empty();
+    });
+}
+
+/// The session of a connection that is kicked while it registers is forgotten.
+#[test]
+fn a_session_ends_with_its_connection() {
+    explore("expiry: kick during a registration", || {
+        let node = ToldNode::with(Duplicates::Replace);
+        let kicking = thread::spawn({
+            let node = node.clone();
+            move || node.node.kick("ada", close(), Reach::Node)
+        });
+        let ada = BareConnection::create(1, "ada");
+        let at = SystemTime::now() + Duration::from_secs(3600);
+        let (registration, _) = node.register_until(&ada, Some(at)).unwrap();
+        let is_kicked = kicking.join().unwrap() > 0;
+        assert_eq!(node.node.expiries.next(), (!is_kicked).then_some(at));
+        drop(registration);
+        node.check_empty();
+    });
+}
+
 /// A kick during a registration ends the connection, which then has no uid and can join no room, or comes before it.
 #[test]
 fn a_kick_ends_a_connection_that_registers() {
@@ -270,7 +325,7 @@ fn a_drain_ends_every_connection() {
         // Waits for ever if it misses the end of the last connection.
         block_on(node.node.drain());
         assert_eq!(node.node.connections(), 0);
-        assert_eq!(node.node.take_slot(None, None).err(), Some(Refused::Draining));
+        assert_eq!(node.node.take_slot(None, None, false).err(), Some(Refused::Draining));
         clients.into_iter().for_each(|client| client.join().unwrap());
         node.check_empty();
     });
@@ -333,7 +388,7 @@ fn the_number_of_connections_is_bounded() {
         connect(2)();
         other.join().unwrap();
         node.check_empty();
-        assert!(node.node.take_slot(None, None).is_ok());
+        assert!(node.node.take_slot(None, None, false).is_ok());
     });
 }
 

@@ -12,7 +12,7 @@ use crate::node_state::{
     Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, LoopFault, LoopMessage,
     Member, NodeMessage, Presence, Reach, Recipient, Selection, SendError,
 };
-use crate::protocol::{Push, Syntax, Uid};
+use crate::protocol::{DisconnectReason, Push, Syntax, Uid};
 use crate::websocket::Close;
 
 impl Node {
@@ -74,8 +74,7 @@ impl Node {
         while self.fan_out.backlog.is_over() && !self.is_relieving.swap(true, Ordering::AcqRel) {
             let mut largest = (0, None);
             self.users.for_each_socket(|recipient| {
-                let queued = recipient.state().outbox.queued();
-                let bytes = queued.bytes + queued.unsent;
+                let bytes = recipient.state().outbox.backlog();
                 if bytes > largest.0 {
                     largest = (bytes, Some(Arc::clone(recipient)));
                 }
@@ -149,14 +148,18 @@ impl Node {
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut recipients = Vec::new();
         self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
-        recipients.iter().filter(|recipient| self.end(&***recipient, Ending::Close(close.clone()))).count()
+        let ending = Ending::Close(DisconnectReason::Server(close.clone()));
+        recipients.iter().filter(|recipient| self.end(&***recipient, ending.clone())).count()
     }
 }
 
 impl ClusterNode for Node {
     fn receive(&self, to: Address<&str>, message: &NodeMessage) {
         match (message, to) {
-            (NodeMessage::Push { push, audience }, _) => _ = self.deliver(to, push, audience),
+            (NodeMessage::Push { push, audience }, _) => {
+                let shared = self.fan_out.share(push);
+                self.deliver(to, shared.as_ref().unwrap_or(push), audience);
+            }
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
                 let is_announced = self.rooms.announce(room, *presence, member);
                 if !is_announced && *presence == Presence::Left {
@@ -166,8 +169,13 @@ impl ClusterNode for Node {
             (NodeMessage::Kick(close), Address::User(uid)) => _ = self.kick_here(uid, close),
             (NodeMessage::Listed, Address::Room(room)) => self.rooms.set_listed(room),
             (NodeMessage::LoopIsFree, Address::Room(room)) => self.loop_is_free(room),
+            (NodeMessage::LoopWasAlone, Address::Room(room)) => self.loop_was_alone(room),
             (
-                NodeMessage::Presence { .. } | NodeMessage::Kick(_) | NodeMessage::Listed | NodeMessage::LoopIsFree,
+                NodeMessage::Presence { .. }
+                | NodeMessage::Kick(_)
+                | NodeMessage::Listed
+                | NodeMessage::LoopIsFree
+                | NodeMessage::LoopWasAlone,
                 _,
             ) => {}
         }
@@ -176,7 +184,11 @@ impl ClusterNode for Node {
 
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates) {
         if let Some(recipient) = self.users.find(uid, connection) {
-            self.end(&*recipient, Ending::of_duplicate(duplicates));
+            // One whose player is away has not kept the uid: it is replaced.
+            let is_away = recipient.state().silence.is_resting();
+            let ending =
+                if is_away { Ending::Close(DisconnectReason::Replaced) } else { Ending::of_duplicate(duplicates) };
+            self.end(&*recipient, ending);
         }
     }
 

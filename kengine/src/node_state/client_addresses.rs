@@ -115,18 +115,20 @@ impl ClientAddresses {
         })
     }
 
-    /// Counts a connection.
+    /// Counts a connection. That of a client that comes back to its session (`is_back`) may exceed the limit, which is
+    /// returned then.
     ///
     /// # Errors
     ///
     /// The limit that the address has reached.
-    pub(crate) fn connect(&self, address: ClientAddress) -> Result<(), Limit> {
+    pub(crate) fn connect(&self, address: ClientAddress, is_back: bool) -> Result<Option<Limit>, Limit> {
         self.update(address, |counts, _| {
-            if reached(counts.connections, self.limits.max_connections) {
+            let is_full = reached(counts.connections, self.limits.max_connections);
+            if is_full && (!is_back || counts.connections == u32::MAX) {
                 return Err(Limit::ConnectionsPerAddress);
             }
             counts.connections += 1;
-            Ok(())
+            Ok(is_full.then_some(Limit::ConnectionsPerAddress))
         })
     }
 
@@ -206,7 +208,7 @@ mod tests {
     /// Requests a connection, and opens it.
     fn open(addresses: &ClientAddresses, address: ClientAddress) -> Result<(), Limit> {
         addresses.request(address)?;
-        addresses.connect(address)
+        addresses.connect(address, false).map(drop)
     }
 
     fn address(ip: &str) -> ClientAddress {

@@ -38,7 +38,7 @@ pub(crate) trait JoinCluster: fmt::Debug + Send + Sync {
 }
 
 /// What a cluster needs to know about a node that joins it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
     /// Identifies this process, even among processes with the same address.
     pub(crate) boot: u64,
@@ -46,6 +46,8 @@ pub(crate) struct NodeInfo {
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) max_connections: usize,
     pub(crate) duplicates: Duplicates,
+    /// What the process runs, for gateways to prefer nodes of the newest version; empty if it is not set.
+    pub(crate) version: String,
 }
 
 /// A node's handle to its cluster: the directory of nodes and users, and the bus between nodes.
@@ -115,6 +117,10 @@ pub(crate) trait Cluster: Send + Sync {
     /// Claims a uid for a connection of this node. Among this node's connections, the one with the highest `order`
     /// wins. The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
     fn claim(&self, _: &Uid, _: ConnectionId, _order: u64) {}
+
+    /// Says whether the player of a connection that has its uid is away. Then a newer connection of another node gets the
+    /// uid, even if older connections otherwise [keep](Duplicates::Refuse) theirs.
+    fn set_away(&self, _: &Uid, _: ConnectionId, _is_away: bool) {}
 
     /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
     fn release(&self, _: &Uid, _: ConnectionId) {}
@@ -249,6 +255,9 @@ pub(crate) enum NodeMessage {
     Listed,
     /// The node that ran the room's game loop has given it up, for another node to take it over.
     LoopIsFree,
+    /// The room's game loop is over, because it knew no players. If players have come meanwhile, their node starts a new
+    /// one.
+    LoopWasAlone,
 }
 
 /// The members of a room on other nodes.

@@ -1,4 +1,4 @@
-//! Why a push was not queued, and why a connection could not join a room.
+//! Why a push was not queued, why a session was not extended, and why a connection could not join a room.
 
 use crate::node_state::limits::{MAX_ROOM_NAME_LEN, MAX_ROOM_PREFIX_LEN};
 use crate::protocol::Error;
@@ -34,6 +34,29 @@ impl From<SendError> for Error {
             SendError::Unavailable => Self::new("unavailable", error.to_string()),
             SendError::Closed | SendError::TooSlow => Self::new("internal", "internal error"),
             SendError::TooLarge(_) | SendError::Encode(_) => Self::internal(error),
+        }
+    }
+}
+
+/// Why a session was not [extended](crate::Connection::extend).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtendError {
+    /// The time is not in the future. The session still expires when it would have expired anyway.
+    #[error("a session can only be extended to a time in the future")]
+    Past,
+    /// The session has expired, or the connection has ended for another reason.
+    #[error("the session has expired, or the connection is closed")]
+    Closed,
+}
+
+impl From<ExtendError> for Error {
+    /// Becomes `bad_request` if the time is not in the future. Otherwise nobody gets the error, because the connection
+    /// has ended.
+    fn from(error: ExtendError) -> Self {
+        match error {
+            ExtendError::Past => Self::new("bad_request", error.to_string()),
+            ExtendError::Closed => SendError::Closed.into(),
         }
     }
 }

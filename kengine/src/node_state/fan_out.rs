@@ -1,5 +1,7 @@
 //! The fan-out of pushes to the outboxes of this node: each push is encoded once, and all receivers share the frame.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::node_state::errors::SendError;
@@ -15,7 +17,7 @@ pub(crate) struct FanOut {
     pub(crate) syntaxes: Vec<&'static Syntax>,
     outbox: OutboxLimits,
     /// The total size of all outboxes.
-    pub(crate) backlog: Backlog,
+    pub(crate) backlog: Arc<Backlog>,
 }
 
 /// A push as frames, one per syntax that receivers may have.
@@ -37,7 +39,9 @@ impl EncodedPush {
 
 impl FanOut {
     pub(crate) fn new(syntaxes: Vec<&'static Syntax>, limits: &Limits) -> Self {
-        Self { syntaxes, outbox: limits.outbox, backlog: Backlog::new(limits.max_total_outbox_size) }
+        let max = limits.max_total_outbox_size;
+        let backlog = if limits.resume_within.is_some() { Backlog::counting_shared(max) } else { Backlog::new(max) };
+        Self { syntaxes, outbox: limits.outbox, backlog: Arc::new(backlog) }
     }
 
     /// Encodes a push for every endpoint. This runs the user's `Serialize`, so no lock may be held. If the push cannot
@@ -55,7 +59,7 @@ impl FanOut {
                 Ok(frame) if frame.len() > self.outbox.max_size => {
                     return Err(SendError::TooLarge(frame.len()));
                 }
-                Ok(frame) => encoded.frames.push((syntax, frame)),
+                Ok(frame) => encoded.frames.push((syntax, self.backlog.share(frame))),
                 Err(error) => failure = Some(error.into()),
             }
         }
@@ -63,6 +67,15 @@ impl FanOut {
             Some(failure) if encoded.frames.is_empty() => Err(failure),
             failure => Ok((encoded, failure)),
         }
+    }
+
+    /// Returns a push of another node with frames that count for this one, if shared frames do so.
+    pub(crate) fn share(&self, push: &EncodedPush) -> Option<EncodedPush> {
+        if !self.backlog.counts_shared() {
+            return None;
+        }
+        let frames = push.frames.iter().map(|(syntax, frame)| (*syntax, self.backlog.share(frame.clone()))).collect();
+        Some(EncodedPush { key: push.key.clone(), frames })
     }
 
     /// Queues an encoded push for one receiver. Returns whether it was queued, or `None` if it has no frame in the

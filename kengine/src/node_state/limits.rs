@@ -51,6 +51,8 @@ pub(crate) struct Limits {
     /// How long the seats of a replaced connection are kept for the newer one.
     pub(crate) seat_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// How long the session of a player whose connection was cut is kept; `None` if sessions cannot be resumed.
+    pub(crate) resume_within: Option<Duration>,
     pub(crate) duplicates: Duplicates,
     pub(crate) heartbeat: Heartbeat,
 }
@@ -78,6 +80,7 @@ impl Default for Limits {
             close_timeout: Duration::from_secs(5),
             seat_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(25),
+            resume_within: None,
             duplicates: Duplicates::default(),
             heartbeat: Heartbeat::default(),
         }

@@ -9,6 +9,7 @@ mod cluster_interface;
 mod counters;
 pub(crate) mod deferred_wakes;
 mod errors;
+mod expiries;
 mod fan_out;
 mod game_loop;
 mod granted_seat;
@@ -46,7 +47,8 @@ pub(crate) use self::cluster_interface::{
 };
 pub(crate) use self::counters::{Count, Counters};
 pub(crate) use self::deferred_wakes::deferring;
-pub use self::errors::{JoinError, SendError};
+pub use self::errors::{ExtendError, JoinError, SendError};
+pub(crate) use self::expiries::Expiries;
 pub(crate) use self::fan_out::{EncodedPush, FanOut};
 pub(crate) use self::game_loop::{
     CreateLoop, LeaseAnswer, LeaseRequest, LeaseWish, LoopDriver, LoopFault, LoopLease, LoopMessage, LoopSettings,
@@ -54,7 +56,7 @@ pub(crate) use self::game_loop::{
 };
 pub use self::game_loop::{GameLoopError, Tick};
 pub use self::limits::Duplicates;
-pub(crate) use self::limits::{ClientRates, Limits};
+pub(crate) use self::limits::{ClientRates, Limits, OutboxLimits};
 pub use self::listing::{ListError, RoomPage, RoomSummary, SetPublicError};
 pub(crate) use self::listing::{MAX_SCANNED_ROOMS, RoomQuery};
 pub(crate) use self::member::Presence;
@@ -62,7 +64,7 @@ pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;
 pub(crate) use self::memberships::is_room_name;
 pub use self::outbox::Queued;
-pub(crate) use self::outbox::{BATCH, Ending, Outbox};
+pub(crate) use self::outbox::{BATCH, Destination, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
 pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
 pub(crate) use self::rate_limiter::RateLimiter;

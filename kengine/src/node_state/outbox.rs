@@ -3,7 +3,7 @@
 //! Any task may queue a frame; only the connection's task takes frames out.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -16,7 +16,8 @@ use crate::node_state::limits::{Duplicates, OutboxLimits};
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::node_state::workers::TaskWorker;
-use crate::protocol::PushKey;
+use crate::protocol::resumption::{Exchange, SentMessage};
+use crate::protocol::{DisconnectReason, PushKey};
 use crate::websocket::{Close, CloseCode};
 
 /// How many bytes the connection's task takes at once. Frames beyond that stay in the outbox, which is bounded.
@@ -60,11 +61,50 @@ pub struct Queued {
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
     max: usize,
+    /// Whether frames for several connections [count by themselves](SharedFrame): once for the node, although each outbox
+    /// counts them for its own limit. So it is where many players may be away, with the same pushes kept for each.
+    counts_shared: bool,
+}
+
+/// A frame for several connections. It counts for the node once, as long as a connection keeps it.
+struct SharedFrame {
+    frame: Bytes,
+    backlog: Arc<Backlog>,
+}
+
+impl AsRef<[u8]> for SharedFrame {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for SharedFrame {
+    fn drop(&mut self) {
+        self.backlog.report(self.frame.len(), 0);
+    }
 }
 
 impl Backlog {
     pub(crate) fn new(max: usize) -> Self {
-        Self { bytes: AtomicUsize::new(0), max }
+        Self { bytes: AtomicUsize::new(0), max, counts_shared: false }
+    }
+
+    /// Creates the backlog of a node on which shared frames count once.
+    pub(crate) fn counting_shared(max: usize) -> Self {
+        Self { counts_shared: true, ..Self::new(max) }
+    }
+
+    pub(super) fn counts_shared(&self) -> bool {
+        self.counts_shared
+    }
+
+    /// Returns a frame that will be shared by several connections, and counts it if this node counts such frames once.
+    pub(crate) fn share(self: &Arc<Self>, frame: Bytes) -> Bytes {
+        if !self.counts_shared {
+            return frame;
+        }
+        self.report(0, frame.len());
+        Bytes::from_owner(SharedFrame { frame, backlog: Arc::clone(self) })
     }
 
     /// Returns the total in bytes, in steps of 4 KiB per connection.
@@ -90,10 +130,8 @@ impl Backlog {
 pub(crate) enum Ending {
     /// Handle and answer what was read, then send close code 4000.
     Drain,
-    /// Send what is queued, then the close frame. Handle nothing more.
-    Close(Close),
-    /// Like `Close`, with 4500: a newer connection has the uid.
-    Replaced,
+    /// Send what is queued, then the close frame of this reason. Handle nothing more.
+    Close(DisconnectReason),
     /// The client does not read: drop what is queued, and send only the close frame.
     Overflow,
     /// The client does not read, and the node needs the memory of what it has not read: drop the socket.
@@ -106,8 +144,11 @@ impl Ending {
     /// Returns how the connection ends that does not get a uid, or loses it.
     pub(crate) fn of_duplicate(duplicates: Duplicates) -> Self {
         match duplicates {
-            Duplicates::Refuse => Self::Close(Close::new(CloseCode::ALREADY_CONNECTED, "already connected")),
-            Duplicates::Replace | Duplicates::Allow => Self::Replaced,
+            Duplicates::Refuse => {
+                let close = Close::new(CloseCode::ALREADY_CONNECTED, "already connected");
+                Self::Close(DisconnectReason::Server(close))
+            }
+            Duplicates::Replace | Duplicates::Allow => Self::Close(DisconnectReason::Replaced),
         }
     }
 
@@ -119,6 +160,19 @@ impl Ending {
             Self::Shed => !matches!(earlier, Self::Abandon),
             _ => matches!(earlier, Self::Drain),
         }
+    }
+}
+
+/// Where waiting pushes are moved.
+pub(crate) struct Destination<'o> {
+    pub(crate) out: &'o mut Vec<u8>,
+    /// Keeps them until the client acknowledges them, if its session can be resumed.
+    pub(crate) exchange: Option<&'o mut Exchange>,
+}
+
+impl<'o> From<&'o mut Vec<u8>> for Destination<'o> {
+    fn from(out: &'o mut Vec<u8>) -> Self {
+        Self { out, exchange: None }
     }
 }
 
@@ -134,6 +188,8 @@ pub(crate) struct Outbox {
     will_wake: AtomicBool,
     /// Whether the connection's task must check the silence of its client.
     is_reminded: AtomicBool,
+    /// Whether a new connection waits to take the session over.
+    is_summoned: AtomicBool,
     /// Whether the connection has ended, so that nothing can be queued. Written with the lock.
     is_shut: AtomicBool,
     /// The worker of the task that is woken. Changed only with the lock.
@@ -168,7 +224,9 @@ impl Outbox {
             return Err(SendError::Closed);
         }
         let queue = state.queue.get_or_insert_with(Queue::spare);
-        if !queue.put(frame, key, limits) {
+        // Whoever sends to several connections holds the frame too.
+        let is_shared = backlog.counts_shared && !frame.is_unique();
+        if !queue.put(frame, key, is_shared, limits) {
             self.drop_pushes(&mut state, backlog);
             self.order(state, Ending::Overflow);
             return Err(SendError::TooSlow);
@@ -217,6 +275,29 @@ impl Outbox {
         }
     }
 
+    /// Records the number and the size of the messages that are kept until the client acknowledges them. Their size counts
+    /// for the node like that of waiting pushes. While the player is away (`is_away`), they count for the limits of this
+    /// outbox too.
+    pub(crate) fn set_kept(&self, exchange: &Exchange, is_away: bool, backlog: &Backlog) {
+        let mut state = self.state.lock();
+        if self.is_shut() {
+            return;
+        }
+        let queue = state.queue.get_or_insert_default();
+        (queue.kept, queue.kept_own) = (exchange.size(), exchange.own_size());
+        queue.counts_kept = if is_away { exchange.len() } else { 0 };
+        queue.report(backlog);
+        if queue.is_empty() {
+            state.queue = None;
+        }
+    }
+
+    /// Returns the keys of the `latest` pushes that wait.
+    pub(crate) fn waiting_keys(&self) -> HashSet<PushKey> {
+        let state = self.state.lock();
+        state.queue.iter().flat_map(|queue| &queue.frames).filter_map(|waiting| waiting.key.clone()).collect()
+    }
+
     /// Orders the connection to end. The first order stands unless a later one overrides it. Returns whether this one
     /// stands.
     pub(crate) fn end(&self, ending: Ending) -> bool {
@@ -239,7 +320,12 @@ impl Outbox {
     /// Whether the connection was ordered to end because a newer one has its uid.
     pub(crate) fn is_replaced(&self) -> bool {
         let state = self.state.lock();
-        matches!(state.ending.as_deref(), Some(Ending::Replaced))
+        matches!(state.ending.as_deref(), Some(Ending::Close(DisconnectReason::Replaced)))
+    }
+
+    /// Returns how many bytes wait for this client or are kept for it, also in frames that others share.
+    pub(crate) fn backlog(&self) -> usize {
+        self.state.lock().queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept)
     }
 
     #[inline]
@@ -253,23 +339,23 @@ impl Outbox {
         state.queue.as_deref().map_or_else(Queued::default, queued)
     }
 
-    /// Moves all waiting pushes to `out`, even if the connection is ending.
+    /// Moves all waiting pushes, even if the connection is ending.
     #[inline]
-    pub(crate) fn take_pushes(&self, out: &mut Vec<u8>, backlog: &Backlog) {
+    pub(crate) fn take_pushes<'o>(&self, to: impl Into<Destination<'o>>, backlog: &Backlog) {
         if self.has_pushes() {
-            self.move_to(&mut self.state.lock(), out, usize::MAX, backlog);
+            self.move_to(&mut self.state.lock(), &mut to.into(), usize::MAX, backlog);
         }
     }
 
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
     /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
     ///
-    /// If `wants_pushes` returns true for that ending, waiting pushes move to `out`: all of them before an end, and
-    /// otherwise one [`BATCH`].
-    pub(crate) fn take(
+    /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and otherwise
+    /// one [`BATCH`].
+    pub(crate) fn take<'o>(
         &self,
         cx: &mut Context<'_>,
-        out: &mut Vec<u8>,
+        to: impl Into<Destination<'o>>,
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
@@ -279,7 +365,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
-            self.move_to(&mut state, out, max, backlog);
+            self.move_to(&mut state, &mut to.into(), max, backlog);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -303,6 +389,18 @@ impl Outbox {
         self.is_reminded.load(Ordering::Relaxed) && self.is_reminded.swap(false, Ordering::Relaxed)
     }
 
+    /// Wakes the connection's task because a new connection waits to take its session over.
+    pub(crate) fn summon(&self) {
+        self.is_summoned.store(true, Ordering::Release);
+        self.wake(self.state.lock());
+    }
+
+    /// Returns whether the task was summoned since the last call.
+    #[inline]
+    pub(crate) fn take_summons(&self) -> bool {
+        self.is_summoned.load(Ordering::Relaxed) && self.is_summoned.swap(false, Ordering::AcqRel)
+    }
+
     /// Forgets which task is woken, because another one will call [`take`](Self::take).
     pub(crate) fn forget_waker(&self) {
         self.will_wake.store(false, Ordering::Release);
@@ -311,6 +409,9 @@ impl Outbox {
     /// Drops all waiting pushes. Nothing can be queued from now on, but the connection may still be cut off.
     pub(crate) fn shut(&self, backlog: &Backlog) {
         let mut state = self.state.lock();
+        if let Some(queue) = &mut state.queue {
+            (queue.kept, queue.kept_own, queue.counts_kept) = (0, 0, 0);
+        }
         self.drop_pushes(&mut state, backlog);
         self.is_shut.store(true, Ordering::Relaxed);
         self.is_ending.store(true, Ordering::Release);
@@ -332,9 +433,9 @@ impl Outbox {
         self.is_shut.load(Ordering::Relaxed)
     }
 
-    fn move_to(&self, state: &mut OutboxState, out: &mut Vec<u8>, max: usize, backlog: &Backlog) {
+    fn move_to(&self, state: &mut OutboxState, to: &mut Destination<'_>, max: usize, backlog: &Backlog) {
         let Some(queue) = &mut state.queue else { return };
-        queue.take(out, max);
+        queue.take(to, max);
         queue.report(backlog);
         if queue.frames.is_empty() {
             self.has_pushes.store(false, Ordering::Release);
@@ -346,8 +447,8 @@ impl Outbox {
 
     fn drop_pushes(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            let Queue { unsent, reported, .. } = **queue;
-            **queue = Queue { unsent, reported, ..Queue::default() };
+            let Queue { unsent, kept, kept_own, reported, .. } = **queue;
+            **queue = Queue { unsent, kept, kept_own, reported, ..Queue::default() };
             queue.report(backlog);
             if queue.is_empty() {
                 state.queue = None;
@@ -359,7 +460,7 @@ impl Outbox {
     /// Drops all waiting pushes, and counts what is unsent as free.
     fn drop_all(&self, state: &mut OutboxState, backlog: &Backlog) {
         if let Some(queue) = &mut state.queue {
-            queue.unsent = 0;
+            (queue.unsent, queue.kept, queue.kept_own) = (0, 0, 0);
         }
         self.drop_pushes(state, backlog);
     }
@@ -389,6 +490,14 @@ struct Queue {
     bytes: usize,
     /// The bytes that have left the queue and that the socket does not take.
     unsent: usize,
+    /// The size of the messages that are kept until the client acknowledges them, in bytes.
+    kept: usize,
+    /// The size of those of them that no other connection shares.
+    kept_own: usize,
+    /// The size of the waiting frames that other connections share.
+    shared: usize,
+    /// Their number while the player is away; otherwise 0, because they do not count for the limits then.
+    counts_kept: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
@@ -402,11 +511,12 @@ struct Waiting {
     frame: Bytes,
     /// The key of a `latest` push.
     key: Option<PushKey>,
+    /// Whether the frame counts by itself for the node.
+    is_shared: bool,
 }
 
 impl Queue {
     /// Takes a queue that this thread has kept, or allocates one.
-    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is reused")]
     fn spare() -> Box<Self> {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
@@ -425,22 +535,31 @@ impl Queue {
     }
 
     /// Adds or replaces a frame. Returns `false` and changes nothing if the limits do not allow it.
-    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, limits: OutboxLimits) -> bool {
+    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, is_shared: bool, limits: OutboxLimits) -> bool {
         let position = key.and_then(|key| self.find(key));
         let replaced = position.map_or(0, |position| self.frames[position].frame.len());
         let bytes = self.bytes - replaced + frame.len();
-        if bytes > limits.max_size || (position.is_none() && self.frames.len() >= limits.max_pushes) {
+        let (kept, kept_bytes) = (self.counts_kept, if self.counts_kept > 0 { self.kept } else { 0 });
+        if bytes + kept_bytes > limits.max_size || (position.is_none() && self.frames.len() + kept >= limits.max_pushes)
+        {
             return false;
         }
         self.bytes = bytes;
+        if is_shared {
+            self.shared += frame.len();
+        }
         if let Some(position) = position {
-            self.frames[position].frame = frame;
+            let waiting = &mut self.frames[position];
+            if waiting.is_shared {
+                self.shared -= replaced;
+            }
+            (waiting.frame, waiting.is_shared) = (frame, is_shared);
             return true;
         }
         if let (Some(index), Some(key)) = (&mut self.index, key) {
             index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
         }
-        self.frames.push_back(Waiting { frame, key: key.cloned() });
+        self.frames.push_back(Waiting { frame, key: key.cloned(), is_shared });
         true
     }
 
@@ -458,27 +577,38 @@ impl Queue {
         usize::try_from(position).ok()
     }
 
-    /// Moves frames to `out` until `out` has at least `max` bytes or no frame is left.
-    fn take(&mut self, out: &mut Vec<u8>, max: usize) {
+    /// Moves frames until the output has at least `max` bytes or no frame is left.
+    fn take(&mut self, Destination { out, exchange }: &mut Destination<'_>, max: usize) {
         out.reserve(self.bytes.min(max.saturating_sub(out.len())));
         while out.len() < max
-            && let Some(Waiting { frame, key }) = self.frames.pop_front()
+            && let Some(Waiting { frame, key, is_shared }) = self.frames.pop_front()
         {
             out.extend_from_slice(&frame);
             self.bytes -= frame.len();
+            if is_shared {
+                self.shared -= frame.len();
+            }
             self.taken += 1;
-            if let (Some(index), Some(key)) = (&mut self.index, key) {
-                index.remove(&key);
+            if let (Some(index), Some(key)) = (&mut self.index, &key) {
+                index.remove(key);
+            }
+            if let Some(exchange) = exchange {
+                exchange.record_sent(SentMessage { frame, key, is_shared });
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.unsent == 0
+        self.frames.is_empty() && self.unsent == 0 && self.kept == 0
+    }
+
+    /// Returns the size of everything that is in memory for this client alone, in bytes.
+    fn total(&self) -> usize {
+        self.bytes - self.shared + self.unsent + self.kept_own
     }
 
     fn report(&mut self, backlog: &Backlog) {
-        let bytes = self.bytes + self.unsent;
+        let bytes = self.total();
         let now = bytes - bytes % REPORT_STEP;
         backlog.report(mem::replace(&mut self.reported, now), now);
     }
@@ -500,12 +630,12 @@ mod tests {
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
         let key = key.map(|key| PushKey::from(key.as_bytes()));
-        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), LIMITS)
+        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), false, LIMITS)
     }
 
     fn text(queue: &mut Queue, max: usize) -> String {
         let mut out = Vec::new();
-        queue.take(&mut out, max);
+        queue.take(&mut (&mut out).into(), max);
         String::from_utf8(out).unwrap()
     }
 
@@ -585,7 +715,7 @@ mod tests {
     #[test]
     fn an_ending_stands_if_it_is_the_first_or_overrides_the_first() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
-        let kicked = || Ending::Close(Close::from(CloseCode::KICKED));
+        let kicked = || Ending::Close(DisconnectReason::Server(Close::from(CloseCode::KICKED)));
         assert!(!outbox.is_ending());
         assert!(outbox.end(Ending::Drain));
         assert!(outbox.is_ending());
@@ -699,7 +829,7 @@ mod tests {
         assert_eq!((backlog.bytes(), outbox.queued()), (0, Queued::default()));
 
         let outbox = Outbox::default();
-        outbox.end(Ending::Close(Close::from(CloseCode::KICKED)));
+        outbox.end(Ending::Close(DisconnectReason::Server(Close::from(CloseCode::KICKED))));
         outbox.set_unsent(REPORT_STEP, &backlog);
         outbox.shut(&backlog);
         outbox.shed(&backlog);

@@ -18,6 +18,9 @@ pub(crate) trait Recipient: Send + Sync {
 
     /// Returns what other players may see of this player; `null` if it cannot be written as JSON.
     fn public(&self) -> Value;
+
+    /// Whether the player is a guest: the session has no uid.
+    fn is_guest(&self) -> bool;
 }
 
 /// The part of a connection that the rest of the node uses.
@@ -82,5 +85,9 @@ impl Recipient for BareConnection {
 
     fn public(&self) -> Value {
         Value::Null
+    }
+
+    fn is_guest(&self) -> bool {
+        false
     }
 }

@@ -9,6 +9,9 @@ pub(crate) const CHECKS: u32 = 3;
 /// Stands for a connection that has not started, and whose silence is not checked.
 const NOT_STARTED: u64 = u64::MAX;
 
+/// Stands for a connection whose player is away: its session is suspended.
+const RESTING: u64 = u64::MAX - 1;
+
 /// The last sign of life of a client, and the next check. Only the connection's task writes them, and its
 /// node reads them. Times are in nanoseconds of the node's clock.
 #[derive(Debug)]
@@ -28,6 +31,27 @@ impl Silence {
     /// Starts with a sign of life.
     pub(crate) fn start(&self, now: u64) {
         self.last_heard.store(now, Ordering::Relaxed);
+    }
+
+    /// Stops to measure until the next [start](Self::start): the player is away, so silence is expected.
+    pub(crate) fn rest(&self) {
+        self.last_heard.store(RESTING, Ordering::Relaxed);
+        self.next_check.store(NOT_STARTED, Ordering::Relaxed);
+    }
+
+    /// Goes on after a [rest](Self::rest), with a sign of life. Returns whether there was one.
+    pub(crate) fn end_rest(&self, now: u64) -> bool {
+        let is_resting = self.is_resting();
+        if is_resting {
+            self.next_check.store(0, Ordering::Relaxed);
+            self.start(now);
+        }
+        is_resting
+    }
+
+    /// Whether silence is not measured because the player is away.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.last_heard.load(Ordering::Relaxed) == RESTING
     }
 
     /// Records a sign of life. Signs may be recorded out of order.

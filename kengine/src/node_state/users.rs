@@ -124,7 +124,7 @@ impl Users {
         if duplicates != Duplicates::Allow {
             holders.extend(shard.of(recipient.state().uid.as_str()).cloned());
         }
-        if duplicates == Duplicates::Refuse && holders.iter().any(|holder| !holder.state().outbox.is_ending()) {
+        if duplicates == Duplicates::Refuse && holders.iter().any(keeps_uid) {
             // Ended while the shard is locked, so that the next connection with this uid does not find it present.
             recipient.state().outbox.end(Ending::of_duplicate(duplicates));
             shard.lingering.insert(recipient.state().id, recipient);
@@ -219,6 +219,13 @@ impl Users {
             closing.values().flat_map(|closing| &closing.connections).chain(lingering.values()).for_each(&mut each);
         }
     }
+}
+
+/// Whether a connection keeps its uid from a newer one by [`Duplicates::Refuse`]. One whose player is away does not:
+/// otherwise a player who comes back as somebody new would be shut out.
+fn keeps_uid(holder: &Arc<dyn Recipient>) -> bool {
+    let state = holder.state();
+    !state.outbox.is_ending() && !state.silence.is_resting()
 }
 
 /// The result of adding a connection.

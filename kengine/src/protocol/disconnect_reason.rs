@@ -18,7 +18,8 @@ pub enum DisconnectReason {
     /// The client was silent for the idle timeout. It was closed with 4001.
     HeartbeatTimeout,
     /// The client read too slowly: its outbox overflowed, or its backlog was the largest when the node needed memory.
-    /// It was closed with 4002, or cut off if more than 128 KiB were unsent.
+    /// It was closed with 4002, or cut off if more than 128 KiB were unsent. Also if the client was away, its session
+    /// waited to be [resumed](crate::Server::resume_within), and more was sent to it than its outbox holds.
     TooSlow,
     /// The client sent more than the [rates](crate::Server::max_messages_per_second) of the server allow, and went on
     /// when it was refused. It was closed with 4502.
@@ -28,9 +29,14 @@ pub enum DisconnectReason {
     /// A newer connection of the user, on this node or another one, has the uid. This one was closed with 4500. The
     /// newer one may have ended since then; [`User::is_here`](crate::room::User::is_here) tells.
     Replaced,
+    /// The session has [expired](crate::Session::expires). The client was closed with 4003.
+    Expired,
     /// The server closed the connection: a handler, a hook or another task closed it, `#[open]` failed, the user was
     /// kicked, or an older connection [keeps](crate::Duplicates::Refuse) the uid.
     Server(Close),
+    /// The connection was cut, and the client did not [resume](crate::Server::resume_within) its session in time, or
+    /// could not, because it lacks messages that were not kept.
+    NotResumed,
     /// The drain's deadline passed or a second signal came: the connection was cut off.
     CutOff,
 }
@@ -52,7 +58,8 @@ impl DisconnectReason {
             Self::RateLimited => (CloseCode::RATE_LIMIT, "rate limit"),
             Self::Draining => (CloseCode::DRAINING, "draining"),
             Self::Replaced => (CloseCode::REPLACED, "replaced by a newer connection"),
-            Self::Lost | Self::CutOff => return None,
+            Self::Expired => (CloseCode::EXPIRED, "session expired"),
+            Self::Lost | Self::NotResumed | Self::CutOff => return None,
         };
         Some(Close::new(code, text))
     }
@@ -70,7 +77,9 @@ impl fmt::Display for DisconnectReason {
             Self::RateLimited => f.write_str("rate limit"),
             Self::Draining => f.write_str("draining"),
             Self::Replaced => f.write_str("replaced by a newer connection"),
+            Self::Expired => f.write_str("session expired"),
             Self::Server(close) => write!(f, "closed by the server: {close}"),
+            Self::NotResumed => f.write_str("not resumed"),
             Self::CutOff => f.write_str("cut off"),
         }
     }

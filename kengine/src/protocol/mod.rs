@@ -10,6 +10,7 @@ mod liveness;
 mod logged;
 mod name_characters;
 pub(crate) mod push;
+pub(crate) mod resumption;
 mod route;
 mod session;
 mod start_error;

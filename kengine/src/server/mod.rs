@@ -42,6 +42,9 @@ use crate::protocol::{StartError, Syntax};
 /// The default path of the WebSocket.
 const DEFAULT_PATH: &str = "/ws";
 
+/// The longest version, in bytes.
+const MAX_VERSION_LEN: usize = 64;
+
 /// The longest timeout. A longer one could overflow the clock, and a year is as good as no limit.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -76,6 +79,7 @@ pub struct Server<D> {
     path: Cow<'static, str>,
     others: Vec<OtherEndpoint>,
     cluster: Arc<dyn JoinCluster>,
+    version: String,
     pages: HashMap<Cow<'static, str>, Page>,
     /// The address of the listener for operators.
     operator: Option<SocketAddr>,
@@ -111,6 +115,7 @@ impl<D: Dispatcher> Server<D> {
             path: Cow::Borrowed(DEFAULT_PATH),
             others: Vec::new(),
             cluster: Arc::new(Alone),
+            version: String::new(),
             pages: HashMap::new(),
             operator: None,
             runtime: None,
@@ -142,8 +147,7 @@ impl<D: Dispatcher> Server<D> {
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
         let counters = Arc::new(Counters::new(O::ROUTES.len()));
         let own_counters = Arc::clone(&counters);
-        let create =
-            Box::new(|node, access| Arc::new(Endpoint { dispatcher, node, counters: own_counters, access }) as _);
+        let create = Box::new(|node, access| Arc::new(Endpoint::new(dispatcher, node, own_counters, access)) as _);
         self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
     }
@@ -315,6 +319,26 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Sets the version of your program, for [rolling updates](crate::guide::deploying#versions): while nodes of several
+    /// versions are in the cluster, gateways send players to those of the newest version that have room. The newest
+    /// version is that of the process that joined the cluster last, so the texts are only compared for equality. By default
+    /// a node has no version, which counts as a version of its own.
+    ///
+    /// ```
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    /// # use kengine::Server;
+    /// let server = Server::new(Game).version("2026-11-27.3");
+    /// # let _ = server;
+    /// ```
+    ///
+    /// A text of more than 64 bytes or with control characters is an error of [`bind`](Self::bind).
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
     /// Limits each step of a handshake: sending the header of the request, `#[accept]`, and the upgrade. The default is
     /// 10 s.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
@@ -353,6 +377,26 @@ impl<D: Dispatcher> Server<D> {
     /// one node. This is the setting of the older one's node. 0 keeps no seats.
     pub fn seat_timeout(mut self, limit: Duration) -> Self {
         self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
+        self
+    }
+
+    /// Lets players resume their sessions after their connections were cut, and sets how long a session waits for its
+    /// player: at most a year. Off by default.
+    ///
+    /// It concerns clients that offer the subprotocol `kengine.v1.resume.json`; [`guide::protocol`](crate::guide::protocol)
+    /// says what such a client does. When its connection is lost, closed by it with 1001, or closed by the server after
+    /// the [idle timeout](Self::idle_timeout), its session is *suspended* on this node: it keeps its uid, its rooms, its
+    /// seats, its questions and its place among the [connections](Self::max_connections); a handler that runs goes on; and
+    /// what is sent to it waits in its [outbox](Self::max_outbox_pushes). When the client comes back to this node in time,
+    /// the session goes on as if nothing had happened: every message that either side has sent is handled once and in
+    /// order. [`#[suspend]`](macro@crate::suspend) and [`#[resume]`](macro@crate::resume) are told of both.
+    ///
+    /// The session ends, and `#[close]` runs, if the client does not come back in time
+    /// ([`DisconnectReason::NotResumed`](crate::DisconnectReason::NotResumed)), if more waits for it than its outbox holds
+    /// ([`TooSlow`](crate::DisconnectReason::TooSlow)), if the user is kicked or connects anew without resuming, or if the
+    /// node drains. Then, and on any other node, a client that comes back begins a new session.
+    pub fn resume_within(mut self, limit: Duration) -> Self {
+        self.limits.resume_within = Some(limit.min(MAX_TIMEOUT));
         self
     }
 
@@ -521,7 +565,7 @@ impl<D: Dispatcher> Server<D> {
         let counters = Arc::new(Counters::new(D::ROUTES.len()));
         let mut all_counters = vec![Arc::clone(&counters)];
         all_counters.extend(self.others.iter().map(|other| Arc::clone(&other.counters)));
-        let node = Node::new(self.limits, syntaxes, all_counters, &*self.cluster, listens)?;
+        let node = Node::new(self.limits, syntaxes, all_counters, &*self.cluster, listens, self.version)?;
         let access = Arc::new(self.access);
         let mut endpoints: HashMap<_, _> = self
             .others
@@ -530,12 +574,12 @@ impl<D: Dispatcher> Server<D> {
             .collect();
         let (dispatcher, own_node) = (self.dispatcher, Arc::clone(&node));
         let own_access = Arc::clone(&access);
-        let first = Arc::new(Endpoint { dispatcher, node: own_node, counters, access: own_access });
+        let first = Arc::new(Endpoint::new(dispatcher, own_node, counters, own_access));
         endpoints.insert(self.path, Arc::clone(&first) as _);
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }
 
-    /// Checks that every configured path, host, origin and proxy can match a request.
+    /// Checks that every configured path, host, origin and proxy can match a request, and that the version is valid.
     ///
     /// # Errors
     ///
@@ -556,6 +600,7 @@ impl<D: Dispatcher> Server<D> {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
         }
         mistakes.extend_from_slice(&self.mistakes);
+        mistakes.extend(mistake_in_version(&self.version));
         mistakes.extend_from_slice(self.access.hosts.mistakes());
         mistakes.extend_from_slice(self.access.origins.mistakes());
         mistakes.extend_from_slice(self.access.proxies.mistakes());
@@ -567,6 +612,20 @@ impl<D: Dispatcher> From<D> for Server<D> {
     /// Same as [`Server::new`].
     fn from(dispatcher: D) -> Self {
         Self::new(dispatcher)
+    }
+}
+
+/// Returns what is wrong with a version.
+fn mistake_in_version(version: &str) -> Option<String> {
+    if version.len() > MAX_VERSION_LEN {
+        Some(format!(
+            "the version has {} bytes; pass at most {MAX_VERSION_LEN} bytes to `Server::version`",
+            version.len()
+        ))
+    } else if version.contains(char::is_control) {
+        Some(format!("the version {version:?} contains control characters; leave them out in `Server::version`"))
+    } else {
+        None
     }
 }
 

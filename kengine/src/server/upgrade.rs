@@ -12,17 +12,21 @@ use hyper::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{Access, ConnectionTask, Endpoint, Transport, close_refused, take_back};
+use crate::connection::{
+    Access, ConnectionTask, Endpoint, NewSocket, Resumability, Transport, close_refused, take_back,
+};
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
 use crate::http::{
     Body, Handshake, Refusal, ReservationId, SwitchingProtocols, check_query, check_size, check_upgrade,
-    choose_subprotocol, goes_to_another_node, send_to_another_node, target_host,
+    choose_subprotocol, goes_to_another_node, resume_parameters, send_to_another_node, target_host,
 };
 use crate::node::Node;
 use crate::node::admission::{Refused, Slot};
-use crate::node_state::{BoxFuture, Limit, deferring, run_catching};
-use crate::protocol::{Syntax, logged};
+use crate::node::expiry::has_expired;
+use crate::node_state::{BoxFuture, Limit, call_catching, deferring, run_catching};
+use crate::protocol::resumption::{RESUME_SUBPROTOCOL, ResumeRequest};
+use crate::protocol::{Session, Syntax, logged};
 use crate::websocket::Close;
 
 /// The message of a refusal by a node that drains.
@@ -41,6 +45,34 @@ struct AcceptedHandshake<S> {
     slot: Slot,
     subprotocol: Option<&'static str>,
     answer: SwitchingProtocols,
+    returning: Returning,
+}
+
+/// Whether a client comes back to its session.
+#[derive(Clone, Copy, Debug)]
+enum Returning {
+    /// It begins a session.
+    Not(Resumability),
+    /// It comes back to one that was there when the request was checked.
+    To(ResumeRequest),
+}
+
+/// What was found out about a request without the dispatcher.
+struct CheckedRequest {
+    slot: Slot,
+    subprotocol: Option<&'static str>,
+    wish: ResumeWish,
+}
+
+/// Whether a client wants to resume a session.
+#[derive(Clone, Copy, Debug)]
+enum ResumeWish {
+    /// It does not, or cannot.
+    None,
+    /// It does, but this node has no such session.
+    Unknown,
+    /// It does, and this node has the session.
+    Known(ResumeRequest),
 }
 
 /// A request that is refused.
@@ -80,7 +112,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
     peer: Option<SocketAddr>,
 ) -> Answered {
     let upgraded = hyper::upgrade::on(&mut request);
-    let AcceptedHandshake { session, slot, answer, .. } = match admit(&endpoint, request, peer).await {
+    let AcceptedHandshake { session, slot, answer, returning, .. } = match admit(&endpoint, request, peer).await {
         Ok(admitted) => admitted,
         Err(RefusedHandshake { refusal, answer: None }) => return refusal.into_response().into(),
         Err(RefusedHandshake { refusal, answer: Some(answer) }) => {
@@ -89,9 +121,7 @@ pub(crate) async fn upgrade<D: Dispatcher>(
             return Answered { response: answer.into_response(), closing: Some(Box::pin(closing)) };
         }
     };
-    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
-    let span = connection.span();
-    let starting = starting(span, start_after(upgraded, endpoint, connection, slot));
+    let starting = Box::pin(start_after(upgraded, endpoint, session, peer, slot, returning));
     let serving = async move {
         if let Some(mut task) = starting.await {
             task.run().await;
@@ -119,7 +149,7 @@ pub(crate) async fn open<D: Dispatcher>(
         });
         admitted.await
     };
-    let AcceptedHandshake { session, slot, answer, .. } = match admitted {
+    let AcceptedHandshake { session, slot, answer, returning, .. } = match admitted {
         Some(Ok(admitted)) => admitted,
         Some(Err(RefusedHandshake { refusal, answer: None })) => return Opened::Refused(refusal, transport),
         Some(Err(RefusedHandshake { refusal, answer: Some(answer) })) => {
@@ -135,7 +165,6 @@ pub(crate) async fn open<D: Dispatcher>(
         }
         None => return Opened::Gone,
     };
-    let connection = Connection::new(Arc::clone(&endpoint.node), session, Some(peer), const { &D::SYNTAX });
     let sent = {
         let answer = answer.to_bytes();
         let mut sending = pin!(transport.send(&answer));
@@ -148,15 +177,17 @@ pub(crate) async fn open<D: Dispatcher>(
         }
     };
     if !sent {
-        tracing::debug!(connection = %connection.id(), "the connection was lost during the handshake");
+        tracing::debug!(%peer, "the connection was lost during the handshake");
         return Opened::Gone;
     }
     #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
     let start = async move {
-        let span = connection.span();
-        let starting = pin!(ConnectionTask::start(endpoint, connection, transport, slot, received.into()));
-        let mut task = deferring(span, starting).await;
-        Box::pin(async move { task.run().await }) as BoxFuture<'static, ()>
+        let begun = begin(endpoint, session, Some(peer), transport, slot, received.into(), returning).await;
+        Box::pin(async move {
+            if let Some(mut task) = begun {
+                task.run().await;
+            }
+        }) as BoxFuture<'static, ()>
     };
     Opened::Connection(Box::pin(start))
 }
@@ -169,36 +200,85 @@ pub(crate) async fn connect<D: Dispatcher>(
     transport: Transport,
 ) -> Result<Connected, Refusal> {
     let admitted = admit(&endpoint, request, peer).await.map_err(|refused| refused.refusal)?;
-    let AcceptedHandshake { session, slot, subprotocol, .. } = admitted;
-    start(endpoint, session, slot, peer, transport).await;
+    let AcceptedHandshake { session, slot, subprotocol, returning, .. } = admitted;
+    start(endpoint, session, slot, peer, transport, returning).await;
     Ok(Connected { subprotocol, syntax: const { &D::SYNTAX } })
 }
 
-/// Starts the task of a connection over a transport that exists already. Returns when `#[open]` has run.
-pub(crate) async fn start<D: Dispatcher>(
+/// Opens a connection with this session, without a handshake, over a transport that exists already. Returns when
+/// `#[open]` has run.
+pub(crate) async fn connect_as<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    session: D::Session,
+    slot: Slot,
+    transport: Transport,
+) {
+    start(endpoint, session, slot, None, transport, Returning::Not(Resumability::Never)).await;
+}
+
+/// Starts the task of a connection over a transport that exists already. Returns when `#[open]` has run, or when the
+/// session goes on that the client resumes.
+async fn start<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     session: D::Session,
     slot: Slot,
     peer: Option<SocketAddr>,
     transport: Transport,
+    returning: Returning,
 ) {
-    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
-    let span = connection.span();
-    let starting = starting(span, ConnectionTask::start(endpoint, connection, transport, slot, Vec::new()));
+    // Boxed, so that the task does not keep the memory that only its start needs.
+    let beginning = Box::pin(begin(endpoint, session, peer, transport, slot, Vec::new(), returning));
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
-        let mut task = starting.await;
+        let begun = beginning.await;
         // The caller may have stopped waiting.
         let _ = started.send(());
-        task.run().await;
+        if let Some(mut task) = begun {
+            task.run().await;
+        }
     });
     // Fails only when the runtime shuts down.
     let _ = has_started.await;
 }
 
-/// Returns the start of a connection's task. Boxed, so that the task does not keep the memory that only its start needs.
-fn starting<F: Future>(span: tracing::Span, start: F) -> Pin<Box<impl Future<Output = F::Output>>> {
-    Box::pin(async move { deferring(span, pin!(start)).await })
+/// Begins a session after the handshake, unless the client resumes one: then the task of that one has the socket when
+/// this returns `None`. `received` is what came after the request.
+async fn begin<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    session: D::Session,
+    peer: Option<SocketAddr>,
+    transport: Transport,
+    slot: Slot,
+    received: Vec<u8>,
+    returning: Returning,
+) -> Option<ConnectionTask<D>> {
+    let (transport, slot, received, resumability) = match returning {
+        Returning::Not(resumability) => (transport, slot, received, resumability),
+        Returning::To(request) => {
+            let moved = async {
+                let socket = NewSocket::new(transport, slot, received)?;
+                let refused = match &endpoint.resumables {
+                    Some(resumables) => resumables.resume(request, socket).await,
+                    None => Some(socket),
+                };
+                refused.map(NewSocket::into_parts).transpose()
+            };
+            match Box::pin(moved).await {
+                Ok(refused) => {
+                    let (transport, slot, received) = refused?;
+                    (transport, slot, received, Resumability::Instead)
+                }
+                Err(error) => {
+                    tracing::warn!(error = logged(&error), "a socket could not be moved to another thread");
+                    return None;
+                }
+            }
+        }
+    };
+    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+    let span = connection.span();
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, resumability, received);
+    Some(deferring(span, pin!(starting)).await)
 }
 
 impl From<Response<Body>> for Answered {
@@ -231,18 +311,28 @@ async fn admit<D: Dispatcher>(
     let form = access.refusal_form;
     let checked = check(endpoint, &request, peer).map_err(|refusal| {
         // What is no handshake of a client that may connect gets a status.
-        let closes_with = form.is_close(request.headers()).then(|| check_request(access, &request).ok());
+        let resumes = endpoint.resumables.is_some();
+        let closes_with = form.is_close(request.headers()).then(|| check_request(access, &request, resumes).ok());
         (refusal, closes_with.flatten())
     });
     let handshake = Handshake::new(request, peer, &access.proxies);
     let admitted = match checked {
-        Ok((slot, subprotocol)) => match accept(endpoint, &handshake).await {
-            Ok(session) => {
-                let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
-                Ok(AcceptedHandshake { session, slot, subprotocol, answer })
+        Ok(CheckedRequest { mut slot, subprotocol, wish }) => {
+            let accepted = accept(endpoint, &handshake, &mut slot).await.and_then(|session| {
+                let returning = returning(endpoint, &session, subprotocol, wish);
+                if let Returning::Not(_) = returning {
+                    slot.check()?;
+                }
+                Ok((session, returning))
+            });
+            match accepted {
+                Ok((session, returning)) => {
+                    let answer = SwitchingProtocols::new(handshake.headers(), subprotocol);
+                    Ok(AcceptedHandshake { session, slot, subprotocol, answer, returning })
+                }
+                Err(refusal) => Err((refusal, form.is_close(handshake.headers()).then_some(subprotocol))),
             }
-            Err(refusal) => Err((refusal, form.is_close(handshake.headers()).then_some(subprotocol))),
-        },
+        }
         Err(refused) => Err(refused),
     };
     admitted.map_err(|(refusal, closes_with)| {
@@ -256,29 +346,56 @@ async fn admit<D: Dispatcher>(
     })
 }
 
+/// Returns whether a client comes back to its session. `#[accept]` has let it in with another one, which must have the
+/// same uid, or none if that session has none.
+fn returning<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    session: &D::Session,
+    subprotocol: Option<&'static str>,
+    wish: ResumeWish,
+) -> Returning {
+    let Some(resumables) = endpoint.resumables.as_ref().filter(|_| subprotocol == Some(RESUME_SUBPROTOCOL)) else {
+        return Returning::Not(Resumability::Never);
+    };
+    match wish {
+        ResumeWish::None => Returning::Not(Resumability::New),
+        ResumeWish::Known(request) if resumables.belongs_to(request.token, session.uid().as_ref()) => {
+            Returning::To(request)
+        }
+        ResumeWish::Unknown | ResumeWish::Known(_) => Returning::Not(Resumability::Instead),
+    }
+}
+
 /// Checks everything about a request that does not need the dispatcher.
 fn check<D>(
     endpoint: &Arc<Endpoint<D>>,
     request: &Request<()>,
     peer: Option<SocketAddr>,
-) -> Result<(Slot, Option<&'static str>), Refusal> {
+) -> Result<CheckedRequest, Refusal> {
     let node = &endpoint.node;
     // This comes first, so that a refused request redeems its reservation too.
     let reservation = ReservationId::of(request.headers()).map(|id| node.reservation(id));
     let client = endpoint.access.proxies.client_ip(request.headers(), peer).and_then(|ip| endpoint.access.limited(ip));
     // This comes early, so that requests that are refused for another reason count too.
     node.count_request(client)?;
-    let subprotocol = check_request(&endpoint.access, request)?;
-    let slot = node.take_slot(reservation, client).map_err(|refused| match refused {
+    let subprotocol = check_request(&endpoint.access, request, endpoint.resumables.is_some())?;
+    let resumables = endpoint.resumables.as_ref().filter(|_| subprotocol == Some(RESUME_SUBPROTOCOL));
+    let parameters = resumables.and_then(|resumables| Some((resumables, resume_parameters(request.uri())?)));
+    let wish = parameters.map_or(ResumeWish::None, |(resumables, (token, received))| {
+        let known = resumables.request(&token, &received).filter(|request| resumables.has(request.token));
+        known.map_or(ResumeWish::Unknown, ResumeWish::Known)
+    });
+    let is_back = matches!(wish, ResumeWish::Known(_));
+    let slot = node.take_slot(reservation, client, is_back).map_err(|refused| match refused {
         // Another node must not give this client address what this node refuses.
         Refused::Limit(Limit::ConnectionsPerAddress) => refused.into(),
         _ => send_to_another_node(refused.into(), request.headers()),
     })?;
-    Ok((slot, subprotocol))
+    Ok(CheckedRequest { slot, subprotocol, wish })
 }
 
 /// Checks that a request is a handshake of a client that may connect. Returns the subprotocol of the connection.
-fn check_request(access: &Access, request: &Request<()>) -> Result<Option<&'static str>, Refusal> {
+fn check_request(access: &Access, request: &Request<()>, resumes: bool) -> Result<Option<&'static str>, Refusal> {
     check_size(request.headers())?;
     let host = target_host(request)?;
     check_upgrade(request)?;
@@ -291,7 +408,7 @@ fn check_request(access: &Access, request: &Request<()>) -> Result<Option<&'stat
         return Err(Refusal::forbidden("pages of this origin may not connect; add the origin to `Server::origins`"));
     }
     check_query(request.uri())?;
-    choose_subprotocol(request.headers())
+    choose_subprotocol(request.headers(), resumes)
 }
 
 /// Polls a future once, so that one that does not wait needs neither a timer nor the memory for it.
@@ -300,7 +417,11 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// Lets the dispatcher decide, within the handshake timeout.
-async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) -> Result<D::Session, Refusal> {
+async fn accept<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    handshake: &Handshake,
+    slot: &mut Slot,
+) -> Result<D::Session, Refusal> {
     let node = &endpoint.node;
     let draining = || send_to_another_node(Refusal::unavailable(DRAINING), handshake.headers());
     let mut accepting = pin!(run_catching(endpoint.dispatcher.accept(handshake)));
@@ -316,8 +437,23 @@ async fn accept<D: Dispatcher>(endpoint: &Endpoint<D>, handshake: &Handshake) ->
         },
     };
     let session = accepted.unwrap_or_else(|panic| Err(Refusal::internal(panic)))?;
+    set_expiry(slot, &session)?;
     // The drain may have begun meanwhile.
     if node.is_draining() { Err(draining()) } else { Ok(session) }
+}
+
+/// Lets the node end the session when it expires.
+///
+/// # Errors
+///
+/// It has expired already.
+pub(crate) fn set_expiry<S: Session>(slot: &mut Slot, session: &S) -> Result<(), Refusal> {
+    let expires = call_catching(|| session.expires()).map_err(Refusal::internal)?;
+    if has_expired(expires) {
+        return Err(Refusal::unauthorized("session expired"));
+    }
+    slot.set_expiry(expires);
+    Ok(())
 }
 
 /// Closes the socket of a refused client as soon as `101` is written.
@@ -332,20 +468,22 @@ async fn close_after(upgraded: OnUpgrade, node: Arc<Node>, close: Close) {
 async fn start_after<D: Dispatcher>(
     upgraded: OnUpgrade,
     endpoint: Arc<Endpoint<D>>,
-    connection: Connection<D::Session>,
+    session: D::Session,
+    peer: Option<SocketAddr>,
     slot: Slot,
+    returning: Returning,
 ) -> Option<ConnectionTask<D>> {
     match taken_over(upgraded, &endpoint.node).await {
         Ok(upgraded) => {
             let (transport, received) = take_back(upgraded);
-            if connection.peer().is_none() {
+            if peer.is_none() {
                 // A router has accepted this socket. Sockets of our own listener are already tuned.
                 transport.tune();
             }
-            Some(ConnectionTask::start(endpoint, connection, transport, slot, received).await)
+            begin(endpoint, session, peer, transport, slot, received, returning).await
         }
         Err(reason) => {
-            tracing::debug!(connection = %connection.id(), reason, "the connection was lost during the handshake");
+            tracing::debug!(?peer, reason, "the connection was lost during the handshake");
             None
         }
     }

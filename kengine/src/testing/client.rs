@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::protocol::{Push, Syntax};
 use crate::testing::messages::{compose_request, decode, decode_push, push_payload, question};
+use crate::testing::returning::AbsentClient;
 use crate::testing::socket::{ClientSocket, End, Pings};
 use crate::websocket::{Close, CloseCode};
 
@@ -109,6 +110,31 @@ impl Client {
     pub fn hang(self) -> HungClient {
         self.socket.hang(true);
         HungClient { client: self }
+    }
+
+    /// Cuts the connection: the server sees a lost socket. A client that was [resumable](super::Connect::resumable) comes
+    /// back by [`Connect::resume`](super::Connect::resume).
+    ///
+    /// # Panics
+    ///
+    /// When the client is not resumable.
+    pub fn cut(self) -> AbsentClient {
+        let next_id = self.next_id;
+        let (session, texts, binaries) =
+            self.socket.cut().expect("a client that can resume its session; connect it with `Connect::resumable`");
+        AbsentClient { session, texts, binaries, next_id }
+    }
+
+    /// Returns whether the session has gone on for a client that has come [back](super::Connect::resume). If it has not,
+    /// another session has begun. Returns `None` for any other client.
+    pub fn is_resumed(&self) -> Option<bool> {
+        self.socket.resumed()
+    }
+
+    /// Goes on as the client that came back, or begins a session that can be resumed.
+    pub(super) async fn begin(&mut self, absent: AbsentClient) {
+        self.next_id = absent.next_id;
+        self.socket.begin(absent.session, absent.texts, absent.binaries).await;
     }
 
     /// Sets how long a wait of this client may take before it fails, by tokio's clock.

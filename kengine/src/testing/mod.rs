@@ -87,6 +87,10 @@
 //! # }
 //! ```
 //!
+//! [`Session::expires`](crate::Session::expires) is a time of the system's clock, which no test can pause. So the server
+//! adds how far tokio's clock is ahead of real time: a session that is valid for an hour when the test begins expires
+//! when tokio's clock has advanced by an hour. `SystemTime::now()` does not advance in the test, nor in a handler.
+//!
 //! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a
 //! test can make a client slow or silent. A client that must stay connected while time passes awaits
 //! [`stay`](Client::stay). The server does not wait for a client's close frame: memory loses nothing, so a connection
@@ -132,13 +136,17 @@ mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod messages;
+mod returning;
 mod socket;
 mod wire;
 
 pub use self::client::{Client, HungClient, RequestError};
+pub use self::returning::AbsentClient;
+use self::returning::ClientSession;
 use self::socket::ClientSocket;
 
 use std::{
+    collections::VecDeque,
     fmt,
     future::IntoFuture,
     net::SocketAddr,
@@ -157,9 +165,10 @@ use crate::connection::{Endpoint, MemoryPipe, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Refusal;
+use crate::protocol::resumption::RESUME_SUBPROTOCOL;
 use crate::server::Server;
 use crate::server::routes::Routes;
-use crate::server::upgrade::{Connected, start};
+use crate::server::upgrade::{Connected, connect_as, set_expiry};
 
 /// How much one side can write before the other reads, in bytes. It takes the place of the kernel's buffers.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -226,14 +235,15 @@ impl<D: Dispatcher> Served<D> {
     /// # }
     /// ```
     pub fn connect(&self, path: impl Into<String>) -> Connect<'_, D> {
-        Connect { served: self, path: path.into(), fields: Vec::new(), offers: Vec::new(), peer: None }
+        let path = path.into();
+        Connect { served: self, path, fields: Vec::new(), offers: Vec::new(), peer: None, absent: None }
     }
 
     /// Opens a connection with this session, without `#[accept]`.
     ///
     /// # Errors
     ///
-    /// 503 if the server is full or drains.
+    /// 503 if the server is full or drains, 401 if the session has expired.
     pub async fn connect_as(&self, session: D::Session) -> Result<Client, Refusal> {
         let (stream, hangs) = self.open(session).await?;
         Ok(self.client(stream, hangs, Connected { subprotocol: None, syntax: const { &D::SYNTAX } }))
@@ -242,9 +252,10 @@ impl<D: Dispatcher> Served<D> {
     /// Opens a connection with this session, without `#[accept]`, and returns the client's end of its stream, and what
     /// says whether the client hangs.
     async fn open(&self, session: D::Session) -> Result<(DuplexStream, Arc<AtomicBool>), Refusal> {
-        let slot = self.first.node.take_slot(None, None)?;
+        let mut slot = self.first.node.take_slot(None, None, false)?;
+        set_expiry(&mut slot, &session)?;
         let (ours, theirs, hangs) = pipe();
-        start(Arc::clone(&self.first), session, slot, None, theirs).await;
+        connect_as(Arc::clone(&self.first), session, slot, theirs).await;
         Ok((ours, hangs))
     }
 
@@ -301,6 +312,8 @@ pub struct Connect<'a, D> {
     fields: Vec<(String, String)>,
     offers: Vec<String>,
     peer: Option<SocketAddr>,
+    /// The client that comes back, or a new one that can resume its session.
+    absent: Option<AbsentClient>,
 }
 
 impl<D> Connect<'_, D> {
@@ -315,6 +328,50 @@ impl<D> Connect<'_, D> {
     pub fn subprotocol(mut self, offer: impl Into<String>) -> Self {
         self.offers.push(offer.into());
         self
+    }
+
+    /// Makes the client follow the [protocol](crate::guide::protocol) of a client that can resume its session, which
+    /// [`Server::resume_within`] must allow.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use kengine::{Server, testing};
+    /// # struct Game;
+    /// # #[kengine::dispatcher]
+    /// # impl Game { #[route] async fn ping(&self) {} }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let game = testing::serve(Server::new(Game).resume_within(Duration::from_secs(30)));
+    /// let ada = game.connect("/ws").resumable().await?;
+    /// let away = ada.cut();
+    /// tokio::time::sleep(Duration::from_secs(29)).await;
+    /// assert_eq!(game.hub().suspended(), 1);
+    /// let mut ada = game.connect("/ws").resume(away).await?;
+    /// assert_eq!(ada.is_resumed(), Some(true));
+    /// ada.request::<()>("ping", &()).await?;
+    ///
+    /// let away = ada.cut();
+    /// tokio::time::sleep(Duration::from_secs(31)).await;
+    /// let ada = game.connect("/ws").resume(away).await?;
+    /// assert_eq!(ada.is_resumed(), Some(false), "another session has begun");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resumable(self) -> Self {
+        let heartbeat = &self.served.routes.node.limits.heartbeat;
+        let session = ClientSession::new([heartbeat.request.clone(), heartbeat.answer.clone()]);
+        let new = AbsentClient { session, texts: VecDeque::new(), binaries: VecDeque::new(), next_id: 1 };
+        Self { absent: Some(new), ..self.subprotocol(RESUME_SUBPROTOCOL) }
+    }
+
+    /// Lets a client come back whose connection was [cut](Client::cut), and resume its session. It keeps what it had
+    /// received. [`Client::is_resumed`] says whether the session has gone on.
+    pub fn resume(mut self, absent: AbsentClient) -> Self {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        self.path = format!("{}{separator}{}", self.path, absent.session.parameters());
+        Self { absent: Some(absent), ..self.subprotocol(RESUME_SUBPROTOCOL) }
     }
 
     /// Sets the address that the request comes from. By default it is unknown, and then the [limits of a client
@@ -372,6 +429,12 @@ impl<'a, D: Dispatcher> IntoFuture for Connect<'a, D> {
         let endpoint = self.served.routes.endpoint_or(request.uri().path(), &self.served.first);
         let (ours, theirs, hangs) = pipe();
         let connecting = endpoint.connect(request, self.peer, theirs);
-        Box::pin(async { Ok(self.served.client(ours, hangs, connecting.await?)) })
+        Box::pin(async {
+            let mut client = self.served.client(ours, hangs, connecting.await?);
+            if let Some(absent) = self.absent {
+                client.begin(absent).await;
+            }
+            Ok(client)
+        })
     }
 }

@@ -13,8 +13,9 @@ use fastwebsockets::OpCode;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::{Instant, sleep};
 
+use crate::testing::returning::ClientSession;
 use crate::testing::wire;
-use crate::websocket::{Close, CloseCode};
+use crate::websocket::{Close, CloseCode, Message};
 
 /// The default timeout of a wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub(super) struct ClientSocket {
     timeout: Option<Duration>,
     /// Tells the server whether this client hangs.
     hangs: Arc<AtomicBool>,
+    /// Present if the client can resume its session, and whether the first message of this connection has come.
+    session: Option<(ClientSession, bool)>,
 }
 
 /// How the connection ended.
@@ -85,7 +88,30 @@ impl ClientSocket {
             ponged: 0,
             timeout: None,
             hangs,
+            session: None,
         }
+    }
+
+    /// Begins a session that can be resumed, or goes on with one, and what it has received. Returns when the server has
+    /// answered.
+    pub(super) async fn begin(&mut self, session: ClientSession, texts: VecDeque<String>, binaries: VecDeque<Vec<u8>>) {
+        (self.session, self.texts, self.binaries) = (Some((session, false)), texts, binaries);
+        // If the connection has ended already, the test sees that.
+        let _ = self
+            .wait("the first message", |socket| socket.session.as_ref().filter(|session| session.1).map(drop))
+            .await;
+        self.send_queued().await;
+    }
+
+    /// Whether the session goes on that the client wanted to resume.
+    pub(super) fn resumed(&self) -> Option<bool> {
+        self.session.as_ref().and_then(|(session, _)| session.resumed())
+    }
+
+    /// Drops the connection, and returns the session and what it has received.
+    pub(super) fn cut(self) -> Option<(ClientSession, VecDeque<String>, VecDeque<Vec<u8>>)> {
+        let (session, _) = self.session?;
+        Some((session, self.texts, self.binaries))
     }
 
     /// Tells the server whether this client hangs.
@@ -112,7 +138,16 @@ impl ClientSocket {
             return;
         }
         self.is_closing = matches!(opcode, OpCode::Close);
+        let start = self.out.len();
         wire::put(&mut self.out, opcode, payload);
+        if let (Some((session, _)), OpCode::Text | OpCode::Binary) = (&mut self.session, opcode) {
+            session.send(payload, &self.out[start..]);
+        }
+        self.send_queued().await;
+    }
+
+    /// Waits until the server has taken everything that is queued.
+    async fn send_queued(&mut self) {
         poll_fn(|cx| {
             while self.poll_write(cx).is_pending() {
                 if self.end.is_some() || self.poll_read(cx, Pings::Answered).is_pending() {
@@ -237,9 +272,25 @@ impl ClientSocket {
         match opcode {
             TEXT => {
                 let text = String::from_utf8(payload).expect("the server sends texts in UTF-8");
-                self.texts.push_back(text);
+                let is_for_test = match &mut self.session {
+                    None => true,
+                    Some((session, has_begun @ false)) => {
+                        *has_begun = true;
+                        session.begin(&text, &mut self.out);
+                        false
+                    }
+                    Some((session, true)) => session.receive(Message::Text(&text), &mut self.out),
+                };
+                if is_for_test {
+                    self.texts.push_back(text);
+                }
             }
-            BINARY => self.binaries.push_back(payload),
+            BINARY => {
+                if let Some((session, _)) = &mut self.session {
+                    session.receive(Message::Binary(&payload), &mut self.out);
+                }
+                self.binaries.push_back(payload);
+            }
             PING if pings == Pings::Answered && !self.is_closing => {
                 wire::put(&mut self.out, OpCode::Pong, &payload);
             }

@@ -30,6 +30,8 @@ impl CloseCode {
     pub const HEARTBEAT_TIMEOUT: Self = Self(4001);
     /// 4002: the outbox overflowed because the client read too slowly. The client reconnects.
     pub const TOO_SLOW: Self = Self(4002);
+    /// 4003: the session has [expired](crate::Session::expires). The client reconnects with a new token.
+    pub const EXPIRED: Self = Self(4003);
     /// 4004: the request to connect was refused with 429 or 503, as [`Refusal::close`](crate::Refusal::close) says. The
     /// client reconnects after the delay in the reason.
     pub const TRY_LATER: Self = Self(4004);

@@ -65,13 +65,23 @@ pub(crate) fn write_close_frame(out: &mut Vec<u8>, close: Option<&Close>) {
 
 /// Returns the end of the frame that starts at `start` in `out`, a sequence of frames that this module has encoded.
 pub(crate) fn end_of_frame(out: &[u8], start: usize) -> usize {
-    let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
-    let (header, payload) = match out[start + 1] {
-        LENGTH_16 => (4, big_endian(&out[start + 2..start + 4])),
-        LENGTH_64 => (10, big_endian(&out[start + 2..start + 10])),
-        short => (2, usize::from(short)),
-    };
+    let (header, payload) = lengths(&out[start..]);
     start + header + payload
+}
+
+/// Returns the payload of a frame that this module has encoded.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    &frame[lengths(frame).0..]
+}
+
+/// Returns the lengths of the header and of the payload of the first frame.
+fn lengths(frames: &[u8]) -> (usize, usize) {
+    let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    match frames[1] {
+        LENGTH_16 => (4, big_endian(&frames[2..4])),
+        LENGTH_64 => (10, big_endian(&frames[2..10])),
+        short => (2, usize::from(short)),
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,16 @@ pub mod chat {
             Ok(())
         }
 
+        #[suspend]
+        async fn away(&self, player: &Player) {
+            let _ = player;
+        }
+
+        #[resume]
+        async fn back(&self, player: &Player) -> Result<(), Refused> {
+            if player.level == 0 { Err(Refused::Level) } else { Ok(()) }
+        }
+
         #[close]
         async fn leave(&self, reason: &DisconnectReason, player: &Player) {
             let _ = (reason, player);

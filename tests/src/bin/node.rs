@@ -1,4 +1,4 @@
-//! A node that tests may kill: `node <address> <redis> <lease in milliseconds>`.
+//! A node that tests may kill: `node <address> <redis> <lease in milliseconds>`. Its version is in `NODE_VERSION`.
 
 use std::{env, time::Duration};
 
@@ -10,5 +10,6 @@ async fn main() -> Result<(), kengine::StartError> {
     let [address, redis, lease] = &arguments[..] else { panic!("node <address> <redis> <lease>") };
     let lease = Duration::from_millis(lease.parse().expect("milliseconds"));
     // Nothing that a test waits for may happen because a handshake ends by itself.
-    Town::node(redis, lease).handshake_timeout(LIMIT * 2).bind(address.clone()).await?.serve().await
+    let node = Town::node(redis, lease).handshake_timeout(LIMIT * 2);
+    node.version(env::var("NODE_VERSION").unwrap_or_default()).bind(address.clone()).await?.serve().await
 }

@@ -191,3 +191,35 @@ async fn a_drained_node_is_forgotten() {
     ada.request::<usize>("say", &("lobby", "welcome back")).await.unwrap();
     assert_eq!(bob.push::<Said>().await.0, "welcome back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_player_comes_back_to_another_node_while_the_old_client_hangs() {
+    let cluster = Memory::new();
+    let nodes = [(); 2].map(|()| testing::serve(Hall::default().server().cluster(&cluster)));
+    let mut first = nodes[0].connect("/ws?uid=ada").await.unwrap();
+    let room: String = first.request("play", &()).await.unwrap();
+    let mut hung = vec![first.hang()];
+    nodes[0].dispatcher().notes();
+    for turn in 1..5 {
+        let (before, now) = (&nodes[(turn + 1) % 2], &nodes[turn % 2]);
+        let mut again = now.connect("/ws?uid=ada").await.unwrap();
+        assert_eq!(again.request::<String>("play", &()).await.unwrap(), room);
+        again.request::<()>("sit", &()).await.unwrap();
+        assert_eq!(again.request::<u32>("score", &()).await.unwrap(), 1, "the other node keeps the score no longer");
+        assert_eq!(before.dispatcher().notes(), ["close ada: replaced by a newer connection"]);
+        assert_eq!(now.dispatcher().notes(), ["open ada"]);
+        assert!(!before.hub().user("ada").is_here() && now.hub().user("ada").is_here());
+        assert_eq!(before.hub().rooms("").local_list(), []);
+        let page = now.hub().rooms("match-").list().await.unwrap();
+        assert_eq!(page.rooms.iter().map(|room| (room.members, room.taken)).collect::<Vec<_>>(), [(1, 1)]);
+        hung.push(again.hang());
+    }
+    // Whoever was replaced learns why. The last one is still there.
+    let last = hung.pop().expect("a client");
+    for client in hung {
+        assert_eq!(client.wake().closed().await.unwrap().code(), CloseCode::REPLACED);
+    }
+    assert_eq!(last.wake().request::<u32>("score", &()).await.unwrap(), 2);
+    assert_eq!(nodes[0].hub().user("ada").kick(Close::from(CloseCode::KICKED)), 1);
+    assert_eq!(nodes[1].hub().rooms("").list().await.unwrap().rooms, [], "the seat of a kicked player");
+}

@@ -15,3 +15,4 @@ mod returning;
 mod scripts;
 mod seats;
 mod seats_under_load;
+mod unusual_seats;

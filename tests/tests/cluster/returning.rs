@@ -223,3 +223,77 @@ async fn a_user_has_one_seat_whatever_happens() {
         node.server.stop().await;
     }
 }
+
+/// Connects, and takes a seat unless the connection ends before. Returns the client, which may have been closed.
+async fn rushes_in(node: &Node, uid: &str) -> RawClient {
+    let mut client = Hall::connect(node.server.address(), uid).await;
+    client.send_frames([ClientFrame::text(Hall::request("play"))]).await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kick_during_a_return_leaves_no_seat_behind() {
+    const USERS: usize = 6;
+    let _heavy = heavy_test().await;
+    let redis = RedisServer::start().await;
+    let mut directory = redis.directory().await;
+    let nodes = [Node::start(&redis).await, Node::start(&redis).await, Node::start(&redis).await];
+    let mut dice = Dice::new(16);
+    for round in 0..rounds() {
+        let mut clients = Vec::new();
+        for user in 0..USERS {
+            clients.push(rushes_in(&nodes[dice.roll(3)], &format!("user-{user}")).await);
+        }
+        // All of them come back to two nodes at once, and are kicked from a third one meanwhile; the old clients hang.
+        let plans: Vec<_> =
+            (0..USERS).map(|user| (user, dice.roll(3), dice.roll(3), dice.roll(3), dice.roll(4))).collect();
+        let nodes_of = &nodes;
+        let returning = plans.into_iter().map(|(user, one, other, by, pause)| async move {
+            let uid = format!("user-{user}");
+            let kick = async {
+                tokio::time::sleep(Duration::from_millis(u64::try_from(pause).expect("a small number"))).await;
+                nodes_of[by].server.hub().user(&*uid).kick(Close::from(CloseCode::KICKED))
+            };
+            let (one, other) = (rushes_in(&nodes_of[one], &uid), rushes_in(&nodes_of[other], &uid));
+            let (one, other, _) = tokio::join!(one, other, kick);
+            [one, other]
+        });
+        clients.extend(join_all(returning).await.into_iter().flatten());
+        let is_settled = async || {
+            let mut playing = HashMap::<_, Vec<_>>::new();
+            for (number, node) in nodes.iter().enumerate() {
+                for (_, players) in node.matches().await {
+                    for uid in players {
+                        playing.entry(uid).or_default().push(number);
+                    }
+                }
+            }
+            let here = |uid: &str| nodes.iter().filter(|node| node.is_here(uid)).count();
+            let is_right = |user| {
+                let uid = format!("user-{user}");
+                here(&uid) <= 1 && playing.get(&uid).map_or(0, Vec::len) == here(&uid)
+            };
+            (0..USERS).all(is_right).then_some(())
+        };
+        until(&format!("round {round}: one seat for each user who is here"), is_settled).await;
+        check_seats(&nodes, round).await;
+        for user in 0..USERS {
+            for node in &nodes {
+                node.server.hub().user(format!("user-{user}")).kick(Close::from(CloseCode::KICKED));
+            }
+        }
+        drop(clients);
+        for node in &nodes {
+            node.server.emptied().await;
+        }
+    }
+    // A seat that was kept for a player who was then kicked from another node is free when its time is over.
+    let begun = std::time::Instant::now();
+    while !directory.keys().await.iter().all(|key| !key.starts_with("{kengine}:seats:")) {
+        assert!(begun.elapsed() < Duration::from_secs(15), "a seat is left: {:?}", directory.keys().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for node in nodes {
+        node.server.stop().await;
+    }
+}

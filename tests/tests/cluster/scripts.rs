@@ -45,7 +45,7 @@ impl Fixture {
         let key = |name| match name {
             "list" => "NODE_HOST_LIST".to_owned(),
             "counter" => address.to_owned(),
-            "load" | "lease" => format!("{{k}}:{name}"),
+            "load" | "lease" | "versions" => format!("{{k}}:{name}"),
             _ => format!("{{k}}:{name}:{address}"),
         };
         let keys: Vec<_> = keys.split(' ').map(key).collect();
@@ -55,7 +55,7 @@ impl Fixture {
     }
 
     async fn join(&mut self, address: &str, boot: &str, count: &str, lease: &str, state: &str) {
-        let keys = "list counter load lease node reserved";
+        let keys = "list counter load lease node reserved versions";
         let arguments = [boot, count, lease, state, "100", "0.1.0", "0"];
         assert!(self.node::<i64>(JOIN, keys, address, &arguments).await > 0);
     }
@@ -71,7 +71,7 @@ impl Fixture {
     }
 
     async fn reap(&mut self, address: &str) -> i64 {
-        self.node(REAP, "list counter load lease node reserved", address, &[FAREWELL]).await
+        self.node(REAP, "list counter load lease node reserved versions", address, &[FAREWELL]).await
     }
 
     async fn leave(&mut self, address: &str, boot: &str) -> i64 {
@@ -119,7 +119,7 @@ impl Fixture {
         again: &str,
         refuse: &str,
     ) -> i64 {
-        let arguments = ["a:1", boot, connection, latest, age, again, refuse, "bus:", "you lose "];
+        let arguments = ["a:1", boot, connection, latest, age, again, "0", refuse, "bus:", "you lose "];
         self.run(CLAIM, &["user"], &arguments).await
     }
 

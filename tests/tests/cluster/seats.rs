@@ -342,7 +342,10 @@ async fn a_drained_node_leaves_no_seats() {
     let mut bob = Town::connect(other.address(), "bob").await;
     let (room, _) = fill(&mut ada).await;
     assert_eq!(fill(&mut bob).await.0, room);
-    one.stop().await;
+    // Reading on completes the close handshake.
+    let read = async { [ada.next().await, ada.next().await] };
+    let ((), [close, _]) = tokio::join!(one.stop(), read);
+    assert_eq!(close, "close 4000");
     let mut eve = Town::connect(other.address(), "eve").await;
     assert_eq!(fill(&mut eve).await, (room, "null".to_owned()));
     drop((bob, eve));

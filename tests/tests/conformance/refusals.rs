@@ -24,7 +24,7 @@ async fn connect(browser: &mut Browser, server: &TestServer, path: &str) -> (Tab
     browser.until(&tab, "document.title === 'a game' && document.readyState === 'complete'").await;
     browser.look(&tab, WITHOUT_WAITING).await;
     let run = format!(
-        "{}\nglobalThis.events = [];\nconnect('ws://{address}{path}', {{ \
+        "{}\nglobalThis.events = [];\nconnect(() => 'ws://{address}{path}', {{ \
          received: (text) => events.push(text), away: (...close) => events.push(close) }}); undefined",
         policy()
     );

@@ -18,14 +18,17 @@ static CALLS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 #[derive(Default)]
 struct Recorder {
     messages: u32,
+    panics_at_ticks: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 enum Order {
     Count,
     Panic,
+    PanicAtTicks,
     End,
     Repeat(String),
+    Letters(usize),
 }
 
 impl Recorder {
@@ -50,7 +53,7 @@ impl GameLoop for Recorder {
 
     fn start(room: &LoopRoom<'_>, start: Start<u32>) -> Self {
         Self::record(room, format_args!("{start:?}"));
-        Self { messages: start.saved().unwrap_or_default() }
+        Self { messages: start.saved().unwrap_or_default(), panics_at_ticks: false }
     }
 
     fn message(&mut self, room: &LoopRoom<'_>, order: Order) -> String {
@@ -58,14 +61,17 @@ impl GameLoop for Recorder {
         match order {
             Order::Count => {}
             Order::Panic => panic!("as wanted"),
+            Order::PanicAtTicks => self.panics_at_ticks = true,
             Order::End => room.end(),
             Order::Repeat(text) => return text,
+            Order::Letters(count) => return "x".repeat(count),
         }
         self.messages.to_string()
     }
 
     fn tick(&mut self, room: &LoopRoom<'_>, Tick { number, missed, late, .. }: Tick) {
         Self::record(room, format_args!("tick {number}, {missed} missed, {} ms late", late.as_millis()));
+        assert!(!self.panics_at_ticks, "as wanted");
     }
 
     fn joined(&mut self, room: &LoopRoom<'_>, player: &Uid) {
@@ -89,6 +95,25 @@ impl GameLoop for Recorder {
     }
 }
 
+/// Another loop, which does not linger and never ticks.
+struct Brief;
+
+impl GameLoop for Brief {
+    type Message = ();
+    type Reply = String;
+    type Saved = ();
+    const TICK: Duration = Duration::MAX;
+    const LINGER: Duration = Duration::ZERO;
+
+    fn start(_: &LoopRoom<'_>, _: Start<()>) -> Self {
+        Self
+    }
+
+    fn message(&mut self, _: &LoopRoom<'_>, (): ()) -> String {
+        "brief".to_owned()
+    }
+}
+
 struct Game;
 
 #[kengine::dispatcher]
@@ -103,6 +128,18 @@ impl Game {
         let room = hub.room(room);
         room.join(connection).await?;
         Ok(room.run::<Recorder>().await?)
+    }
+
+    #[route]
+    async fn play_briefly(&self, hub: &Hub, connection: &kengine::Connection<Uid>, room: String) -> Result<(), Error> {
+        let room = hub.room(room);
+        room.join(connection).await?;
+        Ok(room.run::<Brief>().await?)
+    }
+
+    #[route]
+    async fn ask_briefly(&self, hub: &Hub, room: String) -> Result<String, Error> {
+        Ok(hub.room(room).ask::<Brief>(&()).await?)
     }
 
     #[route]
@@ -296,4 +333,100 @@ async fn what_is_too_large_is_not_saved() {
     assert_eq!(ask(&mut ada, "fat", Order::Panic).await, Err("internal".to_owned()));
     ada.stay(Duration::from_secs(3)).await;
     assert!(calls("fat").contains(&"Moved(None)".to_owned()));
+    // What was saved before is kept: here the state with a number of one digit.
+    let limit = r#"{"players":["ada"],"saved":9}"#.len();
+    let game = testing::serve(Server::new(Game).max_game_loop_saved_size(limit));
+    let mut ada = player(&game, "ada").await;
+    play(&mut ada, "thin").await;
+    for count in 1..=12 {
+        assert_eq!(ask(&mut ada, "thin", Order::Count).await, Ok(count.to_string()));
+        ada.stay(Recorder::SAVE_INTERVAL).await;
+    }
+    assert_eq!(ask(&mut ada, "thin", Order::Panic).await, Err("internal".to_owned()));
+    ada.stay(Duration::from_secs(3)).await;
+    assert_eq!(ask(&mut ada, "thin", Order::Count).await.as_deref(), Ok("10"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_whose_tick_panics_starts_anew_at_most_once_in_a_third_of_the_lease() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    play(&mut ada, "tick").await;
+    for _ in 0..4 {
+        assert!(ask(&mut ada, "tick", Order::PanicAtTicks).await.is_ok());
+        ada.stay(Duration::from_millis(1100)).await;
+        assert_eq!(ask(&mut ada, "tick", Order::Count).await, Err("unavailable".to_owned()), "it starts anew at once");
+        ada.stay(Duration::from_secs(2)).await;
+    }
+    let starts: Vec<_> = calls("tick").into_iter().filter(|call| call.contains("Moved")).collect();
+    assert_eq!(starts, ["Moved(Some(0))"; 4]);
+    // A player who wants it starts it at once.
+    assert!(ask(&mut ada, "tick", Order::Panic).await.is_err());
+    play(&mut ada, "tick").await;
+    assert_eq!(ask(&mut ada, "tick", Order::Count).await.as_deref(), Ok("1"));
+    assert!(!calls("tick").contains(&"ended".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_does_not_linger_runs_while_it_has_players() {
+    let game = serve();
+    let mut ada = player(&game, "ada").await;
+    for _ in 0..2 {
+        ada.request::<()>("play_briefly", "brief").await.unwrap();
+        ada.stay(Duration::from_secs(3)).await;
+        assert_eq!(game.hub().game_loops(), 1, "it ended although it has a player");
+        assert_eq!(ada.request::<String>("ask_briefly", "brief").await.unwrap(), "brief");
+        ada.request::<()>("leave", "brief").await.unwrap();
+        ada.stay(Duration::from_secs(3)).await;
+        assert_eq!(game.hub().game_loops(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_loop_runs_in_a_room_whose_loop_is_over() {
+    for nodes in [vec![serve()], two().into()] {
+        let mut players = Vec::new();
+        for (number, node) in nodes.iter().enumerate() {
+            let mut player = player(node, &format!("{number}")).await;
+            play(&mut player, "phases").await;
+            players.push(player);
+        }
+        let player = players.last_mut().expect("a player");
+        assert!(player.request::<String>("ask_briefly", "phases").await.is_err(), "it is not the loop that runs");
+        assert!(ask(player, "phases", Order::End).await.is_ok());
+        player.stay(Duration::from_secs(3)).await;
+        player.request::<()>("play_briefly", "phases").await.unwrap();
+        assert_eq!(player.request::<String>("ask_briefly", "phases").await.unwrap(), "brief");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_loop_that_ends_is_refused() {
+    let [one, other] = two();
+    let mut players = Vec::new();
+    for (number, node) in [&one, &one, &other, &other].into_iter().enumerate() {
+        let mut player = player(node, &format!("{number}")).await;
+        play(&mut player, "last").await;
+        players.push(player);
+    }
+    let asks = players.iter_mut().map(|player| ask(player, "last", Order::End));
+    let answers = futures_util::future::join_all(asks).await;
+    let mut answers: Vec<_> = answers.iter().map(|answer| answer.as_deref().map_err(String::as_str)).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [Ok("1"), Err("unavailable"), Err("unavailable"), Err("unavailable")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_too_large_is_an_error() {
+    let cluster = Memory::new();
+    let [one, other] =
+        [(); 2].map(|()| testing::serve(Server::new(Game).cluster(&cluster).max_game_loop_message_size(100)));
+    let (mut ada, mut bob) = (player(&one, "ada").await, player(&other, "bob").await);
+    play(&mut ada, "long").await;
+    play(&mut bob, "long").await;
+    // The message is larger than its reply, so the reply to this one is just small enough.
+    for client in [&mut ada, &mut bob] {
+        assert!(ask(client, "long", Order::Repeat("x".repeat(80))).await.is_ok());
+        assert_eq!(ask(client, "long", Order::Letters(200)).await, Err("internal".to_owned()));
+    }
 }

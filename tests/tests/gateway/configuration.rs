@@ -267,7 +267,9 @@ async fn no_query_is_logged() {
     directory.count_is(node.address(), Some(0)).await;
     let gateway = TestGateway::start(&redis.url()).await;
     let address = gateway.address();
-    let mut client = Client::connect_to(address, "/ws?token=secret").await;
+    let boot = directory.node(node.address(), "boot").await.expect("a boot id");
+    let resume = format!("/ws?token=secret&resume={}-{}", &boot[..8], "5ec7e7".repeat(6).split_at(32).0);
+    let mut client = Client::connect_to(address, &resume).await;
     client.close(1000).await;
     for path in ["/?token=secret", "/metrics?token=secret", "/ws?token=secret"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nReferer: /?secret\r\n\r\n");
@@ -281,7 +283,7 @@ async fn no_query_is_logged() {
     })
     .await;
     assert!(accesses.contains(r#""GET /ws" 101 "#), "{accesses}");
-    assert!(!accesses.contains("secret"), "{accesses}");
+    assert!(!accesses.contains("secret") && !accesses.contains("5ec7e7"), "{accesses}");
     // There was no other error either, and no line of Lua created a global variable.
     assert_eq!(gateway.errors(), "");
 }

@@ -10,3 +10,5 @@ mod original;
 mod query;
 mod refusals;
 mod restart;
+mod resuming;
+mod versions;

@@ -91,6 +91,7 @@ async fn the_seat_is_kept_for_the_player_who_returns() {
     assert_eq!(once_more.ask(Hall::request("play")).await, room);
     assert_eq!(matches(server.hub()), [1, 9]);
     // A kick gives it back at once, whether it is taken or kept.
+    let mut users = Vec::new();
     for uid in ["ada", "bob"] {
         let mut client = Hall::enter(server.address(), uid).await;
         if uid == "bob" {
@@ -103,8 +104,9 @@ async fn the_seat_is_kept_for_the_player_who_returns() {
         until("the free seat", async || (matches(server.hub()).last() == Some(&8)).then_some(())).await;
         let mut user = Hall::enter(server.address(), uid).await;
         assert_eq!(user.ask(Hall::request("play")).await, room);
+        users.extend([client, user]);
     }
-    drop((clients, newcomer));
+    drop((clients, newcomer, again, once_more, users));
     server.stop().await;
 }
 
@@ -117,7 +119,7 @@ async fn a_player_who_was_alone_finds_the_room_again() {
     assert_eq!(matches(server.hub()), [0_usize; 0]);
     assert_eq!(again.ask(Hall::request("play")).await, room);
     assert_eq!(matches(server.hub()), [1]);
-    drop(clients);
+    drop((clients, again));
     server.stop().await;
 }
 
@@ -129,7 +131,7 @@ async fn a_seat_is_kept_for_a_limited_time() {
     let again = Hall::enter(server.address(), "ada").await;
     let mut newcomer = Hall::enter(server.address(), "newcomer").await;
     assert_eq!(newcomer.ask(Hall::request("play")).await, room);
-    drop((clients, again));
+    drop((clients, again, newcomer));
     server.stop().await;
 }
 

@@ -4,6 +4,7 @@ mod client_limits;
 mod crowd;
 mod deploy;
 mod drain;
+mod expiry;
 mod forwarded;
 mod hosts;
 mod logs;

@@ -233,7 +233,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_that_cannot_be_asked_is_partial_and_is_closed() {
-        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        let (duplicates, version) = (Duplicates::default(), String::new());
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates, version };
         let state = SharedState::new(&Redis::new("redis://localhost/"), info, "localhost:1").unwrap();
         let bus = Bus::new(Arc::new(state));
         assert!(bus.members("inn").await.is_partial);

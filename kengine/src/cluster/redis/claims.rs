@@ -27,6 +27,8 @@ struct OwnClaim {
     /// Whether this claim has been sent, answered or not. If it is sent again, any later claim of another node
     /// prevails.
     is_sent: bool,
+    /// Whether the player is away, and does not keep the uid from a newer connection of another node.
+    is_away: bool,
     /// Whether the directory may hold a claim of this node on the uid, perhaps of an earlier connection.
     is_known: bool,
 }
@@ -45,6 +47,8 @@ pub(super) struct Claim {
     pub(super) at: Instant,
     /// Whether the claim may have been sent before.
     pub(super) is_again: bool,
+    /// Whether the player is away.
+    pub(super) is_away: bool,
 }
 
 impl Claims {
@@ -55,8 +59,17 @@ impl Claims {
             return;
         }
         let is_known = earlier.map_or_else(|| self.unsent.contains(uid), |own| own.is_known);
-        self.own.insert(uid.clone(), OwnClaim { connection, order, at, is_sent: false, is_known });
+        self.own.insert(uid.clone(), OwnClaim { connection, order, at, is_sent: false, is_away: false, is_known });
         self.unsent.insert(uid.clone());
+    }
+
+    /// Records whether the player of a connection is away.
+    pub(super) fn set_away(&mut self, uid: &Uid, connection: ConnectionId, is_away: bool) {
+        let own = self.own.get_mut(uid).filter(|own| own.connection == connection);
+        if let Some(own) = own.filter(|own| own.is_away != is_away) {
+            own.is_away = is_away;
+            self.unsent.insert(uid.clone());
+        }
     }
 
     /// Records that the connection has ended.
@@ -103,7 +116,7 @@ impl Claims {
             let claim = self.own.get_mut(&uid).map(|own| {
                 let is_again = std::mem::replace(&mut own.is_sent, true);
                 own.is_known = true;
-                Claim { connection: own.connection, at: own.at, is_again }
+                Claim { connection: own.connection, at: own.at, is_again, is_away: own.is_away }
             });
             Change { uid, claim }
         });

@@ -160,7 +160,7 @@ impl<'s> Directory<'s> {
         if self.state.status() == Status::Fenced {
             return Ok(());
         }
-        let all = [NODES, &keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
+        let all = [NODES, &keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved, &keys.versions];
         let (name, status) = match self.state.phase() {
             Phase::Serving => ("ready", Status::Listed),
             Phase::Draining | Phase::Leaving => ("draining", Status::Unlisted),
@@ -172,8 +172,11 @@ impl<'s> Directory<'s> {
             .arg(millis(*lease))
             .arg(name)
             .arg(info.max_connections)
-            .arg(env!("CARGO_PKG_VERSION"))
+            .arg(&info.version)
             .arg(joined.load(Ordering::Relaxed));
+        // Before this node may give seats again, so that none is given of those that it has; and afterwards, because other
+        // nodes may remove what a node has reported that is not in the directory.
+        self.state.restore_rooms();
         joined.store(call.query_async(&mut self.connection).await?, Ordering::Relaxed);
         self.state.claim_again();
         self.state.restore_rooms();
@@ -243,7 +246,7 @@ impl<'s> Directory<'s> {
     /// Removes a node whose lease has expired, and later its counter.
     async fn reap(&mut self, address: &str) -> RedisResult<()> {
         let keys = Keys::new(&self.state.keys.prefix, address);
-        let all = [NODES, &*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved];
+        let all = [NODES, &*keys.address, &keys.load, &keys.lease, &keys.node, &keys.reserved, &keys.versions];
         let mut call = self.scripts.call(Script::Reap, &all);
         call.arg(address).arg(millis(COUNTER_LINGER));
         let reaped: u8 = call.query_async(&mut self.connection).await?;
@@ -291,7 +294,7 @@ impl<'s> Directory<'s> {
         for Change { uid, claim } in changes {
             let key = keys.user(uid.as_str());
             let mut call;
-            if let Some(Claim { connection, at, is_again }) = claim {
+            if let Some(Claim { connection, at, is_again, is_away }) = claim {
                 let lose = BusMessage::Lose { uid: uid.clone() }.encode(boot);
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
@@ -300,6 +303,7 @@ impl<'s> Directory<'s> {
                     .arg(self.state.latest(*at))
                     .arg(millis(at.elapsed()))
                     .arg(u8::from(*is_again))
+                    .arg(u8::from(*is_away))
                     .arg(u8::from(duplicates == Duplicates::Refuse))
                     .arg(keys.node_channel(""))
                     .arg(&lose[..]);
@@ -353,7 +357,8 @@ mod tests {
 
     /// Returns the status of a node after two failures in a row.
     fn status_without_the_directory(lease: Duration, last_answer: Option<Instant>) -> Status {
-        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        let (duplicates, version) = (Duplicates::default(), String::new());
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates, version };
         let state = SharedState::new(&Redis::new("redis://localhost/").lease(lease), info, "localhost:1").unwrap();
         state.set_status(Status::Listed);
         let mut contact = Contact { backoff: Backoff::new(), last_answer, is_logged: false };

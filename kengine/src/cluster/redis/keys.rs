@@ -21,6 +21,7 @@ pub(super) struct Keys {
     pub(super) lease: String,
     pub(super) node: String,
     pub(super) reserved: String,
+    pub(super) versions: String,
 }
 
 impl Keys {
@@ -32,6 +33,7 @@ impl Keys {
             lease: format!("{{{prefix}}}:lease"),
             node: format!("{{{prefix}}}:node:{address}"),
             reserved: format!("{{{prefix}}}:reserved:{address}"),
+            versions: format!("{{{prefix}}}:versions"),
         }
     }
 

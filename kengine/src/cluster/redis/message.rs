@@ -43,6 +43,7 @@ pub(super) enum WireNodeMessage {
     Kick { code: u16, reason: String },
     Listed,
     LoopIsFree,
+    LoopWasAlone,
 }
 
 /// The wire form of a [`LoopMessage`] or of the answer to one. The attachment is the message or the reply.
@@ -104,6 +105,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
         }
         NodeMessage::Listed => WireNodeMessage::Listed,
         NodeMessage::LoopIsFree => WireNodeMessage::LoopIsFree,
+        NodeMessage::LoopWasAlone => WireNodeMessage::LoopWasAlone,
     };
     BusMessage::Node { to: to.map(|name| (*name).to_owned()), message }.encode_with(from, &attachments)
 }
@@ -124,6 +126,7 @@ impl WireNodeMessage {
             }
             Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
             Self::LoopIsFree => NodeMessage::LoopIsFree,
+            Self::LoopWasAlone => NodeMessage::LoopWasAlone,
             Self::Kick { code, reason } => NodeMessage::Kick(Close::new(CloseCode::new(code)?, reason)),
             Self::Listed => NodeMessage::Listed,
         })

@@ -143,6 +143,11 @@ impl Cluster for RedisNode {
         Box::pin(self.bus.subscribed(room))
     }
 
+    fn set_away(&self, uid: &Uid, connection: ConnectionId, is_away: bool) {
+        self.state.claims().set_away(uid, connection, is_away);
+        self.load_changed();
+    }
+
     fn claim(&self, uid: &Uid, connection: ConnectionId, order: u64) {
         self.state.claims().claim(uid, connection, order, Instant::now());
         self.load_changed();

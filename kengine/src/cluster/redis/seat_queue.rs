@@ -464,6 +464,20 @@ mod tests {
         assert_eq!(restored.iter().map(|(seat, is_kept)| (seat.number, *is_kept)).collect::<Vec<_>>(), [(4, true)]);
     }
 
+    #[tokio::test]
+    async fn a_bounded_number_of_requests_waits() {
+        let seats = SeatQueue::default();
+        assert!(seats.order(request(0)).is_none(), "the directory is away");
+        let _up = seats.up();
+        let waiting = u64::try_from(MAX_WAITING_SEATS).unwrap();
+        let mut orders: Vec<_> = (0..waiting).map_while(|number| seats.order(request(number))).collect();
+        assert_eq!(orders.len(), MAX_WAITING_SEATS);
+        assert!(seats.order(request(waiting)).is_none());
+        answer(&seats, seats.next().await);
+        orders.extend(seats.order(request(waiting)));
+        assert_eq!(orders.len(), MAX_WAITING_SEATS + 1, "what was sent makes room");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_may_not_have_arrived_is_set_right_before_further_seats_are_taken() {
         let seats = SeatQueue::default();

@@ -166,7 +166,8 @@ mod tests {
     use super::*;
 
     fn state() -> SharedState {
-        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates: Duplicates::default() };
+        let (duplicates, version) = (Duplicates::default(), String::new());
+        let info = NodeInfo { boot: 1, listens: None, max_connections: 1, duplicates, version };
         SharedState::new(&Redis::new("redis://localhost/"), info, "localhost:1").unwrap()
     }
 

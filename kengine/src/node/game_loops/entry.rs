@@ -28,11 +28,18 @@ impl LoopStatus {
     }
 }
 
+/// The type of a game loop, without the type.
+#[derive(Clone)]
+pub(super) struct LoopPlan {
+    pub(super) create: CreateLoop,
+    pub(super) settings: LoopSettings,
+}
+
 /// A room whose game loop this node runs, or is ready to take over.
 pub(super) struct LoopEntry {
     pub(super) name: Arc<str>,
-    pub(super) create: CreateLoop,
-    pub(super) settings: LoopSettings,
+    /// The loop that `run` was last called for while none ran here.
+    plan: Mutex<LoopPlan>,
     pub(super) status: watch::Sender<LoopStatus>,
     /// The loop, if it runs here. It may stand still because its lease has ended.
     runner: Mutex<Option<Arc<RunnerHandle>>>,
@@ -47,11 +54,10 @@ pub(super) struct LoopEntry {
 }
 
 impl LoopEntry {
-    pub(super) fn new(room: &str, create: CreateLoop, settings: LoopSettings) -> Self {
+    pub(super) fn new(room: &str, plan: LoopPlan) -> Self {
         Self {
             name: room.into(),
-            create,
-            settings,
+            plan: Mutex::new(plan),
             status: watch::Sender::new(LoopStatus::Unknown),
             runner: Mutex::default(),
             is_wanted: AtomicBool::new(false),
@@ -61,12 +67,31 @@ impl LoopEntry {
         }
     }
 
+    pub(super) fn plan(&self) -> LoopPlan {
+        self.plan.lock().clone()
+    }
+
+    /// Sets which loop starts in the room next, unless one runs here.
+    pub(super) fn set_plan(&self, plan: LoopPlan) {
+        if self.runner().is_none() {
+            *self.plan.lock() = plan;
+        }
+    }
+
     pub(super) fn runner(&self) -> Option<Arc<RunnerHandle>> {
         self.runner.lock().clone()
     }
 
     pub(super) fn set_runner(&self, runner: Option<Arc<RunnerHandle>>) {
         *self.runner.lock() = runner;
+    }
+
+    /// Records that the loop ends here, so that each later `run` starts a new one.
+    pub(super) fn loop_is_over(&self) {
+        if self.status.borrow().is_known() {
+            self.is_wanted.store(false, Ordering::Release);
+            self.status.send_replace(LoopStatus::Unknown);
+        }
     }
 
     /// Lets the loop see what has changed. Returns whether it runs here.
@@ -122,8 +147,10 @@ pub(super) struct Roster {
 /// How a loop has ended.
 #[derive(Clone, Debug)]
 pub(super) enum LoopEnding {
-    /// It has ended itself, or there were no users for too long.
+    /// It has ended itself.
     Over,
+    /// There were no users for too long.
+    Alone,
     /// Another node may take it over, with what was saved.
     HandOver(Option<Bytes>),
     /// It has panicked, and starts anew with what was last saved.

@@ -140,14 +140,14 @@ impl Pass<'_> {
             is_valid: entry.runner().is_some_and(|runner| runner.lease.is_valid()),
             wish,
             saved,
-            keep: self.lease.saturating_add(entry.settings.linger).min(MAX_KEEP),
+            keep: self.lease.saturating_add(entry.plan().settings.linger).min(MAX_KEEP),
         };
         if let Some(runner) = entry.runner() {
             let fence = runner.lease.fence();
             let ending = runner.ending.lock().clone();
             match ending {
                 None => return Some(request(fence, LeaseWish::Renew, runner.unsaved.lock().take())),
-                Some(LoopEnding::Over) => return Some(request(fence, LeaseWish::End, None)),
+                Some(LoopEnding::Over | LoopEnding::Alone) => return Some(request(fence, LeaseWish::End, None)),
                 Some(LoopEnding::HandOver(saved)) => return Some(request(fence, LeaseWish::HandOver, saved)),
                 Some(LoopEnding::Failed | LoopEnding::Lost) => {
                     entry.set_runner(None);
@@ -203,14 +203,7 @@ impl Pass<'_> {
             LeaseAnswer::Nowhere => match request.wish {
                 // The lease cannot be renewed yet, because Redis has lost its data.
                 LeaseWish::Renew => return,
-                LeaseWish::HandOver | LeaseWish::End => {
-                    entry.set_runner(None);
-                    entry.status.send_replace(LoopStatus::Unknown);
-                    let _ = self.node.cluster.publish(Address::Room(&entry.name), NodeMessage::LoopIsFree);
-                    if !self.node.rooms.contains(&entry.name) {
-                        self.node.loops.remove(entry);
-                    }
-                }
+                LeaseWish::HandOver | LeaseWish::End => return self.finish(entry),
                 LeaseWish::Start | LeaseWish::TakeOver => {
                     entry.status.send_replace(LoopStatus::Unknown);
                     return;
@@ -220,12 +213,29 @@ impl Pass<'_> {
         entry.is_wanted.store(false, Ordering::Release);
     }
 
+    /// Forgets a loop that has ended here, and tells the other nodes.
+    fn finish(&self, entry: &Arc<LoopEntry>) {
+        let ending = entry.runner().and_then(|runner| runner.ending.lock().clone());
+        let message =
+            if let Some(LoopEnding::Alone) = ending { NodeMessage::LoopWasAlone } else { NodeMessage::LoopIsFree };
+        entry.set_runner(None);
+        entry.status.send_replace(LoopStatus::Unknown);
+        let _ = self.node.cluster.publish(Address::Room(&entry.name), message);
+        if entry.is_wanted.load(Ordering::Acquire) {
+            // Since it has ended, `run` was called again.
+            self.node.loops.flag(entry);
+        } else if !self.node.rooms.contains(&entry.name) {
+            self.node.loops.remove(entry);
+        }
+    }
+
     fn start(&mut self, entry: &Arc<LoopEntry>, lease: LoopLease, start: LoopStart) {
         let lease = Arc::new(lease);
         let (handle, letters) = RunnerHandle::new(Arc::clone(&lease), self.node.limits.game_loops.max_queue);
         entry.set_runner(Some(Arc::clone(&handle)));
-        self.runners.spawn(Runner::run(Arc::clone(self.node), Arc::clone(entry), handle, letters, start));
+        // Before the loop runs, because its end changes the status too.
         entry.status.send_replace(LoopStatus::Here);
+        self.runners.spawn(Runner::run(Arc::clone(self.node), Arc::clone(entry), handle, letters, start));
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::timeout;
 
-use self::entry::{LoopEntry, LoopStatus, ReplyTo};
+use self::entry::{LoopEntry, LoopPlan, LoopStatus, ReplyTo};
 use self::questions::LoopReply;
 use crate::node::Node;
 use crate::node_state::{
@@ -39,7 +39,8 @@ impl Node {
         if !is_room_name(room) {
             return Err(GameLoopError::NotRunning);
         }
-        let entry = loops.find_or_create(room, create, settings, self.limits.game_loops.max_loops);
+        let plan = LoopPlan { create, settings };
+        let entry = loops.find_or_create(room, plan, self.limits.game_loops.max_loops);
         let entry = entry.inspect_err(|_| self.refusals.record(Limit::GameLoops, &room))?;
         if !loops.is_kept.swap(true, Ordering::AcqRel) {
             let _ = self.rooms.watcher.set(Arc::clone(loops) as Arc<dyn RoomWatcher>);
@@ -133,6 +134,17 @@ impl Node {
     /// Looks at the lease of a game loop, because another node has given it up.
     pub(super) fn loop_is_free(&self, room: &str) {
         if let Some(entry) = self.loops.find(room) {
+            self.loops.flag(&entry);
+        }
+    }
+
+    /// Starts a new game loop if this node has players in the room, because the loop of another node is over, which did
+    /// not know them yet.
+    pub(super) fn loop_was_alone(&self, room: &str) {
+        if let Some(entry) = self.loops.find(room) {
+            if self.rooms.contains(room) {
+                entry.is_wanted.store(true, Ordering::Release);
+            }
             self.loops.flag(&entry);
         }
     }

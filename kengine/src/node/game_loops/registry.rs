@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::node::game_loops::entry::LoopEntry;
+use crate::node::game_loops::entry::{LoopEntry, LoopPlan};
 use crate::node::game_loops::questions::LoopQuestions;
-use crate::node_state::{CreateLoop, GameLoopError, LoopSettings, RoomWatcher, Sharded};
+use crate::node_state::{GameLoopError, RoomWatcher, Sharded};
 
 /// How long a node that leaves waits until it has given up its leases.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,11 +59,11 @@ impl GameLoops {
     pub(super) fn find_or_create(
         &self,
         room: &str,
-        create: CreateLoop,
-        settings: LoopSettings,
+        plan: LoopPlan,
         max: usize,
     ) -> Result<Arc<LoopEntry>, GameLoopError> {
         if let Some(entry) = self.find(room) {
+            entry.set_plan(plan);
             return Ok(entry);
         }
         let mut shard = self.entries.of(room).write();
@@ -72,7 +72,7 @@ impl GameLoops {
         }
         let more = |count| (count < max).then_some(count + 1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| GameLoopError::TooMany(max))?;
-        let entry = Arc::new(LoopEntry::new(room, create, settings));
+        let entry = Arc::new(LoopEntry::new(room, plan));
         shard.insert(Arc::clone(&entry.name), Arc::clone(&entry));
         Ok(entry)
     }

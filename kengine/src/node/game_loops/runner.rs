@@ -13,9 +13,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node::Node;
-use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, ReplyTo, RunnerHandle};
+use crate::node::game_loops::entry::{Letter, LoopEnding, LoopEntry, LoopPlan, LoopStatus, ReplyTo, RunnerHandle};
 use crate::node_state::deferred_wakes::defer_while;
-use crate::node_state::{Limit, LoopDriver, LoopFault, LoopStart, Tick, call_catching};
+use crate::node_state::{Limit, LoopDriver, LoopFault, LoopSettings, LoopStart, Tick, call_catching};
 use crate::protocol::{Uid, logged};
 
 /// The minimum time between two ticks.
@@ -29,6 +29,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) struct Runner {
     node: Arc<Node>,
     entry: Arc<LoopEntry>,
+    settings: LoopSettings,
     handle: Arc<RunnerHandle>,
     letters: mpsc::Receiver<Letter>,
     driver: Box<dyn LoopDriver>,
@@ -54,12 +55,12 @@ impl Runner {
         node: Arc<Node>,
         entry: Arc<LoopEntry>,
         handle: Arc<RunnerHandle>,
-        letters: mpsc::Receiver<Letter>,
+        mut letters: mpsc::Receiver<Letter>,
         start: LoopStart,
     ) {
         let has_moved = start != LoopStart::Created;
-        let started =
-            call_catching(|| defer_while(Waker::noop(), || (entry.create)(&entry.name, &handle.lease, start)));
+        let LoopPlan { create, settings } = entry.plan();
+        let started = call_catching(|| defer_while(Waker::noop(), || create(&entry.name, &handle.lease, start)));
         let ending = match started {
             Ok(Some((driver, players))) => {
                 let now = Instant::now();
@@ -67,8 +68,9 @@ impl Runner {
                 let mut runner = Self {
                     look_at: now,
                     settled_at: if has_moved { now + lease } else { now },
-                    over_at: Some(now + entry.settings.linger.min(NEVER)),
-                    tick_at: now + entry.settings.tick.clamp(MIN_TICK, NEVER),
+                    // The first look at the room says whether it has users.
+                    over_at: None,
+                    tick_at: now + settings.tick.clamp(MIN_TICK, NEVER),
                     ticks: 0,
                     save_at: now,
                     saved: None,
@@ -76,13 +78,14 @@ impl Runner {
                     players: players.into_iter().collect(),
                     node: Arc::clone(&node),
                     entry: Arc::clone(&entry),
+                    settings,
                     handle: Arc::clone(&handle),
                     letters,
                     driver,
                 };
                 let Err(ending) = runner.turn().await;
-                runner.refuse_queue();
-                if let LoopEnding::Over = ending
+                refuse_queue(&node, &mut runner.letters).await;
+                if let LoopEnding::Over | LoopEnding::Alone = ending
                     && runner.call(|driver| driver.ended()).is_err()
                 {
                     tracing::error!(room = &*entry.name, "a game loop has panicked at its end");
@@ -91,8 +94,10 @@ impl Runner {
                 let _ = call_catching(|| defer_while(Waker::noop(), || drop(runner)));
                 ending
             }
-            Ok(None) => LoopEnding::Lost,
-            Err(_) => LoopEnding::Failed,
+            not_started => {
+                refuse_queue(&node, &mut letters).await;
+                if not_started.is_err() { LoopEnding::Failed } else { LoopEnding::Lost }
+            }
         };
         if let LoopEnding::Failed = ending {
             tracing::error!(room = &*entry.name, "a game loop has panicked: it starts anew with what it last saved");
@@ -142,15 +147,33 @@ impl Runner {
         if loops.is_closing.load(Ordering::Acquire) || loops.is_draining.load(Ordering::Acquire) && can_be_taken {
             return Err(LoopEnding::HandOver(self.snapshot()));
         }
-        if lease.is_valid() && self.over_at.is_some_and(|at| Instant::now() >= at) {
-            return Err(LoopEnding::Over);
+        let now = Instant::now();
+        if lease.is_valid() && self.over_at.is_some_and(|at| now >= at) {
+            self.entry.loop_is_over();
+            // Whoever has joined and called `run` before that is seen now, and any later `run` starts a new loop.
+            self.entry.members_changed.store(true, Ordering::Release);
+            self.look(now)?;
+            if self.over_at.is_some_and(|at| now >= at) {
+                return Err(LoopEnding::Alone);
+            }
+            self.entry.status.send_replace(LoopStatus::Here);
         }
         Ok(())
     }
 
     /// Calls the user's code.
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn LoopDriver) -> T) -> Result<T, LoopEnding> {
-        let called = call_catching(|| defer_while(Waker::noop(), || call(&mut *self.driver)));
+        let Self { driver, handle, entry, .. } = self;
+        let called = call_catching(|| {
+            defer_while(Waker::noop(), || {
+                let result = call(&mut **driver);
+                if handle.lease.has_ended() {
+                    // Before any player learns of the end, and calls `run` for another match.
+                    entry.loop_is_over();
+                }
+                result
+            })
+        });
         called.map_err(|_| LoopEnding::Failed)
     }
 
@@ -190,9 +213,11 @@ impl Runner {
         }
         if !self.players.is_empty() {
             self.over_at = None;
-        } else if !was_empty || self.over_at.is_none() {
-            self.over_at = Some(now + self.entry.settings.linger.min(NEVER));
+        } else if !was_empty {
+            self.over_at = Some(now + self.settings.linger.min(NEVER));
             self.call(|driver| driver.emptied())?;
+        } else if self.over_at.is_none() {
+            self.over_at = Some(now + self.settings.linger.min(NEVER));
         }
         Ok(())
     }
@@ -232,16 +257,6 @@ impl Runner {
         if failed { Err(LoopEnding::Failed) } else { Ok(()) }
     }
 
-    /// Refuses the messages that still wait.
-    fn refuse_queue(&mut self) {
-        self.letters.close();
-        while let Ok(Letter { reply, .. }) = self.letters.try_recv() {
-            if let ReplyTo::There { node, number } = reply {
-                self.node.cluster.answer_for_loop(&node, number, Err(LoopFault::NotRunning));
-            }
-        }
-    }
-
     /// Calls the user's tick if one is due: once for all that are.
     fn tick(&mut self) -> Result<(), LoopEnding> {
         let now = Instant::now();
@@ -249,7 +264,7 @@ impl Runner {
         if now < self.tick_at || !self.handle.lease.is_valid() {
             return Ok(());
         }
-        let period = self.entry.settings.tick.clamp(MIN_TICK, NEVER);
+        let period = self.settings.tick.clamp(MIN_TICK, NEVER);
         let overdue = now - self.tick_at;
         let missed = u64::try_from(overdue.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
         let late = Duration::from_nanos(u64::try_from(overdue.as_nanos() % period.as_nanos()).unwrap_or(u64::MAX));
@@ -264,7 +279,7 @@ impl Runner {
         if now < self.save_at {
             return;
         }
-        self.save_at = now + self.entry.settings.save_interval.clamp(MIN_SAVE_INTERVAL, NEVER);
+        self.save_at = now + self.settings.save_interval.clamp(MIN_SAVE_INTERVAL, NEVER);
         let saved = self.snapshot();
         if saved.is_some() && saved != self.saved {
             self.saved.clone_from(&saved);
@@ -289,6 +304,17 @@ impl Runner {
                 tracing::error!(room, error = logged(&error), "a game loop cannot be saved");
                 None
             }
+        }
+    }
+}
+
+/// Refuses the messages that still wait, and those that are just being sent.
+async fn refuse_queue(node: &Node, letters: &mut mpsc::Receiver<Letter>) {
+    letters.close();
+    while let Some(Letter { reply, .. }) = letters.recv().await {
+        // Whoever waits on this node learns it when the reply is dropped.
+        if let ReplyTo::There { node: from, number } = reply {
+            node.cluster.answer_for_loop(&from, number, Err(LoopFault::NotRunning));
         }
     }
 }

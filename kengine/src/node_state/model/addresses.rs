@@ -31,7 +31,7 @@ fn the_counts_of_an_address_hold() {
                     return;
                 }
                 assert!(pending.fetch_add(1, Ordering::Relaxed) < 2);
-                let is_connected = addresses.connect(ada).is_ok();
+                let is_connected = addresses.connect(ada, false).is_ok();
                 if is_connected {
                     assert_eq!(connected.fetch_add(1, Ordering::Relaxed), 0);
                 }

@@ -10,6 +10,7 @@ use crate::node_state::errors::SendError;
 use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Ending, Outbox, Queued, REPORT_STEP};
 use crate::node_state::sync::model::explore;
+use crate::protocol::DisconnectReason;
 use crate::websocket::{Close, CloseCode};
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: usize::MAX };
@@ -58,7 +59,7 @@ fn frame(first: u8) -> Bytes {
 }
 
 fn close(code: CloseCode) -> Ending {
-    Ending::Close(Close::from(code))
+    Ending::Close(DisconnectReason::Server(Close::from(code)))
 }
 
 /// Every push arrives once, those of one sender in their order, and the task sleeps only while nothing waits.
@@ -149,7 +150,7 @@ fn the_first_ending_stands_unless_another_overrides_it() {
         // What was seen is returned again only to another task.
         outbox.outbox().forget_waker();
         let Some(Ending::Close(stands)) = outbox.serve(0).1 else { panic!("a drain has replaced a close") };
-        assert_eq!(Some(stands.code()), kicked.or(replaced));
+        assert_eq!(stands.code(), kicked.or(replaced));
         if let Some(Ending::Close(seen)) = seen {
             assert_eq!(seen.code(), stands.code(), "the order has changed");
         }

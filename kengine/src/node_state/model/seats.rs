@@ -12,6 +12,7 @@ use crate::node_state::rooms::JoinRequest;
 use crate::node_state::seat::WhenAway;
 use crate::node_state::seat_requests::{SeatPlace, SeatWish, Seated};
 use crate::node_state::sync::model::explore;
+use crate::protocol::DisconnectReason;
 
 fn seat(rooms: &ToldRooms, who: &Arc<dyn Recipient>) -> Result<Arc<str>, JoinError> {
     let wish = SeatWish { place: SeatPlace::Family("duel-"), seats: 2, when_away: WhenAway::Refuse };
@@ -57,7 +58,7 @@ fn a_seat_is_handed_over() {
             let rooms = rooms.clone();
             move || seat(&rooms, &BareConnection::create(4, "cleo")).unwrap()
         });
-        old.state().outbox.end(Ending::Replaced);
+        old.state().outbox.end(Ending::Close(DisconnectReason::Replaced));
         rooms.rooms.leave_all(&*old);
         assert_eq!(seat(&rooms, &new).unwrap(), name);
         assert_ne!(other.join().unwrap(), name, "the seat was taken");
@@ -77,7 +78,7 @@ fn a_seat_that_was_not_taken_yet_is_handed_over() {
         let replacing = thread::spawn({
             let (rooms, old) = (rooms.clone(), Arc::clone(&old));
             move || {
-                old.state().outbox.end(Ending::Replaced);
+                old.state().outbox.end(Ending::Close(DisconnectReason::Replaced));
                 rooms.rooms.leave_all(&*old);
             }
         });

@@ -13,7 +13,7 @@ macro_rules! names {
             // Functions and methods.
             accept all any argument automatically_derived before check check_hook check_routes check_syntax close deny dispatch dispatcher end enter
             fallback flat handler_future heartbeat into_error into_refusal len limit liveness map_err max_size
-            new no_message open part position rate result returned_value route routes session shifted take timeout unreachable_patterns
+            new no_message open part position rate result resume returned_value route routes session shifted suspend take timeout unreachable_patterns
             write key field index deref from_millis from_secs
             // Types, traits, constants and modules.
             __private Accepted Answer Call Context DELIVERY Delivery Dispatcher DisconnectReason Duration FromContext

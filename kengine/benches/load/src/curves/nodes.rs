@@ -24,6 +24,8 @@ const LEASE_MS: &str = "3600000";
 const JOIN: &str = include_str!("../../../../src/cluster/redis/scripts/join.lua");
 const BEAT: &str = include_str!("../../../../src/cluster/redis/scripts/beat.lua");
 const PICK: &str = include_str!("../../../../openresty/pick.lua");
+/// The key of the versions of the cluster.
+const VERSIONS: &str = "{kengine}:versions";
 
 const TIME: Header = Header {
     name: "nodes",
@@ -80,7 +82,7 @@ impl Cluster {
         let (join, beat, pick) = (join?, beat?, pick?);
         for node in 0..nodes {
             let [address, load, lease, entry, reserved] = keys(node);
-            let keys = ["NODE_HOST_LIST", &address, &load, &lease, &entry, &reserved];
+            let keys = ["NODE_HOST_LIST", &address, &load, &lease, &entry, &reserved, VERSIONS];
             let arguments = [&*address, &boot(node), "0", LEASE_MS, "ready", "1000000000", "1.0.0", "0"];
             client.run(&[call(&join, &keys, &arguments)])?;
         }
@@ -98,7 +100,7 @@ impl Cluster {
                 .map(|_| {
                     number += 1;
                     let [_, load, lease, ..] = keys(0);
-                    call(&pick, &[&load, &lease], &[&format!("{number:032x}"), "5000", "", "", "", room])
+                    call(&pick, &[&load, &lease, VERSIONS], &[&format!("{number:032x}"), "5000", "", "", "", room])
                 })
                 .collect();
             client.run(&batch)?;

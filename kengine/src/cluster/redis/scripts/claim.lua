@@ -4,23 +4,24 @@
 -- made. So a claim that was made after another one was recorded is never the earlier one, and a claim that is held up
 -- on its way counts as at most one round trip later than it was made. If the recorded claim seems to be a second or
 -- more later than the new one, a clock is wrong, and the new claim prevails, unless it was sent before (`again`). With
--- `refuse`, the recorded claim prevails as long as its node is subscribed to the bus. The node whose connection loses
--- the uid receives `message`, followed by the number of that connection.
+-- `refuse`, the recorded claim prevails as long as its node is subscribed to the bus, unless its player is `away`. The
+-- node whose connection loses the uid receives `message`, followed by the number of that connection.
 local user = KEYS[1]
-local address, boot, connection, latest, age, again, refuse, channel, message = unpack(ARGV)
+local address, boot, connection, latest, age, again, away, refuse, channel, message = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = math.min(now - age, latest)
-local holder, held, since = unpack(redis.call('HMGET', user, 'boot', 'connection', 'at'))
+local holder, held, since, left = unpack(redis.call('HMGET', user, 'boot', 'connection', 'at', 'away'))
 local other = holder and holder ~= boot
 local later = other and tonumber(since) - at or 0
 if later > 0 and (again == '1' or later < 1000) then
   return 0
 end
-if other and refuse == '1' and redis.call('PUBSUB', 'NUMSUB', channel .. holder)[2] > 0 then
+if other and refuse == '1' and left ~= '1' and redis.call('PUBSUB', 'NUMSUB', channel .. holder)[2] > 0 then
   return 0
 end
-redis.call('HSET', user, 'address', address, 'boot', boot, 'connection', connection, 'at', string.format('%.0f', at))
+redis.call('HSET', user, 'address', address, 'boot', boot, 'connection', connection, 'at', string.format('%.0f', at),
+  'away', away)
 redis.call('EXPIRE', user, 86400)
 if other then
   redis.call('PUBLISH', channel .. holder, message .. held)

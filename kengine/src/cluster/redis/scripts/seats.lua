@@ -1,4 +1,5 @@
--- Rooms that have seats or show data, and the players who sit there. `node_state/room_table.rs` does the same in memory.
+-- Rooms that have seats or show data, and the players who sit there. `node_state/room_table.rs` does the same in
+-- memory.
 --
 -- KEYS[1] is the hash of leases; the other keys have the same prefix. ARGV: what to do, the node that asks, and more. A
 -- node is its address, `|` and its boot id. Names of rooms and prefixes are escaped. For a room there are
@@ -334,7 +335,8 @@ function commands.list(_, start, after, max, free, scanned)
     end
     last = name
     local fields, members, nodes, is_stale = call('HGETALL', room_key(name)), 0, {}, false
-    local seats, public = 0, ''
+    -- Seats stay a text, because a number of Redis may be too small for them.
+    local seats, public = '0', ''
     for i = 1, #fields, 2 do
       local node = fields[i]:match('^n:(.*)$')
       if node and is_alive(node) then
@@ -343,7 +345,7 @@ function commands.list(_, start, after, max, free, scanned)
       elseif node then
         is_stale = true
       elseif fields[i] == 'seats' then
-        seats = tonumber(fields[i + 1])
+        seats = fields[i + 1]
       elseif fields[i] == 'public' then
         public = fields[i + 1]
       end
@@ -351,8 +353,8 @@ function commands.list(_, start, after, max, free, scanned)
     if is_stale then
       prune(name)
     end
-    local taken = seats > 0 and call('HLEN', seats_key(name)) or 0
-    if #nodes > 0 and members + taken > 0 and (free ~= '1' or taken < seats) then
+    local taken = seats ~= '0' and call('HLEN', seats_key(name)) or 0
+    if #nodes > 0 and members + taken > 0 and (free ~= '1' or taken < tonumber(seats)) then
       rooms[#rooms + 1] = {name, members, seats, taken, public, nodes}
     end
   end

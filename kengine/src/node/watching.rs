@@ -1,11 +1,12 @@
-//! The watch for silent clients: one task per node wakes the connections whose silence must be checked. A timer for each
-//! connection would take 128 bytes of every idle player, and cost something for each message.
+//! The watch of a node: one task wakes the connections whose silence must be checked, and ends those whose sessions have
+//! expired. A timer for each connection would take 128 bytes of every idle player, and cost something for each message.
 
 use std::sync::{Arc, Weak};
 
 use tokio::time::{Duration, sleep};
 
 use crate::node::Node;
+use crate::node_state::sync::Notify;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{CHECKS, Users, nanoseconds};
 
@@ -16,14 +17,16 @@ const LOOKS: u64 = 16;
 /// A running watch.
 struct Watch {
     node: Weak<Node>,
+    expiry_added: Arc<Notify>,
     has_ended: bool,
 }
 
 impl Node {
     /// Starts the watch unless it runs. It ends when there is no connection.
-    pub(super) fn watch_silence(self: &Arc<Self>) {
+    pub(super) fn watch(self: &Arc<Self>) {
         if !self.is_watching.swap(true, Ordering::AcqRel) {
-            self.spawn(Watch { node: Arc::downgrade(self), has_ended: false }.run());
+            let expiry_added = Arc::clone(&self.expiry_added);
+            self.spawn(Watch { node: Arc::downgrade(self), expiry_added, has_ended: false }.run());
         }
     }
 
@@ -85,9 +88,13 @@ impl Watch {
                     return;
                 }
             }
-            let next = looks.into_iter().min().unwrap_or_default().saturating_sub(node.clock.now());
+            let expiry = node.end_expired().await.unwrap_or(Duration::MAX);
+            let look = looks.into_iter().min().unwrap_or_default().saturating_sub(node.clock.now());
             drop(node);
-            sleep(Duration::from_nanos(next)).await;
+            tokio::select! {
+                () = sleep(expiry.min(Duration::from_nanos(look))) => {}
+                () = self.expiry_added.notified() => {}
+            }
         }
     }
 }
@@ -108,12 +115,15 @@ impl Drop for Watch {
 mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Wake, Waker};
+    use std::time::SystemTime;
 
+    use tokio::runtime::Handle;
     use tokio::time::advance;
 
     use super::*;
     use crate::cluster::alone::Alone;
-    use crate::node_state::{BareConnection, Duplicates, Limits, Recipient};
+    use crate::node::admission::Registration;
+    use crate::node_state::{BareConnection, Clock, Duplicates, ExtendError, Limits, Recipient};
 
     /// Counts how often a task is woken.
     #[derive(Default)]
@@ -138,7 +148,7 @@ mod tests {
             node.users.claim(Arc::clone(&recipient), Duplicates::Allow);
             let player = Self { recipient, woken: Arc::default() };
             player.sleep(node);
-            node.watch_silence();
+            node.watch();
             player
         }
 
@@ -159,7 +169,7 @@ mod tests {
     }
 
     fn node() -> Arc<Node> {
-        Node::new(Limits::default(), Vec::new(), Vec::new(), &Alone, None).unwrap()
+        Node::new(Limits::default(), Vec::new(), Vec::new(), &Alone, None, String::new()).unwrap()
     }
 
     async fn pass(duration: Duration) {
@@ -196,6 +206,55 @@ mod tests {
         let late = Player::join(&node, 201);
         pass(2 * interval).await;
         assert_eq!(late.wakes(), 1, "the watch does not start again");
+    }
+
+    /// A connection without a socket whose session expires.
+    fn join_until(node: &Arc<Node>, id: u64, at: SystemTime) -> (Registration, Arc<dyn Recipient>) {
+        let recipient = BareConnection::create(id, &format!("player {id}"));
+        let mut slot = node.take_slot(None, None, false).expect("a node without limits");
+        slot.set_expiry(Some(at));
+        let (registration, has_uid) = slot.register(Arc::clone(&recipient));
+        assert!(has_uid);
+        registration.watch();
+        (registration, recipient)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_task_ends_ten_thousand_sessions_within_a_second_of_their_times() {
+        const STEP: Duration = Duration::from_millis(100);
+        let limits = Limits { max_connections: usize::MAX, ..Limits::default() };
+        let node = Node::new(limits, Vec::new(), Vec::new(), &Alone, None, String::new()).unwrap();
+        // They expire within 20 s, in another order than that in which they come. The watch sleeps when they come.
+        let silent = Player::join(&node, 0);
+        pass(STEP).await;
+        let start = (0..100).map(|_| Clock::system_time()).max().unwrap();
+        let after = |id: u64| Duration::from_millis(1000 + id * 7919 % 20_000);
+        let players: Vec<_> = (1..=10_000).map(|id| join_until(&node, id, start + after(id))).collect();
+        let is_extended = |id: u64| id.is_multiple_of(3);
+        let until = start + Duration::from_secs(60);
+        for (_, player) in players.iter().filter(|(_, player)| is_extended(player.state().id.0)) {
+            node.extend(player.state(), until).unwrap();
+        }
+        assert_eq!(Handle::current().metrics().num_alive_tasks(), 1);
+        let mut passed = Duration::ZERO;
+        while passed < Duration::from_secs(22) {
+            pass(STEP).await;
+            passed += STEP;
+            for (_, player) in &players {
+                let (id, has_ended) = (player.state().id.0, player.state().outbox.is_ending());
+                let may_end = !is_extended(id) && passed + STEP >= after(id);
+                let must_end = !is_extended(id) && passed >= after(id) + Duration::from_secs(1);
+                assert!(has_ended || !must_end, "{id} has not ended {passed:?} after the start");
+                assert!(may_end || !has_ended, "{id} has ended {passed:?} after the start");
+            }
+        }
+        let (_, ended) = &players[0];
+        assert_eq!(node.extend(ended.state(), until), Err(ExtendError::Closed));
+        let (_, extended) = &players[2];
+        assert_eq!(node.expiry(extended.state()), Some(until));
+        assert!(!silent.recipient.state().outbox.is_ending());
+        drop(players);
+        assert_eq!(node.expiries.next(), None, "sessions are kept after their connections have ended");
     }
 
     #[test]

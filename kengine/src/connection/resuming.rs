@@ -1,0 +1,249 @@
+//! How a session outlives its socket: what is counted and kept, when the session is suspended, and how a client that
+//! comes back takes it over.
+
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::empty;
+
+use crate::connection::refused::close_old;
+use crate::connection::resumables::Arrival;
+use crate::connection::resumption::{PresenceChange, Resumption};
+use crate::connection::socket::Socket;
+use crate::connection::socket_state::SocketState;
+use crate::connection::transport::Transport;
+use crate::node::admission::HeldSlot;
+use crate::node_state::{Destination, Outbox};
+use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, SentMessage, parse_ack, write_ack};
+use crate::protocol::{Answer, DisconnectReason, logged};
+use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
+
+impl Socket {
+    /// Makes the session resumable, and queues the first message for the client.
+    pub(super) fn begin_resumption(&mut self, (resumption, answer): (Resumption, ResumeAnswer)) {
+        answer.write(self.out.frames());
+        self.end.set_resumption(Some(resumption));
+    }
+
+    /// Counts a message of a client that can resume its session, or takes it if it is an acknowledgement. Returns whether
+    /// it was taken.
+    pub(super) fn count_or_take(&mut self, message: Message<'_>) -> bool {
+        let Some(resumption) = self.end.resumption() else { return false };
+        resumption.confirm();
+        if message.as_bytes() == self.link.node().limits.heartbeat.request.as_bytes() {
+            return false;
+        }
+        let Some(received) = parse_ack(message) else {
+            resumption.exchange.record_received();
+            if resumption.exchange.must_acknowledge()
+                && self.state == SocketState::Open
+                && let Some(received) = resumption.exchange.take_ack()
+            {
+                write_ack(self.out.frames(), received);
+            }
+            return false;
+        };
+        if resumption.exchange.acknowledge(received).is_err() {
+            let close = Close::new(CloseCode::PROTOCOL_ERROR, "acknowledged more than was sent");
+            self.end.end_input(DisconnectReason::Violation(close));
+        }
+        true
+    }
+
+    /// Keeps the frames of an answer until the client acknowledges them. Ends the session if the client is away and too
+    /// much waits for it.
+    pub(super) fn keep(&mut self, answer: &Answer, outbox: &Outbox) {
+        let heartbeat = self.link.registration.node().limits.heartbeat.answer.as_bytes();
+        let mut frames = answer.frames().filter(|frame| encoder::payload(frame) != heartbeat).peekable();
+        if self.state != SocketState::Open && frames.peek().is_some() {
+            // The handler's pushes precede its answer.
+            let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
+            let to = Destination { out: self.out.frames(), exchange };
+            outbox.take_pushes(to, &self.link.registration.node().fan_out.backlog);
+            self.out.clear();
+        }
+        let node = self.link.registration.node();
+        let Some(resumption) = self.end.resumption() else { return };
+        frames.for_each(|frame| resumption.exchange.record_sent(SentMessage::own(Bytes::copy_from_slice(frame))));
+        if self.state != SocketState::Suspended {
+            return resumption.trim(node.limits.outbox);
+        }
+        outbox.set_kept(&resumption.exchange, true, &node.fan_out.backlog);
+        if resumption.exceeds(node.limits.outbox) {
+            self.end(SocketState::Over, DisconnectReason::TooSlow);
+        }
+    }
+
+    /// Acknowledges messages, takes a client that comes back, and ends a session whose client does not. Every message that
+    /// was read must have been parsed.
+    #[inline]
+    pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+        if self.end.is_resumable() {
+            self.poll_resumable(cx, outbox);
+        }
+    }
+
+    fn poll_resumable(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+        // Registers the task, so that no summons is missed.
+        self.take_outbox(cx, outbox);
+        let id = self.link.registration.id();
+        if outbox.take_summons()
+            && let Some(arrival) = self.end.resumption().and_then(|resumption| resumption.take_arrival(id))
+        {
+            self.receive(arrival, outbox);
+        }
+        let limits = self.link.node().limits.outbox;
+        let Some(resumption) = self.end.resumption() else { return };
+        match self.state {
+            SocketState::Suspended if resumption.poll_late(cx).is_ready() => {
+                self.end(SocketState::Over, DisconnectReason::NotResumed);
+            }
+            SocketState::Open => {
+                resumption.trim(limits);
+                if resumption.must_report() {
+                    outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
+                }
+                if let Poll::Ready(received) = resumption.poll_ack(cx) {
+                    write_ack(self.out.frames(), received);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the session would outlive the socket.
+    pub(super) fn can_suspend(&self, outbox: &Outbox) -> bool {
+        matches!(self.state, SocketState::Open | SocketState::Broken)
+            && self.end.is_resumable()
+            && !self.is_draining
+            && !outbox.is_ending()
+    }
+
+    /// Suspends the session if the client's input has ended in a way that allows it to come back. Every message that was
+    /// read must have been parsed. Returns whether it did.
+    pub(super) fn suspend_if_lost(&mut self, outbox: &Outbox) -> bool {
+        let close = match self.end.input() {
+            Some(DisconnectReason::Lost) => None,
+            Some(DisconnectReason::Client(Some(close))) if close.code().get() == GOING_AWAY => Some(close.clone()),
+            None if self.state == SocketState::Broken => None,
+            _ => return false,
+        };
+        let suspends = self.can_suspend(outbox);
+        if suspends {
+            self.suspend(close, outbox);
+        }
+        suspends
+    }
+
+    /// Parts from the socket, which is closed with this close frame, and waits for the client to come back.
+    pub(super) fn suspend(&mut self, close: Option<Close>, outbox: &Outbox) {
+        self.part(close, None);
+        self.state = SocketState::Suspended;
+        self.link.registration.suspend();
+        let backlog = &self.link.node().fan_out.backlog;
+        if let Some(resumption) = self.end.resumption() {
+            resumption.wait();
+            outbox.set_kept(&resumption.exchange, true, backlog);
+        }
+        outbox.set_unsent(0, backlog);
+        tracing::debug!(connection = self.link.registration.id().0, "the session is suspended");
+    }
+
+    /// Closes the socket, without waiting for that, and forgets the start of a message that has not come whole.
+    fn part(&mut self, close: Option<Close>, slot: Option<HeldSlot>) {
+        let transport = mem::replace(&mut self.link.transport, Transport::Absent(empty()));
+        let out = mem::take(&mut self.out);
+        let answers = matches!(self.end.input(), Some(DisconnectReason::Client(_)));
+        if let Some(close) = close {
+            let rest = out.rest_of_frame();
+            tokio::spawn(close_old(
+                transport,
+                Arc::clone(self.link.registration.node_arc()),
+                rest,
+                close,
+                answers,
+                slot,
+            ));
+        }
+        self.is_blocked = false;
+        self.is_heard = false;
+        self.pings = 0;
+        self.deframer = Deframer::default();
+        self.end.reopen_input();
+    }
+
+    /// Goes on over the socket of a client that has come back, or gives the socket back if the session cannot be resumed.
+    fn receive(&mut self, arrival: Arrival, outbox: &Outbox) {
+        let ResumeRequest { token, received } = arrival.request();
+        let may_go_on = self.state == SocketState::Suspended
+            || (self.can_suspend(outbox) && self.end.input().is_none_or(may_come_back));
+        let resumption = self.end.resumption().filter(|resumption| may_go_on && resumption.has(token));
+        let Some(resumption) = resumption else { return arrival.refuse() };
+        if !resumption.exchange.resume(received, outbox.waiting_keys()) {
+            // Never in part.
+            self.end(SocketState::Over, DisconnectReason::NotResumed);
+            self.link.transport.reset_on_drop();
+            return arrival.refuse();
+        }
+        let (transport, slot, first) = match arrival.accept().into_parts() {
+            Ok(parts) => parts,
+            Err(error) => return tracing::warn!(error = logged(&error), "a socket could not be moved to its thread"),
+        };
+        let old_slot = self.link.registration.replace_slot(slot);
+        if self.state == SocketState::Suspended {
+            drop(old_slot);
+        } else {
+            // The earlier socket only seemed to be open.
+            if let Some(resumption) = self.end.resumption() {
+                resumption.wait();
+            }
+            let replaced = DisconnectReason::Replaced.close_frame();
+            self.part(replaced, Some(old_slot));
+            self.link.registration.suspend();
+        }
+        self.link.transport = transport;
+        self.link.registration.end_suspension();
+        self.link.registration.watch();
+        self.state = SocketState::Open;
+        self.out.clear();
+        let recipient = Arc::clone(self.link.registration.recipient());
+        if let Some(resumption) = self.end.resumption() {
+            resumption.go_on(token, &recipient).write(self.out.frames());
+            let out = self.out.frames();
+            resumption.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+            outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
+        }
+        outbox.set_unsent(0, &self.link.node().fan_out.backlog);
+        tracing::debug!(connection = self.link.registration.id().0, "the session is resumed");
+        if !first.is_empty() {
+            let mut first = first;
+            self.record_read(first.len());
+            self.read_ahead(&mut first, &|_| false);
+        }
+    }
+
+    /// Whether the dispatcher must be told that the session was suspended or resumed.
+    #[inline]
+    pub(super) fn has_news(&mut self) -> bool {
+        self.end.resumption().is_some_and(|resumption| resumption.has_news())
+    }
+
+    /// Returns what the dispatcher must be told next.
+    pub(super) fn next_news(&mut self) -> Option<PresenceChange> {
+        self.end.resumption().and_then(Resumption::next_news)
+    }
+}
+
+/// The close code of a client that leaves a page or changes its network, and may come back (RFC 6455, section 7.4.1).
+const GOING_AWAY: u16 = 1001;
+
+/// Whether a client whose input has ended like this may come back.
+fn may_come_back(input: &DisconnectReason) -> bool {
+    match input {
+        DisconnectReason::Lost => true,
+        DisconnectReason::Client(Some(close)) => close.code().get() == GOING_AWAY,
+        _ => false,
+    }
+}

@@ -1,0 +1,268 @@
+//! What one side of a session has received, and what it has sent that the other side may not have.
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::protocol::push::PushKey;
+
+/// After how many received messages they are acknowledged at the latest.
+const ACK_EVERY: u64 = 64;
+
+/// One side of a session: how many messages it has received, and the messages that it has sent and the other side has
+/// not acknowledged. TCP keeps their order, so no message carries a number: both sides count.
+///
+/// This is all that is known about the messages of a session while its player is away.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    /// How many messages were received, over all connections of the session.
+    received: u64,
+    /// How many of them the other side knows to have arrived.
+    told: u64,
+    /// How many sent messages precede those in `kept`: they were acknowledged, or had to be forgotten.
+    before: u64,
+    /// Boxed and present only while a message is kept, so that an idle player takes little memory.
+    kept: Option<Box<KeptMessages>>,
+}
+
+#[derive(Debug, Default)]
+struct KeptMessages {
+    messages: VecDeque<SentMessage>,
+    /// The size of their frames, in bytes.
+    size: usize,
+    /// The size of those of them that other sessions share.
+    shared: usize,
+}
+
+/// A message that was sent, as a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct SentMessage {
+    pub(crate) frame: Bytes,
+    /// The key of a `latest` push.
+    pub(crate) key: Option<PushKey>,
+    /// Whether other sessions have the same frame in memory.
+    pub(crate) is_shared: bool,
+}
+
+/// The other side acknowledges more messages than were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AckAhead;
+
+impl SentMessage {
+    /// Returns a message that no other session has.
+    pub(crate) fn own(frame: Bytes) -> Self {
+        Self { frame, key: None, is_shared: false }
+    }
+
+    fn shared_size(&self) -> usize {
+        if self.is_shared { self.frame.len() } else { 0 }
+    }
+}
+
+impl Exchange {
+    /// Counts a message that was received whole.
+    #[inline]
+    pub(crate) fn record_received(&mut self) {
+        self.received += 1;
+    }
+
+    /// Returns how many messages were received.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether so many messages were received that they must be acknowledged now.
+    #[inline]
+    pub(crate) fn must_acknowledge(&self) -> bool {
+        self.received - self.told >= ACK_EVERY
+    }
+
+    /// Whether messages were received that the other side does not know to have arrived.
+    #[inline]
+    pub(crate) fn has_unacknowledged_input(&self) -> bool {
+        self.received > self.told
+    }
+
+    /// Returns the count to acknowledge with, unless the other side knows it already.
+    pub(crate) fn take_ack(&mut self) -> Option<u64> {
+        self.has_unacknowledged_input().then(|| {
+            self.told = self.received;
+            self.received
+        })
+    }
+
+    /// Keeps a message that is sent, until it is acknowledged.
+    #[inline]
+    pub(crate) fn record_sent(&mut self, message: SentMessage) {
+        let kept = self.kept.get_or_insert_default();
+        kept.size += message.frame.len();
+        kept.shared += message.shared_size();
+        kept.messages.push_back(message);
+    }
+
+    /// Returns how many messages are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.messages.len())
+    }
+
+    /// Returns the size of the messages that are kept, in bytes, with the headers of their frames.
+    pub(crate) fn size(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.size)
+    }
+
+    /// Returns the size of those of them that no other session shares.
+    pub(crate) fn own_size(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.size - kept.shared)
+    }
+
+    /// Forgets the messages that the other side says to have received.
+    ///
+    /// # Errors
+    ///
+    /// It says to have received more than was sent. Then nothing is forgotten.
+    pub(crate) fn acknowledge(&mut self, received: u64) -> Result<(), AckAhead> {
+        if received > self.before + self.len() as u64 {
+            return Err(AckAhead);
+        }
+        while self.before < received {
+            self.forget_oldest();
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest message although it may not have arrived. From now on the session can be resumed only if it
+    /// has arrived. Returns `false` if none is kept.
+    pub(crate) fn forget_oldest(&mut self) -> bool {
+        let Some(kept) = &mut self.kept else { return false };
+        let oldest = kept.messages.pop_front();
+        if let Some(oldest) = &oldest {
+            kept.size -= oldest.frame.len();
+            kept.shared -= oldest.shared_size();
+            self.before += 1;
+        }
+        if kept.messages.is_empty() {
+            self.kept = None;
+        }
+        oldest.is_some()
+    }
+
+    /// Goes on over a new connection, on which the other side says what it has received and is told what this side has.
+    /// What it lacks must be sent again: [`unacknowledged`](Self::unacknowledged). Of the `latest` pushes of a key only
+    /// the newest is, and none if a newer one waits to be sent: its key is in `waiting`. Counting goes on from what was received, so the other side counts only what really comes.
+    ///
+    /// Returns `false` if that cannot be: the other side says to have received more than was sent, or messages that it
+    /// lacks were forgotten.
+    pub(crate) fn resume(&mut self, received: u64, waiting: HashSet<PushKey>) -> bool {
+        if received < self.before || self.acknowledge(received).is_err() {
+            return false;
+        }
+        self.told = self.received;
+        let mut newer = waiting;
+        let Some(kept) = &mut self.kept else { return true };
+        let (mut size, mut shared) = (kept.size, kept.shared);
+        let is_newest: Vec<_> = kept
+            .messages
+            .iter()
+            .rev()
+            .map(|message| {
+                let is_newest = message.key.as_ref().is_none_or(|key| newer.insert(key.clone()));
+                if !is_newest {
+                    size -= message.frame.len();
+                    shared -= message.shared_size();
+                }
+                is_newest
+            })
+            .collect();
+        let mut is_newest = is_newest.into_iter().rev();
+        kept.messages.retain(|_| is_newest.next().unwrap_or(true));
+        (kept.size, kept.shared) = (size, shared);
+        if kept.messages.is_empty() {
+            self.kept = None;
+        }
+        true
+    }
+
+    /// Returns the messages that are kept, in the order in which they were sent.
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &SentMessage> {
+        self.kept.iter().flat_map(|kept| &kept.messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exchange(frames: &[(&str, Option<&str>)]) -> Exchange {
+        let mut exchange = Exchange::default();
+        for (frame, key) in frames {
+            let frame = Bytes::copy_from_slice(frame.as_bytes());
+            let key = key.map(|key| PushKey::from(key.as_bytes()));
+            exchange.record_sent(SentMessage { frame, is_shared: key.is_some(), key });
+        }
+        exchange
+    }
+
+    fn kept(exchange: &Exchange) -> Vec<&str> {
+        let sizes = exchange.unacknowledged().map(|sent| (sent.frame.len(), sent.frame.len() - sent.shared_size()));
+        let (size, own) = sizes.fold((0, 0), |(size, own), (more, more_own)| (size + more, own + more_own));
+        assert_eq!((exchange.size(), exchange.own_size()), (size, own));
+        exchange.unacknowledged().map(|sent| str::from_utf8(&sent.frame).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_forgotten() {
+        let mut exchange = exchange(&[("a", None), ("bb", None), ("ccc", None)]);
+        assert_eq!(exchange.acknowledge(4), Err(AckAhead));
+        assert_eq!(kept(&exchange), ["a", "bb", "ccc"]);
+        for (received, rest) in [(0, &["a", "bb", "ccc"][..]), (2, &["ccc"]), (1, &["ccc"]), (3, &[])] {
+            assert_eq!(exchange.acknowledge(received), Ok(()));
+            assert_eq!(kept(&exchange), rest, "{received}");
+        }
+        assert!(exchange.kept.is_none());
+    }
+
+    #[test]
+    fn a_session_is_not_resumed_in_part() {
+        for (received, can_resume) in [(0, false), (1, true), (3, true), (4, false), (u64::MAX, false)] {
+            let mut exchange = exchange(&[("a", None), ("b", None), ("c", None)]);
+            assert!(exchange.forget_oldest());
+            assert_eq!(exchange.resume(received, HashSet::new()), can_resume, "{received}");
+        }
+    }
+
+    #[test]
+    fn only_the_newest_of_the_latest_pushes_is_sent_again() {
+        let mut exchange = exchange(&[
+            ("x1", Some("x")),
+            ("x2", Some("x")),
+            ("said", None),
+            ("y1", Some("y")),
+            ("x3", Some("x")),
+            ("said", None),
+        ]);
+        assert!(exchange.resume(1, HashSet::new()));
+        assert_eq!(kept(&exchange), ["said", "y1", "x3", "said"]);
+        // The other side counts what comes.
+        assert_eq!(exchange.acknowledge(6), Err(AckAhead));
+        assert!(exchange.resume(3, HashSet::new()));
+        assert_eq!(kept(&exchange), ["x3", "said"]);
+        assert!(exchange.resume(3, HashSet::from([PushKey::from(*b"x")])));
+        assert_eq!(kept(&exchange), ["said"]);
+    }
+
+    #[test]
+    fn messages_are_acknowledged_once() {
+        let mut exchange = Exchange::default();
+        assert_eq!(exchange.take_ack(), None);
+        for received in 1..=ACK_EVERY {
+            assert!(!exchange.must_acknowledge(), "{received}");
+            exchange.record_received();
+        }
+        assert!(exchange.must_acknowledge());
+        assert_eq!(exchange.take_ack(), Some(ACK_EVERY));
+        assert_eq!(exchange.take_ack(), None);
+        exchange.record_received();
+        assert!(exchange.resume(0, HashSet::new()));
+        assert_eq!(exchange.take_ack(), None, "the other side is told when the session is resumed");
+    }
+}

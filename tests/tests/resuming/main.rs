@@ -1,0 +1,8 @@
+//! Sessions that outlive their connections, over real sockets.
+
+mod bounds;
+mod cuts;
+mod elsewhere;
+mod places;
+mod tokens;
+mod transcripts;
