@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use kengine_tests::until;
+use kengine_tests::{Dice, until};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -101,13 +101,13 @@ impl Fleet {
         pauses.max().unwrap_or_default()
     }
 
-    /// Flies on one node after another. Bots of one node come back to both other nodes.
+    /// Flies on one node after another. The bots of an arena come back to different nodes.
     async fn bot(self: Arc<Self>, number: usize, ended: watch::Receiver<bool>) {
-        let mut turn = number;
+        let (mut turn, mut dice) = (number, Dice::new(number as u64));
         while !*ended.borrow() {
             let node = self.nodes[turn % self.nodes.len()];
             let _ = self.fly(node, number, &ended).await;
-            turn += 1 + number % 2;
+            turn += 1 + dice.roll(2);
             sleep(Duration::from_millis(100)).await;
         }
     }
