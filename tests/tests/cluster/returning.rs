@@ -239,7 +239,7 @@ async fn a_kick_during_a_return_leaves_no_seat_behind() {
     let mut directory = redis.directory().await;
     let nodes = [Node::start(&redis).await, Node::start(&redis).await, Node::start(&redis).await];
     let mut dice = Dice::new(16);
-    for round in 0..rounds() {
+    for round in 0..rounds() / 3 {
         let mut clients = Vec::new();
         for user in 0..USERS {
             clients.push(rushes_in(&nodes[dice.roll(3)], &format!("user-{user}")).await);
