@@ -16,12 +16,6 @@ use crate::output_within;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/autobahn/run");
 const CASES: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
-/// The same with only the largest messages of the cases 9.*, which move most bytes. The gateway does not look into what it
-/// passes on, so `.ci/run` has these for it, and `.ci/long` has all of them.
-const FEWER_CASES: [&str; 16] = [
-    "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.6", "9.2.6", "9.3.9", "9.4.9", "9.5.6", "9.6.6", "9.7.6",
-    "9.8.6", "10.*",
-];
 /// The largest message of the cases 9.*.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// How long the installation and all cases may take. They take about two minutes.
@@ -29,10 +23,10 @@ const LIMIT: Duration = Duration::from_secs(1200);
 /// The exit code of a script that could not install the suite.
 const SKIPPED: i32 = 77;
 
-/// Runs these cases against the echo server at this address. The script prints the figures, and why a case failed.
-async fn is_passed(name: &str, address: SocketAddr, cases: &[&str]) {
+/// Runs the suite against the echo server at this address. The script prints the figures, and why a case failed.
+async fn is_passed(name: &str, address: SocketAddr) {
     let mut script = Command::new("python3");
-    script.args([SCRIPT, env!("CARGO_TARGET_TMPDIR"), name, &format!("ws://{address}/ws")]).args(cases);
+    script.args([SCRIPT, env!("CARGO_TARGET_TMPDIR"), name, &format!("ws://{address}/ws")]).args(CASES);
     let ran = match output_within(LIMIT, &mut script).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // The test harness does not capture this, unlike the output of `eprintln!`.
@@ -48,7 +42,7 @@ async fn is_passed(name: &str, address: SocketAddr, cases: &[&str]) {
 #[tokio::test]
 async fn the_server_passes_autobahn() {
     let server = TestServer::start(Server::new(Echo).max_message_size(LARGEST)).await;
-    is_passed("direct", server.address(), &CASES).await;
+    is_passed("direct", server.address()).await;
     server.stop().await;
 }
 
@@ -59,8 +53,7 @@ async fn the_gateway_passes_autobahn() {
     let node = redis.serve(node.idle_timeout(Town::IDLE_TIME)).await;
     let gateway = TestGateway::start(&redis.url()).await;
     redis.nodes_are_read().await;
-    let has_all = std::env::var_os("KENGINE_AUTOBAHN_ALL").is_some();
-    is_passed("gateway", gateway.address(), if has_all { &CASES } else { &FEWER_CASES }).await;
+    is_passed("gateway", gateway.address()).await;
     drop(gateway);
     node.stop().await;
 }
