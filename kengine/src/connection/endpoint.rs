@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::connection::resumables::Resumables;
+use crate::connection::session_codec::SessionCodec;
 use crate::dispatch::Dispatcher;
 use crate::http::{Hosts, Origins, Proxies, RefusalForm};
 use crate::node::Node;
@@ -16,6 +17,8 @@ pub(crate) struct Endpoint<D> {
     pub(crate) access: Arc<Access>,
     /// The sessions that can be resumed; `None` if the server does not allow it.
     pub(crate) resumables: Option<Arc<Resumables>>,
+    /// How sessions are handed over to other nodes; `None` if they are not.
+    pub(crate) codec: Option<SessionCodec>,
 }
 
 /// Which requests may become connections, how the others are refused, which proxies may report where requests come
@@ -46,9 +49,20 @@ impl Access {
 }
 
 impl<D> Endpoint<D> {
-    pub(crate) fn new(dispatcher: D, node: Arc<Node>, counters: Arc<Counters>, access: Arc<Access>) -> Self {
-        let resumables = node.limits.resume_within.map(|within| Arc::new(Resumables::new(within, node.tag)));
-        Self { dispatcher, node, counters, access, resumables }
+    pub(crate) fn new(
+        dispatcher: D,
+        node: Arc<Node>,
+        counters: Arc<Counters>,
+        access: Arc<Access>,
+        codec: Option<SessionCodec>,
+    ) -> Self {
+        let codec = codec.filter(|_| node.hand_overs().is_some());
+        let create = |within| Arc::new(Resumables::new(within, Arc::clone(&node), codec.is_some()));
+        let resumables = node.limits.resume_within.map(create);
+        if let (Some(resumables), Some(_)) = (&resumables, codec) {
+            node.set_session_holder(Arc::downgrade(resumables) as _);
+        }
+        Self { dispatcher, node, counters, access, resumables, codec }
     }
 }
 

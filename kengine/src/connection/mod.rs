@@ -1,6 +1,7 @@
 //! The task that serves one connection, and its socket.
 
 mod buffers;
+mod departing;
 mod endpoint;
 mod input_rates;
 mod left_socket;
@@ -12,9 +13,11 @@ mod replayed;
 mod resumables;
 mod resuming;
 mod resumption;
+mod session_codec;
 mod socket;
 mod socket_end;
 mod socket_state;
+mod taking_over;
 mod task;
 mod transport;
 
@@ -22,5 +25,7 @@ pub(crate) use self::endpoint::{Access, Endpoint};
 pub(crate) use self::refused::close_refused;
 pub(crate) use self::replayed::{Replayed, take_back};
 pub(crate) use self::resumables::{NewSocket, Resumability};
+pub(crate) use self::session_codec::SessionCodec;
+pub(crate) use self::taking_over::{TakeOver, take_over};
 pub(crate) use self::task::ConnectionTask;
 pub(crate) use self::transport::{MemoryPipe, Transport, tune};

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::connection::transport::Transport;
+use crate::node::Node;
 use crate::node::admission::Slot;
-use crate::node_state::{ConnectionId, Recipient};
+use crate::node_state::{Asker, ConnectionId, HandOverStep, NoSession, Recipient, SessionAsk, SessionHolder};
 use crate::protocol::Uid;
 use crate::protocol::resumption::{ResumeRequest, Token, Tokens};
 
@@ -20,8 +21,9 @@ use crate::protocol::resumption::{ResumeRequest, Token, Tokens};
 pub(crate) struct Resumables {
     /// How long a session waits for its player.
     pub(crate) within: Duration,
-    /// The tag of the node.
-    tag: u32,
+    /// Whether they may be handed over to other nodes.
+    pub(super) hands_over: bool,
+    node: Arc<Node>,
     table: Mutex<ResumableTable>,
 }
 
@@ -32,6 +34,38 @@ struct ResumableTable {
     connections: HashMap<u64, Arc<dyn Recipient>>,
     /// Clients that have come back, until the task of their connection takes them.
     arrivals: HashMap<ConnectionId, Arrival>,
+    /// The sessions that other nodes have asked for.
+    departures: HashMap<ConnectionId, Departure>,
+}
+
+/// The hand-over of a session to another node.
+struct Departure {
+    asker: Asker,
+    recipient: Arc<dyn Recipient>,
+    stage: DepartureStage,
+}
+
+enum DepartureStage {
+    /// The session has not been offered yet. Holds the token, and how many messages the client has received.
+    Asked(Token, u64),
+    Offered,
+    /// The other node is ready.
+    LetGo,
+    /// This node has parted with the session.
+    Given,
+    /// The other node has it.
+    Taken,
+}
+
+/// What the task of a session must do for its hand-over.
+pub(super) enum DepartureDue {
+    /// Offer it, if this token and this number of received messages allow that.
+    Offer(Asker, Token, u64),
+    Give(Asker),
+    /// Forget it, because the other node has it.
+    Forget(Asker),
+    /// Find out whether the other node has it.
+    TakeBack(Asker),
 }
 
 /// Whether the client of a new session can resume it.
@@ -115,14 +149,8 @@ impl Arrival {
 }
 
 impl Resumables {
-    pub(crate) fn new(within: Duration, tag: u32) -> Self {
-        Self { within, tag, table: Mutex::default() }
-    }
-
-    /// Returns what a client says that wants to resume a session of this node. `token` and `received` are parameters of
-    /// its query.
-    pub(crate) fn request(&self, token: &str, received: &str) -> Option<ResumeRequest> {
-        ResumeRequest::parse(token, received, self.tag)
+    pub(crate) fn new(within: Duration, node: Arc<Node>, hands_over: bool) -> Self {
+        Self { within, hands_over, node, table: Mutex::default() }
     }
 
     /// Whether a session may be resumed with this token.
@@ -159,7 +187,7 @@ impl Resumables {
     /// Makes the session of a connection resumable with new tokens. Returns the text of the last one.
     pub(super) fn add(&self, tokens: &Tokens, recipient: &Arc<dyn Recipient>) -> String {
         self.table.lock().connections.extend(tokens.valid().map(|token| (token.key(), Arc::clone(recipient))));
-        tokens.last().text(self.tag)
+        tokens.last().text(self.node.tag)
     }
 
     /// Makes a token invalid.
@@ -178,21 +206,149 @@ impl Resumables {
     }
 
     /// Forgets a connection whose session cannot be resumed any more.
-    pub(super) fn remove(&self, tokens: &Tokens) {
-        let refused = {
+    pub(super) fn remove(&self, tokens: &Tokens, id: ConnectionId) {
+        let (arrival, departure, _removed) = {
             let mut table = self.table.lock();
-            let removed: Vec<_> = tokens.valid().map(|token| table.connections.remove(&token.key())).collect();
-            let (len, capacity) = (table.connections.len(), table.connections.capacity());
-            if capacity > 64 && len < capacity / 8 {
-                table.connections.shrink_to(len * 2);
-            }
-            let id = removed.iter().flatten().next().map(|recipient| recipient.state().id);
+            let removed = table.remove_tokens(tokens);
             // A connection is not dropped while the lock is held.
-            (id.and_then(|id| table.arrivals.remove(&id)), removed)
+            (table.arrivals.remove(&id), table.departures.remove(&id), removed)
         };
-        if let (Some(arrival), _) = refused {
+        if let Some(arrival) = arrival {
             arrival.refuse();
         }
+        if let Some(departure) = departure {
+            self.refuse(id, &departure);
+        }
+    }
+
+    /// Tells the node that has asked for a session that it does not get it.
+    fn refuse(&self, id: ConnectionId, departure: &Departure) {
+        match departure.stage {
+            DepartureStage::Asked(..) | DepartureStage::Offered => self.node.refuse_session(&departure.asker),
+            DepartureStage::LetGo => {
+                self.node.hear(id);
+                self.node.refuse_session(&departure.asker);
+            }
+            DepartureStage::Given | DepartureStage::Taken => {}
+        }
+    }
+
+    /// Returns what the task of a session must do for its hand-over, if anything. `is_given`: whether it has parted with
+    /// the session.
+    pub(super) fn departure_due(&self, id: ConnectionId, is_given: bool) -> Option<DepartureDue> {
+        let table = self.table.lock();
+        let Departure { asker, stage, .. } = table.departures.get(&id)?;
+        let asker = asker.clone();
+        match stage {
+            DepartureStage::Asked(token, received) => Some(DepartureDue::Offer(asker, *token, *received)),
+            DepartureStage::LetGo => Some(DepartureDue::Give(asker)),
+            DepartureStage::Taken => Some(DepartureDue::Forget(asker)),
+            DepartureStage::Given => Some(DepartureDue::TakeBack(asker)),
+            DepartureStage::Offered => None,
+        }
+        .filter(|due| is_given == matches!(due, DepartureDue::Forget(_) | DepartureDue::TakeBack(_)))
+    }
+
+    /// Records that a session is offered to who has asked for it. Returns `false` if that has changed meanwhile.
+    pub(super) fn offered(&self, id: ConnectionId, asker: &Asker) -> bool {
+        let mut table = self.table.lock();
+        let departure = table.departures.get_mut(&id).filter(|departure| departure.asker == *asker);
+        departure.map(|departure| departure.stage = DepartureStage::Offered).is_some()
+    }
+
+    /// Records that this node has parted with a session.
+    pub(super) fn given(&self, id: ConnectionId, tokens: &Tokens) {
+        let _removed = {
+            let mut table = self.table.lock();
+            if let Some(departure) = table.departures.get_mut(&id) {
+                departure.stage = DepartureStage::Given;
+            }
+            table.remove_tokens(tokens)
+        };
+    }
+
+    /// Ends the hand-over of a session, unless it is too late for that: then this returns `false`. Whoever has asked for it
+    /// is told, by this step if the client has come to this node instead.
+    pub(super) fn cancel_departure(&self, id: ConnectionId, step: HandOverStep) -> bool {
+        let cancelled = {
+            let mut table = self.table.lock();
+            match table.departures.get(&id).map(|departure| &departure.stage) {
+                None => return true,
+                Some(DepartureStage::Asked(..) | DepartureStage::Offered) => table.departures.remove(&id),
+                Some(_) => return false,
+            }
+        };
+        if let Some(departure) = cancelled {
+            self.node.tell(&departure.asker, step);
+        }
+        true
+    }
+}
+
+impl ResumableTable {
+    /// Makes tokens invalid. Returns the connections that they were for, which must not be dropped while the lock is held.
+    fn remove_tokens(&mut self, tokens: &Tokens) -> Vec<Option<Arc<dyn Recipient>>> {
+        let removed = tokens.valid().map(|token| self.connections.remove(&token.key())).collect();
+        let (len, capacity) = (self.connections.len(), self.connections.capacity());
+        if capacity > 64 && len < capacity / 8 {
+            self.connections.shrink_to(len * 2);
+        }
+        removed
+    }
+}
+
+impl SessionHolder for Resumables {
+    fn ask(&self, asker: Asker, ask: SessionAsk) -> Result<Option<Asker>, NoSession> {
+        let SessionAsk { token, received, uid } = ask;
+        if !self.belongs_to(token, uid.as_ref()) {
+            return Err(NoSession);
+        }
+        let mut table = self.table.lock();
+        let recipient = table.connections.get(&token.key()).cloned().ok_or(NoSession)?;
+        let id = recipient.state().id;
+        let earlier = table.departures.get(&id);
+        if earlier.is_some_and(|earlier| !matches!(earlier.stage, DepartureStage::Asked(..) | DepartureStage::Offered))
+        {
+            return Err(NoSession);
+        }
+        let stage = DepartureStage::Asked(token, received);
+        let departure = Departure { asker, recipient: Arc::clone(&recipient), stage };
+        let earlier = table.departures.insert(id, departure);
+        drop(table);
+        recipient.state().outbox.summon();
+        Ok(earlier.map(|earlier| earlier.asker))
+    }
+
+    fn let_go(&self, connection: ConnectionId, asker: &Asker) -> bool {
+        self.advance(connection, asker, |stage| {
+            matches!(stage, DepartureStage::Offered).then_some(DepartureStage::LetGo)
+        })
+    }
+
+    fn was_taken(&self, connection: ConnectionId, asker: &Asker) {
+        self.advance(connection, asker, |stage| {
+            matches!(stage, DepartureStage::Given).then_some(DepartureStage::Taken)
+        });
+    }
+}
+
+impl Resumables {
+    /// Advances a hand-over to the next stage, and wakes the session's task. Returns `false` if there is no such hand-over.
+    fn advance(
+        &self,
+        connection: ConnectionId,
+        asker: &Asker,
+        next: impl FnOnce(&DepartureStage) -> Option<DepartureStage>,
+    ) -> bool {
+        let mut table = self.table.lock();
+        let departure = table.departures.get_mut(&connection).filter(|departure| departure.asker == *asker);
+        let Some(departure) = departure else { return false };
+        let Some(stage) = next(&departure.stage) else { return false };
+        departure.stage = stage;
+        let recipient = Arc::clone(&departure.recipient);
+        drop(table);
+        recipient.state().outbox.summon();
+        true
     }
 }
 

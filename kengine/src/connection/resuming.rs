@@ -15,12 +15,22 @@ use crate::connection::socket::Socket;
 use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
 use crate::node::admission::HeldSlot;
-use crate::node_state::{Destination, Outbox};
+use crate::node_state::{Destination, HandOverStep, Outbox};
 use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, SentMessage, parse_ack, write_ack};
 use crate::protocol::{Answer, DisconnectReason, logged};
 use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
 
 impl Socket {
+    /// Goes on with a session of another node, and queues the first message for the client, and what it lacks.
+    pub(super) fn go_on(&mut self, (mut resumption, answer): (Resumption, ResumeAnswer), outbox: &Outbox) {
+        let out = self.out.frames();
+        answer.write(out);
+        resumption.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+        outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
+        resumption.trim(self.link.node().limits.outbox);
+        self.end.set_resumption(Some(resumption));
+    }
+
     /// Makes the session resumable, and queues the first message for the client.
     pub(super) fn begin_resumption(&mut self, (resumption, answer): (Resumption, ResumeAnswer)) {
         answer.write(self.out.frames());
@@ -90,9 +100,12 @@ impl Socket {
         self.take_outbox(cx, outbox);
         let id = self.link.registration.id();
         if outbox.take_summons()
-            && let Some(arrival) = self.end.resumption().and_then(|resumption| resumption.take_arrival(id))
+            && let Some(resumption) = self.end.resumption()
         {
-            self.receive(arrival, outbox);
+            resumption.call();
+            if let Some(arrival) = resumption.take_arrival(id) {
+                self.receive(arrival, outbox);
+            }
         }
         let limits = self.link.node().limits.outbox;
         let Some(resumption) = self.end.resumption() else { return };
@@ -100,6 +113,7 @@ impl Socket {
             SocketState::Suspended if resumption.poll_late(cx).is_ready() => {
                 self.end(SocketState::Over, DisconnectReason::NotResumed);
             }
+            SocketState::Given if resumption.poll_late(cx).is_ready() => resumption.call(),
             SocketState::Open => {
                 resumption.trim(limits);
                 if resumption.must_report() {
@@ -115,10 +129,8 @@ impl Socket {
 
     /// Whether the session would outlive the socket.
     pub(super) fn can_suspend(&self, outbox: &Outbox) -> bool {
-        matches!(self.state, SocketState::Open | SocketState::Broken)
-            && self.end.is_resumable()
-            && !self.is_draining
-            && !outbox.is_ending()
+        let may_wait = if self.end.hands_over() { !outbox.is_over() } else { !self.is_draining && !outbox.is_ending() };
+        matches!(self.state, SocketState::Open | SocketState::Broken) && self.end.is_resumable() && may_wait
     }
 
     /// Suspends the session if the client's input has ended in a way that allows it to come back. Every message that was
@@ -157,7 +169,11 @@ impl Socket {
         let out = mem::take(&mut self.out);
         let answers = matches!(self.end.input(), Some(DisconnectReason::Client(_)));
         if let Some(close) = close {
-            let rest = out.rest_of_frame();
+            // A client that is moved to another node gets its answers before. What it does not get, it gets there.
+            let rest = match out.unwritten() {
+                Some(unwritten) if self.is_draining => unwritten.to_vec(),
+                _ => out.rest_of_frame(),
+            };
             let node = Arc::clone(self.link.registration.node_arc());
             tokio::spawn(close_left(slot, transport, node, rest, close, answers));
         }
@@ -170,11 +186,14 @@ impl Socket {
 
     /// Goes on over the socket of a client that has come back, or gives the socket back if the session cannot be resumed.
     fn receive(&mut self, arrival: Arrival, outbox: &Outbox) {
-        let ResumeRequest { token, received } = arrival.request();
+        let ResumeRequest { token, received, .. } = arrival.request();
         let may_go_on = self.state == SocketState::Suspended
             || (self.can_suspend(outbox) && self.end.input().is_none_or(may_come_back));
         let resumption = self.end.resumption().filter(|resumption| may_go_on && resumption.has(token));
         let Some(resumption) = resumption else { return arrival.refuse() };
+        if !resumption.cancel_departure(HandOverStep::Superseded) {
+            return arrival.refuse();
+        }
         if !resumption.exchange.resume(received, outbox.waiting_keys()) {
             // Never in part.
             self.end(SocketState::Over, DisconnectReason::NotResumed);

@@ -8,20 +8,29 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use crate::connection::resumables::{Arrival, Resumables};
-use crate::node_state::{ConnectionId, OutboxLimits, Recipient};
+use crate::connection::resumables::{Arrival, DepartureDue, Resumables};
+use crate::node_state::{Asker, CarriedRoom, ConnectionId, HandOverStep, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
 
 /// How long a received message may be unacknowledged.
 const ACK_AFTER: Duration = Duration::from_secs(5);
 /// The messages that are kept are reported to the outbox in steps of this number of bytes.
 const REPORT_STEP: usize = 4 * 1024;
+/// How long another node may take to take a session that is given to it. It gives up earlier.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pause before it is tried again to find out whether the other node has the session.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often that is tried.
+const MAX_ATTEMPTS: u8 = 50;
 
 /// What a connection keeps so that its client can resume the session. Dropping it makes the session's tokens invalid.
 pub(super) struct Resumption {
     pub(super) exchange: Exchange,
     tokens: Tokens,
     sessions: Arc<Resumables>,
+    connection: ConnectionId,
+    /// The rooms of the session when it was offered to another node.
+    offered: Option<Box<[CarriedRoom]>>,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
     /// The size of the exchange that the outbox was told, in steps.
@@ -30,6 +39,10 @@ pub(super) struct Resumption {
     untold: u8,
     /// Whether the dispatcher was told last that the session is suspended.
     is_told_away: bool,
+    /// Whether the session's task must look after its hand-over.
+    is_asked_for: bool,
+    /// How often the other node could not be found to have the session or not.
+    attempts: u8,
 }
 
 /// What the dispatcher must be told.
@@ -49,16 +62,92 @@ impl Resumption {
     ) -> (Self, ResumeAnswer) {
         let tokens = Tokens::new(Token::random());
         let answer = ResumeAnswer::begun(sessions.add(&tokens, recipient), resumed, sessions.within);
-        let resumption = Self {
-            exchange: Exchange::default(),
+        let resumption = Self::new(Exchange::default(), tokens, sessions, recipient.state().id);
+        (resumption, answer)
+    }
+
+    /// Goes on with a session of another node, whose client has come back with this token. Returns the first message for
+    /// the client, too.
+    pub(super) fn go_on_from(
+        sessions: Arc<Resumables>,
+        exchange: Exchange,
+        used: Token,
+        recipient: &Arc<dyn Recipient>,
+    ) -> (Self, ResumeAnswer) {
+        let tokens = Tokens::after(used, Token::random());
+        let answer = ResumeAnswer::resumed(sessions.add(&tokens, recipient), exchange.received(), sessions.within);
+        let mut resumption = Self::new(exchange, tokens, sessions, recipient.state().id);
+        // The dispatcher of the other node was told that the session is suspended.
+        (resumption.untold, resumption.is_told_away) = (1, true);
+        (resumption, answer)
+    }
+
+    fn new(exchange: Exchange, tokens: Tokens, sessions: Arc<Resumables>, connection: ConnectionId) -> Self {
+        Self {
+            exchange,
             tokens,
             sessions,
+            connection,
+            offered: None,
             timer: None,
             reported: 0,
             untold: 0,
             is_told_away: false,
-        };
-        (resumption, answer)
+            is_asked_for: false,
+            attempts: 0,
+        }
+    }
+
+    /// Whether the session may be handed over to another node.
+    pub(super) fn hands_over(&self) -> bool {
+        self.sessions.hands_over
+    }
+
+    /// Whether the session's task must look after its hand-over.
+    #[inline]
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.is_asked_for
+    }
+
+    /// Lets the session's task look after its hand-over.
+    pub(super) fn call(&mut self) {
+        self.is_asked_for = self.sessions.hands_over;
+    }
+
+    /// Returns what the task must do for the hand-over.
+    pub(super) fn take_departure(&mut self, is_given: bool) -> Option<DepartureDue> {
+        self.is_asked_for = false;
+        self.sessions.departure_due(self.connection, is_given)
+    }
+
+    /// Ends the hand-over, unless it is too late for that: then this returns `false`.
+    pub(super) fn cancel_departure(&mut self, step: HandOverStep) -> bool {
+        self.sessions.cancel_departure(self.connection, step)
+    }
+
+    /// Records that the session is offered with these rooms. Returns `false` if the asker has given up.
+    pub(super) fn offer(&mut self, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
+        self.offered = Some(rooms.into());
+        self.sessions.offered(self.connection, asker)
+    }
+
+    /// Whether the session was offered with these rooms.
+    pub(super) fn has_offered(&self, rooms: &[CarriedRoom]) -> bool {
+        self.offered.as_deref() == Some(rooms)
+    }
+
+    /// Records that this node has parted with the session, and begins to wait until the other node has it.
+    pub(super) fn give(&mut self) {
+        self.sessions.given(self.connection, &self.tokens);
+        (self.exchange, self.offered) = (Exchange::default(), None);
+        self.timer = Some(Box::pin(sleep(TAKE_TIMEOUT)));
+    }
+
+    /// Waits a little before the other node is asked for again. Returns `false` if that has been tried too often.
+    pub(super) fn wait_again(&mut self) -> bool {
+        self.attempts += 1;
+        self.timer = Some(Box::pin(sleep(RETRY_PAUSE)));
+        self.attempts < MAX_ATTEMPTS
     }
 
     /// Returns the client that has come back, if it has.
@@ -156,6 +245,6 @@ impl Resumption {
 
 impl Drop for Resumption {
     fn drop(&mut self) {
-        self.sessions.remove(&self.tokens);
+        self.sessions.remove(&self.tokens, self.connection);
     }
 }

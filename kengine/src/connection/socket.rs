@@ -15,6 +15,7 @@ use crate::connection::input_rates::Allowance;
 use crate::connection::link::Link;
 use crate::connection::look_ahead::{Incoming, LookAhead};
 use crate::connection::output::Output;
+use crate::connection::resumption::Resumption;
 use crate::connection::socket_end::SocketEnd;
 use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
@@ -63,7 +64,7 @@ impl Socket {
     }
 
     /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, which is 0 if the
-    /// dispatcher must be told [news](Self::has_news), or `None` when the connection has ended. Called only when every
+    /// dispatcher must be told [news](Self::has_news) or the session is [asked for](Self::is_asked_for), or `None` when the connection has ended. Called only when every
     /// message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
@@ -93,14 +94,14 @@ impl Socket {
                     }
                     Poll::Pending => self.record_empty_input(),
                 },
-                SocketState::Suspended => {}
+                SocketState::Suspended | SocketState::Given => {}
                 SocketState::Broken => {
                     self.end(SocketState::Over, DisconnectReason::Lost);
                     continue;
                 }
                 _ => return Poll::Ready(None),
             }
-            if self.has_news() {
+            if self.has_news() || self.is_asked_for() {
                 return Poll::Ready(Some(0));
             }
             if !self.poll_timer(cx, outbox) {
@@ -271,6 +272,11 @@ impl Socket {
         self.runs_hooks = true;
     }
 
+    /// Records that another node has the session, so that `#[close]` does not run here.
+    pub(super) fn forget_hooks(&mut self) {
+        self.runs_hooks = false;
+    }
+
     /// Whether `#[open]` has begun, and so `#[close]` must run.
     pub(super) fn runs_hooks(&self) -> bool {
         self.runs_hooks
@@ -416,7 +422,7 @@ impl Socket {
                 }
                 is_due
             }
-            SocketState::Suspended => false,
+            SocketState::Suspended | SocketState::Given => false,
             state if state.is_over() => false,
             _ => {
                 let has_ended = self.end.poll_close_timeout(cx, self.link.node().limits.close_timeout).is_ready();
@@ -440,7 +446,14 @@ impl Socket {
         let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
         let to = Destination { out: self.out.frames(), exchange };
         match outbox.take(cx, to, &self.link.node().fan_out.backlog, wants_pushes) {
-            Some(Ending::Abandon) => self.end(SocketState::Abandoned, DisconnectReason::CutOff),
+            Some(Ending::Abandon) if self.state == SocketState::Given => {
+                self.end.resumption().into_iter().for_each(Resumption::call);
+            }
+            Some(Ending::Abandon) => {
+                let is_away = self.state == SocketState::Suspended;
+                let reason = if is_away { DisconnectReason::Draining } else { DisconnectReason::CutOff };
+                self.end(SocketState::Abandoned, reason);
+            }
             Some(Ending::Shed) if !self.state.is_over() => self.cut_off(),
             Some(Ending::Overflow) if is_open => self.close_unread(DisconnectReason::TooSlow),
             Some(Ending::Close(reason)) if is_open => self.close(reason),
@@ -448,7 +461,7 @@ impl Socket {
             Some(Ending::Overflow) if is_broken => self.end(SocketState::Over, DisconnectReason::TooSlow),
             Some(Ending::Close(reason)) if is_broken => self.end(SocketState::Over, reason),
             Some(Ending::Drain) if is_open => self.is_draining = true,
-            Some(Ending::Drain) if self.state == SocketState::Suspended => {
+            Some(Ending::Drain) if self.state == SocketState::Suspended && !self.end.hands_over() => {
                 self.end(SocketState::Over, DisconnectReason::Draining);
             }
             _ => {}
@@ -464,6 +477,10 @@ impl Socket {
         match self.end.input().cloned() {
             Some(DisconnectReason::Lost) => self.end(SocketState::Closed, DisconnectReason::Lost),
             Some(reason) => self.close(reason),
+            None if self.is_draining && self.can_suspend(outbox) => {
+                self.move_pushes(outbox);
+                self.suspend(DisconnectReason::Draining.close_frame(), outbox);
+            }
             None if self.is_draining => {
                 self.move_pushes(outbox);
                 self.close(DisconnectReason::Draining);
@@ -511,7 +528,7 @@ impl Socket {
     /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
-        while !self.state.is_over() && self.state != SocketState::Suspended {
+        while !self.state.is_over() && !matches!(self.state, SocketState::Suspended | SocketState::Given) {
             let Some(rest) = self.out.unwritten() else { break };
             let writing = if self.state.must_shut_down() {
                 self.link.transport.poll_write_last(cx, rest)

@@ -74,6 +74,11 @@ impl SocketEnd {
         self.0.as_ref().is_some_and(|known| known.resumption.is_some())
     }
 
+    /// Whether the session may be handed over to another node.
+    pub(super) fn hands_over(&self) -> bool {
+        self.0.as_ref().and_then(|known| known.resumption.as_ref()).is_some_and(Resumption::hands_over)
+    }
+
     /// Sets how the client resumes its session; `None` if it cannot any more.
     pub(super) fn set_resumption(&mut self, resumption: Option<Resumption>) {
         if resumption.is_some() || self.is_resumable() {

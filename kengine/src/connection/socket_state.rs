@@ -19,6 +19,8 @@ pub(super) enum SocketState {
     Closed,
     /// The client is away: there is no socket until it comes back. Messages that were read are still handled.
     Suspended,
+    /// The session was handed over to another node, which may not have it yet. There is no socket.
+    Given,
     /// Writing failed while the connection was open. Messages that were read are still handled.
     Broken,
     /// The connection is over.

@@ -12,15 +12,18 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::buffers::{self, Buffers, READ_SIZE};
+use crate::connection::departing::depart;
 use crate::connection::endpoint::Endpoint;
 use crate::connection::resumables::Resumability;
 use crate::connection::resumption::{PresenceChange, Resumption};
 use crate::connection::socket::Socket;
+use crate::connection::taking_over::CarriedSession;
 use crate::connection::transport::Transport;
 use crate::dispatch::{Context, Dispatcher, Progress, request_id};
 use crate::handles::Connection;
 use crate::node::admission::Slot;
 use crate::node_state::{call_catching, deferring, poll_catching, run_catching};
+use crate::protocol::resumption::Token;
 use crate::protocol::{Answer, Error};
 use crate::websocket::{Close, CloseCode, Message};
 
@@ -69,6 +72,33 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if !first.is_empty() || task.socket.has_read_ahead() {
             Box::pin(task.handle(first, &mut Answer::default())).await;
         }
+        task
+    }
+
+    /// Registers the connection of a session that has come from another node, whose client has used this token, and handles
+    /// `first`, the bytes that came right after the handshake.
+    pub(crate) async fn go_on(
+        endpoint: Arc<Endpoint<D>>,
+        CarriedSession { connection, exchange }: CarriedSession<D::Session>,
+        transport: Transport,
+        slot: Slot,
+        used: Token,
+        mut first: Vec<u8>,
+    ) -> Self {
+        tracing::debug!(connection = %connection.id(), "the session has come from another node");
+        let recipient = connection.to_recipient();
+        let mut socket = Socket::new(transport, slot.register_carried(Arc::clone(&recipient)));
+        // `#[open]` has run on another node.
+        socket.begin_hooks();
+        if let Some(sessions) = &endpoint.resumables {
+            let begun = Resumption::go_on_from(Arc::clone(sessions), exchange, used, &recipient);
+            socket.go_on(begun, &connection.state().outbox);
+        }
+        let mut task = Self { endpoint, connection, socket };
+        if !first.is_empty() {
+            task.socket.record_read(first.len());
+        }
+        Box::pin(task.handle(&mut first, &mut Answer::default())).await;
         task
     }
 
@@ -176,7 +206,12 @@ impl<D: Dispatcher> ConnectionTask<D> {
             if socket.has_news() {
                 Box::pin(tell(endpoint, connection, socket, &mut bytes)).await;
             }
-            let Some(incoming) = socket.next_message(&mut bytes) else { return };
+            let Some(incoming) = socket.next_message(&mut bytes) else {
+                if socket.is_asked_for() {
+                    Box::pin(depart(endpoint, connection, socket)).await;
+                }
+                return;
+            };
             // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
             tokio::task::consume_budget().await;
             if connection.state().questions.take_answer(incoming.message(), connection.state().syntax) {

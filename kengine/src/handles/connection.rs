@@ -75,9 +75,21 @@ impl<S: Session> Recipient for SharedConnection<S> {
 
 impl<S: Session> Connection<S> {
     pub(crate) fn new(node: Arc<Node>, session: S, peer: Option<SocketAddr>, syntax: &'static Syntax) -> Self {
+        let named = (node.next_id(), session.uid().unwrap_or_else(Uid::random));
+        Self::carried(node, named, session, peer, syntax)
+    }
+
+    /// Creates the connection of a session that comes from another node, with this id and the uid that it has there.
+    pub(crate) fn carried(
+        node: Arc<Node>,
+        (id, uid): (ConnectionId, Uid),
+        session: S,
+        peer: Option<SocketAddr>,
+        syntax: &'static Syntax,
+    ) -> Self {
         let state = ConnectionState {
-            id: node.next_id(),
-            uid: session.uid().unwrap_or_else(Uid::random),
+            id,
+            uid,
             syntax,
             outbox: Outbox::default(),
             memberships: Memberships::default(),

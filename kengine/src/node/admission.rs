@@ -168,6 +168,23 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Registers a connection whose session has come from another node, and which [has its uid](Node::carry_in) already.
+    pub(crate) fn register_carried(self, recipient: Arc<dyn Recipient>) -> Registration {
+        let Self { held, reservation, expires, .. } = self;
+        let registration = Registration { recipient, held };
+        let (node, state) = (&registration.held.node, registration.recipient.state());
+        node.connected.fetch_add(1, Ordering::Relaxed);
+        node.cluster.load_changed();
+        drop(reservation);
+        if let Some(until) = expires {
+            // Fails only if the session ends meanwhile.
+            let _ = node.extend(state, until);
+        }
+        registration
+    }
+}
+
 impl Registration {
     /// Replaces the slot by that of another handshake, whose socket the connection has now. The connection's session is
     /// extended if that of the handshake expires later. Returns the earlier slot, which is kept until its socket is

@@ -29,7 +29,12 @@ impl Node {
             self.emptied().await;
         };
         if timeout(self.limits.drain_timeout, drained).await.is_err() {
-            tracing::warn!(connections = self.connections(), "the drain timed out; cutting off the rest");
+            let (connections, suspended) = (self.connections(), self.suspended());
+            if connections > suspended {
+                tracing::warn!(connections, "the drain timed out; cutting off the rest");
+            } else {
+                tracing::info!(suspended, "the drain ends; some players have not come back");
+            }
             self.abandon();
             self.emptied().await;
         }

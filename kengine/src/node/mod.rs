@@ -5,6 +5,7 @@ mod drain;
 mod ending;
 pub(crate) mod expiry;
 mod game_loops;
+mod hand_over;
 #[cfg(all(test, kengine_model))]
 mod model;
 mod sending;
@@ -18,6 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::game_loops::registry::GameLoops;
+pub(crate) use self::hand_over::AwaitedHandOver;
+use self::hand_over::Moves;
 use crate::cluster::node_tag;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
@@ -55,6 +58,7 @@ pub(crate) struct Node {
     /// Whether a task watches for silent clients and sessions that expire.
     is_watching: AtomicBool,
     expiries: Expiries,
+    moves: Moves,
     /// Notified when the first session is there that expires.
     expiry_added: Arc<Notify>,
     /// Notified whenever the last slot is given back.
@@ -124,6 +128,7 @@ impl Node {
             is_relieving: AtomicBool::new(false),
             is_watching: AtomicBool::new(false),
             expiries: Expiries::default(),
+            moves: Moves::default(),
             expiry_added: Arc::default(),
             emptied: Notify::new(),
             abandoned: watch::Sender::new(false),

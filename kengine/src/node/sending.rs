@@ -9,8 +9,8 @@ use crate::node::Node;
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{
-    Address, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, Limit, Load, LoopFault, LoopMessage,
-    Member, NodeMessage, Presence, Reach, Recipient, Selection, SendError,
+    Address, Asker, Audience, ClusterNode, ConnectionId, Duplicates, EncodedPush, Ending, HandOverStep, Limit, Load,
+    LoopFault, LoopMessage, Member, NodeMessage, Presence, Reach, Recipient, Selection, SendError, SessionAsk,
 };
 use crate::protocol::{DisconnectReason, Push, Syntax, Uid};
 use crate::websocket::Close;
@@ -32,6 +32,7 @@ impl Node {
             return Ok(0);
         }
         let (encoded, failure) = self.fan_out.encode(push)?;
+        let passing = self.rooms.gate.pass();
         let (queued, lacks_frame) = self.deliver(to, &encoded, &selection.audience);
         let mut is_published = true;
         if self.may_be_elsewhere(to)
@@ -40,6 +41,7 @@ impl Node {
         {
             is_published = self.publish(to, NodeMessage::Push { push: encoded, audience });
         }
+        drop(passing);
         self.relieve();
         match failure {
             Some(failure) if lacks_frame => Err(failure),
@@ -154,14 +156,22 @@ impl Node {
 }
 
 impl ClusterNode for Node {
-    fn receive(&self, to: Address<&str>, message: &NodeMessage) {
+    fn receive(&self, from: &str, to: Address<&str>, message: &NodeMessage) {
         match (message, to) {
             (NodeMessage::Push { push, audience }, _) => {
                 let shared = self.fan_out.share(push);
-                self.deliver(to, shared.as_ref().unwrap_or(push), audience);
+                let push = shared.as_ref().unwrap_or(push);
+                let except = self.moves.who_ignores(from);
+                if except.is_empty() {
+                    self.deliver(to, push, audience);
+                } else {
+                    let mut audience = audience.clone();
+                    audience.except(except.into_iter().collect());
+                    self.deliver(to, push, &audience);
+                }
             }
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
-                let is_announced = self.rooms.announce(room, *presence, member);
+                let is_announced = self.rooms.announce(room, *presence, member, &self.moves.who_ignores(from));
                 if !is_announced && *presence == Presence::Left {
                     self.correct_presence(room, member);
                 }
@@ -226,5 +236,13 @@ impl ClusterNode for Node {
 
     fn receive_from_loop(&self, number: u64, answer: Result<Bytes, LoopFault>) {
         self.loop_answered(number, answer);
+    }
+
+    fn asked_for_session(&self, asker: Asker, ask: SessionAsk) {
+        self.pass_on_ask(asker, ask);
+    }
+
+    fn receive_step(&self, from: &str, number: u64, step: HandOverStep, is_own: bool) {
+        self.take_step(from, number, step, is_own);
     }
 }

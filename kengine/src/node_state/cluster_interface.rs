@@ -15,6 +15,7 @@ use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
 use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::game_loop::{GameLoopError, LeaseAnswer, LeaseRequest, LoopFault, LoopMessage};
+use crate::node_state::hand_over::{Asker, HandOverStep, HandOvers, SessionAsk};
 use crate::node_state::limits::Duplicates;
 use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
@@ -171,12 +172,17 @@ pub(crate) trait Cluster: Send + Sync {
     /// Answers the question with this number of another node to a game loop. If that node cannot be reached, its wait
     /// times out.
     fn answer_for_loop(&self, _node: &str, _number: u64, _: Result<Bytes, LoopFault>) {}
+
+    /// Returns how the nodes hand sessions over. `None` if they do not.
+    fn hand_overs(&self) -> Option<&dyn HandOvers> {
+        None
+    }
 }
 
 /// A node as its cluster sees it.
 pub(crate) trait ClusterNode: Send + Sync {
-    /// Delivers a message from another node.
-    fn receive(&self, to: Address<&str>, message: &NodeMessage);
+    /// Delivers a message of another node.
+    fn receive(&self, from: &str, to: Address<&str>, message: &NodeMessage);
 
     /// Closes a connection of this node that does not get its uid, or lost it to another node.
     fn lose_uid(&self, uid: &Uid, connection: ConnectionId, duplicates: Duplicates);
@@ -204,6 +210,13 @@ pub(crate) trait ClusterNode: Send + Sync {
 
     /// Delivers the answer to a question of this node to a game loop.
     fn receive_from_loop(&self, number: u64, answer: Result<Bytes, LoopFault>);
+
+    /// Passes the question of another node for a session on.
+    fn asked_for_session(&self, asker: Asker, ask: SessionAsk);
+
+    /// Receives a step of the hand-over with this number from another node. A step that this node has published itself is
+    /// passed too (`is_own`), at its place in the order of all messages.
+    fn receive_step(&self, from: &str, number: u64, step: HandOverStep, is_own: bool);
 }
 
 /// The load of a node.

@@ -53,6 +53,8 @@ pub(crate) struct Limits {
     pub(crate) drain_timeout: Duration,
     /// How long the session of a player whose connection was cut is kept; `None` if sessions cannot be resumed.
     pub(crate) resume_within: Option<Duration>,
+    /// Whether sessions are handed over to the nodes to which their players come back.
+    pub(crate) hands_over: bool,
     pub(crate) duplicates: Duplicates,
     pub(crate) heartbeat: Heartbeat,
 }
@@ -81,6 +83,7 @@ impl Default for Limits {
             seat_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(25),
             resume_within: None,
+            hands_over: false,
             duplicates: Duplicates::default(),
             heartbeat: Heartbeat::default(),
         }

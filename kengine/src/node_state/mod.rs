@@ -3,6 +3,7 @@
 
 mod audience;
 mod bucket;
+mod carried_rooms;
 mod client_addresses;
 mod clock;
 mod cluster_interface;
@@ -13,6 +14,7 @@ mod expiries;
 mod fan_out;
 mod game_loop;
 mod granted_seat;
+mod hand_over;
 mod limits;
 mod listing;
 mod member;
@@ -31,6 +33,7 @@ mod room_table;
 mod rooms;
 mod seat;
 mod seat_requests;
+mod send_gate;
 mod sharded;
 mod silence;
 pub(crate) mod sync;
@@ -55,6 +58,10 @@ pub(crate) use self::game_loop::{
     LoopStart, RoomWatcher, StartedLoop,
 };
 pub use self::game_loop::{GameLoopError, Tick};
+pub(crate) use self::granted_seat::GrantedSeat;
+pub(crate) use self::hand_over::{
+    Asker, CarriedRoom, HandOverStep, HandOvers, NoSession, SessionAsk, SessionHolder, SessionOffer, StoredSession,
+};
 pub use self::limits::Duplicates;
 pub(crate) use self::limits::{ClientRates, Limits, OutboxLimits};
 pub use self::listing::{ListError, RoomPage, RoomSummary, SetPublicError};

@@ -417,6 +417,39 @@ impl Outbox {
         self.is_ending.store(true, Ordering::Release);
     }
 
+    /// Ends the connection because its session is handed over, and moves the pushes that wait to those that are kept.
+    /// Nothing can be queued from now on. Returns `false` and does nothing if the connection has ended, or was ordered to
+    /// end otherwise than by a drain.
+    pub(crate) fn give_up(&self, exchange: &mut Exchange, backlog: &Backlog) -> bool {
+        let mut state = self.state.lock();
+        if !self.takes_pushes(&state) {
+            return false;
+        }
+        self.move_to(
+            &mut state,
+            &mut Destination { out: &mut Vec::new(), exchange: Some(exchange) },
+            usize::MAX,
+            backlog,
+        );
+        self.drop_all(&mut state, backlog);
+        self.is_shut.store(true, Ordering::Relaxed);
+        self.is_ending.store(true, Ordering::Release);
+        true
+    }
+
+    /// Whether the connection was ordered to end, other than by a drain, or has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_ending() && !self.takes_pushes(&self.state.lock())
+    }
+
+    /// Returns how the connection was ordered to be closed, if it was.
+    pub(crate) fn close_order(&self) -> Option<DisconnectReason> {
+        match self.state.lock().ending.as_deref() {
+            Some(Ending::Close(reason)) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
     /// Forgets the connection's task, which has ended.
     pub(crate) fn detach(&self, backlog: &Backlog) {
         let mut state = self.state.lock();

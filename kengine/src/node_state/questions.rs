@@ -60,6 +60,18 @@ impl Questions {
         }
     }
 
+    /// Returns how many questions were asked, over all nodes that the session was on.
+    pub(crate) fn asked(&self) -> u64 {
+        self.0.get().map_or(0, |asked| asked.lock().last_id)
+    }
+
+    /// Continues after this many questions, so that no late answer to one of them is taken for that to a later one.
+    pub(crate) fn go_on_after(&self, asked: u64) {
+        if asked > 0 {
+            self.0.get_or_init(Box::default).lock().last_id = asked;
+        }
+    }
+
     /// Opens a question. Returns `None` if too many are open.
     pub(crate) fn open(&self) -> Option<OpenQuestion<'_>> {
         let questions = self.0.get_or_init(Box::default);

@@ -179,6 +179,11 @@ impl RoomState {
         self.is_listed = true;
     }
 
+    /// Whether a member gets presence pushes.
+    pub(super) fn listens(&self, connection: ConnectionId) -> bool {
+        self.listeners.contains(&connection)
+    }
+
     /// Sends presence pushes to a member from now on.
     pub(super) fn listen(&mut self, connection: ConnectionId) {
         if self.contains(connection) {
@@ -186,28 +191,36 @@ impl RoomState {
         }
     }
 
-    /// Whether a member gets presence pushes.
+    /// Whether any member gets presence pushes.
     pub(super) fn has_listeners(&self) -> bool {
         !self.listeners.is_empty()
     }
 
-    /// Sends a presence push to the members of this node who asked for presence.
-    pub(super) fn announce(&self, room: &str, presence: Presence, member: &Member, fan_out: &FanOut) {
+    /// Sends a presence push to the members of this node who asked for presence, except for some connections.
+    pub(super) fn announce(
+        &self,
+        room: &str,
+        presence: Presence,
+        member: &Member,
+        except: &[ConnectionId],
+        fan_out: &FanOut,
+    ) {
         let (room, member) = (room.to_owned(), member.clone());
         match presence {
-            Presence::Joined => self.send_to_listeners(&Joined { room, member }, fan_out),
-            Presence::Left => self.send_to_listeners(&Left { room, member }, fan_out),
+            Presence::Joined => self.send_to_listeners(&Joined { room, member }, except, fan_out),
+            Presence::Left => self.send_to_listeners(&Left { room, member }, except, fan_out),
         }
     }
 
-    fn send_to_listeners<P: Push>(&self, push: &P, fan_out: &FanOut) {
+    fn send_to_listeners<P: Push>(&self, push: &P, except: &[ConnectionId], fan_out: &FanOut) {
         let encoded = match fan_out.encode(push) {
             Ok((encoded, _)) => encoded,
             Err(error) => return tracing::error!(error = logged(&error), "a presence push cannot be sent"),
         };
         // The members on another thread are woken together.
         defer_while(Waker::noop(), || {
-            for ById(member) in self.listeners.iter().filter_map(|listener| self.members.get(listener)) {
+            let listeners = self.listeners.iter().filter(|listener| !except.contains(listener));
+            for ById(member) in listeners.filter_map(|listener| self.members.get(listener)) {
                 fan_out.send(&**member, &encoded);
             }
         });

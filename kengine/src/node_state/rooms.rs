@@ -19,10 +19,11 @@ use crate::node_state::granted_seat::GrantedSeat;
 use crate::node_state::limits::{Duplicates, Limits};
 use crate::node_state::member::{Member, Presence};
 use crate::node_state::memberships::{JoinedRooms, check_name};
-use crate::node_state::recipient::Recipient;
+use crate::node_state::recipient::{ConnectionId, Recipient};
 use crate::node_state::refusals::{Limit, Refusals};
 use crate::node_state::room::{CountedRoom, LocalRoom, Occupants, RoomState};
 use crate::node_state::seat::Vacating;
+use crate::node_state::send_gate::SendGate;
 use crate::node_state::sharded::{Sharded, shrunk_capacity};
 use crate::node_state::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::protocol::{Error, Uid};
@@ -42,6 +43,8 @@ pub(crate) struct LocalRooms {
     duplicates: Duplicates,
     /// How long the seats of a replaced connection are kept for the newer one.
     pub(super) seat_timeout: Duration,
+    /// What announces a user on this node and on others passes it.
+    pub(crate) gate: SendGate,
     /// The number of rooms, with those that are about to be dropped.
     count: Arc<AtomicUsize>,
     clock: Clock,
@@ -83,6 +86,7 @@ impl LocalRooms {
             max_rooms: limits.max_rooms,
             duplicates: limits.duplicates,
             seat_timeout: limits.seat_timeout,
+            gate: SendGate::new(limits.hands_over),
             count: Arc::default(),
             clock,
             refusals,
@@ -102,6 +106,7 @@ impl LocalRooms {
         check_name(name)?;
         // Runs the session's code, so no lock may be held.
         let member = Member::new(&**recipient);
+        let _passing = self.gate.pass();
         let mut joined = recipient.state().memberships.lock();
         let (mut guard, mut seat) = (Some(request.guard), request.seat);
         let id = recipient.state().id;
@@ -167,11 +172,12 @@ impl LocalRooms {
             return false;
         }
         let member = Member::new(recipient);
+        let _passing = self.gate.pass();
         let mut joined = recipient.state().memberships.lock();
         if joined.remove(name).is_none() {
             return false;
         }
-        self.exit(name, recipient, member, Vacating::Now);
+        self.exit(name, recipient, Some(member), Vacating::Now);
         true
     }
 
@@ -180,12 +186,13 @@ impl LocalRooms {
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
-        let (mut joined, member) = loop {
+        let (_passing, mut joined, member) = loop {
             let member = (!memberships.are_empty()).then(|| Member::new(recipient));
+            let passing = self.gate.pass();
             let joined = memberships.lock();
             // The connection may have joined its first room meanwhile.
             if member.is_some() || joined.current().next().is_none() {
-                break (joined, member);
+                break (passing, joined, member);
             }
         };
         // Joins and leaves of this connection announce under this lock too, so other nodes get the last change last.
@@ -193,7 +200,7 @@ impl LocalRooms {
         let when = recipient.state().vacating(self.seat_timeout);
         if let Some(member) = member {
             for id in rooms {
-                self.exit(&id.name, recipient, member.clone(), when);
+                self.exit(&id.name, recipient, Some(member.clone()), when);
             }
         }
     }
@@ -216,8 +223,23 @@ impl LocalRooms {
         elsewhere_too
     }
 
-    /// Removes a member, and announces on all nodes that the user has left.
-    fn exit(&self, name: &str, recipient: &dyn Recipient, member: Member, when: Vacating) {
+    /// Adds a member without announcing the user.
+    pub(super) fn enter_silently(
+        &self,
+        room: &LocalRoom,
+        state: &mut RoomState,
+        recipient: &Arc<dyn Recipient>,
+        listens: bool,
+    ) {
+        if state.len() == 0 {
+            self.cluster.subscribe(&room.id.name);
+        }
+        state.insert(recipient, listens, self.duplicates);
+        self.tell_watcher(room);
+    }
+
+    /// Removes a member. If the `member` is given, announces on all nodes that the user has left.
+    pub(super) fn exit(&self, name: &str, recipient: &dyn Recipient, member: Option<Member>, when: Vacating) {
         // Always found: a room exists while it has a member.
         let Some(room) = &self.find(name) else { return };
         let _announcing = room.announcing.lock();
@@ -228,7 +250,7 @@ impl LocalRooms {
             // The room is still locked, so a connection that creates a new room of this name subscribes after this.
             self.cluster.unsubscribe(&room.id.name);
         }
-        let elsewhere_too = self.announce_here(room, &state, Presence::Left, &member);
+        let elsewhere_too = member.filter(|member| self.announce_here(room, &state, Presence::Left, member));
         self.tell_watcher(room);
         let (has_ended, is_listed) = (state.has_ended, state.is_listed);
         drop(state);
@@ -238,7 +260,9 @@ impl LocalRooms {
         if is_listed {
             self.cluster.report(name);
         }
-        self.announce_to_other_nodes(elsewhere_too, room, Presence::Left, member);
+        if let Some(member) = elsewhere_too {
+            self.announce_to_other_nodes(true, room, Presence::Left, member);
+        }
         if has_ended {
             // Only now, so that who joins next has found this room and waits for the announcement.
             self.remove(room);
@@ -257,7 +281,7 @@ impl LocalRooms {
         let reaches_others = self.cluster.reaches(Address::Room(&room.id.name));
         let must_announce = (state.has_listeners() || reaches_others) && !state.contains_user(&member.uid);
         if must_announce {
-            state.announce(&room.id.name, presence, member, &self.fan_out);
+            state.announce(&room.id.name, presence, member, &[], &self.fan_out);
         }
         must_announce && reaches_others
     }
@@ -271,15 +295,15 @@ impl LocalRooms {
         }
     }
 
-    /// Announces a user who joined or left on another node. Returns `false` without doing so if the user is in the room
-    /// on this node too, and so has neither joined nor left.
-    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member) -> bool {
+    /// Announces a user who joined or left on another node, except to some connections. Returns `false` without doing so
+    /// if the user is in the room on this node too, and so has neither joined nor left.
+    pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member, except: &[ConnectionId]) -> bool {
         let Some(room) = self.find(name) else { return true };
         let state = room.state.read();
         if state.contains_user(&member.uid) {
             return false;
         }
-        state.announce(name, presence, member, &self.fan_out);
+        state.announce(name, presence, member, except, &self.fan_out);
         true
     }
 
@@ -382,7 +406,7 @@ impl LocalRooms {
     }
 
     /// Finds a room, or creates it for a connection that joins.
-    fn find_or_create(&self, name: &str, recipient: &dyn Recipient) -> Result<Arc<LocalRoom>, JoinError> {
+    pub(super) fn find_or_create(&self, name: &str, recipient: &dyn Recipient) -> Result<Arc<LocalRoom>, JoinError> {
         if let Some(room) = self.find(name) {
             return Ok(room);
         }
@@ -402,7 +426,7 @@ impl LocalRooms {
     }
 
     /// Removes a room that has ended, unless a new one already has its name.
-    fn remove(&self, room: &Arc<LocalRoom>) {
+    pub(super) fn remove(&self, room: &Arc<LocalRoom>) {
         let mut shard = self.shards.of(&room.id.name).write();
         if shard.get(&room.id.name).is_some_and(|known| Arc::ptr_eq(known, room)) {
             shard.remove(&room.id.name);
@@ -481,7 +505,7 @@ mod tests {
             });
         });
         let eve = Member::new(&*BareConnection::create(3, "eve"));
-        assert!(rooms.announce("a", Presence::Joined, &eve));
+        assert!(rooms.announce("a", Presence::Joined, &eve, &[]));
         assert_eq!(out.0.load(Ordering::Relaxed), 0, "only their thread wakes them");
         let mut emptying = pin!(inbox.keep_emptying());
         let _ = emptying.as_mut().poll(&mut Context::from_waker(Waker::noop()));

@@ -136,6 +136,20 @@ impl Users {
         ClaimOutcome::Granted { replaced: holders, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// Adds a connection that comes from another node, unless this node has a connection of the uid and users may not have
+    /// several: that one is newer. Returns the `order` of the claim.
+    pub(crate) fn claim_carried(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> Option<u64> {
+        let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
+        let is_free = shard.of(recipient.state().uid.as_str()).next().is_none();
+        if !is_free && duplicates != Duplicates::Allow {
+            return None;
+        }
+        if let Some(before) = shard.latest.replace(ByUid(recipient)) {
+            shard.earlier.entry(before.0.state().uid.clone()).or_default().push(before.0);
+        }
+        Some(self.granted.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Takes the uid from a connection that has ended. Other connections of the uid stay. Returns whether it had the
     /// uid.
     pub(crate) fn release(&self, uid: &Uid, id: ConnectionId) -> bool {

@@ -19,6 +19,7 @@ use std::{borrow::Cow, collections::HashMap, fmt, net::SocketAddr, sync::Arc, ti
 
 use bytes::Bytes;
 use hyper::{Uri, header::HeaderValue};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::runtime::Handle;
 
@@ -32,7 +33,7 @@ pub use self::{bound::Bound, service::Service};
 pub(crate) use self::{http_socket::HttpSocket, http_socket::ListenerKind, pending_handshakes::PendingHandshakes};
 use crate::cluster::alone::Alone;
 use crate::cluster::config::ClusterConfig;
-use crate::connection::{Access, Endpoint};
+use crate::connection::{Access, Endpoint, SessionCodec};
 use crate::dispatch::Dispatcher;
 use crate::http::RefusalForm;
 use crate::node::Node;
@@ -81,6 +82,8 @@ pub struct Server<D> {
     cluster: Arc<dyn JoinCluster>,
     version: String,
     pages: HashMap<Cow<'static, str>, Page>,
+    /// How the sessions of the dispatcher are handed over; `None` if they are not.
+    codec: Option<SessionCodec>,
     /// The address of the listener for operators.
     operator: Option<SocketAddr>,
     /// The runtime for everything, if the user has named one.
@@ -117,6 +120,7 @@ impl<D: Dispatcher> Server<D> {
             cluster: Arc::new(Alone),
             version: String::new(),
             pages: HashMap::new(),
+            codec: None,
             operator: None,
             runtime: None,
             mistakes: Vec::new(),
@@ -147,7 +151,8 @@ impl<D: Dispatcher> Server<D> {
     pub fn endpoint<O: Dispatcher>(mut self, path: impl Into<Cow<'static, str>>, dispatcher: O) -> Self {
         let counters = Arc::new(Counters::new(O::ROUTES.len()));
         let own_counters = Arc::clone(&counters);
-        let create = Box::new(|node, access| Arc::new(Endpoint::new(dispatcher, node, own_counters, access)) as _);
+        let create =
+            Box::new(|node, access| Arc::new(Endpoint::new(dispatcher, node, own_counters, access, None)) as _);
         self.others.push(OtherEndpoint { path: path.into(), syntax: const { &O::SYNTAX }, counters, create });
         self
     }
@@ -400,6 +405,64 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
+    /// Hands the sessions of the dispatcher over to the nodes to which their players come back, when this node drains. Off by
+    /// default. It needs [`resume_within`](Self::resume_within) and a cluster in Redis, and every node must allow it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use kengine::{Handshake, Refusal, Server, Session, Uid};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Player {
+    ///     id: Uid,
+    ///     level: u32,
+    /// }
+    ///
+    /// impl Session for Player {
+    ///     fn uid(&self) -> Option<Uid> {
+    ///         Some(self.id.clone())
+    ///     }
+    /// }
+    ///
+    /// struct Game;
+    ///
+    /// #[kengine::dispatcher]
+    /// impl Game {
+    ///     #[accept]
+    ///     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
+    ///         Ok(Player { id: Uid::new(handshake.query("uid").unwrap_or_default())?, level: 1 })
+    ///     }
+    ///
+    ///     #[route]
+    ///     async fn level(&self, player: &Player) -> u32 {
+    ///         player.level
+    ///     }
+    /// }
+    ///
+    /// let server = Server::new(Game).resume_within(Duration::from_secs(30)).hand_over();
+    /// # let _ = server;
+    /// ```
+    ///
+    /// A node that drains answers what it has received, closes the connection with 4000, and keeps the session as it keeps
+    /// one whose connection was cut. When the client comes back to another node, that one gets the session: with its uid,
+    /// rooms, seats, expiry, and all messages that the client lacks. There `#[resume]` runs; neither `#[open]` nor
+    /// `#[close]` does, and nobody is told that the player has left or joined. What the dispatcher itself keeps in memory for
+    /// a player does not move, so keep it in the session, or in a place that all nodes reach.
+    /// [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
+    ///
+    /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
+    /// is not handed over, and the error is logged.
+    pub fn hand_over(mut self) -> Self
+    where
+        D::Session: Serialize + DeserializeOwned,
+    {
+        self.limits.hands_over = true;
+        self.codec = Some(SessionCodec::of::<D::Session>());
+        self
+    }
+
     /// Limits how long a drain may take. The default is 25 s, because most orchestrators kill a process after 30 s.
     /// Then running handlers are cancelled, and all remaining connections are cut off.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
@@ -574,7 +637,7 @@ impl<D: Dispatcher> Server<D> {
             .collect();
         let (dispatcher, own_node) = (self.dispatcher, Arc::clone(&node));
         let own_access = Arc::clone(&access);
-        let first = Arc::new(Endpoint::new(dispatcher, own_node, counters, own_access));
+        let first = Arc::new(Endpoint::new(dispatcher, own_node, counters, own_access, self.codec));
         endpoints.insert(self.path, Arc::clone(&first) as _);
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }

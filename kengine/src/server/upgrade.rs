@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{
-    Access, ConnectionTask, Endpoint, NewSocket, Resumability, Transport, close_refused, take_back,
+    Access, ConnectionTask, Endpoint, NewSocket, Resumability, TakeOver, Transport, close_refused, take_back, take_over,
 };
 use crate::dispatch::Dispatcher;
 use crate::handles::Connection;
@@ -55,6 +55,8 @@ enum Returning {
     Not(Resumability),
     /// It comes back to one that was there when the request was checked.
     To(ResumeRequest),
+    /// It comes back to one that another node may have.
+    From(ResumeRequest),
 }
 
 /// What was found out about a request without the dispatcher.
@@ -69,8 +71,10 @@ struct CheckedRequest {
 enum ResumeWish {
     /// It does not, or cannot.
     None,
-    /// It does, but this node has no such session.
+    /// It does, but there is no such session.
     Unknown,
+    /// It does, and another node may have the session.
+    Elsewhere(ResumeRequest),
     /// It does, and this node has the session.
     Known(ResumeRequest),
 }
@@ -254,6 +258,18 @@ async fn begin<D: Dispatcher>(
 ) -> Option<ConnectionTask<D>> {
     let (transport, slot, received, resumability) = match returning {
         Returning::Not(resumability) => (transport, slot, received, resumability),
+        Returning::From(request) => match Box::pin(take_over(&endpoint, session.uid(), request, peer)).await {
+            TakeOver::Refused => (transport, slot, received, Resumability::Instead),
+            TakeOver::Superseded => return None,
+            TakeOver::Closed(close) => {
+                close_refused(transport, Arc::clone(&endpoint.node), Vec::new(), close, received).await;
+                return None;
+            }
+            TakeOver::Carried(carried) => {
+                let going_on = ConnectionTask::go_on(endpoint, *carried, transport, slot, request.token, received);
+                return Some(Box::pin(going_on).await);
+            }
+        },
         Returning::To(request) => {
             let moved = async {
                 let socket = NewSocket::new(transport, slot, received)?;
@@ -362,6 +378,7 @@ fn returning<D: Dispatcher>(
         ResumeWish::Known(request) if resumables.belongs_to(request.token, session.uid().as_ref()) => {
             Returning::To(request)
         }
+        ResumeWish::Elsewhere(request) => Returning::From(request),
         ResumeWish::Unknown | ResumeWish::Known(_) => Returning::Not(Resumability::Instead),
     }
 }
@@ -382,8 +399,11 @@ fn check<D>(
     let resumables = endpoint.resumables.as_ref().filter(|_| subprotocol == Some(RESUME_SUBPROTOCOL));
     let parameters = resumables.and_then(|resumables| Some((resumables, resume_parameters(request.uri())?)));
     let wish = parameters.map_or(ResumeWish::None, |(resumables, (token, received))| {
-        let known = resumables.request(&token, &received).filter(|request| resumables.has(request.token));
-        known.map_or(ResumeWish::Unknown, ResumeWish::Known)
+        match ResumeRequest::parse(&token, &received) {
+            Some(request) if resumables.has(request.token) => ResumeWish::Known(request),
+            Some(request) if endpoint.codec.is_some() && request.tag != node.tag => ResumeWish::Elsewhere(request),
+            _ => ResumeWish::Unknown,
+        }
     });
     let is_back = matches!(wish, ResumeWish::Known(_));
     let slot = node.take_slot(reservation, client, is_back).map_err(|refused| match refused {

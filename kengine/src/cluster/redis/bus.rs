@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
-use crate::cluster::redis::scripts::Scripts;
+use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::seats_script;
 use crate::cluster::redis::shared_state::SharedState;
 use crate::node_state::{Address, Duplicates, Gathered, Member, NodeMessage, RoomPage, RoomQuery, Unavailable};
@@ -65,6 +65,12 @@ pub(super) enum Target {
     Loop {
         key: String,
         refusal: Bytes,
+    },
+    /// A script, which gets these arguments and then the bytes.
+    Script {
+        script: Script,
+        key: Option<String>,
+        arguments: Vec<Bytes>,
     },
 }
 

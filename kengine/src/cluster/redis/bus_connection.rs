@@ -79,6 +79,12 @@ async fn send(
                     call.arg(&channel_prefix).arg(&message.bytes[..]).arg(&own_channel).arg(&refusal[..]);
                     pipeline.add_command(call).ignore();
                 }
+                Target::Script { script, key, arguments } => {
+                    let mut call = scripts.call(script, &key.iter().map(String::as_str).collect::<Vec<_>>());
+                    arguments.iter().for_each(|argument| _ = call.arg(&argument[..]));
+                    call.arg(&message.bytes[..]);
+                    pipeline.add_command(call).ignore();
+                }
             }
         }
         pipeline.exec_async(&mut commands).await?;

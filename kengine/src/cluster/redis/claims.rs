@@ -63,6 +63,16 @@ impl Claims {
         self.unsent.insert(uid.clone());
     }
 
+    /// Records that a connection has got a uid from another node. The directory knows it already, or will be told by the
+    /// other way.
+    pub(super) fn adopt(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: Instant) {
+        self.claim(uid, connection, order, at);
+        if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
+            (own.is_sent, own.is_known) = (true, true);
+            self.unsent.remove(uid);
+        }
+    }
+
     /// Records whether the player of a connection is away.
     pub(super) fn set_away(&mut self, uid: &Uid, connection: ConnectionId, is_away: bool) {
         let own = self.own.get_mut(uid).filter(|own| own.connection == connection);

@@ -5,7 +5,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::node_state::{
-    Address, Audience, ClusterNode, EncodedPush, LoopFault, LoopMessage, Member, NodeMessage, Presence,
+    Address, Audience, ClusterNode, EncodedPush, HandOverStep, LoopFault, LoopMessage, Member, NodeMessage, Presence,
+    SessionAsk,
 };
 use crate::protocol::{PushKey, Syntax, Uid};
 use crate::websocket::{Close, CloseCode};
@@ -30,6 +31,10 @@ pub(super) enum BusMessage {
     Here { number: u64, members: Vec<Member> },
     /// A message to or from a game loop.
     Loop(WireLoopMessage),
+    /// Asks for a session. The sender knows it by this number.
+    Session { number: u64, ask: SessionAsk },
+    /// A step of the hand-over of the session that the node to which it goes knows by this number.
+    HandOver { number: u64, step: HandOverStep },
     /// A node's message to itself, which shows that the bus works.
     Echo,
 }

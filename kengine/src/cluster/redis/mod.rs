@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod directory;
 mod echoes;
+mod hand_overs;
 mod keys;
 mod loops;
 mod message;

@@ -14,9 +14,9 @@ use crate::cluster::redis::shared_state::{Phase, SharedState};
 use crate::cluster::redis::{bus_connection, directory};
 use crate::http::ReservationId;
 use crate::node_state::{
-    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, GameLoopError, Gathered, JoinCluster, LeaseAnswer,
-    LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, Seat, SeatRefusal, SeatRequest,
-    Status, Unavailable, Vacating,
+    Address, BoxFuture, Cluster, ClusterNode, ConnectionId, GameLoopError, Gathered, HandOvers, JoinCluster,
+    LeaseAnswer, LeaseRequest, LoopFault, LoopMessage, NodeInfo, NodeMessage, RoomPage, RoomQuery, Seat, SeatRefusal,
+    SeatRequest, Status, Unavailable, Vacating,
 };
 use crate::protocol::{StartError, Uid};
 
@@ -200,5 +200,9 @@ impl Cluster for RedisNode {
 
     fn answer_for_loop(&self, node: &str, number: u64, answer: Result<Bytes, LoopFault>) {
         self.bus.answer_for_loop(node, number, answer);
+    }
+
+    fn hand_overs(&self) -> Option<&dyn HandOvers> {
+        Some(&*self.bus)
     }
 }

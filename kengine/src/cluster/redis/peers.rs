@@ -31,12 +31,21 @@ pub(super) struct Peers {
 struct RoomPeers {
     /// Whether this node has a member in the room.
     has_members: bool,
+    /// How many sessions that come from other nodes are about to be members.
+    holds: usize,
     /// When the hello was published, after the channel was subscribed; `None` if it is not subscribed.
     greeted: Option<Instant>,
     /// How many nodes have not answered the hello.
     missing: usize,
     /// The boot ids of the other nodes that have members in the room.
     nodes: HashSet<String>,
+}
+
+impl RoomPeers {
+    /// Whether this node needs the messages to the room.
+    fn is_wanted(&self) -> bool {
+        self.has_members || self.holds > 0
+    }
 }
 
 impl Peers {
@@ -68,13 +77,30 @@ impl Peers {
         self.added.notify_one();
     }
 
+    /// Keeps the channel of the room subscribed, also without a member.
+    pub(super) fn hold(&self, room: &str) {
+        self.rooms_mut().entry(room.into()).or_default().holds += 1;
+        self.added.notify_one();
+    }
+
+    /// Ends a [`hold`](Self::hold).
+    pub(super) fn let_go(&self, room: &str) {
+        let mut rooms = self.rooms_mut();
+        if let Some(peers) = rooms.get_mut(room) {
+            peers.holds = peers.holds.saturating_sub(1);
+            if peers.greeted.is_none() && !peers.is_wanted() {
+                rooms.remove(room);
+            }
+        }
+    }
+
     /// Records that this node has no member in the room any more. A subscribed room stays until
     /// [`take_left`](Self::take_left).
     pub(super) fn remove(&self, room: &str) {
         let mut rooms = self.rooms_mut();
         if let Some(peers) = rooms.get_mut(room) {
             peers.has_members = false;
-            if peers.greeted.is_none() {
+            if peers.greeted.is_none() && !peers.is_wanted() {
                 rooms.remove(room);
             }
         }
@@ -83,7 +109,7 @@ impl Peers {
     /// Returns the rooms whose channels must be subscribed.
     pub(super) fn unsubscribed(&self) -> Vec<Box<str>> {
         let rooms = self.rooms();
-        let new = rooms.iter().filter(|(_, peers)| peers.has_members && peers.greeted.is_none());
+        let new = rooms.iter().filter(|(_, peers)| peers.is_wanted() && peers.greeted.is_none());
         new.map(|(room, _)| room.clone()).collect()
     }
 
@@ -140,15 +166,15 @@ impl Peers {
     /// Removes the rooms without members, and returns those whose channels are subscribed.
     pub(super) fn take_left(&self) -> Vec<Box<str>> {
         let mut rooms = self.rooms_mut();
-        let left = rooms.extract_if(|_, peers| !peers.has_members);
+        let left = rooms.extract_if(|_, peers| !peers.is_wanted());
         left.filter(|(_, peers)| peers.greeted.is_some()).map(|(room, _)| room).collect()
     }
 
     /// Resets the rooms after the connection to the bus is lost, and with it all subscriptions.
     pub(super) fn reset(&self) {
         self.rooms_mut().retain(|_, peers| {
-            *peers = RoomPeers { has_members: peers.has_members, ..RoomPeers::default() };
-            peers.has_members
+            *peers = RoomPeers { has_members: peers.has_members, holds: peers.holds, ..RoomPeers::default() };
+            peers.is_wanted()
         });
     }
 

@@ -14,7 +14,8 @@ macro_rules! scripts {
 }
 
 scripts!(Join "join", Beat "beat", Load "load", Drain "drain", Leave "leave", Reap "reap", Claim "claim",
-    Release "release", Route "route", Seats "seats", Lease "lease", Tell "tell");
+    Release "release", Route "route", Seats "seats", Lease "lease", Tell "tell",
+    Ask "ask", Ready "ready", Store "store", Take "take", Forget "forget");
 
 /// The hashes of the loaded scripts, in the order of [`Script`].
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::cluster::redis::connection::{lost, within_timeout};
 use crate::cluster::redis::echoes::Echoes;
 use crate::cluster::redis::message::{BusMessage, Received, WireNodeMessage};
 use crate::cluster::redis::shared_state::SharedState;
-use crate::node_state::{Address, ConnectionId, Duplicates, call_catching};
+use crate::node_state::{Address, Asker, ConnectionId, Duplicates, call_catching};
 
 /// The maximum number of rooms whose channels are subscribed, or in which a hello is published, in one round trip.
 const MAX_ROOMS_PER_BATCH: usize = 256;
@@ -121,6 +121,7 @@ impl<'b> Subscriber<'b> {
             match received.message {
                 BusMessage::Echo => self.echoes.came(),
                 BusMessage::Loop(message) => message.come_back(&*node),
+                BusMessage::HandOver { number, step } => node.receive_step(&received.from, number, step, true),
                 _ => {}
             }
             return;
@@ -129,7 +130,7 @@ impl<'b> Subscriber<'b> {
         match message {
             BusMessage::Node { to, message } => {
                 if let Some(message) = message.decode(attachments, node.syntaxes()) {
-                    node.receive(to.map(String::as_str), &message);
+                    node.receive(&from, to.map(String::as_str), &message);
                 }
             }
             BusMessage::Lose { uid } => {
@@ -153,6 +154,8 @@ impl<'b> Subscriber<'b> {
             }
             BusMessage::Here { number, members } => bus.answered(number, members),
             BusMessage::Loop(message) => message.deliver(&*node, &from, attachments),
+            BusMessage::Session { number, ask } => node.asked_for_session(Asker { node: from, number }, ask),
+            BusMessage::HandOver { number, step } => node.receive_step(&from, number, step, false),
             BusMessage::Echo => {}
         }
     }

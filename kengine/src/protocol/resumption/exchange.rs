@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::protocol::push::PushKey;
 
@@ -146,6 +146,11 @@ impl Exchange {
         oldest.is_some()
     }
 
+    /// Whether the session can go on with a client that says to have received this many messages.
+    pub(crate) fn can_resume(&self, received: u64) -> bool {
+        (self.before..=self.before + self.len() as u64).contains(&received)
+    }
+
     /// Goes on over a new connection, on which the other side says what it has received and is told what this side has.
     /// What it lacks must be sent again: [`unacknowledged`](Self::unacknowledged). Of the `latest` pushes of a key only
     /// the newest is, and none if a newer one waits to be sent: its key is in `waiting`. Counting goes on from what was
@@ -154,7 +159,7 @@ impl Exchange {
     /// Returns `false` if that cannot be: the other side says to have received more than was sent, or messages that it
     /// lacks were forgotten.
     pub(crate) fn resume(&mut self, received: u64, waiting: HashSet<PushKey>) -> bool {
-        if received < self.before || self.acknowledge(received).is_err() {
+        if !self.can_resume(received) || self.acknowledge(received).is_err() {
             return false;
         }
         self.told = self.received;
@@ -183,10 +188,55 @@ impl Exchange {
         true
     }
 
+    /// Returns the exchange as bytes, for another node.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let keys = self.unacknowledged().map(|sent| 8 + sent.key.as_ref().map_or(0, |key| key.len()));
+        let mut bytes = Vec::with_capacity(16 + self.size() + keys.sum::<usize>());
+        bytes.put_u64(self.received);
+        bytes.put_u64(self.before);
+        for SentMessage { frame, key, .. } in self.unacknowledged() {
+            put_part(&mut bytes, Some(frame));
+            put_part(&mut bytes, key.as_deref());
+        }
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) has written. No session of this node shares the frames. `None` if it is
+    /// invalid.
+    pub(crate) fn from_bytes(mut bytes: Bytes) -> Option<Self> {
+        let (received, before) = (bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?);
+        let mut exchange = Self { received, before, ..Self::default() };
+        while !bytes.is_empty() {
+            // Copied, because each of them alone is kept for a while.
+            let frame = Bytes::copy_from_slice(&take_part(&mut bytes)??);
+            let key = take_part(&mut bytes)?.map(|key| PushKey::from(&key[..]));
+            exchange.record_sent(SentMessage { frame, key, is_shared: false });
+        }
+        Some(exchange)
+    }
+
     /// Returns the messages that are kept, in the order in which they were sent.
     pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &SentMessage> {
         self.kept.iter().flat_map(|kept| &kept.messages)
     }
+}
+
+/// Appends a part with its length. A part that is absent has the largest length.
+fn put_part(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
+    // An outbox never holds so much.
+    let length = part.map_or(u32::MAX, |part| u32::try_from(part.len()).unwrap_or(u32::MAX));
+    bytes.put_u32(length);
+    bytes.extend_from_slice(part.unwrap_or_default());
+}
+
+/// Takes what [`put_part`] has appended. `None` if it is invalid.
+fn take_part(bytes: &mut Bytes) -> Option<Option<Bytes>> {
+    let length = bytes.try_get_u32().ok()?;
+    if length == u32::MAX {
+        return Some(None);
+    }
+    let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
+    Some(Some(bytes.split_to(length)))
 }
 
 #[cfg(test)]
@@ -228,6 +278,24 @@ mod tests {
             let mut exchange = exchange(&[("a", None), ("b", None), ("c", None)]);
             assert!(exchange.forget_oldest());
             assert_eq!(exchange.resume(received, HashSet::new()), can_resume, "{received}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_read_as_it_was_written() {
+        let mut written = exchange(&[("lost", None), ("a", Some("x")), ("", None), ("ccc", Some(""))]);
+        written.forget_oldest();
+        (0..3).for_each(|_| written.record_received());
+        let bytes = written.to_bytes();
+        let read = Exchange::from_bytes(bytes.clone().into()).expect("an exchange");
+        assert_eq!((read.received, read.before, read.own_size()), (3, 1, 4));
+        let messages = |exchange: &Exchange| {
+            exchange.unacknowledged().map(|sent| (sent.frame.clone(), sent.key.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(messages(&read), messages(&written));
+        for length in 0..bytes.len() {
+            let cut = Exchange::from_bytes(Bytes::copy_from_slice(&bytes[..length]));
+            assert!(cut.is_none_or(|cut| cut.len() < written.len()), "{length} bytes");
         }
     }
 

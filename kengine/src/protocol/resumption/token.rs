@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::uid::random_bits;
 
 /// The subprotocol of a client that can resume its session.
@@ -14,7 +16,7 @@ const SECRET_LEN: usize = 32;
 
 /// A token that was given to a client: 128 random bits. On the wire they follow the tag of the node that gave it, so
 /// that a gateway finds the node: `7f3a90c1-` and 32 hexadecimal digits.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Token([u64; 2]);
 
 impl Token {
@@ -40,8 +42,8 @@ impl Token {
         format!("{tag:08x}-{high:016x}{low:016x}")
     }
 
-    /// Returns the token that a node with this tag has given. `None` if another node gave it, or nobody.
-    fn parse(text: &str, tag: u32) -> Option<Self> {
+    /// Reads a token, and the tag of the node that has given it. `None` if no node writes tokens like this.
+    fn parse(text: &str) -> Option<(u32, Self)> {
         let (its_tag, secret) = text.split_once('-')?;
         let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if its_tag.len() != TAG_LEN || secret.len() != SECRET_LEN || !is_hex(its_tag) || !is_hex(secret) {
@@ -49,7 +51,7 @@ impl Token {
         }
         let number = |text| u64::from_str_radix(text, 16).ok();
         let (high, low) = secret.split_at(SECRET_LEN / 2);
-        (number(its_tag)? == u64::from(tag)).then_some(Self([number(high)?, number(low)?]))
+        Some((u32::from_str_radix(its_tag, 16).ok()?, Self([number(high)?, number(low)?])))
     }
 }
 
@@ -74,18 +76,20 @@ impl fmt::Debug for Token {
 /// What a client that comes back says in the query of its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResumeRequest {
+    /// The tag of the node that has given the token.
+    pub(crate) tag: u32,
     pub(crate) token: Token,
     /// How many messages the client has received.
     pub(crate) received: u64,
 }
 
 impl ResumeRequest {
-    /// Returns the request of a client to a node with this tag, if its parameters are well-formed and the node has given
-    /// the token.
-    pub(crate) fn parse(token: &str, received: &str, tag: u32) -> Option<Self> {
+    /// Returns the request of a client, if its parameters are well-formed.
+    pub(crate) fn parse(token: &str, received: &str) -> Option<Self> {
         let is_count = received.bytes().all(|byte| byte.is_ascii_digit());
         let received = received.parse().ok().filter(|_| is_count)?;
-        Some(Self { token: Token::parse(token, tag)?, received })
+        let (tag, token) = Token::parse(token)?;
+        Some(Self { tag, token, received })
     }
 }
 
@@ -103,6 +107,11 @@ pub(crate) struct Tokens {
 impl Tokens {
     pub(crate) fn new(first: Token) -> Self {
         Self { last: first, before: None }
+    }
+
+    /// Returns the tokens of a session whose client has come back with `used`, and is given `next`.
+    pub(crate) fn after(used: Token, next: Token) -> Self {
+        Self { last: next, before: Some(Box::new(used)) }
     }
 
     /// Returns the token that was given last.
@@ -140,12 +149,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_as_it_was_written_and_by_its_node_alone() {
+    fn a_token_is_read_as_it_was_written() {
         let token = Token([0x00ff_0123_4567_89ab, 0xcdef_0000_0000_0001]);
         let text = token.text(0x0a);
         assert_eq!(text, "0000000a-00ff0123456789abcdef000000000001");
-        assert_eq!(Token::parse(&text, 0x0a), Some(token));
-        assert_eq!(Token::parse(&text, 0x0b), None);
+        assert_eq!(Token::parse(&text), Some((0x0a, token)));
         let long = "0".repeat(1 << 20);
         for text in [
             "",
@@ -162,14 +170,14 @@ mod tests {
             " 0000000a-00ff0123456789abcdef000000000001",
             &long,
         ] {
-            assert_eq!(Token::parse(text, 0x0a), None, "{}", &text[..text.len().min(60)]);
+            assert_eq!(Token::parse(text), None, "{}", &text[..text.len().min(60)]);
         }
     }
 
     #[test]
     fn a_count_is_read_strictly() {
         let token = Token::random().text(1);
-        let received = |text| ResumeRequest::parse(&token, text, 1).map(|request| request.received);
+        let received = |text| ResumeRequest::parse(&token, text).map(|request| request.received);
         assert_eq!(received("0"), Some(0));
         assert_eq!(received("18446744073709551615"), Some(u64::MAX));
         for text in ["", "-1", "+1", "1.0", "0x1", "1e3", " 1", "18446744073709551616", "ten"] {

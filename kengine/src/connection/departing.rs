@@ -1,0 +1,177 @@
+//! How a session leaves for the node to which its player comes back: it is offered, given, and forgotten when the other node
+//! has it. The page of [`HandOvers`](crate::node_state::HandOvers) shows the steps.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::connection::endpoint::Endpoint;
+use crate::connection::resumables::DepartureDue;
+use crate::connection::session_codec::SessionCodec;
+use crate::connection::socket::Socket;
+use crate::connection::socket_state::SocketState;
+use crate::dispatch::Dispatcher;
+use crate::handles::Connection;
+use crate::node_state::{Asker, HandOverStep, Outbox, SessionOffer, StoredSession, call_catching};
+use crate::protocol::resumption::Token;
+use crate::protocol::{DisconnectReason, logged};
+
+impl Socket {
+    /// Whether another node has asked for the session, or waits for it. Called when every message that was read is handled.
+    #[inline]
+    pub(super) fn is_asked_for(&mut self) -> bool {
+        self.end.resumption().is_some_and(|resumption| resumption.is_asked_for())
+    }
+
+    /// Whether the session can be offered to another node: its client has this token, and has received this many messages.
+    fn can_be_offered(&mut self, token: Token, received: u64, outbox: &Outbox) -> bool {
+        if self.end.resumption().is_none_or(|resumption| !resumption.has(token)) {
+            return false;
+        }
+        if self.can_suspend(outbox) {
+            // The earlier socket only seems to be open.
+            self.suspend(DisconnectReason::Replaced.close_frame(), outbox);
+        }
+        if self.state != SocketState::Suspended {
+            return false;
+        }
+        let can_resume = self.end.resumption().is_some_and(|resumption| resumption.exchange.can_resume(received));
+        if !can_resume {
+            // Never in part.
+            self.end(SocketState::Over, DisconnectReason::NotResumed);
+        }
+        can_resume
+    }
+
+    /// Parts with the session, and stores its messages for the node that has asked for it.
+    fn give(&mut self, asker: &Asker, outbox: &Outbox) {
+        let node = Arc::clone(self.link.registration.node_arc());
+        let recipient = Arc::clone(self.link.registration.recipient());
+        let (Some(hand_overs), Some(resumption)) = (node.hand_overs(), self.end.resumption()) else { return };
+        let mut is_complete = true;
+        let is_given = node.carry_out(&*recipient, || {
+            // No connection joins or leaves a room meanwhile.
+            is_complete = resumption.has_offered(&node.rooms.carried(&*recipient));
+            if !is_complete {
+                return false;
+            }
+            let expires = node.expiry(recipient.state());
+            if !outbox.give_up(&mut resumption.exchange, &node.fan_out.backlog) {
+                // It is about to end for another reason.
+                return false;
+            }
+            let mut messages = expires.map_or(u64::MAX, milliseconds).to_be_bytes().to_vec();
+            messages.extend_from_slice(&resumption.exchange.to_bytes());
+            is_complete = hand_overs.store(asker, messages).is_ok();
+            is_complete
+        });
+        if is_given {
+            resumption.give();
+            self.state = SocketState::Given;
+            self.link.registration.end_suspension();
+        } else if !is_complete {
+            // What the other node would have had to deliver is lost.
+            self.end(SocketState::Over, DisconnectReason::NotResumed);
+        }
+    }
+}
+
+/// Does what is due for the hand-over of a session.
+pub(super) async fn depart<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    connection: &Connection<D::Session>,
+    socket: &mut Socket,
+) {
+    let is_given = socket.state == SocketState::Given;
+    let due = socket.end.resumption().and_then(|resumption| resumption.take_departure(is_given));
+    let outbox = &connection.state().outbox;
+    match due {
+        Some(DepartureDue::Offer(asker, token, received)) => {
+            let was_suspended = socket.state == SocketState::Suspended;
+            if !socket.can_be_offered(token, received, outbox) {
+                socket.end.resumption().map(|resumption| resumption.cancel_departure(HandOverStep::Refused));
+            } else if was_suspended {
+                offer(endpoint, connection, socket, &asker);
+            } else {
+                // After `#[suspend]`.
+                socket.end.resumption().into_iter().for_each(|resumption| resumption.call());
+            }
+        }
+        Some(DepartureDue::Give(asker)) => socket.give(&asker, outbox),
+        Some(DepartureDue::Forget(asker)) => forget(endpoint, socket, &asker),
+        Some(DepartureDue::TakeBack(asker)) => take_back(endpoint, connection, socket, &asker).await,
+        None => {}
+    }
+}
+
+/// Offers a session to the node that has asked for it.
+fn offer<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    connection: &Connection<D::Session>,
+    socket: &mut Socket,
+    asker: &Asker,
+) {
+    let Some(resumption) = socket.end.resumption() else { return };
+    let write = |codec: SessionCodec| match call_catching(|| codec.write(connection.session())) {
+        Ok(Ok(session)) => Some(session),
+        Ok(Err(error)) => {
+            tracing::error!(error = logged(&error), "a session cannot be handed over");
+            None
+        }
+        // The panic is logged.
+        Err(_) => None,
+    };
+    let Some(session) = endpoint.codec.and_then(write) else {
+        resumption.cancel_departure(HandOverStep::Refused);
+        return;
+    };
+    let (node, state) = (&endpoint.node, connection.state());
+    let rooms = node.rooms.carried(connection.as_recipient());
+    if resumption.offer(asker, &rooms) {
+        let offer = SessionOffer {
+            connection: state.id.0,
+            uid: state.uid.clone(),
+            session,
+            rooms,
+            expires: node.expiry(state).map(milliseconds),
+            questions: state.questions.asked(),
+        };
+        node.tell(asker, HandOverStep::Offered(Box::new(offer)));
+    }
+}
+
+/// Forgets a session that another node has.
+fn forget<D: Dispatcher>(endpoint: &Endpoint<D>, socket: &mut Socket, asker: &Asker) {
+    if let Some(hand_overs) = endpoint.node.hand_overs() {
+        hand_overs.forget(asker);
+    }
+    socket.forget_hooks();
+    socket.end(SocketState::Over, DisconnectReason::NotResumed);
+    tracing::debug!(connection = socket.link.registration.id().0, "the session was handed over");
+}
+
+/// Finds out whether the other node has the session, which has not said so. If it has not, the session ends.
+async fn take_back<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    connection: &Connection<D::Session>,
+    socket: &mut Socket,
+    asker: &Asker,
+) {
+    let Some(hand_overs) = endpoint.node.hand_overs() else { return };
+    let is_lost = match hand_overs.take_back(asker).await {
+        Ok(StoredSession::Taken) => return forget(endpoint, socket, asker),
+        Ok(StoredSession::Messages(_) | StoredSession::Absent) => true,
+        Err(_) => {
+            endpoint.node.is_abandoned() || socket.end.resumption().is_none_or(|resumption| !resumption.wait_again())
+        }
+    };
+    if is_lost {
+        endpoint.node.rooms.announce_lost(connection.as_recipient());
+        socket.end(SocketState::Over, DisconnectReason::NotResumed);
+    }
+}
+
+/// Returns a time in milliseconds since 1970.
+fn milliseconds(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1)
+}

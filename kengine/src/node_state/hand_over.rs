@@ -1,0 +1,184 @@
+//! The hand-over of a session to the node to which its player comes back: what the two nodes tell each other.
+//!
+//! ```text
+//! new node                                old node
+//!    | ask: the token                        |
+//!    |-------------------------------------->| waits until the session's handler has ended
+//!    |            offered: session and rooms |
+//!    |<--------------------------------------|
+//!    | joins the rooms                       |
+//!    | ready (both nodes hear it)            |
+//!    |-------------------------------------->| leaves the rooms
+//!    |                 stored: its messages  |
+//!    |<--------------------------------------|
+//!    | takes them from the store             |
+//!    | taken                                 |
+//!    |-------------------------------------->| forgets the session
+//! ```
+//!
+//! Each message for the session is delivered by one of the nodes. The bus has one order for all nodes, so what a third
+//! node sends is delivered by the old node if it comes before `ready`, and by the new one if it comes after. What the new
+//! node sends itself, it delivers from the moment on at which it queues `ready`; what the old node sends itself, it
+//! delivers until it queues `stored`. Each of them closes its gate ([`SendGate`](super::SendGate)) at that moment.
+#![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a cluster in Redis hands sessions over"))]
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
+use crate::node_state::recipient::ConnectionId;
+use crate::protocol::Uid;
+use crate::protocol::resumption::Token;
+
+/// A question for a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SessionAsk {
+    pub(crate) token: Token,
+    /// How many messages the client has received.
+    pub(crate) received: u64,
+    /// The uid of the player who comes back; `None` for a guest.
+    pub(crate) uid: Option<Uid>,
+}
+
+/// Who has asked for a session: a node, by its boot id, and its number for the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) node: String,
+    pub(crate) number: u64,
+}
+
+/// A session that is offered to the node that has asked for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SessionOffer {
+    /// The connection on the old node.
+    pub(crate) connection: u64,
+    pub(crate) uid: Uid,
+    pub(crate) session: Box<RawValue>,
+    pub(crate) rooms: Vec<CarriedRoom>,
+    /// When the session expires, in milliseconds since 1970; `None` if it never does.
+    pub(crate) expires: Option<u64>,
+    /// How many questions the client was asked.
+    pub(crate) questions: u64,
+}
+
+/// A room that the session is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CarriedRoom {
+    pub(crate) name: String,
+    /// Whether the member gets presence pushes.
+    pub(crate) listens: bool,
+    /// Whether the cluster lists the room.
+    pub(crate) is_listed: bool,
+    pub(crate) seat: Option<CarriedSeat>,
+}
+
+/// The seat of a session in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CarriedSeat {
+    pub(crate) family: Option<String>,
+    /// The number of seats of the room.
+    pub(crate) seats: usize,
+}
+
+/// A step of a hand-over after the question.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum HandOverStep {
+    /// The old node would hand the session over.
+    Offered(Box<SessionOffer>),
+    /// The old node does not hand the session over.
+    Refused,
+    /// The client has come to another node meanwhile.
+    Superseded,
+    /// The new node delivers what comes from now on. Holds the connection on the old node.
+    Ready(u64),
+    /// The old node has parted with the session, and has stored its messages.
+    Stored,
+    /// The new node has taken them. Holds the connection on the old node.
+    Taken(u64),
+}
+
+/// What a store holds of a session.
+#[derive(Debug)]
+pub(crate) enum StoredSession {
+    /// The messages, which nobody else gets any more.
+    Messages(Bytes),
+    /// They were taken before.
+    Taken,
+    /// They were not stored, and cannot be stored any more.
+    Absent,
+}
+
+/// How the nodes of a cluster hand sessions over.
+pub(crate) trait HandOvers: Send + Sync {
+    /// Asks the node with this tag for a session. Returns whether there is such a node.
+    fn ask(&self, tag: u32, number: u64, ask: SessionAsk) -> BoxFuture<'_, bool>;
+
+    /// Tells a node a step of the hand-over with this number, in the order of what is published. If it cannot be reached,
+    /// its wait times out.
+    fn tell(&self, node: &str, number: u64, step: HandOverStep);
+
+    /// Tells the old node, and this one too, that this one is ready: at one place in the order of all messages. If `uid` is
+    /// given, the connection on the old node passes it to that of this node there. If it does not have it any more, this
+    /// node is told that the hand-over is refused.
+    ///
+    /// # Errors
+    ///
+    /// The bus cannot be reached, or its queue is full.
+    fn ready(&self, old_node: &str, number: u64, old_connection: u64, uid: Option<&Uid>) -> Result<(), Unavailable>;
+
+    /// Stores the messages of a session for the node that has asked for it, and tells it so, in the order of what is
+    /// published. They expire.
+    ///
+    /// # Errors
+    ///
+    /// The bus cannot be reached, or its queue is full.
+    fn store(&self, asker: &Asker, messages: Vec<u8>) -> Result<(), Unavailable>;
+
+    /// Takes the messages of a session that are stored for this node, and tells the old node so.
+    fn take<'a>(
+        &'a self,
+        number: u64,
+        old_node: &'a str,
+        old_connection: u64,
+    ) -> BoxFuture<'a, Result<StoredSession, Unavailable>>;
+
+    /// Takes the messages back.
+    fn take_back<'a>(&'a self, asker: &'a Asker) -> BoxFuture<'a, Result<StoredSession, Unavailable>>;
+
+    /// Removes what is left in the store, because the new node has the session.
+    fn forget(&self, asker: &Asker);
+
+    /// Receives the messages to a room until [`let_go`](Self::let_go), also without a member.
+    fn hold(&self, room: &str);
+
+    /// Ends a [`hold`](Self::hold).
+    fn let_go(&self, room: &str);
+
+    /// Records that a connection of this node gets its uid from another node with [`ready`](Self::ready).
+    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64);
+
+    /// Records that a connection has passed its uid to another node.
+    fn part_with(&self, uid: &Uid, connection: ConnectionId);
+}
+
+/// The sessions of a node that may be handed over.
+pub(crate) trait SessionHolder: Send + Sync {
+    /// Passes a question on to the session with the token. Returns who is superseded by the asker, if somebody had asked
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// There is no such session, or it is too late to ask.
+    fn ask(&self, asker: Asker, ask: SessionAsk) -> Result<Option<Asker>, NoSession>;
+
+    /// Lets a session go that was offered to this asker. Returns `false` if it was not, or is not any more.
+    fn let_go(&self, connection: ConnectionId, asker: &Asker) -> bool;
+
+    /// Records that this asker has the session.
+    fn was_taken(&self, connection: ConnectionId, asker: &Asker);
+}
+
+/// There is no session to hand over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoSession;
