@@ -28,7 +28,7 @@ struct HarborState {
 }
 
 /// A player of the [`Harbor`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sailor {
     uid: Option<Uid>,
     expires: Option<SystemTime>,

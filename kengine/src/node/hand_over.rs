@@ -141,8 +141,12 @@ impl Node {
         let Some(hand_overs) = self.hand_overs() else { return false };
         {
             let _closed = self.rooms.gate.close();
-            let Some(order) = self.users.claim_carried(Arc::clone(recipient), duplicates) else { return false };
+            // Before the bus can find it.
             self.moves.ignore(state.id, Unheard { everything: true, of: old_node.to_owned() });
+            let Some(order) = self.users.claim_carried(Arc::clone(recipient), duplicates) else {
+                self.moves.ignore_nothing(state.id);
+                return false;
+            };
             let uid = (duplicates != Duplicates::Allow).then_some(&state.uid);
             let is_ready = self.rooms.carry_in(recipient, rooms).is_ok()
                 && hand_overs.ready(old_node, state.id.0, offer.connection, uid).is_ok();

@@ -3,6 +3,7 @@
 mod bounds;
 mod cuts;
 mod elsewhere;
+mod handing_over;
 mod places;
 mod tokens;
 mod transcripts;
