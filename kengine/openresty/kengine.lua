@@ -88,7 +88,8 @@ local function send(tried)
     local tag = #tried == 0 and query.tag(text)
     local holder = tag and nodes.tagged(tag)
     if holder then
-      -- The node holds the player's session. No seat is reserved, because the player still counts there.
+      -- The node holds the player's session, and goes on with it. No seat is reserved, because the player still counts
+      -- there.
       return send_to(holder, "", tried)
     end
     if reservation == "" then

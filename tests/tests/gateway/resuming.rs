@@ -78,27 +78,47 @@ async fn the_node_of_a_token_comes_before_load_versions_user_and_room() {
 }
 
 #[tokio::test]
-async fn a_node_that_takes_no_players_is_asked_first() {
+async fn a_full_node_is_asked_first() {
     let redis = RedisServer::start().await;
     let full = redis.serve(Town::node(&redis.url(), LEASE).max_connections(1)).await;
-    let mut draining = redis.serve(Town::node(&redis.url(), LEASE)).await;
     let other = redis.serve(Town::node(&redis.url(), LEASE)).await;
-    // The client of the draining node does not answer the close frame, so the drain does not end.
-    let _crowds = (crowd(&redis, &full, 1).await, crowd(&redis, &draining, 1).await);
-    let queries = [resume(&redis, full.address()).await, resume(&redis, draining.address()).await];
-    draining.shut_down();
-    let mut directory = redis.directory().await;
-    until("the drain", async || (directory.node(draining.address(), "state").await? == "draining").then_some(())).await;
-    // What the gateway knows is later than the drain.
+    let _crowd = crowd(&redis, &full, 1).await;
+    let query = resume(&redis, full.address()).await;
     let gateway = TestGateway::start(&redis.url()).await;
     redis.nodes_are_read().await;
     // The first refusal makes the gateway avoid the node, but not for players whose sessions it may have.
-    for (query, node) in queries.iter().zip([&full, &draining]).cycle().take(6) {
+    for _ in 0..3 {
         let requests = gateway.accesses().lines().count();
-        drop(open(&gateway, query).await);
+        drop(open(&gateway, &query).await);
         let sent_to = gateway.sent_to(requests + 1).await;
-        assert_eq!(sent_to[requests], format!("{} : {}", node.address(), other.address()));
+        assert_eq!(sent_to[requests], format!("{} : {}", full.address(), other.address()));
     }
+    assert_eq!(gateway.errors(), "");
+}
+
+#[tokio::test]
+async fn the_players_of_a_node_that_drains_go_to_the_newest_version() {
+    let redis = RedisServer::start().await;
+    let mut draining = redis.serve(Town::node(&redis.url(), LEASE).version("1")).await;
+    let _old = redis.serve(Town::node(&redis.url(), LEASE).version("1")).await;
+    let new = redis.serve(Town::node(&redis.url(), LEASE).version("2")).await;
+    // Its client does not answer the close frame, so the drain does not end.
+    let _crowds = (crowd(&redis, &draining, 1).await, crowd(&redis, &new, 5).await);
+    let query = resume(&redis, draining.address()).await;
+    let gateway = TestGateway::start(&redis.url()).await;
+    redis.nodes_are_read().await;
+    draining.shut_down();
+    let mut directory = redis.directory().await;
+    until("the drain", async || (directory.node(draining.address(), "state").await? == "draining").then_some(())).await;
+    // Until the gateway knows of the drain, it asks the node, which refuses.
+    until("the gateway to know of the drain", async || {
+        let requests = gateway.accesses().lines().count();
+        drop(open(&gateway, &query).await);
+        let sent_to = gateway.sent_to(requests + 1).await;
+        assert!(sent_to[requests].ends_with(&new.address().to_string()), "{sent_to:?}");
+        (sent_to[requests] == new.address().to_string()).then_some(())
+    })
+    .await;
     assert_eq!(gateway.errors(), "");
 }
 

@@ -26,7 +26,9 @@ impl Node {
 
     async fn start_with(redis: &RedisServer, change: impl FnOnce(Server<Harbor>) -> Server<Harbor>) -> Self {
         let harbor = Harbor::default();
-        let server = change(harbor.server().hand_over().cluster(Redis::new(redis.url())));
+        // However slow the machine is, no player is too slow.
+        let server = harbor.server().max_outbox_pushes(1_000_000).max_outbox_size(64 * 1024 * 1024);
+        let server = change(server.hand_over().cluster(Redis::new(redis.url())));
         Self { server: redis.serve(server).await, harbor }
     }
 
@@ -185,7 +187,6 @@ async fn no_message_of_any_node_is_lost_doubled_or_out_of_order() {
     redis.directory().await.user_is("ada", Some(nodes[0].server.address().to_string())).await;
     let mut senders: Vec<_> =
         (0..).zip(&nodes).map(|(number, node)| Sender::start(node.server.hub().clone(), number)).collect();
-    let mut roles = vec![0, 1, 2];
     let mut got = Got::default();
     let mut sent = HashMap::new();
     for round in 0..ROUNDS {
@@ -209,8 +210,6 @@ async fn no_message_of_any_node_is_lost_doubled_or_out_of_order() {
             sleep(Duration::from_millis(20)).await;
         }
         let new = usize::from(round % 2 == 0);
-        eprintln!("round {round}: from {:?} to {:?}", roles[0], roles[1 + new]);
-        let moved = roles.remove(0);
         let resumed = come_back_to(&nodes[new], &mut ada).await;
         assert!(resumed, "round {round}: {:?}, {:?}", old.harbor.notes(), nodes[new].harbor.notes());
         if answers == 0 {
@@ -219,15 +218,12 @@ async fn no_message_of_any_node_is_lost_doubled_or_out_of_order() {
         sent.extend(senders.remove(0).stop().await);
         old.server.ended().await;
         if new == 1 {
-            roles.swap(0, 1);
             nodes.swap(0, 1);
             senders.swap(0, 1);
         }
         let next = Node::start(&redis).await;
         senders.push(Sender::start(next.server.hub().clone(), round + 3));
         nodes.push(next);
-        roles.push(round + 3);
-        let _ = moved;
     }
     for sender in senders {
         sent.extend(sender.stop().await);
