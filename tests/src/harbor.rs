@@ -157,6 +157,24 @@ impl Harbor {
         "x".repeat(count)
     }
 
+    /// Returns when the session expires, in milliseconds since 1970.
+    #[route]
+    async fn expires(&self, connection: &Connection<Sailor>) -> Option<u128> {
+        let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
+        connection.expires().and_then(since).map(|since| since.as_millis())
+    }
+
+    /// Takes the only seat of a room.
+    #[route]
+    async fn sit(&self, hub: &Hub, connection: &Connection<Sailor>, room: String) -> Result<(), Error> {
+        Ok(hub.room(&room).join(connection).seats(1).await?)
+    }
+
+    #[route]
+    async fn uid(&self, connection: &Connection<Sailor>) -> Uid {
+        connection.uid().clone()
+    }
+
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Sailor>, room: String) -> Result<(), Error> {
         Ok(hub.room(&room).join(connection).with_presence().await?)

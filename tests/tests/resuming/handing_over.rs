@@ -6,30 +6,33 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kengine::{Hub, Server, cluster::Redis, push::SendError};
-use kengine_tests::{Harbor, Line, RedisServer, ReturningClient, TestServer, until};
+use kengine_tests::{Harbor, Line, Place, RedisServer, ReturningClient, TestServer, until};
+use serde_json::Value;
 use tokio::{task::JoinHandle, time::sleep};
 
-/// A node of a cluster, and what is noted there.
-struct Node {
-    harbor: Harbor,
-    server: TestServer,
+/// A node of a cluster that hands sessions over, and what is noted there.
+pub(super) struct Node {
+    pub(super) harbor: Harbor,
+    pub(super) server: TestServer,
 }
 
 impl Node {
-    async fn start(redis: &RedisServer) -> Self {
-        Self::start_with(redis, |server| server).await
+    pub(super) async fn start(redis: &RedisServer) -> Self {
+        Self::start_with(redis, |server| server.cluster(Redis::new(redis.url()))).await
     }
 
-    async fn start_with(redis: &RedisServer, change: impl FnOnce(Server<Harbor>) -> Server<Harbor>) -> Self {
+    pub(super) async fn start_with(
+        redis: &RedisServer,
+        configure: impl FnOnce(Server<Harbor>) -> Server<Harbor>,
+    ) -> Self {
         let harbor = Harbor::default();
         // However slow the machine is, no player is too slow.
         let server = harbor.server().max_outbox_pushes(1_000_000).max_outbox_size(64 * 1024 * 1024);
-        let server = change(server.hand_over().cluster(Redis::new(redis.url())));
-        Self { server: redis.serve(server).await, harbor }
+        Self { server: redis.serve(configure(server.hand_over())).await, harbor }
     }
 
     fn say(&self, room: &str, number: u64) {
@@ -37,7 +40,7 @@ impl Node {
     }
 
     /// Begins to drain, and waits until the client is told.
-    async fn drain(&mut self, client: &mut ReturningClient) {
+    pub(super) async fn drain(&mut self, client: &mut ReturningClient) {
         self.server.shut_down();
         client.expect("close 4000").await;
         client.cut();
@@ -48,7 +51,7 @@ fn line(number: u64) -> String {
     format!(r#"{{"method":"line","message":{number}}}"#)
 }
 
-async fn come_back_to(node: &Node, client: &mut ReturningClient) -> bool {
+pub(super) async fn come_back_to(node: &Node, client: &mut ReturningClient) -> bool {
     client.come_back_to(node.server.address());
     client.come_back().await
 }
@@ -97,6 +100,72 @@ async fn a_session_moves_with_everything_that_belongs_to_it() {
     bob.leave().await;
     new.server.stop().await;
     assert_eq!(redis.directory().await.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_seat_the_expiry_and_the_newest_of_latest_pushes_move_too() {
+    let redis = RedisServer::start().await;
+    let (mut old, new) = (Node::start(&redis).await, Node::start(&redis).await);
+    let hour = Duration::from_secs(3600);
+    let millis = |at: SystemTime| at.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let path = format!("/ws?uid=ada&expires={}", millis(SystemTime::now() + hour));
+    let mut ada = ReturningClient::connect_to(old.server.address(), &path).await;
+    let mut bob = ReturningClient::connect(new.server.address(), "bob").await;
+    assert_eq!(ada.ask("sit", "table", 1).await, "1: null");
+    let until = SystemTime::now() + 2 * hour;
+    old.harbor.sailor().extend(until).expect("a time in the future");
+    old.drain(&mut ada).await;
+    let sailor = old.harbor.sailor();
+    for (ship, at) in [(1, 1), (2, 2), (1, 3)] {
+        sailor.send(&Place { ship, at }).expect("she may come back");
+    }
+    assert!(bob.ask("sit", "table", 1).await.contains("full"));
+    assert!(come_back_to(&new, &mut ada).await);
+    for (ship, at) in [(1, 3), (2, 2)] {
+        ada.expect(&format!(r#"{{"method":"place","message":{{"ship":{ship},"at":{at}}}}}"#)).await;
+    }
+    old.server.ended().await;
+    assert!(sailor.send(&Line(1)).is_err(), "a handle to the connection on the node that she has left");
+    assert_eq!(ada.ask("expires", Value::Null, 2).await, format!("2: {}", millis(until)));
+    assert!(bob.ask("sit", "table", 2).await.contains("full"));
+    ada.leave().await;
+    let mut id = 2;
+    until_free(&mut bob, &mut id).await;
+    bob.leave().await;
+    new.server.stop().await;
+    assert_eq!(redis.directory().await.keys().await, [""; 0]);
+}
+
+/// Sits down as soon as the seat is free.
+async fn until_free(client: &mut ReturningClient, id: &mut u64) {
+    loop {
+        *id += 1;
+        if client.ask("sit", "table", *id).await == format!("{id}: null") {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_keeps_the_uid_and_a_session_moves_again_and_again() {
+    let redis = RedisServer::start().await;
+    let mut node = Node::start(&redis).await;
+    let mut guest = ReturningClient::connect_to(node.server.address(), "/ws").await;
+    let uid = guest.ask("uid", Value::Null, 0).await;
+    assert_eq!(guest.ask("join", "lobby", 0).await, "0: null");
+    for id in 1..4 {
+        let next = Node::start(&redis).await;
+        node.drain(&mut guest).await;
+        assert!(come_back_to(&next, &mut guest).await);
+        node.server.ended().await;
+        assert_eq!(guest.ask("uid", Value::Null, 0).await, uid);
+        next.say("lobby", id);
+        guest.expect(&line(id)).await;
+        node = next;
+    }
+    guest.leave().await;
+    node.server.stop().await;
 }
 
 /// Sends numbered lines to the room `lobby`, to the user `ada` and to everybody, until it is stopped or its node has left

@@ -4,6 +4,7 @@ mod bounds;
 mod cuts;
 mod elsewhere;
 mod handing_over;
+mod hand_over_faults;
 mod places;
 mod tokens;
 mod transcripts;
