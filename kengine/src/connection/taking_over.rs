@@ -144,7 +144,7 @@ pub(crate) async fn take_over<D: Dispatcher>(
 
 /// Joins the rooms of the session. Returns whether the connection is in all of them.
 async fn enter<S: Session>(
-    node: &Node,
+    node: &Arc<Node>,
     hand_overs: &dyn HandOvers,
     (old_node, offer): (&str, &mut SessionOffer),
     connection: &Connection<S>,

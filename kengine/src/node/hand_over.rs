@@ -131,7 +131,7 @@ impl Node {
     /// any other connection, but does not get yet from the bus what the other node still delivers. Returns `false` if it
     /// cannot be: then nothing has happened.
     pub(crate) fn carry_in(
-        &self,
+        self: &Arc<Self>,
         recipient: &Arc<dyn Recipient>,
         (old_node, offer): (&str, &SessionOffer),
         rooms: Vec<(CarriedRoom, Option<GrantedSeat<'_>>)>,
@@ -159,6 +159,7 @@ impl Node {
                 {
                     self.expiry_added.notify_one();
                 }
+                self.watch();
                 let ending = self.admission.lock().ending.clone();
                 if let Some(ending) = ending {
                     state.outbox.end(ending);

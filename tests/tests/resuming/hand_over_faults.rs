@@ -4,9 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use kengine::{Close, CloseCode, cluster::Redis};
-use kengine_tests::{
-    Line, Network, Proxy, RESUME, RawClient, RedisServer, ReturningClient, Upgrade, until,
-};
+use kengine_tests::{Line, Network, Proxy, RESUME, RawClient, RedisServer, ReturningClient, Upgrade, until};
 use redis::aio::PubSub;
 use tokio::time::sleep;
 
@@ -33,10 +31,9 @@ impl Cluster {
 
     /// The first node reaches Redis at this URL.
     async fn start_behind(redis: RedisServer, url: &str, query: &str) -> Self {
-        let old = Node::start_with(&redis, |server| {
-            server.cluster(Redis::new(url)).drain_timeout(Duration::from_secs(8))
-        })
-        .await;
+        let old =
+            Node::start_with(&redis, |server| server.cluster(Redis::new(url)).drain_timeout(Duration::from_secs(8)))
+                .await;
         let (new, other) = (Node::start(&redis).await, Node::start(&redis).await);
         let mut bob = ReturningClient::connect(other.server.address(), "bob").await;
         assert_eq!(bob.ask("join", "lobby", 1).await, "1: null");

@@ -94,8 +94,10 @@ async fn a_session_moves_with_everything_that_belongs_to_it() {
     assert_eq!(old.harbor.notes(), [""; 0], "neither `#[close]` nor anything else runs where she was");
     let mut directory = redis.directory().await;
     directory.user_is("ada", Some(new.server.address().to_string())).await;
-    until("no stored session", async || directory.keys().await.iter().all(|key| !key.contains("session")).then_some(()))
-        .await;
+    until("no stored session", async || {
+        directory.keys().await.iter().all(|key| !key.contains("session")).then_some(())
+    })
+    .await;
     ada.leave().await;
     bob.leave().await;
     new.server.stop().await;
@@ -133,7 +135,8 @@ async fn the_seat_the_expiry_and_the_newest_of_latest_pushes_move_too() {
     until_free(&mut bob, &mut id).await;
     bob.leave().await;
     new.server.stop().await;
-    assert_eq!(redis.directory().await.keys().await, [""; 0]);
+    // It is known for a while where the players of a room with seats go.
+    assert_eq!(redis.directory().await.keys().await, ["kengine:room:table"]);
 }
 
 /// Sits down as soon as the seat is free.

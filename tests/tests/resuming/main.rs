@@ -3,8 +3,8 @@
 mod bounds;
 mod cuts;
 mod elsewhere;
-mod handing_over;
 mod hand_over_faults;
+mod handing_over;
 mod places;
 mod tokens;
 mod transcripts;
