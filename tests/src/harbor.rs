@@ -175,6 +175,13 @@ impl Harbor {
         connection.uid().clone()
     }
 
+    /// Says a line to a room.
+    #[route]
+    async fn say(&self, hub: &Hub, (room, number): (String, u64)) -> Result<(), Error> {
+        hub.room(room).send(&Line(number))?;
+        Ok(())
+    }
+
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Sailor>, room: String) -> Result<(), Error> {
         Ok(hub.room(&room).join(connection).with_presence().await?)

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crate::connection::endpoint::Endpoint;
 use crate::connection::resumables::DepartureDue;
+use crate::connection::resumption::Resumption;
 use crate::connection::session_codec::SessionCodec;
 use crate::connection::socket::Socket;
 use crate::connection::socket_state::SocketState;
@@ -93,7 +94,7 @@ pub(super) async fn depart<D: Dispatcher>(
                 offer(endpoint, connection, socket, &asker);
             } else {
                 // After `#[suspend]`.
-                socket.end.resumption().into_iter().for_each(|resumption| resumption.call());
+                socket.end.resumption().into_iter().for_each(Resumption::call);
             }
         }
         Some(DepartureDue::Give(asker)) => socket.give(&asker, outbox),

@@ -50,14 +50,18 @@ struct HeldRooms<'h> {
 
 impl<'h> HeldRooms<'h> {
     fn hold(hand_overs: &'h dyn HandOvers, names: Vec<String>) -> Self {
-        names.iter().for_each(|room| hand_overs.hold(room));
+        for room in &names {
+            hand_overs.hold(room);
+        }
         Self { hand_overs, names }
     }
 }
 
 impl Drop for HeldRooms<'_> {
     fn drop(&mut self) {
-        self.names.iter().for_each(|room| self.hand_overs.let_go(room));
+        for room in &self.names {
+            self.hand_overs.let_go(room);
+        }
     }
 }
 

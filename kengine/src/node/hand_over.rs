@@ -227,7 +227,7 @@ impl Node {
         self.moves.ignore_nothing(connection);
     }
 
-    pub(super) fn pass_on_ask(&self, asker: Asker, ask: SessionAsk) {
+    pub(super) fn pass_on_ask(&self, asker: &Asker, ask: SessionAsk) {
         let holder = self.moves.holder.get().and_then(Weak::upgrade);
         match holder.map(|holder| holder.ask(asker.clone(), ask)) {
             Some(Ok(superseded)) => {
@@ -235,7 +235,7 @@ impl Node {
                     self.tell(&superseded, HandOverStep::Superseded);
                 }
             }
-            Some(Err(_)) | None => self.refuse_session(&asker),
+            Some(Err(_)) | None => self.refuse_session(asker),
         }
     }
 

@@ -239,7 +239,7 @@ impl ClusterNode for Node {
     }
 
     fn asked_for_session(&self, asker: Asker, ask: SessionAsk) {
-        self.pass_on_ask(asker, ask);
+        self.pass_on_ask(&asker, ask);
     }
 
     fn receive_step(&self, from: &str, number: u64, step: HandOverStep, is_own: bool) {

@@ -11,4 +11,5 @@ mod query;
 mod refusals;
 mod restart;
 mod resuming;
+mod rolling;
 mod versions;

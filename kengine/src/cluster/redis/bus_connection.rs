@@ -81,7 +81,9 @@ async fn send(
                 }
                 Target::Script { script, key, arguments } => {
                     let mut call = scripts.call(script, &key.iter().map(String::as_str).collect::<Vec<_>>());
-                    arguments.iter().for_each(|argument| _ = call.arg(&argument[..]));
+                    for argument in &arguments {
+                        call.arg(&argument[..]);
+                    }
                     call.arg(&message.bytes[..]);
                     pipeline.add_command(call).ignore();
                 }

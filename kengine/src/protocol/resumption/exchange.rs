@@ -195,8 +195,11 @@ impl Exchange {
         bytes.put_u64(self.received);
         bytes.put_u64(self.before);
         for SentMessage { frame, key, .. } in self.unacknowledged() {
-            put_part(&mut bytes, Some(frame));
-            put_part(&mut bytes, key.as_deref());
+            bytes.put_u32(length_of(frame));
+            // 0 stands for no key.
+            bytes.put_u32(key.as_deref().map_or(0, |key| length_of(key).saturating_add(1)));
+            bytes.extend_from_slice(frame);
+            bytes.extend_from_slice(key.as_deref().unwrap_or_default());
         }
         bytes
     }
@@ -207,9 +210,13 @@ impl Exchange {
         let (received, before) = (bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?);
         let mut exchange = Self { received, before, ..Self::default() };
         while !bytes.is_empty() {
+            let (length, key_length) = (bytes.try_get_u32().ok()?, bytes.try_get_u32().ok()?);
             // Copied, because each of them alone is kept for a while.
-            let frame = Bytes::copy_from_slice(&take_part(&mut bytes)??);
-            let key = take_part(&mut bytes)?.map(|key| PushKey::from(&key[..]));
+            let frame = Bytes::copy_from_slice(&take_part(&mut bytes, length)?);
+            let key = match key_length.checked_sub(1) {
+                Some(length) => Some(PushKey::from(&take_part(&mut bytes, length)?[..])),
+                None => None,
+            };
             exchange.record_sent(SentMessage { frame, key, is_shared: false });
         }
         Some(exchange)
@@ -221,22 +228,15 @@ impl Exchange {
     }
 }
 
-/// Appends a part with its length. A part that is absent has the largest length.
-fn put_part(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
-    // An outbox never holds so much.
-    let length = part.map_or(u32::MAX, |part| u32::try_from(part.len()).unwrap_or(u32::MAX));
-    bytes.put_u32(length);
-    bytes.extend_from_slice(part.unwrap_or_default());
+/// Takes this many bytes from the front. `None` if there are fewer.
+fn take_part(bytes: &mut Bytes, length: u32) -> Option<Bytes> {
+    let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
+    Some(bytes.split_to(length))
 }
 
-/// Takes what [`put_part`] has appended. `None` if it is invalid.
-fn take_part(bytes: &mut Bytes) -> Option<Option<Bytes>> {
-    let length = bytes.try_get_u32().ok()?;
-    if length == u32::MAX {
-        return Some(None);
-    }
-    let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
-    Some(Some(bytes.split_to(length)))
+/// Returns a length that was limited to far less.
+fn length_of(part: &[u8]) -> u32 {
+    u32::try_from(part.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
