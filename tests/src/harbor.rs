@@ -8,6 +8,7 @@ use std::{
 
 use kengine::{Connection, DisconnectReason, Error, Handshake, Hub, Push, Refusal, Server, Session, Uid};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::{Gate, until};
 
@@ -175,9 +176,10 @@ impl Harbor {
         connection.uid().clone()
     }
 
-    /// Says a line to a room.
+    /// Says a line to a room after a while.
     #[route]
     async fn say(&self, hub: &Hub, (room, number): (String, u64)) -> Result<(), Error> {
+        sleep(Duration::from_millis(50)).await;
         hub.room(room).send(&Line(number))?;
         Ok(())
     }

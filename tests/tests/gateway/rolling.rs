@@ -4,7 +4,7 @@
 //! `KENGINE_HAND_OVER_PLAYERS` sets how many players there are; `.ci/long` sets more than the default.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     process::Command,
     sync::{
@@ -24,7 +24,7 @@ const NODES: usize = 3;
 const PLAYERS_PER_ROOM: usize = 10;
 /// How many lines one player says at most.
 const LINES: u64 = 1_000_000;
-/// The time between two lines of a player.
+/// How often a player says two lines.
 const PACE: Duration = Duration::from_millis(300);
 
 fn players() -> usize {
@@ -56,7 +56,7 @@ struct Player {
     gaps: Vec<Duration>,
     /// How long each answer took.
     waits: Vec<Duration>,
-    asked: Instant,
+    asked: VecDeque<Instant>,
 }
 
 impl Player {
@@ -66,14 +66,14 @@ impl Player {
         assert_eq!(client.ask("join", &*room, 0).await, "0: null");
         let number = number.try_into().expect("a small number");
         let (heard, gaps, waits) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { number, room, client, heard, said: 0, open: 0, answered: 0, gaps, waits, asked: Instant::now() }
+        Self { number, room, client, heard, said: 0, open: 0, answered: 0, gaps, waits, asked: VecDeque::new() }
     }
 
     async fn say(&mut self) {
         let line = self.number * LINES + self.said;
         self.said += 1;
         self.open += 1;
-        self.asked = Instant::now();
+        self.asked.push_back(Instant::now());
         self.client.request("say", json!([self.room, line]), self.said).await;
     }
 
@@ -95,7 +95,7 @@ impl Player {
             self.answered += 1;
             assert_eq!(text, format!("{}: null", self.answered), "player {}", self.number);
             self.open -= 1;
-            self.waits.push(self.asked.elapsed());
+            self.waits.push(self.asked.pop_front().expect("a request").elapsed());
         }
     }
 
@@ -104,12 +104,13 @@ impl Player {
         self.take(&text).await;
     }
 
-    /// Says a line at this pace until it is over. Reads all the time.
+    /// Says two lines at this pace until it is over. Reads all the time.
     async fn play(&mut self, is_over: &AtomicBool) {
         sleep(PACE.mul_f64((self.number % 16) as f64 / 16.0)).await;
         while !is_over.load(Ordering::Relaxed) {
             let begun = Instant::now();
-            if self.open == 0 {
+            // The second request waits for the handler of the first.
+            while self.open < 2 {
                 self.say().await;
             }
             while let Some(left) = PACE.checked_sub(begun.elapsed()) {
