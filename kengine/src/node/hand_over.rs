@@ -148,8 +148,13 @@ impl Node {
                 return false;
             };
             let uid = (duplicates != Duplicates::Allow).then_some(&state.uid);
-            let is_ready = self.rooms.carry_in(recipient, rooms).is_ok()
-                && hand_overs.ready(old_node, state.id.0, offer.connection, uid).is_ok();
+            let names: Vec<_> = rooms.iter().map(|(room, _)| room.name.clone()).collect();
+            let has_entered = self.rooms.carry_in(recipient, rooms).is_ok();
+            if has_entered {
+                // Before the other node says that the user is not there any more.
+                names.iter().for_each(|room| self.report_to_loop(room));
+            }
+            let is_ready = has_entered && hand_overs.ready(old_node, state.id.0, offer.connection, uid).is_ok();
             if is_ready {
                 if let Some(uid) = uid {
                     hand_overs.adopt(uid, state.id, order);

@@ -399,14 +399,15 @@ impl<D: Dispatcher> Server<D> {
     /// The session ends, and `#[close]` runs, if the client does not come back in time
     /// ([`DisconnectReason::NotResumed`](crate::DisconnectReason::NotResumed)), if more waits for it than its outbox holds
     /// ([`TooSlow`](crate::DisconnectReason::TooSlow)), if the user is kicked or connects anew without resuming, or if the
-    /// node drains. Then, and on any other node, a client that comes back begins a new session.
+    /// node drains and does not [hand it over](Self::hand_over). Then, and on any other node to which it is not handed over,
+    /// a client that comes back begins a new session.
     pub fn resume_within(mut self, limit: Duration) -> Self {
         self.limits.resume_within = Some(limit.min(MAX_TIMEOUT));
         self
     }
 
-    /// Hands the sessions of the dispatcher over to the nodes to which their players come back, when this node drains. Off by
-    /// default. It needs [`resume_within`](Self::resume_within) and a cluster in Redis, and every node must allow it.
+    /// Hands the sessions of the dispatcher over to the nodes to which their players come back, also when this node drains.
+    /// Off by default. It needs [`resume_within`](Self::resume_within) and a cluster in Redis, and every node must allow it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -446,11 +447,11 @@ impl<D: Dispatcher> Server<D> {
     /// ```
     ///
     /// A node that drains answers what it has received, closes the connection with 4000, and keeps the session as it keeps
-    /// one whose connection was cut. When the client comes back to another node, that one gets the session: with its uid,
-    /// rooms, seats, expiry, and all messages that the client lacks. There `#[resume]` runs; neither `#[open]` nor
-    /// `#[close]` does, and nobody is told that the player has left or joined. What the dispatcher itself keeps in memory for
-    /// a player does not move, so keep it in the session, or in a place that all nodes reach.
-    /// [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
+    /// one whose connection was cut, at most until the end of the [drain timeout](Self::drain_timeout). When the client comes
+    /// back to another node, that one gets the session: with its uid, rooms, seats, expiry, and all messages that the client
+    /// lacks. There `#[resume]` runs; neither `#[open]` nor `#[close]` does, and nobody is told that the player has left or
+    /// joined. What the dispatcher itself keeps in memory for a player does not move, so keep it in the session, or in a place
+    /// that all nodes reach. [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
     ///
     /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
     /// is not handed over, and the error is logged.

@@ -1,10 +1,13 @@
 //! A session that is handed over ends meanwhile, or cannot move: each case has its exact outcome.
 
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use kengine::{Close, CloseCode, cluster::Redis};
-use kengine_tests::{Line, Network, Proxy, RESUME, RawClient, RedisServer, ReturningClient, Upgrade, until};
+use kengine_tests::{
+    Line, Network, NodeProcess, Proxy, RESUME, RawClient, RedisServer, ReturningClient, Upgrade, free_address, until,
+};
 use redis::aio::PubSub;
 use tokio::time::sleep;
 
@@ -210,14 +213,8 @@ impl Stalled {
     }
 
     /// Waits until the new node has been offered the session, and stalls the old one.
-    async fn stall(cluster_redis: &RedisServer, network: &Proxy) {
-        let mut commands = cluster_redis.connection().await;
-        until("a room on the new node", async || {
-            let counts: Vec<(String, usize)> =
-                redis::cmd("PUBSUB").arg("NUMSUB").arg(LOBBY).query_async(&mut commands).await.unwrap();
-            (counts[0].1 == 4).then_some(())
-        })
-        .await;
+    async fn stall(redis: &RedisServer, network: &Proxy) {
+        subscribers_are(redis, 4).await;
         network.set(Network::Stalled);
     }
 
@@ -226,6 +223,17 @@ impl Stalled {
         let notes = self.cluster.old.harbor.notes().into_iter().chain(self.cluster.new.harbor.notes());
         notes.filter(|note| note.starts_with("close")).collect()
     }
+}
+
+/// Waits until the channel of the room has this many subscribers.
+async fn subscribers_are(redis: &RedisServer, count: usize) {
+    let mut commands = redis.connection().await;
+    until("subscribers", async || {
+        let counts: Vec<(String, usize)> =
+            redis::cmd("PUBSUB").arg("NUMSUB").arg(LOBBY).query_async(&mut commands).await.unwrap();
+        (counts[0].1 == count).then_some(())
+    })
+    .await;
 }
 
 async fn raw(node: &Node, ada: &ReturningClient) -> RawClient {
@@ -306,6 +314,110 @@ async fn a_node_that_does_not_give_the_session_away_in_time_keeps_and_ends_it() 
     cluster.ada.leave().await;
     let Stalled { cluster, network: _network, silent } = stalled;
     drop(silent);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_node_that_does_not_take_the_session_in_time_leaves_it_to_the_old_one() {
+    let redis = RedisServer::start().await;
+    let networks = [Proxy::start(redis.port()).await, Proxy::start(redis.port()).await];
+    let mut cluster = Cluster::start_behind(redis, &networks[0].url(), "").await;
+    let new = Node::start_with(&cluster.redis, |server| server.cluster(Redis::new(networks[1].url()))).await;
+    cluster.drain().await;
+    networks[0].set(Network::Slow(Duration::from_millis(200)));
+    cluster.ada.come_back_to(new.server.address());
+    let stalling = async {
+        // The new node is ready, and the old one will hear so.
+        let there = Some(new.server.address().to_string());
+        cluster.redis.directory().await.user_is("ada", there).await;
+        networks[1].set(Network::Stalled);
+    };
+    let (resumed, ()) = tokio::join!(cluster.ada.come_back(), stalling);
+    assert!(!resumed);
+    cluster.ada_has_left().await;
+    assert_eq!(cluster.old.harbor.noted(1).await, ["close (not resumed) ada"]);
+    assert_eq!(cluster.ada.ask("count", 1, 1).await, "1: 1");
+    assert_eq!(new.harbor.notes(), ["open ada"]);
+    for network in &networks {
+        network.set(Network::Good);
+    }
+    cluster.ada.leave().await;
+    new.server.stop().await;
+    cluster.stop().await;
+}
+
+const NODE: &str = env!("CARGO_BIN_EXE_harbor_node");
+
+async fn spawn_node(redis: &RedisServer) -> NodeProcess {
+    let address = free_address();
+    let mut command = Command::new(NODE);
+    command.arg(address.to_string()).arg(redis.url());
+    let node = NodeProcess::spawn(command, address).await;
+    redis.directory().await.count_is(address, Some(0)).await;
+    node
+}
+
+#[tokio::test]
+async fn the_old_node_is_killed_before_and_while_it_hands_a_session_over() {
+    for is_asked in [false, true] {
+        let redis = RedisServer::start().await;
+        let mut old = spawn_node(&redis).await;
+        let new = Node::start(&redis).await;
+        let mut ada = ReturningClient::connect(old.address(), "ada").await;
+        assert_eq!(ada.ask("join", "lobby", 1).await, "1: null");
+        old.terminate();
+        ada.expect("close 4000").await;
+        ada.cut();
+        ada.come_back_to(new.server.address());
+        let client = redis::Client::open(redis.url()).unwrap();
+        let mut silent = client.get_async_pubsub().await.unwrap();
+        silent.subscribe(LOBBY).await.unwrap();
+        let begun = Instant::now();
+        let killing = async {
+            if is_asked {
+                subscribers_are(&redis, 3).await;
+            }
+            old.kill();
+        };
+        let resumed = if is_asked {
+            let (resumed, ()) = tokio::join!(ada.come_back(), killing);
+            resumed
+        } else {
+            killing.await;
+            ada.come_back().await
+        };
+        assert!(!resumed);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(ada.ask("count", 1, 1).await, "1: 1");
+        assert_eq!(new.harbor.notes(), ["open ada"]);
+        ada.leave().await;
+        new.server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn another_node_gets_the_session_if_the_new_one_is_killed() {
+    let mut cluster = Cluster::start("").await;
+    let mut killed = spawn_node(&cluster.redis).await;
+    cluster.drain().await;
+    let client = redis::Client::open(cluster.redis.url()).unwrap();
+    let mut silent = client.get_async_pubsub().await.unwrap();
+    silent.subscribe(LOBBY).await.unwrap();
+    cluster.ada.come_back_to(killed.address());
+    let killing = async {
+        subscribers_are(&cluster.redis, 4).await;
+        killed.kill();
+    };
+    let (resumed, ()) = tokio::join!(cluster.ada.try_come_back(), killing);
+    assert_eq!(resumed, None);
+    drop(silent);
+    cluster.old.server.hub().room("lobby").send(&Line(7)).expect("a bus that works");
+    assert!(come_back_to(&cluster.new, &mut cluster.ada).await);
+    cluster.ada.expect(r#"{"method":"line","message":7}"#).await;
+    assert_eq!(cluster.new.harbor.noted(1).await, ["resume ada"]);
+    cluster.ada.leave().await;
+    assert!(cluster.bob.next().await.unwrap().contains("line"));
+    cluster.ada_has_left().await;
     cluster.stop().await;
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use kengine::{Hub, Server, cluster::Redis, push::SendError};
+use kengine::{Duplicates, Hub, Server, cluster::Redis, push::SendError};
 use kengine_tests::{Harbor, Line, Place, RedisServer, ReturningClient, TestServer, until};
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::sleep};
@@ -147,6 +147,36 @@ async fn until_free(client: &mut ReturningClient, id: &mut u64) {
             return;
         }
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_several_rooms_moves_with_each_policy_for_duplicates() {
+    for duplicates in [Duplicates::Replace, Duplicates::Refuse, Duplicates::Allow] {
+        let redis = RedisServer::start().await;
+        let configure = |server: Server<Harbor>| server.duplicates(duplicates).cluster(Redis::new(redis.url()));
+        let (mut old, new) = (Node::start_with(&redis, configure).await, Node::start_with(&redis, configure).await);
+        let mut ada = ReturningClient::connect(old.server.address(), "ada").await;
+        for (id, room) in (0..).zip(["hall", "lobby", "yard"]) {
+            assert_eq!(ada.ask("join", room, id).await, format!("{id}: null"));
+        }
+        old.drain(&mut ada).await;
+        old.server.hub().user("ada").send(&Line(0)).unwrap();
+        new.server.hub().user("ada").send(&Line(1)).unwrap();
+        assert!(come_back_to(&new, &mut ada).await, "{duplicates:?}");
+        for number in 0..2 {
+            ada.expect(&line(number)).await;
+        }
+        old.server.ended().await;
+        for (number, room) in (2..).zip(["hall", "lobby", "yard"]) {
+            new.say(room, number);
+            ada.expect(&line(number)).await;
+        }
+        new.server.hub().user("ada").send(&Line(9)).unwrap();
+        ada.expect(&line(9)).await;
+        ada.leave().await;
+        new.server.stop().await;
+        assert_eq!(redis.directory().await.keys().await, [""; 0]);
     }
 }
 

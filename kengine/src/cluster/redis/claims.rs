@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn an_adopted_claim_is_sent_only_again() {
+        let mut claims = Claims::default();
+        claims.adopt(&uid(), connection(1), 1, Instant::now());
+        assert_eq!(sent(&mut claims), []);
+        claims.send_again();
+        assert_eq!(sent(&mut claims), [Some((1, true))]);
+        claims.release(&uid(), connection(1));
+        assert_eq!(sent(&mut claims), [None]);
+    }
+
+    #[test]
     fn a_lost_claim_is_not_sent_again() {
         let mut claims = Claims::default();
         claims.claim(&uid(), connection(1), 1, Instant::now());

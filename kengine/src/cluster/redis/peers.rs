@@ -269,6 +269,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_room_is_held_without_members() {
+        let peers = Peers::default();
+        peers.hold("inn");
+        peers.hold("inn");
+        peers.added.notified().await;
+        assert_eq!(names(peers.unsubscribed()), ["inn"]);
+        peers.reset();
+        peers.greeted(&["inn".into()], vec![1]);
+        peers.let_go("inn");
+        peers.add("inn");
+        peers.remove("inn");
+        assert!(peers.take_left().is_empty(), "it is still held");
+        peers.let_go("inn");
+        peers.let_go("inn");
+        assert_eq!(names(peers.take_left()), ["inn"]);
+        peers.hold("mill");
+        peers.let_go("mill");
+        assert!(peers.unsubscribed().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lost_connection_leaves_only_the_rooms_with_members() {
         let peers = greeted(2);
         peers.seen("inn", "a".into(), true);

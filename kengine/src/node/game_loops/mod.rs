@@ -153,6 +153,14 @@ impl Node {
         self.loops.questions.answered(number, answer);
     }
 
+    /// Tells the node that runs the game loop of a room which users are in the room on this node, if this node knows the
+    /// loop.
+    pub(super) fn report_to_loop(&self, room: &str) {
+        if let Some(entry) = self.loops.find(room) {
+            self.send_roster(&entry);
+        }
+    }
+
     /// Tells the node that runs a game loop which users are in the room on this node, if they have changed.
     fn send_roster(&self, entry: &LoopEntry) {
         let _in_order = entry.order.lock();
