@@ -1,5 +1,5 @@
 //! How a session leaves for the node to which its player comes back: it is offered, given, and forgotten when the other node
-//! has it. The page of [`HandOvers`](crate::node_state::HandOvers) shows the steps.
+//! has it. `node_state/hand_over.rs` shows the steps.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,5 +1,5 @@
-//! How a session comes from the node that has it, because its player has come to this one. The page of
-//! [`HandOvers`](crate::node_state::HandOvers) shows the steps.
+//! How a session comes from the node that has it, because its player has come to this one. `node_state/hand_over.rs`
+//! shows the steps.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

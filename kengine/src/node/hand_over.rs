@@ -152,7 +152,9 @@ impl Node {
             let has_entered = self.rooms.carry_in(recipient, rooms).is_ok();
             if has_entered {
                 // Before the other node says that the user is not there any more.
-                names.iter().for_each(|room| self.report_to_loop(room));
+                for room in &names {
+                    self.report_to_loop(room);
+                }
             }
             let is_ready = has_entered && hand_overs.ready(old_node, state.id.0, offer.connection, uid).is_ok();
             if is_ready {

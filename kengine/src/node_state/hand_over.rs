@@ -26,7 +26,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::node_state::cluster_interface::{BoxFuture, Unavailable};
 use crate::node_state::recipient::ConnectionId;
 use crate::protocol::Uid;
 use crate::protocol::resumption::Token;
@@ -107,59 +106,6 @@ pub(crate) enum StoredSession {
     Taken,
     /// They were not stored, and cannot be stored any more.
     Absent,
-}
-
-/// How the nodes of a cluster hand sessions over.
-pub(crate) trait HandOvers: Send + Sync {
-    /// Asks the node with this tag for a session. Returns whether there is such a node.
-    fn ask(&self, tag: u32, number: u64, ask: SessionAsk) -> BoxFuture<'_, bool>;
-
-    /// Tells a node a step of the hand-over with this number, in the order of what is published. If it cannot be reached,
-    /// its wait times out.
-    fn tell(&self, node: &str, number: u64, step: HandOverStep);
-
-    /// Tells the old node, and this one too, that this one is ready: at one place in the order of all messages. If `uid` is
-    /// given, the connection on the old node passes it to that of this node there. If it does not have it any more, this
-    /// node is told that the hand-over is refused.
-    ///
-    /// # Errors
-    ///
-    /// The bus cannot be reached, or its queue is full.
-    fn ready(&self, old_node: &str, number: u64, old_connection: u64, uid: Option<&Uid>) -> Result<(), Unavailable>;
-
-    /// Stores the messages of a session for the node that has asked for it, and tells it so, in the order of what is
-    /// published. They expire.
-    ///
-    /// # Errors
-    ///
-    /// The bus cannot be reached, or its queue is full.
-    fn store(&self, asker: &Asker, messages: Vec<u8>) -> Result<(), Unavailable>;
-
-    /// Takes the messages of a session that are stored for this node, and tells the old node so.
-    fn take<'a>(
-        &'a self,
-        number: u64,
-        old_node: &'a str,
-        old_connection: u64,
-    ) -> BoxFuture<'a, Result<StoredSession, Unavailable>>;
-
-    /// Takes the messages back.
-    fn take_back<'a>(&'a self, asker: &'a Asker) -> BoxFuture<'a, Result<StoredSession, Unavailable>>;
-
-    /// Removes what is left in the store, because the new node has the session.
-    fn forget(&self, asker: &Asker);
-
-    /// Receives the messages to a room until [`let_go`](Self::let_go), also without a member.
-    fn hold(&self, room: &str);
-
-    /// Ends a [`hold`](Self::hold).
-    fn let_go(&self, room: &str);
-
-    /// Records that a connection of this node gets its uid from another node with [`ready`](Self::ready).
-    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64);
-
-    /// Records that a connection has passed its uid to another node.
-    fn part_with(&self, uid: &Uid, connection: ConnectionId);
 }
 
 /// The sessions of a node that may be handed over.

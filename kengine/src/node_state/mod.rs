@@ -46,7 +46,8 @@ pub(crate) use self::bucket::{Bucket, RateLimit, Sent};
 pub(crate) use self::client_addresses::{ClientAddress, ClientAddresses};
 pub(crate) use self::clock::Clock;
 pub(crate) use self::cluster_interface::{
-    Address, BoxFuture, Cluster, ClusterNode, Gathered, JoinCluster, Load, NodeInfo, NodeMessage, Status, Unavailable,
+    Address, BoxFuture, Cluster, ClusterNode, Gathered, HandOvers, JoinCluster, Load, NodeInfo, NodeMessage, Status,
+    Unavailable,
 };
 pub(crate) use self::counters::{Count, Counters};
 pub(crate) use self::deferred_wakes::deferring;
@@ -60,7 +61,7 @@ pub(crate) use self::game_loop::{
 pub use self::game_loop::{GameLoopError, Tick};
 pub(crate) use self::granted_seat::GrantedSeat;
 pub(crate) use self::hand_over::{
-    Asker, CarriedRoom, HandOverStep, HandOvers, NoSession, SessionAsk, SessionHolder, SessionOffer, StoredSession,
+    Asker, CarriedRoom, HandOverStep, NoSession, SessionAsk, SessionHolder, SessionOffer, StoredSession,
 };
 pub use self::limits::Duplicates;
 pub(crate) use self::limits::{ClientRates, Limits, OutboxLimits};

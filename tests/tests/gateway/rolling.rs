@@ -106,7 +106,7 @@ impl Player {
 
     /// Says two lines at this pace until it is over. Reads all the time.
     async fn play(&mut self, is_over: &AtomicBool) {
-        sleep(PACE.mul_f64((self.number % 16) as f64 / 16.0)).await;
+        sleep(PACE / 16 * u32::try_from(self.number % 16).expect("a small number")).await;
         while !is_over.load(Ordering::Relaxed) {
             let begun = Instant::now();
             // The second request waits for the handler of the first.
