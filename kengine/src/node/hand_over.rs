@@ -1,42 +1,17 @@
-//! The part of a node in the hand-over of sessions: which connections get nothing from the bus meanwhile, and how a
-//! connection comes from another node or goes there without anybody being told.
+//! The part of a node in the hand-over of sessions: how a connection comes from another node, or goes there, without anybody
+//! being told.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::node::Node;
-use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
+use crate::node::moves::{MAX_WAITING_STEPS, Unheard};
 use crate::node_state::{
     Asker, CarriedRoom, ConnectionId, Duplicates, GrantedSeat, HandOverStep, HandOvers, Recipient, SessionAsk,
     SessionHolder, SessionOffer,
 };
-
-/// How many steps of one hand-over may wait. There are never more, unless another node repeats itself.
-const MAX_WAITING_STEPS: usize = 8;
-
-/// The sessions that are on their way from this node or to it.
-#[derive(Default)]
-pub(super) struct Moves {
-    holder: OnceLock<Weak<dyn SessionHolder>>,
-    /// What these connections do not get from the bus.
-    unheard: RwLock<HashMap<ConnectionId, Unheard>>,
-    /// The number of these connections. Read for every message of the bus.
-    count: AtomicUsize,
-    /// The hand-overs that this node has asked for, by the numbers of the connections that they are for.
-    awaited: Mutex<HashMap<u64, mpsc::Sender<(String, HandOverStep)>>>,
-}
-
-/// What a connection does not get from the bus, because the other node delivers it.
-struct Unheard {
-    /// Whether it gets nothing.
-    everything: bool,
-    /// It gets nothing of this node.
-    of: String,
-}
 
 /// A hand-over that this node has asked for. Dropping it ends the wait for its steps.
 pub(crate) struct AwaitedHandOver {
@@ -55,38 +30,6 @@ impl AwaitedHandOver {
 impl Drop for AwaitedHandOver {
     fn drop(&mut self) {
         self.node.moves.awaited.lock().remove(&self.connection.0);
-    }
-}
-
-impl Moves {
-    fn ignore(&self, connection: ConnectionId, what: Unheard) {
-        let mut unheard = self.unheard.write();
-        unheard.insert(connection, what);
-        self.count.store(unheard.len(), Ordering::Release);
-    }
-
-    /// Lets a connection get what other nodes send than the old one.
-    fn ready(&self, connection: ConnectionId) {
-        if let Some(unheard) = self.unheard.write().get_mut(&connection) {
-            unheard.everything = false;
-        }
-    }
-
-    fn ignore_nothing(&self, connection: ConnectionId) {
-        let mut unheard = self.unheard.write();
-        unheard.remove(&connection);
-        self.count.store(unheard.len(), Ordering::Release);
-    }
-
-    /// Returns the connections that do not get a message of this node.
-    pub(super) fn who_ignores(&self, from: &str) -> Vec<ConnectionId> {
-        // Only the task that receives from the bus reads this after a step, so it sees what each step has changed.
-        if self.count.load(Ordering::Acquire) == 0 {
-            return Vec::new();
-        }
-        let unheard = self.unheard.read();
-        let ignored = unheard.iter().filter(|(_, Unheard { everything, of })| *everything || of == from);
-        ignored.map(|(id, _)| *id).collect()
     }
 }
 

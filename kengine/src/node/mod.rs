@@ -5,9 +5,10 @@ mod drain;
 mod ending;
 pub(crate) mod expiry;
 mod game_loops;
-mod hand_over;
+pub(crate) mod hand_over;
 #[cfg(all(test, kengine_model))]
 mod model;
+mod moves;
 mod sending;
 mod watching;
 
@@ -19,8 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::game_loops::registry::GameLoops;
-pub(crate) use self::hand_over::AwaitedHandOver;
-use self::hand_over::Moves;
+use self::moves::Moves;
 use crate::cluster::node_tag;
 use crate::node_state::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, Notify};
