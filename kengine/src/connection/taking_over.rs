@@ -125,7 +125,7 @@ pub(crate) async fn take_over<D: Dispatcher>(
         return TakeOver::Refused;
     }
     let mut arriving = Arriving { node, connection: Some(connection), announces: false };
-    match receive(&mut steps, hand_overs, (&old_node, &offer)).await {
+    match receive(node, &mut steps, hand_overs, (&old_node, &offer)).await {
         Ok(messages) => {
             if let Some(connection) = arriving.connection.take() {
                 if let Some(exchange) = begin(node, &connection, messages, received) {
@@ -137,10 +137,8 @@ pub(crate) async fn take_over<D: Dispatcher>(
             }
         }
         Err(Missing::Refused) => arriving.announces = true,
-        Err(Missing::Superseded) => {
-            arriving.announces = true;
-            return TakeOver::Superseded;
-        }
+        // The other node still has the session.
+        Err(Missing::Superseded) => return TakeOver::Superseded,
         Err(Missing::NotGiven) => {}
     }
     let close = arriving.connection.as_ref().and_then(|connection| connection.state().outbox.close_order());
@@ -180,17 +178,25 @@ enum Missing {
 
 /// Waits until the other node has given the session away, and returns its messages.
 async fn receive(
+    node: &Node,
     steps: &mut AwaitedHandOver,
     hand_overs: &dyn HandOvers,
     (old_node, offer): (&str, &SessionOffer),
 ) -> Result<Bytes, Missing> {
-    match timeout(GIVE_TIMEOUT, steps.next()).await {
+    let is_stored = match timeout(GIVE_TIMEOUT, steps.next()).await {
         Ok(Some((_, HandOverStep::Refused))) => return Err(Missing::Refused),
         Ok(Some((_, HandOverStep::Superseded))) => return Err(Missing::Superseded),
-        _ => {}
-    }
+        Ok(step) => step.is_some(),
+        Err(_) => false,
+    };
     match hand_overs.take(steps.connection.0, old_node, offer.connection).await {
-        Ok(StoredSession::Messages(messages)) => Ok(messages),
+        Ok(StoredSession::Messages(messages)) => {
+            if !is_stored && timeout(GIVE_TIMEOUT, steps.next()).await.is_err() {
+                // The bus was lost meanwhile, and with it where the messages of the other node end.
+                node.hear(steps.connection);
+            }
+            Ok(messages)
+        }
         Ok(StoredSession::Taken | StoredSession::Absent) => Err(Missing::NotGiven),
         // The other node may take them to be here.
         Err(_) => Err(Missing::Refused),

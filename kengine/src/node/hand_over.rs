@@ -197,9 +197,12 @@ impl Node {
             HandOverStep::Ready(_) if is_own => self.moves.ready(ConnectionId(number)),
             HandOverStep::Ready(connection) => {
                 let (connection, asker) = (ConnectionId(connection), asker());
-                self.moves.ignore(connection, Unheard { everything: true, of: String::new() });
+                // Unless it is on its way to another node already.
+                let is_first = self.moves.ignore(connection, Unheard { everything: true, of: String::new() });
                 if !holder().is_some_and(|holder| holder.let_go(connection, &asker)) {
-                    self.moves.ignore_nothing(connection);
+                    if is_first {
+                        self.moves.ignore_nothing(connection);
+                    }
                     self.refuse_session(&asker);
                 }
             }

@@ -407,7 +407,7 @@ fn a_correction_of_presence_is_true() {
         let left = NodeMessage::Presence { presence: Presence::Left, member: Member::new(&*ada) };
         let receiving = thread::spawn({
             let node = node.clone();
-            move || node.node.receive(Address::Room("lobby"), &left)
+            move || node.node.receive("", Address::Room("lobby"), &left)
         });
         node.node.rooms.leave("lobby", &*ada);
         let last = || node.told.with(|told| told.presence.last().map(|(presence, _)| *presence));

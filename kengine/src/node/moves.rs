@@ -33,13 +33,15 @@ pub(super) struct Unheard {
 }
 
 impl Moves {
-    pub(super) fn ignore(&self, connection: ConnectionId, what: Unheard) {
+    /// Withholds from a connection what the bus brings. Returns whether nothing was withheld before.
+    pub(super) fn ignore(&self, connection: ConnectionId, what: Unheard) -> bool {
         let mut unheard = self.unheard.write();
-        unheard.insert(connection, what);
+        let is_first = unheard.insert(connection, what).is_none();
         self.count.store(unheard.len(), Ordering::Release);
+        is_first
     }
 
-    /// Lets a connection get what other nodes send than the old one.
+    /// Lets a connection get what nodes other than the old one send.
     pub(super) fn ready(&self, connection: ConnectionId) {
         if let Some(unheard) = self.unheard.write().get_mut(&connection) {
             unheard.everything = false;
