@@ -43,6 +43,15 @@ impl Socket {
         can_resume
     }
 
+    /// Ends the connection of a session that this node has parted with.
+    fn end_given(&mut self) {
+        let id = self.link.registration.id();
+        if let Some(resumption) = self.end.resumption() {
+            resumption.end_departure(id);
+        }
+        self.end(SocketState::Over, DisconnectReason::NotResumed);
+    }
+
     /// Parts with the session, and stores its messages for the node that has asked for it.
     fn give(&mut self, asker: &Asker, outbox: &Outbox) {
         let node = Arc::clone(self.link.registration.node_arc());
@@ -51,7 +60,7 @@ impl Socket {
         let mut is_complete = true;
         let is_given = node.carry_out(&*recipient, || {
             // No connection joins or leaves a room meanwhile.
-            is_complete = resumption.has_offered(&node.rooms.carried(&*recipient));
+            is_complete = resumption.has_offered(recipient.state().id, &node.rooms.carried(&*recipient));
             if !is_complete {
                 return false;
             }
@@ -66,7 +75,7 @@ impl Socket {
             is_complete
         });
         if is_given {
-            resumption.give();
+            resumption.give(recipient.state().id);
             self.state = SocketState::Given;
             self.link.registration.end_suspension();
         } else if !is_complete {
@@ -83,13 +92,14 @@ pub(super) async fn depart<D: Dispatcher>(
     socket: &mut Socket,
 ) {
     let is_given = socket.state == SocketState::Given;
-    let due = socket.end.resumption().and_then(|resumption| resumption.take_departure(is_given));
+    let due = socket.end.resumption().and_then(|resumption| resumption.take_departure(connection.id(), is_given));
     let outbox = &connection.state().outbox;
     match due {
         Some(DepartureDue::Offer(asker, token, received)) => {
             let was_suspended = socket.state == SocketState::Suspended;
             if !socket.can_be_offered(token, received, outbox) {
-                socket.end.resumption().map(|resumption| resumption.cancel_departure(HandOverStep::Refused));
+                let resumption = socket.end.resumption();
+                resumption.map(|resumption| resumption.cancel_departure(connection.id(), HandOverStep::Refused));
             } else if was_suspended {
                 offer(endpoint, connection, socket, &asker);
             } else {
@@ -122,12 +132,12 @@ fn offer<D: Dispatcher>(
         Err(_) => None,
     };
     let Some(session) = endpoint.codec.and_then(write) else {
-        resumption.cancel_departure(HandOverStep::Refused);
+        resumption.cancel_departure(connection.id(), HandOverStep::Refused);
         return;
     };
     let (node, state) = (&endpoint.node, connection.state());
     let rooms = node.rooms.carried(connection.as_recipient());
-    if resumption.offer(asker, &rooms) {
+    if resumption.offer(state.id, asker, &rooms) {
         let offer = SessionOffer {
             connection: state.id.0,
             uid: state.uid.clone(),
@@ -146,7 +156,7 @@ fn forget<D: Dispatcher>(endpoint: &Endpoint<D>, socket: &mut Socket, asker: &As
         hand_overs.forget(asker);
     }
     socket.forget_hooks();
-    socket.end(SocketState::Over, DisconnectReason::NotResumed);
+    socket.end_given();
     tracing::debug!(connection = socket.link.registration.id().0, "the session was handed over");
 }
 
@@ -162,12 +172,13 @@ async fn take_back<D: Dispatcher>(
         Ok(StoredSession::Taken) => return forget(endpoint, socket, asker),
         Ok(StoredSession::Messages(_) | StoredSession::Absent) => true,
         Err(_) => {
-            endpoint.node.is_abandoned() || socket.end.resumption().is_none_or(|resumption| !resumption.wait_again())
+            endpoint.node.is_abandoned()
+                || socket.end.resumption().is_none_or(|resumption| !resumption.wait_again(connection.id()))
         }
     };
     if is_lost {
         endpoint.node.rooms.announce_lost(connection.as_recipient());
-        socket.end(SocketState::Over, DisconnectReason::NotResumed);
+        socket.end_given();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,14 @@ use tokio::sync::oneshot;
 use crate::connection::transport::Transport;
 use crate::node::Node;
 use crate::node::admission::Slot;
-use crate::node_state::{Asker, ConnectionId, HandOverStep, NoSession, Recipient, SessionAsk, SessionHolder};
+use crate::node_state::{
+    Asker, CarriedRoom, ConnectionId, HandOverStep, NoSession, Recipient, SessionAsk, SessionHolder,
+};
 use crate::protocol::Uid;
 use crate::protocol::resumption::{ResumeRequest, Token, Tokens};
+
+/// How often it is tried to find out whether another node has a session.
+const MAX_ATTEMPTS: u8 = 50;
 
 /// The sessions of an endpoint that can be resumed.
 pub(crate) struct Resumables {
@@ -43,14 +49,17 @@ struct Departure {
     asker: Asker,
     recipient: Arc<dyn Recipient>,
     stage: DepartureStage,
+    /// How often it could not be found out whether the other node has the session.
+    attempts: u8,
 }
 
 enum DepartureStage {
     /// The session has not been offered yet. Holds the token, and how many messages the client has received.
     Asked(Token, u64),
-    Offered,
+    /// Holds the rooms that the session was in then.
+    Offered(Box<[CarriedRoom]>),
     /// The other node is ready.
-    LetGo,
+    LetGo(Box<[CarriedRoom]>),
     /// This node has parted with the session.
     Given,
     /// The other node has it.
@@ -206,12 +215,13 @@ impl Resumables {
     }
 
     /// Forgets a connection whose session cannot be resumed any more.
-    pub(super) fn remove(&self, tokens: &Tokens, id: ConnectionId) {
-        let (arrival, departure, _removed) = {
+    pub(super) fn remove(&self, tokens: &Tokens) {
+        let (id, arrival, departure, _removed) = {
             let mut table = self.table.lock();
             let removed = table.remove_tokens(tokens);
+            let Some(id) = removed.iter().flatten().next().map(|recipient| recipient.state().id) else { return };
             // A connection is not dropped while the lock is held.
-            (table.arrivals.remove(&id), table.departures.remove(&id), removed)
+            (id, table.arrivals.remove(&id), table.departures.remove(&id), removed)
         };
         if let Some(arrival) = arrival {
             arrival.refuse();
@@ -224,8 +234,8 @@ impl Resumables {
     /// Tells the node that has asked for a session that it does not get it.
     fn refuse(&self, id: ConnectionId, departure: &Departure) {
         match departure.stage {
-            DepartureStage::Asked(..) | DepartureStage::Offered => self.node.refuse_session(&departure.asker),
-            DepartureStage::LetGo => {
+            DepartureStage::Asked(..) | DepartureStage::Offered(_) => self.node.refuse_session(&departure.asker),
+            DepartureStage::LetGo(_) => {
                 self.node.hear(id);
                 self.node.refuse_session(&departure.asker);
             }
@@ -241,19 +251,40 @@ impl Resumables {
         let asker = asker.clone();
         match stage {
             DepartureStage::Asked(token, received) => Some(DepartureDue::Offer(asker, *token, *received)),
-            DepartureStage::LetGo => Some(DepartureDue::Give(asker)),
+            DepartureStage::LetGo(_) => Some(DepartureDue::Give(asker)),
             DepartureStage::Taken => Some(DepartureDue::Forget(asker)),
             DepartureStage::Given => Some(DepartureDue::TakeBack(asker)),
-            DepartureStage::Offered => None,
+            DepartureStage::Offered(_) => None,
         }
         .filter(|due| is_given == matches!(due, DepartureDue::Forget(_) | DepartureDue::TakeBack(_)))
     }
 
     /// Records that a session is offered to who has asked for it. Returns `false` if that has changed meanwhile.
-    pub(super) fn offered(&self, id: ConnectionId, asker: &Asker) -> bool {
+    pub(super) fn offered(&self, id: ConnectionId, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
         let mut table = self.table.lock();
         let departure = table.departures.get_mut(&id).filter(|departure| departure.asker == *asker);
-        departure.map(|departure| departure.stage = DepartureStage::Offered).is_some()
+        departure.map(|departure| departure.stage = DepartureStage::Offered(rooms.into())).is_some()
+    }
+
+    /// Whether a session that the other node is ready for was offered with these rooms.
+    pub(super) fn has_offered(&self, id: ConnectionId, rooms: &[CarriedRoom]) -> bool {
+        let table = self.table.lock();
+        let stage = table.departures.get(&id).map(|departure| &departure.stage);
+        matches!(stage, Some(DepartureStage::LetGo(offered)) if **offered == *rooms)
+    }
+
+    /// Counts an attempt to find out whether the other node has a session. Returns whether there may be another one.
+    pub(super) fn may_try_again(&self, id: ConnectionId) -> bool {
+        let mut table = self.table.lock();
+        table.departures.get_mut(&id).is_some_and(|departure| {
+            departure.attempts += 1;
+            departure.attempts < MAX_ATTEMPTS
+        })
+    }
+
+    /// Forgets the hand-over of a session that this node has parted with.
+    pub(super) fn end_departure(&self, id: ConnectionId) {
+        let _removed = self.table.lock().departures.remove(&id);
     }
 
     /// Records that this node has parted with a session.
@@ -274,7 +305,7 @@ impl Resumables {
             let mut table = self.table.lock();
             match table.departures.get(&id).map(|departure| &departure.stage) {
                 None => return true,
-                Some(DepartureStage::Asked(..) | DepartureStage::Offered) => table.departures.remove(&id),
+                Some(DepartureStage::Asked(..) | DepartureStage::Offered(_)) => table.departures.remove(&id),
                 Some(_) => return false,
             }
         };
@@ -307,12 +338,13 @@ impl SessionHolder for Resumables {
         let recipient = table.connections.get(&token.key()).cloned().ok_or(NoSession)?;
         let id = recipient.state().id;
         let earlier = table.departures.get(&id);
-        if earlier.is_some_and(|earlier| !matches!(earlier.stage, DepartureStage::Asked(..) | DepartureStage::Offered))
+        if earlier
+            .is_some_and(|earlier| !matches!(earlier.stage, DepartureStage::Asked(..) | DepartureStage::Offered(_)))
         {
             return Err(NoSession);
         }
         let stage = DepartureStage::Asked(token, received);
-        let departure = Departure { asker, recipient: Arc::clone(&recipient), stage };
+        let departure = Departure { asker, recipient: Arc::clone(&recipient), stage, attempts: 0 };
         let earlier = table.departures.insert(id, departure);
         drop(table);
         recipient.state().outbox.summon();
@@ -321,7 +353,8 @@ impl SessionHolder for Resumables {
 
     fn let_go(&self, connection: ConnectionId, asker: &Asker) -> bool {
         self.advance(connection, asker, |stage| {
-            matches!(stage, DepartureStage::Offered).then_some(DepartureStage::LetGo)
+            let DepartureStage::Offered(rooms) = stage else { return None };
+            Some(DepartureStage::LetGo(mem::take(rooms)))
         })
     }
 
@@ -338,12 +371,12 @@ impl Resumables {
         &self,
         connection: ConnectionId,
         asker: &Asker,
-        next: impl FnOnce(&DepartureStage) -> Option<DepartureStage>,
+        next: impl FnOnce(&mut DepartureStage) -> Option<DepartureStage>,
     ) -> bool {
         let mut table = self.table.lock();
         let departure = table.departures.get_mut(&connection).filter(|departure| departure.asker == *asker);
         let Some(departure) = departure else { return false };
-        let Some(stage) = next(&departure.stage) else { return false };
+        let Some(stage) = next(&mut departure.stage) else { return false };
         departure.stage = stage;
         let recipient = Arc::clone(&departure.recipient);
         drop(table);

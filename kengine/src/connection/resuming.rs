@@ -187,11 +187,12 @@ impl Socket {
     /// Goes on over the socket of a client that has come back, or gives the socket back if the session cannot be resumed.
     fn receive(&mut self, arrival: Arrival, outbox: &Outbox) {
         let ResumeRequest { token, received, .. } = arrival.request();
+        let id = self.link.registration.id();
         let may_go_on = self.state == SocketState::Suspended
             || (self.can_suspend(outbox) && self.end.input().is_none_or(may_come_back));
         let resumption = self.end.resumption().filter(|resumption| may_go_on && resumption.has(token));
         let Some(resumption) = resumption else { return arrival.refuse() };
-        if !resumption.cancel_departure(HandOverStep::Superseded) {
+        if !resumption.cancel_departure(id, HandOverStep::Superseded) {
             return arrival.refuse();
         }
         if !resumption.exchange.resume(received, outbox.waiting_keys()) {

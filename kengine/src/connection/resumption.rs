@@ -20,17 +20,12 @@ const REPORT_STEP: usize = 4 * 1024;
 const TAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause before it is tried again to find out whether the other node has the session.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often that is tried.
-const MAX_ATTEMPTS: u8 = 50;
 
 /// What a connection keeps so that its client can resume the session. Dropping it makes the session's tokens invalid.
 pub(super) struct Resumption {
     pub(super) exchange: Exchange,
     tokens: Tokens,
     sessions: Arc<Resumables>,
-    connection: ConnectionId,
-    /// The rooms of the session when it was offered to another node.
-    offered: Option<Box<[CarriedRoom]>>,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
     /// The size of the exchange that the outbox was told, in steps.
@@ -41,8 +36,6 @@ pub(super) struct Resumption {
     is_told_away: bool,
     /// Whether the session's task must look after its hand-over.
     is_asked_for: bool,
-    /// How often the other node could not be found to have the session or not.
-    attempts: u8,
 }
 
 /// What the dispatcher must be told.
@@ -62,7 +55,7 @@ impl Resumption {
     ) -> (Self, ResumeAnswer) {
         let tokens = Tokens::new(Token::random());
         let answer = ResumeAnswer::begun(sessions.add(&tokens, recipient), resumed, sessions.within);
-        let resumption = Self::new(Exchange::default(), tokens, sessions, recipient.state().id);
+        let resumption = Self::new(Exchange::default(), tokens, sessions);
         (resumption, answer)
     }
 
@@ -76,25 +69,22 @@ impl Resumption {
     ) -> (Self, ResumeAnswer) {
         let tokens = Tokens::after(used, Token::random());
         let answer = ResumeAnswer::resumed(sessions.add(&tokens, recipient), exchange.received(), sessions.within);
-        let mut resumption = Self::new(exchange, tokens, sessions, recipient.state().id);
+        let mut resumption = Self::new(exchange, tokens, sessions);
         // The dispatcher of the other node was told that the session is suspended.
         (resumption.untold, resumption.is_told_away) = (1, true);
         (resumption, answer)
     }
 
-    fn new(exchange: Exchange, tokens: Tokens, sessions: Arc<Resumables>, connection: ConnectionId) -> Self {
+    fn new(exchange: Exchange, tokens: Tokens, sessions: Arc<Resumables>) -> Self {
         Self {
             exchange,
             tokens,
             sessions,
-            connection,
-            offered: None,
             timer: None,
             reported: 0,
             untold: 0,
             is_told_away: false,
             is_asked_for: false,
-            attempts: 0,
         }
     }
 
@@ -115,39 +105,42 @@ impl Resumption {
     }
 
     /// Returns what the task must do for the hand-over.
-    pub(super) fn take_departure(&mut self, is_given: bool) -> Option<DepartureDue> {
+    pub(super) fn take_departure(&mut self, id: ConnectionId, is_given: bool) -> Option<DepartureDue> {
         self.is_asked_for = false;
-        self.sessions.departure_due(self.connection, is_given)
+        self.sessions.departure_due(id, is_given)
     }
 
     /// Ends the hand-over, unless it is too late for that: then this returns `false`.
-    pub(super) fn cancel_departure(&mut self, step: HandOverStep) -> bool {
-        self.sessions.cancel_departure(self.connection, step)
+    pub(super) fn cancel_departure(&self, id: ConnectionId, step: HandOverStep) -> bool {
+        self.sessions.cancel_departure(id, step)
     }
 
     /// Records that the session is offered with these rooms. Returns `false` if the asker has given up.
-    pub(super) fn offer(&mut self, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
-        self.offered = Some(rooms.into());
-        self.sessions.offered(self.connection, asker)
+    pub(super) fn offer(&self, id: ConnectionId, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
+        self.sessions.offered(id, asker, rooms)
     }
 
     /// Whether the session was offered with these rooms.
-    pub(super) fn has_offered(&self, rooms: &[CarriedRoom]) -> bool {
-        self.offered.as_deref() == Some(rooms)
+    pub(super) fn has_offered(&self, id: ConnectionId, rooms: &[CarriedRoom]) -> bool {
+        self.sessions.has_offered(id, rooms)
     }
 
     /// Records that this node has parted with the session, and begins to wait until the other node has it.
-    pub(super) fn give(&mut self) {
-        self.sessions.given(self.connection, &self.tokens);
-        (self.exchange, self.offered) = (Exchange::default(), None);
+    pub(super) fn give(&mut self, id: ConnectionId) {
+        self.sessions.given(id, &self.tokens);
+        self.exchange = Exchange::default();
         self.timer = Some(Box::pin(sleep(TAKE_TIMEOUT)));
     }
 
     /// Waits a little before the other node is asked for again. Returns `false` if that has been tried too often.
-    pub(super) fn wait_again(&mut self) -> bool {
-        self.attempts += 1;
+    pub(super) fn wait_again(&mut self, id: ConnectionId) -> bool {
         self.timer = Some(Box::pin(sleep(RETRY_PAUSE)));
-        self.attempts < MAX_ATTEMPTS
+        self.sessions.may_try_again(id)
+    }
+
+    /// Forgets the hand-over of a session that this node has parted with.
+    pub(super) fn end_departure(&self, id: ConnectionId) {
+        self.sessions.end_departure(id);
     }
 
     /// Returns the client that has come back, if it has.
@@ -245,6 +238,6 @@ impl Resumption {
 
 impl Drop for Resumption {
     fn drop(&mut self) {
-        self.sessions.remove(&self.tokens, self.connection);
+        self.sessions.remove(&self.tokens);
     }
 }
