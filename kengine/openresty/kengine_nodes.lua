@@ -14,9 +14,10 @@ local FAILURE_TIMEOUT = 2
 local nodes = {}
 local prefix
 -- Shared by all workers. `nodes` holds the addresses of the nodes that take players, separated by spaces; it is missing
--- until they are learned. `tags` holds the tag of each node that lives, followed by its address, or by `-` if it drains.
--- `returned` is set for a while after Redis came back, and `outage_logged` from when the outage is logged until Redis is back. `turns` counts
--- the nodes picked without Redis. `error` holds an error in this code that is not in the log yet.
+-- until they are learned. `tags` holds the tag of each node that lives, followed by its address, or by `-` if it
+-- drains. `returned` is set for a while after Redis came back, and `outage_logged` from when the outage is logged until
+-- Redis is back. `turns` counts the nodes picked without Redis. `error` holds an error in this code that is not in the
+-- log yet.
 local shared = ngx.shared.kengine
 -- Shared by all workers. The address of each node that is avoided is a key. Such a node may be missing in `nodes`,
 -- because it has joined since they were read.
@@ -115,8 +116,8 @@ local function find_tagged(tag)
   return ((shared:get("tags") or "") .. " "):match(tag .. " (%S+) ")
 end
 
--- Returns the node with a tag, whether it is full or not, or nil if it drains, or no node that lives has the tag. A node
--- may have joined since the nodes were read, so an unknown tag makes this worker read them again.
+-- Returns the node with a tag, whether it is full or not, or nil if it drains, or no node that lives has the tag. A
+-- node may have joined since the nodes were read, so an unknown tag makes this worker read them again.
 function nodes.tagged(tag)
   local begun = redis.now()
   local node = find_tagged(tag)

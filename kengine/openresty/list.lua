@@ -2,9 +2,9 @@
 --
 -- KEYS: `{prefix}:lease`. The keys of single nodes have the same prefix.
 -- Returns two tables: the addresses of the nodes that take players, full ones included, which are those that are ready
--- and have a valid lease; and of every node with a valid lease its tag, followed by its address, or by `-` if it drains:
--- then another node gets the sessions of its players. The tag is the part of its boot id that the tokens of its players
--- begin with.
+-- and have a valid lease; and of every node with a valid lease its tag, followed by its address, or by `-` if it
+-- drains: then another node gets the sessions of its players. The tag is the part of its boot id that the tokens of its
+-- players begin with.
 local lease = KEYS[1]
 local prefix = lease:sub(1, -#'lease' - 1)
 local time = redis.call('TIME')

@@ -1,5 +1,5 @@
--- Publishes a message in the channel of the node with a tag, the start of its boot id. Returns 1, or 0 if there is no such
--- node on the bus.
+-- Publishes a message in the channel of the node with a tag, the start of its boot id. Returns 1, or 0 if there is no
+-- such node on the bus.
 local lease = KEYS[1]
 local tag, channel, message = unpack(ARGV)
 local prefix = lease:sub(1, -#'lease' - 1)
