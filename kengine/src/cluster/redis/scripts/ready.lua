@@ -1,7 +1,7 @@
 -- Tells the old node of a session, and then the new one, that the new one is ready, and gives it the uid: all at one
--- place in the order of messages. The claim on the uid stays as old as it is, so whoever has claimed the uid later keeps
--- it. If the connection on the old node does not have the uid any more, or that node is gone, only the new node is told,
--- by the refusal. Without a key there is no uid to give.
+-- place in the order of messages. The claim on the uid stays as old as it is, so whoever has claimed the uid later
+-- keeps it. If the connection on the old node does not have the uid any more, or that node is gone, only the new node
+-- is told, by the refusal. Without a key there is no uid to give.
 local user = KEYS[1]
 local channel, old, held, address, boot, connection, refusal, message = unpack(ARGV)
 local holder, number
