@@ -74,7 +74,7 @@ impl Socket {
         loop {
             self.poll_resumption(cx, outbox);
             self.take_outbox(cx, outbox);
-            if self.state == SocketState::Open {
+            if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
                 self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {

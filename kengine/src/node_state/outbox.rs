@@ -352,6 +352,7 @@ impl Outbox {
     ///
     /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and otherwise
     /// one [`BATCH`].
+    #[inline]
     pub(crate) fn take<'o>(
         &self,
         cx: &mut Context<'_>,
@@ -362,10 +363,20 @@ impl Outbox {
         if self.will_wake.load(Ordering::Acquire) && !self.has_pushes() {
             return None;
         }
+        self.take_news(cx, &mut to.into(), backlog, wants_pushes)
+    }
+
+    fn take_news(
+        &self,
+        cx: &mut Context<'_>,
+        to: &mut Destination<'_>,
+        backlog: &Backlog,
+        wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
+    ) -> Option<Ending> {
         let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
-            self.move_to(&mut state, &mut to.into(), max, backlog);
+            self.move_to(&mut state, to, max, backlog);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -498,8 +509,9 @@ struct Queue {
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
     taken: u64,
-    /// The position of each key. Present only while many frames wait.
-    index: Option<HashMap<PushKey, u64>>,
+    /// The position of each key. Boxed, because it is present only while many frames wait.
+    #[expect(clippy::box_collection, reason = "this keeps an empty queue small")]
+    index: Option<Box<HashMap<PushKey, u64>>>,
 }
 
 /// What is known of messages that are kept until the client acknowledges them.
@@ -580,7 +592,7 @@ impl Queue {
             }
             let keys = self.frames.iter().map(|waiting| waiting.key.clone());
             let positions = (self.taken..).zip(keys).filter_map(|(position, key)| Some((key?, position)));
-            self.index = Some(positions.collect());
+            self.index = Some(Box::new(positions.collect()));
         }
         let position = self.index.as_ref()?.get(key)? - self.taken;
         // Always fits: it is a position in `frames`.
