@@ -347,12 +347,17 @@ impl Outbox {
         }
     }
 
+    /// Whether pushes wait or something else has changed since the last call of [`take`](Self::take).
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.will_wake.load(Ordering::Acquire) || self.has_pushes()
+    }
+
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
     /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
     ///
     /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and otherwise
     /// one [`BATCH`].
-    #[inline]
     pub(crate) fn take<'o>(
         &self,
         cx: &mut Context<'_>,
@@ -360,23 +365,13 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        if self.will_wake.load(Ordering::Acquire) && !self.has_pushes() {
+        if !self.has_changed() {
             return None;
         }
-        self.take_news(cx, &mut to.into(), backlog, wants_pushes)
-    }
-
-    fn take_news(
-        &self,
-        cx: &mut Context<'_>,
-        to: &mut Destination<'_>,
-        backlog: &Backlog,
-        wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
-    ) -> Option<Ending> {
         let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };
-            self.move_to(&mut state, to, max, backlog);
+            self.move_to(&mut state, &mut to.into(), max, backlog);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
