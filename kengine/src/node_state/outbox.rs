@@ -498,8 +498,8 @@ struct Queue {
     unsent: usize,
     /// The messages that are kept until the client acknowledges them. Absent if there are none.
     kept: Option<Box<Kept>>,
-    /// The size of the waiting frames that other connections share.
-    shared: usize,
+    /// The size of the waiting frames that no other connection shares.
+    own: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
@@ -528,6 +528,19 @@ struct Waiting {
     key: Option<PushKey>,
     /// Whether the frame counts by itself for the node.
     is_shared: bool,
+}
+
+impl Waiting {
+    /// Returns the size of the frame, or 0 if it counts by itself for the node.
+    fn own_len(&self) -> usize {
+        if self.is_shared { 0 } else { self.frame.len() }
+    }
+}
+
+impl From<Waiting> for SentMessage {
+    fn from(Waiting { frame, key, is_shared }: Waiting) -> Self {
+        Self { frame, key, is_shared }
+    }
 }
 
 impl Queue {
@@ -562,21 +575,17 @@ impl Queue {
             return false;
         }
         self.bytes = bytes;
-        if is_shared {
-            self.shared += frame.len();
-        }
+        let waiting = Waiting { frame, key: key.cloned(), is_shared };
+        self.own += waiting.own_len();
         if let Some(position) = position {
-            let waiting = &mut self.frames[position];
-            if waiting.is_shared {
-                self.shared -= replaced;
-            }
-            (waiting.frame, waiting.is_shared) = (frame, is_shared);
+            let replaced = mem::replace(&mut self.frames[position], waiting);
+            self.own -= replaced.own_len();
             return true;
         }
         if let (Some(index), Some(key)) = (&mut self.index, key) {
             index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
         }
-        self.frames.push_back(Waiting { frame, key: key.cloned(), is_shared });
+        self.frames.push_back(waiting);
         true
     }
 
@@ -598,19 +607,17 @@ impl Queue {
     fn take(&mut self, Destination { out, exchange }: &mut Destination<'_>, max: usize) {
         out.reserve(self.bytes.min(max.saturating_sub(out.len())));
         while out.len() < max
-            && let Some(Waiting { frame, key, is_shared }) = self.frames.pop_front()
+            && let Some(waiting) = self.frames.pop_front()
         {
-            out.extend_from_slice(&frame);
-            self.bytes -= frame.len();
-            if is_shared {
-                self.shared -= frame.len();
-            }
+            out.extend_from_slice(&waiting.frame);
+            self.bytes -= waiting.frame.len();
+            self.own -= waiting.own_len();
             self.taken += 1;
-            if let (Some(index), Some(key)) = (&mut self.index, &key) {
+            if let (Some(index), Some(key)) = (&mut self.index, &waiting.key) {
                 index.remove(key);
             }
             if let Some(exchange) = exchange {
-                exchange.record_sent(SentMessage { frame, key, is_shared });
+                exchange.record_sent(waiting.into());
             }
         }
     }
@@ -621,7 +628,7 @@ impl Queue {
 
     /// Returns the size of everything that is in memory for this client alone, in bytes.
     fn total(&self) -> usize {
-        self.bytes - self.shared + self.unsent + self.kept.as_deref().map_or(0, |kept| kept.own_size)
+        self.own + self.unsent + self.kept.as_deref().map_or(0, |kept| kept.own_size)
     }
 
     /// Returns the size of the messages that are kept, in bytes.
