@@ -138,6 +138,7 @@ impl Transport {
     }
 
     /// Writes some bytes. Returns their number.
+    #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             // The kernel usually takes everything, and then the task need not be registered to be woken.

@@ -347,6 +347,12 @@ impl Outbox {
         }
     }
 
+    /// Whether pushes wait or something else has changed since the last call of [`take`](Self::take).
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.will_wake.load(Ordering::Acquire) || self.has_pushes()
+    }
+
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
     /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
     ///
@@ -359,7 +365,7 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        if self.will_wake.load(Ordering::Acquire) && !self.has_pushes() {
+        if !self.has_changed() {
             return None;
         }
         let mut state = self.state.lock();
@@ -525,14 +531,15 @@ struct Queue {
     unsent: usize,
     /// The messages that are kept until the client acknowledges them. Absent if there are none.
     kept: Option<Box<Kept>>,
-    /// The size of the waiting frames that other connections share.
-    shared: usize,
+    /// The size of the waiting frames that no other connection shares.
+    own: usize,
     /// The size that was last reported to the backlog.
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
     taken: u64,
-    /// The position of each key. Present only while many frames wait.
-    index: Option<HashMap<PushKey, u64>>,
+    /// The position of each key. Boxed, because it is present only while many frames wait.
+    #[expect(clippy::box_collection, reason = "this keeps an empty queue small")]
+    index: Option<Box<HashMap<PushKey, u64>>>,
 }
 
 /// What is known of messages that are kept until the client acknowledges them.
@@ -554,6 +561,19 @@ struct Waiting {
     key: Option<PushKey>,
     /// Whether the frame counts by itself for the node.
     is_shared: bool,
+}
+
+impl Waiting {
+    /// Returns the size of the frame, or 0 if it counts by itself for the node.
+    fn own_len(&self) -> usize {
+        if self.is_shared { 0 } else { self.frame.len() }
+    }
+}
+
+impl From<Waiting> for SentMessage {
+    fn from(Waiting { frame, key, is_shared }: Waiting) -> Self {
+        Self { frame, key, is_shared }
+    }
 }
 
 impl Queue {
@@ -588,21 +608,17 @@ impl Queue {
             return false;
         }
         self.bytes = bytes;
-        if is_shared {
-            self.shared += frame.len();
-        }
+        let waiting = Waiting { frame, key: key.cloned(), is_shared };
+        self.own += waiting.own_len();
         if let Some(position) = position {
-            let waiting = &mut self.frames[position];
-            if waiting.is_shared {
-                self.shared -= replaced;
-            }
-            (waiting.frame, waiting.is_shared) = (frame, is_shared);
+            let replaced = mem::replace(&mut self.frames[position], waiting);
+            self.own -= replaced.own_len();
             return true;
         }
         if let (Some(index), Some(key)) = (&mut self.index, key) {
             index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
         }
-        self.frames.push_back(Waiting { frame, key: key.cloned(), is_shared });
+        self.frames.push_back(waiting);
         true
     }
 
@@ -613,7 +629,7 @@ impl Queue {
             }
             let keys = self.frames.iter().map(|waiting| waiting.key.clone());
             let positions = (self.taken..).zip(keys).filter_map(|(position, key)| Some((key?, position)));
-            self.index = Some(positions.collect());
+            self.index = Some(Box::new(positions.collect()));
         }
         let position = self.index.as_ref()?.get(key)? - self.taken;
         // Always fits: it is a position in `frames`.
@@ -624,19 +640,17 @@ impl Queue {
     fn take(&mut self, Destination { out, exchange }: &mut Destination<'_>, max: usize) {
         out.reserve(self.bytes.min(max.saturating_sub(out.len())));
         while out.len() < max
-            && let Some(Waiting { frame, key, is_shared }) = self.frames.pop_front()
+            && let Some(waiting) = self.frames.pop_front()
         {
-            out.extend_from_slice(&frame);
-            self.bytes -= frame.len();
-            if is_shared {
-                self.shared -= frame.len();
-            }
+            out.extend_from_slice(&waiting.frame);
+            self.bytes -= waiting.frame.len();
+            self.own -= waiting.own_len();
             self.taken += 1;
-            if let (Some(index), Some(key)) = (&mut self.index, &key) {
+            if let (Some(index), Some(key)) = (&mut self.index, &waiting.key) {
                 index.remove(key);
             }
             if let Some(exchange) = exchange {
-                exchange.record_sent(SentMessage { frame, key, is_shared });
+                exchange.record_sent(waiting.into());
             }
         }
     }
@@ -647,7 +661,7 @@ impl Queue {
 
     /// Returns the size of everything that is in memory for this client alone, in bytes.
     fn total(&self) -> usize {
-        self.bytes - self.shared + self.unsent + self.kept.as_deref().map_or(0, |kept| kept.own_size)
+        self.own + self.unsent + self.kept.as_deref().map_or(0, |kept| kept.own_size)
     }
 
     /// Returns the size of the messages that are kept, in bytes.
