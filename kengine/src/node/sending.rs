@@ -161,6 +161,8 @@ impl ClusterNode for Node {
             (NodeMessage::Push { push, audience }, _) => {
                 let shared = self.fan_out.share(push);
                 let push = shared.as_ref().unwrap_or(push);
+                // No connection is carried in between the question who ignores this and its delivery.
+                let _passing = self.rooms.gate.pass();
                 let except = self.moves.who_ignores(from);
                 if except.is_empty() {
                     self.deliver(to, push, audience);
@@ -171,7 +173,10 @@ impl ClusterNode for Node {
                 }
             }
             (NodeMessage::Presence { presence, member }, Address::Room(room)) => {
-                let is_announced = self.rooms.announce(room, *presence, member, &self.moves.who_ignores(from));
+                let is_announced = {
+                    let _passing = self.rooms.gate.pass();
+                    self.rooms.announce(room, *presence, member, &self.moves.who_ignores(from))
+                };
                 if !is_announced && *presence == Presence::Left {
                     self.correct_presence(room, member);
                 }

@@ -3,7 +3,8 @@
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What is sent passes this gate: from the first connection of this node that gets it until it is queued for the bus. So
-/// whoever closes the gate finds every send either delivered here and queued for the bus, or neither of the two.
+/// whoever closes the gate finds every send either delivered here and queued for the bus, or neither of the two. What the
+/// bus brings passes it too, while it is delivered here.
 ///
 /// The gate is locked before anything else. A node that hands nothing over has none.
 #[derive(Debug)]
