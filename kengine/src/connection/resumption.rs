@@ -17,7 +17,7 @@ const ACK_AFTER: Duration = Duration::from_secs(5);
 /// The messages that are kept are reported to the outbox in steps of this number of bytes.
 const REPORT_STEP: usize = 4 * 1024;
 /// How long another node may take to take a session that is given to it. It gives up earlier.
-const TAKE_TIMEOUT: Duration = Duration::from_secs(3);
+const TAKE_TIMEOUT: Duration = Duration::from_secs(6);
 /// The pause before it is tried again to find out whether the other node has the session.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 

@@ -21,9 +21,9 @@ use crate::websocket::Close;
 /// How long the other node may take to offer the session: the handler that runs there may take as long.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take until the messages to the rooms reach this node, and the seats in them are taken.
-const ROOMS_TIMEOUT: Duration = Duration::from_secs(1);
+const ROOMS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the other node may take to give the session away. It takes it back only later.
-const GIVE_TIMEOUT: Duration = Duration::from_secs(1);
+const GIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What became of a session that another node has.
 pub(crate) enum TakeOver<S> {
