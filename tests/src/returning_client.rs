@@ -184,6 +184,15 @@ impl ReturningClient {
         self.unacknowledged.push_back(text);
     }
 
+    /// Sends the start of a message's frame: as many bytes as `length` chooses out of all of them. It must come back then.
+    pub async fn send_start(&mut self, text: impl Into<String>, length: impl FnOnce(usize) -> usize) {
+        let text = text.into();
+        let bytes = ClientFrame::text(&text).bytes();
+        let length = length(bytes.len());
+        self.socket().try_send(&bytes[..length]).await;
+        self.unacknowledged.push_back(text);
+    }
+
     /// Sends a request with this id.
     pub async fn request(&mut self, route: &str, message: impl Into<Value>, id: u64) {
         self.send(json!({"method": route, "message": message.into(), "id": id}).to_string()).await;
@@ -208,7 +217,7 @@ impl ReturningClient {
         }
     }
 
-    /// Returns the next message in short.
+    /// Returns the next message in short. A call that is cancelled loses nothing.
     ///
     /// # Errors
     ///
@@ -234,7 +243,7 @@ impl ReturningClient {
             match opcode {
                 1 | 2 => {}
                 9 => {
-                    self.socket().send_frames([ClientFrame::pong(&payload)]).await;
+                    self.socket().send_soon(ClientFrame::pong(&payload).bytes());
                     continue;
                 }
                 8 => return Ok(format!("close {}", u16::from_be_bytes([payload[0], payload[1]]))),
@@ -249,16 +258,16 @@ impl ReturningClient {
             }
             self.received += 1;
             if self.acknowledges && self.received.is_multiple_of(64) {
-                self.acknowledge().await;
+                self.acknowledge();
             }
             return Ok(summary(&text));
         }
     }
 
     /// Acknowledges what it has received.
-    pub async fn acknowledge(&mut self) {
+    pub fn acknowledge(&mut self) {
         let ack = format!("{{\"ack\":{}}}", self.received);
-        self.socket().try_send(ClientFrame::text(ack).bytes()).await;
+        self.socket().send_soon(ClientFrame::text(ack).bytes());
     }
 }
 

@@ -3,6 +3,8 @@
 mod bounds;
 mod cuts;
 mod elsewhere;
+mod node;
+mod phones;
 mod places;
 mod tokens;
 mod transcripts;
