@@ -137,6 +137,12 @@ impl ReturningClient {
         self.leave_socket().reset();
     }
 
+    /// Closes the connection with 1000, which ends the session. Everything that comes before the answer is dropped.
+    pub async fn leave(&mut self) {
+        self.socket().send_frames([ClientFrame::close(1000, "")]).await;
+        while self.next().await.expect("a close frame") != "close 1000" {}
+    }
+
     /// Returns the path with which it comes back.
     pub fn way_back(&self) -> String {
         let separator = if self.path.contains('?') { '&' } else { '?' };

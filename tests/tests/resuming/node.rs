@@ -24,6 +24,7 @@ impl Node {
         // With these settings the allocator keeps little of what the node has freed, so the figures show what the node
         // holds.
         command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
+        command.env("MALLOC_ARENA_MAX", "1");
         let process = NodeProcess::spawn(command, address).await;
         redis.directory().await.count_is(address, Some(0)).await;
         Self { process }
