@@ -19,7 +19,8 @@ use crate::Held;
 /// How long a handler of the route `work` takes if its number is a multiple of four.
 const WORK_TIME: Duration = Duration::from_millis(20);
 
-/// Counts what its hooks are told, and notes what its handlers have done. Without a `uid` in the query a player is a guest.
+/// Counts what its hooks are told, and notes what its handlers have done. The uid is the `name` in the query, which means
+/// nothing to a gateway; without it, a player is a guest.
 #[derive(Clone, Debug, Default)]
 pub struct Tram {
     state: Arc<TramState>,
@@ -82,7 +83,7 @@ impl Tram {
 impl Tram {
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Passenger, Refusal> {
-        Ok(Passenger(handshake.query("uid").map(Uid::new).transpose()?))
+        Ok(Passenger(handshake.query("name").map(Uid::new).transpose()?))
     }
 
     #[open]

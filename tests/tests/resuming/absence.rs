@@ -38,7 +38,7 @@ impl<'a> Absence<'a> {
     async fn begin(node: &'a Node, room: impl Fn(usize) -> String) -> Self {
         let mut clients = Vec::new();
         for number in 0..PLAYERS {
-            let mut client = ReturningClient::connect(node.address(), &number.to_string()).await;
+            let mut client = ReturningClient::connect_to(node.address(), &format!("/ws?name={number}")).await;
             assert_eq!(client.ask("board", room(number), 1).await, "1: null");
             clients.push(client);
         }

@@ -93,7 +93,7 @@ impl Visitor {
     }
 
     async fn visit(&mut self, node: SocketAddr) {
-        let mut client = ReturningClient::connect(node, &self.uid).await;
+        let mut client = ReturningClient::connect_to(node, &format!("/ws?name={}", self.uid)).await;
         self.old = None;
         self.visits.connections += 1;
         let mut id = 0;

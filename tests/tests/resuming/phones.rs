@@ -83,7 +83,7 @@ struct Phone {
 impl Phone {
     async fn board(gateway: SocketAddr, number: usize) -> Self {
         let (uid, room) = (format!("phone-{number}"), format!("tram {}", number / ROOM));
-        let mut client = ReturningClient::connect(gateway, &uid).await;
+        let mut client = ReturningClient::connect_to(gateway, &format!("/ws?name={uid}")).await;
         assert_eq!(client.ask("board", &*room, u64::MAX).await, format!("{}: null", u64::MAX));
         Self {
             client,
