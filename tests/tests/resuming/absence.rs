@@ -99,7 +99,7 @@ impl<'a> Absence<'a> {
     }
 
     /// Waits until the node holds nothing of the players any more.
-    async fn is_over(self) {
+    async fn ends(self) {
         until("an empty node", async || {
             let held = self.node.held().await;
             sleep(PAUSE).await;
@@ -138,7 +138,7 @@ async fn a_player_who_never_comes_back_costs_its_bound_and_only_for_its_time() {
             assert!(!client.come_back().await, "the session is over");
             client.leave().await;
         }
-        absence.is_over().await;
+        absence.ends().await;
         kept.push(node.process.resident());
     }
     // The allocator keeps memory after the first time, and uses it again.
@@ -167,6 +167,6 @@ async fn what_waits_for_all_who_are_away_is_kept_once() {
     absence.send(room(), 1).await;
     absence.ended(PLAYERS - 1, 0).await;
     back.leave().await;
-    absence.is_over().await;
+    absence.ends().await;
     node.stop().await;
 }

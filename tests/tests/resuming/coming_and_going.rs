@@ -217,7 +217,7 @@ async fn players_who_come_and_go_leave_nothing() {
 
     // What a node keeps after the warm-up are buffers, counters, and the allocator's pages.
     let mut resident = Vec::new();
-    for (phase, time) in [pace.time / 3, pace.time - pace.time / 3].into_iter().enumerate() {
+    for (phase, time) in [pace.time / 3, pace.time / 3 * 2].into_iter().enumerate() {
         let visits = come_and_go(&nodes, players, pace, time, phase as u64).await;
         println!("{players} players for {time:?}: {visits:?}");
         assert!(visits.resumed > 0 && visits.begun_anew > 0 && visits.vanished > 0 && visits.left > 0);
