@@ -254,3 +254,58 @@ async fn a_half_dead_connection_is_taken_over_at_once_through_the_gateway() {
         server.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_half_dead_connection_is_taken_over_at_once_while_a_handler_runs() {
+    let harbor = Harbor::default();
+    let server = TestServer::start(harbor.server()).await;
+    let mut ada = ReturningClient::connect(server.address(), "ada").await;
+    ada.request("wait", (), 1).await;
+    ada.request("count", 2, 2).await;
+    harbor.gate.arrived(1).await;
+    let mut old = Vec::new();
+    for round in 0..3 {
+        old.push(ada.leave_socket());
+        assert!(ada.come_back().await);
+        harbor.sailor().send(&Line(round)).expect("room in the outbox");
+        ada.expect(&format!(r#"{{"method":"line","message":{round}}}"#)).await;
+    }
+    assert!(harbor.handled().is_empty(), "the handler still runs");
+    harbor.gate.open(1);
+    ada.expect("1: \"done\"").await;
+    ada.expect("2: 2").await;
+    assert_eq!(harbor.handled(), [2]);
+    drop((ada, old));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_half_dead_connection_is_taken_over_at_once_while_its_socket_is_blocked() {
+    /// More than the kernel keeps for a client that does not read.
+    const REQUESTS: u64 = 100;
+    const LETTERS: usize = 200_000;
+    let harbor = Harbor::default();
+    let server = TestServer::start(harbor.server().max_outbox_size(64 << 20)).await;
+    let mut ada = ReturningClient::connect(server.address(), "ada").await;
+    for id in 0..REQUESTS {
+        ada.request("letters", LETTERS, id).await;
+    }
+    // The server stops when nobody reads what it writes.
+    let mut before = 0;
+    until("a blocked socket", async || {
+        let now = server.hub().queued_bytes();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let is_blocked = now > 0 && now == std::mem::replace(&mut before, now);
+        is_blocked.then_some(())
+    })
+    .await;
+    let old = ada.leave_socket();
+    assert!(ada.come_back().await);
+    for id in 0..REQUESTS {
+        let answer = ada.answer(id).await;
+        assert_eq!(answer.len(), format!("{id}: \"\"").len() + LETTERS, "answer {id}");
+    }
+    assert_eq!(ada.ask("count", 7, REQUESTS).await, format!("{REQUESTS}: 7"));
+    drop((ada, old));
+    server.stop().await;
+}
