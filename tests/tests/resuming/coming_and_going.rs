@@ -15,6 +15,8 @@ use tokio::{
 use crate::node::{Node, number_in};
 
 const MIB: usize = 1 << 20;
+/// How many looks in a row must show a node as it was. Each is served by any of its threads, and sees the tasks of that one.
+const LOOKS: usize = 10;
 /// The pause between two looks at a node.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -81,7 +83,7 @@ impl Visitor {
         self.wait(self.pace.pause).await;
         while Instant::now() < end {
             let node = nodes[self.dice.roll(nodes.len())];
-            self.visit(node).await;
+            self.visit(node, end).await;
             self.wait(self.pace.pause).await;
         }
         self.visits
@@ -92,7 +94,7 @@ impl Visitor {
         sleep(Duration::from_millis(self.dice.roll(most.max(1)) as u64)).await;
     }
 
-    async fn visit(&mut self, node: SocketAddr) {
+    async fn visit(&mut self, node: SocketAddr, end: Instant) {
         let mut client = ReturningClient::connect_to(node, &format!("/ws?name={}", self.uid)).await;
         self.old = None;
         self.visits.connections += 1;
@@ -105,7 +107,9 @@ impl Visitor {
             }
             self.wait(self.pace.pause / 8).await;
             id += 1;
-            match self.dice.roll(5) {
+            // Whoever must end soon does not come back.
+            let outcomes = if Instant::now() < end { 5 } else { 2 };
+            match self.dice.roll(outcomes) {
                 0 => {
                     self.visits.left += 1;
                     return client.leave().await;
@@ -173,22 +177,38 @@ struct Baseline {
 }
 
 impl Baseline {
+    /// Returns what a node holds now, with the connection of who asks, whose socket is sometimes still open afterwards.
     async fn of(node: &Node) -> Self {
         let Held { connections, suspended, rooms, queued_bytes, tasks, .. } = node.held().await;
         Self { connections, suspended, rooms, queued_bytes, tasks, files: node.process.open_files() }
     }
 
+    /// Returns what a node holds that has no players.
+    async fn without_players(node: &Node) -> Self {
+        let mut baseline = Self::of(node).await;
+        for _ in 0..LOOKS {
+            let Self { files, tasks, .. } = Self::of(node).await;
+            baseline.files = baseline.files.max(files);
+            baseline.tasks = baseline.tasks.max(tasks);
+        }
+        baseline
+    }
+
     /// Waits until the node holds this much, and returns its resident memory in bytes.
     async fn is_back(self, node: &Node) -> usize {
-        let mut seen = self;
+        let (mut suspended, mut looks) = (usize::MAX, 0);
         until("a node as it was before", async || {
             let now = Self::of(node).await;
-            if now != seen {
-                eprintln!("{now:?} instead of {self:?}");
-                seen = now;
+            if now.suspended != suspended {
+                eprintln!("{now:?}");
+                suspended = now.suspended;
             }
             sleep(PAUSE).await;
-            (now == self).then_some(())
+            let is_so = now.files <= self.files
+                && now.tasks <= self.tasks
+                && Self { files: self.files, tasks: self.tasks, ..now } == self;
+            looks = if is_so { looks + 1 } else { 0 };
+            (looks == LOOKS).then_some(())
         })
         .await;
         node.process.resident()
@@ -211,7 +231,7 @@ async fn players_who_come_and_go_leave_nothing() {
     let keys_before = keys().await;
     let mut baselines = Vec::new();
     for node in &nodes {
-        baselines.push(Baseline::of(node).await);
+        baselines.push(Baseline::without_players(node).await);
     }
     let first = nodes.each_ref().map(|node| node.process.resident());
 
