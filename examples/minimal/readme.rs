@@ -47,7 +47,8 @@ async fn program_of_the_readme_runs_in_a_new_crate() {
     fs::write(home.join("src/main.rs"), program).unwrap();
 
     let target = home.join("target");
-    build(&home, &["--bin", "newcomer", "--target-dir", target.to_str().unwrap()]);
+    let target_dir = target.to_str().unwrap();
+    build(&home, &["--bin", "newcomer", "--target-dir", target_dir, "--config", "profile.dev.debug=0"]);
     let newcomer = Program::run(&target.join("debug/newcomer"), port).await;
     let (mut player, _) = connect_async(newcomer.url()).await.unwrap();
     player.send(Message::text(r#"{"method":"chat","message":{"greeting":"hello"}}"#)).await.unwrap();

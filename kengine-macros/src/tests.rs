@@ -81,7 +81,7 @@ pub(crate) fn assert_shown(file: &str, expansion: &str) {
 /// test keeps that list complete.
 #[test]
 fn each_name_in_an_expansion_is_in_the_list_of_taken_names() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/language/ui/pass/taken_names.rs");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/language/src/taken_names.rs");
     let source = fs::read_to_string(path).expect("the UI tests are in the same repository");
     let (_, list) = source.split_once("$callback! {").expect("the list begins with `$callback! {`");
     let (list, _) = list.split_once("\n        }").expect("the list ends with a brace");

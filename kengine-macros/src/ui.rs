@@ -25,7 +25,7 @@ const OF_THE_COMPILER: [&str; 6] = [
 /// An error: its line and column, and the first line of its text.
 type Mistake = (usize, usize, String);
 
-/// Returns the files of a folder of the UI tests.
+/// Returns the files of a folder of `kengine-language-tests`.
 fn files(folder: &str) -> Vec<PathBuf> {
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("the UI tests are in the same repository") {
@@ -38,7 +38,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/language/ui").join(folder), &mut found);
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/language").join(folder), &mut found);
     found
 }
 
@@ -170,7 +170,7 @@ fn expected(path: &Path) -> BTreeSet<Mistake> {
 
 #[test]
 fn each_mistake_is_reported_at_its_place() {
-    let files = files("fail");
+    let files = files("ui");
     assert!(files.len() > 100);
     for path in files {
         let (reported, mut expected) = (reported(&path), expected(&path));
@@ -186,7 +186,7 @@ fn each_mistake_is_reported_at_its_place() {
 
 #[test]
 fn no_mistake_is_reported_in_a_form_that_compiles() {
-    let files = files("pass");
+    let files = files("src");
     assert!(files.len() > 10);
     for path in files {
         assert_eq!(reported(&path), BTreeSet::new(), "{}", path.display());

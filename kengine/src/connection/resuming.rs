@@ -78,14 +78,7 @@ impl Socket {
 
     /// Acknowledges messages, takes a client that comes back, and ends a session whose client does not. Every message that
     /// was read must have been parsed.
-    #[inline]
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
-        if self.end.is_resumable() {
-            self.poll_resumable(cx, outbox);
-        }
-    }
-
-    fn poll_resumable(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         // Registers the task, so that no summons is missed.
         self.take_outbox(cx, outbox);
         let id = self.link.registration.id();

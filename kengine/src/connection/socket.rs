@@ -72,9 +72,11 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         loop {
-            self.poll_resumption(cx, outbox);
+            if self.end.is_resumable() {
+                self.poll_resumption(cx, outbox);
+            }
             self.take_outbox(cx, outbox);
-            if self.state == SocketState::Open {
+            if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
                 self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {
@@ -397,7 +399,9 @@ impl Socket {
     /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
-            self.poll_resumption(cx, outbox);
+            if self.end.is_resumable() {
+                self.poll_resumption(cx, outbox);
+            }
             self.take_outbox(cx, outbox);
             if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) {
                 return;
@@ -430,7 +434,14 @@ impl Socket {
     }
 
     /// Takes waiting pushes, and carries out the order to end the connection, if there is one.
+    #[inline]
     pub(super) fn take_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
+        if outbox.has_changed() {
+            self.take_changes(cx, outbox);
+        }
+    }
+
+    fn take_changes(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let (is_open, is_blocked) = (self.state == SocketState::Open, self.is_blocked);
         let is_broken = matches!(self.state, SocketState::Broken | SocketState::Suspended);
         // While the kernel takes no more, pushes stay in the outbox, where they are bounded. Before a close frame they

@@ -28,6 +28,12 @@ struct KnownEnd {
 }
 
 impl SocketEnd {
+    /// Whether nothing is known that would end the connection, and the client cannot resume its session.
+    #[inline]
+    pub(super) fn is_unset(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Returns how the client's input has ended, if it has.
     #[inline]
     pub(super) fn input(&self) -> Option<&DisconnectReason> {

@@ -347,6 +347,12 @@ impl Outbox {
         }
     }
 
+    /// Whether pushes wait or something else has changed since the last call of [`take`](Self::take).
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.will_wake.load(Ordering::Acquire) || self.has_pushes()
+    }
+
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
     /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
     ///
@@ -359,7 +365,7 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        if self.will_wake.load(Ordering::Acquire) && !self.has_pushes() {
+        if !self.has_changed() {
             return None;
         }
         let mut state = self.state.lock();
@@ -498,8 +504,9 @@ struct Queue {
     reported: usize,
     /// How many frames were taken from the front so far. A position in `index` minus this is a position in `frames`.
     taken: u64,
-    /// The position of each key. Present only while many frames wait.
-    index: Option<HashMap<PushKey, u64>>,
+    /// The position of each key. Boxed, because it is present only while many frames wait.
+    #[expect(clippy::box_collection, reason = "this keeps an empty queue small")]
+    index: Option<Box<HashMap<PushKey, u64>>>,
 }
 
 /// What is known of messages that are kept until the client acknowledges them.
@@ -580,7 +587,7 @@ impl Queue {
             }
             let keys = self.frames.iter().map(|waiting| waiting.key.clone());
             let positions = (self.taken..).zip(keys).filter_map(|(position, key)| Some((key?, position)));
-            self.index = Some(positions.collect());
+            self.index = Some(Box::new(positions.collect()));
         }
         let position = self.index.as_ref()?.get(key)? - self.taken;
         // Always fits: it is a position in `frames`.

@@ -18,6 +18,7 @@ const REAP: &str = script!("reap");
 const CLAIM: &str = script!("claim");
 const RELEASE: &str = script!("release");
 const ROUTE: &str = script!("route");
+const SEATS: &str = script!("seats");
 
 /// How long a counter outlives its node, in milliseconds.
 const FAREWELL: &str = "250";
@@ -342,4 +343,23 @@ async fn a_message_to_a_user_goes_to_their_node() {
     // The script that replaces the holder sends the message itself.
     redis.claim("two", "1", "200", "0", "0").await;
     assert_eq!(stream.next().await.unwrap().get_payload::<String>().unwrap(), "you lose 17");
+}
+
+#[tokio::test]
+async fn a_seat_is_found_behind_many_rooms_of_a_node_that_is_gone() {
+    let mut fixture = Fixture::new().await;
+    for address in ["gone:1", "host:1", "own:1"] {
+        fixture.join(address, "b", "0", "60000", "ready").await;
+    }
+    // A request for one seat always opens a new room, which has a free seat for requests for two.
+    let rooms = (0..50).map(|number| ("gone:1|b", format!("duo-z{number}"))).chain([("host:1|b", "duo-a".into())]);
+    for (node, room) in rooms {
+        let taken: Vec<redis::Value> =
+            fixture.run(SEATS, &["{k}:lease"], &["take", node, "", "duo-", &room, "1", &room, "1"]).await;
+        assert_eq!(taken.len(), 4);
+    }
+    fixture.lease("gone:1", -1).await;
+    let (taken, room, _, host): (i64, String, String, String) =
+        fixture.run(SEATS, &["{k}:lease"], &["take", "own:1|b", "", "duo-", "duo-new", "2", "ada", "1"]).await;
+    assert_eq!((taken, &*room, &*host), (1, "duo-a", "host:1"));
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::cluster::redis::connection::{CommandConnection, within};
 use crate::cluster::redis::message::{self, BusMessage};
 use crate::cluster::redis::peers::{ANSWER_TIMEOUT, Peers};
 use crate::cluster::redis::scripts::Scripts;
@@ -47,7 +47,7 @@ enum BusStatus {
     /// It is not known yet whether the bus can be reached.
     Connecting,
     /// Holds the connection for commands, and the scripts that it has loaded.
-    Up(MultiplexedConnection, Arc<Scripts>),
+    Up(CommandConnection, Arc<Scripts>),
     Down,
 }
 
@@ -144,7 +144,7 @@ impl Bus {
             }
             Ok(())
         };
-        timeout(JOIN_TIMEOUT, settled).await.map_err(|_| Unavailable)?
+        within(JOIN_TIMEOUT, settled).await.unwrap_or(Err(Unavailable))
     }
 
     /// Asks the other nodes for the members of a room.
@@ -167,7 +167,7 @@ impl Bus {
             }
             Some(())
         };
-        let is_partial = !matches!(timeout(ANSWER_TIMEOUT, gathering).await, Ok(Some(())));
+        let is_partial = within(ANSWER_TIMEOUT, gathering).await.flatten().is_none();
         Gathered { is_partial, ..gathered }
     }
 
@@ -193,7 +193,7 @@ impl Bus {
     }
 
     /// Returns the connection for commands and the scripts that it has loaded, if the bus is connected.
-    pub(super) fn commands(&self) -> Option<(MultiplexedConnection, Arc<Scripts>)> {
+    pub(super) fn commands(&self) -> Option<(CommandConnection, Arc<Scripts>)> {
         match &*self.status.borrow() {
             BusStatus::Up(commands, scripts) => Some((commands.clone(), Arc::clone(scripts))),
             BusStatus::Connecting | BusStatus::Down => None,
@@ -201,7 +201,7 @@ impl Bus {
     }
 
     /// Sets the connection for commands. `None` means that the bus is not connected.
-    pub(super) fn set_connection(&self, commands: Option<(MultiplexedConnection, Arc<Scripts>)>) {
+    pub(super) fn set_connection(&self, commands: Option<(CommandConnection, Arc<Scripts>)>) {
         let status = commands.map_or(BusStatus::Down, |(commands, scripts)| BusStatus::Up(commands, scripts));
         self.status.send_replace(status);
         self.peers.changes.send_replace(());

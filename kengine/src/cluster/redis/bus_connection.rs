@@ -2,11 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
+use redis::{Pipeline, RedisResult};
 use tokio::sync::mpsc;
 
 use crate::cluster::redis::bus::{Bus, Outgoing, Target};
-use crate::cluster::redis::connection::{Backoff, connect, connect_subscriber};
+use crate::cluster::redis::connection::{Backoff, CommandConnection, connect, connect_subscriber};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::shared_state::SharedState;
 use crate::cluster::redis::subscriber::Subscriber;
@@ -56,7 +56,7 @@ async fn run_connection(
 async fn send(
     bus: &Bus,
     outgoing: &mut mpsc::Receiver<Outgoing>,
-    mut commands: MultiplexedConnection,
+    mut commands: CommandConnection,
     scripts: &Scripts,
 ) -> RedisResult<Infallible> {
     let SharedState { keys, boot, .. } = &*bus.state;

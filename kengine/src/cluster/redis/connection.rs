@@ -1,13 +1,15 @@
 //! Connections to Redis with timeouts, and the pauses between attempts to connect.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::time::{sleep, timeout};
 
 /// How long connecting or one command may take.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// In how many parts [`within`] waits.
+const PARTS: u32 = 10;
 /// The first pause before another attempt to connect. Each further pause is twice as long.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause before another attempt to connect.
@@ -15,13 +17,34 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// How many characters of the password an error must contain to count as quoting it. Servers cut off long arguments.
 const QUOTED_LEN: usize = 16;
 
+/// A connection for commands. Redis must answer each within [`RESPONSE_TIMEOUT`].
+#[derive(Clone)]
+pub(super) struct CommandConnection(MultiplexedConnection);
+
+impl ConnectionLike for CommandConnection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(within_timeout(self.0.req_packed_command(command)))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(within_timeout(self.0.req_packed_commands(pipeline, offset, count)))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.0.get_db()
+    }
+}
+
 /// Opens a connection for commands.
-pub(super) async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(RESPONSE_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
-    connected.map_err(|error| without_password(error, client))
+pub(super) async fn connect(client: &Client) -> RedisResult<CommandConnection> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let connected = within_timeout(client.get_multiplexed_async_connection_with_config(&config)).await;
+    connected.map(CommandConnection).map_err(|error| without_password(error, client))
 }
 
 /// Opens a connection that receives what is published.
@@ -42,9 +65,21 @@ fn without_password(error: RedisError, client: &Client) -> RedisError {
     error
 }
 
-/// Applies [`RESPONSE_TIMEOUT`] to a call that has no timeout itself.
+/// Applies [`RESPONSE_TIMEOUT`] to a call.
 pub(super) async fn within_timeout<T>(call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    timeout(RESPONSE_TIMEOUT, call).await.unwrap_or_else(|_| Err(lost("Redis does not answer")))
+    within(RESPONSE_TIMEOUT, call).await.unwrap_or_else(|| Err(lost("Redis does not answer")))
+}
+
+/// Waits for the answer of another process, but only for this time, and returns `None` after it. If this process stands
+/// still meanwhile, the answer may have arrived but is not read yet, so such a pause counts as one of [`PARTS`] parts.
+pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    for _ in 0..PARTS {
+        if let Ok(answer) = timeout(limit / PARTS, &mut answer).await {
+            return Some(answer);
+        }
+    }
+    None
 }
 
 /// Returns the error of a connection that does not work any more.
@@ -73,6 +108,18 @@ mod tests {
     fn shown(url: &str, detail: &str) -> String {
         let error = RedisError::from((ErrorKind::Client, "refused", detail.to_owned()));
         without_password(error, &Client::open(url).unwrap()).to_string()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_while_the_process_stands_still_is_in_time() {
+        let limit = Duration::from_millis(200);
+        let slow = async {
+            std::thread::sleep(3 * limit);
+            // Another task reads the answer.
+            tokio::spawn(sleep(Duration::from_millis(1))).await.unwrap();
+        };
+        assert!(within(limit, slow).await.is_some());
+        assert!(within(limit, std::future::pending::<()>()).await.is_none());
     }
 
     #[test]

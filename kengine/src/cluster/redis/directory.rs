@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use redis::{Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::cluster::redis::claims::{Change, Claim};
-use crate::cluster::redis::connection::{Backoff, connect};
+use crate::cluster::redis::connection::{Backoff, CommandConnection, connect};
 use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::{Script, Scripts};
@@ -132,7 +132,7 @@ async fn stay(
 /// A connection to the directory.
 struct Directory<'s> {
     state: &'s SharedState,
-    connection: MultiplexedConnection,
+    connection: CommandConnection,
     scripts: Scripts,
     /// Other nodes are not removed before this time.
     lenient_until: Instant,

@@ -1,6 +1,8 @@
 //! The scripts that run inside Redis. Each connection loads them once and calls them by their hashes.
 
-use redis::{Cmd, Pipeline, RedisResult, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisResult};
+
+use crate::cluster::redis::connection::CommandConnection;
 
 /// Defines [`Script`] and [`CODE`], in the same order.
 macro_rules! scripts {
@@ -22,7 +24,7 @@ pub(super) struct Scripts(Vec<String>);
 
 impl Scripts {
     /// Loads all scripts in one round trip.
-    pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+    pub(super) async fn load(connection: &mut CommandConnection) -> RedisResult<Self> {
         let mut pipeline = Pipeline::new();
         for code in CODE {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(code);

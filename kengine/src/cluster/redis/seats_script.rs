@@ -4,9 +4,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
+use redis::{Cmd, Pipeline, RedisResult, Value, from_redis_value};
 use tokio::sync::oneshot;
 
+use crate::cluster::redis::connection::CommandConnection;
 use crate::cluster::redis::keys::{DEFAULT_ROOM_LIFETIME, escaped, unescaped};
 use crate::cluster::redis::scripts::{Script, Scripts};
 use crate::cluster::redis::seat_queue::{Order, RoomReport};
@@ -21,7 +22,7 @@ const MAX_RESTORED: usize = 1000;
 /// Serves requests for seats until the connection fails.
 pub(super) async fn serve(
     state: &SharedState,
-    mut connection: MultiplexedConnection,
+    mut connection: CommandConnection,
     scripts: &Scripts,
 ) -> RedisResult<Infallible> {
     let _up = state.seats.up();
@@ -63,7 +64,7 @@ pub(super) async fn serve(
 /// Removes the seats of nodes that are gone.
 pub(super) async fn sweep(
     state: &SharedState,
-    connection: &mut MultiplexedConnection,
+    connection: &mut CommandConnection,
     scripts: &Scripts,
 ) -> RedisResult<()> {
     loop {
@@ -77,7 +78,7 @@ pub(super) async fn sweep(
 /// Returns a page of the rooms that have seats or show data.
 pub(super) async fn list(
     state: &SharedState,
-    connection: &mut MultiplexedConnection,
+    connection: &mut CommandConnection,
     scripts: &Scripts,
     query: RoomQuery<'_>,
 ) -> RedisResult<RoomPage> {

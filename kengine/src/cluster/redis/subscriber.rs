@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 
 use futures_util::StreamExt;
-use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
+use redis::aio::{PubSub, PubSubSink, PubSubStream};
 use redis::{Pipeline, RedisResult};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cluster::redis::bus::Bus;
-use crate::cluster::redis::connection::{lost, within_timeout};
+use crate::cluster::redis::connection::{CommandConnection, lost, within_timeout};
 use crate::cluster::redis::echoes::Echoes;
 use crate::cluster::redis::message::{BusMessage, Received, WireNodeMessage};
 use crate::cluster::redis::shared_state::SharedState;
@@ -20,7 +20,7 @@ const MAX_ROOMS_PER_BATCH: usize = 256;
 /// The receiving half of a connection to the bus.
 pub(super) struct Subscriber<'b> {
     bus: &'b Bus,
-    commands: MultiplexedConnection,
+    commands: CommandConnection,
     sink: PubSubSink,
     stream: PubSubStream,
     /// Each [`BusMessage::Echo`] that this node publishes to itself.
@@ -29,11 +29,7 @@ pub(super) struct Subscriber<'b> {
 
 impl<'b> Subscriber<'b> {
     /// Subscribes to this node's channel, the common channel, and the channels of the rooms that already have members.
-    pub(super) async fn start(
-        bus: &'b Bus,
-        commands: MultiplexedConnection,
-        subscriptions: PubSub,
-    ) -> RedisResult<Self> {
+    pub(super) async fn start(bus: &'b Bus, commands: CommandConnection, subscriptions: PubSub) -> RedisResult<Self> {
         let (sink, stream) = subscriptions.split();
         let mut subscriber = Self { bus, commands, sink, stream, echoes: Echoes::new() };
         let SharedState { keys, boot, .. } = &*bus.state;

@@ -203,11 +203,17 @@ local function find(family, node, seats, uid)
     end
   end
   for _, key in ipairs({prefix .. 'family:' .. family .. '|' .. node, prefix .. 'family:' .. family}) do
-    for _, free in ipairs(call('ZREVRANGEBYSCORE', key, seats - 1, 1, 'LIMIT', 0, 8)) do
+    -- Rooms whose players are all gone are taken out of the set, so the next look finds others.
+    for _ = 1, 100 do
+      local free = call('ZREVRANGEBYSCORE', key, seats - 1, 1, 'LIMIT', 0, 1)[1]
+      if not free then
+        break
+      end
       prune(free)
       if call('HLEN', seats_key(free)) > 0 then
         return free
       end
+      call('ZREM', key, free)
     end
   end
 end

@@ -195,7 +195,8 @@ pub struct GenericPush<__H> {
     more: __H,
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     assert_eq!(<own_constants::Game as kengine::Dispatcher>::ROUTES.len(), 3);
     assert_eq!(<own_constants::Both as kengine::Dispatcher>::ROUTES.len(), 4);
 }

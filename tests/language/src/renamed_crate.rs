@@ -6,12 +6,12 @@ mod net {
 
 struct Game;
 
-#[net::engine::dispatcher(crate = crate::net::engine)]
+#[net::engine::dispatcher(crate = crate::renamed_crate::net::engine)]
 impl Game {
     #[route]
     async fn plain(&self) {}
 
-    #[crate::net::engine::route]
+    #[crate::renamed_crate::net::engine::route]
     async fn by_path(&self, _: u8) {}
 }
 
@@ -61,23 +61,21 @@ impl Life {
 
 struct Trade;
 
-#[kengine::dispatcher(session = Player, crate = crate::net::engine)]
+#[kengine::dispatcher(session = Player, crate = crate::renamed_crate::net::engine)]
 impl Trade {
     #[route]
     async fn offer(&self, _: &Player) {}
 }
 
 #[derive(net::engine::Dispatcher)]
-#[kengine(session = Player, crate = crate::net::engine)]
+#[kengine(session = Player, crate = crate::renamed_crate::net::engine)]
 struct App {
     life: Life,
     trade: Trade,
 }
 
 #[derive(serde::Serialize, net::engine::Push)]
-#[push("moved", latest(player), crate = crate::net::engine)]
+#[push("moved", latest(player), crate = crate::renamed_crate::net::engine)]
 struct Moved<T> {
     player: T,
 }
-
-fn main() {}

@@ -98,5 +98,3 @@ impl Game {
 struct Moved<T> {
     player: T,
 }
-
-fn main() {}

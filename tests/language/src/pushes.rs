@@ -30,7 +30,7 @@ struct Pair(u32, u32, f32);
 struct Started;
 
 #[derive(Serialize, Push)]
-#[push(reliable,)]
+#[push(reliable)]
 struct Nothing {}
 
 #[derive(Serialize, Push)]
@@ -69,14 +69,12 @@ fn key(push: &(impl Push + ?Sized)) -> String {
     serde_json::to_string(&push.key()).expect("a key")
 }
 
-fn send<'a, K: Copy + Serialize, T: Serialize + ?Sized>(
-    connection: &Connection,
-    generic: &Generic<'a, K, T, 3>,
-) {
+fn send<K: Copy + Serialize, T: Serialize + ?Sized>(connection: &Connection, generic: &Generic<'_, K, T, 3>) {
     let _ = connection.send(generic);
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     let _ = send::<u8, str>;
     assert_eq!(PlayerJoined::NAME, "player_joined");
     assert_eq!(PlayerJoined::DELIVERY, Delivery::Reliable);

@@ -1,6 +1,6 @@
 //! Hooks of the connection under `cfg`s, and pairs of them under opposite `cfg`s.
 
-use kengine::{Call, DisconnectReason, Dispatcher, Error, Refusal, Session, Uid};
+use kengine::{Call, DisconnectReason, Dispatcher, Error, Refusal, Session};
 
 struct Player;
 
@@ -36,43 +36,43 @@ struct Players;
 
 #[kengine::dispatcher]
 impl Players {
-    #[cfg(all())]
+    #[cfg(test)]
     #[accept]
     async fn enter(&self) -> Result<Player, Refusal> {
         Ok(Player)
     }
 
-    #[cfg(not(all()))]
+    #[cfg(not(test))]
     #[accept]
-    async fn enter_otherwise(&self) -> Uid {
+    async fn enter_otherwise(&self) -> kengine::Uid {
         Missing
     }
 
-    #[cfg(all())]
+    #[cfg(test)]
     #[open]
     async fn greet(&self, _: &Player) {}
 
-    #[cfg(not(all()))]
+    #[cfg(not(test))]
     #[open]
-    async fn greet_otherwise(&self, _: &Uid) {}
+    async fn greet_otherwise(&self, _: &kengine::Uid) {}
 
-    #[cfg(all())]
+    #[cfg(test)]
     #[close]
     async fn leave(&self, _: &Player, _: &DisconnectReason) {}
 
-    #[cfg(not(all()))]
+    #[cfg(not(test))]
     #[close]
-    async fn leave_otherwise(&self, _: &Uid) {}
+    async fn leave_otherwise(&self, _: &kengine::Uid) {}
 
-    #[cfg(all())]
+    #[cfg(test)]
     #[before]
     async fn guard(&self, _: &Player, _: &Call) -> Result<(), Error> {
         Ok(())
     }
 
-    #[cfg(not(all()))]
+    #[cfg(not(test))]
     #[before]
-    async fn guard_otherwise(&self, _: &Uid) {}
+    async fn guard_otherwise(&self, _: &kengine::Uid) {}
 
     #[route]
     async fn level(&self, _: &Player) {}
@@ -80,7 +80,8 @@ impl Players {
 
 fn session<D: Dispatcher<Session = S>, S>() {}
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     session::<Guests, ()>();
     session::<Players, Player>();
     let there = Players::HOOKS;

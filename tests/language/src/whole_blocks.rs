@@ -56,7 +56,8 @@ impl self::Game {
     async fn raw(&self, _: std::collections::HashMap<String, Vec<(u8, u8)>>) {}
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     use kengine::Dispatcher;
 
     let _ = Game::new();

@@ -26,5 +26,3 @@ mod program {
         Server::new(Game).bind("127.0.0.1:8000").await?.serve().await
     }
 }
-
-fn main() {}

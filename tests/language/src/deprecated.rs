@@ -77,6 +77,7 @@ impl OldGame2 {
     async fn older(&self) {}
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     assert_eq!((Game::ROUTES.len(), Other::ROUTES.len(), Both::ROUTES.len()), (2, 1, 2));
 }

@@ -83,5 +83,3 @@ impl<G: Gate> Gated<G> {
     #[close]
     async fn leave(&self, _: &G::Player, _: &DisconnectReason) {}
 }
-
-fn main() {}

@@ -85,7 +85,7 @@ mod net {
 }
 
 #[derive(net::engine::Dispatcher)]
-#[kengine(crate = crate::net::engine)]
+#[kengine(crate = crate::composition::net::engine)]
 struct Renamed {
     #[cfg(any())]
     off: Missing,
@@ -96,7 +96,8 @@ fn routes<D: Dispatcher>(_: D) -> Vec<&'static str> {
     D::ROUTES.iter().map(|route| route.name).collect()
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     let app = App { door: Door, chat: Chat, store: Store(0) };
     assert_eq!(routes(app), ["enter_again", "say", "buy"]);
     let nested = Nested(Door, Inner { r#type: Chat }, Store(std::marker::PhantomData));

@@ -10,7 +10,7 @@ impl Game {
     #[cfg(any())]
     async fn off(&self, _: Missing) {}
 
-    #[cfg(all())]
+    #[cfg(test)]
     #[route("second")]
     async fn on(&self) {}
 
@@ -18,14 +18,14 @@ impl Game {
     #[route("third")]
     async fn third_off(&self) {}
 
-    #[cfg(not(any()))]
+    #[cfg(test)]
     #[route("third")]
     async fn third_on(&self) {}
 
     #[route]
     async fn fourth(&self) {}
 
-    #[cfg(all())]
+    #[cfg(test)]
     #[cfg(any())]
     #[fallback]
     async fn no_fallback(&self, _: Missing) {}
@@ -35,7 +35,7 @@ impl Game {
     async fn heartbeat_off(&self) -> Missing {}
 
     #[heartbeat]
-    #[cfg(not(any()))]
+    #[cfg(test)]
     async fn heartbeat_on(&self) -> Liveness {
         Liveness::Silent
     }
@@ -45,18 +45,19 @@ struct Others;
 
 #[kengine::dispatcher]
 impl Others {
-    #[cfg(all())]
+    #[cfg(test)]
     #[fallback]
     async fn fallback(&self, envelope: &Envelope<'_>) -> usize {
         envelope.size()
     }
 
-    #[cfg(not(all()))]
+    #[cfg(not(test))]
     #[fallback]
     async fn other_fallback(&self) {}
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     let names: Vec<_> = Game::ROUTES.iter().map(|route| route.name).collect();
     assert_eq!(names, ["second", "third", "fourth"]);
     // The expansion takes the index of each arm from this function.

@@ -134,5 +134,3 @@ mod erased {
         }
     }
 }
-
-fn main() {}

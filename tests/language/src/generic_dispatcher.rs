@@ -21,7 +21,7 @@ where
     }
 
     #[route]
-    #[cfg(all())]
+    #[cfg(test)]
     async fn size(&self) -> usize {
         SIZE
     }
@@ -63,7 +63,8 @@ impl<S> FromContext<'_, S> for Any {
 
 fn serve<D: kengine::Dispatcher>(_: D) {}
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     serve(Game::<_, 3> { db: Memory });
     serve(Typed::<Any, String>(std::marker::PhantomData));
 }

@@ -46,5 +46,3 @@ impl Deaf {
     #[fallback]
     async fn silence(&self) {}
 }
-
-fn main() {}

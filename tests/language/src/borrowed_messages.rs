@@ -71,5 +71,3 @@ impl<T, S> FromContext<'_, S> for Own<T> {
         Ok(Self(std::marker::PhantomData))
     }
 }
-
-fn main() {}

@@ -21,7 +21,10 @@
 )]
 #![forbid(unsafe_code, unreachable_patterns, unused_imports, unused_variables)]
 
-use kengine::{Connection, Context, Dispatcher, Liveness, Result, dispatcher, wire::{Answer, Envelope, Route}};
+use kengine::{
+    Connection, Context, Dispatcher, Liveness, Result, dispatcher,
+    wire::{Answer, Envelope, Route},
+};
 use serde::{Deserialize, Serialize};
 
 /// A message.
@@ -79,7 +82,8 @@ impl Bare {
     }
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     let _ = (Game, Bare, <Game as Dispatcher>::ROUTES[0] == Route::new("chat"));
     let nothing: Option<(Context<'_, ()>, Answer)> = None;
     assert!(nothing.is_none());

@@ -81,5 +81,3 @@ impl Game {
     #[route]
     async fn receiver(self: &Self, _: Chat) {}
 }
-
-fn main() {}

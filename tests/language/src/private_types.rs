@@ -40,7 +40,7 @@ pub mod auth {
 }
 
 pub mod app {
-    use crate::auth::{Gate, Player};
+    use super::auth::{Gate, Player};
 
     struct Chat;
 
@@ -75,6 +75,7 @@ pub mod push {
     }
 }
 
-fn main() {
+#[test]
+fn the_forms_do_what_they_say() {
     let _ = kengine::Server::new(app::App::new());
 }
