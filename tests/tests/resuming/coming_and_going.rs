@@ -12,11 +12,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::node::{Node, number_in};
+use crate::node::{Node, Watch, number_in};
 
 const MIB: usize = 1 << 20;
-/// How many looks in a row must show a node as it was. Each is served by any of its threads, and sees the tasks of that one.
-const LOOKS: usize = 10;
 /// The pause between two looks at a node.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -177,41 +175,40 @@ struct Baseline {
 }
 
 impl Baseline {
-    /// Returns what a node holds now, with the connection of who asks, whose socket is sometimes still open afterwards.
-    async fn of(node: &Node) -> Self {
-        let Held { connections, suspended, rooms, queued_bytes, tasks, .. } = node.held().await;
+    async fn of(node: &Node, watch: &mut Watch) -> Self {
+        let Held { connections, suspended, rooms, queued_bytes, tasks, .. } = watch.held().await;
         Self { connections, suspended, rooms, queued_bytes, tasks, files: node.process.open_files() }
     }
 
-    /// Returns what a node holds that has no players.
+    /// Waits until a node holds nothing but the connections that watch it, and returns what it holds then.
     async fn without_players(node: &Node) -> Self {
-        let mut baseline = Self::of(node).await;
-        for _ in 0..LOOKS {
-            let Self { files, tasks, .. } = Self::of(node).await;
-            baseline.files = baseline.files.max(files);
-            baseline.tasks = baseline.tasks.max(tasks);
-        }
+        let mut watch = node.watch().await;
+        let baseline = until("a node without players", async || {
+            let now = Self::of(node, &mut watch).await;
+            sleep(PAUSE).await;
+            ((now.connections, now.tasks) == (2, 2)).then_some(now)
+        })
+        .await;
+        watch.end().await;
         baseline
     }
 
     /// Waits until the node holds this much, and returns its resident memory in bytes.
     async fn is_back(self, node: &Node) -> usize {
-        let (mut suspended, mut looks) = (usize::MAX, 0);
+        let (mut watch, mut seen) = (node.watch().await, self);
         until("a node as it was before", async || {
-            let now = Self::of(node).await;
-            if now.suspended != suspended {
-                eprintln!("{now:?}");
-                suspended = now.suspended;
+            let now = Self::of(node, &mut watch).await;
+            if now != seen {
+                eprintln!("{now:?} instead of {self:?}");
+                seen = now;
             }
             sleep(PAUSE).await;
-            let is_so = now.files <= self.files
-                && now.tasks <= self.tasks
-                && Self { files: self.files, tasks: self.tasks, ..now } == self;
-            looks = if is_so { looks + 1 } else { 0 };
-            (looks == LOOKS).then_some(())
+            (now == self).then_some(())
         })
         .await;
-        node.process.resident()
+        let resident = node.process.resident();
+        watch.end().await;
+        resident
     }
 }
 

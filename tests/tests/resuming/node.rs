@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use kengine_tests::{ClientFrame, Held, NodeProcess, RedisServer, Told, Upgrade, free_address};
+use kengine_tests::{ClientFrame, Held, NodeProcess, RawClient, RedisServer, Told, Upgrade, free_address};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -36,18 +36,19 @@ impl Node {
 
     /// Asks the node over a connection of its own, as a guest, and returns the result.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, route: &str, message: impl Into<Value>) -> T {
-        #[derive(Deserialize)]
-        struct Answer<T> {
-            result: T,
-        }
-        let mut socket = Upgrade::new(self.address()).open(self.address()).await;
-        let request = json!({"method": route, "message": message.into(), "id": 1}).to_string();
-        socket.send_frames([ClientFrame::text(request)]).await;
-        let answer = socket.next().await.expect("an answer");
-        socket.send_frames([ClientFrame::close(1000, "")]).await;
-        assert_eq!(socket.transcript().await, ["close 1000", "end of TCP"]);
-        let answer: Answer<T> = serde_json::from_slice(&answer.payload).expect("a result of this type");
-        answer.result
+        let mut socket = self.open().await;
+        let result = ask(&mut socket, route, message).await;
+        leave(socket).await;
+        result
+    }
+
+    async fn open(&self) -> RawClient {
+        Upgrade::new(self.address()).open(self.address()).await
+    }
+
+    /// Begins to watch the node.
+    pub(crate) async fn watch(&self) -> Watch {
+        Watch { sockets: [self.open().await, self.open().await] }
     }
 
     /// Returns what the node holds, with the connection of who asks.
@@ -65,6 +66,45 @@ impl Node {
         self.process.terminate();
         self.process.ended().await;
     }
+}
+
+/// Two connections to a node, which serves them by one thread each if its threads have nothing else to do.
+pub(crate) struct Watch {
+    sockets: [RawClient; 2],
+}
+
+impl Watch {
+    /// Returns what the node holds, with these connections, and with the tasks of both threads.
+    pub(crate) async fn held(&mut self) -> Held {
+        let [one, other] = &mut self.sockets;
+        let (one, other): (Held, Held) = (ask(one, "held", ()).await, ask(other, "held", ()).await);
+        Held { tasks: one.tasks + other.tasks, ..other }
+    }
+
+    /// Closes the connections.
+    pub(crate) async fn end(self) {
+        let [one, other] = self.sockets;
+        leave(one).await;
+        leave(other).await;
+    }
+}
+
+/// Asks the node at the other end, and returns the result.
+async fn ask<T: DeserializeOwned>(socket: &mut RawClient, route: &str, message: impl Into<Value>) -> T {
+    #[derive(Deserialize)]
+    struct Answer<T> {
+        result: T,
+    }
+    let request = json!({"method": route, "message": message.into(), "id": 1}).to_string();
+    socket.send_frames([ClientFrame::text(request)]).await;
+    let answer = socket.next().await.expect("an answer");
+    let answer: Answer<T> = serde_json::from_slice(&answer.payload).expect("a result of this type");
+    answer.result
+}
+
+async fn leave(mut socket: RawClient) {
+    socket.send_frames([ClientFrame::close(1000, "")]).await;
+    assert_eq!(socket.transcript().await, ["close 1000", "end of TCP"]);
 }
 
 /// Returns the number in an environment variable, or this one.
