@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::node::{Node, Watch, number_in};
+use crate::node::{Node, number_in};
 
 const MIB: usize = 1 << 20;
 /// The pause between two looks at a node.
@@ -175,40 +175,29 @@ struct Baseline {
 }
 
 impl Baseline {
-    async fn of(node: &Node, watch: &mut Watch) -> Self {
-        let Held { connections, suspended, rooms, queued_bytes, tasks, .. } = watch.held().await;
-        Self { connections, suspended, rooms, queued_bytes, tasks, files: node.process.open_files() }
-    }
-
-    /// Waits until a node holds nothing but the connections that watch it, and returns what it holds then.
-    async fn without_players(node: &Node) -> Self {
+    /// Looks at a node, after a pause in which the connections of the last look end.
+    async fn of(node: &Node) -> Self {
+        sleep(PAUSE).await;
         let mut watch = node.watch().await;
-        let baseline = until("a node without players", async || {
-            let now = Self::of(node, &mut watch).await;
-            sleep(PAUSE).await;
-            ((now.connections, now.tasks) == (2, 2)).then_some(now)
-        })
-        .await;
+        let Held { connections, suspended, rooms, queued_bytes, tasks, .. } = watch.held().await;
+        let files = node.process.open_files();
         watch.end().await;
-        baseline
+        Self { connections, suspended, rooms, queued_bytes, tasks, files }
     }
 
     /// Waits until the node holds this much, and returns its resident memory in bytes.
     async fn is_back(self, node: &Node) -> usize {
-        let (mut watch, mut seen) = (node.watch().await, self);
+        let mut seen = self;
         until("a node as it was before", async || {
-            let now = Self::of(node, &mut watch).await;
+            let now = Self::of(node).await;
             if now != seen {
                 eprintln!("{now:?} instead of {self:?}");
                 seen = now;
             }
-            sleep(PAUSE).await;
             (now == self).then_some(())
         })
         .await;
-        let resident = node.process.resident();
-        watch.end().await;
-        resident
+        node.process.resident()
     }
 }
 
@@ -228,7 +217,9 @@ async fn players_who_come_and_go_leave_nothing() {
     let keys_before = keys().await;
     let mut baselines = Vec::new();
     for node in &nodes {
-        baselines.push(Baseline::without_players(node).await);
+        // Those who look are there, and nobody else.
+        let is_alone = |now: Baseline| ((now.connections, now.tasks) == (2, 2)).then_some(now);
+        baselines.push(until("a node without players", async || is_alone(Baseline::of(node).await)).await);
     }
     let first = nodes.each_ref().map(|node| node.process.resident());
 
