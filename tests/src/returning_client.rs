@@ -190,7 +190,8 @@ impl ReturningClient {
         self.unacknowledged.push_back(text);
     }
 
-    /// Sends the start of a message's frame: as many bytes as `length` chooses out of all of them. It must come back then.
+    /// Sends the start of a message's frame: as many bytes as `length` chooses out of all of them. Then it must come
+    /// back.
     pub async fn send_start(&mut self, text: impl Into<String>, length: impl FnOnce(usize) -> usize) {
         let text = text.into();
         let bytes = ClientFrame::text(&text).bytes();

@@ -19,8 +19,8 @@ use crate::Held;
 /// How long a handler of the route `work` takes if its number is a multiple of four.
 const WORK_TIME: Duration = Duration::from_millis(20);
 
-/// Counts what its hooks are told, and notes what its handlers have done. The uid is the `name` in the query, which means
-/// nothing to a gateway; without it, a player is a guest.
+/// Counts what its hooks are told, and notes what its handlers have done. The uid is the `name` in the query, which
+/// means nothing to a gateway; without it, a player is a guest.
 #[derive(Clone, Debug, Default)]
 pub struct Tram {
     state: Arc<TramState>,

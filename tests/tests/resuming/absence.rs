@@ -34,7 +34,7 @@ struct Absence<'a> {
 }
 
 impl<'a> Absence<'a> {
-    /// Connects players, each to the room with this name, and cuts their connections when they have acknowledged everything.
+    /// Connects players, each to the room with this name, and cuts their connections when they have acknowledged all.
     async fn begin(node: &'a Node, room: impl Fn(usize) -> String) -> Self {
         let mut clients = Vec::new();
         for number in 0..PLAYERS {

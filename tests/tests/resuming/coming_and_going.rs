@@ -1,8 +1,8 @@
 //! Players who come and go: some return after a cut, in time or too late, and some never do. In the end nodes and Redis
 //! hold what they held before.
 //!
-//! `KENGINE_VISITS_SECONDS` sets how long they come and go, and `KENGINE_VISITORS` how many they are; `.ci/long` sets ten
-//! minutes and 10,000.
+//! `KENGINE_VISITS_SECONDS` sets how long they come and go, and `KENGINE_VISITORS` how many they are; `.ci/long` sets
+//! ten minutes and 10,000.
 
 use std::{net::SocketAddr, ops::AddAssign, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What a player keeps who is away, besides uid and rooms: seats, questions, and a place on the node. And which other ways
-//! there are to be away: a client that is silent for too long, and one whose connection only seems to be open.
+//! What a player keeps who is away, besides uid and rooms: seats, questions, and a place on the node. And which other
+//! ways there are to be away: a client that is silent for too long, and one whose connection only seems to be open.
 
 use std::time::Duration;
 

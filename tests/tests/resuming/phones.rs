@@ -1,8 +1,8 @@
-//! A phone's life: players whose connections are cut every two seconds, behind the gateway of a cluster, while they send
-//! requests and hear each other.
+//! A phone's life: players whose connections are cut every two seconds, behind the gateway of a cluster, while they
+//! send requests and hear each other.
 //!
-//! `KENGINE_PHONE_SECONDS` sets how long it lasts, and `KENGINE_PHONES` how many players there are; `.ci/long` sets a minute
-//! and 200.
+//! `KENGINE_PHONE_SECONDS` sets how long it lasts, and `KENGINE_PHONES` how many players there are; `.ci/long` sets a
+//! minute and 200.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -134,8 +134,8 @@ impl Phone {
         }
     }
 
-    /// Sends a part of a request, perhaps nothing or all of it. Then the connection is cut, and the player comes back at the
-    /// first attempt.
+    /// Sends a part of a request, perhaps nothing or all of it. Then the connection is cut, and the player comes back
+    /// at the first attempt.
     async fn cut(&mut self, request: String) {
         self.client.send_start(request, |length| self.dice.roll(length + 1)).await;
         let mut old = self.client.leave_socket();
