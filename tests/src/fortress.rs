@@ -18,6 +18,8 @@ pub struct Fortress;
 pub struct Held {
     /// The connections, including those whose end is not complete.
     pub connections: usize,
+    /// Those of them that wait for their players.
+    pub suspended: usize,
     /// The rooms.
     pub rooms: usize,
     /// The pushes and answers that clients do not read, in bytes.
@@ -34,6 +36,7 @@ impl Held {
         let refusals = hub.refusals().filter(|(_, count)| *count > 0);
         Self {
             connections: hub.connections(),
+            suspended: hub.suspended(),
             rooms: hub.rooms("").local_list().len(),
             queued_bytes: hub.queued_bytes(),
             tasks: Handle::current().metrics().num_alive_tasks(),

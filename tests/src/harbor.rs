@@ -184,6 +184,12 @@ impl Harbor {
         Ok(())
     }
 
+    /// Asks the player for a number, and returns it.
+    #[route]
+    async fn ask_back(&self, connection: &Connection<Sailor>) -> Result<u64, Error> {
+        Ok(connection.ask::<u64>(&Line(0)).await?)
+    }
+
     #[route]
     async fn join(&self, hub: &Hub, connection: &Connection<Sailor>, room: String) -> Result<(), Error> {
         Ok(hub.room(&room).join(connection).with_presence().await?)

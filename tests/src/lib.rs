@@ -34,6 +34,7 @@ mod stress;
 mod summary;
 mod table;
 mod town;
+mod tram;
 mod workshop;
 
 #[cfg(target_os = "linux")]
@@ -69,5 +70,6 @@ pub use crate::{
     summary::summary,
     table::{LIMIT, every_row, within},
     town::{NodeProcess, Said, Town, free_address},
+    tram::{Call, Told, Tram},
     workshop::{Move, WANTED_PANIC, Workshop, fill_outbox},
 };

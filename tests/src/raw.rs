@@ -17,7 +17,7 @@ const PATIENCE: u32 = 1000;
 pub struct RawClient {
     stream: TcpStream,
     unread: Vec<u8>,
-    /// Bytes that the kernel has not taken yet; see [`RawClient::send_while_taken`].
+    /// Bytes that the kernel has not taken yet; see [`RawClient::send_while_taken`] and [`RawClient::send_soon`].
     unsent: Vec<u8>,
 }
 
@@ -57,6 +57,14 @@ impl RawClient {
         self.unsent.extend(bytes.as_ref());
         within("a write", self.stream.write_all(&self.unsent)).await.expect("a server that reads");
         self.unsent.clear();
+    }
+
+    /// Writes bytes without waiting. What the kernel does not take is written while frames are read.
+    pub fn send_soon(&mut self, bytes: impl AsRef<[u8]>) {
+        self.unsent.extend(bytes.as_ref());
+        if let Ok(written) = self.stream.try_write(&self.unsent) {
+            self.unsent.drain(..written);
+        }
     }
 
     /// Writes frames at once.
@@ -129,7 +137,7 @@ impl RawClient {
         next
     }
 
-    /// Reads the next frame. The connection may end inside it.
+    /// Reads the next frame. The connection may end inside it. A call that is cancelled loses nothing.
     ///
     /// # Errors
     ///
@@ -156,7 +164,8 @@ impl RawClient {
                 match self.stream.try_write(&self.unsent) {
                     Ok(written) => _ = self.unsent.drain(..written),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+                    // The connection has ended. What came before its end is still read.
+                    Err(_) => self.unsent.clear(),
                 }
             }
             if interest.is_readable() {
@@ -177,7 +186,9 @@ impl RawClient {
     /// Writes bytes at once to a server that may have ended the connection, and ignores a failure. Earlier frames can
     /// still be read.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = within("a write", self.stream.write_all(bytes.as_ref())).await;
+        self.unsent.extend(bytes.as_ref());
+        let _ = within("a write", self.stream.write_all(&self.unsent)).await;
+        self.unsent.clear();
     }
 
     /// Writes a text and returns the next frame, or the end, in short.

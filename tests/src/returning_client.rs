@@ -147,6 +147,12 @@ impl ReturningClient {
         self.leave_socket().reset();
     }
 
+    /// Closes the connection with 1000, which ends the session. Everything that comes before the answer is dropped.
+    pub async fn leave(&mut self) {
+        self.socket().send_frames([ClientFrame::close(1000, "")]).await;
+        while self.next().await.expect("a close frame") != "close 1000" {}
+    }
+
     /// Returns the path with which it comes back.
     pub fn way_back(&self) -> String {
         let separator = if self.path.contains('?') { '&' } else { '?' };
@@ -194,6 +200,16 @@ impl ReturningClient {
         self.unacknowledged.push_back(text);
     }
 
+    /// Sends the start of a message's frame: as many bytes as `length` chooses out of all of them. Then it must come
+    /// back.
+    pub async fn send_start(&mut self, text: impl Into<String>, length: impl FnOnce(usize) -> usize) {
+        let text = text.into();
+        let bytes = ClientFrame::text(&text).bytes();
+        let length = length(bytes.len());
+        self.socket().try_send(&bytes[..length]).await;
+        self.unacknowledged.push_back(text);
+    }
+
     /// Sends a request with this id.
     pub async fn request(&mut self, route: &str, message: impl Into<Value>, id: u64) {
         self.send(json!({"method": route, "message": message.into(), "id": id}).to_string()).await;
@@ -218,7 +234,7 @@ impl ReturningClient {
         }
     }
 
-    /// Returns the next message in short.
+    /// Returns the next message in short. A call that is cancelled loses nothing.
     ///
     /// # Errors
     ///
@@ -244,7 +260,7 @@ impl ReturningClient {
             match opcode {
                 1 | 2 => {}
                 9 => {
-                    self.socket().send_frames([ClientFrame::pong(&payload)]).await;
+                    self.socket().send_soon(ClientFrame::pong(&payload).bytes());
                     continue;
                 }
                 8 => return Ok(format!("close {}", u16::from_be_bytes([payload[0], payload[1]]))),
@@ -259,16 +275,16 @@ impl ReturningClient {
             }
             self.received += 1;
             if self.acknowledges && self.received.is_multiple_of(64) {
-                self.acknowledge().await;
+                self.acknowledge();
             }
             return Ok(summary(&text));
         }
     }
 
     /// Acknowledges what it has received.
-    pub async fn acknowledge(&mut self) {
+    pub fn acknowledge(&mut self) {
         let ack = format!("{{\"ack\":{}}}", self.received);
-        self.socket().try_send(ClientFrame::text(ack).bytes()).await;
+        self.socket().send_soon(ClientFrame::text(ack).bytes());
     }
 }
 

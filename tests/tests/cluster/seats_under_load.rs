@@ -183,8 +183,8 @@ async fn no_room_has_more_players_than_seats_while_nodes_come_and_go() {
     assert!(longest < LEASE, "a player waited {longest:?} for a seat");
     assert_eq!(*seen.overfull.lock().unwrap(), [""; 0]);
     assert!(rooms.values().all(|players| *players <= SEATS), "{rooms:?}");
-    // The players who left last may have left rooms that were never full again.
-    assert!(rooms.len() <= 2 * players.div_ceil(SEATS), "{} rooms for {players} players", rooms.len());
+    // Each node may have a room that is not full, and the players who left last may have left others.
+    assert!(rooms.len() <= players.div_ceil(SEATS) + 5, "{} rooms for {players} players", rooms.len());
     drop(sockets);
     until("the end of all rooms", async || {
         let left: usize = directory.redis.zcard("{kengine}:rooms").await.unwrap();

@@ -206,8 +206,8 @@ async fn an_arena_of_the_example_has_one_clock_at_every_moment() {
     let longest = pauses[&Fault::Kill].last();
     eprintln!("longest pause after a kill: {longest:?}");
     if time.is_some() {
-        // The rest is for a machine that is busy.
-        assert!(longest.is_some_and(|longest| *longest < LEASE * 3 / 2), "an arena stood still for {longest:?}");
+        // A machine that is busy takes longer to notice the end of the loop's lease, which is nine tenths of this one.
+        assert!(longest.is_some_and(|longest| *longest < LEASE * 5 / 4), "an arena stood still for {longest:?}");
     }
     eprintln!("without faults: {}", lateness(&calm, TICK));
     eprintln!("with faults: {}", lateness(&lines, TICK));

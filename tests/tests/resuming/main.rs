@@ -1,10 +1,15 @@
 //! Sessions that outlive their connections, over real sockets.
 
+mod absence;
 mod bounds;
+mod coming_and_going;
 mod cuts;
 mod elsewhere;
 mod hand_over_faults;
 mod handing_over;
+mod keeping;
+mod node;
+mod phones;
 mod places;
 mod tokens;
 mod transcripts;

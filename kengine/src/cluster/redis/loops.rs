@@ -18,7 +18,7 @@ use crate::protocol::logged;
 impl Bus {
     /// Takes, renews and gives up leases.
     pub(super) async fn lease_loops(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseAnswer>, Unavailable> {
-        let SharedState { keys, boot, lease, joined, .. } = &*self.state;
+        let SharedState { keys, boot, joined, .. } = &*self.state;
         let joined = joined.load(Ordering::Relaxed);
         let Some((mut commands, scripts)) = self.commands().filter(|_| joined > 0) else { return Err(Unavailable) };
         let mut pipeline = Pipeline::with_capacity(requests.len());
@@ -26,7 +26,7 @@ impl Bus {
             let mut call = scripts.call(Script::Lease, &[&keys.game_loop(room), &keys.node]);
             call.arg(boot)
                 .arg(joined)
-                .arg(millis(*lease))
+                .arg(millis(self.state.loop_lease()))
                 .arg(millis(*keep))
                 .arg(*fence)
                 .arg(u8::from(*is_valid))

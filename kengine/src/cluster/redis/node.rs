@@ -187,7 +187,7 @@ impl Cluster for RedisNode {
     }
 
     fn loop_lease(&self) -> Duration {
-        self.state.lease
+        self.state.loop_lease()
     }
 
     fn lease_loops<'a>(&'a self, requests: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {

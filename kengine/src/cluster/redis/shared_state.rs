@@ -77,6 +77,12 @@ impl SharedState {
         })
     }
 
+    /// How long a lease of a game loop lasts: shorter than that of the node, so that a loop whose node is killed goes on
+    /// elsewhere before the node's lease would have ended.
+    pub(super) fn loop_lease(&self) -> Duration {
+        self.lease * 9 / 10
+    }
+
     pub(super) fn node(&self) -> Option<Arc<dyn ClusterNode>> {
         self.node.get().and_then(Weak::upgrade)
     }
