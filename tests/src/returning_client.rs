@@ -127,16 +127,6 @@ impl ReturningClient {
         self.socket.take().expect("a connection")
     }
 
-    /// Ends the session with a close frame, and waits for that of the server.
-    pub async fn leave(&mut self) {
-        self.socket().try_send(ClientFrame::close(1000, "").bytes()).await;
-        loop {
-            if self.read().await.expect("a close frame").starts_with("close ") {
-                return self.cut();
-            }
-        }
-    }
-
     /// Closes TCP without a close frame.
     pub fn cut(&mut self) {
         drop(self.leave_socket());
