@@ -120,6 +120,7 @@ impl Fleet {
         let play = json!({ "method": "play", "message": arena, "id": 1 }).to_string();
         socket.send(Message::text(play.clone())).await.ok()?;
         let own = format!(r#""player":"bot-{number}""#);
+        let steer = Message::text(json!({ "method": "steer", "message": { "x": 1, "y": 0 } }).to_string());
         while !*ended.borrow() {
             let Message::Text(text) = timeout(PATIENCE, socket.next()).await.ok()??.ok()? else { continue };
             if !text.contains(r#""id":1"#) && !text.contains(&own) {
@@ -129,8 +130,7 @@ impl Fleet {
                 Ok(Received::Seated { result: Seated { arena } }) => {
                     let before = self.bots[number].lock().unwrap().arena.replace(arena.clone());
                     assert!(before.is_none_or(|before| before == arena), "bot {number} is in another arena, {arena}");
-                    let steer = json!({ "method": "steer", "message": { "x": 1, "y": 0 } });
-                    socket.send(Message::text(steer.to_string())).await.ok()?;
+                    socket.send(steer.clone()).await.ok()?;
                 }
                 // The node cannot ask the directory yet, or any more.
                 Ok(Received::Refused { error }) if error.code == "unavailable" => {
@@ -138,7 +138,13 @@ impl Fleet {
                     socket.send(Message::text(play.clone())).await.ok()?;
                 }
                 Ok(Received::Refused { error }) => panic!("bot {number} cannot play in {arena:?}: {}", error.code),
-                Ok(Received::Position { message }) => self.see(number, message),
+                Ok(Received::Position { message }) => {
+                    // What is told to a loop arrives at most once, so a pilot steers again and again.
+                    if message.x < FIELD && message.step % 20 == 0 {
+                        socket.send(steer.clone()).await.ok()?;
+                    }
+                    self.see(number, message);
+                }
                 // A push about a player who joins or leaves.
                 Err(_) => {}
             }
