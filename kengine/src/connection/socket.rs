@@ -64,8 +64,8 @@ impl Socket {
     }
 
     /// Writes what is queued and waits for input. Returns the number of bytes read into `buffer`, which is 0 if the
-    /// dispatcher must be told [news](Self::has_news) or the session is [asked for](Self::is_asked_for), or `None` when the connection has ended. Called only when every
-    /// message that was read is handled.
+    /// dispatcher must be told [news](Self::has_news) or the session is [asked for](Self::is_asked_for), or `None` when
+    /// the connection has ended. Called only when every message that was read is handled.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,7 +159,9 @@ impl Socket {
             self.read_ahead(mem::take(rest), &|_| false);
         }
         self.poll_outbox(cx, outbox);
-        if self.is_blocked && self.state == SocketState::Open { Poll::Pending } else { Poll::Ready(()) }
+        // If another node has asked for the session, nobody reads from this socket any more.
+        let waits = self.is_blocked && self.state == SocketState::Open && !self.is_asked_for();
+        if waits { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Completes the close handshake after the connection has ended. Ready when the socket is closed; the close timeout

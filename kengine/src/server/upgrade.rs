@@ -1,6 +1,6 @@
 //! From a request to a connection: the checks, `#[accept]`, and the start of the connection's task.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -186,12 +186,11 @@ pub(crate) async fn open<D: Dispatcher>(
     }
     #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
     let start = async move {
-        let begun = begin(endpoint, session, Some(peer), transport, slot, received.into(), returning).await;
-        Box::pin(async move {
-            if let Some(mut task) = begun {
-                task.run().await;
-            }
-        }) as BoxFuture<'static, ()>
+        match begin(endpoint, session, Some(peer), transport, slot, received.into(), returning).await {
+            // Its future is as small as it can be: every idle connection has one.
+            Some(mut task) => Box::pin(async move { task.run().await }) as BoxFuture<'static, ()>,
+            None => Box::pin(ready(())),
+        }
     };
     Opened::Connection(Box::pin(start))
 }

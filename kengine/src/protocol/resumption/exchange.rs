@@ -208,6 +208,10 @@ impl Exchange {
     /// invalid.
     pub(crate) fn from_bytes(mut bytes: Bytes) -> Option<Self> {
         let (received, before) = (bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?);
+        // No client reaches such counts, and no sum with them may overflow.
+        if received.max(before) > u64::MAX / 2 {
+            return None;
+        }
         let mut exchange = Self { received, before, ..Self::default() };
         while !bytes.is_empty() {
             let (length, key_length) = (bytes.try_get_u32().ok()?, bytes.try_get_u32().ok()?);
@@ -293,6 +297,11 @@ mod tests {
             exchange.unacknowledged().map(|sent| (sent.frame.clone(), sent.key.clone())).collect::<Vec<_>>()
         };
         assert_eq!(messages(&read), messages(&written));
+        for too_large in [0, 8] {
+            let mut bytes = bytes.clone();
+            bytes[too_large..too_large + 8].fill(0xff);
+            assert!(Exchange::from_bytes(bytes.into()).is_none(), "the count at {too_large}");
+        }
         for length in 0..bytes.len() {
             let cut = Exchange::from_bytes(Bytes::copy_from_slice(&bytes[..length]));
             assert!(cut.is_none_or(|cut| cut.len() < written.len()), "{length} bytes");
