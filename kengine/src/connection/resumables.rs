@@ -234,10 +234,12 @@ impl Resumables {
     /// Tells the node that has asked for a session that it does not get it.
     fn refuse(&self, id: ConnectionId, departure: &Departure) {
         match departure.stage {
-            DepartureStage::Asked(..) | DepartureStage::Offered(_) => self.node.refuse_session(&departure.asker),
+            DepartureStage::Asked(..) | DepartureStage::Offered(_) => {
+                self.node.tell(&departure.asker, HandOverStep::Refused);
+            }
             DepartureStage::LetGo(_) => {
                 self.node.hear(id);
-                self.node.refuse_session(&departure.asker);
+                self.node.tell(&departure.asker, HandOverStep::Refused);
             }
             DepartureStage::Given | DepartureStage::Taken => {}
         }

@@ -16,7 +16,7 @@ use crate::connection::socket_state::SocketState;
 use crate::connection::transport::Transport;
 use crate::node::admission::HeldSlot;
 use crate::node_state::{Destination, HandOverStep, Outbox};
-use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, SentMessage, parse_ack, write_ack};
+use crate::protocol::resumption::{KeyedFrame, ResumeAnswer, ResumeRequest, parse_ack, write_ack};
 use crate::protocol::{Answer, DisconnectReason, logged};
 use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
 
@@ -76,7 +76,7 @@ impl Socket {
         }
         let node = self.link.registration.node();
         let Some(resumption) = self.end.resumption() else { return };
-        frames.for_each(|frame| resumption.exchange.record_sent(SentMessage::own(Bytes::copy_from_slice(frame))));
+        frames.for_each(|frame| resumption.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame))));
         if self.state != SocketState::Suspended {
             return resumption.trim(node.limits.outbox);
         }

@@ -58,11 +58,6 @@ impl Node {
         AwaitedHandOver { node: Arc::clone(self), connection, steps }
     }
 
-    /// Tells a node that has asked for a session that it does not get it.
-    pub(crate) fn refuse_session(&self, asker: &Asker) {
-        self.tell(asker, HandOverStep::Refused);
-    }
-
     /// Tells a node that has asked for a session how it goes on.
     pub(crate) fn tell(&self, asker: &Asker, step: HandOverStep) {
         if let Some(hand_overs) = self.hand_overs() {
@@ -185,7 +180,7 @@ impl Node {
                     self.tell(&superseded, HandOverStep::Superseded);
                 }
             }
-            Some(Err(_)) | None => self.refuse_session(asker),
+            Some(Err(_)) | None => self.tell(asker, HandOverStep::Refused),
         }
     }
 
@@ -203,7 +198,7 @@ impl Node {
                     if is_first {
                         self.moves.ignore_nothing(connection);
                     }
-                    self.refuse_session(&asker);
+                    self.tell(&asker, HandOverStep::Refused);
                 }
             }
             HandOverStep::Taken(connection) => {

@@ -16,7 +16,7 @@ use crate::node_state::limits::{Duplicates, OutboxLimits};
 use crate::node_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::node_state::sync::{Mutex, MutexGuard, thread_local};
 use crate::node_state::workers::TaskWorker;
-use crate::protocol::resumption::{Exchange, SentMessage};
+use crate::protocol::resumption::{Exchange, KeyedFrame};
 use crate::protocol::{DisconnectReason, PushKey};
 use crate::websocket::{Close, CloseCode};
 
@@ -525,7 +525,7 @@ impl Outbox {
 /// Frames in the order in which they are sent.
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Waiting>,
+    frames: VecDeque<KeyedFrame>,
     bytes: usize,
     /// The bytes that have left the queue and that the socket does not take.
     unsent: usize,
@@ -552,28 +552,6 @@ struct Kept {
     own_size: usize,
     /// Whether the player is away. Only then they count for the limits of the outbox.
     is_away: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    frame: Bytes,
-    /// The key of a `latest` push.
-    key: Option<PushKey>,
-    /// Whether the frame counts by itself for the node.
-    is_shared: bool,
-}
-
-impl Waiting {
-    /// Returns the size of the frame, or 0 if it counts by itself for the node.
-    fn own_len(&self) -> usize {
-        if self.is_shared { 0 } else { self.frame.len() }
-    }
-}
-
-impl From<Waiting> for SentMessage {
-    fn from(Waiting { frame, key, is_shared }: Waiting) -> Self {
-        Self { frame, key, is_shared }
-    }
 }
 
 impl Queue {
@@ -608,11 +586,11 @@ impl Queue {
             return false;
         }
         self.bytes = bytes;
-        let waiting = Waiting { frame, key: key.cloned(), is_shared };
-        self.own += waiting.own_len();
+        let waiting = KeyedFrame { frame, key: key.cloned(), is_shared };
+        self.own += waiting.own_size();
         if let Some(position) = position {
             let replaced = mem::replace(&mut self.frames[position], waiting);
-            self.own -= replaced.own_len();
+            self.own -= replaced.own_size();
             return true;
         }
         if let (Some(index), Some(key)) = (&mut self.index, key) {
@@ -644,13 +622,13 @@ impl Queue {
         {
             out.extend_from_slice(&waiting.frame);
             self.bytes -= waiting.frame.len();
-            self.own -= waiting.own_len();
+            self.own -= waiting.own_size();
             self.taken += 1;
             if let (Some(index), Some(key)) = (&mut self.index, &waiting.key) {
                 index.remove(key);
             }
             if let Some(exchange) = exchange {
-                exchange.record_sent(waiting.into());
+                exchange.record_sent(waiting);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 use fastwebsockets::OpCode;
 
-use crate::protocol::resumption::{Exchange, ResumeAnswer, SentMessage, parse_ack};
+use crate::protocol::resumption::{Exchange, KeyedFrame, ResumeAnswer, parse_ack};
 use crate::testing::wire;
 use crate::websocket::Message;
 
@@ -87,7 +87,7 @@ impl ClientSession {
     /// Keeps a frame that is sent, unless it is a heartbeat.
     pub(super) fn send(&mut self, payload: &[u8], frame: &[u8]) {
         if payload != self.heartbeat[0].as_bytes() {
-            self.exchange.record_sent(SentMessage::own(Bytes::copy_from_slice(frame)));
+            self.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame)));
         }
     }
 }

@@ -27,16 +27,16 @@ pub(crate) struct Exchange {
 
 #[derive(Debug, Default)]
 struct KeptMessages {
-    messages: VecDeque<SentMessage>,
+    messages: VecDeque<KeyedFrame>,
     /// The size of their frames, in bytes.
     size: usize,
     /// The size of those of them that other sessions share.
     shared: usize,
 }
 
-/// A message that was sent, as a frame.
+/// A message of the server as a frame, which waits to be sent or is kept after that.
 #[derive(Clone, Debug)]
-pub(crate) struct SentMessage {
+pub(crate) struct KeyedFrame {
     pub(crate) frame: Bytes,
     /// The key of a `latest` push.
     pub(crate) key: Option<PushKey>,
@@ -48,14 +48,19 @@ pub(crate) struct SentMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AckAhead;
 
-impl SentMessage {
+impl KeyedFrame {
     /// Returns a message that no other session has.
     pub(crate) fn own(frame: Bytes) -> Self {
         Self { frame, key: None, is_shared: false }
     }
 
+    /// Returns the size of the frame, or 0 if other sessions share it.
+    pub(crate) fn own_size(&self) -> usize {
+        if self.is_shared { 0 } else { self.frame.len() }
+    }
+
     fn shared_size(&self) -> usize {
-        if self.is_shared { self.frame.len() } else { 0 }
+        self.frame.len() - self.own_size()
     }
 }
 
@@ -93,7 +98,7 @@ impl Exchange {
 
     /// Keeps a message that is sent, until it is acknowledged.
     #[inline]
-    pub(crate) fn record_sent(&mut self, message: SentMessage) {
+    pub(crate) fn record_sent(&mut self, message: KeyedFrame) {
         let kept = self.kept.get_or_insert_default();
         kept.size += message.frame.len();
         kept.shared += message.shared_size();
@@ -194,7 +199,7 @@ impl Exchange {
         let mut bytes = Vec::with_capacity(16 + self.size() + keys.sum::<usize>());
         bytes.put_u64(self.received);
         bytes.put_u64(self.before);
-        for SentMessage { frame, key, .. } in self.unacknowledged() {
+        for KeyedFrame { frame, key, .. } in self.unacknowledged() {
             bytes.put_u32(length_of(frame));
             // 0 stands for no key.
             bytes.put_u32(key.as_deref().map_or(0, |key| length_of(key).saturating_add(1)));
@@ -221,13 +226,13 @@ impl Exchange {
                 Some(length) => Some(PushKey::from(&take_part(&mut bytes, length)?[..])),
                 None => None,
             };
-            exchange.record_sent(SentMessage { frame, key, is_shared: false });
+            exchange.record_sent(KeyedFrame { frame, key, is_shared: false });
         }
         Some(exchange)
     }
 
     /// Returns the messages that are kept, in the order in which they were sent.
-    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &SentMessage> {
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &KeyedFrame> {
         self.kept.iter().flat_map(|kept| &kept.messages)
     }
 }
@@ -252,7 +257,7 @@ mod tests {
         for (frame, key) in frames {
             let frame = Bytes::copy_from_slice(frame.as_bytes());
             let key = key.map(|key| PushKey::from(key.as_bytes()));
-            exchange.record_sent(SentMessage { frame, is_shared: key.is_some(), key });
+            exchange.record_sent(KeyedFrame { frame, is_shared: key.is_some(), key });
         }
         exchange
     }

@@ -8,5 +8,5 @@ mod model;
 mod token;
 
 pub(crate) use self::control::{ResumeAnswer, parse_ack, write_ack};
-pub(crate) use self::exchange::{Exchange, SentMessage};
+pub(crate) use self::exchange::{Exchange, KeyedFrame};
 pub(crate) use self::token::{RESUME_SUBPROTOCOL, ResumeRequest, Token, Tokens};

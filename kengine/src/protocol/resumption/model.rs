@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Exchange, SentMessage, Token, Tokens};
+use super::{Exchange, KeyedFrame, Token, Tokens};
 use crate::protocol::push::PushKey;
 
 const SCHEDULES: u64 = 100_000;
@@ -114,7 +114,7 @@ impl Side {
             self.last_of_key.insert(key, self.sent);
             PushKey::from(key.to_be_bytes())
         });
-        self.exchange.record_sent(SentMessage { frame: frame.into(), is_shared: key.is_some(), key });
+        self.exchange.record_sent(KeyedFrame { frame: frame.into(), is_shared: key.is_some(), key });
     }
 
     /// Whether a message is a `latest` push that a newer one has replaced.
