@@ -105,7 +105,8 @@ impl Room<'_> {
         connection.state().memberships.contains(&self.name)
     }
 
-    /// Removes a connection from the room. Returns whether it was a member.
+    /// Removes a connection from the room. Returns whether it was a member. Players of other nodes can take its seat
+    /// as soon as Redis knows that it is free, usually a few milliseconds later.
     pub fn leave<S: Session>(&self, connection: &Connection<S>) -> bool {
         let node = self.hub.node();
         let was_member = node.rooms.leave(&self.name, connection.as_recipient());
