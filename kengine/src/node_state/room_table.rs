@@ -75,16 +75,19 @@ impl RoomTable {
     pub(crate) fn take(&mut self, node: u64, request: &SeatRequest) -> Option<(Seat, u64)> {
         let (room, family) = match &request.wanted {
             Wanted::Room { name, family } => {
-                (name, self.rooms.get(name).and_then(|room| room.family.as_ref()).or(family.as_ref()))
+                (Arc::clone(name), self.rooms.get(name).and_then(|room| room.family.as_ref()).or(family.as_ref()))
             }
-            Wanted::Family { family, fresh } => (self.find(node, family, request).unwrap_or(fresh), Some(family)),
+            Wanted::Family { family, fresh } => {
+                let room = self.find(node, family, request).map(Arc::clone);
+                (room.unwrap_or_else(|| self.unused_name(fresh)), Some(family))
+            }
         };
         let is_free = |room: &TableRoom| room.players.len() < request.seats || room.players.contains_key(&request.uid);
-        if !self.rooms.get(room).is_none_or(is_free) {
+        if !self.rooms.get(&room).is_none_or(is_free) {
             return None;
         }
         let seat = Seat {
-            room: Arc::clone(room),
+            room,
             family: family.cloned(),
             seats: request.seats,
             uid: request.uid.clone(),
@@ -104,6 +107,18 @@ impl RoomTable {
         let free = || family.rooms.range(..request.seats).rev().flat_map(|(_, rooms)| rooms);
         let is_own = |room: &&Arc<str>| self.rooms.get(*room).is_some_and(|room| room.host == node);
         free().find(is_own).or_else(|| free().next())
+    }
+
+    /// Returns the name of a new room. A client may have guessed the `fresh` one, and have a seat there.
+    fn unused_name(&self, fresh: &Arc<str>) -> Arc<str> {
+        let mut name = Arc::clone(fresh);
+        let mut numbers = 1..;
+        while self.rooms.contains_key(&name)
+            && let Some(number) = numbers.next()
+        {
+            name = format!("{fresh}-{number}").into();
+        }
+        name
     }
 
     /// Adds a seat, also to a room that is full. Returns the node that hosts the room.

@@ -1,13 +1,13 @@
 //! Seats with unusual numbers and names, and seats that are waited for while something fails.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use kengine::{
     Server,
     cluster::{Memory, Redis},
     room::{JoinError, RoomSummary},
 };
-use kengine_tests::{Client, RawClient, RedisServer, TestServer, Town, Workshop, until};
+use kengine_tests::{Client, RawClient, RedisServer, TestServer, Town, Workshop, until, without_rates};
 use redis::AsyncCommands;
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -106,6 +106,45 @@ async fn a_room_with_seats_has_any_name() {
     let mut left: Vec<String> = redis.connection().await.keys("{kengine}:*:*").await.unwrap();
     left.retain(|key| !key.starts_with("{kengine}:node:"));
     assert_eq!(left, [""; 0]);
+}
+
+#[tokio::test]
+async fn no_room_is_filled_that_a_client_has_guessed() {
+    let redis = RedisServer::start().await;
+    let cluster = Memory::new();
+    let alone = || TestServer::start(without_rates(Town));
+    let in_memory = || TestServer::start(without_rates(Town).cluster(&cluster));
+    let in_redis = || redis.serve(Town::node(&redis.url(), LEASE));
+    let clusters =
+        [vec![alone().await], vec![in_memory().await, in_memory().await], vec![in_redis().await, in_redis().await]];
+    for nodes in clusters {
+        let (node, other) = (nodes[0].address(), nodes[nodes.len() - 1].address());
+        let fill = async |uid| {
+            let mut player = Town::connect(node, uid).await;
+            let answer = player.ask(r#"{"method":"fill","message":["solo-",1],"id":1}"#).await;
+            (answer.split('"').nth(1).unwrap_or(&answer).to_owned(), player)
+        };
+        let (first, _ada) = fill("ada").await;
+        let (stem, number) = first.rsplit_once('-').expect("a number at the end");
+        let number: u64 = number.parse().expect("a number at the end");
+        // Eve and Fay guess the names of the next rooms. Eve's seat is kept, so nobody is in hers.
+        let mut guesses = Vec::new();
+        for (uid, next) in [("eve", number + 1), ("fay", number + 2)] {
+            let mut player = Town::connect(other, uid).await;
+            let sit = format!(r#"{{"method":"sit","message":["{stem}-{next}",1],"id":1}}"#);
+            assert_eq!(player.ask(sit).await, "1: null");
+            guesses.push(player);
+        }
+        let _eve = Town::connect(other, "eve").await;
+        assert_eq!(guesses[0].next().await, "close 4500");
+        let mut rooms = vec![first.clone(), format!("{stem}-{}", number + 1), format!("{stem}-{}", number + 2)];
+        let (second, _bob) = fill("bob").await;
+        let (third, _cleo) = fill("cleo").await;
+        rooms.extend([second, third]);
+        assert!(rooms.iter().all(|room| room.starts_with("solo-")), "{rooms:?}");
+        let different = rooms.iter().collect::<BTreeSet<_>>().len();
+        assert_eq!(different, rooms.len(), "{} nodes: {rooms:?}", nodes.len());
+    }
 }
 
 fn fill(number: u32) -> String {
