@@ -12,4 +12,5 @@ mod refusals;
 mod restart;
 mod resuming;
 mod rolling;
+mod seats;
 mod versions;
