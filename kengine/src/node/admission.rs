@@ -157,8 +157,13 @@ impl Slot {
                     // The user was kicked meanwhile, perhaps before the claim.
                     node.cluster.release(&state.uid, state.id);
                 }
+                let has_replaced = !replaced.is_empty();
                 for older in replaced {
                     node.replace(&*older);
+                }
+                if has_replaced && state.memberships.have_ended() && !state.outbox.is_replaced() {
+                    // It ended before the seats of the older ones were kept for it.
+                    node.keep_no_seats(&state.uid);
                 }
                 true
             }

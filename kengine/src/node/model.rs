@@ -16,7 +16,7 @@ use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::node_state::sync::model::explore;
 use crate::node_state::{
     Address, Cluster, ClusterNode, ConnectionId, Duplicates, Ending, JoinCluster, JoinRequest, Limits, Member,
-    NodeInfo, NodeMessage, Occupants, Presence, Reach, Recipient,
+    NodeInfo, NodeMessage, Occupants, Presence, Reach, Recipient, RoomQuery, SeatPlace, SeatWish, Seated, WhenAway,
 };
 use crate::protocol::{DisconnectReason, StartError, Syntax};
 use crate::websocket::{Close, CloseCode};
@@ -255,6 +255,36 @@ fn a_session_ends_with_its_connection() {
         let is_kicked = kicking.join().unwrap() > 0;
         assert_eq!(node.node.expiries.next(), (!is_kicked).then_some(at));
         drop(registration);
+        node.check_empty();
+    });
+}
+
+/// A kick while a newer connection takes the place of the one with a seat frees the seat, unless the newer connection
+/// came after it.
+#[test]
+fn a_player_who_is_kicked_keeps_no_seat() {
+    explore("ending: kick while a seat is handed over", || {
+        let node = ToldNode::with(Duplicates::Replace);
+        let old = BareConnection::create(1, "ada");
+        let (registration, _) = node.register(&old).unwrap();
+        let place = SeatPlace::Room { name: "table", family: None };
+        let wish = SeatWish { place, seats: 1, when_away: WhenAway::Refuse };
+        let Ok(Seated::Now(granted)) = block_on(node.node.rooms.take_seat(&*old, wish)) else { panic!("no seat") };
+        let request = JoinRequest { listens: false, guard: Box::new(|_| Ok(())), seat: Some(granted) };
+        node.node.rooms.join("table", &old, request).unwrap();
+        let kicking = thread::spawn({
+            let node = node.clone();
+            move || node.node.kick("ada", close(), Reach::Node)
+        });
+        let new = BareConnection::create(2, "ada");
+        let (newer, _) = node.register(&new).unwrap();
+        kicking.join().unwrap();
+        if new.state().outbox.is_ending() {
+            let query = RoomQuery { prefix: "", after: "", max: 1, with_free_seats: false };
+            let page = block_on(node.told.list(query)).unwrap();
+            assert!(page.rooms.is_empty(), "the seat is kept for a player who was kicked");
+        }
+        drop((registration, newer));
         node.check_empty();
     });
 }

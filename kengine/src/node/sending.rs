@@ -147,11 +147,24 @@ impl Node {
         }
     }
 
+    /// Closes the connections of a user, and frees the seats that are kept for the user.
     fn kick_here(&self, uid: &str, close: &Close) -> usize {
         let mut recipients = Vec::new();
         self.users.for_each_of(uid, |recipient| recipients.push(Arc::clone(recipient)));
         let ending = Ending::Close(DisconnectReason::Server(close.clone()));
-        recipients.iter().filter(|recipient| self.end(&***recipient, ending.clone())).count()
+        let mut kicked = 0;
+        for recipient in &recipients {
+            if self.end(&**recipient, ending.clone()) {
+                kicked += 1;
+            } else {
+                // It may be about to leave, because it was replaced.
+                self.release(&**recipient);
+            }
+        }
+        if let Ok(uid) = Uid::new(uid) {
+            self.keep_no_seats(&uid);
+        }
+        kicked
     }
 }
 

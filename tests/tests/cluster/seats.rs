@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kengine::{Duplicates, Server, cluster::Memory, testing};
-use kengine_tests::{Client, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, until};
+use kengine::{CloseCode, Duplicates, Server, cluster::Memory, testing};
+use kengine_tests::{Client, Network, NodeProcess, Proxy, RedisServer, Said, TestServer, Town, until, without_rates};
 use redis::AsyncCommands;
 
 const LEASE: Duration = Duration::from_secs(6);
@@ -228,6 +228,29 @@ async fn a_player_keeps_the_seat_on_a_newer_connection() {
     }
     for node in nodes {
         node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_player_who_is_kicked_keeps_no_seat() {
+    let redis = RedisServer::start().await;
+    let cluster = Memory::new();
+    // Without a kick, what is kept is kept until it is taken.
+    let in_redis = || redis.serve(Town::node(&redis.url(), LEASE).seat_timeout(Duration::MAX));
+    let in_memory = || TestServer::start(without_rates(Town).cluster(&cluster).seat_timeout(Duration::MAX));
+    for nodes in [[in_redis().await, in_redis().await], [in_memory().await, in_memory().await]] {
+        for (newer, kicking) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let sit = format!(r#"{{"method":"sit","message":["table {newer} {kicking}",1],"id":1}}"#);
+            let mut ada = Town::connect(nodes[0].address(), "ada").await;
+            assert_eq!(ada.ask(&*sit).await, "1: null");
+            let mut newest = Town::connect(nodes[newer].address(), "ada").await;
+            assert_eq!(ada.next().await, "close 4500");
+            let mut bob = Town::connect(nodes[1].address(), "bob").await;
+            assert_eq!(bob.ask(&*sit).await, "1: error full");
+            nodes[kicking].hub().user("ada").kick(CloseCode::KICKED);
+            assert_eq!(newest.next().await, "close 4501");
+            until("the free seat", async || (bob.ask(&*sit).await == "1: null").then_some(())).await;
+        }
     }
 }
 
