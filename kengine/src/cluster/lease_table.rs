@@ -16,6 +16,7 @@ pub(super) struct LeaseTable {
 }
 
 struct LeaseRow {
+    kind: &'static str,
     /// The number of the node that has the lease.
     holder: Option<u64>,
     fence: u64,
@@ -44,6 +45,7 @@ impl LeaseTable {
             (LeaseWish::HandOver | LeaseWish::End, _) | (LeaseWish::Renew | LeaseWish::TakeOver, None) => {
                 LeaseAnswer::Nowhere
             }
+            (_, Some(row)) if row.kind != request.kind => LeaseAnswer::OtherKind(row.kind.to_owned()),
             (_, Some(row)) if row.holder.is_some_and(|holder| holder != node) => {
                 LeaseAnswer::Elsewhere { remaining: Duration::MAX }
             }
@@ -52,7 +54,8 @@ impl LeaseTable {
                 LeaseAnswer::Taken { fence: row.fence, start: LoopStart::Moved(row.saved.clone()) }
             }
             (LeaseWish::Start, None) => {
-                leases.insert(Arc::clone(&request.room), LeaseRow { holder: Some(node), fence: 1, saved: None });
+                let row = LeaseRow { kind: request.kind, holder: Some(node), fence: 1, saved: None };
+                leases.insert(Arc::clone(&request.room), row);
                 LeaseAnswer::Taken { fence: 1, start: LoopStart::Created }
             }
         }

@@ -99,6 +99,18 @@ pub trait GameLoop: Sized + Send + 'static {
     /// The time between two [`save`](Self::save)s. The default is 1 s, the minimum 100 ms.
     const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+    /// Returns the name of this kind of loop in the cluster. A room has a loop of one kind at a time, and a node takes it
+    /// over only if it runs the same kind. The default is the name of the type without its path, so a type that moves to
+    /// another module stays the same kind. Set it for types that have the same name, and for a type that is renamed in a
+    /// [rolling update](crate::guide::deploying).
+    fn kind() -> &'static str {
+        let name = std::any::type_name::<Self>();
+        // The arguments of a generic type are part of the name.
+        let end = name.find('<').unwrap_or(name.len());
+        let path = name.get(..end).unwrap_or(name);
+        path.rfind("::").and_then(|at| name.get(at + 2..)).unwrap_or(name)
+    }
+
     /// Creates the state.
     fn start(room: &LoopRoom<'_>, start: Start<Self::Saved>) -> Self;
 
@@ -237,12 +249,13 @@ impl Room<'_> {
     /// Runs the game loop `L` in this room, once in the cluster. Call it after each join. The first call starts the
     /// loop on its node; a later call makes its own node ready to take the loop over if the other one is killed or
     /// drains, for as long as this node has players in the room. A call after the loop has [ended](LoopRoom::end) starts a
-    /// new one; on another node than the loop's, once that node has heard of the end. A room has one loop: while it runs,
-    /// another type is not started.
+    /// new one; on another node than the loop's, once that node has heard of the end. A room has one loop,
+    /// and another [kind](GameLoop::kind) starts only when it is over.
     ///
     /// # Errors
     ///
-    /// [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop runs, because Redis is away. The loop
+    /// [`GameLoopError::OtherKind`] if the room has a loop of another kind: one that runs, or one that was saved and that
+    /// no node has taken over yet. [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop runs, because Redis is away. The loop
     /// is started when Redis is back, if this node still has a player in the room. [`GameLoopError::TooMany`] if this
     /// node has too many loops.
     pub async fn run<L: GameLoop>(&self) -> Result<(), GameLoopError> {
@@ -253,7 +266,8 @@ impl Room<'_> {
             let hub = Hub::new(node.upgrade()?);
             Some(Driver::<L>::start(hub, name, lease, start))
         });
-        let settings = LoopSettings { tick: L::TICK, linger: L::LINGER, save_interval: L::SAVE_INTERVAL };
+        let settings =
+            LoopSettings { kind: L::kind(), tick: L::TICK, linger: L::LINGER, save_interval: L::SAVE_INTERVAL };
         self.hub.node().run_loop(&self.name, create, settings).await
     }
 

@@ -37,6 +37,10 @@ pub enum GameLoopError {
     /// ([`Server::max_game_loops`](crate::Server::max_game_loops)).
     #[error("the node has {0} game loops, which is its maximum")]
     TooMany(usize),
+    /// The room has a game loop of another [kind](crate::room::GameLoop::kind), which has this name. Only nodes that run
+    /// this kind take it over, and another one starts only when it is over.
+    #[error("the room has the game loop `{0}`; another kind of loop can run in it only when that one is over")]
+    OtherKind(String),
     /// The loop panicked when it handled the message. It starts anew with what it last saved.
     #[error("the game loop failed")]
     Failed,
@@ -46,12 +50,13 @@ pub enum GameLoopError {
 }
 
 impl From<GameLoopError> for Error {
-    /// Becomes `timeout` if the reply did not come in time, `too_large` for a message that is too large, `unavailable`
-    /// if the client may try again, and otherwise `internal`.
+    /// Becomes `timeout` if the reply did not come in time, `too_large` for a message that is too large, `bad_request` if
+    /// the room has a loop of another kind, `unavailable` if the client may try again, and otherwise `internal`.
     fn from(error: GameLoopError) -> Self {
         match error {
             GameLoopError::TimedOut => Self::new("timeout", error.to_string()),
             GameLoopError::TooLarge(_) => Self::new("too_large", error.to_string()),
+            GameLoopError::OtherKind(_) => Self::new("bad_request", error.to_string()),
             GameLoopError::NotRunning
             | GameLoopError::Unavailable
             | GameLoopError::Busy
@@ -109,6 +114,8 @@ pub(crate) enum LoopStart {
 /// The constants of the user's game loop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoopSettings {
+    /// The name of the kind of loop, by which nodes know what they can take over.
+    pub(crate) kind: &'static str,
     pub(crate) tick: Duration,
     pub(crate) linger: Duration,
     pub(crate) save_interval: Duration,
@@ -177,6 +184,8 @@ impl LoopLease {
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRequest {
     pub(crate) room: Arc<str>,
+    /// The kind of the loop.
+    pub(crate) kind: &'static str,
     /// The fencing number of the lease that this node has or had; 0 if it had none.
     pub(crate) fence: u64,
     /// Whether that lease has not ended.
@@ -214,6 +223,8 @@ pub(crate) enum LeaseAnswer {
     Taken { fence: u64, start: LoopStart },
     /// Another node has the lease, for this time if it does not renew it.
     Elsewhere { remaining: Duration },
+    /// The room has a loop of another kind, on another node or on none.
+    OtherKind(String),
     /// The room has no loop, or it could not be taken, or it was given up as wished.
     Nowhere,
 }

@@ -3,6 +3,7 @@
 mod arena;
 mod calls;
 mod ending;
+mod kinds;
 mod moving;
 mod nodes;
 mod redis_away;

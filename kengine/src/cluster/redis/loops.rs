@@ -22,9 +22,10 @@ impl Bus {
         let joined = joined.load(Ordering::Relaxed);
         let Some((mut commands, scripts)) = self.commands().filter(|_| joined > 0) else { return Err(Unavailable) };
         let mut pipeline = Pipeline::with_capacity(requests.len());
-        for LeaseRequest { room, fence, is_valid, wish, saved, keep } in requests {
+        for LeaseRequest { room, kind, fence, is_valid, wish, saved, keep } in requests {
             let mut call = scripts.call(Script::Lease, &[&keys.game_loop(room), &keys.node]);
             call.arg(boot)
+                .arg(*kind)
                 .arg(joined)
                 .arg(millis(self.state.loop_lease()))
                 .arg(millis(*keep))
@@ -95,6 +96,7 @@ fn answer(values: Vec<Value>) -> RedisResult<LeaseAnswer> {
             let remaining: u64 = from_redis_value(next())?;
             LeaseAnswer::Elsewhere { remaining: Duration::from_millis(remaining) }
         }
+        "other" => LeaseAnswer::OtherKind(from_redis_value(next())?),
         _ => LeaseAnswer::Nowhere,
     })
 }

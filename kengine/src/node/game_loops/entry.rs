@@ -14,17 +14,26 @@ use crate::node_state::{CreateLoop, LoopFault, LoopLease, LoopSettings};
 use crate::protocol::Uid;
 
 /// Where the loop of a room runs, as far as this node knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LoopStatus {
     /// Nowhere, or not known.
     Unknown,
-    Here,
-    Elsewhere,
+    /// On this node, which runs this kind.
+    Here(&'static str),
+    /// On another node. This one is ready to take it over, because it runs this kind too.
+    Elsewhere(&'static str),
+    /// On another node or on none. This one does not take it over, because it is of another kind, which has this name.
+    OtherKind(Arc<str>),
 }
 
 impl LoopStatus {
-    pub(super) fn is_known(self) -> bool {
-        self != Self::Unknown
+    /// Whether the loop runs here, or this node is ready to take it over.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self, Self::Here(_) | Self::Elsewhere(_))
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Elsewhere(_))
     }
 }
 
@@ -38,13 +47,13 @@ pub(super) struct LoopPlan {
 /// A room whose game loop this node runs, or is ready to take over.
 pub(super) struct LoopEntry {
     pub(super) name: Arc<str>,
-    /// The loop that `run` was last called for while none ran here.
-    plan: Mutex<LoopPlan>,
+    /// The loop that this node runs or is ready to take over; `None` before the first one.
+    plan: Mutex<Option<LoopPlan>>,
+    /// The loop that is to be started if the room has none: the one that `run` was last called for.
+    wanted: Mutex<Option<LoopPlan>>,
     pub(super) status: watch::Sender<LoopStatus>,
     /// The loop, if it runs here. It may stand still because its lease has ended.
     runner: Mutex<Option<Arc<RunnerHandle>>>,
-    /// Whether a new loop is to be started if there is none.
-    pub(super) is_wanted: AtomicBool,
     /// Whether the keeper will look at this entry before its next period.
     pub(super) is_flagged: AtomicBool,
     /// Whether users have joined or left on this node since the loop was last told.
@@ -54,28 +63,35 @@ pub(super) struct LoopEntry {
 }
 
 impl LoopEntry {
-    pub(super) fn new(room: &str, plan: LoopPlan) -> Self {
+    pub(super) fn new(room: &str) -> Self {
         Self {
             name: room.into(),
-            plan: Mutex::new(plan),
+            plan: Mutex::default(),
+            wanted: Mutex::default(),
             status: watch::Sender::new(LoopStatus::Unknown),
             runner: Mutex::default(),
-            is_wanted: AtomicBool::new(false),
             is_flagged: AtomicBool::new(false),
             members_changed: AtomicBool::new(true),
             order: Mutex::default(),
         }
     }
 
-    pub(super) fn plan(&self) -> LoopPlan {
+    pub(super) fn plan(&self) -> Option<LoopPlan> {
         self.plan.lock().clone()
     }
 
-    /// Sets which loop starts in the room next, unless one runs here.
+    /// Records that this node runs a loop, or is ready to take it over.
     pub(super) fn set_plan(&self, plan: LoopPlan) {
-        if self.runner().is_none() {
-            *self.plan.lock() = plan;
-        }
+        *self.plan.lock() = Some(plan);
+    }
+
+    pub(super) fn wanted(&self) -> Option<LoopPlan> {
+        self.wanted.lock().clone()
+    }
+
+    /// Sets which loop is to be started if the room has none.
+    pub(super) fn want(&self, plan: Option<LoopPlan>) {
+        *self.wanted.lock() = plan;
     }
 
     pub(super) fn runner(&self) -> Option<Arc<RunnerHandle>> {
@@ -89,7 +105,7 @@ impl LoopEntry {
     /// Records that the loop ends here, so that each later `run` starts a new one.
     pub(super) fn loop_is_over(&self) {
         if self.status.borrow().is_known() {
-            self.is_wanted.store(false, Ordering::Release);
+            self.want(None);
             self.status.send_replace(LoopStatus::Unknown);
         }
     }
@@ -124,6 +140,7 @@ pub(super) enum ReplyTo {
 
 /// What the node knows about a loop that runs here.
 pub(super) struct RunnerHandle {
+    pub(super) plan: LoopPlan,
     queue: mpsc::Sender<Letter>,
     pub(super) lease: Arc<LoopLease>,
     /// Notified when the loop must look at its members, its lease or the flags of the node.
@@ -160,9 +177,10 @@ pub(super) enum LoopEnding {
 }
 
 impl RunnerHandle {
-    pub(super) fn new(lease: Arc<LoopLease>, max_queue: usize) -> (Arc<Self>, mpsc::Receiver<Letter>) {
+    pub(super) fn new(plan: LoopPlan, lease: Arc<LoopLease>, max_queue: usize) -> (Arc<Self>, mpsc::Receiver<Letter>) {
         let (queue, letters) = mpsc::channel(max_queue);
         let handle = Self {
+            plan,
             queue,
             lease,
             wake: Notify::new(),

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::node::Node;
-use crate::node::game_loops::entry::{LoopEnding, LoopEntry, LoopStatus, RunnerHandle};
+use crate::node::game_loops::entry::{LoopEnding, LoopEntry, LoopPlan, LoopStatus, RunnerHandle};
 use crate::node::game_loops::registry::GameLoops;
 use crate::node::game_loops::runner::Runner;
 use crate::node_state::{Address, LeaseAnswer, LeaseRequest, LeaseWish, LoopLease, LoopStart, NodeMessage};
@@ -66,7 +66,7 @@ pub(super) async fn run(node: Weak<Node>, loops: Arc<GameLoops>) {
         if is_period || rosters_at.is_some_and(|at| now >= at) {
             rosters_at = None;
             for entry in loops.all() {
-                if *entry.status.borrow() == LoopStatus::Elsewhere {
+                if entry.status.borrow().is_elsewhere() {
                     node.send_roster(&entry);
                 }
             }
@@ -113,7 +113,10 @@ struct Pass<'p> {
 impl Pass<'_> {
     /// Asks for what each entry needs. Returns whether the cluster has answered.
     async fn run(&mut self, entries: &[Arc<LoopEntry>], is_period: bool) -> bool {
-        let asked = entries.iter().filter_map(|entry| Some((entry, self.request(entry, is_period)?)));
+        let asked = entries.iter().filter_map(|entry| {
+            let (plan, request) = self.request(entry, is_period)?;
+            Some(((entry, plan), request))
+        });
         let (entries, requests): (Vec<_>, Vec<_>) = asked.unzip();
         let mut is_done = true;
         for (entries, requests) in entries.chunks(MAX_BATCH).zip(requests.chunks(MAX_BATCH)) {
@@ -122,33 +125,37 @@ impl Pass<'_> {
             is_done &= answers.is_ok();
             match answers {
                 Ok(answers) => {
-                    for ((entry, request), answer) in entries.iter().zip(requests).zip(answers) {
-                        self.apply(entry, request, answer, sent);
+                    for (((entry, plan), request), answer) in entries.iter().zip(requests).zip(answers) {
+                        self.apply(entry, plan, request.wish, answer, sent);
                     }
                 }
-                Err(_) => entries.iter().zip(requests).for_each(|(entry, request)| put_back(entry, request)),
+                Err(_) => entries.iter().zip(requests).for_each(|((entry, _), request)| put_back(entry, request)),
             }
         }
         is_done
     }
 
-    /// Returns what to ask for an entry. `None` if nothing, or if the entry is not needed any more.
-    fn request(&self, entry: &Arc<LoopEntry>, is_period: bool) -> Option<LeaseRequest> {
-        let request = |fence, wish, saved| LeaseRequest {
-            room: Arc::clone(&entry.name),
-            fence,
-            is_valid: entry.runner().is_some_and(|runner| runner.lease.is_valid()),
-            wish,
-            saved,
-            keep: self.lease.saturating_add(entry.plan().settings.linger).min(MAX_KEEP),
+    /// Returns what to ask for an entry, and about which loop. `None` if nothing, or if the entry is not needed any more.
+    fn request(&self, entry: &Arc<LoopEntry>, is_period: bool) -> Option<(LoopPlan, LeaseRequest)> {
+        let request = |plan: LoopPlan, fence, wish, saved| {
+            let request = LeaseRequest {
+                room: Arc::clone(&entry.name),
+                kind: plan.settings.kind,
+                fence,
+                is_valid: entry.runner().is_some_and(|runner| runner.lease.is_valid()),
+                wish,
+                saved,
+                keep: self.lease.saturating_add(plan.settings.linger).min(MAX_KEEP),
+            };
+            Some((plan, request))
         };
         if let Some(runner) = entry.runner() {
-            let fence = runner.lease.fence();
+            let (plan, fence) = (runner.plan.clone(), runner.lease.fence());
             let ending = runner.ending.lock().clone();
             match ending {
-                None => return Some(request(fence, LeaseWish::Renew, runner.unsaved.lock().take())),
-                Some(LoopEnding::Over | LoopEnding::Alone) => return Some(request(fence, LeaseWish::End, None)),
-                Some(LoopEnding::HandOver(saved)) => return Some(request(fence, LeaseWish::HandOver, saved)),
+                None => return request(plan, fence, LeaseWish::Renew, runner.unsaved.lock().take()),
+                Some(LoopEnding::Over | LoopEnding::Alone) => return request(plan, fence, LeaseWish::End, None),
+                Some(LoopEnding::HandOver(saved)) => return request(plan, fence, LeaseWish::HandOver, saved),
                 Some(LoopEnding::Failed | LoopEnding::Lost) => {
                     entry.set_runner(None);
                     entry.status.send_replace(LoopStatus::Unknown);
@@ -160,10 +167,10 @@ impl Pass<'_> {
             }
         }
         let has_members = self.node.rooms.contains(&entry.name);
-        let is_wanted = entry.is_wanted.load(Ordering::Acquire);
+        let wanted = entry.wanted();
         let is_leaving = self.node.loops.is_draining.load(Ordering::Acquire);
-        if is_leaving || !(has_members || is_wanted && entry.status.receiver_count() > 0) {
-            if *entry.status.borrow() == LoopStatus::Elsewhere {
+        if is_leaving || !(has_members || wanted.is_some() && entry.status.receiver_count() > 0) {
+            if entry.status.borrow().is_elsewhere() {
                 entry.members_changed.store(true, Ordering::Release);
                 self.node.send_roster(entry);
             }
@@ -172,10 +179,13 @@ impl Pass<'_> {
             }
             return None;
         }
-        Some(request(0, if is_wanted { LeaseWish::Start } else { LeaseWish::TakeOver }, None))
+        match wanted {
+            Some(plan) => request(plan, 0, LeaseWish::Start, None),
+            None => request(entry.plan()?, 0, LeaseWish::TakeOver, None),
+        }
     }
 
-    fn apply(&mut self, entry: &Arc<LoopEntry>, request: &LeaseRequest, answer: LeaseAnswer, sent: Instant) {
+    fn apply(&mut self, entry: &Arc<LoopEntry>, plan: &LoopPlan, wish: LeaseWish, answer: LeaseAnswer, sent: Instant) {
         // Given up a little earlier than others may take it, so that a call that has just begun can end.
         let until = sent + self.lease * 19 / 20;
         match answer {
@@ -188,7 +198,7 @@ impl Pass<'_> {
             }
             LeaseAnswer::Taken { fence, start } => {
                 lose(entry);
-                self.start(entry, LoopLease::new(fence, until), start);
+                self.start(entry, plan, LoopLease::new(fence, until), start);
             }
             LeaseAnswer::Elsewhere { remaining } => {
                 lose(entry);
@@ -196,11 +206,28 @@ impl Pass<'_> {
                     // Before the next period, so that another node takes the loop over as soon as it may.
                     self.expiring.add(entry, Instant::now() + remaining + Duration::from_millis(1));
                 }
-                entry.status.send_replace(LoopStatus::Elsewhere);
+                entry.set_plan(plan.clone());
+                entry.status.send_replace(LoopStatus::Elsewhere(plan.settings.kind));
                 entry.members_changed.store(true, Ordering::Release);
                 self.node.send_roster(entry);
             }
-            LeaseAnswer::Nowhere => match request.wish {
+            LeaseAnswer::OtherKind(kind) => {
+                lose(entry);
+                let (room, own) = (&*entry.name, entry.plan().map(|plan| plan.settings.kind));
+                let is_own = own == Some(&*kind);
+                let status = LoopStatus::OtherKind(kind.into());
+                if let (LeaseWish::TakeOver, Some(own), LoopStatus::OtherKind(kind)) = (wish, own, &status)
+                    && *entry.status.borrow() != status
+                {
+                    tracing::warn!(room, "the room has the game loop `{kind}` now: this node takes over only `{own}`");
+                }
+                entry.status.send_replace(status);
+                if is_own {
+                    // This node asked for another kind, and is still ready to take this one over.
+                    self.node.loops.flag(entry);
+                }
+            }
+            LeaseAnswer::Nowhere => match wish {
                 // The lease cannot be renewed yet, because Redis has lost its data.
                 LeaseWish::Renew => return,
                 LeaseWish::HandOver | LeaseWish::End => return self.finish(entry),
@@ -210,7 +237,7 @@ impl Pass<'_> {
                 }
             },
         }
-        entry.is_wanted.store(false, Ordering::Release);
+        entry.want(None);
     }
 
     /// Forgets a loop that has ended here, and tells the other nodes.
@@ -221,7 +248,7 @@ impl Pass<'_> {
         entry.set_runner(None);
         entry.status.send_replace(LoopStatus::Unknown);
         let _ = self.node.cluster.publish(Address::Room(&entry.name), message);
-        if entry.is_wanted.load(Ordering::Acquire) {
+        if entry.wanted().is_some() {
             // Since it has ended, `run` was called again.
             self.node.loops.flag(entry);
         } else if !self.node.rooms.contains(&entry.name) {
@@ -229,12 +256,13 @@ impl Pass<'_> {
         }
     }
 
-    fn start(&mut self, entry: &Arc<LoopEntry>, lease: LoopLease, start: LoopStart) {
-        let lease = Arc::new(lease);
-        let (handle, letters) = RunnerHandle::new(Arc::clone(&lease), self.node.limits.game_loops.max_queue);
+    fn start(&mut self, entry: &Arc<LoopEntry>, plan: &LoopPlan, lease: LoopLease, start: LoopStart) {
+        let max_queue = self.node.limits.game_loops.max_queue;
+        let (handle, letters) = RunnerHandle::new(plan.clone(), Arc::new(lease), max_queue);
+        entry.set_plan(plan.clone());
         entry.set_runner(Some(Arc::clone(&handle)));
         // Before the loop runs, because its end changes the status too.
-        entry.status.send_replace(LoopStatus::Here);
+        entry.status.send_replace(LoopStatus::Here(plan.settings.kind));
         self.runners.spawn(Runner::run(Arc::clone(self.node), Arc::clone(entry), handle, letters, start));
     }
 }

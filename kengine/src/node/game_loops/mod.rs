@@ -40,24 +40,48 @@ impl Node {
             return Err(GameLoopError::NotRunning);
         }
         let plan = LoopPlan { create, settings };
-        let entry = loops.find_or_create(room, plan, self.limits.game_loops.max_loops);
+        let entry = loops.find_or_create(room, self.limits.game_loops.max_loops);
         let entry = entry.inspect_err(|_| self.refusals.record(Limit::GameLoops, &room))?;
         if !loops.is_kept.swap(true, Ordering::AcqRel) {
             let _ = self.rooms.watcher.set(Arc::clone(loops) as Arc<dyn RoomWatcher>);
             self.spawn(keeper::run(Arc::downgrade(self), Arc::clone(loops)));
         }
-        let mut status = entry.status.subscribe();
-        if !status.borrow().is_known() {
-            entry.is_wanted.store(true, Ordering::Release);
-            loops.flag(&entry);
-            let known = timeout(RUN_TIMEOUT, status.wait_for(|status| status.is_known())).await;
-            // Cannot fail otherwise, because the entry owns the sender.
-            known.map_err(|_| GameLoopError::Unavailable)?.map_err(|_| GameLoopError::Unavailable)?;
-        }
-        if *entry.status.borrow() == LoopStatus::Elsewhere {
+        let found = timeout(RUN_TIMEOUT, self.find_loop(&entry, &plan)).await;
+        found.map_err(|_| GameLoopError::Unavailable)??;
+        if entry.status.borrow().is_elsewhere() {
             self.send_roster(&entry);
         }
         Ok(())
+    }
+
+    /// Waits until it is known where the loop runs.
+    async fn find_loop(&self, entry: &Arc<LoopEntry>, plan: &LoopPlan) -> Result<(), GameLoopError> {
+        let wanted = plan.settings.kind;
+        let mut status = entry.status.subscribe();
+        let mut has_asked = false;
+        loop {
+            let known = status.borrow_and_update().clone();
+            match known {
+                LoopStatus::Here(kind) | LoopStatus::Elsewhere(kind) if kind == wanted => return Ok(()),
+                LoopStatus::Here(kind) => return Err(GameLoopError::OtherKind(kind.to_owned())),
+                LoopStatus::Elsewhere(kind) if has_asked => return Err(GameLoopError::OtherKind(kind.to_owned())),
+                LoopStatus::OtherKind(kind) if has_asked && *kind != *wanted => {
+                    return Err(GameLoopError::OtherKind(String::from(&*kind)));
+                }
+                LoopStatus::Unknown if has_asked => {}
+                // That loop may be over meanwhile.
+                LoopStatus::Elsewhere(_) | LoopStatus::OtherKind(_) | LoopStatus::Unknown => {
+                    entry.want(Some(plan.clone()));
+                    entry.status.send_if_modified(|status| {
+                        *status == known && std::mem::replace(status, LoopStatus::Unknown) != LoopStatus::Unknown
+                    });
+                    self.loops.flag(entry);
+                    has_asked = true;
+                }
+            }
+            // Cannot fail otherwise, because the entry owns the sender.
+            status.changed().await.map_err(|_| GameLoopError::Unavailable)?;
+        }
     }
 
     /// Returns how many game loops run on this node.
@@ -142,8 +166,9 @@ impl Node {
     /// not know them yet.
     pub(super) fn loop_was_alone(&self, room: &str) {
         if let Some(entry) = self.loops.find(room) {
-            if self.rooms.contains(room) {
-                entry.is_wanted.store(true, Ordering::Release);
+            let knows_another = matches!(*entry.status.borrow(), LoopStatus::OtherKind(_));
+            if self.rooms.contains(room) && !knows_another && entry.wanted().is_none() {
+                entry.want(entry.plan());
             }
             self.loops.flag(&entry);
         }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::node::game_loops::entry::{LoopEntry, LoopPlan};
+use crate::node::game_loops::entry::LoopEntry;
 use crate::node::game_loops::questions::LoopQuestions;
 use crate::node_state::{GameLoopError, RoomWatcher, Sharded};
 
@@ -56,14 +56,8 @@ impl GameLoops {
     }
 
     /// Finds the entry of a room, or creates it.
-    pub(super) fn find_or_create(
-        &self,
-        room: &str,
-        plan: LoopPlan,
-        max: usize,
-    ) -> Result<Arc<LoopEntry>, GameLoopError> {
+    pub(super) fn find_or_create(&self, room: &str, max: usize) -> Result<Arc<LoopEntry>, GameLoopError> {
         if let Some(entry) = self.find(room) {
-            entry.set_plan(plan);
             return Ok(entry);
         }
         let mut shard = self.entries.of(room).write();
@@ -72,7 +66,7 @@ impl GameLoops {
         }
         let more = |count| (count < max).then_some(count + 1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| GameLoopError::TooMany(max))?;
-        let entry = Arc::new(LoopEntry::new(room, plan));
+        let entry = Arc::new(LoopEntry::new(room));
         shard.insert(Arc::clone(&entry.name), Arc::clone(&entry));
         Ok(entry)
     }

@@ -59,7 +59,7 @@ impl Runner {
         start: LoopStart,
     ) {
         let has_moved = start != LoopStart::Created;
-        let LoopPlan { create, settings } = entry.plan();
+        let LoopPlan { create, settings } = handle.plan.clone();
         let started = call_catching(|| defer_while(Waker::noop(), || create(&entry.name, &handle.lease, start)));
         let ending = match started {
             Ok(Some((driver, players))) => {
@@ -156,7 +156,7 @@ impl Runner {
             if self.over_at.is_some_and(|at| now >= at) {
                 return Err(LoopEnding::Alone);
             }
-            self.entry.status.send_replace(LoopStatus::Here);
+            self.entry.status.send_replace(LoopStatus::Here(self.settings.kind));
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 -- Takes, renews or gives up the lease of a room's game loop. Returns `renewed`, `created` or `moved` with the fencing
--- number and what was saved, `elsewhere` with the milliseconds until that lease ends, or `nowhere`. If the directory
--- knows the node for a shorter time than since the node joined first (`joined`), Redis may have lost its data. Then
+-- number and what was saved, `elsewhere` with the milliseconds until that lease ends, `other` with the kind of the loop
+-- if that is not the kind of the node's loop, or `nowhere`. If the directory knows the node for a shorter time than since the node joined first (`joined`), Redis may have lost its data. Then
 -- another node may still run the loop until its lease ends, so a new loop waits that long. A fencing number is never
 -- smaller than the time at which it was given, so that it grows even if Redis has lost the last one.
 local row, node = unpack(KEYS)
-local boot, joined, lease, keep, fence, is_valid, wish, saves, saved = unpack(ARGV)
+local boot, kind, joined, lease, keep, fence, is_valid, wish, saves, saved = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local holder, held, expiry = unpack(redis.call('HMGET', row, 'boot', 'fence', 'until'))
+local holder, held, expiry, known_kind = unpack(redis.call('HMGET', row, 'boot', 'fence', 'until', 'kind'))
 local is_own = holder == boot and held == fence
 if wish == 'end' or wish == 'hand over' then
   if is_own and wish == 'end' then
@@ -19,6 +19,9 @@ if wish == 'end' or wish == 'hand over' then
     end
   end
   return {'nowhere'}
+end
+if holder and not is_own and known_kind ~= kind then
+  return {'other', known_kind}
 end
 if holder and holder ~= boot and tonumber(expiry) > now then
   return {'elsewhere', tonumber(expiry) - now}
@@ -38,7 +41,7 @@ end
 if not is_own then
   fence = string.format('%.0f', math.max(now, (tonumber(held) or 0) + 1))
 end
-redis.call('HSET', row, 'boot', boot, 'fence', fence, 'until', now + lease)
+redis.call('HSET', row, 'boot', boot, 'kind', kind, 'fence', fence, 'until', now + lease)
 if answer == 'renewed' and saves == '1' then
   redis.call('HSET', row, 'saved', saved)
 end
