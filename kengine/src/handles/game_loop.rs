@@ -277,11 +277,12 @@ impl Room<'_> {
     /// # Errors
     ///
     /// The message was not sent: [`GameLoopError::NotRunning`], [`GameLoopError::Busy`], [`GameLoopError::TooLarge`],
-    /// [`GameLoopError::Invalid`], or [`GameLoopError::Unavailable`] if the loop's node cannot be reached. A full queue
-    /// on another node is not reported; that node counts it as a refusal of `max_game_loop_queue`.
+    /// [`GameLoopError::Invalid`], [`GameLoopError::OtherKind`], or [`GameLoopError::Unavailable`] if the loop's node cannot
+    /// be reached. It is not reported if the loop on another node is of another kind or has a full queue; that node counts
+    /// the latter as a refusal of `max_game_loop_queue`.
     pub fn tell<L: GameLoop>(&self, message: &L::Message) -> Result<(), GameLoopError> {
         let message = serde_json::to_vec(message).map_err(GameLoopError::Invalid)?;
-        self.hub.node().tell_loop(&self.name, message.into())
+        self.hub.node().tell_loop(&self.name, L::kind(), message.into())
     }
 
     /// Sends a message to the room's game loop, and waits for the reply.
@@ -292,7 +293,7 @@ impl Room<'_> {
     /// the loop's node was killed; and [`GameLoopError::Failed`] if the loop panicked.
     pub async fn ask<L: GameLoop>(&self, message: &L::Message) -> Result<L::Reply, GameLoopError> {
         let message = serde_json::to_vec(message).map_err(GameLoopError::Invalid)?;
-        let reply = self.hub.node().ask_loop(&self.name, message.into()).await?;
+        let reply = self.hub.node().ask_loop(&self.name, L::kind(), message.into()).await?;
         serde_json::from_slice(&reply).map_err(GameLoopError::Invalid)
     }
 }

@@ -3,6 +3,7 @@
 //! A game loop belongs to the node that holds its *lease*. The node measures the lease from the moment before it asked
 //! for it, and gives it up earlier than others may take it. So at no moment two nodes run the loop of a room.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -195,7 +196,6 @@ pub(crate) struct LeaseRequest {
     /// Saved together with the lease, if this node has it.
     pub(crate) saved: Option<Bytes>,
     /// How long after the end of the lease the saved state is kept.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "the leases in memory do not need it"))]
     pub(crate) keep: Duration,
 }
 
@@ -232,18 +232,21 @@ pub(crate) enum LeaseAnswer {
 /// A message to the node that runs the game loop of a room.
 #[derive(Clone, Debug)]
 pub(crate) enum LoopMessage {
-    Tell(Bytes),
-    /// The reply carries this number.
-    Ask(u64, Bytes),
+    /// To a loop of this kind.
+    Tell(Cow<'static, str>, Bytes),
+    /// To a loop of this kind. The reply carries this number.
+    Ask(Cow<'static, str>, u64, Bytes),
     /// All users in the room on the sender's node.
     Roster(Vec<Uid>),
 }
 
 /// Why a game loop has not replied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "redis", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum LoopFault {
     NotRunning,
+    /// The room has a loop of another kind, which has this name.
+    OtherKind(String),
     Busy,
     Failed,
     /// The message or the reply does not fit its type, or is too large.
@@ -254,6 +257,7 @@ impl From<LoopFault> for GameLoopError {
     fn from(fault: LoopFault) -> Self {
         match fault {
             LoopFault::NotRunning => Self::NotRunning,
+            LoopFault::OtherKind(kind) => Self::OtherKind(kind),
             LoopFault::Busy => Self::Busy,
             LoopFault::Failed => Self::Failed,
             LoopFault::Invalid => {

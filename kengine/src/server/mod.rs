@@ -379,7 +379,7 @@ impl<D: Dispatcher> Server<D> {
     /// A kept seat counts as taken, and the other seats of the room can be taken. A newer connection of the user, to any
     /// node, takes the kept seat over when it asks for one in the same room, or for one in any room of the same prefix;
     /// from then on it is an ordinary seat. If the newer connection ends before, the seat is free at once if both were to
-    /// one node. This is the setting of the older one's node. 0 keeps no seats.
+    /// one node. If the user is [kicked](crate::room::User::kick), it is free at once in any case. This is the setting of the older one's node. 0 keeps no seats.
     pub fn seat_timeout(mut self, limit: Duration) -> Self {
         self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
         self

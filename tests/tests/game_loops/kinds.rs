@@ -80,6 +80,17 @@ impl Club {
     async fn cards(&self, hub: &Hub, connection: &Connection, (room, next): (String, Move)) -> Result<String, Error> {
         play::<Cards>(hub, connection, &room, next).await
     }
+
+    /// Asks the loop without having run it.
+    #[route]
+    async fn ask_chess(&self, hub: &Hub, (room, next): (String, Move)) -> Result<String, Error> {
+        Ok(hub.room(room).ask::<Board<Chess>>(&next).await?)
+    }
+
+    #[route]
+    async fn ask_cards(&self, hub: &Hub, (room, next): (String, Move)) -> Result<String, Error> {
+        Ok(hub.room(room).ask::<Board<Cards>>(&next).await?)
+    }
 }
 
 async fn answer(player: &mut Client, game: &str, room: &str, next: &str) -> String {
@@ -150,6 +161,10 @@ async fn another_kind_is_refused_while_a_loop_runs_and_starts_when_it_is_over() 
             })
             .await;
             assert_eq!(begun, format!("1: \"{game} 1\""));
+            let question = format!("ask_{other}");
+            for player in [one, two] {
+                assert_eq!(answer(&mut players[player], &question, "club", "Last").await, "1: error bad_request");
+            }
             for player in [two, one, two] {
                 assert_eq!(answer(&mut players[player], other, "club", "Next").await, "1: error bad_request");
             }

@@ -54,11 +54,13 @@ impl Bus {
         let SharedState { keys, boot, .. } = &*self.state;
         let (mut refusal, room_name) = (Bytes::new(), room.to_owned());
         let (wire, attachment) = match message {
-            LoopMessage::Tell(message) => (WireLoopMessage::Tell { room: room_name }, message),
-            LoopMessage::Ask(number, message) => {
+            LoopMessage::Tell(kind, message) => {
+                (WireLoopMessage::Tell { room: room_name, kind: kind.into_owned() }, message)
+            }
+            LoopMessage::Ask(kind, number, message) => {
                 let fault = LoopFault::NotRunning;
                 refusal = BusMessage::Loop(WireLoopMessage::Refused { number, fault }).encode(boot);
-                (WireLoopMessage::Ask { room: room_name, number }, message)
+                (WireLoopMessage::Ask { room: room_name, kind: kind.into_owned(), number }, message)
             }
             LoopMessage::Roster(users) => (WireLoopMessage::Roster { room: room_name, users }, Bytes::new()),
         };

@@ -54,8 +54,8 @@ pub(super) enum WireNodeMessage {
 /// The wire form of a [`LoopMessage`] or of the answer to one. The attachment is the message or the reply.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum WireLoopMessage {
-    Tell { room: String },
-    Ask { room: String, number: u64 },
+    Tell { room: String, kind: String },
+    Ask { room: String, kind: String, number: u64 },
     Roster { room: String, users: Vec<Uid> },
     Replied { number: u64 },
     Refused { number: u64, fault: LoopFault },
@@ -153,8 +153,10 @@ impl WireLoopMessage {
     pub(super) fn deliver(self, node: &dyn ClusterNode, from: &str, attachments: Vec<Bytes>) {
         let bytes = attachments.into_iter().next().unwrap_or_default();
         match self {
-            Self::Tell { room } => node.receive_for_loop(from, &room, LoopMessage::Tell(bytes)),
-            Self::Ask { room, number } => node.receive_for_loop(from, &room, LoopMessage::Ask(number, bytes)),
+            Self::Tell { room, kind } => node.receive_for_loop(from, &room, LoopMessage::Tell(kind.into(), bytes)),
+            Self::Ask { room, kind, number } => {
+                node.receive_for_loop(from, &room, LoopMessage::Ask(kind.into(), number, bytes));
+            }
             Self::Roster { room, users } => node.receive_for_loop(from, &room, LoopMessage::Roster(users)),
             Self::Replied { number } => node.receive_from_loop(number, Ok(bytes)),
             Self::Refused { number, fault } => node.receive_from_loop(number, Err(fault)),

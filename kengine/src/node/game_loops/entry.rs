@@ -115,9 +115,16 @@ impl LoopEntry {
         self.runner().inspect(|runner| runner.wake.notify_one()).is_some()
     }
 
-    /// Puts a message into the queue of the loop, or returns it if the loop does not run here or the queue is full.
-    pub(super) fn send(&self, message: Bytes, reply: ReplyTo) -> Result<(), (LoopFault, Bytes)> {
-        let Some(runner) = self.runner() else { return Err((LoopFault::NotRunning, message)) };
+    /// Puts a message into the queue of the loop. Returns it if the loop does not run here or is of another kind, or if the
+    /// queue is full.
+    pub(super) fn send(&self, kind: &str, message: Bytes, reply: ReplyTo) -> Result<(), (LoopFault, Bytes)> {
+        let Some(runner) = self.runner().filter(|runner| !runner.queue.is_closed()) else {
+            return Err((LoopFault::NotRunning, message));
+        };
+        let own = runner.plan.settings.kind;
+        if own != kind {
+            return Err((LoopFault::OtherKind(own.to_owned()), message));
+        }
         runner.queue.try_send(Letter { message, reply }).map_err(|failure| match failure {
             TrySendError::Full(letter) => (LoopFault::Busy, letter.message),
             TrySendError::Closed(letter) => (LoopFault::NotRunning, letter.message),

@@ -90,23 +90,30 @@ impl Node {
     }
 
     /// Sends a message to the game loop of a room.
-    pub(crate) fn tell_loop(&self, room: &str, message: Bytes) -> Result<(), GameLoopError> {
+    pub(crate) fn tell_loop(&self, room: &str, kind: &'static str, message: Bytes) -> Result<(), GameLoopError> {
         let entry = self.loops.find(room);
-        match self.send_to_loop_here(entry.as_deref(), message, ReplyTo::Nobody)? {
+        match self.send_to_loop_here(entry.as_deref(), kind, message, ReplyTo::Nobody)? {
             None => Ok(()),
-            Some(message) => self.send_to_loop_elsewhere(room, entry.as_deref(), LoopMessage::Tell(message)),
+            Some(message) => {
+                self.send_to_loop_elsewhere(room, entry.as_deref(), LoopMessage::Tell(kind.into(), message))
+            }
         }
     }
 
     /// Sends a message to the game loop of a room, and returns the reply.
-    pub(crate) async fn ask_loop(&self, room: &str, message: Bytes) -> Result<Bytes, GameLoopError> {
+    pub(crate) async fn ask_loop(
+        &self,
+        room: &str,
+        kind: &'static str,
+        message: Bytes,
+    ) -> Result<Bytes, GameLoopError> {
         let entry = self.loops.find(room);
         let (reply, replied) = oneshot::channel();
-        match self.send_to_loop_here(entry.as_deref(), message, ReplyTo::Here(reply))? {
+        match self.send_to_loop_here(entry.as_deref(), kind, message, ReplyTo::Here(reply))? {
             None => reply_in_time(replied).await,
             Some(message) => {
                 let question = self.loops.questions.open();
-                let ask = LoopMessage::Ask(question.number, message);
+                let ask = LoopMessage::Ask(kind.into(), question.number, message);
                 self.send_to_loop_elsewhere(room, entry.as_deref(), ask)?;
                 reply_in_time(question.answered()).await
             }
@@ -117,6 +124,7 @@ impl Node {
     fn send_to_loop_here(
         &self,
         entry: Option<&LoopEntry>,
+        kind: &str,
         message: Bytes,
         reply: ReplyTo,
     ) -> Result<Option<Bytes>, GameLoopError> {
@@ -124,7 +132,7 @@ impl Node {
             return Err(GameLoopError::TooLarge(message.len()));
         }
         let Some(entry) = entry else { return Ok(Some(message)) };
-        match entry.send(message, reply) {
+        match entry.send(kind, message, reply) {
             Ok(()) => Ok(None),
             Err((LoopFault::NotRunning, message)) => Ok(Some(message)),
             Err((fault, _)) => Err(self.refuse_letter(&entry.name, fault)),
@@ -134,9 +142,9 @@ impl Node {
     /// Delivers a message of another node to a game loop of this one.
     pub(super) fn deliver_to_loop(&self, from: &str, room: &str, message: LoopMessage) {
         let entry = self.loops.find(room);
-        let (message, number) = match message {
-            LoopMessage::Tell(message) => (message, None),
-            LoopMessage::Ask(number, message) => (message, Some(number)),
+        let (kind, message, number) = match message {
+            LoopMessage::Tell(kind, message) => (kind, message, None),
+            LoopMessage::Ask(kind, number, message) => (kind, message, Some(number)),
             LoopMessage::Roster(users) => {
                 if let Some(runner) = entry.and_then(|entry| entry.runner()) {
                     runner.set_roster(from, users);
@@ -145,10 +153,10 @@ impl Node {
             }
         };
         let reply = number.map_or(ReplyTo::Nobody, |number| ReplyTo::There { node: from.into(), number });
-        let sent =
-            entry.map_or(Err(LoopFault::NotRunning), |entry| entry.send(message, reply).map_err(|(fault, _)| fault));
+        let sent = entry
+            .map_or(Err(LoopFault::NotRunning), |entry| entry.send(&kind, message, reply).map_err(|(fault, _)| fault));
         if let Err(fault) = sent {
-            self.refuse_letter(room, fault);
+            self.refuse_letter(room, fault.clone());
             if let Some(number) = number {
                 self.cluster.answer_for_loop(from, number, Err(fault));
             }
