@@ -41,6 +41,16 @@ async fn give_up(redis: &RedisServer, player: &mut Client, room: &str) {
     .await;
 }
 
+/// Waits until a seat is only kept for its player.
+async fn is_kept(redis: &RedisServer, room: &str, uid: &str) {
+    let mut connection = redis.connection().await;
+    until("a seat that is kept", async || {
+        let holders: Option<String> = connection.hget(format!("{{kengine}}:seats:{room}"), uid).await.unwrap();
+        holders.is_some_and(|holders| holders.ends_with('~')).then_some(())
+    })
+    .await;
+}
+
 /// Waits until nothing is left in Redis of rooms with seats.
 async fn nothing_is_left(redis: &RedisServer) {
     let mut directory = redis.directory().await;
@@ -222,6 +232,10 @@ async fn a_player_keeps_the_seat_on_a_newer_connection() {
             (first == second || !nodes[first].hub().user("ada").is_here()).then_some(())
         })
         .await;
+        if first != second {
+            // Redis learns from one node that the seat is kept, and from the other one that it is taken.
+            is_kept(&redis, &room, "ada").await;
+        }
         assert_eq!(fill(&mut ada).await, (room, "null".to_owned()), "the room is of the node to which she came back");
         drop((hung, ada));
         nothing_is_left(&redis).await;

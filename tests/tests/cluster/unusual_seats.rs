@@ -254,6 +254,8 @@ async fn a_room_is_filled_as_before_if_redis_has_lost_its_data() {
         assert_eq!(seat(&mut player).await, first, "{uid} got a new room, although Ada's has a free seat");
         let mut third = Town::connect(node.address(), "third").await;
         assert_ne!(third.ask(fill(1)).await, first, "a third player of two seats");
+        drop((player, third));
+        until("Ada alone", async || (node.hub().connections() == 1).then_some(())).await;
     }
     drop(ada);
     all_seats_are_free(&redis).await;
