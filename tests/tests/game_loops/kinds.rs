@@ -5,7 +5,7 @@ use std::{marker::PhantomData, time::Duration};
 use kengine::{
     Connection, Error, Hub,
     cluster::{Memory, Redis},
-    room::{GameLoop, LoopRoom, Start},
+    room::{GameLoop, GameLoopError, LoopRoom, Start},
 };
 use kengine_tests::{Client, RedisServer, TestServer, until, without_rates};
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,12 @@ async fn plays(player: &mut Client, game: &str, room: &str, next: &str) -> Strin
     .await
 }
 
+#[test]
+fn a_kind_is_the_name_of_the_type_without_its_path() {
+    let kinds = [Board::<Chess>::kind(), Board::<Cards>::kind()];
+    assert!(kinds.iter().all(|kind| kind.starts_with("Board<")) && kinds[0] != kinds[1], "{kinds:?}");
+}
+
 /// Two nodes in memory, and two in Redis.
 async fn clusters(redis: &RedisServer) -> [[TestServer; 2]; 2] {
     let memory = Memory::new();
@@ -133,6 +139,8 @@ async fn a_loop_is_taken_over_only_by_its_own_kind() {
             assert_eq!(plays(&mut bob, "chess", "club", "Next").await, "1: error bad_request");
             assert_eq!(stays.hub().game_loops(), 0);
         }
+        let refused = stays.hub().room("club").run::<Board<Chess>>().await.unwrap_err();
+        assert!(matches!(&refused, GameLoopError::OtherKind(kind) if *kind == Board::<Cards>::kind()), "{refused}");
         assert_eq!(plays(&mut bob, "cards", "club", "Next").await, "1: \"cards 2\"");
         assert_eq!(plays(&mut bob, "chess", "club", "Next").await, "1: error bad_request");
         assert_eq!(plays(&mut bob, "cards", "club", "Last").await, "1: \"cards 3\"");
