@@ -213,13 +213,16 @@ impl Pass<'_> {
             }
             LeaseAnswer::OtherKind(kind) => {
                 lose(entry);
-                let (room, own) = (&*entry.name, entry.plan().map(|plan| plan.settings.kind));
-                let is_own = own == Some(&*kind);
-                let status = LoopStatus::OtherKind(kind.into());
-                if let (LeaseWish::TakeOver, Some(own), LoopStatus::OtherKind(kind)) = (wish, own, &status)
-                    && *entry.status.borrow() != status
-                {
-                    tracing::warn!(room, "the room has the game loop `{kind}` now: this node takes over only `{own}`");
+                let ready_for = entry.plan().map(|plan| plan.settings.kind);
+                let is_own = ready_for == Some(&*kind);
+                let status = LoopStatus::OtherKind(kind.as_str().into());
+                if wish == LeaseWish::TakeOver && *entry.status.borrow() != status {
+                    tracing::warn!(
+                        room = &*entry.name,
+                        kind,
+                        ready_for,
+                        "the room has a game loop of another kind now: this node does not take it over"
+                    );
                 }
                 entry.status.send_replace(status);
                 if is_own {
