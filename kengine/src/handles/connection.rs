@@ -95,7 +95,6 @@ impl<S: Session> Connection<S> {
             memberships: Memberships::default(),
             questions: Questions::default(),
             silence: Silence::default(),
-            keeps_no_seats: <_>::default(),
         };
         let peer = peer.map(|peer| (peer.ip(), peer.port()));
         let shared =

@@ -62,7 +62,7 @@ impl Node {
 
     /// Frees the seats that this node keeps for a user, and those that connections which were replaced still ask for.
     pub(super) fn keep_no_seats(&self, uid: &Uid) {
-        self.users.for_each_closing_of(uid, |recipient| recipient.state().keep_no_seats());
+        self.users.for_each_closing_of(uid, |recipient| recipient.state().outbox.lose_successor());
         self.cluster.free_kept(uid);
     }
 

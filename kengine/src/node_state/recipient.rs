@@ -10,7 +10,6 @@ use crate::node_state::outbox::Outbox;
 use crate::node_state::questions::Questions;
 use crate::node_state::seat::Vacating;
 use crate::node_state::silence::Silence;
-use crate::node_state::sync::atomic::{AtomicBool, Ordering};
 use crate::protocol::{Syntax, Uid};
 
 /// A connection with any session, as the rest of the node sees it.
@@ -35,21 +34,17 @@ pub(crate) struct ConnectionState {
     /// The questions that the client has not answered yet.
     pub(crate) questions: Questions,
     pub(crate) silence: Silence,
-    /// Whether this connection was replaced, and the newer one is gone too.
-    pub(crate) keeps_no_seats: AtomicBool,
 }
 
 impl ConnectionState {
     /// Returns what becomes of the seats of this connection when it gives them up: the user's newer connection may take
     /// those of a replaced one until `seat_timeout`.
     pub(super) fn vacating(&self, seat_timeout: Duration) -> Vacating {
-        let is_awaited = self.outbox.is_replaced() && !self.keeps_no_seats.load(Ordering::Acquire);
-        if is_awaited && !seat_timeout.is_zero() { Vacating::KeptFor(seat_timeout) } else { Vacating::Now }
-    }
-
-    /// Records that the user's newer connection is gone, for which the seats of this one would be kept.
-    pub(crate) fn keep_no_seats(&self) {
-        self.keeps_no_seats.store(true, Ordering::Release);
+        if self.outbox.has_successor() && !seat_timeout.is_zero() {
+            Vacating::KeptFor(seat_timeout)
+        } else {
+            Vacating::Now
+        }
     }
 }
 
@@ -78,7 +73,6 @@ impl BareConnection {
             memberships: <_>::default(),
             questions: <_>::default(),
             silence: <_>::default(),
-            keeps_no_seats: <_>::default(),
         }))
     }
 }
