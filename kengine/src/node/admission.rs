@@ -163,7 +163,7 @@ impl Slot {
                 }
                 if has_replaced && state.memberships.have_ended() && !state.outbox.is_replaced() {
                     // It ended before the seats of the older ones were kept for it.
-                    node.keep_no_seats(&state.uid);
+                    node.cluster.free_kept(&state.uid);
                 }
                 true
             }

@@ -11,7 +11,7 @@ use std::task::Waker;
 use crate::node::Node;
 use crate::node_state::deferred_wakes::defer_while;
 use crate::node_state::{ConnectionState, Duplicates, Ending, Recipient};
-use crate::protocol::{DisconnectReason, Uid};
+use crate::protocol::DisconnectReason;
 use crate::websocket::Close;
 
 impl Node {
@@ -54,16 +54,10 @@ impl Node {
             self.cluster.release(&state.uid, state.id);
             // No newer connection of the user is left here that the seats could be kept for.
             if !state.outbox.is_replaced() {
-                self.keep_no_seats(&state.uid);
+                self.cluster.free_kept(&state.uid);
             }
         }
         self.relieve();
-    }
-
-    /// Frees the seats that this node keeps for a user, and those that connections which were replaced still ask for.
-    pub(super) fn keep_no_seats(&self, uid: &Uid) {
-        self.users.for_each_closing_of(uid, |recipient| recipient.state().outbox.lose_successor());
-        self.cluster.free_kept(uid);
     }
 
     /// Records that the hooks of a connection that has ended have run, or never will.

@@ -162,7 +162,7 @@ impl Node {
             }
         }
         if let Ok(uid) = Uid::new(uid) {
-            self.keep_no_seats(&uid);
+            self.cluster.free_kept(&uid);
         }
         kicked
     }

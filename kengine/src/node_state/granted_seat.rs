@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::node_state::cluster_interface::Cluster;
 use crate::node_state::memberships::RoomId;
 use crate::node_state::recipient::Recipient;
-use crate::node_state::seat::{Seat, Vacating};
+use crate::node_state::seat::Seat;
 
 /// A seat whose connection has not joined the room yet. Dropping this gives the seat up, or keeps it for the player if
 /// the connection was replaced meanwhile.
@@ -50,13 +50,7 @@ impl<'r> GrantedSeat<'r> {
 impl Drop for GrantedSeat<'_> {
     fn drop(&mut self) {
         if !self.is_taken {
-            let when = || self.recipient.state().vacating(self.seat_timeout);
-            let then = when();
-            self.cluster.vacate(&self.seat, then);
-            if then != Vacating::Now && when() == Vacating::Now {
-                // The newer connection has gone meanwhile.
-                self.cluster.free_kept(&self.seat.uid);
-            }
+            self.cluster.vacate(&self.seat, self.recipient.state().vacating(self.seat_timeout));
         }
     }
 }

@@ -192,8 +192,6 @@ pub(crate) struct Outbox {
     is_summoned: AtomicBool,
     /// Whether the connection has ended, so that nothing can be queued. Written with the lock.
     is_shut: AtomicBool,
-    /// Whether the newer connection of the user that replaced this one is gone too. Here because it takes no space.
-    has_lost_successor: AtomicBool,
     /// The worker of the task that is woken. Changed only with the lock.
     worker: TaskWorker,
     state: Mutex<OutboxState>,
@@ -323,16 +321,6 @@ impl Outbox {
     pub(crate) fn is_replaced(&self) -> bool {
         let state = self.state.lock();
         matches!(state.ending.as_deref(), Some(Ending::Close(DisconnectReason::Replaced)))
-    }
-
-    /// Whether a newer connection of the user has replaced this one, and is not known to be gone.
-    pub(crate) fn has_successor(&self) -> bool {
-        self.is_replaced() && !self.has_lost_successor.load(Ordering::Acquire)
-    }
-
-    /// Records that no newer connection of the user is left.
-    pub(crate) fn lose_successor(&self) {
-        self.has_lost_successor.store(true, Ordering::Release);
     }
 
     /// Returns how many bytes wait for this client or are kept for it, also in frames that others share.

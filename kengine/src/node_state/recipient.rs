@@ -40,7 +40,7 @@ impl ConnectionState {
     /// Returns what becomes of the seats of this connection when it gives them up: the user's newer connection may take
     /// those of a replaced one until `seat_timeout`.
     pub(super) fn vacating(&self, seat_timeout: Duration) -> Vacating {
-        if self.outbox.has_successor() && !seat_timeout.is_zero() {
+        if self.outbox.is_replaced() && !seat_timeout.is_zero() {
             Vacating::KeptFor(seat_timeout)
         } else {
             Vacating::Now

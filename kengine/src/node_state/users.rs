@@ -172,12 +172,6 @@ impl Users {
         self.shards.of(uid.as_str()).read().closing.contains_key(uid)
     }
 
-    /// Calls `each` with every connection of the user that has ended and whose hooks have not.
-    pub(crate) fn for_each_closing_of(&self, uid: &Uid, each: impl FnMut(&Arc<dyn Recipient>)) {
-        let shard = self.shards.of(uid.as_str()).read();
-        shard.closing.get(uid).into_iter().flat_map(|closing| &closing.connections).for_each(each);
-    }
-
     /// Waits until the hooks of all ended connections of the user have ended.
     pub(crate) async fn closed(&self, uid: &Uid) {
         loop {
