@@ -50,6 +50,8 @@ pub(crate) struct Asker {
 /// A session that is offered to the node that has asked for it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SessionOffer {
+    /// The number of the offer on the old node: a later one is greater.
+    pub(crate) number: u64,
     /// The connection on the old node.
     pub(crate) connection: u64,
     pub(crate) uid: Uid,
@@ -57,8 +59,6 @@ pub(crate) struct SessionOffer {
     pub(crate) rooms: Vec<CarriedRoom>,
     /// When the session expires, in milliseconds since 1970; `None` if it never does.
     pub(crate) expires: Option<u64>,
-    /// How many questions the client was asked.
-    pub(crate) questions: u64,
 }
 
 /// A room that the session is in.
@@ -89,8 +89,13 @@ pub(crate) enum HandOverStep {
     Refused,
     /// The client has come to another node meanwhile.
     Superseded,
-    /// The new node delivers what comes from now on. Holds the connection on the old node.
-    Ready(u64),
+    /// The new node delivers what comes from now on.
+    Ready {
+        /// The connection on the old node.
+        connection: u64,
+        /// The uid, if the new node has got it from the old one.
+        uid: Option<Uid>,
+    },
     /// The old node has parted with the session, and has stored its messages.
     Stored,
     /// The new node has taken them. Holds the connection on the old node.

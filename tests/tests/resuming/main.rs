@@ -6,6 +6,7 @@ mod coming_and_going;
 mod cuts;
 mod elsewhere;
 mod hand_over_faults;
+mod hand_over_races;
 mod handing_over;
 mod keeping;
 mod node;
