@@ -86,7 +86,7 @@ impl LocalRooms {
             max_rooms: limits.max_rooms,
             duplicates: limits.duplicates,
             seat_timeout: limits.seat_timeout,
-            gate: SendGate::new(limits.hands_over),
+            gate: SendGate::new(limits.hands_over && cluster.hand_overs().is_some()),
             count: Arc::default(),
             clock,
             refusals,
