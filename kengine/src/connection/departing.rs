@@ -145,7 +145,9 @@ fn offer<D: Dispatcher>(
     let rooms = node.rooms.carried(connection.as_recipient());
     let offered = Offered { rooms: rooms.clone(), session: session.get().into() };
     if let Some(number) = resumption.offer(state.id, asker, offered) {
+        let names = rooms.iter().map(|room| &room.name);
         let offer = SessionOffer {
+            loops: names.filter(|name| node.knows_loop(name)).cloned().collect(),
             number,
             connection: state.id.0,
             uid: state.uid.clone(),

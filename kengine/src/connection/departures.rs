@@ -41,11 +41,19 @@ pub(super) enum DepartureStage {
 }
 
 /// What was offered of a session. It moves only if this has not changed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Offered {
     pub(super) rooms: Vec<CarriedRoom>,
     /// The session as JSON.
     pub(super) session: Box<str>,
+}
+
+impl Offered {
+    fn is_still(&self, now: &Self) -> bool {
+        let Self { rooms, session } = self;
+        let have_rooms_changed = || rooms.iter().zip(&now.rooms).any(|(room, now)| !room.is_same_place(now));
+        *session == now.session && rooms.len() == now.rooms.len() && !have_rooms_changed()
+    }
 }
 
 /// What the task of a session must do for its hand-over.
@@ -115,7 +123,7 @@ impl Departures {
     /// Whether a session that the other node is ready for was offered like this.
     pub(super) fn has_offered(&self, id: ConnectionId, now: &Offered) -> bool {
         let stage = self.departures.get(&id).map(|departure| &departure.stage);
-        matches!(stage, Some(DepartureStage::LetGo(offered)) if offered == now)
+        matches!(stage, Some(DepartureStage::LetGo(offered)) if offered.is_still(now))
     }
 
     /// Lets a session go that was offered to this asker. Returns it, or `None` if it was not, or is not any more.

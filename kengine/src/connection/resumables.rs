@@ -267,7 +267,9 @@ impl SessionHolder for Resumables {
 
     fn was_taken(&self, connection: ConnectionId, asker: &Asker) {
         let session = self.with_departures(|departures| departures.was_taken(connection, asker));
-        session.into_iter().for_each(|recipient| recipient.state().outbox.summon());
+        if let Some(recipient) = session {
+            recipient.state().outbox.summon();
+        }
     }
 }
 

@@ -96,7 +96,7 @@ impl Node {
             if has_entered {
                 // Before the other node says that the user is not there any more.
                 for room in &names {
-                    self.report_to_loop(room);
+                    self.report_to_loop(room, offer.loops.contains(room));
                 }
             }
             let is_ready = has_entered && hand_overs.ready(old_node, state.id.0, offer, uid).is_ok();

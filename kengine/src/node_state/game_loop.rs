@@ -224,8 +224,11 @@ pub(crate) enum LoopMessage {
     Tell(Bytes),
     /// The reply carries this number.
     Ask(u64, Bytes),
-    /// All users in the room on the sender's node.
-    Roster(Vec<Uid>),
+    /// All users in the room on the sender's node, which can take the loop over if it `stands_by`.
+    Roster {
+        users: Vec<Uid>,
+        stands_by: bool,
+    },
 }
 
 /// Why a game loop has not replied.

@@ -57,12 +57,14 @@ pub(crate) struct SessionOffer {
     pub(crate) uid: Uid,
     pub(crate) session: Box<RawValue>,
     pub(crate) rooms: Vec<CarriedRoom>,
+    /// Those of the rooms whose game loops the old node knows.
+    pub(crate) loops: Vec<String>,
     /// When the session expires, in milliseconds since 1970; `None` if it never does.
     pub(crate) expires: Option<u64>,
 }
 
 /// A room that the session is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CarriedRoom {
     pub(crate) name: String,
     /// Whether the member gets presence pushes.
@@ -70,6 +72,14 @@ pub(crate) struct CarriedRoom {
     /// Whether the cluster lists the room.
     pub(crate) is_listed: bool,
     pub(crate) seat: Option<CarriedSeat>,
+}
+
+impl CarriedRoom {
+    /// Whether this is the same place in the same room. The room itself may have changed.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let Self { name, listens, seat, is_listed: _ } = self;
+        *name == other.name && *listens == other.listens && *seat == other.seat
+    }
 }
 
 /// The seat of a session in a room.

@@ -9,6 +9,7 @@ mod hand_over_faults;
 mod hand_over_races;
 mod handing_over;
 mod keeping;
+mod moving_loops;
 mod moving_state;
 mod node;
 mod phones;
