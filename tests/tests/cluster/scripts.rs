@@ -349,24 +349,24 @@ async fn next(heard: &mut PubSub) -> String {
     within("a message", heard.on_message().next()).await.expect("a message").get_payload().unwrap()
 }
 
-fn holder(boot: &str, connection: &str) -> Option<(String, String)> {
-    Some((boot.to_owned(), connection.to_owned()))
+fn holder(boot: &str, connection: &str) -> (String, String) {
+    (boot.to_owned(), connection.to_owned())
 }
 
 #[tokio::test]
 async fn claims_of_both_nodes_change_nothing_while_a_session_moves() {
     let (mut redis, mut heard) = before_a_move().await;
     assert_eq!(redis.claim_while_moving("two", "7", "one-1", "").await, 1);
-    assert_eq!(redis.holder().await, holder("one", "1"), "the new node is not ready yet");
+    assert_eq!(redis.holder().await, Some(holder("one", "1")), "the new node is not ready yet");
     assert_eq!(redis.ready("two", "7", "1").await, 1);
     assert_eq!(next(&mut heard).await, "ready", "nobody has lost the uid");
     assert_eq!(redis.claim_while_moving("one", "1", "", "").await, 1);
-    assert_eq!(redis.holder().await, holder("two", "7"));
+    assert_eq!(redis.holder().await, Some(holder("two", "7")));
     assert_eq!(redis.claim_while_moving("two", "7", "one-1", "").await, 1);
     assert_eq!(redis.claim_while_moving("one", "1", "", "").await, 1, "also after the new node has claimed it again");
-    assert_eq!(redis.holder().await, holder("two", "7"));
+    assert_eq!(redis.holder().await, Some(holder("two", "7")));
     assert_eq!(redis.claim_while_moving("one", "2", "", "").await, 1, "another connection of the old node");
-    assert_eq!(redis.holder().await, holder("one", "2"));
+    assert_eq!(redis.holder().await, Some(holder("one", "2")));
 }
 
 #[tokio::test]
@@ -377,11 +377,11 @@ async fn the_node_with_the_last_offer_gets_the_uid_of_a_session_that_moves() {
             let (offer, is_ready) = if boot == "two" { ("9", i64::from(order[0] == "two")) } else { ("10", 1) };
             assert_eq!(redis.ready(boot, "7", offer).await, is_ready, "{boot} of {order:?}");
         }
-        assert_eq!(redis.holder().await, holder("three", "7"));
+        assert_eq!(redis.holder().await, Some(holder("three", "7")));
         // The old node refuses the other one, which must not take the uid from this one.
         assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 1);
         assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "7"]).await, 0);
-        assert_eq!(redis.holder().await, holder("three", "7"));
+        assert_eq!(redis.holder().await, Some(holder("three", "7")));
     }
 }
 
@@ -396,14 +396,14 @@ async fn an_old_node_that_keeps_a_session_takes_the_uid_back() {
         }
         assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 1);
         assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "7"]).await, 0);
-        assert_eq!(redis.holder().await, holder("one", "1"));
+        assert_eq!(redis.holder().await, Some(holder("one", "1")));
         assert_eq!(next(&mut heard).await, "ready");
         // A newer connection of the node that has released it keeps the uid, and the old one loses.
         assert_eq!(redis.ready("two", "7", "2").await, 1);
         let later = (redis.now().await + 900).to_string();
         assert_eq!(redis.claim("two", "8", &later, "0", "0").await, 1);
         assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 0);
-        assert_eq!(redis.holder().await, holder("two", "8"));
+        assert_eq!(redis.holder().await, Some(holder("two", "8")));
     }
 }
 

@@ -55,7 +55,7 @@ impl Cluster {
     }
 
     /// Waits until bob is told that ada has left, and nothing else.
-    async fn ada_has_left(&mut self) {
+    pub(super) async fn ada_has_left(&mut self) {
         let told = self.bob.next().await.unwrap();
         assert!(told.contains("left") && told.contains("ada"), "{told}");
     }

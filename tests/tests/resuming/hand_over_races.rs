@@ -94,6 +94,7 @@ async fn a_session_that_stays_although_another_node_was_ready_keeps_its_uid() {
     // A newer connection replaces the session.
     let mut newer = ReturningClient::connect(cluster.other.server.address(), "ada").await;
     cluster.ada.expect("close 4500").await;
+    cluster.ada_has_left().await;
     assert_eq!(newer.ask("count", 1, 1).await, "1: 1");
     newer.leave().await;
     cluster.old.server.shut_down();
