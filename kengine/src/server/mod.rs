@@ -455,7 +455,8 @@ impl<D: Dispatcher> Server<D> {
     /// that all nodes reach. [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
     ///
     /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
-    /// is not handed over, and the error is logged.
+    /// is not handed over, and the error is logged. It is written as it is offered and as it is given, and if the two texts
+    /// differ, the session ends on the old node: so write nothing that changes by itself, such as the present time.
     pub fn hand_over(mut self) -> Self
     where
         D::Session: Serialize + DeserializeOwned,
