@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::value::RawValue;
+
+use crate::connection::departures::{DepartureDue, Offered};
 use crate::connection::endpoint::Endpoint;
-use crate::connection::resumables::DepartureDue;
 use crate::connection::resumption::Resumption;
-use crate::connection::session_codec::SessionCodec;
 use crate::connection::socket::Socket;
 use crate::connection::socket_state::SocketState;
 use crate::dispatch::Dispatcher;
@@ -52,24 +53,26 @@ impl Socket {
         self.end(SocketState::Over, DisconnectReason::NotResumed);
     }
 
-    /// Parts with the session, and stores its messages for the node that has asked for it.
-    fn give(&mut self, asker: &Asker, outbox: &Outbox) {
+    /// Parts with the session, which is this text now, and stores its messages for the node that has asked for it.
+    fn give(&mut self, asker: &Asker, session: Box<str>, outbox: &Outbox) {
         let node = Arc::clone(self.link.registration.node_arc());
         let recipient = Arc::clone(self.link.registration.recipient());
         let (Some(hand_overs), Some(resumption)) = (node.hand_overs(), self.end.resumption()) else { return };
         let mut is_complete = true;
         let is_given = node.carry_out(&*recipient, || {
             // No connection joins or leaves a room meanwhile.
-            is_complete = resumption.has_offered(recipient.state().id, &node.rooms.carried(&*recipient));
+            let now = Offered { rooms: node.rooms.carried(&*recipient), session };
+            is_complete = resumption.has_offered(recipient.state().id, &now);
             if !is_complete {
                 return false;
             }
-            let expires = node.expiry(recipient.state());
+            let state = recipient.state();
+            let expires = node.expiry(state).map_or(u64::MAX, milliseconds);
             if !outbox.give_up(&mut resumption.exchange, &node.fan_out.backlog) {
                 // It is about to end for another reason.
                 return false;
             }
-            let mut messages = expires.map_or(u64::MAX, milliseconds).to_be_bytes().to_vec();
+            let mut messages = [expires, state.questions.asked()].map(u64::to_be_bytes).concat();
             messages.extend_from_slice(&resumption.exchange.to_bytes());
             is_complete = hand_overs.store(asker, messages).is_ok();
             is_complete
@@ -79,7 +82,7 @@ impl Socket {
             self.state = SocketState::Given;
             self.link.registration.end_suspension();
         } else if !is_complete {
-            // What the other node would have had to deliver is lost.
+            // What the other node would have had to deliver is lost, or the session has changed since it was offered.
             self.end(SocketState::Over, DisconnectReason::NotResumed);
         }
     }
@@ -107,11 +110,23 @@ pub(super) async fn depart<D: Dispatcher>(
                 socket.end.resumption().into_iter().for_each(Resumption::call);
             }
         }
-        Some(DepartureDue::Give(asker)) => socket.give(&asker, outbox),
+        Some(DepartureDue::Give(asker)) => {
+            // Calls the user's code, so no lock is held. A text that cannot be written is another one than was offered.
+            let session = written(endpoint, connection).map(<Box<str>>::from).unwrap_or_default();
+            socket.give(&asker, session, outbox);
+        }
         Some(DepartureDue::Forget(asker)) => forget(endpoint, socket, &asker),
         Some(DepartureDue::TakeBack(asker)) => take_back(endpoint, connection, socket, &asker).await,
         None => {}
     }
+}
+
+/// Returns a session as JSON. A failure is logged.
+fn written<D: Dispatcher>(endpoint: &Endpoint<D>, connection: &Connection<D::Session>) -> Option<Box<RawValue>> {
+    let codec = endpoint.codec?;
+    // A panic is logged where it is caught.
+    let written = call_catching(|| codec.write(connection.session())).ok()?;
+    written.inspect_err(|error| tracing::error!(error = logged(error), "a session cannot be handed over")).ok()
 }
 
 /// Offers a session to the node that has asked for it.
@@ -122,29 +137,23 @@ fn offer<D: Dispatcher>(
     asker: &Asker,
 ) {
     let Some(resumption) = socket.end.resumption() else { return };
-    let write = |codec: SessionCodec| match call_catching(|| codec.write(connection.session())) {
-        Ok(Ok(session)) => Some(session),
-        Ok(Err(error)) => {
-            tracing::error!(error = logged(&error), "a session cannot be handed over");
-            None
-        }
-        // The panic is logged.
-        Err(_) => None,
-    };
-    let Some(session) = endpoint.codec.and_then(write) else {
+    let Some(session) = written(endpoint, connection) else {
         resumption.cancel_departure(connection.id(), HandOverStep::Refused);
         return;
     };
     let (node, state) = (&endpoint.node, connection.state());
     let rooms = node.rooms.carried(connection.as_recipient());
-    if resumption.offer(state.id, asker, &rooms) {
+    let offered = Offered { rooms: rooms.clone(), session: session.get().into() };
+    if let Some(number) = resumption.offer(state.id, asker, offered) {
+        let names = rooms.iter().map(|room| &room.name);
         let offer = SessionOffer {
+            loops: names.filter(|name| node.knows_loop(name)).cloned().collect(),
+            number,
             connection: state.id.0,
             uid: state.uid.clone(),
             session,
             rooms,
             expires: node.expiry(state).map(milliseconds),
-            questions: state.questions.asked(),
         };
         node.tell(asker, HandOverStep::Offered(Box::new(offer)));
     }

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod departing;
+mod departures;
 mod endpoint;
 mod input_rates;
 mod left_socket;

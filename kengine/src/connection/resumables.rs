@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +10,13 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use crate::connection::departures::{Departure, DepartureStage, Departures};
 use crate::connection::transport::Transport;
 use crate::node::Node;
 use crate::node::admission::Slot;
-use crate::node_state::{
-    Asker, CarriedRoom, ConnectionId, HandOverStep, NoSession, Recipient, SessionAsk, SessionHolder,
-};
+use crate::node_state::{Asker, ConnectionId, HandOverStep, NoSession, Recipient, SessionAsk, SessionHolder};
 use crate::protocol::Uid;
 use crate::protocol::resumption::{ResumeRequest, Token, Tokens};
-
-/// How often it is tried to find out whether another node has a session.
-const MAX_ATTEMPTS: u8 = 50;
 
 /// The sessions of an endpoint that can be resumed.
 pub(crate) struct Resumables {
@@ -41,40 +36,7 @@ struct ResumableTable {
     /// Clients that have come back, until the task of their connection takes them.
     arrivals: HashMap<ConnectionId, Arrival>,
     /// The sessions that other nodes have asked for.
-    departures: HashMap<ConnectionId, Departure>,
-}
-
-/// The hand-over of a session to another node.
-struct Departure {
-    asker: Asker,
-    recipient: Arc<dyn Recipient>,
-    stage: DepartureStage,
-    /// How often it could not be found out whether the other node has the session.
-    attempts: u8,
-}
-
-enum DepartureStage {
-    /// The session has not been offered yet. Holds the token, and how many messages the client has received.
-    Asked(Token, u64),
-    /// Holds the rooms that the session was in then.
-    Offered(Box<[CarriedRoom]>),
-    /// The other node is ready.
-    LetGo(Box<[CarriedRoom]>),
-    /// This node has parted with the session.
-    Given,
-    /// The other node has it.
-    Taken,
-}
-
-/// What the task of a session must do for its hand-over.
-pub(super) enum DepartureDue {
-    /// Offer it, if this token and this number of received messages allow that.
-    Offer(Asker, Token, u64),
-    Give(Asker),
-    /// Forget it, because the other node has it.
-    Forget(Asker),
-    /// Find out whether the other node has it.
-    TakeBack(Asker),
+    departures: Departures,
 }
 
 /// Whether the client of a new session can resume it.
@@ -221,7 +183,7 @@ impl Resumables {
             let removed = table.remove_tokens(tokens);
             let Some(id) = removed.iter().flatten().next().map(|recipient| recipient.state().id) else { return };
             // A connection is not dropped while the lock is held.
-            (id, table.arrivals.remove(&id), table.departures.remove(&id), removed)
+            (id, table.arrivals.remove(&id), table.departures.remove(id), removed)
         };
         if let Some(arrival) = arrival {
             arrival.refuse();
@@ -245,57 +207,16 @@ impl Resumables {
         }
     }
 
-    /// Returns what the task of a session must do for its hand-over, if anything. `is_given`: whether it has parted with
-    /// the session.
-    pub(super) fn departure_due(&self, id: ConnectionId, is_given: bool) -> Option<DepartureDue> {
-        let table = self.table.lock();
-        let Departure { asker, stage, .. } = table.departures.get(&id)?;
-        let asker = asker.clone();
-        match stage {
-            DepartureStage::Asked(token, received) => Some(DepartureDue::Offer(asker, *token, *received)),
-            DepartureStage::LetGo(_) => Some(DepartureDue::Give(asker)),
-            DepartureStage::Taken => Some(DepartureDue::Forget(asker)),
-            DepartureStage::Given => Some(DepartureDue::TakeBack(asker)),
-            DepartureStage::Offered(_) => None,
-        }
-        .filter(|due| is_given == matches!(due, DepartureDue::Forget(_) | DepartureDue::TakeBack(_)))
-    }
-
-    /// Records that a session is offered to who has asked for it. Returns `false` if that has changed meanwhile.
-    pub(super) fn offered(&self, id: ConnectionId, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
-        let mut table = self.table.lock();
-        let departure = table.departures.get_mut(&id).filter(|departure| departure.asker == *asker);
-        departure.map(|departure| departure.stage = DepartureStage::Offered(rooms.into())).is_some()
-    }
-
-    /// Whether a session that the other node is ready for was offered with these rooms.
-    pub(super) fn has_offered(&self, id: ConnectionId, rooms: &[CarriedRoom]) -> bool {
-        let table = self.table.lock();
-        let stage = table.departures.get(&id).map(|departure| &departure.stage);
-        matches!(stage, Some(DepartureStage::LetGo(offered)) if **offered == *rooms)
-    }
-
-    /// Counts an attempt to find out whether the other node has a session. Returns whether there may be another one.
-    pub(super) fn may_try_again(&self, id: ConnectionId) -> bool {
-        let mut table = self.table.lock();
-        table.departures.get_mut(&id).is_some_and(|departure| {
-            departure.attempts += 1;
-            departure.attempts < MAX_ATTEMPTS
-        })
-    }
-
-    /// Forgets the hand-over of a session that this node has parted with.
-    pub(super) fn end_departure(&self, id: ConnectionId) {
-        let _removed = self.table.lock().departures.remove(&id);
+    /// Calls this with the sessions that other nodes have asked for.
+    pub(super) fn with_departures<T>(&self, call: impl FnOnce(&mut Departures) -> T) -> T {
+        call(&mut self.table.lock().departures)
     }
 
     /// Records that this node has parted with a session.
     pub(super) fn given(&self, id: ConnectionId, tokens: &Tokens) {
         let _removed = {
             let mut table = self.table.lock();
-            if let Some(departure) = table.departures.get_mut(&id) {
-                departure.stage = DepartureStage::Given;
-            }
+            table.departures.give(id);
             table.remove_tokens(tokens)
         };
     }
@@ -303,14 +224,7 @@ impl Resumables {
     /// Ends the hand-over of a session, unless it is too late for that: then this returns `false`. Whoever has asked for it
     /// is told, by this step if the client has come to this node instead.
     pub(super) fn cancel_departure(&self, id: ConnectionId, step: HandOverStep) -> bool {
-        let cancelled = {
-            let mut table = self.table.lock();
-            match table.departures.get(&id).map(|departure| &departure.stage) {
-                None => return true,
-                Some(DepartureStage::Asked(..) | DepartureStage::Offered(_)) => table.departures.remove(&id),
-                Some(_) => return false,
-            }
-        };
+        let Ok(cancelled) = self.with_departures(|departures| departures.cancel(id)) else { return false };
         if let Some(departure) = cancelled {
             self.node.tell(&departure.asker, step);
         }
@@ -336,54 +250,26 @@ impl SessionHolder for Resumables {
         if !self.belongs_to(token, uid.as_ref()) {
             return Err(NoSession);
         }
-        let mut table = self.table.lock();
-        let recipient = table.connections.get(&token.key()).cloned().ok_or(NoSession)?;
-        let id = recipient.state().id;
-        let earlier = table.departures.get(&id);
-        if earlier
-            .is_some_and(|earlier| !matches!(earlier.stage, DepartureStage::Asked(..) | DepartureStage::Offered(_)))
-        {
-            return Err(NoSession);
-        }
-        let stage = DepartureStage::Asked(token, received);
-        let departure = Departure { asker, recipient: Arc::clone(&recipient), stage, attempts: 0 };
-        let earlier = table.departures.insert(id, departure);
-        drop(table);
+        let (recipient, earlier) = {
+            let mut table = self.table.lock();
+            let recipient = table.connections.get(&token.key()).cloned().ok_or(NoSession)?;
+            let earlier = table.departures.begin(Departure::new(asker, Arc::clone(&recipient), token, received))?;
+            (recipient, earlier)
+        };
         recipient.state().outbox.summon();
         Ok(earlier.map(|earlier| earlier.asker))
     }
 
     fn let_go(&self, connection: ConnectionId, asker: &Asker) -> bool {
-        self.advance(connection, asker, |stage| {
-            let DepartureStage::Offered(rooms) = stage else { return None };
-            Some(DepartureStage::LetGo(mem::take(rooms)))
-        })
+        let session = self.with_departures(|departures| departures.let_go(connection, asker));
+        session.map(|recipient| recipient.state().outbox.summon()).is_some()
     }
 
     fn was_taken(&self, connection: ConnectionId, asker: &Asker) {
-        self.advance(connection, asker, |stage| {
-            matches!(stage, DepartureStage::Given).then_some(DepartureStage::Taken)
-        });
-    }
-}
-
-impl Resumables {
-    /// Advances a hand-over to the next stage, and wakes the session's task. Returns `false` if there is no such hand-over.
-    fn advance(
-        &self,
-        connection: ConnectionId,
-        asker: &Asker,
-        next: impl FnOnce(&mut DepartureStage) -> Option<DepartureStage>,
-    ) -> bool {
-        let mut table = self.table.lock();
-        let departure = table.departures.get_mut(&connection).filter(|departure| departure.asker == *asker);
-        let Some(departure) = departure else { return false };
-        let Some(stage) = next(&mut departure.stage) else { return false };
-        departure.stage = stage;
-        let recipient = Arc::clone(&departure.recipient);
-        drop(table);
-        recipient.state().outbox.summon();
-        true
+        let session = self.with_departures(|departures| departures.was_taken(connection, asker));
+        if let Some(recipient) = session {
+            recipient.state().outbox.summon();
+        }
     }
 }
 

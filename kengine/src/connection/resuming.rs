@@ -26,8 +26,8 @@ impl Socket {
         let out = self.out.frames();
         answer.write(out);
         resumption.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
-        outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
         resumption.trim(self.link.node().limits.outbox);
+        outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
         self.end.set_resumption(Some(resumption));
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use crate::connection::resumables::{Arrival, DepartureDue, Resumables};
-use crate::node_state::{Asker, CarriedRoom, ConnectionId, HandOverStep, OutboxLimits, Recipient};
+use crate::connection::departures::{DepartureDue, Offered};
+use crate::connection::resumables::{Arrival, Resumables};
+use crate::node_state::{Asker, ConnectionId, HandOverStep, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
 
 /// How long a received message may be unacknowledged.
@@ -107,7 +108,7 @@ impl Resumption {
     /// Returns what the task must do for the hand-over.
     pub(super) fn take_departure(&mut self, id: ConnectionId, is_given: bool) -> Option<DepartureDue> {
         self.is_asked_for = false;
-        self.sessions.departure_due(id, is_given)
+        self.sessions.with_departures(|departures| departures.due(id, is_given))
     }
 
     /// Ends the hand-over, unless it is too late for that: then this returns `false`.
@@ -115,14 +116,14 @@ impl Resumption {
         self.sessions.cancel_departure(id, step)
     }
 
-    /// Records that the session is offered with these rooms. Returns `false` if the asker has given up.
-    pub(super) fn offer(&self, id: ConnectionId, asker: &Asker, rooms: &[CarriedRoom]) -> bool {
-        self.sessions.offered(id, asker, rooms)
+    /// Records that the session is offered like this. Returns the number of the offer, or `None` if the asker has given up.
+    pub(super) fn offer(&self, id: ConnectionId, asker: &Asker, offered: Offered) -> Option<u64> {
+        self.sessions.with_departures(|departures| departures.offer(id, asker, offered))
     }
 
-    /// Whether the session was offered with these rooms.
-    pub(super) fn has_offered(&self, id: ConnectionId, rooms: &[CarriedRoom]) -> bool {
-        self.sessions.has_offered(id, rooms)
+    /// Whether the session was offered like this.
+    pub(super) fn has_offered(&self, id: ConnectionId, now: &Offered) -> bool {
+        self.sessions.with_departures(|departures| departures.has_offered(id, now))
     }
 
     /// Records that this node has parted with the session, and begins to wait until the other node has it.
@@ -135,12 +136,12 @@ impl Resumption {
     /// Waits a little before the other node is asked for again. Returns `false` if that has been tried too often.
     pub(super) fn wait_again(&mut self, id: ConnectionId) -> bool {
         self.timer = Some(Box::pin(sleep(RETRY_PAUSE)));
-        self.sessions.may_try_again(id)
+        self.sessions.with_departures(|departures| departures.may_try_again(id))
     }
 
     /// Forgets the hand-over of a session that this node has parted with.
     pub(super) fn end_departure(&self, id: ConnectionId) {
-        self.sessions.end_departure(id);
+        let _ended = self.sessions.with_departures(|departures| departures.remove(id));
     }
 
     /// Returns the client that has come back, if it has.

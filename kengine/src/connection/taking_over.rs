@@ -33,8 +33,8 @@ pub(crate) enum TakeOver<S> {
     Refused,
     /// It was closed meanwhile.
     Closed(Close),
-    /// The client has come to another node meanwhile.
-    Superseded,
+    /// The socket is not served: the client has come to another node meanwhile, or this node cuts every connection off.
+    Dropped,
 }
 
 /// A session that has come from another node.
@@ -90,6 +90,20 @@ pub(crate) async fn take_over<D: Dispatcher>(
     request: ResumeRequest,
     peer: Option<SocketAddr>,
 ) -> TakeOver<D::Session> {
+    tokio::select! {
+        biased;
+        () = endpoint.node.abandoned() => TakeOver::Dropped,
+        taken = carry(endpoint, uid, request, peer) => taken,
+    }
+}
+
+/// Takes a session over. May be dropped at any time.
+async fn carry<D: Dispatcher>(
+    endpoint: &Endpoint<D>,
+    uid: Option<Uid>,
+    request: ResumeRequest,
+    peer: Option<SocketAddr>,
+) -> TakeOver<D::Session> {
     let node = &endpoint.node;
     let (Some(hand_overs), Some(codec)) = (node.hand_overs(), endpoint.codec) else { return TakeOver::Refused };
     let mut steps = node.await_hand_over();
@@ -101,7 +115,7 @@ pub(crate) async fn take_over<D: Dispatcher>(
     };
     let (old_node, mut offer) = match timeout(OFFER_TIMEOUT, asking).await {
         Ok(Some((old_node, HandOverStep::Offered(offer)))) => (old_node, offer),
-        Ok(Some((_, HandOverStep::Superseded))) => return TakeOver::Superseded,
+        Ok(Some((_, HandOverStep::Superseded))) => return TakeOver::Dropped,
         _ => return TakeOver::Refused,
     };
     let session = match call_catching(|| codec.read::<D::Session>(&offer.session)) {
@@ -120,38 +134,50 @@ pub(crate) async fn take_over<D: Dispatcher>(
         peer,
         const { &D::SYNTAX },
     );
-    connection.state().questions.go_on_after(offer.questions);
-    if !enter(node, hand_overs, (&old_node, &mut offer), &connection).await {
-        return TakeOver::Refused;
+    match enter(node, hand_overs, (&old_node, &mut offer), &connection, &mut steps).await {
+        Ok(()) => {}
+        Err(Missing::Superseded) => return TakeOver::Dropped,
+        Err(Missing::Refused | Missing::NotGiven) => return TakeOver::Refused,
     }
     let mut arriving = Arriving { node, connection: Some(connection), announces: false };
     match receive(node, &mut steps, hand_overs, (&old_node, &offer)).await {
         Ok(messages) => {
-            if let Some(connection) = arriving.connection.take() {
-                if let Some(exchange) = begin(node, &connection, messages, received) {
-                    return TakeOver::Carried(Box::new(CarriedSession { connection, exchange }));
-                }
-                // Never happens between nodes of one version of kengine.
-                tracing::error!("the messages of a session of another node cannot be read");
-                arriving = Arriving { node, connection: Some(connection), announces: true };
+            let exchange =
+                arriving.connection.as_ref().and_then(|connection| begin(node, connection, messages, received));
+            if let Some(exchange) = exchange
+                && let Some(connection) = arriving.connection.take()
+            {
+                return TakeOver::Carried(Box::new(CarriedSession { connection, exchange }));
             }
+            // Never happens between nodes of one version of kengine.
+            tracing::error!("the messages of a session of another node cannot be read");
+            arriving.announces = true;
         }
         Err(Missing::Refused) => arriving.announces = true,
         // The other node still has the session.
-        Err(Missing::Superseded) => return TakeOver::Superseded,
+        Err(Missing::Superseded) => return TakeOver::Dropped,
         Err(Missing::NotGiven) => {}
     }
     let close = arriving.connection.as_ref().and_then(|connection| connection.state().outbox.close_order());
     close.and_then(|reason| reason.close_frame()).map_or(TakeOver::Refused, TakeOver::Closed)
 }
 
-/// Joins the rooms of the session. Returns whether the connection is in all of them.
+/// Why the session does not come.
+enum Missing {
+    Refused,
+    Superseded,
+    /// This node cannot take it, or the other one has not given it in time, and cannot do so any more.
+    NotGiven,
+}
+
+/// Joins the rooms of the session, unless the other node has changed its mind meanwhile.
 async fn enter<S: Session>(
     node: &Arc<Node>,
     hand_overs: &dyn HandOvers,
     (old_node, offer): (&str, &mut SessionOffer),
     connection: &Connection<S>,
-) -> bool {
+    steps: &mut AwaitedHandOver,
+) -> Result<(), Missing> {
     let rooms = std::mem::take(&mut offer.rooms);
     let _held = HeldRooms::hold(hand_overs, rooms.iter().map(|room| room.name.clone()).collect());
     let entering = async {
@@ -163,17 +189,15 @@ async fn enter<S: Session>(
         }
         Some(seated)
     };
-    let Ok(Some(rooms)) = timeout(ROOMS_TIMEOUT, entering).await else { return false };
+    let Ok(Some(rooms)) = timeout(ROOMS_TIMEOUT, entering).await else { return Err(Missing::NotGiven) };
+    match steps.next_if_there() {
+        Some((_, HandOverStep::Superseded)) => return Err(Missing::Superseded),
+        Some(_) => return Err(Missing::Refused),
+        None => {}
+    }
     let expires = offer.expires.map(at);
-    node.carry_in(&connection.to_recipient(), (old_node, offer), rooms, expires)
-}
-
-/// Why the messages of the session do not come.
-enum Missing {
-    Refused,
-    Superseded,
-    /// The other node has not given it in time, and cannot do so any more.
-    NotGiven,
+    let is_carried = node.carry_in(&connection.to_recipient(), (old_node, offer), rooms, expires);
+    if is_carried { Ok(()) } else { Err(Missing::NotGiven) }
 }
 
 /// Waits until the other node has given the session away, and returns its messages.
@@ -203,15 +227,21 @@ async fn receive(
     }
 }
 
-/// Returns the exchange for a client that has received this many messages, and extends the session if that is due.
+/// Returns the exchange for a client that has received this many messages. Goes on with its questions, and extends the
+/// session if that is due.
 fn begin<S>(node: &Node, connection: &Connection<S>, mut messages: Bytes, received: u64) -> Option<Exchange> {
-    let expires = messages.try_get_u64().ok()?;
+    let (expires, asked) = (messages.try_get_u64().ok()?, messages.try_get_u64().ok()?);
+    let mut exchange = Exchange::from_bytes(messages)?;
+    if !exchange.resume(received, connection.state().outbox.waiting_keys()) {
+        return None;
+    }
+    // Nobody has asked here, because no code has got the connection yet.
+    connection.state().questions.go_on_after(asked);
     if expires != u64::MAX {
         // Fails only if the session has ended meanwhile.
         let _ = node.extend(connection.state(), at(expires));
     }
-    let mut exchange = Exchange::from_bytes(messages)?;
-    exchange.resume(received, connection.state().outbox.waiting_keys()).then_some(exchange)
+    Some(exchange)
 }
 
 /// Returns the time that is so many milliseconds after 1970.

@@ -98,7 +98,10 @@ impl<D: Dispatcher> ConnectionTask<D> {
         if !first.is_empty() {
             task.socket.record_read(first.len());
         }
-        Box::pin(task.handle(&mut first, &mut Answer::default())).await;
+        let mut first = &mut first[..];
+        if task.waits_its_turn(&mut first).await {
+            Box::pin(task.handle(first, &mut Answer::default())).await;
+        }
         task
     }
 
@@ -128,7 +131,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     }
 
     /// Waits until the handler and `#[close]` of the user's earlier connections on this node have ended. Returns `false`
-    /// if this connection has ended before: it runs no hook.
+    /// if this connection has ended before: `#[open]` or `#[resume]` does not run.
     async fn waits_its_turn(&mut self, first: &mut &mut [u8]) -> bool {
         let Self { endpoint, connection, socket, .. } = self;
         let node = &endpoint.node;
@@ -152,7 +155,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 // Otherwise it would have been cancelled by now.
                 tracing::error!(
                     uid,
-                    "the code of an earlier connection blocks its thread; `#[open]` does not wait for it"
+                    "the code of an earlier connection blocks its thread; that of the next one does not wait for it"
                 );
                 true
             })

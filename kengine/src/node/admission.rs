@@ -171,9 +171,7 @@ impl Slot {
         };
         (registration, has_uid)
     }
-}
 
-impl Slot {
     /// Registers a connection whose session has come from another node, and which [has its uid](Node::carry_in) already.
     pub(crate) fn register_carried(self, recipient: Arc<dyn Recipient>) -> Registration {
         let Self { held, reservation, expires, .. } = self;

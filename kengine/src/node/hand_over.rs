@@ -25,6 +25,11 @@ impl AwaitedHandOver {
     pub(crate) async fn next(&mut self) -> Option<(String, HandOverStep)> {
         self.steps.recv().await
     }
+
+    /// Returns the next step if it has been told already.
+    pub(crate) fn next_if_there(&mut self) -> Option<(String, HandOverStep)> {
+        self.steps.try_recv().ok()
+    }
 }
 
 impl Drop for AwaitedHandOver {
@@ -80,7 +85,7 @@ impl Node {
         {
             let _closed = self.rooms.gate.close();
             // Before the bus can find it.
-            self.moves.ignore(state.id, Unheard { everything: true, of: old_node.to_owned() });
+            self.moves.ignore(state.id, Unheard::UntilReady(old_node.to_owned()));
             let Some(order) = self.users.claim_carried(Arc::clone(recipient), duplicates) else {
                 self.moves.ignore_nothing(state.id);
                 return false;
@@ -91,13 +96,13 @@ impl Node {
             if has_entered {
                 // Before the other node says that the user is not there any more.
                 for room in &names {
-                    self.report_to_loop(room);
+                    self.report_to_loop(room, offer.loops.contains(room));
                 }
             }
-            let is_ready = has_entered && hand_overs.ready(old_node, state.id.0, offer.connection, uid).is_ok();
+            let is_ready = has_entered && hand_overs.ready(old_node, state.id.0, offer, uid).is_ok();
             if is_ready {
                 if let Some(uid) = uid {
-                    hand_overs.adopt(uid, state.id, order);
+                    hand_overs.adopt(uid, state.id, order, (old_node, offer.connection));
                 }
                 if let Some(at) = expires
                     && self.expiries.add(Arc::clone(recipient), at)
@@ -134,6 +139,9 @@ impl Node {
             if self.users.release(&state.uid, state.id) {
                 self.cluster.release(&state.uid, state.id);
             }
+        }
+        if let Some(hand_overs) = self.hand_overs().filter(|_| self.limits.duplicates != Duplicates::Allow) {
+            hand_overs.give_up(&state.uid, state.id);
         }
         self.forget_carried(recipient);
     }
@@ -189,14 +197,17 @@ impl Node {
         let holder = || self.moves.holder.get().and_then(Weak::upgrade);
         match step {
             // What other nodes send from here on is delivered by this node.
-            HandOverStep::Ready(_) if is_own => self.moves.ready(ConnectionId(number)),
-            HandOverStep::Ready(connection) => {
+            HandOverStep::Ready { .. } if is_own => self.moves.ready(ConnectionId(number)),
+            HandOverStep::Ready { connection, uid } => {
                 let (connection, asker) = (ConnectionId(connection), asker());
                 // Unless it is on its way to another node already.
-                let is_first = self.moves.ignore(connection, Unheard { everything: true, of: String::new() });
+                let is_first = self.moves.ignore(connection, Unheard::Everything);
                 if !holder().is_some_and(|holder| holder.let_go(connection, &asker)) {
                     if is_first {
                         self.moves.ignore_nothing(connection);
+                    }
+                    if let (Some(uid), Some(hand_overs)) = (uid, self.hand_overs()) {
+                        hand_overs.keep(&uid, connection, &asker);
                     }
                     self.tell(&asker, HandOverStep::Refused);
                 }

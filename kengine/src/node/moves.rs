@@ -1,6 +1,7 @@
 //! The sessions that are on their way from a node or to it, and which of them get nothing from the bus meanwhile.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::{OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -25,11 +26,21 @@ pub(super) struct Moves {
 }
 
 /// What a connection does not get from the bus, because the other node delivers it.
-pub(super) struct Unheard {
-    /// Whether it gets nothing.
-    pub(super) everything: bool,
-    /// It gets nothing of this node.
-    pub(super) of: String,
+pub(super) enum Unheard {
+    Everything,
+    /// Everything until this node is ready, and then what this other one sends.
+    UntilReady(String),
+    /// What this node sends.
+    Of(String),
+}
+
+impl Unheard {
+    fn includes(&self, from: &str) -> bool {
+        match self {
+            Self::Everything | Self::UntilReady(_) => true,
+            Self::Of(node) => node == from,
+        }
+    }
 }
 
 impl Moves {
@@ -43,8 +54,10 @@ impl Moves {
 
     /// Lets a connection get what nodes other than the old one send.
     pub(super) fn ready(&self, connection: ConnectionId) {
-        if let Some(unheard) = self.unheard.write().get_mut(&connection) {
-            unheard.everything = false;
+        if let Some(unheard) = self.unheard.write().get_mut(&connection)
+            && let Unheard::UntilReady(old_node) = unheard
+        {
+            *unheard = Unheard::Of(mem::take(old_node));
         }
     }
 
@@ -61,7 +74,6 @@ impl Moves {
             return Vec::new();
         }
         let unheard = self.unheard.read();
-        let ignored = unheard.iter().filter(|(_, Unheard { everything, of })| *everything || of == from);
-        ignored.map(|(id, _)| *id).collect()
+        unheard.iter().filter(|(_, what)| what.includes(from)).map(|(id, _)| *id).collect()
     }
 }

@@ -85,7 +85,7 @@ impl LocalRooms {
                 self.remove(&room);
                 continue;
             }
-            self.enter_silently(&room, &mut state, recipient, carried.listens);
+            self.enter(&room, &mut state, recipient, carried.listens, None);
             joined.add(seat.as_ref().map_or_else(|| Arc::clone(&room.id), |seat| seat.membership(&room.id)));
             let was_listed = state.is_listed;
             state.is_listed |= carried.is_listed;

@@ -15,7 +15,7 @@ use crate::http::ReservationId;
 use crate::node_state::audience::Audience;
 use crate::node_state::fan_out::EncodedPush;
 use crate::node_state::game_loop::{GameLoopError, LeaseAnswer, LeaseRequest, LoopFault, LoopMessage};
-use crate::node_state::hand_over::{Asker, HandOverStep, SessionAsk, StoredSession};
+use crate::node_state::hand_over::{Asker, HandOverStep, SessionAsk, SessionOffer, StoredSession};
 use crate::node_state::limits::Duplicates;
 use crate::node_state::listing::{RoomPage, RoomQuery};
 use crate::node_state::member::{Member, Presence};
@@ -189,13 +189,13 @@ pub(crate) trait HandOvers: Send + Sync {
     fn tell(&self, node: &str, number: u64, step: HandOverStep);
 
     /// Tells the old node, and this one too, that this one is ready: at one place in the order of all messages. If `uid` is
-    /// given, the connection on the old node passes it to that of this node there. If it does not have it any more, this
-    /// node is told that the hand-over is refused.
+    /// given, the connection on the old node passes it to that of this node there. If neither that one has it nor a node
+    /// with an earlier offer, this node is told that the hand-over is refused.
     ///
     /// # Errors
     ///
     /// The bus cannot be reached, or its queue is full.
-    fn ready(&self, old_node: &str, number: u64, old_connection: u64, uid: Option<&Uid>) -> Result<(), Unavailable>;
+    fn ready(&self, old_node: &str, number: u64, offer: &SessionOffer, uid: Option<&Uid>) -> Result<(), Unavailable>;
 
     /// Stores the messages of a session for the node that has asked for it, and tells it so, in the order of what is
     /// published. They expire.
@@ -225,8 +225,16 @@ pub(crate) trait HandOvers: Send + Sync {
     /// Ends a [`hold`](Self::hold).
     fn let_go(&self, room: &str);
 
-    /// Records that a connection of this node gets its uid from another node with [`ready`](Self::ready).
-    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64);
+    /// Records that a connection of this node gets its uid from that connection of another node with
+    /// [`ready`](Self::ready).
+    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64, from: (&str, u64));
+
+    /// Releases the uid of a connection of this node that was ready, but does not get the session, in the order of what is
+    /// published: whatever becomes of what the cluster is [told](Cluster::release) by another way, `ready` is not later.
+    fn give_up(&self, uid: &Uid, connection: ConnectionId);
+
+    /// Takes the uid of a connection of this node back from a node that was ready for the session, but does not get it.
+    fn keep(&self, uid: &Uid, connection: ConnectionId, asker: &Asker);
 
     /// Records that a connection has passed its uid to another node.
     fn part_with(&self, uid: &Uid, connection: ConnectionId);

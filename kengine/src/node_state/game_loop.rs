@@ -236,8 +236,8 @@ pub(crate) enum LoopMessage {
     Tell(Cow<'static, str>, Bytes),
     /// To a loop of this kind. The reply carries this number.
     Ask(Cow<'static, str>, u64, Bytes),
-    /// All users in the room on the sender's node.
-    Roster(Vec<Uid>),
+    /// All users in the room on the sender's node, which can take the loop over if it `stands_by`.
+    Roster { users: Vec<Uid>, stands_by: bool },
 }
 
 /// Why a game loop has not replied.

@@ -20,6 +20,9 @@
 //! node sends is delivered by the old node if it comes before `ready`, and by the new one if it comes after. What the new
 //! node sends itself, it delivers from the moment on at which it queues `ready`; what the old node sends itself, it
 //! delivers until it queues `stored`. Each of them closes its gate ([`SendGate`](super::SendGate)) at that moment.
+//!
+//! `ready` also passes the uid on, because other nodes send to whoever has it. If the old node refuses then, because it has
+//! offered the session to a third node meanwhile or the client has come back to it, it takes the uid back.
 #![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a cluster in Redis hands sessions over"))]
 
 use bytes::Bytes;
@@ -50,19 +53,21 @@ pub(crate) struct Asker {
 /// A session that is offered to the node that has asked for it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SessionOffer {
+    /// The number of the offer on the old node: a later one is greater.
+    pub(crate) number: u64,
     /// The connection on the old node.
     pub(crate) connection: u64,
     pub(crate) uid: Uid,
     pub(crate) session: Box<RawValue>,
     pub(crate) rooms: Vec<CarriedRoom>,
+    /// Those of the rooms whose game loops the old node knows.
+    pub(crate) loops: Vec<String>,
     /// When the session expires, in milliseconds since 1970; `None` if it never does.
     pub(crate) expires: Option<u64>,
-    /// How many questions the client was asked.
-    pub(crate) questions: u64,
 }
 
 /// A room that the session is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CarriedRoom {
     pub(crate) name: String,
     /// Whether the member gets presence pushes.
@@ -70,6 +75,14 @@ pub(crate) struct CarriedRoom {
     /// Whether the cluster lists the room.
     pub(crate) is_listed: bool,
     pub(crate) seat: Option<CarriedSeat>,
+}
+
+impl CarriedRoom {
+    /// Whether this is the same place in the same room. The room itself may have changed.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let Self { name, listens, seat, is_listed: _ } = self;
+        *name == other.name && *listens == other.listens && *seat == other.seat
+    }
 }
 
 /// The seat of a session in a room.
@@ -89,8 +102,13 @@ pub(crate) enum HandOverStep {
     Refused,
     /// The client has come to another node meanwhile.
     Superseded,
-    /// The new node delivers what comes from now on. Holds the connection on the old node.
-    Ready(u64),
+    /// The new node delivers what comes from now on.
+    Ready {
+        /// The connection on the old node.
+        connection: u64,
+        /// The uid, if the new node has got it from the old one.
+        uid: Option<Uid>,
+    },
     /// The old node has parted with the session, and has stored its messages.
     Stored,
     /// The new node has taken them. Holds the connection on the old node.

@@ -354,7 +354,7 @@ impl Outbox {
     }
 
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
-    /// Returns `None` without the lock if nothing has changed since the last call and no push waits.
+    /// Needless if nothing [has changed](Self::has_changed).
     ///
     /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and otherwise
     /// one [`BATCH`].
@@ -365,9 +365,6 @@ impl Outbox {
         backlog: &Backlog,
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
-        if !self.has_changed() {
-            return None;
-        }
         let mut state = self.state.lock();
         if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
             let max = if state.ending.is_some() { usize::MAX } else { BATCH };

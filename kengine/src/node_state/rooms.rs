@@ -86,7 +86,7 @@ impl LocalRooms {
             max_rooms: limits.max_rooms,
             duplicates: limits.duplicates,
             seat_timeout: limits.seat_timeout,
-            gate: SendGate::new(limits.hands_over),
+            gate: SendGate::new(limits.hands_over && cluster.hand_overs().is_some()),
             count: Arc::default(),
             clock,
             refusals,
@@ -149,7 +149,7 @@ impl LocalRooms {
                 }
                 return admitted.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            let elsewhere_too = self.enter(&room, &mut state, recipient, request.listens, &member);
+            let elsewhere_too = self.enter(&room, &mut state, recipient, request.listens, Some(&member));
             let membership = seat.as_ref().map_or_else(|| Arc::clone(&room.id), |seat| seat.membership(&room.id));
             let was_listed = state.is_listed;
             if let Some(seat) = seat.take() {
@@ -205,37 +205,23 @@ impl LocalRooms {
         }
     }
 
-    /// Adds a member, and announces the user on this node. Returns whether other nodes must announce the user too.
-    fn enter(
+    /// Adds a member. If the `member` is given, announces the user on this node. Returns whether other nodes must announce
+    /// the user too.
+    pub(super) fn enter(
         &self,
         room: &LocalRoom,
         state: &mut RoomState,
         recipient: &Arc<dyn Recipient>,
         listens: bool,
-        member: &Member,
+        member: Option<&Member>,
     ) -> bool {
         if state.len() == 0 {
             self.cluster.subscribe(&room.id.name);
         }
-        let elsewhere_too = self.announce_here(room, state, Presence::Joined, member);
+        let elsewhere_too = member.is_some_and(|member| self.announce_here(room, state, Presence::Joined, member));
         state.insert(recipient, listens, self.duplicates);
         self.tell_watcher(room);
         elsewhere_too
-    }
-
-    /// Adds a member without announcing the user.
-    pub(super) fn enter_silently(
-        &self,
-        room: &LocalRoom,
-        state: &mut RoomState,
-        recipient: &Arc<dyn Recipient>,
-        listens: bool,
-    ) {
-        if state.len() == 0 {
-            self.cluster.subscribe(&room.id.name);
-        }
-        state.insert(recipient, listens, self.duplicates);
-        self.tell_watcher(room);
     }
 
     /// Removes a member. If the `member` is given, announces on all nodes that the user has left.

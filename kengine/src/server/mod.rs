@@ -407,7 +407,8 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Hands the sessions of the dispatcher over to the nodes to which their players come back, also when this node drains.
-    /// Off by default. It needs [`resume_within`](Self::resume_within) and a cluster in Redis, and every node must allow it.
+    /// Off by default. It needs [`resume_within`](Self::resume_within), without which it is an error of [`bind`](Self::bind),
+    /// and a cluster in Redis, without which it does nothing. Every node must allow it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -454,7 +455,8 @@ impl<D: Dispatcher> Server<D> {
     /// that all nodes reach. [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
     ///
     /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
-    /// is not handed over, and the error is logged.
+    /// is not handed over, and the error is logged. It is written as it is offered and as it is given, and if the two texts
+    /// differ, the session ends on the old node: so write nothing that changes by itself, such as the present time.
     pub fn hand_over(mut self) -> Self
     where
         D::Session: Serialize + DeserializeOwned,
@@ -643,7 +645,8 @@ impl<D: Dispatcher> Server<D> {
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }
 
-    /// Checks that every configured path, host, origin and proxy can match a request, and that the version is valid.
+    /// Checks that every configured path, host, origin and proxy can match a request, that the version is valid, and that no
+    /// setting lacks another one.
     ///
     /// # Errors
     ///
@@ -662,6 +665,13 @@ impl<D: Dispatcher> Server<D> {
         }
         for path in endpoints.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]) {
             mistakes.push(format!("two endpoints are at `{path}`; move one of them"));
+        }
+        if self.limits.hands_over && self.limits.resume_within.is_none() {
+            mistakes.push(
+                "only a session that can be resumed can be handed over; call `Server::resume_within` too, or leave out \
+                 `Server::hand_over`"
+                    .to_owned(),
+            );
         }
         mistakes.extend_from_slice(&self.mistakes);
         mistakes.extend(mistake_in_version(&self.version));

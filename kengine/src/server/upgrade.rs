@@ -259,7 +259,7 @@ async fn begin<D: Dispatcher>(
         Returning::Not(resumability) => (transport, slot, received, resumability),
         Returning::From(request) => match Box::pin(take_over(&endpoint, session.uid(), request, peer)).await {
             TakeOver::Refused => (transport, slot, received, Resumability::Instead),
-            TakeOver::Superseded => return None,
+            TakeOver::Dropped => return None,
             TakeOver::Closed(close) => {
                 close_refused(transport, Arc::clone(&endpoint.node), Vec::new(), close, received).await;
                 return None;

@@ -1,7 +1,11 @@
 //! The scripts that Redis runs, one by one, on the real server.
 
-use kengine_tests::RedisServer;
-use redis::{AsyncCommands, FromRedisValue, aio::MultiplexedConnection};
+use futures_util::StreamExt;
+use kengine_tests::{RedisServer, within};
+use redis::{
+    AsyncCommands, FromRedisValue,
+    aio::{MultiplexedConnection, PubSub},
+};
 
 macro_rules! script {
     ($name:literal) => {
@@ -17,6 +21,7 @@ const LEAVE: &str = script!("leave");
 const REAP: &str = script!("reap");
 const CLAIM: &str = script!("claim");
 const RELEASE: &str = script!("release");
+const READY: &str = script!("ready");
 const ROUTE: &str = script!("route");
 const SEATS: &str = script!("seats");
 
@@ -120,8 +125,20 @@ impl Fixture {
         again: &str,
         refuse: &str,
     ) -> i64 {
-        let arguments = ["a:1", boot, connection, latest, age, again, "0", refuse, "bus:", "you lose "];
+        let arguments = ["a:1", boot, connection, latest, age, again, "0", refuse, "bus:", "you lose ", "", ""];
         self.run(CLAIM, &["user"], &arguments).await
+    }
+
+    /// Claims the uid again for a connection that gets it from that one, or takes it back from that one.
+    async fn claim_while_moving(&mut self, boot: &str, connection: &str, giver: &str, taker: &str) -> i64 {
+        let arguments = ["a:1", boot, connection, "100", "0", "1", "0", "0", "bus:", "you lose ", giver, taker];
+        self.run(CLAIM, &["user"], &arguments).await
+    }
+
+    /// Says that a connection of this node is ready for the session that the connection 1 of the node `one` has.
+    async fn ready(&mut self, boot: &str, connection: &str, offer: &str) -> i64 {
+        let arguments = ["bus:", "one", "1", offer, "b:1", boot, connection, "refused", "ready"];
+        self.run(READY, &["user"], &arguments).await
     }
 
     /// Returns the node and the connection that have the user.
@@ -315,6 +332,79 @@ async fn with_refuse_an_older_connection_keeps_the_uid() {
     sink.unsubscribe("bus:one").await.unwrap();
     assert_eq!(redis.claim("two", "1", "400", "0", "1").await, 1, "its node is gone");
     assert_eq!(redis.holder().await.unwrap(), ("two".into(), "1".into()));
+}
+
+/// A Redis in which the connection 1 of the node `one` has the uid, and what this node hears.
+async fn before_a_move() -> (Fixture, PubSub) {
+    let server = RedisServer::start().await;
+    let mut redis = Fixture { redis: server.connection().await, server };
+    let mut heard = redis::Client::open(redis.server.url()).unwrap().get_async_pubsub().await.unwrap();
+    heard.subscribe("bus:one").await.unwrap();
+    assert_eq!(redis.claim("one", "1", "100", "0", "0").await, 1);
+    (redis, heard)
+}
+
+/// Returns the next message of the channel.
+async fn next(heard: &mut PubSub) -> String {
+    within("a message", heard.on_message().next()).await.expect("a message").get_payload().unwrap()
+}
+
+fn holder(boot: &str, connection: &str) -> (String, String) {
+    (boot.to_owned(), connection.to_owned())
+}
+
+#[tokio::test]
+async fn claims_of_both_nodes_change_nothing_while_a_session_moves() {
+    let (mut redis, mut heard) = before_a_move().await;
+    assert_eq!(redis.claim_while_moving("two", "7", "one-1", "").await, 1);
+    assert_eq!(redis.holder().await, Some(holder("one", "1")), "the new node is not ready yet");
+    assert_eq!(redis.ready("two", "7", "1").await, 1);
+    assert_eq!(next(&mut heard).await, "ready", "nobody has lost the uid");
+    assert_eq!(redis.claim_while_moving("one", "1", "", "").await, 1);
+    assert_eq!(redis.holder().await, Some(holder("two", "7")));
+    assert_eq!(redis.claim_while_moving("two", "7", "one-1", "").await, 1);
+    assert_eq!(redis.claim_while_moving("one", "1", "", "").await, 1, "also after the new node has claimed it again");
+    assert_eq!(redis.holder().await, Some(holder("two", "7")));
+    assert_eq!(redis.claim_while_moving("one", "2", "", "").await, 1, "another connection of the old node");
+    assert_eq!(redis.holder().await, Some(holder("one", "2")));
+}
+
+#[tokio::test]
+async fn the_node_with_the_last_offer_gets_the_uid_of_a_session_that_moves() {
+    for order in [["two", "three"], ["three", "two"]] {
+        let (mut redis, _heard) = before_a_move().await;
+        for boot in order {
+            let (offer, is_ready) = if boot == "two" { ("9", i64::from(order[0] == "two")) } else { ("10", 1) };
+            assert_eq!(redis.ready(boot, "7", offer).await, is_ready, "{boot} of {order:?}");
+        }
+        assert_eq!(redis.holder().await, Some(holder("three", "7")));
+        // The old node refuses the other one, which must not take the uid from this one.
+        assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 1);
+        assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "7"]).await, 0);
+        assert_eq!(redis.holder().await, Some(holder("three", "7")));
+    }
+}
+
+#[tokio::test]
+async fn an_old_node_that_keeps_a_session_takes_the_uid_back() {
+    for is_released in [false, true] {
+        let (mut redis, mut heard) = before_a_move().await;
+        assert_eq!(redis.ready("two", "7", "1").await, 1);
+        if is_released {
+            assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "8"]).await, 0, "another connection");
+            assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "7"]).await, 1);
+        }
+        assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 1);
+        assert_eq!(redis.run::<i64>(RELEASE, &["user"], &["two", "7"]).await, 0);
+        assert_eq!(redis.holder().await, Some(holder("one", "1")));
+        assert_eq!(next(&mut heard).await, "ready");
+        // A newer connection of the node that has released it keeps the uid, and the old one loses.
+        assert_eq!(redis.ready("two", "7", "2").await, 1);
+        let later = (redis.now().await + 900).to_string();
+        assert_eq!(redis.claim("two", "8", &later, "0", "0").await, 1);
+        assert_eq!(redis.claim_while_moving("one", "1", "", "two-7").await, 0);
+        assert_eq!(redis.holder().await, Some(holder("two", "8")));
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::join_all;
 use kengine::{Close, CloseCode, cluster::Redis};
 use kengine_tests::{
     Line, Network, NodeProcess, Proxy, RESUME, RawClient, RedisServer, ReturningClient, Upgrade, free_address, until,
@@ -16,17 +15,17 @@ use crate::handing_over::{Node, come_back_to};
 const LOBBY: &str = "kengine:bus:room:lobby";
 
 /// A cluster of three nodes, with a player on the first, and on the last bob, who is told who leaves.
-struct Cluster {
-    redis: RedisServer,
-    old: Node,
-    new: Node,
-    other: Node,
-    ada: ReturningClient,
+pub(super) struct Cluster {
+    pub(super) redis: RedisServer,
+    pub(super) old: Node,
+    pub(super) new: Node,
+    pub(super) other: Node,
+    pub(super) ada: ReturningClient,
     bob: ReturningClient,
 }
 
 impl Cluster {
-    async fn start(query: &str) -> Self {
+    pub(super) async fn start(query: &str) -> Self {
         let redis = RedisServer::start().await;
         let url = redis.url();
         Self::start_behind(redis, &url, query).await
@@ -50,13 +49,13 @@ impl Cluster {
     }
 
     /// Begins to drain the first node. The session waits there when this returns.
-    async fn drain(&mut self) {
+    pub(super) async fn drain(&mut self) {
         self.old.drain(&mut self.ada).await;
         assert_eq!(self.old.harbor.noted(1).await, ["suspend ada"]);
     }
 
     /// Waits until bob is told that ada has left, and nothing else.
-    async fn ada_has_left(&mut self) {
+    pub(super) async fn ada_has_left(&mut self) {
         let told = self.bob.next().await.unwrap();
         assert!(told.contains("left") && told.contains("ada"), "{told}");
     }
@@ -66,7 +65,7 @@ impl Cluster {
     }
 
     /// Stops everything after the first node has ended by itself.
-    async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         self.old.server.ended().await;
         self.bob.leave().await;
         self.new.server.stop().await;
@@ -80,7 +79,7 @@ fn soon(millis: u64) -> String {
 }
 
 const KICKED: &str = "close (closed by the server: 4501 \"out\") ada";
-const REPLACED: &str = "close (replaced by a newer connection) ada";
+pub(super) const REPLACED: &str = "close (replaced by a newer connection) ada";
 const EXPIRED: &str = "close (session expired) ada";
 
 #[tokio::test]
@@ -193,18 +192,31 @@ async fn a_handler_that_does_not_end_keeps_the_session_from_moving() {
 }
 
 /// A node that is about to hand a session over, but does not hear any more that the new one is ready.
-struct Stalled {
-    cluster: Cluster,
-    network: Proxy,
-    silent: PubSub,
+pub(super) struct Stalled {
+    pub(super) cluster: Cluster,
+    pub(super) network: Proxy,
+    pub(super) silent: PubSub,
 }
 
 impl Stalled {
-    async fn start(query: &str) -> Self {
+    pub(super) async fn start(query: &str) -> Self {
+        let mut stalled = Self::start_without_drain(query).await;
+        stalled.cluster.drain().await;
+        stalled
+    }
+
+    /// The session waits on a node that does not drain.
+    pub(super) async fn start_cut() -> Self {
+        let mut stalled = Self::start_without_drain("").await;
+        stalled.cluster.ada.cut();
+        assert_eq!(stalled.cluster.old.harbor.noted(1).await, ["suspend ada"]);
+        stalled
+    }
+
+    async fn start_without_drain(query: &str) -> Self {
         let redis = RedisServer::start().await;
         let network = Proxy::start(redis.port()).await;
-        let mut cluster = Cluster::start_behind(redis, &network.url(), query).await;
-        cluster.drain().await;
+        let cluster = Cluster::start_behind(redis, &network.url(), query).await;
         let client = redis::Client::open(cluster.redis.url()).unwrap();
         let mut silent = client.get_async_pubsub().await.unwrap();
         // It does not answer, so the new node waits for it after the session was offered, before it is ready.
@@ -213,7 +225,7 @@ impl Stalled {
     }
 
     /// Waits until the new node has been offered the session, and stalls the old one.
-    async fn stall(redis: &RedisServer, network: &Proxy) {
+    pub(super) async fn stall(redis: &RedisServer, network: &Proxy) {
         subscribers_are(redis, 4).await;
         network.set(Network::Stalled);
     }
@@ -226,7 +238,7 @@ impl Stalled {
 }
 
 /// Waits until the channel of the room has this many subscribers.
-async fn subscribers_are(redis: &RedisServer, count: usize) {
+pub(super) async fn subscribers_are(redis: &RedisServer, count: usize) {
     let mut commands = redis.connection().await;
     until("subscribers", async || {
         let counts: Vec<(String, usize)> =
@@ -236,7 +248,7 @@ async fn subscribers_are(redis: &RedisServer, count: usize) {
     .await;
 }
 
-async fn raw(node: &Node, ada: &ReturningClient) -> RawClient {
+pub(super) async fn raw(node: &Node, ada: &ReturningClient) -> RawClient {
     let upgrade = Upgrade::new(node.server.address()).path(ada.way_back());
     upgrade.with("Sec-WebSocket-Protocol", RESUME).open(node.server.address()).await
 }
@@ -454,35 +466,6 @@ async fn redis_is_away_when_the_player_comes_back() {
     assert!(!come_back_to(&cluster.new, &mut cluster.ada).await);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(cluster.old.harbor.noted(1).await, ["close (draining) ada"]);
-}
-
-#[tokio::test]
-async fn of_two_nodes_that_ask_for_one_token_one_gets_the_session() {
-    for round in 0..10 {
-        let mut cluster = Cluster::start("").await;
-        cluster.drain().await;
-        let mut sockets = join_all([raw(&cluster.new, &cluster.ada), raw(&cluster.other, &cluster.ada)]).await;
-        if round % 2 == 1 {
-            sockets.swap(0, 1);
-        }
-        let mut answers = Vec::new();
-        for socket in &mut sockets {
-            answers.push(socket.frame().await);
-        }
-        let resumed = answers.iter().filter(|answer| answer.contains(r#""resumed":true"#)).count();
-        assert!(resumed <= 1, "{answers:?}");
-        // Whoever has lost was told so, or was cut off because the client has come to the other node.
-        let other = answers.iter().filter(|answer| answer.contains(r#""resumed":false"#)).count();
-        assert!(resumed + other >= 1, "{answers:?}");
-        // The uid has one connection in the end.
-        let count = || {
-            let nodes = [&cluster.new, &cluster.other];
-            nodes.iter().map(|node| node.server.hub().user("ada").connections()).sum::<usize>()
-        };
-        until("one connection", async || (count() == 1).then_some(())).await;
-        cluster.old.server.ended().await;
-        drop(sockets);
-    }
 }
 
 #[tokio::test]

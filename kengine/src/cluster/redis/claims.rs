@@ -31,6 +31,22 @@ struct OwnClaim {
     is_away: bool,
     /// Whether the directory may hold a claim of this node on the uid, perhaps of an earlier connection.
     is_known: bool,
+    passing: Option<Box<Passing>>,
+}
+
+/// How a uid has passed between a connection of this node and one of another node. Holds the
+/// [name](name_of_connection) of that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// It comes from that one.
+    From(String),
+    /// It comes back from that one, which was ready for the session, but did not get it.
+    BackFrom(String),
+}
+
+/// Returns the name of a connection of the node with this boot id, as the scripts know it.
+pub(super) fn name_of_connection(boot: &str, connection: u64) -> String {
+    format!("{boot}-{connection}")
 }
 
 /// The state of a uid that must be sent to the directory.
@@ -49,6 +65,7 @@ pub(super) struct Claim {
     pub(super) is_again: bool,
     /// Whether the player is away.
     pub(super) is_away: bool,
+    pub(super) passing: Option<Box<Passing>>,
 }
 
 impl Claims {
@@ -59,17 +76,27 @@ impl Claims {
             return;
         }
         let is_known = earlier.map_or_else(|| self.unsent.contains(uid), |own| own.is_known);
-        self.own.insert(uid.clone(), OwnClaim { connection, order, at, is_sent: false, is_away: false, is_known });
+        let (is_sent, is_away, passing) = (false, false, None);
+        self.own.insert(uid.clone(), OwnClaim { connection, order, at, is_sent, is_away, is_known, passing });
         self.unsent.insert(uid.clone());
     }
 
-    /// Records that a connection has got a uid from another node. The directory knows it already, or will be told by the
-    /// other way.
-    pub(super) fn adopt(&mut self, uid: &Uid, connection: ConnectionId, order: u64, at: Instant) {
+    /// Records that a connection gets a uid from that connection of another node. The directory knows it already, or will
+    /// be told by the other way.
+    pub(super) fn adopt(&mut self, uid: &Uid, connection: ConnectionId, order: u64, giver: String, at: Instant) {
         self.claim(uid, connection, order, at);
         if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
             (own.is_sent, own.is_known) = (true, true);
+            own.passing = Some(Box::new(Passing::From(giver)));
             self.unsent.remove(uid);
+        }
+    }
+
+    /// Records that a connection keeps its uid, although that connection of another node was ready for it, and may have it.
+    pub(super) fn take_back(&mut self, uid: &Uid, connection: ConnectionId, taker: String) {
+        if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
+            own.passing = Some(Box::new(Passing::BackFrom(taker)));
+            self.unsent.insert(uid.clone());
         }
     }
 
@@ -126,7 +153,8 @@ impl Claims {
             let claim = self.own.get_mut(&uid).map(|own| {
                 let is_again = std::mem::replace(&mut own.is_sent, true);
                 own.is_known = true;
-                Claim { connection: own.connection, at: own.at, is_again, is_away: own.is_away }
+                let passing = own.passing.clone();
+                Claim { connection: own.connection, at: own.at, is_again, is_away: own.is_away, passing }
             });
             Change { uid, claim }
         });
@@ -210,10 +238,25 @@ mod tests {
     #[test]
     fn an_adopted_claim_is_sent_only_again() {
         let mut claims = Claims::default();
-        claims.adopt(&uid(), connection(1), 1, Instant::now());
+        claims.adopt(&uid(), connection(1), 1, "two-9".to_owned(), Instant::now());
         assert_eq!(sent(&mut claims), []);
         claims.send_again();
         assert_eq!(sent(&mut claims), [Some((1, true))]);
+        claims.release(&uid(), connection(1));
+        assert_eq!(sent(&mut claims), [None]);
+    }
+
+    #[test]
+    fn a_claim_is_taken_back_while_the_connection_has_the_uid() {
+        let mut claims = Claims::default();
+        claims.claim(&uid(), connection(1), 1, Instant::now());
+        claims.take(10);
+        claims.take_back(&uid(), connection(2), "two-9".to_owned());
+        assert_eq!(sent(&mut claims), [], "another connection");
+        claims.take_back(&uid(), connection(1), "two-9".to_owned());
+        let claim = claims.take(10).pop().and_then(|change| change.claim).expect("a claim");
+        assert_eq!((claim.is_again, claim.passing), (true, Some(Box::new(Passing::BackFrom("two-9".to_owned())))));
+        claims.take_back(&uid(), connection(1), "two-10".to_owned());
         claims.release(&uid(), connection(1));
         assert_eq!(sent(&mut claims), [None]);
     }

@@ -10,7 +10,7 @@ use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use crate::cluster::redis::claims::{Change, Claim};
+use crate::cluster::redis::claims::{Change, Claim, Passing};
 use crate::cluster::redis::connection::{Backoff, CommandConnection, connect};
 use crate::cluster::redis::keys::{Keys, NODES};
 use crate::cluster::redis::message::BusMessage;
@@ -294,7 +294,12 @@ impl<'s> Directory<'s> {
         for Change { uid, claim } in changes {
             let key = keys.user(uid.as_str());
             let mut call;
-            if let Some(Claim { connection, at, is_again, is_away }) = claim {
+            if let Some(Claim { connection, at, is_again, is_away, passing }) = claim {
+                let (giver, taker) = match passing.as_deref() {
+                    Some(Passing::From(giver)) => (giver.as_str(), ""),
+                    Some(Passing::BackFrom(taker)) => ("", taker.as_str()),
+                    None => ("", ""),
+                };
                 let lose = BusMessage::Lose { uid: uid.clone() }.encode(boot);
                 call = self.scripts.call(Script::Claim, &[&key]);
                 call.arg(&keys.address)
@@ -306,7 +311,9 @@ impl<'s> Directory<'s> {
                     .arg(u8::from(*is_away))
                     .arg(u8::from(duplicates == Duplicates::Refuse))
                     .arg(keys.node_channel(""))
-                    .arg(&lose[..]);
+                    .arg(&lose[..])
+                    .arg(giver)
+                    .arg(taker);
             } else {
                 call = self.scripts.call(Script::Release, &[&key]);
                 call.arg(boot);

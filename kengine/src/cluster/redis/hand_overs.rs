@@ -6,11 +6,12 @@ use bytes::Bytes;
 use redis::{Cmd, RedisResult};
 
 use crate::cluster::redis::bus::{Bus, Target};
+use crate::cluster::redis::claims::name_of_connection;
 use crate::cluster::redis::message::BusMessage;
 use crate::cluster::redis::scripts::Script;
 use crate::cluster::redis::shared_state::{SharedState, millis};
 use crate::node_state::{
-    Asker, BoxFuture, ConnectionId, HandOverStep, HandOvers, SessionAsk, StoredSession, Unavailable,
+    Asker, BoxFuture, ConnectionId, HandOverStep, HandOvers, SessionAsk, SessionOffer, StoredSession, Unavailable,
 };
 use crate::protocol::{Uid, logged};
 
@@ -61,20 +62,22 @@ impl HandOvers for Bus {
         let _ = self.queue(Target::Channel(self.state.keys.node_channel(node)), self.encode_step(number, step));
     }
 
-    fn ready(&self, old_node: &str, number: u64, old_connection: u64, uid: Option<&Uid>) -> Result<(), Unavailable> {
+    fn ready(&self, old_node: &str, number: u64, offer: &SessionOffer, uid: Option<&Uid>) -> Result<(), Unavailable> {
         let SharedState { keys, boot, .. } = &*self.state;
         let refusal = self.encode_step(number, HandOverStep::Refused);
         let texts = [
             keys.node_channel(""),
             old_node.to_owned(),
-            old_connection.to_string(),
+            offer.connection.to_string(),
+            offer.number.to_string(),
             keys.address.clone(),
             boot.clone(),
             number.to_string(),
         ];
         let arguments = texts.into_iter().map(Bytes::from).chain([refusal]).collect();
         let key = uid.map(|uid| keys.user(uid.as_str()));
-        let ready = self.encode_step(number, HandOverStep::Ready(old_connection));
+        let ready = HandOverStep::Ready { connection: offer.connection, uid: uid.cloned() };
+        let ready = self.encode_step(number, ready);
         self.queue(Target::Script { script: Script::Ready, key, arguments }, ready)
     }
 
@@ -117,8 +120,21 @@ impl HandOvers for Bus {
         self.peers.let_go(room);
     }
 
-    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64) {
-        self.state.claims().adopt(uid, connection, order, Instant::now());
+    fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64, (old_node, old_connection): (&str, u64)) {
+        let giver = name_of_connection(old_node, old_connection);
+        self.state.claims().adopt(uid, connection, order, giver, Instant::now());
+    }
+
+    fn give_up(&self, uid: &Uid, connection: ConnectionId) {
+        let SharedState { keys, boot, .. } = &*self.state;
+        let key = Some(keys.user(uid.as_str()));
+        let arguments = vec![boot.clone().into()];
+        let _ = self.queue(Target::Script { script: Script::Release, key, arguments }, connection.0.to_string().into());
+    }
+
+    fn keep(&self, uid: &Uid, connection: ConnectionId, asker: &Asker) {
+        self.state.claims().take_back(uid, connection, name_of_connection(&asker.node, asker.number));
+        self.state.load_changed.notify_one();
     }
 
     fn part_with(&self, uid: &Uid, connection: ConnectionId) {

@@ -62,7 +62,9 @@ impl Bus {
                 refusal = BusMessage::Loop(WireLoopMessage::Refused { number, fault }).encode(boot);
                 (WireLoopMessage::Ask { room: room_name, kind: kind.into_owned(), number }, message)
             }
-            LoopMessage::Roster(users) => (WireLoopMessage::Roster { room: room_name, users }, Bytes::new()),
+            LoopMessage::Roster { users, stands_by } => {
+                (WireLoopMessage::Roster { room: room_name, users, stands_by }, Bytes::new())
+            }
         };
         let bytes = BusMessage::Loop(wire).encode_with(boot, &[&attachment]);
         let target = Target::Loop { key: keys.game_loop(room), refusal };

@@ -56,7 +56,7 @@ pub(super) enum WireNodeMessage {
 pub(super) enum WireLoopMessage {
     Tell { room: String, kind: String },
     Ask { room: String, kind: String, number: u64 },
-    Roster { room: String, users: Vec<Uid> },
+    Roster { room: String, users: Vec<Uid>, stands_by: bool },
     Replied { number: u64 },
     Refused { number: u64, fault: LoopFault },
 }
@@ -157,7 +157,9 @@ impl WireLoopMessage {
             Self::Ask { room, kind, number } => {
                 node.receive_for_loop(from, &room, LoopMessage::Ask(kind.into(), number, bytes));
             }
-            Self::Roster { room, users } => node.receive_for_loop(from, &room, LoopMessage::Roster(users)),
+            Self::Roster { room, users, stands_by } => {
+                node.receive_for_loop(from, &room, LoopMessage::Roster { users, stands_by });
+            }
             Self::Replied { number } => node.receive_from_loop(number, Ok(bytes)),
             Self::Refused { number, fault } => node.receive_from_loop(number, Err(fault)),
         }

@@ -165,6 +165,8 @@ pub(super) struct RunnerHandle {
 /// The users in a room on another node.
 pub(super) struct Roster {
     pub(super) users: Vec<Uid>,
+    /// Whether that node can take the loop over.
+    pub(super) stands_by: bool,
     pub(super) received: Instant,
 }
 
@@ -200,12 +202,12 @@ impl RunnerHandle {
         (Arc::new(handle), letters)
     }
 
-    pub(super) fn set_roster(&self, node: &str, users: Vec<Uid>) {
+    pub(super) fn set_roster(&self, node: &str, users: Vec<Uid>, stands_by: bool) {
         let mut rosters = self.rosters.lock();
         if users.is_empty() {
             rosters.remove(node);
         } else {
-            rosters.insert(node.into(), Roster { users, received: Instant::now() });
+            rosters.insert(node.into(), Roster { users, stands_by, received: Instant::now() });
         }
         drop(rosters);
         self.rosters_changed.store(true, Ordering::Release);

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::node_state::{
     CreateLoop, GameLoopError, Limit, LoopFault, LoopMessage, LoopSettings, RoomWatcher, is_room_name,
 };
+use crate::protocol::Uid;
 
 /// How long `run` waits until it is known where the loop runs.
 const RUN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -145,9 +146,9 @@ impl Node {
         let (kind, message, number) = match message {
             LoopMessage::Tell(kind, message) => (kind, message, None),
             LoopMessage::Ask(kind, number, message) => (kind, message, Some(number)),
-            LoopMessage::Roster(users) => {
+            LoopMessage::Roster { users, stands_by } => {
                 if let Some(runner) = entry.and_then(|entry| entry.runner()) {
-                    runner.set_roster(from, users);
+                    runner.set_roster(from, users, stands_by);
                 }
                 return;
             }
@@ -186,12 +187,27 @@ impl Node {
         self.loops.questions.answered(number, answer);
     }
 
+    /// Whether this node runs the game loop of a room, or stands by.
+    pub(crate) fn knows_loop(&self, room: &str) -> bool {
+        self.loops.find(room).is_some()
+    }
+
     /// Tells the node that runs the game loop of a room which users are in the room on this node, if this node knows the
-    /// loop.
-    pub(super) fn report_to_loop(&self, room: &str) {
+    /// loop, or if another node has said that there is one (`is_there`). Then it is told once, and believes it for a lease.
+    pub(super) fn report_to_loop(&self, room: &str, is_there: bool) {
         if let Some(entry) = self.loops.find(room) {
             self.send_roster(&entry);
+        } else if is_there {
+            let roster = LoopMessage::Roster { users: self.users_in(room), stands_by: false };
+            // If the bus cannot be reached, the loop is told that they have left until this node runs it.
+            let _ = self.cluster.send_to_loop(room, roster);
         }
+    }
+
+    fn users_in(&self, room: &str) -> Vec<Uid> {
+        let mut users = Vec::new();
+        self.rooms.for_each_member(room, |recipient| users.push(recipient.state().uid.clone()));
+        users
     }
 
     /// Tells the node that runs a game loop which users are in the room on this node, if they have changed.
@@ -216,9 +232,8 @@ impl Node {
 
     fn send_roster_in_order(&self, entry: &LoopEntry) {
         if entry.members_changed.swap(false, Ordering::AcqRel) {
-            let mut users = Vec::new();
-            self.rooms.for_each_member(&entry.name, |recipient| users.push(recipient.state().uid.clone()));
-            if self.cluster.send_to_loop(&entry.name, LoopMessage::Roster(users)).is_err() {
+            let roster = LoopMessage::Roster { users: self.users_in(&entry.name), stands_by: true };
+            if self.cluster.send_to_loop(&entry.name, roster).is_err() {
                 entry.members_changed.store(true, Ordering::Release);
             }
         }

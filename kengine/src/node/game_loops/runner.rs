@@ -35,7 +35,7 @@ pub(super) struct Runner {
     driver: Box<dyn LoopDriver>,
     /// The users whom the loop knows, on all nodes.
     players: BTreeSet<Uid>,
-    /// Whether another node has users in the room.
+    /// Whether another node has users in the room, and stands by.
     has_others: bool,
     /// When the rosters of other nodes are looked at, whether they have changed or not.
     look_at: Instant,
@@ -189,7 +189,7 @@ impl Runner {
         let mut present = BTreeSet::new();
         let mut rosters = self.handle.rosters.lock();
         rosters.retain(|_, roster| now.saturating_duration_since(roster.received) < lease);
-        self.has_others = !rosters.is_empty();
+        self.has_others = rosters.values().any(|roster| roster.stands_by);
         present.extend(rosters.values().flat_map(|roster| &roster.users).cloned());
         drop(rosters);
         self.node
