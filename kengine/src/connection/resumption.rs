@@ -1,6 +1,7 @@
 //! What a connection keeps so that its client can resume the session.
 
 use std::mem;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +12,11 @@ use tokio::time::{Sleep, sleep};
 use crate::connection::resumables::{Arrival, DepartureDue, Resumables};
 use crate::node_state::{Asker, CarriedRoom, ConnectionId, HandOverStep, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
+use crate::websocket::encoder;
 
 /// How long a received message may be unacknowledged.
 const ACK_AFTER: Duration = Duration::from_secs(5);
+const NANOSECONDS_UNTIL_ACK: u64 = ACK_AFTER.as_secs() * 1_000_000_000;
 /// The messages that are kept are reported to the outbox in steps of this number of bytes.
 const REPORT_STEP: usize = 4 * 1024;
 /// How long another node may take to take a session that is given to it. It gives up earlier.
@@ -28,6 +31,8 @@ pub(super) struct Resumption {
     sessions: Arc<Resumables>,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The earliest time at which the wait before an acknowledgement may be over, on the node's clock.
+    ack_at: u64,
     /// The size of the exchange that the outbox was told, in steps.
     reported: u32,
     /// How often the session was suspended or resumed since the dispatcher was told, at most twice.
@@ -36,6 +41,10 @@ pub(super) struct Resumption {
     is_told_away: bool,
     /// Whether the session's task must look after its hand-over.
     is_asked_for: bool,
+    /// Whether messages were read and handled since the task was woken last.
+    has_just_read: bool,
+    /// Where answers are among what is written that are not kept yet.
+    unkept: Range<usize>,
 }
 
 /// What the dispatcher must be told.
@@ -81,10 +90,13 @@ impl Resumption {
             tokens,
             sessions,
             timer: None,
+            ack_at: 0,
             reported: 0,
             untold: 0,
             is_told_away: false,
             is_asked_for: false,
+            has_just_read: false,
+            unkept: 0..0,
         }
     }
 
@@ -184,13 +196,34 @@ impl Resumption {
         self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
     }
 
+    /// Ends the wait before an acknowledgement. It begins anew.
+    pub(super) fn forget_timer(&mut self) {
+        self.timer = None;
+    }
+
+    /// Records whether the last messages were read and handled without a pause, after which the task may have been woken
+    /// for another reason.
+    #[inline]
+    pub(super) fn set_just_read(&mut self, has_just_read: bool) {
+        self.has_just_read = has_just_read;
+    }
+
     /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from one
-    /// message to the next, so that it is set at most once per acknowledgement.
-    pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<u64> {
+    /// message to the next, so that it is set at most once per acknowledgement. `read_at` is when bytes were read last.
+    #[inline]
+    pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
+        let has_just_read = mem::take(&mut self.has_just_read);
+        match self.timer {
+            None if !self.exchange.has_unacknowledged_input() => Poll::Pending,
+            // If the timer had woken the task, it would be later.
+            Some(_) if has_just_read && read_at < self.ack_at => Poll::Pending,
+            _ => self.poll_ack_timer(cx, read_at),
+        }
+    }
+
+    fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
         if self.timer.is_none() {
-            if !self.exchange.has_unacknowledged_input() {
-                return Poll::Pending;
-            }
+            self.ack_at = read_at + NANOSECONDS_UNTIL_ACK;
             self.timer = Some(Box::pin(sleep(ACK_AFTER)));
         }
         let is_due = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
@@ -199,6 +232,34 @@ impl Resumption {
         }
         self.timer = None;
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Records that an answer is in this part of what is written. Answers are kept together, before anything else is kept or
+    /// the socket is served.
+    #[inline]
+    pub(super) fn record_answer(&mut self, range: Range<usize>, out: &[u8], heartbeat: &[u8]) {
+        if self.unkept.end != range.start || self.unkept.is_empty() {
+            self.keep_answers(out, heartbeat);
+            self.unkept.start = range.start;
+        }
+        self.unkept.end = range.end;
+    }
+
+    /// Keeps the answers that were recorded until the client acknowledges them, except for those to heartbeats.
+    #[inline]
+    pub(super) fn keep_answers(&mut self, out: &[u8], heartbeat: &[u8]) {
+        let unkept = mem::take(&mut self.unkept);
+        if !unkept.is_empty() {
+            self.keep_frames(&out[unkept], heartbeat);
+        }
+    }
+
+    /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
+    pub(super) fn keep_frames(&mut self, frames: &[u8], heartbeat: &[u8]) {
+        self.exchange.record_copies(frames, |frames| {
+            let end = encoder::end_of_frame(frames, 0);
+            (end, !encoder::has_payload(&frames[..end], heartbeat))
+        });
     }
 
     /// Forgets the oldest messages until the rest is within the limits of an outbox.

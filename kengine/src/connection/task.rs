@@ -107,6 +107,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     pub(crate) async fn run(&mut self) {
         // From now on another task may serve the socket.
         self.connection.state().outbox.forget_waker();
+        self.socket.forget_timer();
         loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             let handling = match poll_fn(|cx| self.poll_read(cx)).await {
@@ -191,8 +192,18 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle_read(&mut self, mut buffers: Box<Buffers>, read: usize) {
         let span = self.connection.span();
         let Buffers { read: bytes, answer, .. } = &mut *buffers;
-        deferring(span, pin!(self.handle(&mut bytes[..read], answer))).await;
+        self.socket.set_just_read(false);
+        let mut polls = 0_usize;
+        {
+            let mut handling = pin!(self.handle(&mut bytes[..read], answer));
+            let counted = poll_fn(|cx| {
+                polls += 1;
+                handling.as_mut().poll(cx)
+            });
+            deferring(span, counted).await;
+        }
         buffers::give_back(buffers);
+        self.socket.set_just_read(polls == 1 && read < READ_SIZE);
         if read == READ_SIZE {
             // There is probably more to read: let other tasks run first.
             tokio::task::yield_now().await;

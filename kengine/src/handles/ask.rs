@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::handles::connection::Connection;
 use crate::node_state::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
+use crate::protocol::resumption::KeyedFrame;
 use crate::protocol::{Error, Push, push};
 
 /// How long an answer may take by default.
@@ -84,7 +85,7 @@ where
         Box::pin(async move {
             let mut question = connection.state().questions.open().ok_or(AskError::TooMany)?;
             let frame = encode(question.id).map_err(SendError::from)?;
-            connection.queue(frame, None)?;
+            connection.queue(KeyedFrame::own(frame, None))?;
             let answer = timeout(limit, &mut question.answer).await.map_err(|_| AskError::TimedOut)?;
             let result = answer
                 .map_err(|_| AskError::Closed)?

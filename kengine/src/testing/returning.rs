@@ -56,7 +56,7 @@ impl ClientSession {
         match answer.received {
             Some(received) => {
                 assert!(self.exchange.resume(received, HashSet::new()), "the server says it has received {received}");
-                self.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+                self.exchange.write_unacknowledged(out);
             }
             None => self.exchange = Exchange::default(),
         }
@@ -87,7 +87,7 @@ impl ClientSession {
     /// Keeps a frame that is sent, unless it is a heartbeat.
     pub(super) fn send(&mut self, payload: &[u8], frame: &[u8]) {
         if payload != self.heartbeat[0].as_bytes() {
-            self.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame)));
+            self.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame), None));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What one side of a session has received, and what it has sent that the other side may not have.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
+use std::iter;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -8,6 +12,21 @@ use crate::protocol::push::PushKey;
 
 /// After how many received messages they are acknowledged at the latest.
 const ACK_EVERY: u64 = 64;
+/// A longer frame is not copied together with others.
+const MAX_COPIED: usize = 1024;
+/// How much room may be unused among copied frames, in bytes.
+const MAX_UNUSED: usize = 8 * 1024;
+/// How many empty lists of messages a thread keeps. Further ones are freed.
+const MAX_SPARE: usize = 256;
+/// The largest capacity of a list that is kept, in messages.
+const MAX_SPARE_CAPACITY: usize = 256;
+
+thread_local! {
+    /// Empty lists of messages. Sessions take them, so that one whose messages are all acknowledged has none, and allocates
+    /// nothing when the next message is sent.
+    #[expect(clippy::vec_box, reason = "the boxes are what is reused")]
+    static SPARE: RefCell<Vec<Box<KeptMessages>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One side of a session: how many messages it has received, and the messages that it has sent and the other side has
 /// not acknowledged. TCP keeps their order, so no message carries a number: both sides count.
@@ -27,21 +46,32 @@ pub(crate) struct Exchange {
 
 #[derive(Debug, Default)]
 struct KeptMessages {
-    messages: VecDeque<KeyedFrame>,
-    /// The size of their frames, in bytes.
+    messages: VecDeque<KeptMessage>,
+    /// The frames that were copied, one after another.
+    copied: VecDeque<u8>,
+    /// The size of all frames, in bytes.
     size: usize,
-    /// The size of those of them that other sessions share.
-    shared: usize,
+    /// The size of those of them that no other session shares.
+    own_size: usize,
 }
 
-/// A message of the server as a frame, which waits to be sent or is kept after that.
+#[derive(Debug)]
+enum KeptMessage {
+    Frame(KeyedFrame),
+    /// The frame has this size, and is next among those that were copied. So nothing is allocated for a short answer.
+    Copied(usize),
+}
+
+/// A message of the server as a frame, which waits to be sent or is kept after that. A clone is the same frame in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyedFrame {
-    pub(crate) frame: Bytes,
+pub(crate) struct KeyedFrame(Arc<FrameContent>);
+
+#[derive(Debug)]
+struct FrameContent {
+    bytes: Bytes,
     /// The key of a `latest` push.
-    pub(crate) key: Option<PushKey>,
-    /// Whether other sessions have the same frame in memory.
-    pub(crate) is_shared: bool,
+    key: Option<PushKey>,
+    own_size: usize,
 }
 
 /// The other side acknowledges more messages than were sent.
@@ -49,18 +79,105 @@ pub(crate) struct KeyedFrame {
 pub(crate) struct AckAhead;
 
 impl KeyedFrame {
-    /// Returns a message that no other session has.
-    pub(crate) fn own(frame: Bytes) -> Self {
-        Self { frame, key: None, is_shared: false }
+    /// Returns a frame that only one session has in memory.
+    pub(crate) fn own(bytes: Bytes, key: Option<PushKey>) -> Self {
+        let own_size = bytes.len();
+        Self(Arc::new(FrameContent { bytes, key, own_size }))
     }
 
-    /// Returns the size of the frame, or 0 if other sessions share it.
+    /// Returns a frame that several sessions may have in memory.
+    pub(crate) fn shared(bytes: Bytes, key: Option<PushKey>) -> Self {
+        Self(Arc::new(FrameContent { bytes, key, own_size: 0 }))
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.0.bytes
+    }
+
+    /// Returns the size of the frame, in bytes.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.0.bytes.len()
+    }
+
+    /// Returns the key of a `latest` push.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&PushKey> {
+        self.0.key.as_ref()
+    }
+
+    /// Returns the size of the frame, or 0 if several sessions may have it.
+    #[inline]
     pub(crate) fn own_size(&self) -> usize {
-        if self.is_shared { 0 } else { self.frame.len() }
+        self.0.own_size
+    }
+}
+
+impl KeptMessage {
+    fn size(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.size(),
+            Self::Copied(size) => *size,
+        }
     }
 
-    fn shared_size(&self) -> usize {
-        self.frame.len() - self.own_size()
+    fn own_size(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.own_size(),
+            Self::Copied(size) => *size,
+        }
+    }
+
+    fn key(&self) -> Option<&PushKey> {
+        match self {
+            Self::Frame(frame) => frame.key(),
+            Self::Copied(_) => None,
+        }
+    }
+}
+
+impl KeptMessages {
+    fn push(&mut self, message: KeptMessage) {
+        self.size += message.size();
+        self.own_size += message.own_size();
+        self.messages.push_back(message);
+    }
+
+    /// Takes a list that this thread has kept, or allocates one.
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is reused")]
+    fn spare() -> Box<Self> {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps an empty list for a session that will need one.
+    fn keep(self: Box<Self>) {
+        if self.messages.capacity() > MAX_SPARE_CAPACITY {
+            return;
+        }
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
+    }
+
+    /// Removes this many messages from the front, or all. Returns how many were removed.
+    fn remove(&mut self, messages: usize) -> usize {
+        let messages = messages.min(self.messages.len());
+        let mut copied = 0;
+        for message in self.messages.drain(..messages) {
+            self.size -= message.size();
+            self.own_size -= message.own_size();
+            if let KeptMessage::Copied(size) = message {
+                copied += size;
+            }
+        }
+        self.copied.drain(..copied);
+        if self.copied.capacity() - self.copied.len() > MAX_UNUSED.max(self.copied.len()) {
+            self.copied.shrink_to(self.copied.len() + MAX_UNUSED / 2);
+        }
+        messages
     }
 }
 
@@ -99,10 +216,35 @@ impl Exchange {
     /// Keeps a message that is sent, until it is acknowledged.
     #[inline]
     pub(crate) fn record_sent(&mut self, message: KeyedFrame) {
-        let kept = self.kept.get_or_insert_default();
-        kept.size += message.frame.len();
-        kept.shared += message.shared_size();
-        kept.messages.push_back(message);
+        self.kept.get_or_insert_with(KeptMessages::spare).push(KeptMessage::Frame(message));
+    }
+
+    /// Keeps copies of messages that are sent, until they are acknowledged. `frames` are their frames, one after another.
+    /// `end_of_first` returns where the first of some frames ends, and whether it counts.
+    pub(crate) fn record_copies(&mut self, mut frames: &[u8], end_of_first: impl Fn(&[u8]) -> (usize, bool)) {
+        if frames.is_empty() {
+            return;
+        }
+        let kept = self.kept.get_or_insert_with(KeptMessages::spare);
+        let mut copied = 0;
+        while copied < frames.len() {
+            let (end, counts) = end_of_first(&frames[copied..]);
+            if counts && end <= MAX_COPIED {
+                kept.push(KeptMessage::Copied(end));
+                copied += end;
+                continue;
+            }
+            kept.copied.extend(&frames[..copied]);
+            if counts {
+                let frame = Bytes::copy_from_slice(&frames[copied..copied + end]);
+                kept.push(KeptMessage::Frame(KeyedFrame::own(frame, None)));
+            }
+            (frames, copied) = (&frames[copied + end..], 0);
+        }
+        kept.copied.extend(frames);
+        if kept.messages.is_empty() {
+            self.forget(0);
+        }
     }
 
     /// Returns how many messages are kept.
@@ -117,7 +259,7 @@ impl Exchange {
 
     /// Returns the size of those of them that no other session shares.
     pub(crate) fn own_size(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.size - kept.shared)
+        self.kept.as_ref().map_or(0, |kept| kept.own_size)
     }
 
     /// Forgets the messages that the other side says to have received.
@@ -129,8 +271,9 @@ impl Exchange {
         if received > self.before + self.len() as u64 {
             return Err(AckAhead);
         }
-        while self.before < received {
-            self.forget_oldest();
+        if let Some(more) = received.checked_sub(self.before).filter(|more| *more > 0) {
+            // Always fits: it is not more than are kept.
+            self.forget(usize::try_from(more).unwrap_or(usize::MAX));
         }
         Ok(())
     }
@@ -138,17 +281,17 @@ impl Exchange {
     /// Forgets the oldest message although it may not have arrived. From now on the session can be resumed only if it
     /// has arrived. Returns `false` if none is kept.
     pub(crate) fn forget_oldest(&mut self) -> bool {
+        self.forget(1)
+    }
+
+    /// Forgets this many messages, or all. Returns `false` if none is kept.
+    fn forget(&mut self, messages: usize) -> bool {
         let Some(kept) = &mut self.kept else { return false };
-        let oldest = kept.messages.pop_front();
-        if let Some(oldest) = &oldest {
-            kept.size -= oldest.frame.len();
-            kept.shared -= oldest.shared_size();
-            self.before += 1;
-        }
+        self.before += kept.remove(messages) as u64;
         if kept.messages.is_empty() {
-            self.kept = None;
+            self.kept.take().into_iter().for_each(KeptMessages::keep);
         }
-        oldest.is_some()
+        true
     }
 
     /// Whether the session can go on with a client that says to have received this many messages.
@@ -170,23 +313,23 @@ impl Exchange {
         self.told = self.received;
         let mut newer = waiting;
         let Some(kept) = &mut self.kept else { return true };
-        let (mut size, mut shared) = (kept.size, kept.shared);
+        let (mut size, mut own_size) = (kept.size, kept.own_size);
         let is_newest: Vec<_> = kept
             .messages
             .iter()
             .rev()
             .map(|message| {
-                let is_newest = message.key.as_ref().is_none_or(|key| newer.insert(key.clone()));
+                let is_newest = message.key().is_none_or(|key| newer.insert(key.clone()));
                 if !is_newest {
-                    size -= message.frame.len();
-                    shared -= message.shared_size();
+                    size -= message.size();
+                    own_size -= message.own_size();
                 }
                 is_newest
             })
             .collect();
         let mut is_newest = is_newest.into_iter().rev();
         kept.messages.retain(|_| is_newest.next().unwrap_or(true));
-        (kept.size, kept.shared) = (size, shared);
+        (kept.size, kept.own_size) = (size, own_size);
         if kept.messages.is_empty() {
             self.kept = None;
         }
@@ -195,16 +338,16 @@ impl Exchange {
 
     /// Returns the exchange as bytes, for another node.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let keys = self.unacknowledged().map(|sent| 8 + sent.key.as_ref().map_or(0, |key| key.len()));
+        let keys = self.unacknowledged().map(|(_, key)| 8 + key.map_or(0, |key| key.len()));
         let mut bytes = Vec::with_capacity(16 + self.size() + keys.sum::<usize>());
         bytes.put_u64(self.received);
         bytes.put_u64(self.before);
-        for KeyedFrame { frame, key, .. } in self.unacknowledged() {
-            bytes.put_u32(length_of(frame));
+        for (frame, key) in self.unacknowledged() {
+            bytes.put_u32(length_of(&frame));
             // 0 stands for no key.
-            bytes.put_u32(key.as_deref().map_or(0, |key| length_of(key).saturating_add(1)));
-            bytes.extend_from_slice(frame);
-            bytes.extend_from_slice(key.as_deref().unwrap_or_default());
+            bytes.put_u32(key.map_or(0, |key| length_of(key).saturating_add(1)));
+            bytes.extend_from_slice(&frame);
+            bytes.extend_from_slice(key.map_or(&[], |key| key));
         }
         bytes
     }
@@ -226,14 +369,28 @@ impl Exchange {
                 Some(length) => Some(PushKey::from(&take_part(&mut bytes, length)?[..])),
                 None => None,
             };
-            exchange.record_sent(KeyedFrame { frame, key, is_shared: false });
+            exchange.record_sent(KeyedFrame::own(frame, key));
         }
         Some(exchange)
     }
 
-    /// Returns the messages that are kept, in the order in which they were sent.
-    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = &KeyedFrame> {
-        self.kept.iter().flat_map(|kept| &kept.messages)
+    /// Appends the frames that are kept, in the order in which they were sent.
+    pub(crate) fn write_unacknowledged(&self, out: &mut Vec<u8>) {
+        self.unacknowledged().for_each(|(frame, _)| out.extend_from_slice(&frame));
+    }
+
+    /// Returns the frames that are kept, in the order in which they were sent, and the keys of the `latest` pushes.
+    fn unacknowledged(&self) -> impl Iterator<Item = (Cow<'_, [u8]>, Option<&PushKey>)> {
+        let mut kept = self.kept.as_deref().map(|kept| (kept.messages.iter(), kept.copied.iter()));
+        iter::from_fn(move || {
+            let (messages, copied) = kept.as_mut()?;
+            let message = messages.next()?;
+            let frame = match message {
+                KeptMessage::Frame(frame) => Cow::Borrowed(&frame.bytes()[..]),
+                KeptMessage::Copied(size) => Cow::Owned(copied.by_ref().take(*size).copied().collect()),
+            };
+            Some((frame, message.key()))
+        })
     }
 }
 
@@ -255,18 +412,49 @@ mod tests {
     fn exchange(frames: &[(&str, Option<&str>)]) -> Exchange {
         let mut exchange = Exchange::default();
         for (frame, key) in frames {
-            let frame = Bytes::copy_from_slice(frame.as_bytes());
-            let key = key.map(|key| PushKey::from(key.as_bytes()));
-            exchange.record_sent(KeyedFrame { frame, is_shared: key.is_some(), key });
+            match key {
+                Some(key) => {
+                    let frame = Bytes::copy_from_slice(frame.as_bytes());
+                    exchange.record_sent(KeyedFrame::shared(frame, Some(PushKey::from(key.as_bytes()))));
+                }
+                None => exchange.record_copies(frame.as_bytes(), |frames| (frames.len(), true)),
+            }
         }
         exchange
     }
 
-    fn kept(exchange: &Exchange) -> Vec<&str> {
-        let sizes = exchange.unacknowledged().map(|sent| (sent.frame.len(), sent.frame.len() - sent.shared_size()));
+    fn kept(exchange: &Exchange) -> Vec<String> {
+        // Those with a key are shared.
+        let sizes =
+            exchange.unacknowledged().map(|(frame, key)| (frame.len(), frame.len() * usize::from(key.is_none())));
         let (size, own) = sizes.fold((0, 0), |(size, own), (more, more_own)| (size + more, own + more_own));
         assert_eq!((exchange.size(), exchange.own_size()), (size, own));
-        exchange.unacknowledged().map(|sent| str::from_utf8(&sent.frame).unwrap()).collect()
+        exchange.unacknowledged().map(|(frame, _)| String::from_utf8(frame.into_owned()).unwrap()).collect()
+    }
+
+    #[test]
+    fn copies_of_frames_are_kept_in_order_and_their_room_is_freed() {
+        const FRAMES: usize = 300;
+        let mut exchange = Exchange::default();
+        let frame = |number: usize| vec![u8::try_from(number % 251).unwrap(); number % (MAX_COPIED + 100)];
+        for number in 0..FRAMES {
+            if number % 7 == 0 {
+                exchange.record_sent(KeyedFrame::shared(frame(number).into(), None));
+            } else {
+                exchange.record_copies(&frame(number), |frames| (frames.len(), true));
+            }
+        }
+        for forgotten in 0..FRAMES {
+            assert_eq!(exchange.acknowledge(forgotten as u64), Ok(()));
+            let mut out = Vec::new();
+            exchange.write_unacknowledged(&mut out);
+            assert_eq!(out, (forgotten..FRAMES).flat_map(frame).collect::<Vec<_>>());
+            let kept = exchange.kept.as_ref().unwrap();
+            assert!(kept.copied.capacity() <= 2 * (kept.copied.len() + MAX_UNUSED), "{}", kept.copied.capacity());
+            assert_eq!(kept.size, out.len());
+        }
+        assert_eq!(exchange.acknowledge(FRAMES as u64), Ok(()));
+        assert!(exchange.kept.is_none());
     }
 
     #[test]
@@ -299,7 +487,8 @@ mod tests {
         let read = Exchange::from_bytes(bytes.clone().into()).expect("an exchange");
         assert_eq!((read.received, read.before, read.own_size()), (3, 1, 4));
         let messages = |exchange: &Exchange| {
-            exchange.unacknowledged().map(|sent| (sent.frame.clone(), sent.key.clone())).collect::<Vec<_>>()
+            let owned = exchange.unacknowledged().map(|(frame, key)| (frame.into_owned(), key.cloned()));
+            owned.collect::<Vec<_>>()
         };
         assert_eq!(messages(&read), messages(&written));
         for too_large in [0, 8] {

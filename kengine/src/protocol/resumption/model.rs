@@ -114,7 +114,10 @@ impl Side {
             self.last_of_key.insert(key, self.sent);
             PushKey::from(key.to_be_bytes())
         });
-        self.exchange.record_sent(KeyedFrame { frame: frame.into(), is_shared: key.is_some(), key });
+        match key {
+            Some(key) => self.exchange.record_sent(KeyedFrame::shared(frame.into(), Some(key))),
+            None => self.exchange.record_copies(&frame, |frames| (usize::from(frames[0]), true)),
+        }
     }
 
     /// Whether a message is a `latest` push that a newer one has replaced.
@@ -271,7 +274,7 @@ impl Model {
         self.to_client.extend_from_slice(&encode(ANSWER, self.next_token, received, 0));
         self.next_token += 1;
         if !self.has(Fault::SendsNothingAgain) {
-            self.server.exchange.unacknowledged().for_each(|sent| self.to_client.extend_from_slice(&sent.frame));
+            self.server.exchange.write_unacknowledged(&mut self.to_client);
         }
         Ok(())
     }
@@ -292,10 +295,7 @@ impl Model {
                         return Err(format!("the server cannot have received {second} messages"));
                     }
                     self.is_resumed = true;
-                    self.client
-                        .exchange
-                        .unacknowledged()
-                        .for_each(|sent| self.to_server.extend_from_slice(&sent.frame));
+                    self.client.exchange.write_unacknowledged(&mut self.to_server);
                 }
                 _ => return Err(format!("the client cannot read {kind}")),
             }
