@@ -54,6 +54,7 @@ impl Socket {
             }
             return false;
         };
+        resumption.mark_unchecked();
         if resumption.exchange.acknowledge(received).is_err() {
             let close = Close::new(CloseCode::PROTOCOL_ERROR, "acknowledged more than was sent");
             self.end.end_input(DisconnectReason::Violation(close));
@@ -64,7 +65,7 @@ impl Socket {
     /// Keeps the answers that were sent since this was called last, until the client acknowledges them.
     #[inline]
     pub(super) fn keep_answers(&mut self) {
-        let heartbeat = self.link.registration.node().limits.heartbeat.answer.as_bytes();
+        let heartbeat = &self.link.registration.node().limits.heartbeat.answer;
         if let Some(resumption) = self.end.resumption() {
             resumption.keep_answers(self.out.frames(), heartbeat);
         }
@@ -72,12 +73,16 @@ impl Socket {
 
     /// Queues the frames of an answer that will be kept.
     pub(super) fn send_answer(&mut self, answer: &mut Answer) {
-        let heartbeat = self.link.registration.node().limits.heartbeat.answer.as_bytes();
         let out = self.out.frames();
         let start = out.len();
         answer.move_to(out);
+        let sent = start..out.len();
+        if self.end.resumption().is_some_and(|resumption| resumption.continue_answers(&sent)) {
+            return;
+        }
+        self.keep_answers();
         if let Some(resumption) = self.end.resumption() {
-            resumption.record_answer(start..out.len(), out, heartbeat);
+            resumption.begin_answers(sent);
         }
     }
 
@@ -91,7 +96,7 @@ impl Socket {
         }
         let node = self.link.registration.node();
         let Some(resumption) = self.end.resumption() else { return };
-        resumption.keep_frames(answer.frames(), node.limits.heartbeat.answer.as_bytes());
+        resumption.keep_frames(answer.frames(), &node.limits.heartbeat.answer);
         if self.state != SocketState::Suspended {
             return resumption.trim(node.limits.outbox);
         }
@@ -101,12 +106,24 @@ impl Socket {
         }
     }
 
-    /// Takes a client that comes back, and ends a session whose client does not. Every message that
-    /// was read must have been parsed.
+    /// Keeps what was sent, takes a client that comes back, and ends a session whose client does not. Every message that was
+    /// read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons is missed.
+    #[inline]
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
-        self.keep_answers();
-        // Registers the task, so that no summons is missed.
-        self.take_outbox(cx, outbox);
+        let Some(resumption) = self.end.resumption() else { return };
+        if resumption.is_unchecked() {
+            let node = self.link.registration.node();
+            resumption.keep_answers(self.out.frames(), &node.limits.heartbeat.answer);
+            if resumption.check_size(node.limits.outbox) && self.state == SocketState::Open {
+                outbox.set_kept(&resumption.exchange, false, &node.fan_out.backlog);
+            }
+        }
+        if self.state != SocketState::Open || outbox.is_summoned() {
+            self.poll_absence(cx, outbox);
+        }
+    }
+
+    fn poll_absence(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let id = self.link.registration.id();
         if outbox.take_summons()
             && let Some(resumption) = self.end.resumption()
@@ -114,21 +131,15 @@ impl Socket {
             resumption.call();
             if let Some(arrival) = resumption.take_arrival(id) {
                 self.receive(arrival, outbox);
+                self.take_outbox(cx, outbox);
             }
         }
-        let limits = self.link.node().limits.outbox;
         let Some(resumption) = self.end.resumption() else { return };
         match self.state {
             SocketState::Suspended if resumption.poll_late(cx).is_ready() => {
                 self.end(SocketState::Over, DisconnectReason::NotResumed);
             }
             SocketState::Given if resumption.poll_late(cx).is_ready() => resumption.call(),
-            SocketState::Open => {
-                resumption.trim(limits);
-                if resumption.must_report() {
-                    outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
-                }
-            }
             _ => {}
         }
     }
@@ -137,9 +148,13 @@ impl Socket {
     /// whether it has acknowledged some.
     #[inline]
     pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> bool {
-        let read_at = self.link.read_at();
-        let Some(resumption) = self.end.resumption().filter(|_| self.state == SocketState::Open) else { return false };
-        match resumption.poll_ack(cx, read_at) {
+        let Some(resumption) = self.end.resumption() else { return false };
+        resumption.waits_for_ack(self.link.read_at()) && self.state == SocketState::Open && self.poll_ack_timer(cx)
+    }
+
+    fn poll_ack_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(resumption) = self.end.resumption() else { return false };
+        match resumption.poll_ack_timer(cx, self.link.read_at()) {
             Poll::Ready(received) => write_ack(self.out.frames(), received),
             Poll::Pending => return false,
         }
@@ -153,7 +168,7 @@ impl Socket {
         }
     }
 
-    /// Records whether the last messages were read and handled without a pause.
+    /// Records whether messages were read just now, and the task has not paused since.
     #[inline]
     pub(super) fn set_just_read(&mut self, has_just_read: bool) {
         if let Some(resumption) = self.end.resumption() {

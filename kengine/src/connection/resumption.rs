@@ -12,7 +12,6 @@ use tokio::time::{Sleep, sleep};
 use crate::connection::resumables::{Arrival, DepartureDue, Resumables};
 use crate::node_state::{Asker, CarriedRoom, ConnectionId, HandOverStep, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
-use crate::websocket::encoder;
 
 /// How long a received message may be unacknowledged.
 const ACK_AFTER: Duration = Duration::from_secs(5);
@@ -41,10 +40,12 @@ pub(super) struct Resumption {
     is_told_away: bool,
     /// Whether the session's task must look after its hand-over.
     is_asked_for: bool,
-    /// Whether messages were read and handled since the task was woken last.
+    /// Whether messages were read just now, and the task has not paused since.
     has_just_read: bool,
-    /// Where answers are among what is written that are not kept yet.
+    /// Where answers are among what is written that are not kept yet. Empty if there are none.
     unkept: Range<usize>,
+    /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
+    is_unchecked: bool,
 }
 
 /// What the dispatcher must be told.
@@ -97,6 +98,7 @@ impl Resumption {
             is_asked_for: false,
             has_just_read: false,
             unkept: 0..0,
+            is_unchecked: false,
         }
     }
 
@@ -201,27 +203,27 @@ impl Resumption {
         self.timer = None;
     }
 
-    /// Records whether the last messages were read and handled without a pause, after which the task may have been woken
-    /// for another reason.
+    /// Records whether messages were read just now, and the task has not paused since. Otherwise it may have been woken for
+    /// another reason.
     #[inline]
     pub(super) fn set_just_read(&mut self, has_just_read: bool) {
         self.has_just_read = has_just_read;
     }
 
-    /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from one
-    /// message to the next, so that it is set at most once per acknowledgement. `read_at` is when bytes were read last.
+    /// Whether a message waits to be acknowledged, and its time may have come. `read_at` is when bytes were read last.
     #[inline]
-    pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
+    pub(super) fn waits_for_ack(&mut self, read_at: u64) -> bool {
         let has_just_read = mem::take(&mut self.has_just_read);
         match self.timer {
-            None if !self.exchange.has_unacknowledged_input() => Poll::Pending,
+            None => self.exchange.has_unacknowledged_input(),
             // If the timer had woken the task, it would be later.
-            Some(_) if has_just_read && read_at < self.ack_at => Poll::Pending,
-            _ => self.poll_ack_timer(cx, read_at),
+            Some(_) => !has_just_read || read_at >= self.ack_at,
         }
     }
 
-    fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
+    /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from one
+    /// message to the next, so that it is set at most once per acknowledgement.
+    pub(super) fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
         if self.timer.is_none() {
             self.ack_at = read_at + NANOSECONDS_UNTIL_ACK;
             self.timer = Some(Box::pin(sleep(ACK_AFTER)));
@@ -234,32 +236,55 @@ impl Resumption {
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Records that an answer is in this part of what is written. Answers are kept together, before anything else is kept or
-    /// the socket is served.
+    /// Records that an answer is in this part of what is written, if it follows the answers that are not kept yet. Answers
+    /// are kept together, before anything else is kept or the socket is served.
     #[inline]
-    pub(super) fn record_answer(&mut self, range: Range<usize>, out: &[u8], heartbeat: &[u8]) {
-        if self.unkept.end != range.start || self.unkept.is_empty() {
-            self.keep_answers(out, heartbeat);
-            self.unkept.start = range.start;
+    pub(super) fn continue_answers(&mut self, answer: &Range<usize>) -> bool {
+        let continues = self.unkept.end == answer.start && !self.unkept.is_empty();
+        if continues {
+            self.unkept.end = answer.end;
         }
-        self.unkept.end = range.end;
+        continues
+    }
+
+    /// Records that an answer is in this part of what is written. All earlier ones must have been kept.
+    pub(super) fn begin_answers(&mut self, answer: Range<usize>) {
+        self.unkept = answer;
+        self.is_unchecked = true;
     }
 
     /// Keeps the answers that were recorded until the client acknowledges them, except for those to heartbeats.
     #[inline]
-    pub(super) fn keep_answers(&mut self, out: &[u8], heartbeat: &[u8]) {
+    pub(super) fn keep_answers(&mut self, out: &[u8], heartbeat: &str) {
         let unkept = mem::take(&mut self.unkept);
         if !unkept.is_empty() {
             self.keep_frames(&out[unkept], heartbeat);
         }
     }
 
+    /// Records that messages are about to be sent, or were acknowledged.
+    #[inline]
+    pub(super) fn mark_unchecked(&mut self) {
+        self.is_unchecked = true;
+    }
+
+    /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
+    #[inline]
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.is_unchecked
+    }
+
+    /// Forgets the oldest messages until the rest is within the limits. Returns whether the outbox must be told the size of
+    /// the rest, because it has changed by a step.
+    pub(super) fn check_size(&mut self, limits: OutboxLimits) -> bool {
+        self.is_unchecked = false;
+        self.trim(limits);
+        self.must_report()
+    }
+
     /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
-    pub(super) fn keep_frames(&mut self, frames: &[u8], heartbeat: &[u8]) {
-        self.exchange.record_copies(frames, |frames| {
-            let end = encoder::end_of_frame(frames, 0);
-            (end, !encoder::has_payload(&frames[..end], heartbeat))
-        });
+    pub(super) fn keep_frames(&mut self, frames: &[u8], heartbeat: &str) {
+        self.exchange.record_copies(frames, heartbeat.as_bytes());
     }
 
     /// Forgets the oldest messages until the rest is within the limits of an outbox.
@@ -273,7 +298,7 @@ impl Resumption {
 
     /// Whether the outbox must be told the size of the exchange, because it has changed by a step.
     #[inline]
-    pub(super) fn must_report(&mut self) -> bool {
+    fn must_report(&mut self) -> bool {
         let steps = u32::try_from(self.exchange.size() / REPORT_STEP).unwrap_or(u32::MAX);
         mem::replace(&mut self.reported, steps) != steps
     }

@@ -73,10 +73,8 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         loop {
-            if self.end.is_resumable() {
-                self.poll_resumption(cx, outbox);
-            }
             self.take_outbox(cx, outbox);
+            self.poll_resumption(cx, outbox);
             if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
                 self.end_if_due(outbox);
             }
@@ -212,8 +210,10 @@ impl Socket {
     /// Moves all waiting pushes to what is written.
     #[inline]
     pub(super) fn move_pushes(&mut self, outbox: &Outbox) {
-        let Self { link, out, end, .. } = self;
-        outbox.take_pushes(destination(link, out, end), &link.node().fan_out.backlog);
+        if outbox.has_pushes() {
+            let Self { link, out, end, .. } = self;
+            outbox.take_pushes(destination(link, out, end), &link.node().fan_out.backlog);
+        }
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
@@ -411,10 +411,8 @@ impl Socket {
     /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
-            if self.end.is_resumable() {
-                self.poll_resumption(cx, outbox);
-            }
             self.take_outbox(cx, outbox);
+            self.poll_resumption(cx, outbox);
             if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) && !self.poll_ack(cx) {
                 return;
             }
@@ -633,10 +631,11 @@ impl Socket {
 
 /// Returns where waiting pushes are moved. The answers that were sent before them are kept first.
 #[inline]
-pub(super) fn destination<'o>(link: &Link, out: &'o mut Output, end: &'o mut SocketEnd) -> Destination<'o> {
+fn destination<'o>(link: &Link, out: &'o mut Output, end: &'o mut SocketEnd) -> Destination<'o> {
     let out = out.frames();
     let exchange = end.resumption().map(|resumption| {
-        resumption.keep_answers(out, link.node().limits.heartbeat.answer.as_bytes());
+        resumption.keep_answers(out, &link.node().limits.heartbeat.answer);
+        resumption.mark_unchecked();
         &mut resumption.exchange
     });
     Destination { out, exchange }

@@ -192,18 +192,9 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle_read(&mut self, mut buffers: Box<Buffers>, read: usize) {
         let span = self.connection.span();
         let Buffers { read: bytes, answer, .. } = &mut *buffers;
-        self.socket.set_just_read(false);
-        let mut polls = 0_usize;
-        {
-            let mut handling = pin!(self.handle(&mut bytes[..read], answer));
-            let counted = poll_fn(|cx| {
-                polls += 1;
-                handling.as_mut().poll(cx)
-            });
-            deferring(span, counted).await;
-        }
+        self.socket.set_just_read(read < READ_SIZE);
+        deferring(span, pin!(self.handle(&mut bytes[..read], answer))).await;
         buffers::give_back(buffers);
-        self.socket.set_just_read(polls == 1 && read < READ_SIZE);
         if read == READ_SIZE {
             // There is probably more to read: let other tasks run first.
             tokio::task::yield_now().await;
@@ -223,8 +214,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 }
                 return;
             };
-            // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
-            tokio::task::consume_budget().await;
+            consume_budget(socket).await;
             if connection.state().questions.take_answer(incoming.message(), connection.state().syntax) {
                 continue;
             }
@@ -312,6 +302,19 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
     }
+}
+
+/// Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
+async fn consume_budget(socket: &mut Socket) {
+    let mut consuming = pin!(tokio::task::consume_budget());
+    poll_fn(|cx| {
+        let polled = consuming.as_mut().poll(cx);
+        if polled.is_pending() {
+            socket.set_just_read(false);
+        }
+        polled
+    })
+    .await;
 }
 
 /// Writes what is queued, and lets other tasks run. Meanwhile no further message is handled, so a client that does not

@@ -445,10 +445,16 @@ impl Outbox {
         self.wake(self.state.lock());
     }
 
+    /// Whether the task was summoned since it has last [seen](Self::take_summons) that.
+    #[inline]
+    pub(crate) fn is_summoned(&self) -> bool {
+        self.is_summoned.load(Ordering::Relaxed)
+    }
+
     /// Returns whether the task was summoned since the last call.
     #[inline]
     pub(crate) fn take_summons(&self) -> bool {
-        self.is_summoned.load(Ordering::Relaxed) && self.is_summoned.swap(false, Ordering::AcqRel)
+        self.is_summoned() && self.is_summoned.swap(false, Ordering::AcqRel)
     }
 
     /// Forgets which task is woken, because another one will call [`take`](Self::take).

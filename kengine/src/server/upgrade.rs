@@ -186,10 +186,9 @@ pub(crate) async fn open<D: Dispatcher>(
     }
     #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
     let start: StartingConnection = match returning {
-        Returning::Not(resumability) => {
-            let beginning = begin(endpoint, session, Some(peer), transport, slot, resumability, received.into());
-            Box::pin(async move { serving(beginning.await) })
-        }
+        Returning::Not(resumability) => Box::pin(async move {
+            serving(begin(endpoint, session, Some(peer), transport, slot, resumability, received.into()).await)
+        }),
         returning => Box::pin(async move {
             let going_on = go_on(endpoint, session, Some(peer), transport, slot, received.into(), returning);
             going_on.await.map_or_else(|| Box::pin(ready(())) as BoxFuture<'static, ()>, serving)
@@ -253,7 +252,7 @@ async fn start<D: Dispatcher>(
 }
 
 /// Begins a session after the handshake. `received` is what came after the request.
-fn begin<D: Dispatcher>(
+async fn begin<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     session: D::Session,
     peer: Option<SocketAddr>,
@@ -261,11 +260,11 @@ fn begin<D: Dispatcher>(
     slot: Slot,
     resumability: Resumability,
     received: Vec<u8>,
-) -> impl Future<Output = ConnectionTask<D>> {
+) -> ConnectionTask<D> {
     let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
     let span = connection.span();
     let starting = ConnectionTask::start(endpoint, connection, transport, slot, resumability, received);
-    async move { deferring(span, pin!(starting)).await }
+    deferring(span, pin!(starting)).await
 }
 
 /// Goes on after the handshake: with a new session, or with that which the client resumes. If its task is another one,

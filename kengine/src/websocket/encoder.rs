@@ -73,6 +73,15 @@ pub(crate) fn end_of_frame(out: &[u8], start: usize) -> usize {
     start + header + payload
 }
 
+/// Returns the frames in a sequence of frames that this module has encoded.
+pub(crate) fn frames(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let frame;
+        (frame, frames) = (!frames.is_empty()).then(|| frames.split_at(end_of_frame(frames, 0)))?;
+        Some(frame)
+    })
+}
+
 /// Whether a frame that this module has encoded has this payload.
 #[inline]
 pub(crate) fn has_payload(frame: &[u8], payload: &[u8]) -> bool {

@@ -45,6 +45,7 @@ const TEXT_FRAME: u8 = 0x81;
 const CLOSE_FRAME: u8 = 0x88;
 const PING_FRAME: u8 = 0x89;
 const PONG_FRAME: u8 = 0x8a;
+const EMPTY_PING: [u8; 2] = [PING_FRAME, 0];
 const MASKED: u8 = 0x80;
 /// A normal closure (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: [u8; 2] = 1000_u16.to_be_bytes();
@@ -287,6 +288,11 @@ fn parse(bytes: &[u8]) -> Option<(usize, usize)> {
 fn compare(at: &mut usize, mut bytes: &[u8], answer: &[u8]) -> Result<usize, String> {
     let mut complete = 0;
     while !bytes.is_empty() {
+        // The server pings clients that a busy machine keeps waiting.
+        if let Some(rest) = bytes.strip_prefix(&EMPTY_PING).filter(|_| *at == 0 && answer != EMPTY_PING) {
+            bytes = rest;
+            continue;
+        }
         let (now, later) = bytes.split_at(bytes.len().min(answer.len() - *at));
         if now != &answer[*at..*at + now.len()] {
             let expected = String::from_utf8_lossy(answer);

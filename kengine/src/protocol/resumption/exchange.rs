@@ -1,14 +1,14 @@
 //! What one side of a session has received, and what it has sent that the other side may not have.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
-use std::iter;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::protocol::push::PushKey;
+use crate::websocket::encoder;
 
 /// After how many received messages they are acknowledged at the latest.
 const ACK_EVERY: u64 = 64;
@@ -17,9 +17,9 @@ const MAX_COPIED: usize = 1024;
 /// How much room may be unused among copied frames, in bytes.
 const MAX_UNUSED: usize = 8 * 1024;
 /// How many empty lists of messages a thread keeps. Further ones are freed.
-const MAX_SPARE: usize = 256;
+const MAX_SPARE: usize = 1024;
 /// The largest capacity of a list that is kept, in messages.
-const MAX_SPARE_CAPACITY: usize = 256;
+const MAX_SPARE_CAPACITY: usize = 128;
 
 thread_local! {
     /// Empty lists of messages. Sessions take them, so that one whose messages are all acknowledged has none, and allocates
@@ -46,20 +46,28 @@ pub(crate) struct Exchange {
 
 #[derive(Debug, Default)]
 struct KeptMessages {
-    messages: VecDeque<KeptMessage>,
-    /// The frames that were copied, one after another.
-    copied: VecDeque<u8>,
+    runs: VecDeque<KeptRun>,
+    /// How many messages the runs have.
+    len: usize,
+    /// The frames that were copied, one after another, and before them some that are kept no more.
+    copied: Vec<u8>,
+    /// Where the frames begin that are kept.
+    copied_at: usize,
     /// The size of all frames, in bytes.
     size: usize,
     /// The size of those of them that no other session shares.
     own_size: usize,
 }
 
+/// One message, or several whose frames were copied. So nothing is allocated for a short answer.
 #[derive(Debug)]
-enum KeptMessage {
+enum KeptRun {
     Frame(KeyedFrame),
-    /// The frame has this size, and is next among those that were copied. So nothing is allocated for a short answer.
-    Copied(usize),
+    /// So many messages, whose frames have this size together and are next among those that were copied.
+    Copies {
+        len: usize,
+        size: usize,
+    },
 }
 
 /// A message of the server as a frame, which waits to be sent or is kept after that. A clone is the same frame in memory.
@@ -114,34 +122,33 @@ impl KeyedFrame {
     }
 }
 
-impl KeptMessage {
-    fn size(&self) -> usize {
-        match self {
-            Self::Frame(frame) => frame.size(),
-            Self::Copied(size) => *size,
-        }
-    }
-
-    fn own_size(&self) -> usize {
-        match self {
-            Self::Frame(frame) => frame.own_size(),
-            Self::Copied(size) => *size,
-        }
-    }
-
+impl KeptRun {
     fn key(&self) -> Option<&PushKey> {
         match self {
             Self::Frame(frame) => frame.key(),
-            Self::Copied(_) => None,
+            Self::Copies { .. } => None,
         }
     }
 }
 
 impl KeptMessages {
-    fn push(&mut self, message: KeptMessage) {
-        self.size += message.size();
-        self.own_size += message.own_size();
-        self.messages.push_back(message);
+    fn push(&mut self, frame: KeyedFrame) {
+        self.len += 1;
+        self.size += frame.size();
+        self.own_size += frame.own_size();
+        self.runs.push_back(KeptRun::Frame(frame));
+    }
+
+    /// Adds copies of so many frames.
+    fn push_copies(&mut self, frames: &[u8], more: usize) {
+        self.len += more;
+        self.size += frames.len();
+        self.own_size += frames.len();
+        self.copied.extend_from_slice(frames);
+        match self.runs.back_mut() {
+            Some(KeptRun::Copies { len, size }) => (*len, *size) = (*len + more, *size + frames.len()),
+            _ => self.runs.push_back(KeptRun::Copies { len: more, size: frames.len() }),
+        }
     }
 
     /// Takes a list that this thread has kept, or allocates one.
@@ -152,7 +159,7 @@ impl KeptMessages {
 
     /// Keeps an empty list for a session that will need one.
     fn keep(self: Box<Self>) {
-        if self.messages.capacity() > MAX_SPARE_CAPACITY {
+        if self.runs.capacity() > MAX_SPARE_CAPACITY {
             return;
         }
         SPARE.with_borrow_mut(|spare| {
@@ -164,20 +171,39 @@ impl KeptMessages {
 
     /// Removes this many messages from the front, or all. Returns how many were removed.
     fn remove(&mut self, messages: usize) -> usize {
-        let messages = messages.min(self.messages.len());
-        let mut copied = 0;
-        for message in self.messages.drain(..messages) {
-            self.size -= message.size();
-            self.own_size -= message.own_size();
-            if let KeptMessage::Copied(size) = message {
-                copied += size;
+        let removed = messages.min(self.len);
+        let (mut left, mut size, mut own_size, mut copied) = (removed, 0, 0, 0);
+        while left > 0
+            && let Some(run) = self.runs.front_mut()
+        {
+            match run {
+                KeptRun::Copies { len, size } if *len > left => {
+                    let frames = &self.copied[self.copied_at + copied..];
+                    let end = (0..left).fold(0, |end, _| encoder::end_of_frame(frames, end));
+                    (*len, *size) = (*len - left, *size - end);
+                    (left, copied) = (0, copied + end);
+                    continue;
+                }
+                KeptRun::Copies { len, size } => (left, copied) = (left - *len, copied + *size),
+                KeptRun::Frame(frame) => {
+                    (left, size, own_size) = (left - 1, size + frame.size(), own_size + frame.own_size());
+                }
+            }
+            self.runs.pop_front();
+        }
+        self.len -= removed;
+        self.size -= size + copied;
+        self.own_size -= own_size + copied;
+        self.copied_at += copied;
+        let rest = self.copied.len() - self.copied_at;
+        if rest <= self.copied_at {
+            // What is moved is at most as long as what was removed since it was moved last.
+            self.copied.drain(..mem::take(&mut self.copied_at));
+            if self.copied.capacity() > 2 * rest + MAX_UNUSED {
+                self.copied.shrink_to(rest);
             }
         }
-        self.copied.drain(..copied);
-        if self.copied.capacity() - self.copied.len() > MAX_UNUSED.max(self.copied.len()) {
-            self.copied.shrink_to(self.copied.len() + MAX_UNUSED / 2);
-        }
-        messages
+        removed
     }
 }
 
@@ -216,40 +242,39 @@ impl Exchange {
     /// Keeps a message that is sent, until it is acknowledged.
     #[inline]
     pub(crate) fn record_sent(&mut self, message: KeyedFrame) {
-        self.kept.get_or_insert_with(KeptMessages::spare).push(KeptMessage::Frame(message));
+        self.kept.get_or_insert_with(KeptMessages::spare).push(message);
     }
 
-    /// Keeps copies of messages that are sent, until they are acknowledged. `frames` are their frames, one after another.
-    /// `end_of_first` returns where the first of some frames ends, and whether it counts.
-    pub(crate) fn record_copies(&mut self, mut frames: &[u8], end_of_first: impl Fn(&[u8]) -> (usize, bool)) {
-        if frames.is_empty() {
-            return;
-        }
-        let kept = self.kept.get_or_insert_with(KeptMessages::spare);
-        let mut copied = 0;
-        while copied < frames.len() {
-            let (end, counts) = end_of_first(&frames[copied..]);
-            if counts && end <= MAX_COPIED {
-                kept.push(KeptMessage::Copied(end));
-                copied += end;
-                continue;
+    /// Keeps copies of messages that are sent, until they are acknowledged, except for those with the payload `uncounted`.
+    /// `frames` are the frames of the server, one after another.
+    pub(crate) fn record_copies(&mut self, mut frames: &[u8], uncounted: &[u8]) {
+        while !frames.is_empty() {
+            let (mut len, mut end) = (0, 0);
+            let odd = loop {
+                if end == frames.len() {
+                    break None;
+                }
+                let after = encoder::end_of_frame(frames, end);
+                let is_counted = !encoder::has_payload(&frames[end..after], uncounted);
+                if !is_counted || after - end > MAX_COPIED {
+                    break Some((after, is_counted));
+                }
+                (len, end) = (len + 1, after);
+            };
+            if len > 0 {
+                self.kept.get_or_insert_with(KeptMessages::spare).push_copies(&frames[..end], len);
             }
-            kept.copied.extend(&frames[..copied]);
-            if counts {
-                let frame = Bytes::copy_from_slice(&frames[copied..copied + end]);
-                kept.push(KeptMessage::Frame(KeyedFrame::own(frame, None)));
+            let Some((after, is_counted)) = odd else { return };
+            if is_counted {
+                self.record_sent(KeyedFrame::own(Bytes::copy_from_slice(&frames[end..after]), None));
             }
-            (frames, copied) = (&frames[copied + end..], 0);
-        }
-        kept.copied.extend(frames);
-        if kept.messages.is_empty() {
-            self.forget(0);
+            frames = &frames[after..];
         }
     }
 
     /// Returns how many messages are kept.
     pub(crate) fn len(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.messages.len())
+        self.kept.as_ref().map_or(0, |kept| kept.len)
     }
 
     /// Returns the size of the messages that are kept, in bytes, with the headers of their frames.
@@ -288,7 +313,7 @@ impl Exchange {
     fn forget(&mut self, messages: usize) -> bool {
         let Some(kept) = &mut self.kept else { return false };
         self.before += kept.remove(messages) as u64;
-        if kept.messages.is_empty() {
+        if kept.len == 0 {
             self.kept.take().into_iter().for_each(KeptMessages::keep);
         }
         true
@@ -313,24 +338,25 @@ impl Exchange {
         self.told = self.received;
         let mut newer = waiting;
         let Some(kept) = &mut self.kept else { return true };
-        let (mut size, mut own_size) = (kept.size, kept.own_size);
+        let (mut len, mut size, mut own_size) = (kept.len, kept.size, kept.own_size);
         let is_newest: Vec<_> = kept
-            .messages
+            .runs
             .iter()
             .rev()
-            .map(|message| {
-                let is_newest = message.key().is_none_or(|key| newer.insert(key.clone()));
-                if !is_newest {
-                    size -= message.size();
-                    own_size -= message.own_size();
+            .map(|run| {
+                let is_newest = run.key().is_none_or(|key| newer.insert(key.clone()));
+                if let KeptRun::Frame(frame) = run
+                    && !is_newest
+                {
+                    (len, size, own_size) = (len - 1, size - frame.size(), own_size - frame.own_size());
                 }
                 is_newest
             })
             .collect();
         let mut is_newest = is_newest.into_iter().rev();
-        kept.messages.retain(|_| is_newest.next().unwrap_or(true));
-        (kept.size, kept.own_size) = (size, own_size);
-        if kept.messages.is_empty() {
+        kept.runs.retain(|_| is_newest.next().unwrap_or(true));
+        (kept.len, kept.size, kept.own_size) = (len, size, own_size);
+        if kept.len == 0 {
             self.kept = None;
         }
         true
@@ -343,10 +369,10 @@ impl Exchange {
         bytes.put_u64(self.received);
         bytes.put_u64(self.before);
         for (frame, key) in self.unacknowledged() {
-            bytes.put_u32(length_of(&frame));
+            bytes.put_u32(length_of(frame));
             // 0 stands for no key.
             bytes.put_u32(key.map_or(0, |key| length_of(key).saturating_add(1)));
-            bytes.extend_from_slice(&frame);
+            bytes.extend_from_slice(frame);
             bytes.extend_from_slice(key.map_or(&[], |key| key));
         }
         bytes
@@ -376,20 +402,24 @@ impl Exchange {
 
     /// Appends the frames that are kept, in the order in which they were sent.
     pub(crate) fn write_unacknowledged(&self, out: &mut Vec<u8>) {
-        self.unacknowledged().for_each(|(frame, _)| out.extend_from_slice(&frame));
+        self.unacknowledged().for_each(|(frame, _)| out.extend_from_slice(frame));
     }
 
     /// Returns the frames that are kept, in the order in which they were sent, and the keys of the `latest` pushes.
-    fn unacknowledged(&self) -> impl Iterator<Item = (Cow<'_, [u8]>, Option<&PushKey>)> {
-        let mut kept = self.kept.as_deref().map(|kept| (kept.messages.iter(), kept.copied.iter()));
-        iter::from_fn(move || {
-            let (messages, copied) = kept.as_mut()?;
-            let message = messages.next()?;
-            let frame = match message {
-                KeptMessage::Frame(frame) => Cow::Borrowed(&frame.bytes()[..]),
-                KeptMessage::Copied(size) => Cow::Owned(copied.by_ref().take(*size).copied().collect()),
-            };
-            Some((frame, message.key()))
+    fn unacknowledged(&self) -> impl Iterator<Item = (&[u8], Option<&PushKey>)> {
+        self.kept.iter().flat_map(|kept| {
+            let mut copied = &kept.copied[kept.copied_at..];
+            kept.runs.iter().flat_map(move |run| {
+                let (frame, copies) = match run {
+                    KeptRun::Frame(frame) => (Some((&frame.bytes()[..], frame.key())), &[][..]),
+                    KeptRun::Copies { size, .. } => {
+                        let copies;
+                        (copies, copied) = copied.split_at(*size);
+                        (None, copies)
+                    }
+                };
+                frame.into_iter().chain(encoder::frames(copies).map(|frame| (frame, None)))
+            })
         })
     }
 }
@@ -407,6 +437,8 @@ fn length_of(part: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use fastwebsockets::OpCode;
+
     use super::*;
 
     fn exchange(frames: &[(&str, Option<&str>)]) -> Exchange {
@@ -417,7 +449,7 @@ mod tests {
                     let frame = Bytes::copy_from_slice(frame.as_bytes());
                     exchange.record_sent(KeyedFrame::shared(frame, Some(PushKey::from(key.as_bytes()))));
                 }
-                None => exchange.record_copies(frame.as_bytes(), |frames| (frames.len(), true)),
+                None => exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame.as_bytes()), None)),
             }
         }
         exchange
@@ -429,32 +461,44 @@ mod tests {
             exchange.unacknowledged().map(|(frame, key)| (frame.len(), frame.len() * usize::from(key.is_none())));
         let (size, own) = sizes.fold((0, 0), |(size, own), (more, more_own)| (size + more, own + more_own));
         assert_eq!((exchange.size(), exchange.own_size()), (size, own));
-        exchange.unacknowledged().map(|(frame, _)| String::from_utf8(frame.into_owned()).unwrap()).collect()
+        exchange.unacknowledged().map(|(frame, _)| String::from_utf8(frame.to_vec()).unwrap()).collect()
     }
 
     #[test]
     fn copies_of_frames_are_kept_in_order_and_their_room_is_freed() {
         const FRAMES: usize = 300;
-        let mut exchange = Exchange::default();
-        let frame = |number: usize| vec![u8::try_from(number % 251).unwrap(); number % (MAX_COPIED + 100)];
-        for number in 0..FRAMES {
-            if number % 7 == 0 {
-                exchange.record_sent(KeyedFrame::shared(frame(number).into(), None));
-            } else {
-                exchange.record_copies(&frame(number), |frames| (frames.len(), true));
+        let frame = |number: usize| {
+            let mut frame = Vec::new();
+            let payload = vec![u8::try_from(number % 251).unwrap(); 1 + number * 7 % (MAX_COPIED + 100)];
+            encoder::write_frame(&mut frame, OpCode::Text, &payload);
+            frame
+        };
+        let mut uncounted = Vec::new();
+        encoder::write_frame(&mut uncounted, OpCode::Text, b"pong");
+        for at_once in [1, 2, 5, 300] {
+            let mut exchange = Exchange::default();
+            for first in (0..FRAMES).step_by(at_once) {
+                let frames: Vec<_> =
+                    (first..first + at_once).flat_map(|number| [frame(number), uncounted.clone()]).collect();
+                if first % 3 == 0 && at_once == 1 {
+                    exchange.record_sent(KeyedFrame::shared(frame(first).into(), None));
+                } else {
+                    exchange.record_copies(&frames.concat(), b"pong");
+                }
             }
+            for forgotten in (0..FRAMES).filter(|forgotten| forgotten % 5 < 2) {
+                assert_eq!(exchange.acknowledge(forgotten as u64), Ok(()));
+                let mut out = Vec::new();
+                exchange.write_unacknowledged(&mut out);
+                assert_eq!(out, (forgotten..FRAMES).flat_map(frame).collect::<Vec<_>>());
+                let kept = exchange.kept.as_ref().unwrap();
+                let copied = kept.copied.len() - kept.copied_at;
+                assert!(kept.copied_at <= copied && kept.copied.capacity() <= 4 * (copied + MAX_UNUSED), "{forgotten}");
+                assert_eq!((kept.size, kept.len), (out.len(), FRAMES - forgotten));
+            }
+            assert_eq!(exchange.acknowledge(FRAMES as u64), Ok(()));
+            assert!(exchange.kept.is_none());
         }
-        for forgotten in 0..FRAMES {
-            assert_eq!(exchange.acknowledge(forgotten as u64), Ok(()));
-            let mut out = Vec::new();
-            exchange.write_unacknowledged(&mut out);
-            assert_eq!(out, (forgotten..FRAMES).flat_map(frame).collect::<Vec<_>>());
-            let kept = exchange.kept.as_ref().unwrap();
-            assert!(kept.copied.capacity() <= 2 * (kept.copied.len() + MAX_UNUSED), "{}", kept.copied.capacity());
-            assert_eq!(kept.size, out.len());
-        }
-        assert_eq!(exchange.acknowledge(FRAMES as u64), Ok(()));
-        assert!(exchange.kept.is_none());
     }
 
     #[test]
@@ -487,7 +531,7 @@ mod tests {
         let read = Exchange::from_bytes(bytes.clone().into()).expect("an exchange");
         assert_eq!((read.received, read.before, read.own_size()), (3, 1, 4));
         let messages = |exchange: &Exchange| {
-            let owned = exchange.unacknowledged().map(|(frame, key)| (frame.into_owned(), key.cloned()));
+            let owned = exchange.unacknowledged().map(|(frame, key)| (frame.to_vec(), key.cloned()));
             owned.collect::<Vec<_>>()
         };
         assert_eq!(messages(&read), messages(&written));
