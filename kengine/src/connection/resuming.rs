@@ -71,8 +71,11 @@ impl Socket {
         }
     }
 
-    /// Queues the frames of an answer that will be kept.
-    pub(super) fn send_answer(&mut self, answer: &mut Answer) {
+    /// Queues the frames of an answer, which will be kept until the client acknowledges them.
+    pub(super) fn send_and_keep(&mut self, answer: &mut Answer, outbox: &Outbox) {
+        if self.state != SocketState::Open {
+            return self.keep_for_absent(answer, outbox);
+        }
         let out = self.out.frames();
         let start = out.len();
         answer.move_to(out);
@@ -88,7 +91,7 @@ impl Socket {
 
     /// Keeps the frames of an answer whose client is away, or whose session this node parts with. Ends the session if too
     /// much waits for it.
-    pub(super) fn keep_for_absent(&mut self, answer: &Answer, outbox: &Outbox) {
+    fn keep_for_absent(&mut self, answer: &Answer, outbox: &Outbox) {
         if !answer.frames().is_empty() {
             // The handler's pushes precede its answer.
             self.move_pushes(outbox);
@@ -108,7 +111,6 @@ impl Socket {
 
     /// Keeps what was sent, takes a client that comes back, and ends a session whose client does not. Every message that was
     /// read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons is missed.
-    #[inline]
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let Some(resumption) = self.end.resumption() else { return };
         if resumption.is_unchecked() {
@@ -146,7 +148,6 @@ impl Socket {
 
     /// Acknowledges messages that have waited for it long enough, and otherwise registers the task to do so later. Returns
     /// whether it has acknowledged some.
-    #[inline]
     pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(resumption) = self.end.resumption() else { return false };
         resumption.waits_for_ack(self.link.read_at()) && self.state == SocketState::Open && self.poll_ack_timer(cx)

@@ -74,7 +74,9 @@ impl Socket {
     ) -> Poll<Option<usize>> {
         loop {
             self.take_outbox(cx, outbox);
-            self.poll_resumption(cx, outbox);
+            if self.end.is_resumable() {
+                self.poll_resumption(cx, outbox);
+            }
             if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
                 self.end_if_due(outbox);
             }
@@ -94,7 +96,7 @@ impl Socket {
                     }
                     Poll::Pending => {
                         self.record_empty_input();
-                        if self.poll_ack(cx) {
+                        if self.end.is_resumable() && self.poll_ack(cx) {
                             continue;
                         }
                     }
@@ -219,11 +221,11 @@ impl Socket {
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     #[inline]
     pub(super) fn send(&mut self, answer: &mut Answer, outbox: &Outbox) {
-        match self.state {
-            SocketState::Open if self.end.is_resumable() => self.send_answer(answer),
-            SocketState::Open => answer.move_to(self.out.frames()),
-            _ if self.end.is_resumable() => self.keep_for_absent(answer, outbox),
-            _ => {}
+        if self.end.is_resumable() {
+            return self.send_and_keep(answer, outbox);
+        }
+        if self.state == SocketState::Open {
+            answer.move_to(self.out.frames());
         }
     }
 
@@ -412,7 +414,9 @@ impl Socket {
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
             self.take_outbox(cx, outbox);
-            self.poll_resumption(cx, outbox);
+            if self.end.is_resumable() {
+                self.poll_resumption(cx, outbox);
+            }
             if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) && !self.poll_ack(cx) {
                 return;
             }

@@ -2,7 +2,6 @@
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -18,7 +17,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use = "a question is sent when it is awaited"]
 pub struct Ask<'a, R, S = ()> {
     connection: &'a Connection<S>,
-    encode: Box<dyn FnOnce(u64) -> serde_json::Result<Bytes> + Send + 'a>,
+    encode: Box<dyn FnOnce(u64) -> serde_json::Result<Vec<u8>> + Send + 'a>,
     timeout: Duration,
     reply: PhantomData<fn() -> R>,
 }

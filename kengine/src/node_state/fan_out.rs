@@ -69,10 +69,12 @@ impl FanOut {
 
     /// Returns a push of another node with frames that count for this one, if shared frames do so.
     pub(crate) fn share(&self, push: &EncodedPush) -> Option<EncodedPush> {
-        if !self.backlog.counts_shared() {
+        // Another node in memory may count shared frames although this one does not.
+        let counts_here = |(_, frame): &(_, KeyedFrame)| frame.own_size() == frame.size();
+        if !self.backlog.counts_shared() && push.frames.iter().all(counts_here) {
             return None;
         }
-        let share = |frame: &KeyedFrame| self.backlog.share(frame.bytes().clone(), frame.key().cloned());
+        let share = |frame: &KeyedFrame| self.backlog.share(frame.bytes().to_vec(), frame.key().cloned());
         Some(EncodedPush { frames: push.frames.iter().map(|(syntax, frame)| (*syntax, share(frame))).collect() })
     }
 

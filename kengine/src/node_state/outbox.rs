@@ -8,8 +8,6 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
-
 use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::{Duplicates, OutboxLimits};
@@ -66,21 +64,16 @@ pub(crate) struct Backlog {
     counts_shared: bool,
 }
 
-/// A frame for several connections. It counts for the node once, as long as a connection keeps it.
+/// Counts a frame for several connections for the node once, as long as a connection keeps it.
+#[derive(Debug)]
 struct SharedFrame {
-    frame: Bytes,
+    size: usize,
     backlog: Arc<Backlog>,
-}
-
-impl AsRef<[u8]> for SharedFrame {
-    fn as_ref(&self) -> &[u8] {
-        &self.frame
-    }
 }
 
 impl Drop for SharedFrame {
     fn drop(&mut self) {
-        self.backlog.report(self.frame.len(), 0);
+        self.backlog.report(self.size, 0);
     }
 }
 
@@ -99,12 +92,13 @@ impl Backlog {
     }
 
     /// Returns a frame for several connections, and counts it if this node counts such frames once.
-    pub(crate) fn share(self: &Arc<Self>, frame: Bytes, key: Option<PushKey>) -> KeyedFrame {
+    pub(crate) fn share(self: &Arc<Self>, frame: Vec<u8>, key: Option<PushKey>) -> KeyedFrame {
         if !self.counts_shared {
             return KeyedFrame::own(frame, key);
         }
-        self.report(0, frame.len());
-        KeyedFrame::shared(Bytes::from_owner(SharedFrame { frame, backlog: Arc::clone(self) }), key)
+        let size = frame.len();
+        self.report(0, size);
+        KeyedFrame::shared(frame, key, SharedFrame { size, backlog: Arc::clone(self) })
     }
 
     /// Returns the total in bytes, in steps of 4 KiB per connection.
@@ -737,7 +731,7 @@ mod tests {
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
         let key = key.map(|key| PushKey::from(key.as_bytes()));
-        queue.put(KeyedFrame::own(Bytes::copy_from_slice(text.as_bytes()), key), LIMITS)
+        queue.put(KeyedFrame::own(text.as_bytes().to_vec(), key), LIMITS)
     }
 
     fn text(queue: &mut Queue, max: usize) -> String {
@@ -791,7 +785,7 @@ mod tests {
     fn the_backlog_is_the_sum_of_the_outboxes() {
         let (backlog, outbox) = (Backlog::new(10 * REPORT_STEP), Outbox::default());
         let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
-        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes].into(), None), limits, &backlog);
+        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes], None), limits, &backlog);
         push(REPORT_STEP - 1).unwrap();
         assert_eq!(backlog.bytes(), 0);
         push(REPORT_STEP).unwrap();
@@ -811,7 +805,7 @@ mod tests {
     #[test]
     fn a_push_that_can_never_fit_is_refused_and_the_connection_stays() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
-        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes].into(), None), LIMITS, &backlog);
+        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes], None), LIMITS, &backlog);
         for too_large in [LIMITS.max_size + 1, LIMITS.max_size + 2] {
             assert!(matches!(push(too_large), Err(SendError::TooLarge(bytes)) if bytes == too_large));
         }
@@ -843,7 +837,7 @@ mod tests {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
         let mut out = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
-        outbox.push(KeyedFrame::own(Bytes::from_static(b"a"), None), LIMITS, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
         assert!(outbox.take(&mut cx, &mut out, &backlog, |_| false).is_none());
         assert!(out.is_empty() && outbox.has_pushes());
         assert!(outbox.take(&mut cx, &mut out, &backlog, |_| true).is_none());
@@ -869,7 +863,7 @@ mod tests {
             assert!(outbox.take(&mut Context::from_waker(&waker), &mut Vec::new(), &backlog, |_| true).is_none());
         }
         for _ in 0..2 {
-            outbox.push(KeyedFrame::own(Bytes::from_static(b"a"), None), LIMITS, &backlog).unwrap();
+            outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
         }
         assert_eq!(woken.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
     }
@@ -878,7 +872,7 @@ mod tests {
     fn nothing_is_queued_for_a_task_that_has_ended() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
         outbox.detach(&backlog);
-        let refused = outbox.push(KeyedFrame::own(Bytes::from_static(b"a"), None), LIMITS, &backlog);
+        let refused = outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog);
         assert!(matches!(refused, Err(SendError::Closed)));
     }
 
@@ -890,7 +884,7 @@ mod tests {
         outbox.set_unsent(0, &backlog);
         assert!(outbox.state.lock().queue.is_none());
         outbox.set_unsent(REPORT_STEP - 1, &backlog);
-        outbox.push(KeyedFrame::own(vec![0; 1].into(), None), limits, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(vec![0; 1], None), limits, &backlog).unwrap();
         assert_eq!(outbox.queued(), Queued { pushes: 1, bytes: 1, unsent: REPORT_STEP - 1 });
         assert_eq!(backlog.bytes(), REPORT_STEP, "the sum is rounded, not its parts");
         outbox.take_pushes(&mut Vec::new(), &backlog);
@@ -926,7 +920,7 @@ mod tests {
         let (backlog, outbox) = (Backlog::new(0), Outbox::default());
         let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
         outbox.end(Ending::Drain);
-        outbox.push(KeyedFrame::own(vec![0; REPORT_STEP].into(), None), limits, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(vec![0; REPORT_STEP], None), limits, &backlog).unwrap();
         outbox.set_unsent(REPORT_STEP, &backlog);
         outbox.shut(&backlog);
         assert_eq!(outbox.queued(), Queued { pushes: 0, bytes: 0, unsent: REPORT_STEP });
@@ -964,7 +958,7 @@ mod tests {
             for round in 0..ROUNDS {
                 for _ in 0..=round % 3 {
                     let frame = [&[pusher][..], &number.to_be_bytes()].concat();
-                    outbox.push(KeyedFrame::own(frame.into(), None), limits, &backlog).unwrap();
+                    outbox.push(KeyedFrame::own(frame, None), limits, &backlog).unwrap();
                     number += 1;
                 }
                 // Wait until this round is taken, so that a later wake cannot hide a lost one.

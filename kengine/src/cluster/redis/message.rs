@@ -99,7 +99,7 @@ pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> By
     let message = match message {
         NodeMessage::Push { push: EncodedPush { frames }, audience } => {
             let key = frames.first().and_then(|(_, frame)| frame.key());
-            attachments.extend(frames.iter().map(|(_, frame)| &frame.bytes()[..]).chain(key.map(|key| &key[..])));
+            attachments.extend(frames.iter().map(|(_, frame)| frame.bytes()).chain(key.map(|key| &key[..])));
             let wire_syntax = |syntax: &Syntax| (syntax.key().to_owned(), syntax.payload().map(str::to_owned));
             let syntaxes = frames.iter().map(|(syntax, _)| wire_syntax(syntax)).collect();
             WireNodeMessage::Push { syntaxes, audience: audience.clone() }
@@ -128,7 +128,7 @@ impl WireNodeMessage {
                     syntaxes.iter().copied().find(is_same)
                 };
                 let frames = encoded.iter().zip(attachments);
-                let frame = |frame| KeyedFrame::own(frame, key.clone());
+                let frame = |frame: Bytes| KeyedFrame::own(frame.to_vec(), key.clone());
                 let frames = frames.filter_map(|(syntax, bytes)| Some((find(syntax)?, frame(bytes)))).collect();
                 NodeMessage::Push { push: EncodedPush { frames }, audience }
             }
@@ -189,7 +189,7 @@ mod tests {
 
     /// A push with a key, encoded for two syntaxes.
     fn push() -> Bytes {
-        let frame = |bytes| KeyedFrame::own(Bytes::from_static(bytes), Some(PushKey::from(&b"key"[..])));
+        let frame = |bytes: &[u8]| KeyedFrame::own(bytes.to_vec(), Some(PushKey::from(&b"key"[..])));
         let push = EncodedPush { frames: vec![(&Syntax::DEFAULT, frame(b"\x81\x02{}")), (&OTHER, frame(b"\xff\x00"))] };
         let message = NodeMessage::Push { push, audience: Audience::default() };
         encode("boot", Address::Room("a \"room\""), &message)
@@ -211,7 +211,7 @@ mod tests {
             let decoded = message.decode(received.attachments, syntaxes);
             let Some(NodeMessage::Push { push, .. }) = decoded else { panic!("another message") };
             assert!(push.frames.iter().all(|(_, frame)| frame.key().is_some_and(|key| **key == b"key"[..])));
-            let frames: Vec<_> = push.frames.iter().map(|(_, frame)| &frame.bytes()[..]).collect();
+            let frames: Vec<_> = push.frames.iter().map(|(_, frame)| frame.bytes()).collect();
             assert_eq!(frames, expected);
         }
     }

@@ -25,7 +25,7 @@ impl Wake for WakeCount {
 }
 
 fn push(outbox: &Outbox, backlog: &Backlog) {
-    outbox.push(KeyedFrame::own(vec![1].into(), None), LIMITS, backlog).unwrap();
+    outbox.push(KeyedFrame::own(vec![1], None), LIMITS, backlog).unwrap();
 }
 
 /// Two turns send to one sleeping connection several times: it is woken once, when the turn ends that has seen it asleep.

@@ -55,7 +55,7 @@ impl Counted {
 }
 
 fn frame(first: u8) -> KeyedFrame {
-    KeyedFrame::own(vec![first; REPORT_STEP].into(), None)
+    KeyedFrame::own(vec![first; REPORT_STEP], None)
 }
 
 fn close(code: CloseCode) -> Ending {

@@ -158,7 +158,7 @@ fn a_send_reaches_the_members_of_one_moment() {
         });
         let (backlog, limits) = (Backlog::new(usize::MAX), OutboxLimits { max_pushes: 8, max_size: 8 });
         rooms.rooms.for_each_member("lobby", |member| {
-            member.state().outbox.push(KeyedFrame::own(vec![1].into(), None), limits, &backlog).unwrap();
+            member.state().outbox.push(KeyedFrame::own(vec![1], None), limits, &backlog).unwrap();
         });
         assert_eq!(leaving.join().unwrap(), ada.state().outbox.queued().pushes);
         assert_eq!(bob.state().outbox.queued().pushes, 1);

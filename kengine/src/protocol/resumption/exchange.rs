@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
@@ -76,10 +77,12 @@ pub(crate) struct KeyedFrame(Arc<FrameContent>);
 
 #[derive(Debug)]
 struct FrameContent {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     /// The key of a `latest` push.
     key: Option<PushKey>,
     own_size: usize,
+    /// Counts the frame until it is dropped, if several sessions may have it.
+    _count: Option<Box<dyn fmt::Debug + Send + Sync>>,
 }
 
 /// The other side acknowledges more messages than were sent.
@@ -88,18 +91,18 @@ pub(crate) struct AckAhead;
 
 impl KeyedFrame {
     /// Returns a frame that only one session has in memory.
-    pub(crate) fn own(bytes: Bytes, key: Option<PushKey>) -> Self {
+    pub(crate) fn own(bytes: Vec<u8>, key: Option<PushKey>) -> Self {
         let own_size = bytes.len();
-        Self(Arc::new(FrameContent { bytes, key, own_size }))
+        Self(Arc::new(FrameContent { bytes, key, own_size, _count: None }))
     }
 
-    /// Returns a frame that several sessions may have in memory.
-    pub(crate) fn shared(bytes: Bytes, key: Option<PushKey>) -> Self {
-        Self(Arc::new(FrameContent { bytes, key, own_size: 0 }))
+    /// Returns a frame that several sessions may have in memory. `count` is dropped with it.
+    pub(crate) fn shared(bytes: Vec<u8>, key: Option<PushKey>, count: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self(Arc::new(FrameContent { bytes, key, own_size: 0, _count: Some(Box::new(count)) }))
     }
 
     #[inline]
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0.bytes
     }
 
@@ -266,7 +269,7 @@ impl Exchange {
             }
             let Some((after, is_counted)) = odd else { return };
             if is_counted {
-                self.record_sent(KeyedFrame::own(Bytes::copy_from_slice(&frames[end..after]), None));
+                self.record_sent(KeyedFrame::own(frames[end..after].to_vec(), None));
             }
             frames = &frames[after..];
         }
@@ -390,7 +393,7 @@ impl Exchange {
         while !bytes.is_empty() {
             let (length, key_length) = (bytes.try_get_u32().ok()?, bytes.try_get_u32().ok()?);
             // Copied, because each of them alone is kept for a while.
-            let frame = Bytes::copy_from_slice(&take_part(&mut bytes, length)?);
+            let frame = take_part(&mut bytes, length)?.to_vec();
             let key = match key_length.checked_sub(1) {
                 Some(length) => Some(PushKey::from(&take_part(&mut bytes, length)?[..])),
                 None => None,
@@ -411,7 +414,7 @@ impl Exchange {
             let mut copied = &kept.copied[kept.copied_at..];
             kept.runs.iter().flat_map(move |run| {
                 let (frame, copies) = match run {
-                    KeptRun::Frame(frame) => (Some((&frame.bytes()[..], frame.key())), &[][..]),
+                    KeptRun::Frame(frame) => (Some((frame.bytes(), frame.key())), &[][..]),
                     KeptRun::Copies { size, .. } => {
                         let copies;
                         (copies, copied) = copied.split_at(*size);
@@ -446,10 +449,10 @@ mod tests {
         for (frame, key) in frames {
             match key {
                 Some(key) => {
-                    let frame = Bytes::copy_from_slice(frame.as_bytes());
-                    exchange.record_sent(KeyedFrame::shared(frame, Some(PushKey::from(key.as_bytes()))));
+                    let key = PushKey::from(key.as_bytes());
+                    exchange.record_sent(KeyedFrame::shared(frame.as_bytes().to_vec(), Some(key), ()));
                 }
-                None => exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame.as_bytes()), None)),
+                None => exchange.record_sent(KeyedFrame::own(frame.as_bytes().to_vec(), None)),
             }
         }
         exchange
@@ -481,7 +484,7 @@ mod tests {
                 let frames: Vec<_> =
                     (first..first + at_once).flat_map(|number| [frame(number), uncounted.clone()]).collect();
                 if first % 3 == 0 && at_once == 1 {
-                    exchange.record_sent(KeyedFrame::shared(frame(first).into(), None));
+                    exchange.record_sent(KeyedFrame::shared(frame(first), None, ()));
                 } else {
                     exchange.record_copies(&frames.concat(), b"pong");
                 }

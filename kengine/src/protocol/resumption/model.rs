@@ -115,7 +115,7 @@ impl Side {
             PushKey::from(key.to_be_bytes())
         });
         match key {
-            Some(key) => self.exchange.record_sent(KeyedFrame::shared(frame.into(), Some(key))),
+            Some(key) => self.exchange.record_sent(KeyedFrame::shared(frame, Some(key), ())),
             None => self.exchange.record_copies(&frame, b"p"),
         }
     }
