@@ -24,6 +24,7 @@ const TAKE_TIMEOUT: Duration = Duration::from_secs(6);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a connection keeps so that its client can resume the session. Dropping it makes the session's tokens invalid.
+#[expect(clippy::struct_excessive_bools, reason = "each holds alone, and they take one byte each")]
 pub(super) struct Resumption {
     pub(super) exchange: Exchange,
     tokens: Tokens,

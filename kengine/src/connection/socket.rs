@@ -77,7 +77,7 @@ impl Socket {
             if self.end.is_resumable() {
                 self.poll_resumption(cx, outbox);
             }
-            if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
+            if self.state == SocketState::Open && (self.is_draining || self.end.input().is_some()) {
                 self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {

@@ -413,15 +413,15 @@ impl Exchange {
         self.kept.iter().flat_map(|kept| {
             let mut copied = &kept.copied[kept.copied_at..];
             kept.runs.iter().flat_map(move |run| {
-                let (frame, copies) = match run {
+                let (frame, part) = match run {
                     KeptRun::Frame(frame) => (Some((frame.bytes(), frame.key())), &[][..]),
                     KeptRun::Copies { size, .. } => {
-                        let copies;
-                        (copies, copied) = copied.split_at(*size);
-                        (None, copies)
+                        let part;
+                        (part, copied) = copied.split_at(*size);
+                        (None, part)
                     }
                 };
-                frame.into_iter().chain(encoder::frames(copies).map(|frame| (frame, None)))
+                frame.into_iter().chain(encoder::frames(part).map(|frame| (frame, None)))
             })
         })
     }
