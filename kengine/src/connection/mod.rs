@@ -29,4 +29,4 @@ pub(crate) use self::resumables::{NewSocket, Resumability};
 pub(crate) use self::session_codec::SessionCodec;
 pub(crate) use self::taking_over::{TakeOver, take_over};
 pub(crate) use self::task::ConnectionTask;
-pub(crate) use self::transport::{MemoryPipe, Transport, tune};
+pub(crate) use self::transport::{MemoryPipe, OtherTransport, Transport, tune};

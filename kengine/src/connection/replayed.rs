@@ -11,7 +11,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::connection::transport::Transport;
+use crate::connection::transport::{OtherTransport, Transport};
 
 /// A transport, and the bytes that were read from it and come first.
 pub(crate) struct Replayed {
@@ -83,6 +83,6 @@ pub(crate) fn take_back(upgraded: Upgraded) -> (Transport, Vec<u8>) {
     };
     match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (Transport::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
-        Err(upgraded) => (Transport::Upgraded(Box::new(TokioIo::new(upgraded))), Vec::new()),
+        Err(upgraded) => (OtherTransport::Upgraded(TokioIo::new(upgraded)).into(), Vec::new()),
     }
 }

@@ -81,7 +81,7 @@ impl NewSocket {
     pub(crate) fn new(transport: Transport, slot: Slot, received: Vec<u8>) -> io::Result<Self> {
         let transport = match transport {
             Transport::Tcp(stream) => Moving::Tcp(stream.into_std()?),
-            other => Moving::Other(other),
+            other @ Transport::Other(_) => Moving::Other(other),
         };
         Ok(Self { transport, slot, received })
     }

@@ -5,7 +5,6 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::empty;
 
 use crate::connection::left_socket::close_left;
@@ -13,19 +12,19 @@ use crate::connection::resumables::Arrival;
 use crate::connection::resumption::{PresenceChange, Resumption};
 use crate::connection::socket::Socket;
 use crate::connection::socket_state::SocketState;
-use crate::connection::transport::Transport;
+use crate::connection::transport::OtherTransport;
 use crate::node::admission::HeldSlot;
-use crate::node_state::{Destination, HandOverStep, Outbox};
-use crate::protocol::resumption::{KeyedFrame, ResumeAnswer, ResumeRequest, parse_ack, write_ack};
+use crate::node_state::{HandOverStep, Outbox};
+use crate::protocol::resumption::{ResumeAnswer, ResumeRequest, parse_ack, write_ack};
 use crate::protocol::{Answer, DisconnectReason, logged};
-use crate::websocket::{Close, CloseCode, Deframer, Message, encoder};
+use crate::websocket::{Close, CloseCode, Deframer, Message};
 
 impl Socket {
     /// Goes on with a session of another node, and queues the first message for the client, and what it lacks.
     pub(super) fn go_on(&mut self, (mut resumption, answer): (Resumption, ResumeAnswer), outbox: &Outbox) {
         let out = self.out.frames();
         answer.write(out);
-        resumption.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+        resumption.exchange.write_unacknowledged(out);
         resumption.trim(self.link.node().limits.outbox);
         outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
         self.end.set_resumption(Some(resumption));
@@ -55,6 +54,7 @@ impl Socket {
             }
             return false;
         };
+        resumption.mark_unchecked();
         if resumption.exchange.acknowledge(received).is_err() {
             let close = Close::new(CloseCode::PROTOCOL_ERROR, "acknowledged more than was sent");
             self.end.end_input(DisconnectReason::Violation(close));
@@ -62,21 +62,44 @@ impl Socket {
         true
     }
 
-    /// Keeps the frames of an answer until the client acknowledges them. Ends the session if the client is away and too
+    /// Keeps the answers that were sent since this was called last, until the client acknowledges them.
+    #[inline]
+    pub(super) fn keep_answers(&mut self) {
+        let heartbeat = &self.link.registration.node().limits.heartbeat.answer;
+        if let Some(resumption) = self.end.resumption() {
+            resumption.keep_answers(self.out.frames(), heartbeat);
+        }
+    }
+
+    /// Queues the frames of an answer, which will be kept until the client acknowledges them.
+    pub(super) fn send_and_keep(&mut self, answer: &mut Answer, outbox: &Outbox) {
+        if self.state != SocketState::Open {
+            return self.keep_for_absent(answer, outbox);
+        }
+        let out = self.out.frames();
+        let start = out.len();
+        answer.move_to(out);
+        let sent = start..out.len();
+        if self.end.resumption().is_some_and(|resumption| resumption.continue_answers(&sent)) {
+            return;
+        }
+        self.keep_answers();
+        if let Some(resumption) = self.end.resumption() {
+            resumption.begin_answers(sent);
+        }
+    }
+
+    /// Keeps the frames of an answer whose client is away, or whose session this node parts with. Ends the session if too
     /// much waits for it.
-    pub(super) fn keep(&mut self, answer: &Answer, outbox: &Outbox) {
-        let heartbeat = self.link.registration.node().limits.heartbeat.answer.as_bytes();
-        let mut frames = answer.frames().filter(|frame| encoder::payload(frame) != heartbeat).peekable();
-        if self.state != SocketState::Open && frames.peek().is_some() {
+    fn keep_for_absent(&mut self, answer: &Answer, outbox: &Outbox) {
+        if !answer.frames().is_empty() {
             // The handler's pushes precede its answer.
-            let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
-            let to = Destination { out: self.out.frames(), exchange };
-            outbox.take_pushes(to, &self.link.registration.node().fan_out.backlog);
+            self.move_pushes(outbox);
             self.out.clear();
         }
         let node = self.link.registration.node();
         let Some(resumption) = self.end.resumption() else { return };
-        frames.for_each(|frame| resumption.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame))));
+        resumption.keep_frames(answer.frames(), &node.limits.heartbeat.answer);
         if self.state != SocketState::Suspended {
             return resumption.trim(node.limits.outbox);
         }
@@ -86,11 +109,23 @@ impl Socket {
         }
     }
 
-    /// Acknowledges messages, takes a client that comes back, and ends a session whose client does not. Every message that
-    /// was read must have been parsed.
+    /// Keeps what was sent, takes a client that comes back, and ends a session whose client does not. Every message that was
+    /// read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons is missed.
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
-        // Registers the task, so that no summons is missed.
-        self.take_outbox(cx, outbox);
+        let Some(resumption) = self.end.resumption() else { return };
+        if resumption.is_unchecked() {
+            let node = self.link.registration.node();
+            resumption.keep_answers(self.out.frames(), &node.limits.heartbeat.answer);
+            if resumption.check_size(node.limits.outbox) && self.state == SocketState::Open {
+                outbox.set_kept(&resumption.exchange, false, &node.fan_out.backlog);
+            }
+        }
+        if self.state != SocketState::Open || outbox.is_summoned() {
+            self.poll_absence(cx, outbox);
+        }
+    }
+
+    fn poll_absence(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let id = self.link.registration.id();
         if outbox.take_summons()
             && let Some(resumption) = self.end.resumption()
@@ -98,25 +133,47 @@ impl Socket {
             resumption.call();
             if let Some(arrival) = resumption.take_arrival(id) {
                 self.receive(arrival, outbox);
+                self.take_outbox(cx, outbox);
             }
         }
-        let limits = self.link.node().limits.outbox;
         let Some(resumption) = self.end.resumption() else { return };
         match self.state {
             SocketState::Suspended if resumption.poll_late(cx).is_ready() => {
                 self.end(SocketState::Over, DisconnectReason::NotResumed);
             }
             SocketState::Given if resumption.poll_late(cx).is_ready() => resumption.call(),
-            SocketState::Open => {
-                resumption.trim(limits);
-                if resumption.must_report() {
-                    outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
-                }
-                if let Poll::Ready(received) = resumption.poll_ack(cx) {
-                    write_ack(self.out.frames(), received);
-                }
-            }
             _ => {}
+        }
+    }
+
+    /// Acknowledges messages that have waited for it long enough, and otherwise registers the task to do so later. Returns
+    /// whether it has acknowledged some.
+    pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(resumption) = self.end.resumption() else { return false };
+        resumption.waits_for_ack(self.link.read_at()) && self.state == SocketState::Open && self.poll_ack_timer(cx)
+    }
+
+    fn poll_ack_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(resumption) = self.end.resumption() else { return false };
+        match resumption.poll_ack_timer(cx, self.link.read_at()) {
+            Poll::Ready(received) => write_ack(self.out.frames(), received),
+            Poll::Pending => return false,
+        }
+        true
+    }
+
+    /// Forgets the task that waits to acknowledge messages, because another one may serve the socket from now on.
+    pub(super) fn forget_timer(&mut self) {
+        if let Some(resumption) = self.end.resumption().filter(|_| self.state == SocketState::Open) {
+            resumption.forget_timer();
+        }
+    }
+
+    /// Records whether messages were read just now, and the task has not paused since.
+    #[inline]
+    pub(super) fn set_just_read(&mut self, has_just_read: bool) {
+        if let Some(resumption) = self.end.resumption() {
+            resumption.set_just_read(has_just_read);
         }
     }
 
@@ -144,6 +201,7 @@ impl Socket {
 
     /// Parts from the socket, which is closed with this close frame, and waits for the client to come back.
     pub(super) fn suspend(&mut self, close: Option<Close>, outbox: &Outbox) {
+        self.keep_answers();
         self.part(close, None);
         self.state = SocketState::Suspended;
         self.link.registration.suspend();
@@ -158,7 +216,7 @@ impl Socket {
 
     /// Closes the socket, without waiting for that, and forgets the start of a message that has not come whole.
     fn part(&mut self, close: Option<Close>, slot: Option<HeldSlot>) {
-        let transport = mem::replace(&mut self.link.transport, Transport::Absent(empty()));
+        let transport = mem::replace(&mut self.link.transport, OtherTransport::Absent(empty()).into());
         let out = mem::take(&mut self.out);
         let answers = matches!(self.end.input(), Some(DisconnectReason::Client(_)));
         if let Some(close) = close {
@@ -218,8 +276,7 @@ impl Socket {
         let recipient = Arc::clone(self.link.registration.recipient());
         if let Some(resumption) = self.end.resumption() {
             resumption.go_on(token, &recipient).write(self.out.frames());
-            let out = self.out.frames();
-            resumption.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+            resumption.exchange.write_unacknowledged(self.out.frames());
             outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
         }
         outbox.set_unsent(0, &self.link.node().fan_out.backlog);

@@ -1,6 +1,7 @@
 //! What a connection keeps so that its client can resume the session.
 
 use std::mem;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
 
 /// How long a received message may be unacknowledged.
 const ACK_AFTER: Duration = Duration::from_secs(5);
+const NANOSECONDS_UNTIL_ACK: u64 = ACK_AFTER.as_secs() * 1_000_000_000;
 /// The messages that are kept are reported to the outbox in steps of this number of bytes.
 const REPORT_STEP: usize = 4 * 1024;
 /// How long another node may take to take a session that is given to it. It gives up earlier.
@@ -23,12 +25,15 @@ const TAKE_TIMEOUT: Duration = Duration::from_secs(6);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a connection keeps so that its client can resume the session. Dropping it makes the session's tokens invalid.
+#[expect(clippy::struct_excessive_bools, reason = "each holds alone, and they take one byte each")]
 pub(super) struct Resumption {
     pub(super) exchange: Exchange,
     tokens: Tokens,
     sessions: Arc<Resumables>,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The earliest time at which the wait before an acknowledgement may be over, on the node's clock.
+    ack_at: u64,
     /// The size of the exchange that the outbox was told, in steps.
     reported: u32,
     /// How often the session was suspended or resumed since the dispatcher was told, at most twice.
@@ -37,6 +42,12 @@ pub(super) struct Resumption {
     is_told_away: bool,
     /// Whether the session's task must look after its hand-over.
     is_asked_for: bool,
+    /// Whether messages were read just now, and the task has not paused since.
+    has_just_read: bool,
+    /// Where answers are among what is written that are not kept yet. Empty if there are none.
+    unkept: Range<usize>,
+    /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
+    is_unchecked: bool,
 }
 
 /// What the dispatcher must be told.
@@ -82,10 +93,14 @@ impl Resumption {
             tokens,
             sessions,
             timer: None,
+            ack_at: 0,
             reported: 0,
             untold: 0,
             is_told_away: false,
             is_asked_for: false,
+            has_just_read: false,
+            unkept: 0..0,
+            is_unchecked: false,
         }
     }
 
@@ -185,13 +200,34 @@ impl Resumption {
         self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
     }
 
+    /// Ends the wait before an acknowledgement. It begins anew.
+    pub(super) fn forget_timer(&mut self) {
+        self.timer = None;
+    }
+
+    /// Records whether messages were read just now, and the task has not paused since. Otherwise it may have been woken for
+    /// another reason.
+    #[inline]
+    pub(super) fn set_just_read(&mut self, has_just_read: bool) {
+        self.has_just_read = has_just_read;
+    }
+
+    /// Whether a message waits to be acknowledged, and its time may have come. `read_at` is when bytes were read last.
+    #[inline]
+    pub(super) fn waits_for_ack(&mut self, read_at: u64) -> bool {
+        let has_just_read = mem::take(&mut self.has_just_read);
+        match self.timer {
+            None => self.exchange.has_unacknowledged_input(),
+            // If the timer had woken the task, it would be later.
+            Some(_) => !has_just_read || read_at >= self.ack_at,
+        }
+    }
+
     /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from one
     /// message to the next, so that it is set at most once per acknowledgement.
-    pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<u64> {
+    pub(super) fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
         if self.timer.is_none() {
-            if !self.exchange.has_unacknowledged_input() {
-                return Poll::Pending;
-            }
+            self.ack_at = read_at + NANOSECONDS_UNTIL_ACK;
             self.timer = Some(Box::pin(sleep(ACK_AFTER)));
         }
         let is_due = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
@@ -200,6 +236,57 @@ impl Resumption {
         }
         self.timer = None;
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Records that an answer is in this part of what is written, if it follows the answers that are not kept yet. Answers
+    /// are kept together, before anything else is kept or the socket is served.
+    #[inline]
+    pub(super) fn continue_answers(&mut self, answer: &Range<usize>) -> bool {
+        let continues = self.unkept.end == answer.start && !self.unkept.is_empty();
+        if continues {
+            self.unkept.end = answer.end;
+        }
+        continues
+    }
+
+    /// Records that an answer is in this part of what is written. All earlier ones must have been kept.
+    pub(super) fn begin_answers(&mut self, answer: Range<usize>) {
+        self.unkept = answer;
+        self.is_unchecked = true;
+    }
+
+    /// Keeps the answers that were recorded until the client acknowledges them, except for those to heartbeats.
+    #[inline]
+    pub(super) fn keep_answers(&mut self, out: &[u8], heartbeat: &str) {
+        let unkept = mem::take(&mut self.unkept);
+        if !unkept.is_empty() {
+            self.keep_frames(&out[unkept], heartbeat);
+        }
+    }
+
+    /// Records that messages are about to be sent, or were acknowledged.
+    #[inline]
+    pub(super) fn mark_unchecked(&mut self) {
+        self.is_unchecked = true;
+    }
+
+    /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
+    #[inline]
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.is_unchecked
+    }
+
+    /// Forgets the oldest messages until the rest is within the limits. Returns whether the outbox must be told the size of
+    /// the rest, because it has changed by a step.
+    pub(super) fn check_size(&mut self, limits: OutboxLimits) -> bool {
+        self.is_unchecked = false;
+        self.trim(limits);
+        self.must_report()
+    }
+
+    /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
+    pub(super) fn keep_frames(&mut self, frames: &[u8], heartbeat: &str) {
+        self.exchange.record_copies(frames, heartbeat.as_bytes());
     }
 
     /// Forgets the oldest messages until the rest is within the limits of an outbox.
@@ -213,7 +300,7 @@ impl Resumption {
 
     /// Whether the outbox must be told the size of the exchange, because it has changed by a step.
     #[inline]
-    pub(super) fn must_report(&mut self) -> bool {
+    fn must_report(&mut self) -> bool {
         let steps = u32::try_from(self.exchange.size() / REPORT_STEP).unwrap_or(u32::MAX);
         mem::replace(&mut self.reported, steps) != steps
     }

@@ -73,11 +73,11 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Option<usize>> {
         loop {
+            self.take_outbox(cx, outbox);
             if self.end.is_resumable() {
                 self.poll_resumption(cx, outbox);
             }
-            self.take_outbox(cx, outbox);
-            if self.state == SocketState::Open && (self.is_draining || !self.end.is_unset()) {
+            if self.state == SocketState::Open && (self.is_draining || self.end.input().is_some()) {
                 self.end_if_due(outbox);
             }
             if self.poll_output(cx, outbox) {
@@ -94,7 +94,12 @@ impl Socket {
                         self.record_read(read);
                         return Poll::Ready(Some(read));
                     }
-                    Poll::Pending => self.record_empty_input(),
+                    Poll::Pending => {
+                        self.record_empty_input();
+                        if self.end.is_resumable() && self.poll_ack(cx) {
+                            continue;
+                        }
+                    }
                 },
                 SocketState::Suspended | SocketState::Given => {}
                 SocketState::Broken => {
@@ -103,7 +108,7 @@ impl Socket {
                 }
                 _ => return Poll::Ready(None),
             }
-            if self.has_news() || self.is_asked_for() {
+            if !self.end.is_unset() && (self.has_news() || self.is_asked_for()) {
                 return Poll::Ready(Some(0));
             }
             if !self.poll_timer(cx, outbox) {
@@ -207,16 +212,17 @@ impl Socket {
     /// Moves all waiting pushes to what is written.
     #[inline]
     pub(super) fn move_pushes(&mut self, outbox: &Outbox) {
-        let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
-        let to = Destination { out: self.out.frames(), exchange };
-        outbox.take_pushes(to, &self.link.node().fan_out.backlog);
+        if outbox.has_pushes() {
+            let Self { link, out, end, .. } = self;
+            outbox.take_pushes(destination(link, out, end), &link.node().fan_out.backlog);
+        }
     }
 
     /// Queues the frames of an answer. Nothing follows a close frame (RFC 6455, section 5.5.1).
     #[inline]
     pub(super) fn send(&mut self, answer: &mut Answer, outbox: &Outbox) {
         if self.end.is_resumable() {
-            self.keep(answer, outbox);
+            return self.send_and_keep(answer, outbox);
         }
         if self.state == SocketState::Open {
             answer.move_to(self.out.frames());
@@ -407,11 +413,11 @@ impl Socket {
     /// Takes what waits in the outbox, and writes until nothing waits or the kernel takes no more.
     fn poll_outbox(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         loop {
+            self.take_outbox(cx, outbox);
             if self.end.is_resumable() {
                 self.poll_resumption(cx, outbox);
             }
-            self.take_outbox(cx, outbox);
-            if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) {
+            if !self.poll_output(cx, outbox) && !self.poll_timer(cx, outbox) && !self.poll_ack(cx) {
                 return;
             }
         }
@@ -456,9 +462,8 @@ impl Socket {
         // are taken anyway, because no more can follow.
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
-        let exchange = self.end.resumption().map(|resumption| &mut resumption.exchange);
-        let to = Destination { out: self.out.frames(), exchange };
-        match outbox.take(cx, to, &self.link.node().fan_out.backlog, wants_pushes) {
+        let Self { link, out, end, .. } = self;
+        match outbox.take(cx, destination(link, out, end), &link.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) if self.state == SocketState::Given => {
                 self.end.resumption().into_iter().for_each(Resumption::call);
             }
@@ -541,7 +546,7 @@ impl Socket {
     /// closed to free memory. Nothing else wakes the task for these.
     fn poll_output(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> bool {
         let was_blocked = mem::take(&mut self.is_blocked);
-        while !self.state.is_over() && !matches!(self.state, SocketState::Suspended | SocketState::Given) {
+        while self.state.writes() {
             let Some(rest) = self.out.unwritten() else { break };
             let writing = if self.state.must_shut_down() {
                 self.link.transport.poll_write_last(cx, rest)
@@ -626,4 +631,16 @@ impl Socket {
             }
         }
     }
+}
+
+/// Returns where waiting pushes are moved. The answers that were sent before them are kept first.
+#[inline]
+fn destination<'o>(link: &Link, out: &'o mut Output, end: &'o mut SocketEnd) -> Destination<'o> {
+    let out = out.frames();
+    let exchange = end.resumption().map(|resumption| {
+        resumption.keep_answers(out, &link.node().limits.heartbeat.answer);
+        resumption.mark_unchecked();
+        &mut resumption.exchange
+    });
+    Destination { out, exchange }
 }

@@ -69,6 +69,11 @@ impl SocketState {
         matches!(self, Self::Failed | Self::Closed)
     }
 
+    /// Whether there is a socket that may take what is queued.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Open | Self::Closing | Self::Failed | Self::ShutDown | Self::Closed)
+    }
+
     /// Whether the socket is not used any more.
     pub(super) fn is_over(self) -> bool {
         matches!(self, Self::Broken | Self::Over | Self::Abandoned)

@@ -110,6 +110,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     pub(crate) async fn run(&mut self) {
         // From now on another task may serve the socket.
         self.connection.state().outbox.forget_waker();
+        self.socket.forget_timer();
         loop {
             // Boxed once per wake, so that an idle task does not reserve room for a handler's future.
             let handling = match poll_fn(|cx| self.poll_read(cx)).await {
@@ -194,6 +195,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
     async fn handle_read(&mut self, mut buffers: Box<Buffers>, read: usize) {
         let span = self.connection.span();
         let Buffers { read: bytes, answer, .. } = &mut *buffers;
+        self.socket.set_just_read(read < READ_SIZE);
         deferring(span, pin!(self.handle(&mut bytes[..read], answer))).await;
         buffers::give_back(buffers);
         if read == READ_SIZE {
@@ -215,8 +217,7 @@ impl<D: Dispatcher> ConnectionTask<D> {
                 }
                 return;
             };
-            // Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
-            tokio::task::consume_budget().await;
+            consume_budget(socket).await;
             if connection.state().questions.take_answer(incoming.message(), connection.state().syntax) {
                 continue;
             }
@@ -304,6 +305,19 @@ impl<D: Dispatcher> ConnectionTask<D> {
         }
         tracing::debug!(connection = %connection.id(), %reason, "the connection has ended");
     }
+}
+
+/// Lets other tasks run after about a hundred messages: handlers that never wait would keep this thread.
+async fn consume_budget(socket: &mut Socket) {
+    let mut consuming = pin!(tokio::task::consume_budget());
+    poll_fn(|cx| {
+        let polled = consuming.as_mut().poll(cx);
+        if polled.is_pending() {
+            socket.set_just_read(false);
+        }
+        polled
+    })
+    .await;
 }
 
 /// Writes what is queued, and lets other tasks run. Meanwhile no further message is handled, so a client that does not

@@ -42,17 +42,28 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// What carries a connection's bytes.
+/// What carries a connection's bytes. It has two variants, because each read and each write finds out which it is.
 pub(crate) enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
+    /// Anything else. Boxed, so that a TCP socket takes less memory.
+    Other(Box<OtherTransport>),
+}
+
+/// What carries a connection's bytes, and is no TCP socket.
+pub(crate) enum OtherTransport {
     /// A stream that hyper has upgraded, from whatever the user's router listens on.
-    /// Boxed, so that a TCP socket takes less memory.
-    Upgraded(Box<TokioIo<Upgraded>>),
+    Upgraded(TokioIo<Upgraded>),
     /// A pipe in memory to a test's client.
     Memory(MemoryPipe),
     /// Nothing: the client is away, and its session is suspended.
     Absent(Empty),
+}
+
+impl From<OtherTransport> for Transport {
+    fn from(other: OtherTransport) -> Self {
+        Self::Other(Box::new(other))
+    }
 }
 
 /// The server's end of a pipe in memory to a test's client.
@@ -118,9 +129,7 @@ impl Transport {
     pub(super) fn stream(&mut self) -> Pin<&mut dyn Stream> {
         match self {
             Self::Tcp(stream) => Pin::new(stream) as Pin<&mut dyn Stream>,
-            Self::Upgraded(stream) => Pin::new(stream) as _,
-            Self::Memory(pipe) => Pin::new(&mut pipe.stream) as _,
-            Self::Absent(nothing) => Pin::new(nothing) as _,
+            Self::Other(other) => other.stream(),
         }
     }
 
@@ -130,15 +139,12 @@ impl Transport {
         let mut buffer = ReadBuf::new(buffer);
         let read = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_read(cx, &mut buffer),
-            Self::Absent(_) => Poll::Pending,
+            Self::Other(other) => other.poll_read(cx, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
     }
 
     /// Writes some bytes. Returns their number.
-    #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             // The kernel usually takes everything, and then the task need not be registered to be woken.
@@ -146,9 +152,7 @@ impl Transport {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(stream).poll_write(cx, bytes),
                 written => Poll::Ready(written),
             },
-            Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_write(cx, bytes),
-            Self::Absent(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Other(other) => other.poll_write(cx, bytes),
         }
     }
 
@@ -170,9 +174,7 @@ impl Transport {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Memory(pipe) => Pin::new(&mut pipe.stream).poll_shutdown(cx),
-            Self::Absent(_) => Poll::Ready(Ok(())),
+            Self::Other(other) => other.stream().poll_shutdown(cx),
         }
     }
 
@@ -180,7 +182,8 @@ impl Transport {
     /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1). A test's client that
     /// hangs is awaited like one that TCP connects.
     pub(crate) fn may_drop_unread(&self) -> bool {
-        matches!(self, Self::Memory(pipe) if !pipe.hangs.load(Ordering::Relaxed))
+        let Self::Other(other) = self else { return false };
+        matches!(&**other, OtherTransport::Memory(pipe) if !pipe.hangs.load(Ordering::Relaxed))
     }
 
     /// Resets TCP when this is dropped, so that the kernel does not keep data that the peer never reads.
@@ -188,6 +191,32 @@ impl Transport {
         if let Self::Tcp(stream) = self {
             // If this fails, TCP is closed in the usual way.
             let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}
+
+impl OtherTransport {
+    fn stream(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Upgraded(stream) => Pin::new(stream) as Pin<&mut dyn Stream>,
+            Self::Memory(pipe) => Pin::new(&mut pipe.stream) as _,
+            Self::Absent(nothing) => Pin::new(nothing) as _,
+        }
+    }
+
+    #[cold]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Absent(_) => Poll::Pending,
+            other => other.stream().poll_read(cx, buffer),
+        }
+    }
+
+    #[cold]
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Absent(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            other => other.stream().poll_write(cx, bytes),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, time::Duration};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::handles::connection::Connection;
 use crate::node_state::{BoxFuture, ClientError, MAX_QUESTIONS, SendError};
+use crate::protocol::resumption::KeyedFrame;
 use crate::protocol::{Error, Push, push};
 
 /// How long an answer may take by default.
@@ -17,7 +17,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use = "a question is sent when it is awaited"]
 pub struct Ask<'a, R, S = ()> {
     connection: &'a Connection<S>,
-    encode: Box<dyn FnOnce(u64) -> serde_json::Result<Bytes> + Send + 'a>,
+    encode: Box<dyn FnOnce(u64) -> serde_json::Result<Vec<u8>> + Send + 'a>,
     timeout: Duration,
     reply: PhantomData<fn() -> R>,
 }
@@ -84,7 +84,7 @@ where
         Box::pin(async move {
             let mut question = connection.state().questions.open().ok_or(AskError::TooMany)?;
             let frame = encode(question.id).map_err(SendError::from)?;
-            connection.queue(frame, None)?;
+            connection.queue(KeyedFrame::own(frame, None))?;
             let answer = timeout(limit, &mut question.answer).await.map_err(|_| AskError::TimedOut)?;
             let result = answer
                 .map_err(|_| AskError::Closed)?

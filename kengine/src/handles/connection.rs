@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::handles::hub::Hub;
@@ -13,7 +12,8 @@ use crate::node_state::{
     ConnectionId, ConnectionState, ExtendError, Memberships, Outbox, Questions, Queued, RateLimiter, Recipient,
     SendError, Silence, Who, call_catching,
 };
-use crate::protocol::{Push, PushKey, Rate, Session, Syntax, Uid, check_name_is_free, logged, push};
+use crate::protocol::resumption::KeyedFrame;
+use crate::protocol::{Push, Rate, Session, Syntax, Uid, check_name_is_free, logged, push};
 use crate::websocket::Close;
 
 /// The handle to a player's connection. It is cheap to clone and can be used from any task, even after the connection
@@ -161,7 +161,7 @@ impl<S> Connection<S> {
     pub fn send<P: Push + ?Sized>(&self, push: &P) -> Result<(), SendError> {
         check_name_is_free::<P>();
         let frame = push::encode(push, *self.shared.state.syntax, None)?;
-        self.queue(frame, push::key_of(push)?.as_ref())
+        self.queue(KeyedFrame::own(frame, push::key_of(push)?))
     }
 
     /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
@@ -232,8 +232,8 @@ impl<S> Connection<S> {
         self.node().extend(&self.shared.state, until)
     }
 
-    pub(super) fn queue(&self, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
-        let queued = self.node().fan_out.queue(&self.shared.state.outbox, frame, key);
+    pub(super) fn queue(&self, frame: KeyedFrame) -> Result<(), SendError> {
+        let queued = self.node().fan_out.queue(&self.shared.state.outbox, frame);
         self.node().relieve();
         queued
     }

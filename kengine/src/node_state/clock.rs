@@ -17,6 +17,7 @@ impl Clock {
     }
 
     /// Returns the nanoseconds since the start.
+    #[inline]
     pub(crate) fn now(self) -> u64 {
         // Fits for 584 years.
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)

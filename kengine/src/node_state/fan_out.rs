@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::{Limits, OutboxLimits};
 use crate::node_state::outbox::{Backlog, Outbox};
 use crate::node_state::recipient::Recipient;
-use crate::protocol::{Push, PushKey, Syntax, push};
+use crate::protocol::resumption::KeyedFrame;
+use crate::protocol::{Push, Syntax, push};
 
 /// What the fan-out on this node needs: the syntaxes of its endpoints and the limits of its outboxes.
 #[derive(Debug)]
@@ -23,15 +22,13 @@ pub(crate) struct FanOut {
 /// A push as frames, one per syntax that receivers may have.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedPush {
-    /// The key of a `latest` push.
-    pub(crate) key: Option<PushKey>,
-    /// One frame, unless the endpoints of the server have different syntaxes.
-    pub(crate) frames: Vec<(&'static Syntax, Bytes)>,
+    /// One frame, unless the endpoints of the server have different syntaxes. All have the same key.
+    pub(crate) frames: Vec<(&'static Syntax, KeyedFrame)>,
 }
 
 impl EncodedPush {
     /// Returns the frame for a receiver's syntax.
-    fn frame(&self, syntax: &'static Syntax) -> Option<&Bytes> {
+    fn frame(&self, syntax: &'static Syntax) -> Option<&KeyedFrame> {
         let is_same = |known: &'static Syntax| std::ptr::eq(known, syntax) || known == syntax;
         self.frames.iter().find(|(known, _)| is_same(known)).map(|(_, frame)| frame)
     }
@@ -52,14 +49,15 @@ impl FanOut {
     ///
     /// `Encode` if the push cannot be encoded for any endpoint, `TooLarge` if no outbox would take it.
     pub(crate) fn encode<P: Push + ?Sized>(&self, push: &P) -> Result<(EncodedPush, Option<SendError>), SendError> {
-        let mut encoded = EncodedPush { key: push::key_of(push)?, frames: Vec::with_capacity(self.syntaxes.len()) };
+        let key = push::key_of(push)?;
+        let mut encoded = EncodedPush { frames: Vec::with_capacity(self.syntaxes.len()) };
         let mut failure = None;
         for syntax in &self.syntaxes {
             match push::encode(push, **syntax, None) {
                 Ok(frame) if frame.len() > self.outbox.max_size => {
                     return Err(SendError::TooLarge(frame.len()));
                 }
-                Ok(frame) => encoded.frames.push((syntax, self.backlog.share(frame))),
+                Ok(frame) => encoded.frames.push((syntax, self.backlog.share(frame, key.clone()))),
                 Err(error) => failure = Some(error.into()),
             }
         }
@@ -71,11 +69,13 @@ impl FanOut {
 
     /// Returns a push of another node with frames that count for this one, if shared frames do so.
     pub(crate) fn share(&self, push: &EncodedPush) -> Option<EncodedPush> {
-        if !self.backlog.counts_shared() {
+        // Another node in memory may count shared frames although this one does not.
+        let counts_here = |(_, frame): &(_, KeyedFrame)| frame.own_size() == frame.size();
+        if !self.backlog.counts_shared() && push.frames.iter().all(counts_here) {
             return None;
         }
-        let frames = push.frames.iter().map(|(syntax, frame)| (*syntax, self.backlog.share(frame.clone()))).collect();
-        Some(EncodedPush { key: push.key.clone(), frames })
+        let share = |frame: &KeyedFrame| self.backlog.share(frame.bytes().to_vec(), frame.key().cloned());
+        Some(EncodedPush { frames: push.frames.iter().map(|(syntax, frame)| (*syntax, share(frame))).collect() })
     }
 
     /// Queues an encoded push for one receiver. Returns whether it was queued, or `None` if it has no frame in the
@@ -83,11 +83,11 @@ impl FanOut {
     pub(crate) fn send(&self, to: &dyn Recipient, push: &EncodedPush) -> Option<bool> {
         let frame = push.frame(to.state().syntax)?;
         // An error means that this receiver is ending or has ended. The other receivers still get the push.
-        Some(self.queue(&to.state().outbox, frame.clone(), push.key.as_ref()).is_ok())
+        Some(self.queue(&to.state().outbox, frame.clone()).is_ok())
     }
 
     /// Queues one frame.
-    pub(crate) fn queue(&self, outbox: &Outbox, frame: Bytes, key: Option<&PushKey>) -> Result<(), SendError> {
-        outbox.push(frame, key, self.outbox, &self.backlog)
+    pub(crate) fn queue(&self, outbox: &Outbox, frame: KeyedFrame) -> Result<(), SendError> {
+        outbox.push(frame, self.outbox, &self.backlog)
     }
 }

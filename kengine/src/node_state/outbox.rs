@@ -8,8 +8,6 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
-
 use crate::node_state::deferred_wakes;
 use crate::node_state::errors::SendError;
 use crate::node_state::limits::{Duplicates, OutboxLimits};
@@ -66,21 +64,16 @@ pub(crate) struct Backlog {
     counts_shared: bool,
 }
 
-/// A frame for several connections. It counts for the node once, as long as a connection keeps it.
+/// Counts a frame for several connections for the node once, as long as a connection keeps it.
+#[derive(Debug)]
 struct SharedFrame {
-    frame: Bytes,
+    size: usize,
     backlog: Arc<Backlog>,
-}
-
-impl AsRef<[u8]> for SharedFrame {
-    fn as_ref(&self) -> &[u8] {
-        &self.frame
-    }
 }
 
 impl Drop for SharedFrame {
     fn drop(&mut self) {
-        self.backlog.report(self.frame.len(), 0);
+        self.backlog.report(self.size, 0);
     }
 }
 
@@ -98,13 +91,14 @@ impl Backlog {
         self.counts_shared
     }
 
-    /// Returns a frame that will be shared by several connections, and counts it if this node counts such frames once.
-    pub(crate) fn share(self: &Arc<Self>, frame: Bytes) -> Bytes {
+    /// Returns a frame for several connections, and counts it if this node counts such frames once.
+    pub(crate) fn share(self: &Arc<Self>, frame: Vec<u8>, key: Option<PushKey>) -> KeyedFrame {
         if !self.counts_shared {
-            return frame;
+            return KeyedFrame::own(frame, key);
         }
-        self.report(0, frame.len());
-        Bytes::from_owner(SharedFrame { frame, backlog: Arc::clone(self) })
+        let size = frame.len();
+        self.report(0, size);
+        KeyedFrame::shared(frame, key, SharedFrame { size, backlog: Arc::clone(self) })
     }
 
     /// Returns the total in bytes, in steps of 4 KiB per connection.
@@ -170,6 +164,16 @@ pub(crate) struct Destination<'o> {
     pub(crate) exchange: Option<&'o mut Exchange>,
 }
 
+impl Destination<'_> {
+    #[inline]
+    fn add(&mut self, frame: KeyedFrame) {
+        self.out.extend_from_slice(frame.bytes());
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record_sent(frame);
+        }
+    }
+}
+
 impl<'o> From<&'o mut Vec<u8>> for Destination<'o> {
     fn from(out: &'o mut Vec<u8>) -> Self {
         Self { out, exchange: None }
@@ -199,39 +203,69 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct OutboxState {
-    /// Boxed and present only while something waits or is unsent, so that an idle connection has no queue.
+    /// The only frame that waits, if it is small. Then the queue has no frames. Most connections read so fast that no second
+    /// one waits, and need no queue.
+    only: Option<KeyedFrame>,
+    /// Boxed and present only while there is something in it, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
-    /// Boxed because it is rarely set.
-    ending: Option<Box<Ending>>,
     waker: Option<Waker>,
+}
+
+impl OutboxState {
+    fn ending(&self) -> Option<&Ending> {
+        self.queue.as_deref().and_then(|queue| queue.ending.as_deref())
+    }
+
+    fn waits(&self) -> bool {
+        self.only.is_some() || self.queue.is_some()
+    }
+
+    /// Whether this frame may wait without a queue.
+    #[inline]
+    fn may_wait_alone(&self, frame: &KeyedFrame, limits: OutboxLimits) -> bool {
+        self.only.is_none()
+            && self.queue.as_deref().is_none_or(Queue::is_resting)
+            && frame.own_size() < REPORT_STEP
+            && limits.max_pushes > 0
+    }
+
+    /// Returns the queue, with all frames that wait.
+    fn gather(&mut self) -> &mut Queue {
+        let queue = self.queue.get_or_insert_with(Queue::spare);
+        if let Some(only) = self.only.take() {
+            queue.append(only);
+        }
+        queue
+    }
+
+    /// Removes the queue if there is nothing in it.
+    fn drop_empty_queue(&mut self) {
+        self.queue.take_if(|queue| queue.is_empty());
+    }
 }
 
 impl Outbox {
     /// Queues one encoded frame. It replaces the waiting frame with the same key, if there is one. If the outbox is
     /// full, its content is dropped and the connection ends with 4002.
-    pub(crate) fn push(
-        &self,
-        frame: Bytes,
-        key: Option<&PushKey>,
-        limits: OutboxLimits,
-        backlog: &Backlog,
-    ) -> Result<(), SendError> {
-        if frame.len() > limits.max_size {
-            return Err(SendError::TooLarge(frame.len()));
+    pub(crate) fn push(&self, frame: KeyedFrame, limits: OutboxLimits, backlog: &Backlog) -> Result<(), SendError> {
+        if frame.size() > limits.max_size {
+            return Err(SendError::TooLarge(frame.size()));
         }
         let mut state = self.state.lock();
         if !self.takes_pushes(&state) {
             return Err(SendError::Closed);
         }
-        let queue = state.queue.get_or_insert_with(Queue::spare);
-        // Whoever sends to several connections holds the frame too.
-        let is_shared = backlog.counts_shared && !frame.is_unique();
-        if !queue.put(frame, key, is_shared, limits) {
-            self.drop_pushes(&mut state, backlog);
-            self.order(state, Ending::Overflow);
-            return Err(SendError::TooSlow);
+        if state.may_wait_alone(&frame, limits) {
+            state.only = Some(frame);
+        } else {
+            let queue = state.gather();
+            if !queue.put(frame, limits) {
+                self.drop_pushes(&mut state, backlog);
+                self.order(state, Ending::Overflow);
+                return Err(SendError::TooSlow);
+            }
+            queue.report(backlog);
         }
-        queue.report(backlog);
         self.has_pushes.store(true, Ordering::Release);
         self.wake(state);
         Ok(())
@@ -247,7 +281,7 @@ impl Outbox {
         let was_open = self.takes_pushes(&state);
         if was_open && unsent <= MAX_LINGERING {
             self.order(state, Ending::Overflow);
-        } else if unsent > 0 && state.ending.as_deref().is_none_or(|earlier| Ending::Shed.overrides(earlier)) {
+        } else if unsent > 0 && state.ending().is_none_or(|earlier| Ending::Shed.overrides(earlier)) {
             self.order(state, Ending::Shed);
         }
         was_open
@@ -257,7 +291,7 @@ impl Outbox {
     /// ended.
     pub(crate) fn set_unsent(&self, bytes: usize, backlog: &Backlog) {
         let mut state = self.state.lock();
-        let is_dropped = match state.ending.as_deref() {
+        let is_dropped = match state.ending() {
             Some(Ending::Shed) => true,
             // The connection's task has not dropped it yet.
             Some(Ending::Overflow) => !self.is_shut(),
@@ -270,9 +304,7 @@ impl Outbox {
         let queue = state.queue.get_or_insert_default();
         queue.unsent = bytes;
         queue.report(backlog);
-        if queue.is_empty() {
-            state.queue = None;
-        }
+        state.drop_empty_queue();
     }
 
     /// Records the number and the size of the messages that are kept until the client acknowledges them. Their size counts
@@ -283,19 +315,18 @@ impl Outbox {
         if self.is_shut() {
             return;
         }
-        let queue = state.queue.get_or_insert_default();
+        let queue = state.gather();
         let kept = Kept { len: exchange.len(), size: exchange.size(), own_size: exchange.own_size(), is_away };
         queue.kept = (kept.len > 0).then(|| Box::new(kept));
         queue.report(backlog);
-        if queue.is_empty() {
-            state.queue = None;
-        }
+        state.drop_empty_queue();
     }
 
     /// Returns the keys of the `latest` pushes that wait.
     pub(crate) fn waiting_keys(&self) -> HashSet<PushKey> {
         let state = self.state.lock();
-        state.queue.iter().flat_map(|queue| &queue.frames).filter_map(|waiting| waiting.key.clone()).collect()
+        let frames = state.queue.iter().flat_map(|queue| &queue.frames).chain(&state.only);
+        frames.filter_map(|waiting| waiting.key().cloned()).collect()
     }
 
     /// Orders the connection to end. The first order stands unless a later one overrides it. Returns whether this one
@@ -304,7 +335,7 @@ impl Outbox {
         let state = self.state.lock();
         // A connection that has ended may still be cut off.
         let is_in_time = !self.is_shut() || matches!(ending, Ending::Abandon);
-        let stands = is_in_time && state.ending.as_deref().is_none_or(|earlier| ending.overrides(earlier));
+        let stands = is_in_time && state.ending().is_none_or(|earlier| ending.overrides(earlier));
         if stands {
             self.order(state, ending);
         }
@@ -320,12 +351,14 @@ impl Outbox {
     /// Whether the connection was ordered to end because a newer one has its uid.
     pub(crate) fn is_replaced(&self) -> bool {
         let state = self.state.lock();
-        matches!(state.ending.as_deref(), Some(Ending::Close(DisconnectReason::Replaced)))
+        matches!(state.ending(), Some(Ending::Close(DisconnectReason::Replaced)))
     }
 
     /// Returns how many bytes wait for this client or are kept for it, also in frames that others share.
     pub(crate) fn backlog(&self) -> usize {
-        self.state.lock().queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept_size())
+        let state = self.state.lock();
+        let in_queue = state.queue.as_deref().map_or(0, |queue| queue.bytes + queue.unsent + queue.kept_size());
+        in_queue + state.only.as_ref().map_or(0, KeyedFrame::size)
     }
 
     #[inline]
@@ -335,8 +368,13 @@ impl Outbox {
 
     pub(crate) fn queued(&self) -> Queued {
         let state = self.state.lock();
-        let queued = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes, unsent: queue.unsent };
-        state.queue.as_deref().map_or_else(Queued::default, queued)
+        let in_queue = |queue: &Queue| Queued { pushes: queue.frames.len(), bytes: queue.bytes, unsent: queue.unsent };
+        let mut queued = state.queue.as_deref().map_or_else(Queued::default, in_queue);
+        if let Some(only) = &state.only {
+            queued.pushes += 1;
+            queued.bytes += only.size();
+        }
+        queued
     }
 
     /// Moves all waiting pushes, even if the connection is ending.
@@ -366,8 +404,8 @@ impl Outbox {
         wants_pushes: impl FnOnce(Option<&Ending>) -> bool,
     ) -> Option<Ending> {
         let mut state = self.state.lock();
-        if state.queue.is_some() && wants_pushes(state.ending.as_deref()) {
-            let max = if state.ending.is_some() { usize::MAX } else { BATCH };
+        if state.waits() && wants_pushes(state.ending()) {
+            let max = if state.ending().is_some() { usize::MAX } else { BATCH };
             self.move_to(&mut state, &mut to.into(), max, backlog);
         }
         match &mut state.waker {
@@ -376,7 +414,7 @@ impl Outbox {
         }
         self.worker.set_current();
         self.will_wake.store(true, Ordering::Release);
-        state.ending.as_deref().cloned()
+        state.ending().cloned()
     }
 
     /// Wakes the connection's task to check the silence of its client.
@@ -398,10 +436,16 @@ impl Outbox {
         self.wake(self.state.lock());
     }
 
+    /// Whether the task was summoned since it has last [seen](Self::take_summons) that.
+    #[inline]
+    pub(crate) fn is_summoned(&self) -> bool {
+        self.is_summoned.load(Ordering::Relaxed)
+    }
+
     /// Returns whether the task was summoned since the last call.
     #[inline]
     pub(crate) fn take_summons(&self) -> bool {
-        self.is_summoned.load(Ordering::Relaxed) && self.is_summoned.swap(false, Ordering::AcqRel)
+        self.is_summoned() && self.is_summoned.swap(false, Ordering::AcqRel)
     }
 
     /// Forgets which task is woken, because another one will call [`take`](Self::take).
@@ -447,7 +491,7 @@ impl Outbox {
 
     /// Returns how the connection was ordered to be closed, if it was.
     pub(crate) fn close_order(&self) -> Option<DisconnectReason> {
-        match self.state.lock().ending.as_deref() {
+        match self.state.lock().ending() {
             Some(Ending::Close(reason)) => Some(reason.clone()),
             _ => None,
         }
@@ -462,7 +506,7 @@ impl Outbox {
     }
 
     fn takes_pushes(&self, state: &OutboxState) -> bool {
-        !self.is_shut() && matches!(state.ending.as_deref(), None | Some(Ending::Drain))
+        !self.is_shut() && matches!(state.ending(), None | Some(Ending::Drain))
     }
 
     fn is_shut(&self) -> bool {
@@ -470,10 +514,18 @@ impl Outbox {
     }
 
     fn move_to(&self, state: &mut OutboxState, to: &mut Destination<'_>, max: usize, backlog: &Backlog) {
+        if let Some(only) = state.only.take_if(|_| to.out.len() < max) {
+            to.add(only);
+            return self.has_pushes.store(false, Ordering::Release);
+        }
+        self.move_queued(state, to, max, backlog);
+    }
+
+    fn move_queued(&self, state: &mut OutboxState, to: &mut Destination<'_>, max: usize, backlog: &Backlog) {
         let Some(queue) = &mut state.queue else { return };
         queue.take(to, max);
         queue.report(backlog);
-        if queue.frames.is_empty() {
+        if queue.frames.is_empty() && state.only.is_none() {
             self.has_pushes.store(false, Ordering::Release);
         }
         if queue.is_empty() {
@@ -482,14 +534,14 @@ impl Outbox {
     }
 
     fn drop_pushes(&self, state: &mut OutboxState, backlog: &Backlog) {
+        state.only = None;
         if let Some(queue) = &mut state.queue {
-            let (unsent, kept, reported) = (queue.unsent, queue.kept.take(), queue.reported);
-            **queue = Queue { unsent, kept, reported, ..Queue::default() };
+            let (unsent, kept, ending, reported) =
+                (queue.unsent, queue.kept.take(), queue.ending.take(), queue.reported);
+            **queue = Queue { unsent, kept, ending, reported, ..Queue::default() };
             queue.report(backlog);
-            if queue.is_empty() {
-                state.queue = None;
-            }
         }
+        state.drop_empty_queue();
         self.has_pushes.store(false, Ordering::Release);
     }
 
@@ -502,7 +554,7 @@ impl Outbox {
     }
 
     fn order(&self, mut state: MutexGuard<'_, OutboxState>, ending: Ending) {
-        state.ending = Some(Box::new(ending));
+        state.queue.get_or_insert_default().ending = Some(Box::new(ending));
         self.is_ending.store(true, Ordering::Release);
         self.wake(state);
     }
@@ -519,7 +571,7 @@ impl Outbox {
     }
 }
 
-/// Frames in the order in which they are sent.
+/// Frames in the order in which they are sent, and what else is rarely known of an outbox.
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<KeyedFrame>,
@@ -528,6 +580,8 @@ struct Queue {
     unsent: usize,
     /// The messages that are kept until the client acknowledges them. Absent if there are none.
     kept: Option<Box<Kept>>,
+    /// How the connection was ordered to end.
+    ending: Option<Box<Ending>>,
     /// The size of the waiting frames that no other connection shares.
     own: usize,
     /// The size that was last reported to the backlog.
@@ -572,37 +626,42 @@ impl Queue {
     }
 
     /// Adds or replaces a frame. Returns `false` and changes nothing if the limits do not allow it.
-    fn put(&mut self, frame: Bytes, key: Option<&PushKey>, is_shared: bool, limits: OutboxLimits) -> bool {
-        let position = key.and_then(|key| self.find(key));
-        let replaced = position.map_or(0, |position| self.frames[position].frame.len());
-        let bytes = self.bytes - replaced + frame.len();
+    fn put(&mut self, frame: KeyedFrame, limits: OutboxLimits) -> bool {
+        let position = frame.key().and_then(|key| self.find(key));
+        let replaced = position.map_or(0, |position| self.frames[position].size());
+        let bytes = self.bytes - replaced + frame.size();
         let kept = self.kept.as_deref().filter(|kept| kept.is_away);
         let (kept, kept_bytes) = kept.map_or((0, 0), |kept| (kept.len, kept.size));
         if bytes + kept_bytes > limits.max_size || (position.is_none() && self.frames.len() + kept >= limits.max_pushes)
         {
             return false;
         }
-        self.bytes = bytes;
-        let waiting = KeyedFrame { frame, key: key.cloned(), is_shared };
-        self.own += waiting.own_size();
-        if let Some(position) = position {
-            let replaced = mem::replace(&mut self.frames[position], waiting);
-            self.own -= replaced.own_size();
+        let Some(position) = position else {
+            self.append(frame);
             return true;
-        }
-        if let (Some(index), Some(key)) = (&mut self.index, key) {
+        };
+        self.bytes = bytes;
+        self.own += frame.own_size();
+        self.own -= mem::replace(&mut self.frames[position], frame).own_size();
+        true
+    }
+
+    /// Adds a frame at the end.
+    fn append(&mut self, frame: KeyedFrame) {
+        self.bytes += frame.size();
+        self.own += frame.own_size();
+        if let (Some(index), Some(key)) = (&mut self.index, frame.key()) {
             index.insert(Arc::clone(key), self.taken + self.frames.len() as u64);
         }
-        self.frames.push_back(waiting);
-        true
+        self.frames.push_back(frame);
     }
 
     fn find(&mut self, key: &PushKey) -> Option<usize> {
         if self.index.is_none() {
             if self.frames.len() <= MAX_SCANNED {
-                return self.frames.iter().position(|waiting| waiting.key.as_ref() == Some(key));
+                return self.frames.iter().position(|waiting| waiting.key() == Some(key));
             }
-            let keys = self.frames.iter().map(|waiting| waiting.key.clone());
+            let keys = self.frames.iter().map(|waiting| waiting.key().cloned());
             let positions = (self.taken..).zip(keys).filter_map(|(position, key)| Some((key?, position)));
             self.index = Some(Box::new(positions.collect()));
         }
@@ -612,26 +671,28 @@ impl Queue {
     }
 
     /// Moves frames until the output has at least `max` bytes or no frame is left.
-    fn take(&mut self, Destination { out, exchange }: &mut Destination<'_>, max: usize) {
-        out.reserve(self.bytes.min(max.saturating_sub(out.len())));
-        while out.len() < max
+    fn take(&mut self, to: &mut Destination<'_>, max: usize) {
+        to.out.reserve(self.bytes.min(max.saturating_sub(to.out.len())));
+        while to.out.len() < max
             && let Some(waiting) = self.frames.pop_front()
         {
-            out.extend_from_slice(&waiting.frame);
-            self.bytes -= waiting.frame.len();
+            self.bytes -= waiting.size();
             self.own -= waiting.own_size();
             self.taken += 1;
-            if let (Some(index), Some(key)) = (&mut self.index, &waiting.key) {
+            if let (Some(index), Some(key)) = (&mut self.index, waiting.key()) {
                 index.remove(key);
             }
-            if let Some(exchange) = exchange {
-                exchange.record_sent(waiting);
-            }
+            to.add(waiting);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.unsent == 0 && self.kept.is_none()
+        self.frames.is_empty() && self.unsent == 0 && self.kept.is_none() && self.ending.is_none()
+    }
+
+    /// Whether no frame waits, and none would be refused.
+    fn is_resting(&self) -> bool {
+        self.frames.is_empty() && self.unsent == 0 && self.kept.as_deref().is_none_or(|kept| !kept.is_away)
     }
 
     /// Returns the size of everything that is in memory for this client alone, in bytes.
@@ -667,7 +728,7 @@ mod tests {
 
     fn put(queue: &mut Queue, key: Option<&str>, text: &str) -> bool {
         let key = key.map(|key| PushKey::from(key.as_bytes()));
-        queue.put(Bytes::copy_from_slice(text.as_bytes()), key.as_ref(), false, LIMITS)
+        queue.put(KeyedFrame::own(text.as_bytes().to_vec(), key), LIMITS)
     }
 
     fn text(queue: &mut Queue, max: usize) -> String {
@@ -721,7 +782,7 @@ mod tests {
     fn the_backlog_is_the_sum_of_the_outboxes() {
         let (backlog, outbox) = (Backlog::new(10 * REPORT_STEP), Outbox::default());
         let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
-        let push = |bytes| outbox.push(vec![0; bytes].into(), None, limits, &backlog);
+        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes], None), limits, &backlog);
         push(REPORT_STEP - 1).unwrap();
         assert_eq!(backlog.bytes(), 0);
         push(REPORT_STEP).unwrap();
@@ -741,7 +802,7 @@ mod tests {
     #[test]
     fn a_push_that_can_never_fit_is_refused_and_the_connection_stays() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
-        let push = |bytes| outbox.push(vec![0; bytes].into(), None, LIMITS, &backlog);
+        let push = |bytes| outbox.push(KeyedFrame::own(vec![0; bytes], None), LIMITS, &backlog);
         for too_large in [LIMITS.max_size + 1, LIMITS.max_size + 2] {
             assert!(matches!(push(too_large), Err(SendError::TooLarge(bytes)) if bytes == too_large));
         }
@@ -773,7 +834,7 @@ mod tests {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
         let mut out = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
-        outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
         assert!(outbox.take(&mut cx, &mut out, &backlog, |_| false).is_none());
         assert!(out.is_empty() && outbox.has_pushes());
         assert!(outbox.take(&mut cx, &mut out, &backlog, |_| true).is_none());
@@ -799,7 +860,7 @@ mod tests {
             assert!(outbox.take(&mut Context::from_waker(&waker), &mut Vec::new(), &backlog, |_| true).is_none());
         }
         for _ in 0..2 {
-            outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog).unwrap();
+            outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
         }
         assert_eq!(woken.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
     }
@@ -808,7 +869,7 @@ mod tests {
     fn nothing_is_queued_for_a_task_that_has_ended() {
         let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
         outbox.detach(&backlog);
-        let refused = outbox.push(Bytes::from_static(b"a"), None, LIMITS, &backlog);
+        let refused = outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog);
         assert!(matches!(refused, Err(SendError::Closed)));
     }
 
@@ -816,11 +877,11 @@ mod tests {
     fn what_the_socket_does_not_take_counts_until_the_outbox_is_shed() {
         let (backlog, outbox) = (Backlog::new(0), Outbox::default());
         let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
-        let ending = || outbox.state.lock().ending.as_deref().map(|ending| format!("{ending:?}"));
+        let ending = || outbox.state.lock().ending().map(|ending| format!("{ending:?}"));
         outbox.set_unsent(0, &backlog);
         assert!(outbox.state.lock().queue.is_none());
         outbox.set_unsent(REPORT_STEP - 1, &backlog);
-        outbox.push(vec![0; 1].into(), None, limits, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(vec![0; 1], None), limits, &backlog).unwrap();
         assert_eq!(outbox.queued(), Queued { pushes: 1, bytes: 1, unsent: REPORT_STEP - 1 });
         assert_eq!(backlog.bytes(), REPORT_STEP, "the sum is rounded, not its parts");
         outbox.take_pushes(&mut Vec::new(), &backlog);
@@ -856,7 +917,7 @@ mod tests {
         let (backlog, outbox) = (Backlog::new(0), Outbox::default());
         let limits = OutboxLimits { max_pushes: 100, max_size: usize::MAX };
         outbox.end(Ending::Drain);
-        outbox.push(vec![0; REPORT_STEP].into(), None, limits, &backlog).unwrap();
+        outbox.push(KeyedFrame::own(vec![0; REPORT_STEP], None), limits, &backlog).unwrap();
         outbox.set_unsent(REPORT_STEP, &backlog);
         outbox.shut(&backlog);
         assert_eq!(outbox.queued(), Queued { pushes: 0, bytes: 0, unsent: REPORT_STEP });
@@ -870,7 +931,7 @@ mod tests {
         outbox.set_unsent(REPORT_STEP, &backlog);
         outbox.shut(&backlog);
         outbox.shed(&backlog);
-        assert!(matches!(outbox.state.lock().ending.as_deref(), Some(Ending::Shed)));
+        assert!(matches!(outbox.state.lock().ending(), Some(Ending::Shed)));
     }
 
     /// Unparks a thread instead of waking a task.
@@ -894,7 +955,7 @@ mod tests {
             for round in 0..ROUNDS {
                 for _ in 0..=round % 3 {
                     let frame = [&[pusher][..], &number.to_be_bytes()].concat();
-                    outbox.push(frame.into(), None, limits, &backlog).unwrap();
+                    outbox.push(KeyedFrame::own(frame, None), limits, &backlog).unwrap();
                     number += 1;
                 }
                 // Wait until this round is taken, so that a later wake cannot hide a lost one.

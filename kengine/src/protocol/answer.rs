@@ -141,13 +141,8 @@ impl Answer {
     }
 
     /// Returns the frames that were written.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.frames[..];
-        std::iter::from_fn(move || {
-            let frame;
-            (frame, rest) = (!rest.is_empty()).then(|| rest.split_at(encoder::end_of_frame(rest, 0)))?;
-            Some(frame)
-        })
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
     }
 
     /// Appends what was written to `out`. A long answer is moved, so that it is never in memory twice while the client

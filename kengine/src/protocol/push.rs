@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fastwebsockets::OpCode;
 use serde::Serialize;
 
@@ -145,7 +144,7 @@ pub(crate) fn key_of<P: Push + ?Sized>(push: &P) -> serde_json::Result<Option<Pu
 /// # Errors
 ///
 /// The push cannot be written as JSON, or the syntax is flat and the push is not an object.
-pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> serde_json::Result<Bytes> {
+pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>) -> serde_json::Result<Vec<u8>> {
     let mut frame = Vec::with_capacity(128);
     encoder::write_frame_with(&mut frame, OpCode::Text, |out| {
         out.push(b'{');
@@ -169,7 +168,7 @@ pub(crate) fn encode<P: Push + ?Sized>(push: &P, syntax: Syntax, id: Option<u64>
         }
         Ok::<(), serde_json::Error>(())
     })?;
-    Ok(frame.into())
+    Ok(frame)
 }
 
 /// Appends the members of a push, which must be an object, and the closing brace of the whole message.

@@ -185,14 +185,21 @@ pub(crate) async fn open<D: Dispatcher>(
         return Opened::Gone;
     }
     #[expect(clippy::async_yields_async, reason = "the task replaces its start by what it returns")]
-    let start = async move {
-        match begin(endpoint, session, Some(peer), transport, slot, received.into(), returning).await {
-            // Its future is as small as it can be: every idle connection has one.
-            Some(mut task) => Box::pin(async move { task.run().await }) as BoxFuture<'static, ()>,
-            None => Box::pin(ready(())),
-        }
+    let start: StartingConnection = match returning {
+        Returning::Not(resumability) => Box::pin(async move {
+            serving(begin(endpoint, session, Some(peer), transport, slot, resumability, received.into()).await)
+        }),
+        returning => Box::pin(async move {
+            let going_on = go_on(endpoint, session, Some(peer), transport, slot, received.into(), returning);
+            going_on.await.map_or_else(|| Box::pin(ready(())) as BoxFuture<'static, ()>, serving)
+        }),
     };
-    Opened::Connection(Box::pin(start))
+    Opened::Connection(start)
+}
+
+/// Returns what serves a connection until it ends. It is as small as it can be: every idle connection has one.
+fn serving<D: Dispatcher>(mut task: ConnectionTask<D>) -> BoxFuture<'static, ()> {
+    Box::pin(async move { task.run().await })
 }
 
 /// Opens a connection over a transport that exists already. Returns when `#[open]` has run.
@@ -230,7 +237,7 @@ async fn start<D: Dispatcher>(
     returning: Returning,
 ) {
     // Boxed, so that the task does not keep the memory that only its start needs.
-    let beginning = Box::pin(begin(endpoint, session, peer, transport, slot, Vec::new(), returning));
+    let beginning = Box::pin(go_on(endpoint, session, peer, transport, slot, Vec::new(), returning));
     let (started, has_started) = oneshot::channel();
     tokio::spawn(async move {
         let begun = beginning.await;
@@ -244,9 +251,25 @@ async fn start<D: Dispatcher>(
     let _ = has_started.await;
 }
 
-/// Begins a session after the handshake, unless the client resumes one: then the task of that one has the socket when
-/// this returns `None`. `received` is what came after the request.
+/// Begins a session after the handshake. `received` is what came after the request.
 async fn begin<D: Dispatcher>(
+    endpoint: Arc<Endpoint<D>>,
+    session: D::Session,
+    peer: Option<SocketAddr>,
+    transport: Transport,
+    slot: Slot,
+    resumability: Resumability,
+    received: Vec<u8>,
+) -> ConnectionTask<D> {
+    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
+    let span = connection.span();
+    let starting = ConnectionTask::start(endpoint, connection, transport, slot, resumability, received);
+    deferring(span, pin!(starting)).await
+}
+
+/// Goes on after the handshake: with a new session, or with that which the client resumes. If its task is another one,
+/// that has the socket when this returns `None`. `received` is what came after the request.
+async fn go_on<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     session: D::Session,
     peer: Option<SocketAddr>,
@@ -290,10 +313,7 @@ async fn begin<D: Dispatcher>(
             }
         }
     };
-    let connection = Connection::new(Arc::clone(&endpoint.node), session, peer, const { &D::SYNTAX });
-    let span = connection.span();
-    let starting = ConnectionTask::start(endpoint, connection, transport, slot, resumability, received);
-    Some(deferring(span, pin!(starting)).await)
+    Some(begin(endpoint, session, peer, transport, slot, resumability, received).await)
 }
 
 impl From<Response<Body>> for Answered {
@@ -499,7 +519,7 @@ async fn start_after<D: Dispatcher>(
                 // A router has accepted this socket. Sockets of our own listener are already tuned.
                 transport.tune();
             }
-            begin(endpoint, session, peer, transport, slot, received, returning).await
+            go_on(endpoint, session, peer, transport, slot, received, returning).await
         }
         Err(reason) => {
             tracing::debug!(?peer, reason, "the connection was lost during the handshake");

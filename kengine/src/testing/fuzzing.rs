@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, timeout};
 
-use crate::connection::{MemoryPipe, Transport};
+use crate::connection::{MemoryPipe, OtherTransport, Transport};
 use crate::dispatch::Dispatcher;
 use crate::http::Refusal;
 use crate::node_state::Limit;
@@ -97,7 +97,7 @@ impl<D: Dispatcher> Served<D> {
         let routes = Arc::clone(&self.routes);
         async move {
             let (mut transport, accepted_at) =
-                (Transport::Memory(MemoryPipe::new(stream, Arc::default())), Instant::now());
+                (Transport::from(OtherTransport::Memory(MemoryPipe::new(stream, Arc::default()))), Instant::now());
             let handshakes = PendingHandshakes::new(Arc::clone(&routes.node), 1, Limit::PendingHandshakes);
             let Ok(pending) = handshakes.begin(None, peer) else { return };
             let received = timeout(routes.node.limits.handshake_timeout, transport.receive()).await;

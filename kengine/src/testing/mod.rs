@@ -161,7 +161,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Request};
 use tokio::io::DuplexStream;
 
-use crate::connection::{Endpoint, MemoryPipe, Transport};
+use crate::connection::{Endpoint, MemoryPipe, OtherTransport, Transport};
 use crate::dispatch::Dispatcher;
 use crate::handles::Hub;
 use crate::http::Refusal;
@@ -294,7 +294,7 @@ impl<D: Dispatcher> Served<D> {
 fn pipe() -> (DuplexStream, Transport, Arc<AtomicBool>) {
     let (ours, theirs) = tokio::io::duplex(BUFFER_SIZE);
     let hangs = Arc::new(AtomicBool::new(false));
-    (ours, Transport::Memory(MemoryPipe::new(theirs, Arc::clone(&hangs))), hangs)
+    (ours, OtherTransport::Memory(MemoryPipe::new(theirs, Arc::clone(&hangs))).into(), hangs)
 }
 
 impl<D> Drop for Served<D> {

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
-use bytes::Bytes;
 use fastwebsockets::OpCode;
 
 use crate::protocol::resumption::{Exchange, KeyedFrame, ResumeAnswer, parse_ack};
@@ -56,7 +55,7 @@ impl ClientSession {
         match answer.received {
             Some(received) => {
                 assert!(self.exchange.resume(received, HashSet::new()), "the server says it has received {received}");
-                self.exchange.unacknowledged().for_each(|sent| out.extend_from_slice(&sent.frame));
+                self.exchange.write_unacknowledged(out);
             }
             None => self.exchange = Exchange::default(),
         }
@@ -87,7 +86,7 @@ impl ClientSession {
     /// Keeps a frame that is sent, unless it is a heartbeat.
     pub(super) fn send(&mut self, payload: &[u8], frame: &[u8]) {
         if payload != self.heartbeat[0].as_bytes() {
-            self.exchange.record_sent(KeyedFrame::own(Bytes::copy_from_slice(frame)));
+            self.exchange.record_sent(KeyedFrame::own(frame.to_vec(), None));
         }
     }
 }

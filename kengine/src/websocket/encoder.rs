@@ -63,18 +63,34 @@ pub(crate) fn write_close_frame(out: &mut Vec<u8>, close: Option<&Close>) {
     });
 }
 
+/// The longest header of a frame, in bytes.
+const MAX_HEADER: usize = 10;
+
 /// Returns the end of the frame that starts at `start` in `out`, a sequence of frames that this module has encoded.
+#[inline]
 pub(crate) fn end_of_frame(out: &[u8], start: usize) -> usize {
     let (header, payload) = lengths(&out[start..]);
     start + header + payload
 }
 
-/// Returns the payload of a frame that this module has encoded.
-pub(crate) fn payload(frame: &[u8]) -> &[u8] {
-    &frame[lengths(frame).0..]
+/// Returns the frames in a sequence of frames that this module has encoded.
+pub(crate) fn frames(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let frame;
+        (frame, frames) = (!frames.is_empty()).then(|| frames.split_at(end_of_frame(frames, 0)))?;
+        Some(frame)
+    })
+}
+
+/// Whether a frame that this module has encoded has this payload.
+#[inline]
+pub(crate) fn has_payload(frame: &[u8], payload: &[u8]) -> bool {
+    // Most frames are longer or shorter.
+    (payload.len() + 2..=payload.len() + MAX_HEADER).contains(&frame.len()) && &frame[lengths(frame).0..] == payload
 }
 
 /// Returns the lengths of the header and of the payload of the first frame.
+#[inline]
 fn lengths(frames: &[u8]) -> (usize, usize) {
     let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
     match frames[1] {

@@ -4,7 +4,7 @@ use std::io::{self, Error, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use crate::wire::{self, Dialect, Exchange};
+use crate::wire::{self, Dialect, Exchange, Progress};
 
 /// How long a server may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -12,8 +12,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_SIZE: usize = 4096;
 const SWITCHING_PROTOCOLS: &[u8] = b"HTTP/1.1 101 ";
 
+/// A client, and what has come.
+#[derive(Debug)]
+pub struct Client {
+    pub stream: TcpStream,
+    pub progress: Progress,
+}
+
 /// Opens a connection, with the handshake.
-pub fn connect(port: u16, dialect: Dialect, uid: &str) -> io::Result<TcpStream> {
+pub fn connect(port: u16, dialect: Dialect, uid: &str) -> io::Result<Client> {
     let mut stream = connect_tcp(port)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     if let Some(request) = dialect.handshake(uid) {
@@ -39,7 +46,10 @@ pub fn connect(port: u16, dialect: Dialect, uid: &str) -> io::Result<TcpStream> 
         }
         stream.write_all(&wire::client_text("3"))?;
     }
-    Ok(stream)
+    if dialect == Dialect::Resuming && !read_text(&mut stream)?.starts_with(br#"{"resume":"#) {
+        return Err(Error::other("the session cannot be resumed"));
+    }
+    Ok(Client { stream, progress: Progress::new(dialect) })
 }
 
 /// Opens a TCP connection.
@@ -61,25 +71,40 @@ pub fn response_len(bytes: &[u8]) -> io::Result<Option<usize>> {
     Ok(bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4))
 }
 
-/// Sends a request, and reads its answer.
-pub fn ask(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
-    send(stream, exchange)?;
-    expect(stream, exchange)
-}
+impl Client {
+    /// Sends a request, and reads its answer.
+    pub fn ask(&mut self, exchange: &Exchange) -> io::Result<()> {
+        self.send(exchange)?;
+        self.expect(exchange)
+    }
 
-/// Sends a request.
-pub fn send(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
-    stream.write_all(&exchange.request)
-}
+    /// Sends a request, after the acknowledgement that the client must send.
+    pub fn send(&mut self, exchange: &Exchange) -> io::Result<()> {
+        match self.progress.acknowledgement() {
+            Some(acknowledgement) => self.stream.write_all(&[acknowledgement, exchange.request.clone()].concat()),
+            None => self.stream.write_all(&exchange.request),
+        }
+    }
 
-/// Reads the answer of a request.
-pub fn expect(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
-    let mut answer = vec![0; exchange.answer.len()];
-    stream.read_exact(&mut answer)?;
-    if answer == exchange.answer {
-        Ok(())
-    } else {
-        Err(Error::other(format!("unexpected answer {:?}", String::from_utf8_lossy(&answer))))
+    /// Sends the acknowledgement that the client must send.
+    pub fn acknowledge(&mut self) -> io::Result<()> {
+        self.progress.acknowledgement().map_or(Ok(()), |acknowledgement| self.stream.write_all(&acknowledgement))
+    }
+
+    /// Reads the answer of a request. Nothing may follow.
+    pub fn expect(&mut self, exchange: &Exchange) -> io::Result<()> {
+        let mut buffer = vec![0; exchange.answer.len().max(MAX_RESPONSE_SIZE)];
+        loop {
+            let read = self.stream.read(&mut buffer)?;
+            if read == 0 {
+                return Err(Error::other("the server closed instead of answering"));
+            }
+            match self.progress.take(&buffer[..read], &exchange.answer).map_err(Error::other)? {
+                0 => {}
+                1 => return Ok(()),
+                more => return Err(Error::other(format!("{more} answers came instead of one"))),
+            }
+        }
     }
 }
 

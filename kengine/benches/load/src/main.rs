@@ -29,7 +29,7 @@ use crate::generator::{Load, Measured};
 use crate::process::Server;
 use crate::results::{Results, print_table};
 use crate::rows::{CONNECTING, ROWS, Row};
-use crate::servers::{KENGINE, Program};
+use crate::servers::{KENGINE, Program, RESUMING};
 
 /// The packages of the servers, kengine's first. Each is built by itself, so that none gets features of dependencies that
 /// only another one needs.
@@ -75,10 +75,11 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     fs::create_dir_all(&out)?;
     let open_files = process::raise_open_files()?;
     if arguments.counts_instructions {
+        let is_kengine = |program: &Program| *program == KENGINE || *program == RESUMING;
         let named = |program: &Program| {
-            if arguments.servers.is_empty() { *program == KENGINE } else { arguments.names(program) }
+            if arguments.servers.is_empty() { is_kengine(program) } else { arguments.names(program) }
         };
-        let programs: Vec<Program> = CONNECTING.iter().copied().filter(named).collect();
+        let programs: Vec<Program> = CONNECTING.iter().copied().chain([RESUMING]).filter(named).collect();
         return instructions::count(&programs, binaries, &out);
     }
     if arguments.counts_system_calls {
@@ -139,7 +140,7 @@ fn measure<'r>(row: &'r Row, arguments: &Arguments, binaries: &Path) -> io::Resu
         eprintln!("{}: round {round}", row.name);
         for (program, rounds) in &mut servers {
             let run = || {
-                let server = Server::start(&binaries.join(program.binary))?;
+                let server = Server::start_command(&mut program.command(binaries))?;
                 row.load.measure(&server, program.dialect, period)
             };
             rounds.push(run().map_err(|error| Error::other(format!("{}, {}: {error}", row.name, program.name)))?);

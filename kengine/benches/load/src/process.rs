@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Error};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,11 +21,6 @@ pub struct Server {
 
 impl Server {
     /// Starts a server, which prints its port first.
-    pub fn start(program: &Path) -> io::Result<Self> {
-        Self::start_command(&mut Command::new(program))
-    }
-
-    /// Starts a server by a command, such as valgrind.
     pub fn start_command(command: &mut Command) -> io::Result<Self> {
         Self::start_on(&[SERVER_CORE], command)
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::generator::{Load, Measured, State};
 use crate::servers::{
     AXUM, BATCHED, CURRENT_THREAD, FASTWEBSOCKETS, HAND_WRITTEN, IDLE_THREAD, KENGINE, LARGE_FUTURE, Program, RAW_TCP,
-    SOCKETIOXIDE, SOCKUDO_WS, TUNGSTENITE,
+    RESUMING, SOCKETIOXIDE, SOCKUDO_WS, TUNGSTENITE,
 };
 
 /// A load, and what it is measured for.
@@ -200,6 +200,11 @@ const fn large_future(name: &'static str, title: &'static str, in_flight: usize)
     }
 }
 
+/// Compares clients that can resume their sessions with those that cannot.
+const fn resuming(row: Row) -> Row {
+    Row { servers: &[KENGINE, RESUMING], reference: KENGINE, subjects: &[RESUMING], ..row }
+}
+
 const fn idle(
     name: &'static str,
     title: &'static str,
@@ -250,6 +255,15 @@ pub const ROWS: &[Row] = &[
     },
     large_future("large-future-64x1", "A route with a 16 KiB future in the block: 64 × 1", 1),
     large_future("large-future-64x16", "A route with a 16 KiB future in the block: 64 × 16", 16),
+    resuming(answers("resuming-64x1", "Sessions can be resumed: 64 × 1", 64, 1, const { &[cpu_at_most(1.03)] })),
+    resuming(answers("resuming-64x16", "Sessions can be resumed: 64 × 16", 64, 16, const { &[cpu_at_most(1.03)] })),
+    resuming(fan_out(
+        "resuming-fan-out-1",
+        "Sessions can be resumed: fan-out to 1,000 members, 1 send in flight",
+        1,
+        KENGINE,
+        const { &[cpu_at_most(1.03)] },
+    )),
     idle("idle-alone-10000", "Idle: 10,000 connections, alone", 10_000, State::Alone, IDLE_ALL, IDLE_ALONE),
     idle("idle-alone-19000", "Idle: 19,000 connections, alone", 19_000, State::Alone, IDLE_KENGINE, IDLE_ALONE),
     idle("idle-room-10000", "Idle: 10,000 in a room, after a message", 10_000, State::InRoom, IDLE_ROOM, IDLE_IN_ROOM),

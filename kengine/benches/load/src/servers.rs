@@ -1,5 +1,8 @@
 //! The servers that are compared: their programs, and what they speak.
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::wire::Dialect;
 
 /// A server.
@@ -10,6 +13,17 @@ pub struct Program {
     /// Its binary, which `cargo build` puts beside this one.
     pub binary: &'static str,
     pub dialect: Dialect,
+    /// What the binary is told.
+    pub arguments: &'static [&'static str],
+}
+
+impl Program {
+    /// Returns the command that starts it.
+    pub fn command(&self, binaries: &Path) -> Command {
+        let mut command = Command::new(binaries.join(self.binary));
+        command.args(self.arguments);
+        command
+    }
 }
 
 impl PartialEq for Program {
@@ -19,10 +33,13 @@ impl PartialEq for Program {
 }
 
 const fn program(name: &'static str, binary: &'static str, dialect: Dialect) -> Program {
-    Program { name, binary, dialect }
+    Program { name, binary, dialect, arguments: &[] }
 }
 
 pub const KENGINE: Program = program("kengine", "server-kengine", Dialect::Game);
+/// The same, with clients that can resume their sessions.
+pub const RESUMING: Program =
+    Program { arguments: &["--resume"], ..program("kengine, resumable", "server-kengine", Dialect::Resuming) };
 pub const CURRENT_THREAD: Program =
     program("kengine on a current-thread runtime", "server-kengine-current-thread", Dialect::Game);
 /// The same, beside a thread that does nothing.

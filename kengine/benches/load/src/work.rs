@@ -1,9 +1,10 @@
 //! A fixed amount of work for a server, so that what it costs can be counted.
 
 use std::io::{self, Error, Read, Write};
-use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::Duration;
 
-use crate::client;
+use crate::client::{self, Client};
 use crate::process::Server;
 use crate::wire::{self, Dialect, Exchange};
 
@@ -24,6 +25,8 @@ pub type Sending<'a> = &'a dyn Fn(&mut dyn FnMut() -> io::Result<()>) -> io::Res
 /// How many clients send messages.
 pub const CLIENTS: usize = 64;
 const MEMBERS: usize = 1000;
+/// After this time a server has acknowledged every message.
+const ACKNOWLEDGED_AFTER: Duration = Duration::from_secs(6);
 
 impl Work {
     /// How many messages, deliveries or connections one time is.
@@ -36,13 +39,7 @@ impl Work {
     }
 
     /// Does the work this many times, and awaits every answer. Returns the clients that are still connected.
-    pub fn run(
-        self,
-        server: &Server,
-        dialect: Dialect,
-        times: usize,
-        sending: Sending<'_>,
-    ) -> io::Result<Vec<TcpStream>> {
+    pub fn run(self, server: &Server, dialect: Dialect, times: usize, sending: Sending<'_>) -> io::Result<Vec<Client>> {
         match self {
             Self::Answers { in_flight } => {
                 let chats: Vec<_> = (0..CLIENTS).map(|_| repeated(&dialect.chat(), in_flight)).collect();
@@ -65,13 +62,13 @@ pub fn answers(
     exchanges: &[Exchange],
     rounds: usize,
     sending: Sending<'_>,
-) -> io::Result<Vec<TcpStream>> {
+) -> io::Result<Vec<Client>> {
     let connect = |number| client::connect(server.port, dialect, &format!("player-{number}"));
     let mut clients = (0..exchanges.len()).map(connect).collect::<io::Result<Vec<_>>>()?;
     for _ in 0..rounds {
-        sending(&mut || clients.iter_mut().zip(exchanges).try_for_each(|(client, one)| client::send(client, one)))?;
+        sending(&mut || clients.iter_mut().zip(exchanges).try_for_each(|(client, one)| client.send(one)))?;
         for (client, exchange) in clients.iter_mut().zip(exchanges) {
-            client::expect(client, exchange)?;
+            client.expect(exchange)?;
         }
     }
     Ok(clients)
@@ -83,19 +80,24 @@ fn fan_out(
     in_flight: usize,
     rounds: usize,
     sending: Sending<'_>,
-) -> io::Result<Vec<TcpStream>> {
+) -> io::Result<Vec<Client>> {
     let (join, says) = (dialect.join(), repeated(&dialect.say(), in_flight));
     let mut members = Vec::with_capacity(MEMBERS);
     for number in 0..MEMBERS {
         let mut member = client::connect(server.port, dialect, &format!("player-{number}"))?;
-        client::ask(&mut member, &join)?;
+        member.ask(&join)?;
         members.push(member);
+    }
+    if dialect == Dialect::Resuming {
+        // Until then each push would find a message that the server has not acknowledged yet.
+        sleep(ACKNOWLEDGED_AFTER);
     }
     let mut sender = client::connect(server.port, dialect, "sender")?;
     for _ in 0..rounds {
-        sending(&mut || sender.write_all(&says.request))?;
+        sending(&mut || sender.stream.write_all(&says.request))?;
         for member in &mut members {
-            client::expect(member, &says)?;
+            member.expect(&says)?;
+            member.acknowledge()?;
         }
     }
     members.push(sender);
@@ -106,9 +108,9 @@ fn connects(server: &Server, dialect: Dialect, times: usize) -> io::Result<()> {
     let (chat, close) = (dialect.chat(), wire::close());
     for number in 0..times {
         let mut client = client::connect(server.port, dialect, &format!("player-{number}"))?;
-        client::ask(&mut client, &chat)?;
-        client::ask(&mut client, &close)?;
-        if client.read(&mut [0])? != 0 {
+        client.ask(&chat)?;
+        client.ask(&close)?;
+        if client.stream.read(&mut [0])? != 0 {
             return Err(Error::other("the server sent something after its close frame"));
         }
     }

@@ -8,6 +8,7 @@ use crate::node_state::{
     Address, Audience, ClusterNode, EncodedPush, HandOverStep, LoopFault, LoopMessage, Member, NodeMessage, Presence,
     SessionAsk,
 };
+use crate::protocol::resumption::KeyedFrame;
 use crate::protocol::{PushKey, Syntax, Uid};
 use crate::websocket::{Close, CloseCode};
 
@@ -96,8 +97,9 @@ impl BusMessage {
 pub(super) fn encode(from: &str, to: Address<&str>, message: &NodeMessage) -> Bytes {
     let mut attachments = Vec::new();
     let message = match message {
-        NodeMessage::Push { push: EncodedPush { frames, key }, audience } => {
-            attachments.extend(frames.iter().map(|(_, frame)| &frame[..]).chain(key.as_deref()));
+        NodeMessage::Push { push: EncodedPush { frames }, audience } => {
+            let key = frames.first().and_then(|(_, frame)| frame.key());
+            attachments.extend(frames.iter().map(|(_, frame)| frame.bytes()).chain(key.map(|key| &key[..])));
             let wire_syntax = |syntax: &Syntax| (syntax.key().to_owned(), syntax.payload().map(str::to_owned));
             let syntaxes = frames.iter().map(|(syntax, _)| wire_syntax(syntax)).collect();
             WireNodeMessage::Push { syntaxes, audience: audience.clone() }
@@ -126,8 +128,9 @@ impl WireNodeMessage {
                     syntaxes.iter().copied().find(is_same)
                 };
                 let frames = encoded.iter().zip(attachments);
-                let frames = frames.filter_map(|(syntax, frame)| Some((find(syntax)?, frame))).collect();
-                NodeMessage::Push { push: EncodedPush { key, frames }, audience }
+                let frame = |frame: Bytes| KeyedFrame::own(frame.to_vec(), key.clone());
+                let frames = frames.filter_map(|(syntax, bytes)| Some((find(syntax)?, frame(bytes)))).collect();
+                NodeMessage::Push { push: EncodedPush { frames }, audience }
             }
             Self::Presence { presence, member } => NodeMessage::Presence { presence, member },
             Self::LoopIsFree => NodeMessage::LoopIsFree,
@@ -190,9 +193,8 @@ mod tests {
 
     /// A push with a key, encoded for two syntaxes.
     fn push() -> Bytes {
-        let frames =
-            vec![(&Syntax::DEFAULT, Bytes::from_static(b"\x81\x02{}")), (&OTHER, Bytes::from_static(b"\xff\x00"))];
-        let push = EncodedPush { key: Some(PushKey::from(&b"key"[..])), frames };
+        let frame = |bytes: &[u8]| KeyedFrame::own(bytes.to_vec(), Some(PushKey::from(&b"key"[..])));
+        let push = EncodedPush { frames: vec![(&Syntax::DEFAULT, frame(b"\x81\x02{}")), (&OTHER, frame(b"\xff\x00"))] };
         let message = NodeMessage::Push { push, audience: Audience::default() };
         encode("boot", Address::Room("a \"room\""), &message)
     }
@@ -212,8 +214,8 @@ mod tests {
             assert_eq!(to, Address::Room("a \"room\"".to_owned()));
             let decoded = message.decode(received.attachments, syntaxes);
             let Some(NodeMessage::Push { push, .. }) = decoded else { panic!("another message") };
-            assert_eq!(push.key.as_deref(), Some(&b"key"[..]));
-            let frames: Vec<_> = push.frames.iter().map(|(_, frame)| &frame[..]).collect();
+            assert!(push.frames.iter().all(|(_, frame)| frame.key().is_some_and(|key| **key == b"key"[..])));
+            let frames: Vec<_> = push.frames.iter().map(|(_, frame)| frame.bytes()).collect();
             assert_eq!(frames, expected);
         }
     }

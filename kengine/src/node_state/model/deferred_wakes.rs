@@ -11,6 +11,7 @@ use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Outbox};
 use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
 use crate::node_state::sync::model::explore;
+use crate::protocol::resumption::KeyedFrame;
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: 8 };
 
@@ -24,7 +25,7 @@ impl Wake for WakeCount {
 }
 
 fn push(outbox: &Outbox, backlog: &Backlog) {
-    outbox.push(vec![1].into(), None, LIMITS, backlog).unwrap();
+    outbox.push(KeyedFrame::own(vec![1], None), LIMITS, backlog).unwrap();
 }
 
 /// Two turns send to one sleeping connection several times: it is woken once, when the turn ends that has seen it asleep.

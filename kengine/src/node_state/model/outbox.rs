@@ -2,7 +2,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use loom::future::block_on;
 use loom::thread;
 
@@ -11,6 +10,7 @@ use crate::node_state::limits::OutboxLimits;
 use crate::node_state::outbox::{Backlog, Ending, Outbox, Queued, REPORT_STEP};
 use crate::node_state::sync::model::explore;
 use crate::protocol::DisconnectReason;
+use crate::protocol::resumption::KeyedFrame;
 use crate::websocket::{Close, CloseCode};
 
 const LIMITS: OutboxLimits = OutboxLimits { max_pushes: 8, max_size: usize::MAX };
@@ -34,7 +34,7 @@ impl Counted {
 
     /// Queues a frame that begins with this byte, and counts for one step of the backlog.
     fn push(&self, first: u8) -> Result<(), SendError> {
-        self.outbox().push(frame(first), None, LIMITS, self.backlog())
+        self.outbox().push(frame(first), LIMITS, self.backlog())
     }
 
     /// Takes pushes, as the connection's task does, until there are `wanted` or the connection is ordered to end.
@@ -54,8 +54,8 @@ impl Counted {
     }
 }
 
-fn frame(first: u8) -> Bytes {
-    vec![first; REPORT_STEP].into()
+fn frame(first: u8) -> KeyedFrame {
+    KeyedFrame::own(vec![first; REPORT_STEP], None)
 }
 
 fn close(code: CloseCode) -> Ending {
@@ -235,7 +235,7 @@ fn the_backlog_is_the_sum_of_the_outboxes() {
             let (outboxes, backlog) = (Arc::clone(&outboxes), Arc::clone(&backlog));
             thread::spawn(move || {
                 for number in order {
-                    outboxes[number].push(frame(0), None, LIMITS, &backlog).unwrap();
+                    outboxes[number].push(frame(0), LIMITS, &backlog).unwrap();
                 }
             })
         };

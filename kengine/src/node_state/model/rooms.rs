@@ -14,6 +14,7 @@ use crate::node_state::rooms::{JoinRequest, LocalRooms};
 use crate::node_state::sync::atomic::{AtomicUsize, Ordering};
 use crate::node_state::sync::model::explore;
 use crate::protocol::Syntax;
+use crate::protocol::resumption::KeyedFrame;
 
 /// The rooms of a node, and what the node tells its cluster about them.
 #[derive(Clone)]
@@ -157,7 +158,7 @@ fn a_send_reaches_the_members_of_one_moment() {
         });
         let (backlog, limits) = (Backlog::new(usize::MAX), OutboxLimits { max_pushes: 8, max_size: 8 });
         rooms.rooms.for_each_member("lobby", |member| {
-            member.state().outbox.push(vec![1].into(), None, limits, &backlog).unwrap();
+            member.state().outbox.push(KeyedFrame::own(vec![1], None), limits, &backlog).unwrap();
         });
         assert_eq!(leaving.join().unwrap(), ada.state().outbox.queued().pushes);
         assert_eq!(bob.state().outbox.queued().pushes, 1);

@@ -1,5 +1,6 @@
 //! The messages in which both sides tell each other what they have. They are not counted.
 
+use std::io::Write;
 use std::time::Duration;
 
 use fastwebsockets::OpCode;
@@ -68,20 +69,28 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// Appends an acknowledgement as a frame.
 pub(crate) fn write_ack(out: &mut Vec<u8>, received: u64) {
-    encoder::write_frame(out, OpCode::Text, format!("{{\"ack\":{received}}}").as_bytes());
+    // Cannot fail: memory is written.
+    let _ = encoder::write_frame_with(out, OpCode::Text, |out| write!(out, "{{\"ack\":{received}}}"));
 }
 
 /// Returns the count of an acknowledgement: a text with an object whose only member is `ack`. `None` if the message is
 /// another one.
 #[inline]
 pub(crate) fn parse_ack(message: Message<'_>) -> Option<u64> {
-    // Most messages are longer, or do not have the word.
+    // Most messages are longer, or do not begin so.
     match message {
-        Message::Text(text) if text.len() <= MAX_ACK_LEN && text.contains("\"ack\"") => {
+        Message::Text(text) if text.len() <= MAX_ACK_LEN && begins_as_ack(text) => {
             serde_json::from_str(text).ok().map(|Ack { ack }| ack)
         }
         _ => None,
     }
+}
+
+/// Whether the first member of an object is `ack`.
+fn begins_as_ack(text: &str) -> bool {
+    const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+    let members = text.trim_start_matches(WHITE_SPACE).strip_prefix('{');
+    members.is_some_and(|members| members.trim_start_matches(WHITE_SPACE).starts_with("\"ack\""))
 }
 
 #[cfg(test)]

@@ -68,10 +68,10 @@ const HEARTBEAT: u8 = b'p';
 const REQUEST: u8 = b'?';
 const ANSWER: u8 = b'!';
 
-/// A message on the wire: a kind and two numbers, whose meaning depends on the kind, and padding, so that messages have
-/// different lengths.
+/// A message on the wire as a frame: a kind and two numbers, whose meaning depends on the kind, and padding, so that
+/// messages have different lengths.
 fn encode(kind: u8, first: u64, second: u64, padding: usize) -> Vec<u8> {
-    let mut bytes = vec![u8::try_from(18 + padding).unwrap(), kind];
+    let mut bytes = vec![0x82, u8::try_from(17 + padding).unwrap(), kind];
     bytes.extend(first.to_be_bytes());
     bytes.extend(second.to_be_bytes());
     bytes.resize(bytes.len() + padding, 0xee);
@@ -80,13 +80,13 @@ fn encode(kind: u8, first: u64, second: u64, padding: usize) -> Vec<u8> {
 
 /// Removes the first message from the bytes if it is complete.
 fn decode(bytes: &mut Vec<u8>) -> Option<(u8, u64, u64)> {
-    let length = usize::from(*bytes.first()?);
+    let length = 2 + usize::from(*bytes.get(1)?);
     if bytes.len() < length {
         return None;
     }
     let message: Vec<_> = bytes.drain(..length).collect();
     let number = |at: usize| u64::from_be_bytes(message.get(at..at + 8).unwrap_or(&[0; 8]).try_into().unwrap());
-    Some((message.get(1).copied().unwrap_or_default(), number(2), number(10)))
+    Some((message.get(2).copied().unwrap_or_default(), number(3), number(11)))
 }
 
 /// One side of the session, and what its application has sent and got.
@@ -114,7 +114,10 @@ impl Side {
             self.last_of_key.insert(key, self.sent);
             PushKey::from(key.to_be_bytes())
         });
-        self.exchange.record_sent(KeyedFrame { frame: frame.into(), is_shared: key.is_some(), key });
+        match key {
+            Some(key) => self.exchange.record_sent(KeyedFrame::shared(frame, Some(key), ())),
+            None => self.exchange.record_copies(&frame, b"p"),
+        }
     }
 
     /// Whether a message is a `latest` push that a newer one has replaced.
@@ -271,7 +274,7 @@ impl Model {
         self.to_client.extend_from_slice(&encode(ANSWER, self.next_token, received, 0));
         self.next_token += 1;
         if !self.has(Fault::SendsNothingAgain) {
-            self.server.exchange.unacknowledged().for_each(|sent| self.to_client.extend_from_slice(&sent.frame));
+            self.server.exchange.write_unacknowledged(&mut self.to_client);
         }
         Ok(())
     }
@@ -292,10 +295,7 @@ impl Model {
                         return Err(format!("the server cannot have received {second} messages"));
                     }
                     self.is_resumed = true;
-                    self.client
-                        .exchange
-                        .unacknowledged()
-                        .for_each(|sent| self.to_server.extend_from_slice(&sent.frame));
+                    self.client.exchange.write_unacknowledged(&mut self.to_server);
                 }
                 _ => return Err(format!("the client cannot read {kind}")),
             }

@@ -16,7 +16,6 @@ mod threads;
 
 use std::fs;
 use std::io::{self, Error};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use serde_json::json;
 
 use self::curve::{Check, Curve};
 use crate::arguments::Arguments;
-use crate::client;
+use crate::client::{self, Client};
 use crate::generator::Period;
 use crate::process::{self, Server};
 use crate::results::print_table;
@@ -143,6 +142,6 @@ impl Bench<'_> {
 }
 
 /// Opens a connection to the server of the curves.
-fn connect(server: &Server, number: usize) -> io::Result<TcpStream> {
+fn connect(server: &Server, number: usize) -> io::Result<Client> {
     client::connect(server.port, SERVER.dialect, &format!("player-{number}"))
 }

@@ -1,11 +1,11 @@
 //! Rooms: what a player's rooms cost while he sends messages, and while he is idle.
 
 use std::io;
-use std::net::TcpStream;
 use std::slice;
 
 use super::curve::{Curve, Header, Scale};
 use super::{Bench, Measured, SERVER, connect};
+use crate::client::Client;
 use crate::generator::{after, answers, idle};
 use crate::process::Server;
 use crate::wire;
@@ -51,7 +51,7 @@ pub fn measure(bench: &Bench<'_>) -> io::Result<Measured> {
 }
 
 /// Opens the connection of a player who is in so many rooms, which he shares with nine others.
-fn enter(server: &Server, number: usize, rooms: usize) -> io::Result<TcpStream> {
+fn enter(server: &Server, number: usize, rooms: usize) -> io::Result<Client> {
     let first = number / MEMBERS * rooms;
     after(connect(server, number)?, &wire::enter(first..first + rooms))
 }

@@ -1,7 +1,6 @@
 //! Answers: each connection sends some messages in one write, and sends again when all are answered.
 
 use std::io::{self, Error};
-use std::net;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -9,6 +8,7 @@ use mio::{Events, Poll};
 
 use super::meter::{Meter, Period, Sample};
 use super::{POLL_TIMEOUT, socket};
+use crate::client;
 use crate::process::Server;
 use crate::wire::{Exchange, Progress};
 
@@ -22,16 +22,16 @@ struct Client {
 /// Measures the answers to clients that have `in_flight` messages under way each.
 pub fn measure(
     servers: &[Server],
-    clients: Vec<net::TcpStream>,
+    clients: Vec<client::Client>,
     chat: &Exchange,
     in_flight: usize,
     period: Period,
 ) -> io::Result<Sample> {
     let request = chat.request.repeat(in_flight);
     let mut poll = Poll::new()?;
-    let start = |(token, stream)| {
-        let stream = socket::register(&poll, token, stream)?;
-        Ok(Client { stream, sent: Instant::now(), progress: Progress::default(), awaited: in_flight })
+    let start = |(token, client): (_, client::Client)| {
+        let stream = socket::register(&poll, token, client.stream)?;
+        Ok(Client { stream, sent: Instant::now(), progress: client.progress, awaited: in_flight })
     };
     let mut clients = clients.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
     for client in &mut clients {
@@ -62,7 +62,10 @@ pub fn measure(
             if *awaited == 0 {
                 *awaited = in_flight;
                 *sent = Instant::now();
-                socket::write(stream, &request)?;
+                match progress.acknowledgement() {
+                    Some(acknowledgement) => socket::write(stream, &[&acknowledgement, &*request].concat())?,
+                    None => socket::write(stream, &request)?,
+                }
             }
         }
     }

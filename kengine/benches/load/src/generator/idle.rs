@@ -1,11 +1,11 @@
 //! Idle connections: what each of them adds to the resident memory of the servers, and to the memory of the kernel.
 
 use std::io;
-use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
 use super::kernel_memory::KernelMemory;
+use crate::client::Client;
 use crate::process::Server;
 
 /// Connections before the first reading, so that what the server needs once is not counted.
@@ -37,7 +37,7 @@ pub struct Footprint {
 pub fn measure(
     servers: &[Server],
     connections: usize,
-    connect: impl FnMut(usize) -> io::Result<TcpStream>,
+    connect: impl FnMut(usize) -> io::Result<Client>,
 ) -> io::Result<Footprint> {
     let resident = || servers.iter().map(Server::resident).sum::<io::Result<u64>>();
     let mut clients = (0..WARM_UP_CONNECTIONS + connections).map(connect);

@@ -9,13 +9,12 @@ mod meter;
 pub mod pings;
 mod socket;
 
-use std::net::TcpStream;
 use std::time::Duration;
 use std::{io, slice};
 
 pub use self::idle::State;
 pub use self::meter::{Period, Sample};
-use crate::client;
+use crate::client::{self, Client};
 use crate::process::Server;
 use crate::wire::{Dialect, Exchange};
 
@@ -75,7 +74,7 @@ impl Load {
 }
 
 /// Lets a client send a request and read its answer, before it does what is measured.
-pub fn after(mut client: TcpStream, exchange: &Exchange) -> io::Result<TcpStream> {
-    client::ask(&mut client, exchange)?;
+pub fn after(mut client: Client, exchange: &Exchange) -> io::Result<Client> {
+    client.ask(exchange)?;
     Ok(client)
 }

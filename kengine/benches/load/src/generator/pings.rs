@@ -1,20 +1,21 @@
 //! Pings: idle clients that answer the pings of the server, and do nothing else.
 
 use std::io::{self, Error};
-use std::{net, slice};
+use std::slice;
 
 use mio::{Events, Poll};
 
 use super::meter::{Meter, Period, Sample};
 use super::{POLL_TIMEOUT, socket};
+use crate::client::Client;
 use crate::process::Server;
-use crate::wire::{self, Progress};
+use crate::wire;
 
 /// Measures pings, each with its answer.
-pub fn measure(server: &Server, clients: Vec<net::TcpStream>, period: Period) -> io::Result<Sample> {
+pub fn measure(server: &Server, clients: Vec<Client>, period: Period) -> io::Result<Sample> {
     let ping = wire::ping();
     let mut poll = Poll::new()?;
-    let start = |(token, stream)| Ok((socket::register(&poll, token, stream)?, Progress::default()));
+    let start = |(token, client): (_, Client)| Ok((socket::register(&poll, token, client.stream)?, client.progress));
     let mut clients = clients.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
     let mut meter = Meter::start(slice::from_ref(server), period);
     let mut events = Events::with_capacity(1024);
