@@ -65,9 +65,8 @@ impl Socket {
     /// Keeps the answers that were sent since this was called last, until the client acknowledges them.
     #[inline]
     pub(super) fn keep_answers(&mut self) {
-        let heartbeat = &self.link.registration.node().limits.heartbeat.answer;
         if let Some(resumption) = self.end.resumption() {
-            resumption.keep_answers(self.out.frames(), heartbeat);
+            resumption.keep_answers(self.out.frames());
         }
     }
 
@@ -76,16 +75,16 @@ impl Socket {
         if self.state != SocketState::Open {
             return self.keep_for_absent(answer, outbox);
         }
+        let heartbeat = &self.link.registration.node().limits.heartbeat.answer;
+        let Some(resumption) = self.end.resumption() else { return };
         let out = self.out.frames();
         let start = out.len();
         answer.move_to(out);
         let sent = start..out.len();
-        if self.end.resumption().is_some_and(|resumption| resumption.continue_answers(&sent)) {
-            return;
-        }
-        self.keep_answers();
-        if let Some(resumption) = self.end.resumption() {
-            resumption.begin_answers(sent);
+        if !resumption.record_answer(out, &sent, heartbeat) {
+            resumption.keep_answers(out);
+            resumption.keep_frames(&out[sent], heartbeat);
+            resumption.mark_unchecked();
         }
     }
 
@@ -115,7 +114,7 @@ impl Socket {
         let Some(resumption) = self.end.resumption() else { return };
         if resumption.is_unchecked() {
             let node = self.link.registration.node();
-            resumption.keep_answers(self.out.frames(), &node.limits.heartbeat.answer);
+            resumption.keep_answers(self.out.frames());
             if resumption.check_size(node.limits.outbox) && self.state == SocketState::Open {
                 outbox.set_kept(&resumption.exchange, false, &node.fan_out.backlog);
             }
@@ -148,6 +147,7 @@ impl Socket {
 
     /// Acknowledges messages that have waited for it long enough, and otherwise registers the task to do so later. Returns
     /// whether it has acknowledged some.
+    #[inline]
     pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(resumption) = self.end.resumption() else { return false };
         resumption.waits_for_ack(self.link.read_at()) && self.state == SocketState::Open && self.poll_ack_timer(cx)

@@ -46,6 +46,8 @@ pub(super) struct Resumption {
     has_just_read: bool,
     /// Where answers are among what is written that are not kept yet. Empty if there are none.
     unkept: Range<usize>,
+    /// How many these are.
+    unkept_len: usize,
     /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
     is_unchecked: bool,
 }
@@ -100,6 +102,7 @@ impl Resumption {
             is_asked_for: false,
             has_just_read: false,
             unkept: 0..0,
+            unkept_len: 0,
             is_unchecked: false,
         }
     }
@@ -238,29 +241,28 @@ impl Resumption {
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Records that an answer is in this part of what is written, if it follows the answers that are not kept yet. Answers
-    /// are kept together, before anything else is kept or the socket is served.
+    /// Records that an answer is in this part of `out`, and will be kept together with those before it: before anything
+    /// else is kept or the socket is served. Returns whether that is possible.
     #[inline]
-    pub(super) fn continue_answers(&mut self, answer: &Range<usize>) -> bool {
-        let continues = self.unkept.end == answer.start && !self.unkept.is_empty();
-        if continues {
+    pub(super) fn record_answer(&mut self, out: &[u8], answer: &Range<usize>, heartbeat: &str) -> bool {
+        let is_next = self.unkept.is_empty() || self.unkept.end == answer.start;
+        let is_recorded = is_next && Exchange::counts_one_copy(&out[answer.clone()], heartbeat.as_bytes());
+        if is_recorded {
+            if self.unkept.is_empty() {
+                self.unkept.start = answer.start;
+            }
             self.unkept.end = answer.end;
+            self.unkept_len += 1;
+            self.is_unchecked = true;
         }
-        continues
+        is_recorded
     }
 
-    /// Records that an answer is in this part of what is written. All earlier ones must have been kept.
-    pub(super) fn begin_answers(&mut self, answer: Range<usize>) {
-        self.unkept = answer;
-        self.is_unchecked = true;
-    }
-
-    /// Keeps the answers that were recorded until the client acknowledges them, except for those to heartbeats.
+    /// Keeps the answers that were recorded until the client acknowledges them.
     #[inline]
-    pub(super) fn keep_answers(&mut self, out: &[u8], heartbeat: &str) {
-        let unkept = mem::take(&mut self.unkept);
-        if !unkept.is_empty() {
-            self.keep_frames(&out[unkept], heartbeat);
+    pub(super) fn keep_answers(&mut self, out: &[u8]) {
+        if self.unkept_len > 0 {
+            self.exchange.record_counted_copies(&out[mem::take(&mut self.unkept)], mem::take(&mut self.unkept_len));
         }
     }
 
@@ -280,8 +282,13 @@ impl Resumption {
     /// the rest, because it has changed by a step.
     pub(super) fn check_size(&mut self, limits: OutboxLimits) -> bool {
         self.is_unchecked = false;
-        self.trim(limits);
-        self.must_report()
+        let (len, mut size) = self.exchange.extent();
+        if len > limits.max_pushes || size > limits.max_size {
+            self.trim(limits);
+            size = self.exchange.size();
+        }
+        let steps = u32::try_from(size / REPORT_STEP).unwrap_or(u32::MAX);
+        mem::replace(&mut self.reported, steps) != steps
     }
 
     /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
@@ -296,13 +303,6 @@ impl Resumption {
 
     pub(super) fn exceeds(&self, limits: OutboxLimits) -> bool {
         self.exchange.len() > limits.max_pushes || self.exchange.size() > limits.max_size
-    }
-
-    /// Whether the outbox must be told the size of the exchange, because it has changed by a step.
-    #[inline]
-    fn must_report(&mut self) -> bool {
-        let steps = u32::try_from(self.exchange.size() / REPORT_STEP).unwrap_or(u32::MAX);
-        mem::replace(&mut self.reported, steps) != steps
     }
 
     fn note_change(&mut self) {

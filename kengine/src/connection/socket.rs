@@ -214,7 +214,7 @@ impl Socket {
     pub(super) fn move_pushes(&mut self, outbox: &Outbox) {
         if outbox.has_pushes() {
             let Self { link, out, end, .. } = self;
-            outbox.take_pushes(destination(link, out, end), &link.node().fan_out.backlog);
+            outbox.take_pushes(destination(out, end), &link.node().fan_out.backlog);
         }
     }
 
@@ -463,7 +463,7 @@ impl Socket {
         let wants_pushes =
             |ending: Option<&Ending>| is_open && (!is_blocked || matches!(ending, Some(Ending::Close(_))));
         let Self { link, out, end, .. } = self;
-        match outbox.take(cx, destination(link, out, end), &link.node().fan_out.backlog, wants_pushes) {
+        match outbox.take(cx, destination(out, end), &link.node().fan_out.backlog, wants_pushes) {
             Some(Ending::Abandon) if self.state == SocketState::Given => {
                 self.end.resumption().into_iter().for_each(Resumption::call);
             }
@@ -635,10 +635,10 @@ impl Socket {
 
 /// Returns where waiting pushes are moved. The answers that were sent before them are kept first.
 #[inline]
-fn destination<'o>(link: &Link, out: &'o mut Output, end: &'o mut SocketEnd) -> Destination<'o> {
+fn destination<'o>(out: &'o mut Output, end: &'o mut SocketEnd) -> Destination<'o> {
     let out = out.frames();
     let exchange = end.resumption().map(|resumption| {
-        resumption.keep_answers(out, &link.node().limits.heartbeat.answer);
+        resumption.keep_answers(out);
         resumption.mark_unchecked();
         &mut resumption.exchange
     });

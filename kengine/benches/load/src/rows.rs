@@ -239,7 +239,11 @@ const IDLE_KENGINE: &[Program] = &[KENGINE, LARGE_FUTURE];
 pub const ROWS: &[Row] = &[
     answers("answer-64x1", "Answer: 64 connections, 1 message in flight", 64, 1, &[cpu_at_most(1.03)]),
     answers("answer-64x16", "Answer: 64 connections, 16 messages in flight", 64, 16, &[throughput_at_least(8.0)]),
-    answers("answer-512x1", "Answer: 512 connections, 1 message in flight", 512, 1, &[]),
+    Row {
+        // The reference serves some clients again and again while others wait, which keeps their memory in the caches.
+        subjects: &[],
+        ..answers("answer-512x1", "Answer: 512 connections, 1 message in flight", 512, 1, &[cpu_at_most(1.03)])
+    },
     Row {
         load: Load::Connects { at_once: 16 },
         unit: CONNECTION,

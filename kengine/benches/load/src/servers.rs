@@ -39,7 +39,7 @@ const fn program(name: &'static str, binary: &'static str, dialect: Dialect) -> 
 pub const KENGINE: Program = program("kengine", "server-kengine", Dialect::Game);
 /// The same, with clients that can resume their sessions.
 pub const RESUMING: Program =
-    Program { arguments: &["--resume"], ..program("kengine, resumable", "server-kengine", Dialect::Resuming) };
+    Program { arguments: &["--resume"], ..program("kengine with resuming", "server-kengine", Dialect::Resuming) };
 pub const CURRENT_THREAD: Program =
     program("kengine on a current-thread runtime", "server-kengine-current-thread", Dialect::Game);
 /// The same, beside a thread that does nothing.

@@ -275,6 +275,29 @@ impl Exchange {
         }
     }
 
+    /// Whether this is one frame that counts, and that is short enough to be copied together with others. The frame with
+    /// the payload `uncounted` does not count.
+    #[inline]
+    pub(crate) fn counts_one_copy(frame: &[u8], uncounted: &[u8]) -> bool {
+        frame.len() <= MAX_COPIED
+            && frame.len() > 1
+            && encoder::end_of_frame(frame, 0) == frame.len()
+            && !encoder::has_payload(frame, uncounted)
+    }
+
+    /// Keeps copies of this many messages that are sent, until they are acknowledged. `frames` are their frames, one after
+    /// another, each of which [counts](Self::counts_one_copy).
+    #[inline]
+    pub(crate) fn record_counted_copies(&mut self, frames: &[u8], messages: usize) {
+        self.kept.get_or_insert_with(KeptMessages::spare).push_copies(frames, messages);
+    }
+
+    /// Returns how many messages are kept, and their size in bytes with the headers of their frames.
+    #[inline]
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        self.kept.as_ref().map_or((0, 0), |kept| (kept.len, kept.size))
+    }
+
     /// Returns how many messages are kept.
     pub(crate) fn len(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.len)
