@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::connection::departures::{DepartureDue, Offered};
 use crate::connection::resumables::{Arrival, Resumables};
-use crate::node_state::{Asker, ConnectionId, HandOverStep, OutboxLimits, Recipient};
+use crate::node_state::{Asker, Backlog, ConnectionId, HandOverStep, Outbox, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
 
 /// How long a received message may be unacknowledged.
@@ -44,9 +44,9 @@ pub(super) struct Resumption {
     is_asked_for: bool,
     /// Whether messages were read just now, and the task has not paused since.
     has_just_read: bool,
-    /// Where answers are among what is written that are not kept yet. Empty if there are none.
+    /// The place, among what is written, of the answers that are not kept yet. Empty if there are none.
     unkept: Range<usize>,
-    /// How many these are.
+    /// The number of these answers.
     unkept_len: usize,
     /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
     is_unchecked: bool,
@@ -287,8 +287,13 @@ impl Resumption {
             self.trim(limits);
             size = self.exchange.size();
         }
-        let steps = u32::try_from(size / REPORT_STEP).unwrap_or(u32::MAX);
-        mem::replace(&mut self.reported, steps) != steps
+        self.reported != steps(size)
+    }
+
+    /// Tells the outbox the size of what is kept.
+    pub(super) fn report(&mut self, is_away: bool, outbox: &Outbox, backlog: &Backlog) {
+        self.reported = steps(self.exchange.size());
+        outbox.set_kept(&self.exchange, is_away, backlog);
     }
 
     /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
@@ -322,6 +327,12 @@ impl Resumption {
         self.is_told_away = !self.is_told_away;
         Some(if self.is_told_away { PresenceChange::Suspended } else { PresenceChange::Resumed })
     }
+}
+
+/// Returns in how many steps this number of bytes is reported.
+#[inline]
+fn steps(bytes: usize) -> u32 {
+    u32::try_from(bytes / REPORT_STEP).unwrap_or(u32::MAX)
 }
 
 impl Drop for Resumption {
