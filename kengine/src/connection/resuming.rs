@@ -80,10 +80,9 @@ impl Socket {
         let out = self.out.frames();
         let start = out.len();
         answer.move_to(out);
-        let sent = start..out.len();
-        if !resumption.record_answer(out, &sent, heartbeat) {
+        if !resumption.record_answer(out, start, heartbeat) {
             resumption.keep_answers(out);
-            resumption.keep_frames(&out[sent], heartbeat);
+            resumption.keep_frames(&out[start..], heartbeat);
             resumption.mark_unchecked();
         }
     }
