@@ -146,6 +146,10 @@ impl RawClient {
         loop {
             if let Some((frame, length)) = ServerFrame::parse(&self.unread) {
                 self.unread.drain(..length);
+                if self.unread.is_empty() {
+                    // Tests measure the memory of their process, in which a client that waits takes none.
+                    self.unread = Vec::new();
+                }
                 return Ok(frame);
             }
             match within("a frame of the server", self.read()).await {

@@ -1,6 +1,6 @@
 //! The sessions of an endpoint that can be resumed, by their tokens; and the clients that come back to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub(crate) struct Resumables {
 #[derive(Default)]
 struct ResumableTable {
     /// The connections whose sessions can be resumed, by the keys of their tokens. Only the connection's task knows the
-    /// whole tokens.
-    connections: HashMap<u64, Arc<dyn Recipient>>,
+    /// whole tokens. A tree, because its memory grows and shrinks with the number of sessions.
+    connections: BTreeMap<u64, Arc<dyn Recipient>>,
     /// Clients that have come back, until the task of their connection takes them.
     arrivals: HashMap<ConnectionId, Arrival>,
     /// The sessions that other nodes have asked for.
@@ -235,12 +235,7 @@ impl Resumables {
 impl ResumableTable {
     /// Makes tokens invalid. Returns the connections that they were for, which must not be dropped while the lock is held.
     fn remove_tokens(&mut self, tokens: &Tokens) -> Vec<Option<Arc<dyn Recipient>>> {
-        let removed = tokens.valid().map(|token| self.connections.remove(&token.key())).collect();
-        let (len, capacity) = (self.connections.len(), self.connections.capacity());
-        if capacity > 64 && len < capacity / 8 {
-            self.connections.shrink_to(len * 2);
-        }
-        removed
+        tokens.valid().map(|token| self.connections.remove(&token.key())).collect()
     }
 }
 

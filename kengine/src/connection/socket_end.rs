@@ -14,15 +14,20 @@ use crate::protocol::DisconnectReason;
 #[derive(Default)]
 pub(super) struct SocketEnd(Option<Box<KnownEnd>>);
 
-/// Reasons are boxed, because nearly all connections that have this can resume their sessions and have no reason.
 #[derive(Default)]
 struct KnownEnd {
     resumption: Option<Resumption>,
+    /// Boxed, because nearly all connections that have a `KnownEnd` can resume their sessions and have not ended.
+    ended: Option<Box<Ended>>,
+}
+
+#[derive(Default)]
+struct Ended {
     /// How the client's input has ended, if it has: with a close frame, a violation of the protocol, or the loss of the
     /// connection. This takes effect when all messages before it are handled.
-    input: Option<Box<DisconnectReason>>,
+    input: Option<DisconnectReason>,
     /// Why the connection ends, once it does.
-    reason: Option<Box<DisconnectReason>>,
+    reason: Option<DisconnectReason>,
     /// Most connections end before they would wait for it, and setting a timer may cost a system call.
     close_timeout: Option<Pin<Box<Sleep>>>,
 }
@@ -37,35 +42,38 @@ impl SocketEnd {
     /// Returns how the client's input has ended, if it has.
     #[inline]
     pub(super) fn input(&self) -> Option<&DisconnectReason> {
-        self.0.as_ref().and_then(|known| known.input.as_deref())
+        self.0.as_ref().and_then(|known| known.ended.as_ref()?.input.as_ref())
     }
 
     /// Records how the client's input has ended.
     pub(super) fn end_input(&mut self, reason: DisconnectReason) {
-        self.0.get_or_insert_default().input = Some(Box::new(reason));
+        self.ended().input = Some(reason);
     }
 
     /// Records that input may come again, over a new socket.
     pub(super) fn reopen_input(&mut self) {
-        if let Some(known) = &mut self.0 {
-            known.input = None;
+        if let Some(ended) = self.0.as_mut().and_then(|known| known.ended.as_mut()) {
+            ended.input = None;
         }
     }
 
     /// Records why the connection ends. The first reason stays.
     pub(super) fn set_reason(&mut self, reason: DisconnectReason) {
-        self.0.get_or_insert_default().reason.get_or_insert_with(|| Box::new(reason));
+        self.ended().reason.get_or_insert(reason);
     }
 
     /// Takes why the connection has ended.
     pub(super) fn take_reason(&mut self) -> DisconnectReason {
-        self.0.as_mut().and_then(|known| known.reason.take()).map_or(DisconnectReason::Lost, |reason| *reason)
+        self.0.as_mut().and_then(|known| known.ended.as_mut()?.reason.take()).unwrap_or(DisconnectReason::Lost)
     }
 
     /// Waits for the end of the close timeout, which begins with the first call.
     pub(super) fn poll_close_timeout(&mut self, cx: &mut Context<'_>, close_timeout: Duration) -> Poll<()> {
-        let known = self.0.get_or_insert_default();
-        known.close_timeout.get_or_insert_with(|| Box::pin(sleep(close_timeout))).as_mut().poll(cx)
+        self.ended().close_timeout.get_or_insert_with(|| Box::pin(sleep(close_timeout))).as_mut().poll(cx)
+    }
+
+    fn ended(&mut self) -> &mut Ended {
+        self.0.get_or_insert_default().ended.get_or_insert_default()
     }
 
     /// Returns how the client resumes its session, if it can.
