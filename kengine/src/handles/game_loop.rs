@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::handles::hub::Hub;
+use crate::handles::loop_kind::kind_of;
 use crate::handles::room::Room;
 use crate::node_state::{
     CreateLoop, GameLoopError, LoopDriver, LoopFault, LoopLease, LoopSettings, LoopStart, SendError, StartedLoop, Tick,
@@ -100,15 +101,15 @@ pub trait GameLoop: Sized + Send + 'static {
     const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
     /// Returns the name of this kind of loop in the cluster. A room has a loop of one kind at a time, and a node takes it
-    /// over only if it runs the same kind. The default is the name of the type without its path, so a type that moves to
-    /// another module stays the same kind. Set it for types that have the same name, and for a type that is renamed in a
-    /// [rolling update](crate::guide::deploying).
+    /// over only if it runs the same kind.
+    ///
+    /// The default is the name of the type with its arguments, all without their paths, such as `Board<Chess>`. So a type
+    /// that moves to another module stays the same kind. Set the kind for types that have the same name, and for a type
+    /// that is renamed in a [rolling update](crate::guide::deploying). Rust does not promise that two versions of the
+    /// compiler give a type the same [name](std::any::type_name), so set it also if nodes of one cluster may be compiled
+    /// by different versions.
     fn kind() -> &'static str {
-        let name = std::any::type_name::<Self>();
-        // The arguments of a generic type are part of the name.
-        let end = name.find('<').unwrap_or(name.len());
-        let path = name.get(..end).unwrap_or(name);
-        path.rfind("::").and_then(|at| name.get(at + 2..)).unwrap_or(name)
+        kind_of(std::any::type_name::<Self>())
     }
 
     /// Creates the state.
@@ -255,9 +256,9 @@ impl Room<'_> {
     /// # Errors
     ///
     /// [`GameLoopError::OtherKind`] if the room has a loop of another kind: one that runs, or one that was saved and that
-    /// no node has taken over yet. [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop runs, because Redis is away. The loop
-    /// is started when Redis is back, if this node still has a player in the room. [`GameLoopError::TooMany`] if this
-    /// node has too many loops.
+    /// no node has taken over yet. [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop runs,
+    /// because Redis is away. The loop is started when Redis is back, if this node still has a player in the room.
+    /// [`GameLoopError::TooMany`] if this node has too many loops.
     pub async fn run<L: GameLoop>(&self) -> Result<(), GameLoopError> {
         let hub = self.hub.clone();
         let node = Arc::downgrade(hub.node());
