@@ -46,7 +46,8 @@ impl User<'_> {
     /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close), on all
     /// nodes. Returns how many connections of this node were closed; they have left their rooms already. Every other node
     /// is told, and closes the connection that the user has there at that moment, however new it is. A seat that is
-    /// [kept](crate::Server::seat_timeout) for the user is free. Clients do not reconnect after codes from 4500.
+    /// [kept](crate::Server::seat_timeout) for the user is free, unless the connection for which it is kept was replaced while
+    /// it asked for the seat and gets it just after the kick. Clients do not reconnect after codes from 4500.
     ///
     /// ```
     /// use kengine::{Close, CloseCode, Hub};

@@ -379,7 +379,9 @@ impl<D: Dispatcher> Server<D> {
     /// A kept seat counts as taken, and the other seats of the room can be taken. A newer connection of the user, to any
     /// node, takes the kept seat over when it asks for one in the same room, or for one in any room of the same prefix;
     /// from then on it is an ordinary seat. If the newer connection ends before, the seat is free at once if both were to
-    /// one node. If the user is [kicked](crate::room::User::kick), it is free at once in any case. This is the setting of the older one's node. 0 keeps no seats.
+    /// one node. If the user is [kicked](crate::room::User::kick), it is free at once, unless the older connection was replaced
+    /// while it asked for the seat and gets it just after the kick: then it is kept. This is the setting of the older one's
+    /// node. 0 keeps no seats.
     pub fn seat_timeout(mut self, limit: Duration) -> Self {
         self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
         self
@@ -456,7 +458,8 @@ impl<D: Dispatcher> Server<D> {
     ///
     /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
     /// is not handed over, and the error is logged. It is written as it is offered and as it is given, and if the two texts
-    /// differ, the session ends on the old node: so write nothing that changes by itself, such as the present time.
+    /// differ, the session ends on the old node: so write nothing that changes by itself, such as the present time. A
+    /// change that your code makes on the old node after the second time is not noticed, and is lost.
     pub fn hand_over(mut self) -> Self
     where
         D::Session: Serialize + DeserializeOwned,
