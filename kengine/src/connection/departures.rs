@@ -120,7 +120,8 @@ impl Departures {
         Some(self.offers)
     }
 
-    /// Whether a session that the other node is ready for was offered like this.
+    /// Whether the other node is ready for a session, and nothing of the session has changed since it was offered. `now` is
+    /// what would be offered now.
     pub(super) fn has_offered(&self, id: ConnectionId, now: &Offered) -> bool {
         let stage = self.departures.get(&id).map(|departure| &departure.stage);
         matches!(stage, Some(DepartureStage::LetGo(offered)) if offered.is_still(now))
