@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-/// The kinds of generic types, by the names of these types with their paths. They are kept, so that no message to a loop
-/// builds the name again. There is one for each such type of the program.
+/// The kinds of generic types, by the names of these types with their paths. They are kept, so that no message to a
+/// loop builds the name again. There is one for each such type of the program.
 static KINDS: RwLock<BTreeMap<&'static str, &'static str>> = RwLock::new(BTreeMap::new());
 
 /// Returns the kind of a type whose name with its path is this.

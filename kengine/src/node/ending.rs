@@ -4,8 +4,8 @@
 //! This is the moment of the decision: when [`Node::close`] orders the end, or when the connection's own task finds a
 //! reason ([`Registration::end`](crate::node::admission::Registration::end)), whichever comes first. What takes longer
 //! does not delay it: the running handler, `#[close]`, and the socket, which lingers for its close handshake and keeps
-//! its slot. Only the user's next connection on this node waits for the handler and `#[close]`: with its `#[open]`, or with
-//! its `#[resume]` if another node has handed its session over.
+//! its slot. Only the user's next connection on this node waits for the handler and `#[close]`: with its `#[open]`, or
+//! with its `#[resume]` if another node has handed its session over.
 
 use std::task::Waker;
 

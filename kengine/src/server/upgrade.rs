@@ -268,8 +268,8 @@ async fn begin<D: Dispatcher>(
 }
 
 /// Goes on after the handshake: with a new session, or with the session that the client resumes. Returns the task that
-/// must run now. Returns `None` if there is none, because the task of the session, which runs already, has got the socket,
-/// or because the socket was closed. `received` is what came after the request.
+/// must run now. Returns `None` if there is none, because the task of the session, which runs already, has got the
+/// socket, or because the socket was closed. `received` is what came after the request.
 async fn go_on<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     session: D::Session,

@@ -1,5 +1,5 @@
-//! Two places want a session at the same moment: several nodes, or a node and the client of the old one. One of them gets
-//! it, and the uid with it.
+//! Two places want a session at the same moment: several nodes, or a node and the client of the old one. One of them
+//! gets it, and the uid with it.
 
 use std::time::Duration;
 
