@@ -26,7 +26,7 @@ impl Socket {
         answer.write(out);
         resumption.exchange.write_unacknowledged(out);
         resumption.trim(self.link.node().limits.outbox);
-        outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
+        resumption.report(false, outbox, &self.link.node().fan_out.backlog);
         self.end.set_resumption(Some(resumption));
     }
 
@@ -80,10 +80,9 @@ impl Socket {
         let out = self.out.frames();
         let start = out.len();
         answer.move_to(out);
-        let sent = start..out.len();
-        if !resumption.record_answer(out, &sent, heartbeat) {
+        if !resumption.record_answer(out, start, heartbeat) {
             resumption.keep_answers(out);
-            resumption.keep_frames(&out[sent], heartbeat);
+            resumption.keep_frames(&out[start..], heartbeat);
             resumption.mark_unchecked();
         }
     }
@@ -102,7 +101,7 @@ impl Socket {
         if self.state != SocketState::Suspended {
             return resumption.trim(node.limits.outbox);
         }
-        outbox.set_kept(&resumption.exchange, true, &node.fan_out.backlog);
+        resumption.report(true, outbox, &node.fan_out.backlog);
         if resumption.exceeds(node.limits.outbox) {
             self.end(SocketState::Over, DisconnectReason::TooSlow);
         }
@@ -112,11 +111,11 @@ impl Socket {
     /// read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons is missed.
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let Some(resumption) = self.end.resumption() else { return };
-        if resumption.is_unchecked() {
+        if resumption.is_unchecked() && self.state == SocketState::Open {
             let node = self.link.registration.node();
             resumption.keep_answers(self.out.frames());
-            if resumption.check_size(node.limits.outbox) && self.state == SocketState::Open {
-                outbox.set_kept(&resumption.exchange, false, &node.fan_out.backlog);
+            if resumption.check_size(node.limits.outbox) {
+                resumption.report(false, outbox, &node.fan_out.backlog);
             }
         }
         if self.state != SocketState::Open || outbox.is_summoned() {
@@ -205,10 +204,13 @@ impl Socket {
         self.part(close, None);
         self.state = SocketState::Suspended;
         self.link.registration.suspend();
-        let backlog = &self.link.node().fan_out.backlog;
+        let node = self.link.registration.node();
+        let backlog = &node.fan_out.backlog;
         if let Some(resumption) = self.end.resumption() {
+            // A node that drains has moved here what waited in the outbox, too.
+            resumption.trim(node.limits.outbox);
             resumption.wait();
-            outbox.set_kept(&resumption.exchange, true, backlog);
+            resumption.report(true, outbox, backlog);
         }
         outbox.set_unsent(0, backlog);
         tracing::debug!(connection = self.link.registration.id().0, "the session is suspended");
@@ -277,7 +279,7 @@ impl Socket {
         if let Some(resumption) = self.end.resumption() {
             resumption.go_on(token, &recipient).write(self.out.frames());
             resumption.exchange.write_unacknowledged(self.out.frames());
-            outbox.set_kept(&resumption.exchange, false, &self.link.node().fan_out.backlog);
+            resumption.report(false, outbox, &self.link.node().fan_out.backlog);
         }
         outbox.set_unsent(0, &self.link.node().fan_out.backlog);
         tracing::debug!(connection = self.link.registration.id().0, "the session is resumed");

@@ -11,12 +11,11 @@ use tokio::time::{Sleep, sleep};
 
 use crate::connection::departures::{DepartureDue, Offered};
 use crate::connection::resumables::{Arrival, Resumables};
-use crate::node_state::{Asker, ConnectionId, HandOverStep, OutboxLimits, Recipient};
+use crate::node_state::{Asker, Backlog, ConnectionId, HandOverStep, Outbox, OutboxLimits, Recipient};
 use crate::protocol::resumption::{Exchange, ResumeAnswer, Token, Tokens};
 
 /// How long a received message may be unacknowledged.
 const ACK_AFTER: Duration = Duration::from_secs(5);
-const NANOSECONDS_UNTIL_ACK: u64 = ACK_AFTER.as_secs() * 1_000_000_000;
 /// The messages that are kept are reported to the outbox in steps of this number of bytes.
 const REPORT_STEP: usize = 4 * 1024;
 /// How long another node may take to take a session that is given to it. It gives up earlier.
@@ -32,8 +31,8 @@ pub(super) struct Resumption {
     sessions: Arc<Resumables>,
     /// While the client is away, ends the wait for it. Otherwise ends the wait before an acknowledgement.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The earliest time at which the wait before an acknowledgement may be over, on the node's clock.
-    ack_at: u64,
+    /// The earliest time at which the wait before an acknowledgement may be over, as [coarse time](coarse).
+    ack_at: u32,
     /// The size of the exchange that the outbox was told, in steps.
     reported: u32,
     /// How often the session was suspended or resumed since the dispatcher was told, at most twice.
@@ -44,10 +43,10 @@ pub(super) struct Resumption {
     is_asked_for: bool,
     /// Whether messages were read just now, and the task has not paused since.
     has_just_read: bool,
-    /// Where answers are among what is written that are not kept yet. Empty if there are none.
-    unkept: Range<usize>,
-    /// How many these are.
-    unkept_len: usize,
+    /// The place, among what is written, of the answers that are not kept yet. Empty if there are none.
+    unkept: Range<u32>,
+    /// The number of these answers.
+    unkept_len: u16,
     /// Whether messages were sent or acknowledged since the size of what is kept was last checked.
     is_unchecked: bool,
 }
@@ -222,7 +221,7 @@ impl Resumption {
         match self.timer {
             None => self.exchange.has_unacknowledged_input(),
             // If the timer had woken the task, it would be later.
-            Some(_) => !has_just_read || read_at >= self.ack_at,
+            Some(_) => !has_just_read || coarse(read_at) >= self.ack_at,
         }
     }
 
@@ -230,7 +229,7 @@ impl Resumption {
     /// message to the next, so that it is set at most once per acknowledgement.
     pub(super) fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
         if self.timer.is_none() {
-            self.ack_at = read_at + NANOSECONDS_UNTIL_ACK;
+            self.ack_at = coarse(read_at + ACK_AFTER.as_secs() * 1_000_000_000);
             self.timer = Some(Box::pin(sleep(ACK_AFTER)));
         }
         let is_due = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
@@ -241,17 +240,18 @@ impl Resumption {
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Records that an answer is in this part of `out`, and will be kept together with those before it: before anything
+    /// Records that an answer is in `out` from `start` on, and will be kept together with those before it: before anything
     /// else is kept or the socket is served. Returns whether that is possible.
     #[inline]
-    pub(super) fn record_answer(&mut self, out: &[u8], answer: &Range<usize>, heartbeat: &str) -> bool {
-        let is_next = self.unkept.is_empty() || self.unkept.end == answer.start;
-        let is_recorded = is_next && Exchange::counts_one_copy(&out[answer.clone()], heartbeat.as_bytes());
+    pub(super) fn record_answer(&mut self, out: &[u8], start: usize, heartbeat: &str) -> bool {
+        let (Ok(first), Ok(end)) = (u32::try_from(start), u32::try_from(out.len())) else { return false };
+        let is_next = self.unkept_len == 0 || (self.unkept.end == first && self.unkept_len < u16::MAX);
+        let is_recorded = is_next && Exchange::counts_one_copy(&out[start..], heartbeat.as_bytes());
         if is_recorded {
-            if self.unkept.is_empty() {
-                self.unkept.start = answer.start;
+            if self.unkept_len == 0 {
+                self.unkept.start = first;
             }
-            self.unkept.end = answer.end;
+            self.unkept.end = end;
             self.unkept_len += 1;
             self.is_unchecked = true;
         }
@@ -262,7 +262,8 @@ impl Resumption {
     #[inline]
     pub(super) fn keep_answers(&mut self, out: &[u8]) {
         if self.unkept_len > 0 {
-            self.exchange.record_counted_copies(&out[mem::take(&mut self.unkept)], mem::take(&mut self.unkept_len));
+            let frames = &out[self.unkept.start as usize..self.unkept.end as usize];
+            self.exchange.record_counted_copies(frames, usize::from(mem::take(&mut self.unkept_len)));
         }
     }
 
@@ -287,8 +288,13 @@ impl Resumption {
             self.trim(limits);
             size = self.exchange.size();
         }
-        let steps = u32::try_from(size / REPORT_STEP).unwrap_or(u32::MAX);
-        mem::replace(&mut self.reported, steps) != steps
+        self.reported != steps(size)
+    }
+
+    /// Tells the outbox the size of what is kept.
+    pub(super) fn report(&mut self, is_away: bool, outbox: &Outbox, backlog: &Backlog) {
+        self.reported = steps(self.exchange.size());
+        outbox.set_kept(&self.exchange, is_away, backlog);
     }
 
     /// Keeps frames until the client acknowledges them, except for those that answer heartbeats.
@@ -322,6 +328,19 @@ impl Resumption {
         self.is_told_away = !self.is_told_away;
         Some(if self.is_told_away { PresenceChange::Suspended } else { PresenceChange::Resumed })
     }
+}
+
+/// Returns a time on the node's clock, in nanoseconds, in units of about a second, so that it takes little memory. They
+/// suffice for 146 years.
+#[inline]
+fn coarse(time: u64) -> u32 {
+    u32::try_from(time >> 30).unwrap_or(u32::MAX)
+}
+
+/// Returns in how many steps this number of bytes is reported.
+#[inline]
+fn steps(bytes: usize) -> u32 {
+    u32::try_from(bytes / REPORT_STEP).unwrap_or(u32::MAX)
 }
 
 impl Drop for Resumption {

@@ -140,7 +140,7 @@ async fn carry<D: Dispatcher>(
         Err(Missing::Refused | Missing::NotGiven) => return TakeOver::Refused,
     }
     let mut arriving = Arriving { node, connection: Some(connection), announces: false };
-    match receive(node, &mut steps, hand_overs, (&old_node, &offer)).await {
+    match receive(node, &mut steps, hand_overs, (&old_node, &offer), &mut arriving.announces).await {
         Ok(messages) => {
             let exchange =
                 arriving.connection.as_ref().and_then(|connection| begin(node, connection, messages, received));
@@ -200,12 +200,14 @@ async fn enter<S: Session>(
     if is_carried { Ok(()) } else { Err(Missing::NotGiven) }
 }
 
-/// Waits until the other node has given the session away, and returns its messages.
+/// Waits until the other node has given the session away, and returns its messages. Sets meanwhile whether this node
+/// `announces` that the user has left if it does not get further.
 async fn receive(
     node: &Node,
     steps: &mut AwaitedHandOver,
     hand_overs: &dyn HandOvers,
     (old_node, offer): (&str, &SessionOffer),
+    announces: &mut bool,
 ) -> Result<Bytes, Missing> {
     let is_stored = match timeout(GIVE_TIMEOUT, steps.next()).await {
         Ok(Some((_, HandOverStep::Refused))) => return Err(Missing::Refused),
@@ -213,7 +215,9 @@ async fn receive(
         Ok(step) => step.is_some(),
         Err(_) => false,
     };
-    match hand_overs.take(steps.connection.0, old_node, offer.connection).await {
+    // From now on the other node may take the session to be here.
+    *announces = true;
+    match hand_overs.take(steps.connection, old_node, offer).await {
         Ok(StoredSession::Messages(messages)) => {
             if !is_stored && timeout(GIVE_TIMEOUT, steps.next()).await.is_err() {
                 // The bus was lost meanwhile, and with it where the messages of the other node end.
@@ -221,8 +225,10 @@ async fn receive(
             }
             Ok(messages)
         }
-        Ok(StoredSession::Taken | StoredSession::Absent) => Err(Missing::NotGiven),
-        // The other node may take them to be here.
+        Ok(StoredSession::Taken | StoredSession::Absent) => {
+            *announces = false;
+            Err(Missing::NotGiven)
+        }
         Err(_) => Err(Missing::Refused),
     }
 }

@@ -206,12 +206,12 @@ pub(crate) trait HandOvers: Send + Sync {
     /// The bus cannot be reached, or its queue is full.
     fn store(&self, asker: &Asker, messages: Vec<u8>) -> Result<(), Unavailable>;
 
-    /// Takes the messages of a session that are stored for this node, and tells the old node so.
+    /// Takes the messages of a session that are stored for this connection, and tells the old node so.
     fn take<'a>(
         &'a self,
-        number: u64,
+        connection: ConnectionId,
         old_node: &'a str,
-        old_connection: u64,
+        offer: &'a SessionOffer,
     ) -> BoxFuture<'a, Result<StoredSession, Unavailable>>;
 
     /// Takes the messages back.

@@ -72,7 +72,7 @@ pub use self::member::{Joined, Left, Member, Members};
 pub(crate) use self::memberships::Memberships;
 pub(crate) use self::memberships::is_room_name;
 pub use self::outbox::Queued;
-pub(crate) use self::outbox::{BATCH, Destination, Ending, Outbox};
+pub(crate) use self::outbox::{BATCH, Backlog, Destination, Ending, Outbox};
 pub(crate) use self::panics::{call_catching, poll_catching, run_catching};
 pub(crate) use self::questions::{ClientError, MAX_QUESTIONS, Questions};
 pub(crate) use self::rate_limiter::RateLimiter;

@@ -220,13 +220,18 @@ impl OutboxState {
         self.only.is_some() || self.queue.is_some()
     }
 
-    /// Whether this frame may wait without a queue.
+    /// Whether this frame may wait without a queue: nothing else waits, and its size does not change the number of steps
+    /// that are reported.
     #[inline]
     fn may_wait_alone(&self, frame: &KeyedFrame, limits: OutboxLimits) -> bool {
-        self.only.is_none()
-            && self.queue.as_deref().is_none_or(Queue::is_resting)
-            && frame.own_size() < REPORT_STEP
-            && limits.max_pushes > 0
+        let mut size = frame.own_size();
+        if let Some(queue) = self.queue.as_deref() {
+            if !queue.is_resting() {
+                return false;
+            }
+            size += queue.total() % REPORT_STEP;
+        }
+        self.only.is_none() && size < REPORT_STEP && limits.max_pushes > 0
     }
 
     /// Returns the queue, with all frames that wait.
@@ -863,6 +868,17 @@ mod tests {
             outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
         }
         assert_eq!(woken.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
+    }
+
+    #[test]
+    fn a_small_frame_is_counted_together_with_what_is_kept() {
+        let (backlog, outbox) = (Backlog::new(usize::MAX), Outbox::default());
+        let mut exchange = Exchange::default();
+        exchange.record_sent(KeyedFrame::own(vec![0; REPORT_STEP - 1], None));
+        outbox.set_kept(&exchange, false, &backlog);
+        assert_eq!(backlog.bytes(), 0);
+        outbox.push(KeyedFrame::own(b"a".to_vec(), None), LIMITS, &backlog).unwrap();
+        assert_eq!(backlog.bytes(), REPORT_STEP);
     }
 
     #[test]

@@ -34,13 +34,12 @@ struct OwnClaim {
     passing: Option<Box<Passing>>,
 }
 
-/// How a uid has passed between a connection of this node and one of another node. Holds the
-/// [name](name_of_connection) of that one.
+/// How a uid passes between a connection of this node and one of another node, whose [name](name_of_connection) it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Passing {
-    /// It comes from that one.
+    /// The connection of the other node gives the uid to the one of this node.
     From(String),
-    /// It comes back from that one, which was ready for the session, but did not get it.
+    /// The connection of the other node was ready for the session, but did not get it, so the uid comes back to this node.
     BackFrom(String),
 }
 
@@ -81,7 +80,7 @@ impl Claims {
         self.unsent.insert(uid.clone());
     }
 
-    /// Records that a connection gets a uid from that connection of another node. The directory knows it already, or will
+    /// Records that a connection gets a uid from the connection `giver` of another node. The directory knows it already, or will
     /// be told by the other way.
     pub(super) fn adopt(&mut self, uid: &Uid, connection: ConnectionId, order: u64, giver: String, at: Instant) {
         self.claim(uid, connection, order, at);
@@ -92,7 +91,16 @@ impl Claims {
         }
     }
 
-    /// Records that a connection keeps its uid, although that connection of another node was ready for it, and may have it.
+    /// Records that the directory knows that a connection has got its uid from one of another node. From now on its claim
+    /// is like any other.
+    pub(super) fn settle(&mut self, uid: &Uid, connection: ConnectionId) {
+        if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
+            own.passing = None;
+        }
+    }
+
+    /// Records that a connection keeps its uid, although the connection `taker` of another node was ready for it, and may
+    /// have it.
     pub(super) fn take_back(&mut self, uid: &Uid, connection: ConnectionId, taker: String) {
         if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
             own.passing = Some(Box::new(Passing::BackFrom(taker)));
@@ -244,6 +252,20 @@ mod tests {
         assert_eq!(sent(&mut claims), [Some((1, true))]);
         claims.release(&uid(), connection(1));
         assert_eq!(sent(&mut claims), [None]);
+    }
+
+    #[test]
+    fn a_claim_that_has_come_from_another_node_is_like_any_other_when_that_is_settled() {
+        let mut claims = Claims::default();
+        claims.adopt(&uid(), connection(1), 1, "two-9".to_owned(), Instant::now());
+        let passing = |claims: &mut Claims| {
+            claims.send_again();
+            claims.take(10).pop().and_then(|change| change.claim).expect("a claim").passing
+        };
+        claims.settle(&uid(), connection(2));
+        assert_eq!(passing(&mut claims), Some(Box::new(Passing::From("two-9".to_owned()))), "another connection");
+        claims.settle(&uid(), connection(1));
+        assert_eq!(passing(&mut claims), None);
     }
 
     #[test]

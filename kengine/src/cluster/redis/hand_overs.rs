@@ -91,14 +91,18 @@ impl HandOvers for Bus {
 
     fn take<'a>(
         &'a self,
-        number: u64,
+        connection: ConnectionId,
         old_node: &'a str,
-        old_connection: u64,
+        offer: &'a SessionOffer,
     ) -> BoxFuture<'a, Result<StoredSession, Unavailable>> {
         Box::pin(async move {
-            let taken = self.encode_step(number, HandOverStep::Taken(old_connection));
-            let key = self.state.keys.session(&self.state.boot, number);
-            self.take_stored(key, old_node, &taken).await
+            let taken = self.encode_step(connection.0, HandOverStep::Taken(offer.connection));
+            let key = self.state.keys.session(&self.state.boot, connection.0);
+            let stored = self.take_stored(key, old_node, &taken).await?;
+            if matches!(stored, StoredSession::Messages(_)) {
+                self.state.claims().settle(&offer.uid, connection);
+            }
+            Ok(stored)
         })
     }
 

@@ -17,9 +17,9 @@ const ACK_EVERY: u64 = 64;
 const MAX_COPIED: usize = 1024;
 /// How much room may be unused among copied frames, in bytes.
 const MAX_UNUSED: usize = 8 * 1024;
-/// How many empty lists of messages a thread keeps. Further ones are freed.
-const MAX_SPARE: usize = 1024;
-/// The largest capacity of a list that is kept, in messages.
+/// How many empty lists of messages a thread keeps, which take at most 730 KB. Further ones are freed.
+const MAX_SPARE: usize = 64;
+/// The largest capacity of a list that is kept, in messages. There is also room for at most [`MAX_UNUSED`] bytes of copies.
 const MAX_SPARE_CAPACITY: usize = 128;
 
 thread_local! {
@@ -50,7 +50,7 @@ struct KeptMessages {
     runs: VecDeque<KeptRun>,
     /// How many messages the runs have.
     len: usize,
-    /// The frames that were copied, one after another, and before them some that are kept no more.
+    /// The frames that were copied, one after another. At the start there may be some that are not kept any more.
     copied: Vec<u8>,
     /// Where the frames begin that are kept.
     copied_at: usize,
@@ -162,7 +162,7 @@ impl KeptMessages {
 
     /// Keeps an empty list for a session that will need one.
     fn keep(self: Box<Self>) {
-        if self.runs.capacity() > MAX_SPARE_CAPACITY {
+        if self.runs.capacity() > MAX_SPARE_CAPACITY || self.copied.capacity() > MAX_UNUSED {
             return;
         }
         SPARE.with_borrow_mut(|spare| {
@@ -253,7 +253,7 @@ impl Exchange {
     pub(crate) fn record_copies(&mut self, mut frames: &[u8], uncounted: &[u8]) {
         while !frames.is_empty() {
             let (mut len, mut end) = (0, 0);
-            let odd = loop {
+            let next = loop {
                 if end == frames.len() {
                     break None;
                 }
@@ -267,7 +267,7 @@ impl Exchange {
             if len > 0 {
                 self.kept.get_or_insert_with(KeptMessages::spare).push_copies(&frames[..end], len);
             }
-            let Some((after, is_counted)) = odd else { return };
+            let Some((after, is_counted)) = next else { return };
             if is_counted {
                 self.record_sent(KeyedFrame::own(frames[end..after].to_vec(), None));
             }

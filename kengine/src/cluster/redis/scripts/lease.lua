@@ -1,8 +1,9 @@
 -- Takes, renews or gives up the lease of a room's game loop. Returns `renewed`, `created` or `moved` with the fencing
 -- number and what was saved, `elsewhere` with the milliseconds until that lease ends, `other` with the kind of the loop
--- if that is not the kind of the node's loop, or `nowhere`. If the directory knows the node for a shorter time than since the node joined first (`joined`), Redis may have lost its data. Then
--- another node may still run the loop until its lease ends, so a new loop waits that long. A fencing number is never
--- smaller than the time at which it was given, so that it grows even if Redis has lost the last one.
+-- if that is not the kind of the node's loop, or `nowhere`. If the directory knows the node for a shorter time than
+-- since the node joined first (`joined`), Redis may have lost its data. Then another node may still run the loop until
+-- its lease ends, so a new loop waits that long. A fencing number is never smaller than the time at which it was given,
+-- so that it grows even if Redis has lost the last one.
 local row, node = unpack(KEYS)
 local boot, kind, joined, lease, keep, fence, is_valid, wish, saves, saved = unpack(ARGV)
 local time = redis.call('TIME')
@@ -20,7 +21,7 @@ if wish == 'end' or wish == 'hand over' then
   end
   return {'nowhere'}
 end
-if holder and not is_own and known_kind ~= kind then
+if known_kind and not is_own and known_kind ~= kind then
   return {'other', known_kind}
 end
 if holder and holder ~= boot and tonumber(expiry) > now then
