@@ -39,9 +39,9 @@ impl Game {
         Ok(Pilot(handshake.query("uid").map(Uid::new).transpose()?))
     }
 
-    /// Seats the player in the fullest arena with a free seat, or in a new one. A player whose connection was lost names
-    /// the arena to come back to, which plays on even if all players or its node have gone. A player who is in an arena
-    /// stays there.
+    /// Seats the player in the fullest arena with a free seat, or in a new one. A player whose connection was lost
+    /// names the arena to come back to, which plays on even if all players or its node have gone. A player who is in an
+    /// arena stays there.
     #[route]
     async fn play<'a>(
         &self,

@@ -4,9 +4,9 @@
 //! cargo run --example arena_room
 //! ```
 //!
-//! It prints what to try. Start reading with `arena.rs`, which contains the loop and the rules. Then read `game.rs`, the
-//! dispatcher. To make your own game of it, put your rules into `Arena::simulate`, and the actions of your players into
-//! the message `Steer`.
+//! It prints what to try. Start reading with `arena.rs`, which contains the loop and the rules. Then read `game.rs`,
+//! the dispatcher. To make your own game of it, put your rules into `Arena::simulate`, and the actions of your players
+//! into the message `Steer`.
 //!
 //! `KENGINE_LISTEN` is the address to listen on (default `127.0.0.1:8000`), and `RUST_LOG` what to log (default `info`;
 //! `kengine=debug` shows every connection). With `REDIS_URL`, several processes serve one game:

@@ -117,8 +117,8 @@ fn find_token(handshake: &Handshake) -> Result<String, Refusal> {
 
 #[kengine::dispatcher]
 impl Game {
-    /// Accepts clients with a valid token. When it expires, the connection is closed with 4003, unless the client has sent
-    /// a new one to `refresh`.
+    /// Accepts clients with a valid token. When it expires, the connection is closed with 4003, unless the client has
+    /// sent a new one to `refresh`.
     #[accept]
     async fn enter(&self, handshake: &Handshake) -> Result<Player, Refusal> {
         self.check(&find_token(handshake)?)
@@ -139,8 +139,8 @@ impl Game {
         Identity { id: &player.id, role: player.role }
     }
 
-    /// Keeps the connection until a new token expires. It must be of the same player and role, because the session stays
-    /// what it was.
+    /// Keeps the connection until a new token expires. It must be of the same player and role, because the session
+    /// stays what it was.
     #[route]
     async fn refresh(&self, connection: &Connection<Player>, player: &Player, token: String) -> Result<(), Error> {
         let renewed = self.check(&token).map_err(|refusal| Error::new("unauthorized", refusal.message().to_owned()))?;

@@ -1,5 +1,5 @@
-//! Authenticates players with JSON Web Tokens before they connect, closes connections whose token expires unless the client
-//! sends a new one, and has routes that only admins may call.
+//! Authenticates players with JSON Web Tokens before they connect, closes connections whose token expires unless the
+//! client sends a new one, and has routes that only admins may call.
 //!
 //! ```sh
 //! cargo run --example auth

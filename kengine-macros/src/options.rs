@@ -76,8 +76,8 @@ pub(crate) fn value<T>(
         .map_err(|error| syn::Error::new(if missing { name.span() } else { error.span() }, expected))
 }
 
-/// Reads something that may have several tokens. If the input ends in the middle of it, the error is at its first token,
-/// because the end of the input has no place in the user's code.
+/// Reads something that may have several tokens. If the input ends in the middle of it, the error is at its first
+/// token, because the end of the input has no place in the user's code.
 fn whole<T>(input: ParseStream<'_>, parse: fn(ParseStream<'_>) -> syn::Result<T>) -> syn::Result<T> {
     let first = input.span();
     parse(input).map_err(|error| if input.is_empty() { syn::Error::new(first, error) } else { error })

@@ -77,8 +77,8 @@ pub(crate) fn assert_shown(file: &str, expansion: &str) {
     );
 }
 
-/// The test `taken_names` of the language compiles blocks in modules where each of these names has another meaning. This
-/// test keeps that list complete.
+/// The test `taken_names` of the language compiles blocks in modules where each of these names has another meaning.
+/// This test keeps that list complete.
 #[test]
 fn each_name_in_an_expansion_is_in_the_list_of_taken_names() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/language/src/taken_names.rs");

@@ -15,8 +15,8 @@ pub(crate) fn plain(mut ty: &Type) -> &Type {
     }
 }
 
-/// Returns the type, in parentheses if it consists of bounds. Such a type may end with a `+`, after which no `as` and no
-/// `:` can stand.
+/// Returns the type, in parentheses if it consists of bounds. Such a type may end with a `+`, after which no `as` and
+/// no `:` can stand.
 pub(crate) fn enclosed(ty: &Type) -> Type {
     match ty {
         Type::TraitObject(_) | Type::ImplTrait(_) => parse_quote!((#ty)),

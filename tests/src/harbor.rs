@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use crate::{Gate, until};
 
-/// Notes what its hooks are told, and what its handlers have done. Without a `uid` in the query a player is a guest, and
-/// without `expires`, in milliseconds since 1970, the session never expires.
+/// Notes what its hooks are told, and what its handlers have done. Without a `uid` in the query a player is a guest,
+/// and without `expires`, in milliseconds since 1970, the session never expires.
 #[derive(Clone, Debug, Default)]
 pub struct Harbor {
     /// Where the handler `wait` waits.

@@ -15,8 +15,8 @@ use crate::{End, RawClient, within};
 /// The size of the kernel's receive buffer in bytes.
 const RECEIVE_BUFFER: u32 = 16 * 1024;
 
-/// Connects from one of this machine's addresses. On Linux, these are all addresses of 127.0.0.0/8. The receive buffer is
-/// small, so that the server soon notices a client that does not read.
+/// Connects from one of this machine's addresses. On Linux, these are all addresses of 127.0.0.0/8. The receive buffer
+/// is small, so that the server soon notices a client that does not read.
 pub async fn connect_from(client: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a socket");

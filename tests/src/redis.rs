@@ -65,8 +65,8 @@ impl RedisServer {
         node
     }
 
-    /// Starts a node of the [`Town`](crate::Town) in its own process, and waits until it is in this directory. The program is
-    /// `env!("CARGO_BIN_EXE_node")`.
+    /// Starts a node of the [`Town`](crate::Town) in its own process, and waits until it is in this directory. The
+    /// program is `env!("CARGO_BIN_EXE_node")`.
     pub async fn spawn_node(&self, program: &str, lease: Duration) -> NodeProcess {
         let node = NodeProcess::start(program, free_address(), &self.url(), lease).await;
         self.directory().await.count_is(node.address(), Some(0)).await;

@@ -155,7 +155,8 @@ impl ReturningClient {
         self.try_come_back().await.expect("a connection and its first message")
     }
 
-    /// Like [`ReturningClient::come_back`], but returns `None` if the connection is cut before its first message has come.
+    /// Like [`ReturningClient::come_back`], but returns `None` if the connection is cut before its first message has
+    /// come.
     pub async fn try_come_back(&mut self) -> Option<bool> {
         let path = self.way_back();
         let answer = self.try_open(&path).await?;

@@ -69,8 +69,8 @@ impl<const SENDERS: usize> Sends<SENDERS> {
         self.done.each_ref().map(|done| done.load(Ordering::SeqCst))
     }
 
-    /// Whether so few sends are on the way to each node that another one may follow. So a slow machine gets no more than
-    /// it delivers.
+    /// Whether so few sends are on the way to each node that another one may follow. So a slow machine gets no more
+    /// than it delivers.
     fn may_follow(&self, sender: usize) -> bool {
         let begun = self.begun[sender].load(Ordering::SeqCst);
         self.arrived.iter().all(|arrived| begun < arrived[sender].load(Ordering::SeqCst) + MAX_ON_THE_WAY)

@@ -1,5 +1,5 @@
-//! The memory that a process uses for an idle player who can resume the session. The only test in its binary, so that it
-//! has its own process.
+//! The memory that a process uses for an idle player who can resume the session. The only test in its binary, so that
+//! it has its own process.
 #![cfg(target_os = "linux")]
 
 use kengine_tests::{Harbor, RESUME, RawClient, TestServer, Upgrade, resident_memory};

@@ -9,8 +9,8 @@ use crate::hook::{Hook, Role};
 use crate::spans::{at, respanned};
 use crate::tokens::{elide, enclosed, find_word, plain};
 
-/// Writes the call of a method, with the span of the method's name, where rustc reports a future that is not `Send`. The
-/// future is boxed if `may_box` is set and the future is large:
+/// Writes the call of a method, with the span of the method's name, where rustc reports a future that is not `Send`.
+/// The future is boxed if `may_box` is set and the future is large:
 ///
 /// ```text
 /// __private::handler_future::<

@@ -184,8 +184,8 @@ fn dispatch(dispatcher: &Dispatcher<'_>, session: &TokenStream) -> TokenStream {
     method::dispatch(krate, session, &body)
 }
 
-/// Whether large futures are boxed: a constant that tells their size cannot depend on a parameter of the block, nor on a
-/// lifetime that its type elides.
+/// Whether large futures are boxed: a constant that tells their size cannot depend on a parameter of the block, nor on
+/// a lifetime that its type elides.
 fn may_box(dispatcher: &Dispatcher<'_>) -> bool {
     let header = &dispatcher.block.header;
     header.generics.params.is_empty() && lifetimes(&header.self_ty).is_empty()

@@ -1,6 +1,6 @@
-//! Several clients of one server do what a script says: they send requests, fragments and rubbish, join rooms, kick each
-//! other, read slowly and disappear. Each request with an id is answered at most once and in order, and exactly once if
-//! its client behaves and stays; pushes arrive in order; and at the end nothing is left on the server.
+//! Several clients of one server do what a script says: they send requests, fragments and rubbish, join rooms, kick
+//! each other, read slowly and disappear. Each request with an id is answered at most once and in order, and exactly
+//! once if its client behaves and stays; pushes arrive in order; and at the end nothing is left on the server.
 //!
 //! The input is the script, whose first bytes configure the server. tokio's clock is paused.
 
@@ -219,8 +219,8 @@ impl World {
         self.note_wait(begun.elapsed());
     }
 
-    /// Notes that a step has taken this long: it has slept, or the handler of a user's earlier connection had to end before
-    /// the next one could open. Nobody has answered a ping meanwhile.
+    /// Notes that a step has taken this long: it has slept, or the handler of a user's earlier connection had to end
+    /// before the next one could open. Nobody has answered a ping meanwhile.
     fn note_wait(&mut self, time: Duration) {
         if time.is_zero() {
             return;

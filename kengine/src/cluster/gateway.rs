@@ -160,10 +160,10 @@ impl Gateway {
         Self { max_connections: max, ..self }
     }
 
-    /// Trusts these proxies in front of the gateway, given as addresses or networks, to report in `X-Forwarded-For` which
-    /// address connected to them. That address then counts as the player's, for the limits below and for the nodes. By
-    /// default no proxy is trusted, since a client can write anything into that field. Without this setting, all players
-    /// behind a proxy share its limits.
+    /// Trusts these proxies in front of the gateway, given as addresses or networks, to report in `X-Forwarded-For`
+    /// which address connected to them. That address then counts as the player's, for the limits below and for the
+    /// nodes. By default no proxy is trusted, since a client can write anything into that field. Without this setting,
+    /// all players behind a proxy share its limits.
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
         proxies.into_iter().for_each(|proxy| self.proxies.trust(&proxy.into()));
         self
@@ -178,9 +178,8 @@ impl Gateway {
         Self { max_connections_per_address: max, ..self }
     }
 
-    /// Limits the requests of a client address, for WebSockets and pages: after `burst` requests at once, `rate` a second
-    /// are let through. The default is 20 a second after a burst of 100. Further requests are refused
-    /// with 429.
+    /// Limits the requests of a client address, for WebSockets and pages: after `burst` requests at once, `rate` a
+    /// second are let through. The default is 20 a second after a burst of 100. Further requests are refused with 429.
     pub fn max_requests_per_second_per_address(self, rate: u32, burst: u32) -> Self {
         Self { max_requests_per_second_per_address: (rate, burst), ..self }
     }

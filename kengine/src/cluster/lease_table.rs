@@ -1,5 +1,5 @@
-//! The leases of game loops in the memory of one process. They do not expire: a node gives them up, or is dropped. What a
-//! loop has saved is then kept for a time, as in Redis.
+//! The leases of game loops in the memory of one process. They do not expire: a node gives them up, or is dropped. What
+//! a loop has saved is then kept for a time, as in Redis.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How a session leaves for the node to which its player comes back: it is offered, given, and forgotten when the other node
-//! has it. `node_state/hand_over.rs` shows the steps.
+//! How a session leaves for the node to which its player comes back: it is offered, given, and forgotten when the other
+//! node has it. `node_state/hand_over.rs` shows the steps.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,13 +18,15 @@ use crate::protocol::resumption::Token;
 use crate::protocol::{DisconnectReason, logged};
 
 impl Socket {
-    /// Whether another node has asked for the session, or waits for it. Called when every message that was read is handled.
+    /// Whether another node has asked for the session, or waits for it. Called when every message that was read is
+    /// handled.
     #[inline]
     pub(super) fn is_asked_for(&mut self) -> bool {
         self.end.resumption().is_some_and(|resumption| resumption.is_asked_for())
     }
 
-    /// Whether the session can be offered to another node: its client has this token, and has received this many messages.
+    /// Whether the session can be offered to another node: its client has this token, and has received this many
+    /// messages.
     fn can_be_offered(&mut self, token: Token, received: u64, outbox: &Outbox) -> bool {
         if self.end.resumption().is_none_or(|resumption| !resumption.has(token)) {
             return false;

@@ -111,8 +111,8 @@ impl Departures {
         .filter(|due| is_given == matches!(due, DepartureDue::Forget(_) | DepartureDue::TakeBack(_)))
     }
 
-    /// Records that a session is offered to who has asked for it. Returns the number of the offer, or `None` if somebody
-    /// else has asked meanwhile, or nobody waits any more.
+    /// Records that a session is offered to who has asked for it. Returns the number of the offer, or `None` if
+    /// somebody else has asked meanwhile, or nobody waits any more.
     pub(super) fn offer(&mut self, id: ConnectionId, asker: &Asker, offered: Offered) -> Option<u64> {
         let departure = self.departures.get_mut(&id).filter(|departure| departure.asker == *asker)?;
         departure.stage = DepartureStage::Offered(offered);
@@ -120,7 +120,8 @@ impl Departures {
         Some(self.offers)
     }
 
-    /// Whether a session that the other node is ready for was offered like this.
+    /// Whether the other node is ready for a session, and nothing of the session has changed since it was offered.
+    /// `now` is what would be offered now.
     pub(super) fn has_offered(&self, id: ConnectionId, now: &Offered) -> bool {
         let stage = self.departures.get(&id).map(|departure| &departure.stage);
         matches!(stage, Some(DepartureStage::LetGo(offered)) if offered.is_still(now))

@@ -11,8 +11,8 @@ use crate::node::admission::HeldSlot;
 use crate::websocket::{Close, encoder};
 
 /// Closes a socket whose session goes on without it. `rest` is what is missing of the last frame, after which the close
-/// frame is sent. If it `answers` that of the client, TCP is closed then; otherwise the client's is awaited. The slot is
-/// given back afterwards.
+/// frame is sent. If it `answers` that of the client, TCP is closed then; otherwise the client's is awaited. The slot
+/// is given back afterwards.
 pub(super) async fn close_left(
     // The first parameter is dropped last.
     _slot: Option<HeldSlot>,

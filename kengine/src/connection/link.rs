@@ -5,15 +5,16 @@ use crate::connection::transport::Transport;
 use crate::node::Node;
 use crate::node::admission::Registration;
 
-/// The link to a client. It has a box of its own because an idle connection then takes less memory: tokio aligns its own
-/// two allocations for a connection to 128 bytes, and glibc leaves a gap of 104 bytes after each, in which the link fits.
+/// The link to a client. It has a box of its own because an idle connection then takes less memory: tokio aligns its
+/// own two allocations for a connection to 128 bytes, and glibc leaves a gap of 104 bytes after each, in which the link
+/// fits.
 pub(super) struct Link {
     pub(super) transport: Transport,
     rates: InputRates,
     /// When bytes last came, in nanoseconds of the node's clock, which is read for it once per read.
     read_at: u64,
-    /// Ends with the connection. It is dropped after the transport, so that the slot of the connection is free only once
-    /// the socket is closed.
+    /// Ends with the connection. It is dropped after the transport, so that the slot of the connection is free only
+    /// once the socket is closed.
     pub(super) registration: Registration,
 }
 
@@ -51,8 +52,8 @@ impl Link {
         self.rates.message(self.read_at, &self.registration.node().limits.rates)
     }
 
-    /// Counts a ping, or a pong that answers no ping of ours, like [`count_message`](Self::count_message). Returns whether
-    /// the limit allows it.
+    /// Counts a ping, or a pong that answers no ping of ours, like [`count_message`](Self::count_message). Returns
+    /// whether the limit allows it.
     pub(super) fn count_ping(&mut self) -> bool {
         self.rates.ping(self.read_at, &self.registration.node().limits.rates)
     }

@@ -221,8 +221,8 @@ impl Resumables {
         };
     }
 
-    /// Ends the hand-over of a session, unless it is too late for that: then this returns `false`. Whoever has asked for it
-    /// is told, by this step if the client has come to this node instead.
+    /// Ends the hand-over of a session, unless it is too late for that: then this returns `false`. Whoever has asked
+    /// for it is told, by this step if the client has come to this node instead.
     pub(super) fn cancel_departure(&self, id: ConnectionId, step: HandOverStep) -> bool {
         let Ok(cancelled) = self.with_departures(|departures| departures.cancel(id)) else { return false };
         if let Some(departure) = cancelled {
@@ -233,7 +233,8 @@ impl Resumables {
 }
 
 impl ResumableTable {
-    /// Makes tokens invalid. Returns the connections that they were for, which must not be dropped while the lock is held.
+    /// Makes tokens invalid. Returns the connections that they were for, which must not be dropped while the lock is
+    /// held.
     fn remove_tokens(&mut self, tokens: &Tokens) -> Vec<Option<Arc<dyn Recipient>>> {
         tokens.valid().map(|token| self.connections.remove(&token.key())).collect()
     }

@@ -157,8 +157,8 @@ impl Socket {
     }
 
     /// Waits until everything is written or the connection has ended. Nothing is read meanwhile, so a client that does
-    /// not read is not served. If the session can be resumed, the messages in `rest` are parsed first, because the socket
-    /// may be replaced.
+    /// not read is not served. If the session can be resumed, the messages in `rest` are parsed first, because the
+    /// socket may be replaced.
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>, outbox: &Outbox, rest: &mut &mut [u8]) -> Poll<()> {
         if self.end.is_resumable() {
             self.read_ahead(mem::take(rest), &|_| false);
@@ -525,8 +525,8 @@ impl Socket {
         self.close(reason);
     }
 
-    /// Ends the connection at once, because the node needs the memory. The client may be in the middle of a frame, so it
-    /// gets no close frame.
+    /// Ends the connection at once, because the node needs the memory. The client may be in the middle of a frame, so
+    /// it gets no close frame.
     fn cut_off(&mut self) {
         self.end(SocketState::Over, DisconnectReason::TooSlow);
         self.link.transport.reset_on_drop();

@@ -75,8 +75,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
         task
     }
 
-    /// Registers the connection of a session that has come from another node, whose client has used this token, and handles
-    /// `first`, the bytes that came right after the handshake.
+    /// Registers the connection of a session that has come from another node, whose client has used this token, and
+    /// handles `first`, the bytes that came right after the handshake.
     pub(crate) async fn go_on(
         endpoint: Arc<Endpoint<D>>,
         CarriedSession { connection, exchange }: CarriedSession<D::Session>,
@@ -131,8 +131,8 @@ impl<D: Dispatcher> ConnectionTask<D> {
         self.socket.poll_closed(cx, &self.connection.state().outbox)
     }
 
-    /// Waits until the handler and `#[close]` of the user's earlier connections on this node have ended. Returns `false`
-    /// if this connection has ended before: `#[open]` or `#[resume]` does not run.
+    /// Waits until the handler and `#[close]` of the user's earlier connections on this node have ended. Returns
+    /// `false` if this connection has ended before: `#[open]` or `#[resume]` does not run.
     async fn waits_its_turn(&mut self, first: &mut &mut [u8]) -> bool {
         let Self { endpoint, connection, socket, .. } = self;
         let node = &endpoint.node;

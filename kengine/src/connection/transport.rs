@@ -20,8 +20,8 @@ use crate::connection::buffers;
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 16 * 1024;
 
-/// The flags of `send` for data that more follows: `MSG_MORE`, with which the kernel waits before it sends a segment that
-/// is not full, and `MSG_NOSIGNAL`, which every other send has too (`linux/socket.h`).
+/// The flags of `send` for data that more follows: `MSG_MORE`, with which the kernel waits before it sends a segment
+/// that is not full, and `MSG_NOSIGNAL`, which every other send has too (`linux/socket.h`).
 #[cfg(target_os = "linux")]
 const MORE_FOLLOWS: i32 = 0x8000 | 0x4000;
 
@@ -179,8 +179,8 @@ impl Transport {
     }
 
     /// Whether the peer receives everything that was written even if this end is dropped with input unread. TCP would
-    /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1). A test's client that
-    /// hangs is awaited like one that TCP connects.
+    /// reset the connection then, and the peer could lose our close frame (RFC 6455, section 7.1.1). A test's client
+    /// that hangs is awaited like one that TCP connects.
     pub(crate) fn may_drop_unread(&self) -> bool {
         let Self::Other(other) = self else { return false };
         matches!(&**other, OtherTransport::Memory(pipe) if !pipe.hangs.load(Ordering::Relaxed))

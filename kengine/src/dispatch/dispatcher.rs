@@ -54,8 +54,8 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// The routes, in source order.
     const ROUTES: &'static [Route] = &[];
 
-    /// Whether [`dispatch`](Self::dispatch) reads the rest of a request when it decodes the payload, and gives the answer
-    /// the id that follows the payload. The expansion of `#[dispatcher]` does.
+    /// Whether [`dispatch`](Self::dispatch) reads the rest of a request when it decodes the payload, and gives the
+    /// answer the id that follows the payload. The expansion of `#[dispatcher]` does.
     #[doc(hidden)]
     const READS_LATE: bool = false;
 
@@ -107,8 +107,8 @@ pub trait Dispatcher: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Called once per connection for which [`open`](Self::open) was called, when the connection has ended. Its socket may
-    /// still be open for the close handshake.
+    /// Called once per connection for which [`open`](Self::open) was called, when the connection has ended. Its socket
+    /// may still be open for the close handshake.
     ///
     /// # Errors
     ///
@@ -153,7 +153,8 @@ pub trait Dispatcher: Send + Sync + 'static {
     }
 
     /// Answers a message that is not handled, because the client exceeds a
-    /// [limit per second](crate::Server::max_messages_per_second). What it writes to `answer` is sent. It must be quick.
+    /// [limit per second](crate::Server::max_messages_per_second). What it writes to `answer` is sent. It must be
+    /// quick.
     ///
     /// By default it writes the error `rate_limited`, with the id if the message is JSON with an id. Without an id it
     /// writes the error at most once a second.

@@ -167,8 +167,8 @@ impl<S> Connection<S> {
     /// Closes the connection. Queued pushes are sent first, then the close frame. No further message is handled. If a
     /// handler is still running when the close frame is sent, its request gets no answer. Only the first close counts.
     ///
-    /// The connection [ends](macro@crate::close#the-end-of-a-connection) in this call: it leaves its rooms, and its uid is
-    /// free. For the presence push `left` this calls [`Session::public`].
+    /// The connection [ends](macro@crate::close#the-end-of-a-connection) in this call: it leaves its rooms, and its uid
+    /// is free. For the presence push `left` this calls [`Session::public`].
     pub fn close(&self, close: impl Into<Close>) {
         self.node().close(&self.shared.state, close.into());
     }
@@ -180,8 +180,8 @@ impl<S> Connection<S> {
     }
 
     /// Extends the session, for example when a route has checked a new token of the client. From then on it does not
-    /// expire before `until`. A session that expires later anyway, or never, stays as it is. There is no latest time: one
-    /// in a million years is as good as never.
+    /// expire before `until`. A session that expires later anyway, or never, stays as it is. There is no latest time:
+    /// one in a million years is as good as never.
     ///
     /// The uid and the session stay what they were, so a route checks that the new token is of the same player:
     ///
@@ -221,8 +221,8 @@ impl<S> Connection<S> {
     /// # fn check(_: &str) -> Option<Player> { None }
     /// ```
     ///
-    /// The client should ask for this in good time: a connection whose session expires while the handler checks the token
-    /// is closed.
+    /// The client should ask for this in good time: a connection whose session expires while the handler checks the
+    /// token is closed.
     ///
     /// # Errors
     ///
@@ -238,8 +238,8 @@ impl<S> Connection<S> {
         queued
     }
 
-    /// Counts one message of the route with this index if its rate allows it. Returns whether it does. `read_at` is when
-    /// the client's bytes were last read, on the node's clock.
+    /// Counts one message of the route with this index if its rate allows it. Returns whether it does. `read_at` is
+    /// when the client's bytes were last read, on the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64) -> bool {
         self.shared.rate_limiter.allow(route, rate, read_at, || self.node().clock.now())
     }

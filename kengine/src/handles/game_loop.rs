@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::handles::hub::Hub;
+use crate::handles::loop_kind::kind_of;
 use crate::handles::room::Room;
 use crate::node_state::{
     CreateLoop, GameLoopError, LoopDriver, LoopFault, LoopLease, LoopSettings, LoopStart, SendError, StartedLoop, Tick,
@@ -79,8 +80,8 @@ use crate::protocol::{Push, Uid, logged};
 /// ```
 ///
 /// The methods are called one at a time, so the state needs no lock. They are not async: what takes long, such as a
-/// query to a database, belongs in a task of its own, which [tells](Room::tell) the loop the result. What a method sends
-/// goes out when it returns, in one write per player.
+/// query to a database, belongs in a task of its own, which [tells](Room::tell) the loop the result. What a method
+/// sends goes out when it returns, in one write per player.
 ///
 /// [`guide::game_loop`](crate::guide::game_loop) explains where a loop runs, when it moves, and what is bounded.
 pub trait GameLoop: Sized + Send + 'static {
@@ -99,16 +100,16 @@ pub trait GameLoop: Sized + Send + 'static {
     /// The time between two [`save`](Self::save)s. The default is 1 s, the minimum 100 ms.
     const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Returns the name of this kind of loop in the cluster. A room has a loop of one kind at a time, and a node takes it
-    /// over only if it runs the same kind. The default is the name of the type without its path, so a type that moves to
-    /// another module stays the same kind. Set it for types that have the same name, and for a type that is renamed in a
-    /// [rolling update](crate::guide::deploying).
+    /// Returns the name of this kind of loop in the cluster. A room has a loop of one kind at a time, and a node takes
+    /// it over only if it runs the same kind.
+    ///
+    /// The default is the name of the type with its arguments, all without their paths, such as `Board<Chess>`. So a
+    /// type that moves to another module stays the same kind. Set the kind for types that have the same name, and for a
+    /// type that is renamed in a [rolling update](crate::guide::deploying). Rust does not promise that two versions of
+    /// the compiler give a type the same [name](std::any::type_name), so set it also if nodes of one cluster may be
+    /// compiled by different versions.
     fn kind() -> &'static str {
-        let name = std::any::type_name::<Self>();
-        // The arguments of a generic type are part of the name.
-        let end = name.find('<').unwrap_or(name.len());
-        let path = name.get(..end).unwrap_or(name);
-        path.rfind("::").and_then(|at| name.get(at + 2..)).unwrap_or(name)
+        kind_of(std::any::type_name::<Self>())
     }
 
     /// Creates the state.
@@ -141,8 +142,9 @@ pub trait GameLoop: Sized + Send + 'static {
 
     /// The loop is over, because nobody has come back or because it has [ended](LoopRoom::end) itself. This is the last
     /// call, for example to let a task of your own store the result of a match. It is not called when the loop moves or
-    /// panics, nor if its node is killed and no player comes back. If the node is killed or Redis is away just after this
-    /// call, another node may continue the loop and call this again, with a greater [fencing number](LoopRoom::fence).
+    /// panics, nor if its node is killed and no player comes back. If the node is killed or Redis is away just after
+    /// this call, another node may continue the loop and call this again, with a greater [fencing
+    /// number](LoopRoom::fence).
     fn ended(&mut self, room: &LoopRoom<'_>) {
         let _ = room;
     }
@@ -248,16 +250,16 @@ impl Hub {
 impl Room<'_> {
     /// Runs the game loop `L` in this room, once in the cluster. Call it after each join. The first call starts the
     /// loop on its node; a later call makes its own node ready to take the loop over if the other one is killed or
-    /// drains, for as long as this node has players in the room. A call after the loop has [ended](LoopRoom::end) starts a
-    /// new one; on another node than the loop's, once that node has heard of the end. A room has one loop,
-    /// and another [kind](GameLoop::kind) starts only when it is over.
+    /// drains, for as long as this node has players in the room. A call after the loop has [ended](LoopRoom::end)
+    /// starts a new one; on another node than the loop's, once that node has heard of the end. A room has one loop, and
+    /// another [kind](GameLoop::kind) starts only when it is over.
     ///
     /// # Errors
     ///
-    /// [`GameLoopError::OtherKind`] if the room has a loop of another kind: one that runs, or one that was saved and that
-    /// no node has taken over yet. [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop runs, because Redis is away. The loop
-    /// is started when Redis is back, if this node still has a player in the room. [`GameLoopError::TooMany`] if this
-    /// node has too many loops.
+    /// [`GameLoopError::OtherKind`] if the room has a loop of another kind: one that runs, or one that was saved and
+    /// that no node has taken over yet. [`GameLoopError::Unavailable`] if it is not known within 1 s where the loop
+    /// runs, because Redis is away. The loop is started when Redis is back, if this node still has a player in the
+    /// room. [`GameLoopError::TooMany`] if this node has too many loops.
     pub async fn run<L: GameLoop>(&self) -> Result<(), GameLoopError> {
         let hub = self.hub.clone();
         let node = Arc::downgrade(hub.node());
@@ -277,9 +279,9 @@ impl Room<'_> {
     /// # Errors
     ///
     /// The message was not sent: [`GameLoopError::NotRunning`], [`GameLoopError::Busy`], [`GameLoopError::TooLarge`],
-    /// [`GameLoopError::Invalid`], [`GameLoopError::OtherKind`], or [`GameLoopError::Unavailable`] if the loop's node cannot
-    /// be reached. It is not reported if the loop on another node is of another kind or has a full queue; that node counts
-    /// the latter as a refusal of `max_game_loop_queue`.
+    /// [`GameLoopError::Invalid`], [`GameLoopError::OtherKind`], or [`GameLoopError::Unavailable`] if the loop's node
+    /// cannot be reached. It is not reported if the loop on another node is of another kind or has a full queue; that
+    /// node counts the latter as a refusal of `max_game_loop_queue`.
     pub fn tell<L: GameLoop>(&self, message: &L::Message) -> Result<(), GameLoopError> {
         let message = serde_json::to_vec(message).map_err(GameLoopError::Invalid)?;
         self.hub.node().tell_loop(&self.name, L::kind(), message.into())
@@ -289,8 +291,8 @@ impl Room<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`tell`](Self::tell), also from another node; [`GameLoopError::TimedOut`] after 5 s, for example because
-    /// the loop's node was killed; and [`GameLoopError::Failed`] if the loop panicked.
+    /// Those of [`tell`](Self::tell), also from another node; [`GameLoopError::TimedOut`] after 5 s, for example
+    /// because the loop's node was killed; and [`GameLoopError::Failed`] if the loop panicked.
     pub async fn ask<L: GameLoop>(&self, message: &L::Message) -> Result<L::Reply, GameLoopError> {
         let message = serde_json::to_vec(message).map_err(GameLoopError::Invalid)?;
         let reply = self.hub.node().ask_loop(&self.name, L::kind(), message.into()).await?;

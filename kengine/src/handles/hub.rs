@@ -101,12 +101,12 @@ impl Hub {
     }
 
     /// Returns how often clients have exceeded each limit of this node, by the name of its setter on
-    /// [`Server`](crate::Server): `max_connections`, `max_handshakes_per_second`, `max_pending_handshakes`, each of them
-    /// also with `_per_address`, `max_messages_per_second`, `max_bytes_per_second`, `max_pings_per_second`,
+    /// [`Server`](crate::Server): `max_connections`, `max_handshakes_per_second`, `max_pending_handshakes`, each of
+    /// them also with `_per_address`, `max_messages_per_second`, `max_bytes_per_second`, `max_pings_per_second`,
     /// `max_fragments_per_message`, `max_joins_per_second`, `max_rooms`, `max_game_loops`, `max_game_loop_queue`,
-    /// `max_game_loop_saved_size` and `max_total_outbox_size`. Two have no setter:
-    /// `open_files`, for sockets that could not be opened, or were closed or cut off because no file was left; and
-    /// `operator_sockets`, for those of [`Server::operate`](crate::Server::operate).
+    /// `max_game_loop_saved_size` and `max_total_outbox_size`. Two have no setter: `open_files`, for sockets that could
+    /// not be opened, or were closed or cut off because no file was left; and `operator_sockets`, for those of
+    /// [`Server::operate`](crate::Server::operate).
     ///
     /// Each message, join, handshake or socket that was refused counts as one, and so does each connection that was
     /// closed.

@@ -41,8 +41,8 @@ impl<'j, S: Session> Join<'j, S> {
         self
     }
 
-    /// Takes one of the seats of the room, or fails with [`JoinError::Full`] if all of them are taken. This holds for the
-    /// whole cluster: of players of several nodes who want the last seat, one gets it. A `seats` of 0 counts as 1.
+    /// Takes one of the seats of the room, or fails with [`JoinError::Full`] if all of them are taken. This holds for
+    /// the whole cluster: of players of several nodes who want the last seat, one gets it. A `seats` of 0 counts as 1.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -51,14 +51,14 @@ impl<'j, S: Session> Join<'j, S> {
     /// # }
     /// ```
     ///
-    /// Seats belong to players, so connections of one uid share a seat, and a join without `seats` takes none. A seat is
-    /// free as soon as its player leaves the room or the connection ends; if a newer connection of the player has
+    /// Seats belong to players, so connections of one uid share a seat, and a join without `seats` takes none. A seat
+    /// is free as soon as its player leaves the room or the connection ends; if a newer connection of the player has
     /// [replaced](crate::Duplicates::Replace) it, the seat is kept for the newer one, on whichever node, for
-    /// [`Server::seat_timeout`](crate::Server::seat_timeout) (10 s). The seats of a node that is killed are free when its
-    /// lease has expired.
+    /// [`Server::seat_timeout`](crate::Server::seat_timeout) (10 s). The seats of a node that is killed are free when
+    /// its lease has expired.
     ///
-    /// In a cluster in Redis this is one script, sent together with others that wait. While Redis is away the join fails
-    /// with [`JoinError::SeatsUnknown`], unless [`when_away`](Self::when_away) says otherwise.
+    /// In a cluster in Redis this is one script, sent together with others that wait. While Redis is away the join
+    /// fails with [`JoinError::SeatsUnknown`], unless [`when_away`](Self::when_away) says otherwise.
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = Some(seats.max(1));
         self
@@ -130,16 +130,17 @@ pub struct Fill<'f, S = ()> {
 }
 
 impl<'a> Rooms<'a> {
-    /// Seats a connection in a room with this prefix that has fewer than `seats` players, or in a new one if all are full,
-    /// for example to fill matches of nine players. A `seats` of 0 counts as 1. This holds for the whole cluster, like
+    /// Seats a connection in a room with this prefix that has fewer than `seats` players, or in a new one if all are
+    /// full, for example to fill matches of nine players. A `seats` of 0 counts as 1. This holds for the whole cluster,
+    /// like
     /// [`Join::seats`]: no room that this method fills gets more players than seats.
     ///
-    /// A player who has a seat in such a room keeps it. So does one who comes back on a newer connection, even if nobody
-    /// else was in the room; see [`Server::seat_timeout`](crate::Server::seat_timeout). Otherwise the fullest room comes
-    /// first, and rooms of this node come before those of others. A room is of the node that opened it, and [`Room::host`]
-    /// says which one that is if it is another one. Only rooms that this method opened count, and those of
-    /// [`Fill::in_room`]. Their names are unique in the cluster. A connection that [joins](Room::join) such a room by its
-    /// name without [`seats`](Join::seats) takes no seat.
+    /// A player who has a seat in such a room keeps it. So does one who comes back on a newer connection, even if
+    /// nobody else was in the room; see [`Server::seat_timeout`](crate::Server::seat_timeout). Otherwise the fullest
+    /// room comes first, and rooms of this node come before those of others. A room is of the node that opened it, and
+    /// [`Room::host`] says which one that is if it is another one. Only rooms that this method opened count, and those
+    /// of [`Fill::in_room`]. Their names are unique in the cluster. A connection that [joins](Room::join) such a room
+    /// by its name without [`seats`](Join::seats) takes no seat.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -170,9 +171,9 @@ impl<'f, S: Session> Fill<'f, S> {
         self
     }
 
-    /// Takes the seat in the room of this name, and in no other one: for a player who knows the room to come back to. The
-    /// room gets newcomers like the others that [`fill`](Rooms::fill) seats players in, also if all its players had gone
-    /// and this one is the first to come back. [`Join::seats`] does not make a room one of these.
+    /// Takes the seat in the room of this name, and in no other one: for a player who knows the room to come back to.
+    /// The room gets newcomers like the others that [`fill`](Rooms::fill) seats players in, also if all its players had
+    /// gone and this one is the first to come back. [`Join::seats`] does not make a room one of these.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Hub};
@@ -183,8 +184,8 @@ impl<'f, S: Session> Fill<'f, S> {
     /// ```
     ///
     /// The join fails with [`JoinError::Full`] if all seats are taken, and with
-    /// [`JoinError::WrongPrefix`](crate::room::JoinError::WrongPrefix) if the name does not begin with the prefix. If no
-    /// such room exists, it is opened, so a client that chooses the name opens rooms with names of its choice.
+    /// [`JoinError::WrongPrefix`](crate::room::JoinError::WrongPrefix) if the name does not begin with the prefix. If
+    /// no such room exists, it is opened, so a client that chooses the name opens rooms with names of its choice.
     pub fn in_room(mut self, name: impl Into<Cow<'f, str>>) -> Self {
         self.room = Some(name.into());
         self
@@ -260,8 +261,8 @@ fn enter<S: Session>(
     joined
 }
 
-/// Waits until the messages of other nodes to the room reach this node. A game that plays on without the cluster does not
-/// fail if they cannot.
+/// Waits until the messages of other nodes to the room reach this node. A game that plays on without the cluster does
+/// not fail if they cannot.
 async fn reach_others(hub: &Hub, name: &str, when_away: WhenAway) -> Result<(), JoinError> {
     match hub.node().cluster.subscribed(name).await {
         Err(Unavailable) if when_away == WhenAway::Refuse => Err(JoinError::Unavailable),

@@ -6,6 +6,7 @@ mod everybody;
 mod game_loop;
 mod hub;
 mod join;
+mod loop_kind;
 mod room;
 mod user;
 

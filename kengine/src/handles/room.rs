@@ -43,8 +43,8 @@ impl Hub {
 }
 
 impl<S> Connection<S> {
-    /// Returns the rooms that the connection is in. While [`#[close]`](macro@crate::close) runs, these are the rooms that
-    /// it has left at its end, and afterwards none.
+    /// Returns the rooms that the connection is in. While [`#[close]`](macro@crate::close) runs, these are the rooms
+    /// that it has left at its end, and afterwards none.
     ///
     /// ```
     /// # use kengine::{Connection, Error, Push};
@@ -67,10 +67,10 @@ impl Room<'_> {
         &self.name
     }
 
-    /// Returns the address of the node that hosts the room, if [`fill`](Rooms::fill) has seated the connection in a room
-    /// of another node. The player can play from here, but each message between the two nodes goes through Redis. A client
-    /// that connects again through the gateway with the name of the room gets to that node, and
-    /// keeps its seat.
+    /// Returns the address of the node that hosts the room, if [`fill`](Rooms::fill) has seated the connection in a
+    /// room of another node. The player can play from here, but each message between the two nodes goes through Redis.
+    /// A client that connects again through the gateway with the name of the room gets to that node, and keeps its
+    /// seat.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
@@ -115,9 +115,9 @@ impl Room<'_> {
     }
 
     /// Sets what the room shows in the [list](Rooms::list) of the cluster's rooms, for example the name of the map. The
-    /// last value counts, whichever node sets it, until the last member of the room leaves. It is at most 100 ms later in
-    /// the list; while Redis is away it waits. If Redis loses its data, the list shows the last value of one of the nodes
-    /// that have set one and have members, perhaps an older one.
+    /// last value counts, whichever node sets it, until the last member of the room leaves. It is at most 100 ms later
+    /// in the list; while Redis is away it waits. If Redis loses its data, the list shows the last value of one of the
+    /// nodes that have set one and have members, perhaps an older one.
     ///
     /// ```
     /// # use kengine::{Error, Hub};
@@ -137,9 +137,9 @@ impl Room<'_> {
     ///
     /// # Errors
     ///
-    /// [`SetPublicError::NoMembers`] if the room has no member on this node, [`SetPublicError::TooLarge`] if the value has
-    /// more than [1 KiB](crate::Server::max_room_data_size) as JSON, [`SetPublicError::Encode`] if it cannot be written as
-    /// JSON.
+    /// [`SetPublicError::NoMembers`] if the room has no member on this node, [`SetPublicError::TooLarge`] if the value
+    /// has more than [1 KiB](crate::Server::max_room_data_size) as JSON, [`SetPublicError::Encode`] if it cannot be
+    /// written as JSON.
     pub fn set_public<T: Serialize + ?Sized>(&self, public: &T) -> Result<(), SetPublicError> {
         let json = serde_json::to_string(public)?;
         let node = self.hub.node();
@@ -150,8 +150,8 @@ impl Room<'_> {
         if is_set { Ok(()) } else { Err(SetPublicError::NoMembers) }
     }
 
-    /// Returns the members, each user once, with what their sessions show to other players. The answer to a client should
-    /// contain only some of them at a time, because a room may have any number.
+    /// Returns the members, each user once, with what their sessions show to other players. The answer to a client
+    /// should contain only some of them at a time, because a room may have any number.
     pub async fn members(&self) -> Members {
         let node = self.hub.node();
         let mut members = node.rooms.members(&self.name);
@@ -187,9 +187,9 @@ pub struct Rooms<'a> {
 }
 
 impl<'a> Rooms<'a> {
-    /// Lists the rooms of the cluster that have [seats](crate::room::Join::seats) or [show data](Room::set_public), page by
-    /// page, when it is awaited. A room that has neither is in no list, because nobody outside its nodes knows of it; see
-    /// [`local_list`](Self::local_list).
+    /// Lists the rooms of the cluster that have [seats](crate::room::Join::seats) or [show data](Room::set_public),
+    /// page by page, when it is awaited. A room that has neither is in no list, because nobody outside its nodes knows
+    /// of it; see [`local_list`](Self::local_list).
     ///
     /// ```
     /// # use kengine::{Error, Hub, room::RoomPage};
@@ -205,9 +205,9 @@ impl<'a> Rooms<'a> {
     /// }
     /// ```
     ///
-    /// A change is in the list 100 ms later at most, and what a node that was killed has left is gone when its lease has
-    /// expired. Rooms that exist all the time are listed once, in the order of their names; in Redis, where each page is
-    /// one script, with all characters but letters, digits and `-._~` percent-encoded.
+    /// A change is in the list 100 ms later at most, and what a node that was killed has left is gone when its lease
+    /// has expired. Rooms that exist all the time are listed once, in the order of their names; in Redis, where each
+    /// page is one script, with all characters but letters, digits and `-._~` percent-encoded.
     pub fn list(&self) -> List<'a> {
         List { rooms: self.clone(), after: String::new(), max: DEFAULT_PAGE, with_free_seats: false, filter: None }
     }
@@ -220,8 +220,8 @@ impl<'a> Rooms<'a> {
     }
 
     /// Returns the first `max` rooms of [`local_list`](Self::local_list) whose names come after `after`. The first page
-    /// begins after `""`, the next one after the last name of the first page, and so on until a page has fewer than `max`
-    /// rooms.
+    /// begins after `""`, the next one after the last name of the first page, and so on until a page has fewer than
+    /// `max` rooms.
     ///
     /// ```
     /// # use kengine::{Hub, room::RoomCount};

@@ -31,8 +31,9 @@ impl User<'_> {
         self
     }
 
-    /// Sends a push to the user's connections, on all nodes. Returns the number of connections of this node for which it was
-    /// queued. It may miss a user who came to another node less than [100 ms](crate::guide::nodes#no-guarantees) ago.
+    /// Sends a push to the user's connections, on all nodes. Returns the number of connections of this node for which
+    /// it was queued. It may miss a user who came to another node less than [100 ms](crate::guide::nodes#no-guarantees)
+    /// ago.
     ///
     /// # Errors
     ///
@@ -43,10 +44,12 @@ impl User<'_> {
         self.hub.node().send(Address::User(&self.uid), &self.selection, push)
     }
 
-    /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close), on all
-    /// nodes. Returns how many connections of this node were closed; they have left their rooms already. Every other node
-    /// is told, and closes the connection that the user has there at that moment, however new it is. A seat that is
-    /// [kept](crate::Server::seat_timeout) for the user is free. Clients do not reconnect after codes from 4500.
+    /// Closes the user's connections with a code and a reason, like [`Connection::close`](crate::Connection::close), on
+    /// all nodes. Returns how many connections of this node were closed; they have left their rooms already. Every
+    /// other node is told, and closes the connection that the user has there at that moment, however new it is. A seat
+    /// that is [kept](crate::Server::seat_timeout) for the user is free, unless the connection for which it is kept was
+    /// replaced while it asked for the seat and gets it just after the kick. Clients do not reconnect after codes
+    /// from 4500.
     ///
     /// ```
     /// use kengine::{Close, CloseCode, Hub};
@@ -58,8 +61,8 @@ impl User<'_> {
         self.hub.node().kick(&self.uid, close.into(), self.selection.reach)
     }
 
-    /// Whether the user has a connection on this node. `#[close]` asks this to know whether the user has come back already,
-    /// because the connection that has ended does not count.
+    /// Whether the user has a connection on this node. `#[close]` asks this to know whether the user has come back
+    /// already, because the connection that has ended does not count.
     ///
     /// ```
     /// use kengine::{Connection, Hub, Uid};

@@ -55,9 +55,9 @@ impl Handshake {
     }
 
     /// Returns the subprotocols that the client offers, in the client's order. If it offers any,
-    /// `kengine.v1.json` is among them, or `kengine.v1.resume.json` if [`Server::resume_within`](crate::Server::resume_within)
-    /// allows it. The others are free for your use, for example for a token, because a browser cannot set header
-    /// fields.
+    /// `kengine.v1.json` is among them, or `kengine.v1.resume.json` if
+    /// [`Server::resume_within`](crate::Server::resume_within) allows it. The others are free for your use, for example
+    /// for a token, because a browser cannot set header fields.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         offered_subprotocols(&self.headers).filter_map(|offer| str::from_utf8(offer).ok())
     }

@@ -29,8 +29,8 @@ pub(crate) fn check_query(uri: &Uri) -> Result<(), Refusal> {
 /// 2. Each part is split at its first `=` into a name and a value. A part without `=` is a name with an empty value.
 /// 3. In names and values, each `+` becomes a space, and then each `%` with two hexadecimal digits in any case becomes
 ///    that byte. A `%` without two such digits stays as it is, and so does what follows it.
-/// 4. A decoded name must equal `name` byte by byte: `UID` is not `uid`, and `%75id` is. The first such part counts, even
-///    if its value is empty.
+/// 4. A decoded name must equal `name` byte by byte: `UID` is not `uid`, and `%75id` is. The first such part counts,
+///    even if its value is empty.
 pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     form_urlencoded::parse(query.as_bytes()).find_map(|(key, value)| (key == name).then_some(value))
 }

@@ -9,8 +9,8 @@ use hyper::header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 #[non_exhaustive]
 pub enum RefusalForm {
     /// By a close code if the client is a page in a browser, which sends `Origin`, or if it offers the subprotocol
-    /// `kengine.v1.json` or `kengine.v1.resume.json`, and by an HTTP status otherwise. A page cannot read the status: for
-    /// each of them its `WebSocket` reports 1006, as if the network had failed.
+    /// `kengine.v1.json` or `kengine.v1.resume.json`, and by an HTTP status otherwise. A page cannot read the status:
+    /// for each of them its `WebSocket` reports 1006, as if the network had failed.
     #[default]
     ByClient,
     /// By an HTTP status, whatever the client is.

@@ -64,8 +64,8 @@ impl Node {
     }
 
     /// Takes a slot for a handshake, so that the node never exceeds its maximum. `client` is the client's address if it
-    /// has limits. A client that seems to come back to its own session (`is_back`) may exceed the limits of connections,
-    /// because it will give back the slot of the session.
+    /// has limits. A client that seems to come back to its own session (`is_back`) may exceed the limits of
+    /// connections, because it will give back the slot of the session.
     pub(crate) fn take_slot(
         self: &Arc<Self>,
         reservation: Option<Reservation>,
@@ -172,7 +172,8 @@ impl Slot {
         (registration, has_uid)
     }
 
-    /// Registers a connection whose session has come from another node, and which [has its uid](Node::carry_in) already.
+    /// Registers a connection whose session has come from another node, and which [has its uid](Node::carry_in)
+    /// already.
     pub(crate) fn register_carried(self, recipient: Arc<dyn Recipient>) -> Registration {
         let Self { held, reservation, expires, .. } = self;
         let registration = Registration { recipient, held };

@@ -4,7 +4,8 @@
 //! This is the moment of the decision: when [`Node::close`] orders the end, or when the connection's own task finds a
 //! reason ([`Registration::end`](crate::node::admission::Registration::end)), whichever comes first. What takes longer
 //! does not delay it: the running handler, `#[close]`, and the socket, which lingers for its close handshake and keeps
-//! its slot. Only `#[open]` of the user's next connection on this node waits for the handler and `#[close]`.
+//! its slot. Only the user's next connection on this node waits for the handler and `#[close]`: with its `#[open]`, or
+//! with its `#[resume]` if another node has handed its session over.
 
 use std::task::Waker;
 
@@ -66,7 +67,8 @@ impl Node {
         self.users.finish(&connection.uid, connection.id);
     }
 
-    /// Whether `#[open]` of this connection has to wait for hooks of earlier connections of the user.
+    /// Whether this connection's first hook, which is `#[open]` or, in a session that another node has handed over,
+    /// `#[resume]`, has to wait for hooks of earlier connections of the user.
     pub(crate) fn must_wait_for_hooks(&self, connection: &ConnectionState) -> bool {
         self.limits.duplicates != Duplicates::Allow && self.users.is_closing(&connection.uid)
     }

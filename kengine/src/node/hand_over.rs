@@ -1,5 +1,5 @@
-//! The part of a node in the hand-over of sessions: how a connection comes from another node, or goes there, without anybody
-//! being told.
+//! The part of a node in the hand-over of sessions: how a connection comes from another node, or goes there, without
+//! anybody being told.
 
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -70,9 +70,9 @@ impl Node {
         }
     }
 
-    /// Begins to deliver to a connection whose session comes from another node, and tells that node. From now on it is like
-    /// any other connection, but does not get yet from the bus what the other node still delivers. Returns `false` if it
-    /// cannot be: then nothing has happened.
+    /// Begins to deliver to a connection whose session comes from another node, and tells that node. From now on it is
+    /// like any other connection, but does not get yet from the bus what the other node still delivers. Returns `false`
+    /// if it cannot be: then nothing has happened.
     pub(crate) fn carry_in(
         self: &Arc<Self>,
         recipient: &Arc<dyn Recipient>,
@@ -123,8 +123,8 @@ impl Node {
         false
     }
 
-    /// Removes a connection that was [carried in](Self::carry_in), because the other node does not hand its session over.
-    /// That node announces that the user has left, unless this one must (`announces`).
+    /// Removes a connection that was [carried in](Self::carry_in), because the other node does not hand its session
+    /// over. That node announces that the user has left, unless this one must (`announces`).
     pub(crate) fn give_carried_up(&self, recipient: &dyn Recipient, announces: bool) {
         let state = recipient.state();
         state.outbox.shut(&self.fan_out.backlog);

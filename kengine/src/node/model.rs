@@ -172,8 +172,8 @@ fn the_next_connection_waits_for_the_hooks() {
     });
 }
 
-/// Of two connections of one uid that register at the same time, one is refused. After the end of the holder, the uid is
-/// free.
+/// Of two connections of one uid that register at the same time, one is refused. After the end of the holder, the uid
+/// is free.
 #[test]
 fn one_connection_is_refused() {
     explore("duplicates: refuse", || {
@@ -197,8 +197,8 @@ fn one_connection_is_refused() {
     });
 }
 
-/// A connection that comes while the earlier one of its uid ends gets the uid, or is refused because the earlier one has
-/// not ended. If the earlier one has ended, its late release takes nothing from the new one.
+/// A connection that comes while the earlier one of its uid ends gets the uid, or is refused because the earlier one
+/// has not ended. If the earlier one has ended, its late release takes nothing from the new one.
 #[test]
 fn a_uid_is_passed_on_at_the_end() {
     explore("duplicates: the end of the holder", || {

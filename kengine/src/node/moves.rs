@@ -28,9 +28,10 @@ pub(super) struct Moves {
 /// What a connection does not get from the bus, because the other node delivers it.
 pub(super) enum Unheard {
     Everything,
-    /// Everything until this node is ready, and then what this other one sends.
+    /// Everything until this node is ready, and from then on every message that the other node sends. Holds the boot id
+    /// of the other node.
     UntilReady(String),
-    /// What this node sends.
+    /// Every message that the node with this boot id sends.
     Of(String),
 }
 

@@ -132,8 +132,8 @@ impl Node {
     }
 
     /// Tells other nodes that a user is in a room here, because another node has announced that the user left: the user
-    /// has moved to this node. If the user joins or leaves meanwhile, they are told of that last. How often that happens
-    /// is bounded by the rate of joins.
+    /// has moved to this node. If the user joins or leaves meanwhile, they are told of that last. How often that
+    /// happens is bounded by the rate of joins.
     fn correct_presence(&self, room: &str, member: &Member) {
         let mut told = Presence::Joined;
         loop {

@@ -1,5 +1,6 @@
-//! The watch of a node: one task wakes the connections whose silence must be checked, and ends those whose sessions have
-//! expired. A timer for each connection would take 128 bytes of every idle player, and cost something for each message.
+//! The watch of a node: one task wakes the connections whose silence must be checked, and ends those whose sessions
+//! have expired. A timer for each connection would take 128 bytes of every idle player, and cost something for each
+//! message.
 
 use std::sync::{Arc, Weak};
 
@@ -10,8 +11,8 @@ use crate::node_state::sync::Notify;
 use crate::node_state::sync::atomic::Ordering;
 use crate::node_state::{CHECKS, Users, nanoseconds};
 
-/// How many times at most the watch looks at a connection between two checks of its silence. So a check is late by at most
-/// this part of the time between two checks: 1.25 s of an idle timeout of a minute.
+/// How many times at most the watch looks at a connection between two checks of its silence. So a check is late by at
+/// most this part of the time between two checks: 1.25 s of an idle timeout of a minute.
 const LOOKS: u64 = 16;
 
 /// A running watch.

@@ -1,4 +1,5 @@
-//! The rooms of a session that moves to another node, or comes from one. Nobody is told that the user has left or joined.
+//! The rooms of a session that moves to another node, or comes from one. Nobody is told that the user has left or
+//! joined.
 
 use std::sync::Arc;
 
@@ -28,8 +29,8 @@ impl LocalRooms {
         carried.collect()
     }
 
-    /// Takes the seat that a connection has on another node, in the same room, for the same user. Returns `None` if it has
-    /// none.
+    /// Takes the seat that a connection has on another node, in the same room, for the same user. Returns `None` if it
+    /// has none.
     pub(crate) async fn take_carried_seat<'r>(
         &self,
         carried: &CarriedRoom,
@@ -101,8 +102,8 @@ impl LocalRooms {
         }
     }
 
-    /// Removes a connection from its rooms, for another node or because it has not come from there. It can join no room any
-    /// more. The gate is closed.
+    /// Removes a connection from its rooms, for another node or because it has not come from there. It can join no room
+    /// any more. The gate is closed.
     pub(crate) fn carry_out(&self, recipient: &dyn Recipient) {
         let rooms = recipient.state().memberships.lock().end();
         for room in rooms {
@@ -110,8 +111,8 @@ impl LocalRooms {
         }
     }
 
-    /// Announces that a user has left the rooms of a connection that was [carried out](Self::carry_out), because no other
-    /// node has taken the session.
+    /// Announces that a user has left the rooms of a connection that was [carried out](Self::carry_out), because no
+    /// other node has taken the session.
     pub(crate) fn announce_lost(&self, recipient: &dyn Recipient) {
         // Runs the session's code, so no lock may be held.
         let member = Member::new(recipient);

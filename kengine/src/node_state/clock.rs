@@ -23,8 +23,8 @@ impl Clock {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the time of the system's clock. A test may have paused tokio's clock: then this time stands still as well,
-    /// and goes on as tokio's clock does.
+    /// Returns the time of the system's clock. A test may have paused tokio's clock: then this time stands still as
+    /// well, and goes on as tokio's clock does.
     pub(crate) fn system_time() -> SystemTime {
         let (system, real, tokio) = (SystemTime::now(), std::time::Instant::now(), Instant::now().into_std());
         let time = match tokio.checked_duration_since(real) {

@@ -119,8 +119,8 @@ pub(crate) trait Cluster: Send + Sync {
     /// wins. The cluster reports the losing connection, on this node or another, by [`ClusterNode::lose_uid`].
     fn claim(&self, _: &Uid, _: ConnectionId, _order: u64) {}
 
-    /// Says whether the player of a connection that has its uid is away. Then a newer connection of another node gets the
-    /// uid, even if older connections otherwise [keep](Duplicates::Refuse) theirs.
+    /// Says whether the player of a connection that has its uid is away. Then a newer connection of another node gets
+    /// the uid, even if older connections otherwise [keep](Duplicates::Refuse) theirs.
     fn set_away(&self, _: &Uid, _: ConnectionId, _is_away: bool) {}
 
     /// Releases the uid of a connection that has ended. A newer claim on the uid stays.
@@ -154,13 +154,14 @@ pub(crate) trait Cluster: Send + Sync {
         Duration::from_secs(6)
     }
 
-    /// Takes, renews and gives up leases of game loops, in one round trip. The answers are in the order of the requests.
+    /// Takes, renews and gives up leases of game loops, in one round trip. The answers are in the order of the
+    /// requests.
     fn lease_loops<'a>(&'a self, _: &'a [LeaseRequest]) -> BoxFuture<'a, Result<Vec<LeaseAnswer>, Unavailable>> {
         Box::pin(ready(Err(Unavailable)))
     }
 
-    /// Sends a message to the node that runs the game loop of a room: at most once, and in order per sender and room. If
-    /// no node runs it, the answer to a question says so.
+    /// Sends a message to the node that runs the game loop of a room: at most once, and in order per sender and room.
+    /// If no node runs it, the answer to a question says so.
     ///
     /// # Errors
     ///
@@ -184,13 +185,13 @@ pub(crate) trait HandOvers: Send + Sync {
     /// Asks the node with this tag for a session. Returns whether there is such a node.
     fn ask(&self, tag: u32, number: u64, ask: SessionAsk) -> BoxFuture<'_, bool>;
 
-    /// Tells a node a step of the hand-over with this number, in the order of what is published. If it cannot be reached,
-    /// its wait times out.
+    /// Tells a node a step of the hand-over with this number, in the order of what is published. If it cannot be
+    /// reached, its wait times out.
     fn tell(&self, node: &str, number: u64, step: HandOverStep);
 
-    /// Tells the old node, and this one too, that this one is ready: at one place in the order of all messages. If `uid` is
-    /// given, the connection on the old node passes it to that of this node there. If neither that one has it nor a node
-    /// with an earlier offer, this node is told that the hand-over is refused.
+    /// Tells the old node, and this one too, that this one is ready: at one place in the order of all messages. If
+    /// `uid` is given, the connection on the old node passes it to that of this node there. If neither that one has it
+    /// nor a node with an earlier offer, this node is told that the hand-over is refused.
     ///
     /// # Errors
     ///
@@ -229,8 +230,9 @@ pub(crate) trait HandOvers: Send + Sync {
     /// [`ready`](Self::ready).
     fn adopt(&self, uid: &Uid, connection: ConnectionId, order: u64, from: (&str, u64));
 
-    /// Releases the uid of a connection of this node that was ready, but does not get the session, in the order of what is
-    /// published: whatever becomes of what the cluster is [told](Cluster::release) by another way, `ready` is not later.
+    /// Releases the uid of a connection of this node that was ready, but does not get the session, in the order of what
+    /// is published: whatever becomes of what the cluster is [told](Cluster::release) by another way, `ready` is not
+    /// later.
     fn give_up(&self, uid: &Uid, connection: ConnectionId);
 
     /// Takes the uid of a connection of this node back from a node that was ready for the session, but does not get it.
@@ -275,8 +277,8 @@ pub(crate) trait ClusterNode: Send + Sync {
     /// Passes the question of another node for a session on.
     fn asked_for_session(&self, asker: Asker, ask: SessionAsk);
 
-    /// Receives a step of the hand-over with this number from another node. A step that this node has published itself is
-    /// passed too (`is_own`), at its place in the order of all messages.
+    /// Receives a step of the hand-over with this number from another node. A step that this node has published itself
+    /// is passed too (`is_own`), at its place in the order of all messages.
     fn receive_step(&self, from: &str, number: u64, step: HandOverStep, is_own: bool);
 }
 
@@ -329,8 +331,8 @@ pub(crate) enum NodeMessage {
     Listed,
     /// The node that ran the room's game loop has given it up, for another node to take it over.
     LoopIsFree,
-    /// The room's game loop is over, because it knew no players. If players have come meanwhile, their node starts a new
-    /// one.
+    /// The room's game loop is over, because it knew no players. If players have come meanwhile, their node starts a
+    /// new one.
     LoopWasAlone,
 }
 

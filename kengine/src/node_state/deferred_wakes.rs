@@ -1,8 +1,8 @@
 //! Wakes that are deferred until the task that causes them yields.
 //!
 //! A handler that sends to a room four times should cause one write to each member, not four. So the members' tasks are
-//! woken when the handler's task yields, and find all four pushes in their outboxes. Those of another worker are then woken
-//! together.
+//! woken when the handler's task yields, and find all four pushes in their outboxes. Those of another worker are then
+//! woken together.
 
 use std::{cell::RefCell, future::poll_fn, mem, pin::Pin, task::Waker};
 
@@ -30,8 +30,8 @@ struct Wakes {
     is_empty: bool,
 }
 
-/// Identifies the task that a waker wakes: the addresses of the waker's data and functions. Unlike a clone of the waker,
-/// it costs nothing.
+/// Identifies the task that a waker wakes: the addresses of the waker's data and functions. Unlike a clone of the
+/// waker, it costs nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct TaskId(usize, usize);
 

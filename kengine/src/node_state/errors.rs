@@ -68,7 +68,8 @@ pub enum JoinError {
     /// The name of the room is empty or too long, or contains a [control character](crate::Uid).
     #[error("the name of a room has 1 to {MAX_ROOM_NAME_LEN} bytes and no control characters")]
     InvalidName,
-    /// The prefix is empty, contains a [control character](crate::Uid), or leaves no space for the rest of a room's name.
+    /// The prefix is empty, contains a [control character](crate::Uid), or leaves no space for the rest of a room's
+    /// name.
     #[error("a prefix of rooms with seats has 1 to {MAX_ROOM_PREFIX_LEN} bytes and no control characters")]
     InvalidPrefix,
     /// The name of the room does not begin with the prefix of the rooms that are filled.
@@ -104,9 +105,9 @@ pub enum JoinError {
 }
 
 impl From<JoinError> for Error {
-    /// Becomes the guard's error if the guard refused, `bad_request` for a name that is invalid or has another prefix, or
-    /// for too many rooms, `rate_limited` for too many joins in a short time, `full` if all seats are taken, `unavailable`
-    /// if the node has too many rooms or the cluster cannot be reached, and `internal` otherwise.
+    /// Becomes the guard's error if the guard refused, `bad_request` for a name that is invalid or has another prefix,
+    /// or for too many rooms, `rate_limited` for too many joins in a short time, `full` if all seats are taken,
+    /// `unavailable` if the node has too many rooms or the cluster cannot be reached, and `internal` otherwise.
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Refused(refused) => refused,

@@ -38,8 +38,8 @@ pub enum GameLoopError {
     /// ([`Server::max_game_loops`](crate::Server::max_game_loops)).
     #[error("the node has {0} game loops, which is its maximum")]
     TooMany(usize),
-    /// The room has a game loop of another [kind](crate::room::GameLoop::kind), which has this name. Only nodes that run
-    /// this kind take it over, and another one starts only when it is over.
+    /// The room has a game loop of another [kind](crate::room::GameLoop::kind), which has this name. Only nodes that
+    /// run this kind take it over, and another one starts only when it is over.
     #[error("the room has the game loop `{0}`; another kind of loop can run in it only when that one is over")]
     OtherKind(String),
     /// The loop panicked when it handled the message. It starts anew with what it last saved.
@@ -51,8 +51,8 @@ pub enum GameLoopError {
 }
 
 impl From<GameLoopError> for Error {
-    /// Becomes `timeout` if the reply did not come in time, `too_large` for a message that is too large, `bad_request` if
-    /// the room has a loop of another kind, `unavailable` if the client may try again, and otherwise `internal`.
+    /// Becomes `timeout` if the reply did not come in time, `too_large` for a message that is too large, `bad_request`
+    /// if the room has a loop of another kind, `unavailable` if the client may try again, and otherwise `internal`.
     fn from(error: GameLoopError) -> Self {
         match error {
             GameLoopError::TimedOut => Self::new("timeout", error.to_string()),

@@ -17,12 +17,12 @@
 //! ```
 //!
 //! Each message for the session is delivered by one of the nodes. The bus has one order for all nodes, so what a third
-//! node sends is delivered by the old node if it comes before `ready`, and by the new one if it comes after. What the new
-//! node sends itself, it delivers from the moment on at which it queues `ready`; what the old node sends itself, it
+//! node sends is delivered by the old node if it comes before `ready`, and by the new one if it comes after. What the
+//! new node sends itself, it delivers from the moment on at which it queues `ready`; what the old node sends itself, it
 //! delivers until it queues `stored`. Each of them closes its gate ([`SendGate`](super::SendGate)) at that moment.
 //!
-//! `ready` also passes the uid on, because other nodes send to whoever has it. If the old node refuses then, because it has
-//! offered the session to a third node meanwhile or the client has come back to it, it takes the uid back.
+//! `ready` also passes the uid on, because other nodes send to whoever has it. If the old node refuses then, because it
+//! has offered the session to a third node meanwhile or the client has come back to it, it takes the uid back.
 #![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only a cluster in Redis hands sessions over"))]
 
 use bytes::Bytes;
@@ -128,8 +128,8 @@ pub(crate) enum StoredSession {
 
 /// The sessions of a node that may be handed over.
 pub(crate) trait SessionHolder: Send + Sync {
-    /// Passes a question on to the session with the token. Returns who is superseded by the asker, if somebody had asked
-    /// before.
+    /// Passes a question on to the session with the token. Returns who is superseded by the asker, if somebody had
+    /// asked before.
     ///
     /// # Errors
     ///

@@ -31,9 +31,9 @@ enum BucketUse {
 }
 
 impl RateLimiter {
-    /// Counts one message if the rate allows it. Returns whether it does. `read_at` is when the client's bytes were last
-    /// read. A message that the rate does not allow then may have waited for a slow handler since, so it is compared with
-    /// the time `now` too. Both are times of the node's clock.
+    /// Counts one message if the rate allows it. Returns whether it does. `read_at` is when the client's bytes were
+    /// last read. A message that the rate does not allow then may have waited for a slow handler since, so it is
+    /// compared with the time `now` too. Both are times of the node's clock.
     pub(crate) fn allow(&self, route: usize, rate: Rate, read_at: u64, now: impl FnOnce() -> u64) -> bool {
         let Some(limit) = RateLimit::of_route(rate) else { return false };
         let bucket = self.bucket(BucketUse::Messages(short(route)));

@@ -170,8 +170,8 @@ impl Refusals {
         }
     }
 
-    /// Logs the refusals that no line has counted, within a second. Never returns, and may be dropped at any time. Only a
-    /// server that listens runs this. In a mounted service the next line about the limit counts them.
+    /// Logs the refusals that no line has counted, within a second. Never returns, and may be dropped at any time. Only
+    /// a server that listens runs this. In a mounted service the next line about the limit counts them.
     pub(crate) async fn keep_reporting(&self) -> Infallible {
         loop {
             match self.report_at() {

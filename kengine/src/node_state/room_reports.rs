@@ -22,7 +22,8 @@ impl LocalRooms {
         true
     }
 
-    /// Reports the members of a room that is listed. If it was not listed before, the other nodes must report theirs too.
+    /// Reports the members of a room that is listed. If it was not listed before, the other nodes must report theirs
+    /// too.
     pub(super) fn report_listed(&self, name: &str, was_listed: bool) {
         self.cluster.report(name);
         if !was_listed && self.cluster.reaches(Address::Room(name)) {

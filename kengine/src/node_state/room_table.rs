@@ -1,10 +1,10 @@
-//! The seats of rooms and what rooms show in lists, as the directory of one node, or of several in one process. In Redis
-//! the script `seats.lua` does the same.
+//! The seats of rooms and what rooms show in lists, as the directory of one node, or of several in one process. In
+//! Redis the script `seats.lua` does the same.
 //!
 //! A seat belongs to a player, and so to a uid: connections of one uid share it. Each request for a seat has its own
 //! number, and a seat is free when every request that got it has been vacated. So whoever takes a seat again, from this
-//! node or another one, keeps it, in whatever order the earlier holder goes. The seat of a connection that was replaced is
-//! kept for its player while nobody else holds it.
+//! node or another one, keeps it, in whatever order the earlier holder goes. The seat of a connection that was replaced
+//! is kept for its player while nobody else holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -152,16 +152,16 @@ impl RoomTable {
         }
     }
 
-    /// Removes the request that got a seat. The seat is free if no other request holds it. Returns whether the node holds
-    /// no seat in the room any more.
+    /// Removes the request that got a seat. The seat is free if no other request holds it. Returns whether the node
+    /// holds no seat in the room any more.
     pub(crate) fn vacate(&mut self, node: u64, seat: &Seat) -> bool {
         self.retain(&seat.room, |holder| *holder != Holder { node, number: seat.number }, Some(&seat.uid));
         let is_own = |room: &TableRoom| room.players.values().flatten().any(|holder| holder.node == node);
         !self.rooms.get(&seat.room).is_some_and(is_own)
     }
 
-    /// Keeps a seat for its player, unless it is given up now or another request of the player holds it. Returns whether
-    /// it is kept.
+    /// Keeps a seat for its player, unless it is given up now or another request of the player holds it. Returns
+    /// whether it is kept.
     pub(crate) fn keep(&mut self, node: u64, seat: &Seat, when: Vacating) -> bool {
         let Vacating::KeptFor(time) = when else { return false };
         let holders = self.rooms.get(&seat.room).and_then(|room| room.players.get(&seat.uid));
@@ -172,7 +172,8 @@ impl RoomTable {
         is_kept
     }
 
-    /// Returns the seats of a node that are kept for a player, which are not kept any more. They are still in the table.
+    /// Returns the seats of a node that are kept for a player, which are not kept any more. They are still in the
+    /// table.
     pub(crate) fn take_kept(&mut self, node: u64, uid: &Uid) -> Vec<Seat> {
         self.kept.take(uid, |kept| kept.node == node).into_iter().map(|kept| kept.seat).collect()
     }

@@ -181,8 +181,8 @@ impl LocalRooms {
         true
     }
 
-    /// Removes a connection that has ended from all its rooms. If it was replaced, its seats are kept for the newer one.
-    /// Of two calls at the same time, the later waits for the earlier.
+    /// Removes a connection that has ended from all its rooms. If it was replaced, its seats are kept for the newer
+    /// one. Of two calls at the same time, the later waits for the earlier.
     pub(crate) fn leave_all(&self, recipient: &dyn Recipient) {
         let memberships = &recipient.state().memberships;
         // Runs the session's code, so no lock may be held.
@@ -205,8 +205,8 @@ impl LocalRooms {
         }
     }
 
-    /// Adds a member. If the `member` is given, announces the user on this node. Returns whether other nodes must announce
-    /// the user too.
+    /// Adds a member. If the `member` is given, announces the user on this node. Returns whether other nodes must
+    /// announce the user too.
     pub(super) fn enter(
         &self,
         room: &LocalRoom,
@@ -281,8 +281,8 @@ impl LocalRooms {
         }
     }
 
-    /// Announces a user who joined or left on another node, except to some connections. Returns `false` without doing so
-    /// if the user is in the room on this node too, and so has neither joined nor left.
+    /// Announces a user who joined or left on another node, except to some connections. Returns `false` without doing
+    /// so if the user is in the room on this node too, and so has neither joined nor left.
     pub(crate) fn announce(&self, name: &str, presence: Presence, member: &Member, except: &[ConnectionId]) -> bool {
         let Some(room) = self.find(name) else { return true };
         let state = room.state.read();
@@ -337,8 +337,8 @@ impl LocalRooms {
         recipients.iter().map(|recipient| Member::new(&**recipient)).collect()
     }
 
-    /// Returns the first `max` rooms, sorted by name, whose names begin with the prefix and come after `after`, with the
-    /// number of their members.
+    /// Returns the first `max` rooms, sorted by name, whose names begin with the prefix and come after `after`, with
+    /// the number of their members.
     pub(crate) fn list(&self, prefix: &str, after: &str, max: usize) -> Vec<(Arc<str>, usize)> {
         let mut list = Vec::new();
         let mut after: Arc<str> = after.into();

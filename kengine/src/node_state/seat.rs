@@ -27,8 +27,8 @@ pub(crate) enum Wanted {
     Family { family: Arc<str>, fresh: Arc<str> },
 }
 
-/// What happens to a request for a seat while the cluster cannot be reached, and so nobody knows which seats the players
-/// of other nodes have.
+/// What happens to a request for a seat while the cluster cannot be reached, and so nobody knows which seats the
+/// players of other nodes have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenAway {

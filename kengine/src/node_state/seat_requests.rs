@@ -50,8 +50,8 @@ impl SeatPlace<'_> {
 }
 
 impl LocalRooms {
-    /// Asks the cluster for a seat. Each request counts as a join of the connection, so that clients cannot ask as often
-    /// as they want.
+    /// Asks the cluster for a seat. Each request counts as a join of the connection, so that clients cannot ask as
+    /// often as they want.
     pub(crate) async fn take_seat<'r>(
         &self,
         recipient: &'r dyn Recipient,
@@ -100,8 +100,8 @@ impl LocalRooms {
         Ok(Ok(SeatRequest { wanted, seats, uid: recipient.state().uid.clone(), number, when_away }))
     }
 
-    /// Returns a new name in a family, which no node generates again. A client may have guessed names and joined rooms of
-    /// these names; they are left out.
+    /// Returns a new name in a family, which no node generates again. A client may have guessed names and joined rooms
+    /// of these names; they are left out.
     fn fresh_name(&self, family: &str) -> Result<Arc<str>, JoinError> {
         loop {
             let number = self.next_room.fetch_add(1, Ordering::Relaxed);

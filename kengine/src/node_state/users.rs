@@ -136,8 +136,8 @@ impl Users {
         ClaimOutcome::Granted { replaced: holders, order: self.granted.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Adds a connection that comes from another node, unless this node has a connection of the uid and users may not have
-    /// several: that one is newer. Returns the `order` of the claim.
+    /// Adds a connection that comes from another node, unless this node has a connection of the uid and users may not
+    /// have several: that one is newer. Returns the `order` of the claim.
     pub(crate) fn claim_carried(&self, recipient: Arc<dyn Recipient>, duplicates: Duplicates) -> Option<u64> {
         let mut shard = self.shards.of(recipient.state().uid.as_str()).write();
         let is_free = shard.of(recipient.state().uid.as_str()).next().is_none();

@@ -1,7 +1,7 @@
 //! The threads that connections run on, and how one of them wakes tasks of another.
 //!
-//! Each thread has a runtime of its own, so a wake from another thread costs a system call. When a thread wakes many tasks
-//! of another one, it hands their wakers over together, and the other thread wakes them.
+//! Each thread has a runtime of its own, so a wake from another thread costs a system call. When a thread wakes many
+//! tasks of another one, it hands their wakers over together, and the other thread wakes them.
 
 use std::convert::Infallible;
 use std::future::poll_fn;

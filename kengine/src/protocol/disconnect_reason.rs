@@ -47,8 +47,8 @@ impl DisconnectReason {
         self.close_frame().map(|close| close.code())
     }
 
-    /// Returns the close frame that belongs to this reason; `None` stands for one without a code, or for none. A client's
-    /// close is answered with its own code (RFC 6455, section 5.5.1).
+    /// Returns the close frame that belongs to this reason; `None` stands for one without a code, or for none. A
+    /// client's close is answered with its own code (RFC 6455, section 5.5.1).
     pub(crate) fn close_frame(&self) -> Option<Close> {
         let (code, text) = match self {
             Self::Client(close) => return close.clone(),

@@ -55,8 +55,8 @@ pub trait Session: Sized + Send + Sync + 'static {
 
     /// Returns what other players may see: in the member lists of rooms and in presence pushes. The default is nothing.
     ///
-    /// It is called by joins, leaves and member lists, and when a connection is closed or kicked. So it must not wait for
-    /// a lock that you hold during such a call.
+    /// It is called by joins, leaves and member lists, and when a connection is closed or kicked. So it must not wait
+    /// for a lock that you hold during such a call.
     ///
     /// ```
     /// # struct Player { name: String, secret: String }
@@ -68,15 +68,15 @@ pub trait Session: Sized + Send + Sync + 'static {
     /// ```
     fn public(&self) -> impl Serialize {}
 
-    /// Returns when the session expires, for example with the token that `#[accept]` has checked. The default is `None`:
-    /// never.
+    /// Returns when the session expires, for example with the token that `#[accept]` has checked. The default is
+    /// `None`: never.
     ///
     /// It is called after `#[accept]`. If the time has come by then, the request is refused with 401 `unauthorized`.
     /// Later the connection is closed with 4003 `session expired` within a second after the time, unless
     /// [`Connection::extend`](crate::Connection::extend) sets a later one. `#[close]` is told
-    /// [`DisconnectReason::Expired`](crate::DisconnectReason::Expired). A player who [resumes](crate::Server::resume_within)
-    /// the session is accepted again: the session that `#[accept]` returns then is dropped, but if it expires later, the
-    /// resumed one does too.
+    /// [`DisconnectReason::Expired`](crate::DisconnectReason::Expired). A player who
+    /// [resumes](crate::Server::resume_within) the session is accepted again: the session that `#[accept]` returns then
+    /// is dropped, but if it expires later, the resumed one does too.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -97,9 +97,9 @@ pub trait Session: Sized + Send + Sync + 'static {
     /// # The clock
     ///
     /// The node compares the time with the system's clock at least twice a second. If that clock is set forward, or the
-    /// machine was suspended, the sessions that have expired by the new time end within a second; if it is set back, they
-    /// last longer. The clock that counts is the node's, so a token from another machine should be given the difference
-    /// that you expect between their clocks.
+    /// machine was suspended, the sessions that have expired by the new time end within a second; if it is set back,
+    /// they last longer. The clock that counts is the node's, so a token from another machine should be given the
+    /// difference that you expect between their clocks.
     ///
     /// While a test has [paused](crate::testing#time) tokio's clock, the node's time stands still too, and goes on as
     /// tokio's clock does: it is `SystemTime::now()`, plus what tokio's clock is ahead of real time.

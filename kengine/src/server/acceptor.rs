@@ -25,8 +25,8 @@ pub(super) struct Acceptor {
     routes: Arc<Routes>,
     pending: Arc<PendingHandshakes>,
     runtimes: Runtimes,
-    /// Ends when the next socket may have waited for its client for too long. One timer for all of them, because a timer
-    /// of a socket costs a system call.
+    /// Ends when the next socket may have waited for its client for too long. One timer for all of them, because a
+    /// timer of a socket costs a system call.
     expiry: Option<Pin<Box<Sleep>>>,
 }
 
@@ -64,8 +64,8 @@ impl Acceptor {
                 self.listener.accept().await
             };
             tokio::select! {
-                // Accepting is the first, so that a socket costs no poll of the other branches. tokio's budget lets them
-                // have their turn.
+                // Accepting is the first, so that a socket costs no poll of the other branches. tokio's budget lets
+                // them have their turn.
                 biased;
                 accepted = accepted, if matches!(vacancy, Vacancy::Free | Vacancy::None) => match accepted {
                     // If there was no vacancy, a connection may have ended since.

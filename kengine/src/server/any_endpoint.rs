@@ -16,8 +16,8 @@ pub(crate) trait AnyEndpoint: fmt::Debug + Send + Sync {
     /// Answers a request to open a connection.
     fn upgrade(self: Arc<Self>, request: Request<()>, peer: Option<SocketAddr>) -> BoxFuture<'static, Answered>;
 
-    /// Answers a request on a socket that no HTTP library serves, and opens the connection. `received` is what came after
-    /// the request.
+    /// Answers a request on a socket that no HTTP library serves, and opens the connection. `received` is what came
+    /// after the request.
     fn open(
         self: Arc<Self>,
         request: Request<()>,

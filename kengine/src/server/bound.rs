@@ -103,7 +103,8 @@ impl Bound {
             tracing::info!(connections = node.connections(), "draining");
             node.drain().await;
         });
-        // In tasks of their own, so that this future, which may contain more of the user's, is not polled for each socket.
+        // In tasks of their own, so that this future, which may contain more of the user's, is not polled for each
+        // socket.
         let mut acceptors = JoinSet::new();
         let mut accept = |listener, kind| {
             let acceptor = Acceptor::new(listener, kind, Arc::clone(&routes), runtimes.clone());

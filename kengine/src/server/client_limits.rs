@@ -69,9 +69,9 @@ impl<D: Dispatcher> Server<D> {
     /// limit: a client that exceeds it with them too is closed with 4502. With the defaults, these are 200 refused
     /// messages at once, or more than 100 a second for long.
     ///
-    /// For this limit and the other limits per second, a rate of `u32::MAX` means no limit, and the least rate and burst
-    /// are 1. Input that the server reads late, for example because a handler ran, counts as if the client had sent it
-    /// steadily since the server last waited for it.
+    /// For this limit and the other limits per second, a rate of `u32::MAX` means no limit, and the least rate and
+    /// burst are 1. Input that the server reads late, for example because a handler ran, counts as if the client had
+    /// sent it steadily since the server last waited for it.
     ///
     /// ```
     /// # struct Game;
@@ -90,17 +90,17 @@ impl<D: Dispatcher> Server<D> {
     /// second are accepted. The default is 64 KiB a second after a burst of 256 KiB. The burst is at least
     /// [`max_message_size`](Self::max_message_size).
     ///
-    /// Bytes are counted as they are read, up to 16 KiB at a time. When more than the limit has been read, messages that
-    /// end in the next bytes are not handled, but answered with `rate_limited`. Refused bytes have the same limit: a
-    /// client that exceeds it with them too is closed with 4502.
+    /// Bytes are counted as they are read, up to 16 KiB at a time. When more than the limit has been read, messages
+    /// that end in the next bytes are not handled, but answered with `rate_limited`. Refused bytes have the same limit:
+    /// a client that exceeds it with them too is closed with 4502.
     pub fn max_bytes_per_second(mut self, rate: u32, burst: u32) -> Self {
         self.limits.rates.bytes = RateLimit::new(rate, burst);
         self
     }
 
     /// Limits the pings of a client, and its pongs that answer no ping of the server: after `burst` at once, `rate` a
-    /// second are allowed. The default is 10 a second after a burst of 20. A client that exceeds the limit is closed with
-    /// 4502, because RFC 6455 demands a pong for each ping (section 5.5.2).
+    /// second are allowed. The default is 10 a second after a burst of 20. A client that exceeds the limit is closed
+    /// with 4502, because RFC 6455 demands a pong for each ping (section 5.5.2).
     pub fn max_pings_per_second(mut self, rate: u32, burst: u32) -> Self {
         self.limits.rates.pings = RateLimit::new(rate, burst);
         self

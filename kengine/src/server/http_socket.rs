@@ -41,8 +41,8 @@ pub(crate) enum ListenerKind {
 }
 
 /// The task of a socket: the handshake, and then either the start of a connection and the connection, or the end of a
-/// socket whose client is refused. Each is boxed, so that the next does not keep its memory, and the task is small: tokio
-/// allocates tasks in steps of 128 bytes.
+/// socket whose client is refused. Each is boxed, so that the next does not keep its memory, and the task is small:
+/// tokio allocates tasks in steps of 128 bytes.
 pub(crate) enum SocketTask {
     Handshake(BoxFuture<'static, Option<SocketTask>>),
     Start(StartingConnection),

@@ -171,8 +171,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Sets the hosts that the server answers to (`game.example`, or with one port `game.example:8443`). A request for a
-    /// WebSocket that names another host is refused with 421. By default, and with `*`, every host is allowed.
+    /// Sets the hosts that the server answers to (`game.example`, or with one port `game.example:8443`). A request for
+    /// a WebSocket that names another host is refused with 421. By default, and with `*`, every host is allowed.
     ///
     /// Set them if browsers can reach the server. Pages of the server's own host may connect, and without this list
     /// every host in `Host` counts as its own. A page of `http://evil.example` may then connect too, if its owner makes
@@ -300,8 +300,8 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Limits what a room [shows in lists](crate::room::Room::set_public), in bytes of JSON. The default is 1 KiB. More is
-    /// refused with [`SetPublicError::TooLarge`](crate::room::SetPublicError::TooLarge).
+    /// Limits what a room [shows in lists](crate::room::Room::set_public), in bytes of JSON. The default is 1 KiB. More
+    /// is refused with [`SetPublicError::TooLarge`](crate::room::SetPublicError::TooLarge).
     pub fn max_room_data_size(mut self, bytes: usize) -> Self {
         self.limits.max_room_data_size = bytes;
         self
@@ -324,10 +324,10 @@ impl<D: Dispatcher> Server<D> {
         self
     }
 
-    /// Sets the version of your program, for [rolling updates](crate::guide::deploying#versions): while nodes of several
-    /// versions are in the cluster, gateways send players to those of the newest version that have room. The newest
-    /// version is that of the process that joined the cluster last, so the texts are only compared for equality. By default
-    /// a node has no version, which counts as a version of its own.
+    /// Sets the version of your program, for [rolling updates](crate::guide::deploying#versions): while nodes of
+    /// several versions are in the cluster, gateways send players to those of the newest version that have room. The
+    /// newest version is that of the process that joined the cluster last, so the texts are only compared for equality.
+    /// By default a node has no version, which counts as a version of its own.
     ///
     /// ```
     /// # struct Game;
@@ -352,8 +352,8 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits how long a client may be silent. The default is 60 s, the minimum 3 ms. After a third of it the client is
-    /// pinged; at its end the connection is closed with 4001. Both may come later by 1/48 of it, because the clients of a
-    /// node are looked at in turn.
+    /// pinged; at its end the connection is closed with 4001. Both may come later by 1/48 of it, because the clients of
+    /// a node are looked at in turn.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.idle_timeout = limit.clamp(Duration::from_millis(3), MAX_TIMEOUT);
         self
@@ -374,12 +374,15 @@ impl<D: Dispatcher> Server<D> {
     }
 
     /// Limits how long the [seats](crate::room::Join::seats) of a connection that is
-    /// [replaced](crate::Duplicates::Replace) are kept for its user. The default is 10 s. Then other players may take them.
+    /// [replaced](crate::Duplicates::Replace) are kept for its user. The default is 10 s. Then other players may take
+    /// them.
     ///
-    /// A kept seat counts as taken, and the other seats of the room can be taken. A newer connection of the user, to any
-    /// node, takes the kept seat over when it asks for one in the same room, or for one in any room of the same prefix;
-    /// from then on it is an ordinary seat. If the newer connection ends before, the seat is free at once if both were to
-    /// one node. If the user is [kicked](crate::room::User::kick), it is free at once in any case. This is the setting of the older one's node. 0 keeps no seats.
+    /// A kept seat counts as taken, and the other seats of the room can be taken. A newer connection of the user, to
+    /// any node, takes the kept seat over when it asks for one in the same room, or for one in any room of the same
+    /// prefix; from then on it is an ordinary seat. If the newer connection ends before, the seat is free at once if
+    /// both were to one node. If the user is [kicked](crate::room::User::kick), it is free at once, unless the older
+    /// connection was replaced while it asked for the seat and gets it just after the kick: then it is kept. This is
+    /// the setting of the older one's node. 0 keeps no seats.
     pub fn seat_timeout(mut self, limit: Duration) -> Self {
         self.limits.seat_timeout = limit.min(MAX_TIMEOUT);
         self
@@ -388,27 +391,28 @@ impl<D: Dispatcher> Server<D> {
     /// Lets players resume their sessions after their connections were cut, and sets how long a session waits for its
     /// player: at most a year. Off by default.
     ///
-    /// It concerns clients that offer the subprotocol `kengine.v1.resume.json`; [`guide::protocol`](crate::guide::protocol)
-    /// says what such a client does. When its connection is lost, closed by it with 1001, or closed by the server after
-    /// the [idle timeout](Self::idle_timeout), its session is *suspended* on this node: it keeps its uid, its rooms, its
-    /// seats, its questions and its place among the [connections](Self::max_connections); a handler that runs goes on; and
-    /// what is sent to it waits in its [outbox](Self::max_outbox_pushes). When the client comes back to this node in time,
-    /// the session goes on as if nothing had happened: every message that either side has sent is handled once and in
-    /// order. [`#[suspend]`](macro@crate::suspend) and [`#[resume]`](macro@crate::resume) are told of both.
+    /// It concerns clients that offer the subprotocol `kengine.v1.resume.json`;
+    /// [`guide::protocol`](crate::guide::protocol) says what such a client does. When its connection is lost, closed by
+    /// it with 1001, or closed by the server after the [idle timeout](Self::idle_timeout), its session is *suspended*
+    /// on this node: it keeps its uid, its rooms, its seats, its questions and its place among the
+    /// [connections](Self::max_connections); a handler that runs goes on; and what is sent to it waits in its
+    /// [outbox](Self::max_outbox_pushes). When the client comes back to this node in time, the session goes on as if
+    /// nothing had happened: every message that either side has sent is handled once and in order.
+    /// [`#[suspend]`](macro@crate::suspend) and [`#[resume]`](macro@crate::resume) are told of both.
     ///
     /// The session ends, and `#[close]` runs, if the client does not come back in time
-    /// ([`DisconnectReason::NotResumed`](crate::DisconnectReason::NotResumed)), if more waits for it than its outbox holds
-    /// ([`TooSlow`](crate::DisconnectReason::TooSlow)), if the user is kicked or connects anew without resuming, or if the
-    /// node drains and does not [hand it over](Self::hand_over). Then, and on any other node to which it is not handed over,
-    /// a client that comes back begins a new session.
+    /// ([`DisconnectReason::NotResumed`](crate::DisconnectReason::NotResumed)), if more waits for it than its outbox
+    /// holds ([`TooSlow`](crate::DisconnectReason::TooSlow)), if the user is kicked or connects anew without resuming,
+    /// or if the node drains and does not [hand it over](Self::hand_over). Then, and on any other node to which it is
+    /// not handed over, a client that comes back begins a new session.
     pub fn resume_within(mut self, limit: Duration) -> Self {
         self.limits.resume_within = Some(limit.min(MAX_TIMEOUT));
         self
     }
 
-    /// Hands the sessions of the dispatcher over to the nodes to which their players come back, also when this node drains.
-    /// Off by default. It needs [`resume_within`](Self::resume_within), without which it is an error of [`bind`](Self::bind),
-    /// and a cluster in Redis, without which it does nothing. Every node must allow it.
+    /// Hands the sessions of the dispatcher over to the nodes to which their players come back, also when this node
+    /// drains. Off by default. It needs [`resume_within`](Self::resume_within), without which it is an error of
+    /// [`bind`](Self::bind), and a cluster in Redis, without which it does nothing. Every node must allow it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -447,16 +451,18 @@ impl<D: Dispatcher> Server<D> {
     /// # let _ = server;
     /// ```
     ///
-    /// A node that drains answers what it has received, closes the connection with 4000, and keeps the session as it keeps
-    /// one whose connection was cut, at most until the end of the [drain timeout](Self::drain_timeout). When the client comes
-    /// back to another node, that one gets the session: with its uid, rooms, seats, expiry, and all messages that the client
-    /// lacks. There `#[resume]` runs; neither `#[open]` nor `#[close]` does, and nobody is told that the player has left or
-    /// joined. What the dispatcher itself keeps in memory for a player does not move, so keep it in the session, or in a place
-    /// that all nodes reach. [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
+    /// A node that drains answers what it has received, closes the connection with 4000, and keeps the session as it
+    /// keeps one whose connection was cut, at most until the end of the [drain timeout](Self::drain_timeout). When the
+    /// client comes back to another node, that one gets the session: with its uid, rooms, seats, expiry, and all
+    /// messages that the client lacks. There `#[resume]` runs; neither `#[open]` nor `#[close]` does, and nobody is
+    /// told that the player has left or joined. What the dispatcher itself keeps in memory for a player does not move,
+    /// so keep it in the session, or in a place that all nodes reach.
+    /// [`guide::deploying`](crate::guide::deploying#handing-sessions-over) says what is guaranteed.
     ///
-    /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a larger one
-    /// is not handed over, and the error is logged. It is written as it is offered and as it is given, and if the two texts
-    /// differ, the session ends on the old node: so write nothing that changes by itself, such as the present time.
+    /// Sessions of [further endpoints](Self::endpoint) are not handed over. A session has at most 64 KiB as JSON; a
+    /// larger one is not handed over, and the error is logged. It is written as it is offered and as it is given, and
+    /// if the two texts differ, the session ends on the old node: so write nothing that changes by itself, such as the
+    /// present time. A change that your code makes on the old node after the second time is not noticed, and is lost.
     pub fn hand_over(mut self) -> Self
     where
         D::Session: Serialize + DeserializeOwned,
@@ -515,16 +521,17 @@ impl<D: Dispatcher> Server<D> {
     /// `tokio::spawn`.
     ///
     /// Default: if the server is bound on a runtime with one thread, everything runs on it. If that runtime has several
-    /// threads, as with `#[tokio::main]`, the connections run on as many other threads, which all servers of the process
-    /// share and which never end. Each of them is a runtime of its own, and each connection stays on the thread that had
-    /// the fewest tasks when it came. So players never wait for a queue that threads share: see
+    /// threads, as with `#[tokio::main]`, the connections run on as many other threads, which all servers of the
+    /// process share and which never end. Each of them is a runtime of its own, and each connection stays on the thread
+    /// that had the fewest tasks when it came. So players never wait for a queue that threads share: see
     /// [`guide::performance`](crate::guide::performance). For your code this means:
     ///
-    /// - A handler, and what it spawns with `tokio::spawn`, runs on the connection's thread. Work that computes for more
-    ///   than a millisecond delays the other players of the thread, so move it to `tokio::task::spawn_blocking`.
+    /// - A handler, and what it spawns with `tokio::spawn`, runs on the connection's thread. Work that computes for
+    ///   more than a millisecond delays the other players of the thread, so move it to `tokio::task::spawn_blocking`.
     ///   `tokio::task::block_in_place` panics there, as on every runtime with one thread.
     /// - What your own tasks send to players, and what handlers await that other tasks provide, crosses from one thread
-    ///   to another, which costs a system call. [`Hub::batch`](crate::Hub::batch) makes it one per thread for many sends.
+    ///   to another, which costs a system call. [`Hub::batch`](crate::Hub::batch) makes it one per thread for many
+    ///   sends.
     /// - With several threads, the tasks of the server itself, game loops too, run on the runtime that the server is
     ///   bound on, so a handler that blocks its thread delays neither them nor players of other threads.
     ///
@@ -645,8 +652,8 @@ impl<D: Dispatcher> Server<D> {
         Ok((first, Routes { node, access, endpoints, pages: self.pages }))
     }
 
-    /// Checks that every configured path, host, origin and proxy can match a request, that the version is valid, and that no
-    /// setting lacks another one.
+    /// Checks that every configured path, host, origin and proxy can match a request, that the version is valid, and
+    /// that no setting lacks another one.
     ///
     /// # Errors
     ///

@@ -267,8 +267,9 @@ async fn begin<D: Dispatcher>(
     deferring(span, pin!(starting)).await
 }
 
-/// Goes on after the handshake: with a new session, or with that which the client resumes. If its task is another one,
-/// that has the socket when this returns `None`. `received` is what came after the request.
+/// Goes on after the handshake: with a new session, or with the session that the client resumes. Returns the task that
+/// must run now. Returns `None` if there is none, because the task of the session, which runs already, has got the
+/// socket, or because the socket was closed. `received` is what came after the request.
 async fn go_on<D: Dispatcher>(
     endpoint: Arc<Endpoint<D>>,
     session: D::Session,

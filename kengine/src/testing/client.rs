@@ -105,15 +105,15 @@ impl Client {
     }
 
     /// Makes the client hang: it reads nothing and answers nothing, not even the server's close frame, until it
-    /// [wakes](HungClient::wake). What the server sends is kept up to 16 KiB. When the hung client is dropped, the server
-    /// sees a lost socket.
+    /// [wakes](HungClient::wake). What the server sends is kept up to 16 KiB. When the hung client is dropped, the
+    /// server sees a lost socket.
     pub fn hang(self) -> HungClient {
         self.socket.hang(true);
         HungClient { client: self }
     }
 
-    /// Cuts the connection: the server sees a lost socket. A client that was [resumable](super::Connect::resumable) comes
-    /// back by [`Connect::resume`](super::Connect::resume).
+    /// Cuts the connection: the server sees a lost socket. A client that was [resumable](super::Connect::resumable)
+    /// comes back by [`Connect::resume`](super::Connect::resume).
     ///
     /// # Panics
     ///
@@ -125,8 +125,8 @@ impl Client {
         AbsentClient { session, texts, binaries, next_id }
     }
 
-    /// Returns whether the session has gone on for a client that has come [back](super::Connect::resume). If it has not,
-    /// another session has begun. Returns `None` for any other client.
+    /// Returns whether the session has gone on for a client that has come [back](super::Connect::resume). If it has
+    /// not, another session has begun. Returns `None` for any other client.
     pub fn is_resumed(&self) -> Option<bool> {
         self.socket.resumed()
     }

@@ -73,7 +73,8 @@ pub fn parse_envelope(text: &str, syntax: Syntax) -> Result<Envelope<'_>, (Error
     Envelope::parse(text, syntax).map_err(|rejected| (rejected.error, rejected.id))
 }
 
-/// Parses an envelope, and reads the rest of the message only if that is needed later, as for a dispatcher of the macro.
+/// Parses an envelope, and reads the rest of the message only if that is needed later, as for a dispatcher of the
+/// macro.
 ///
 /// # Errors
 ///

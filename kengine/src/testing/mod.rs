@@ -87,9 +87,10 @@
 //! # }
 //! ```
 //!
-//! [`Session::expires`](crate::Session::expires) is a time of the system's clock, which no test can pause. So the server
-//! adds how far tokio's clock is ahead of real time: a session that is valid for an hour when the test begins expires
-//! when tokio's clock has advanced by an hour. `SystemTime::now()` does not advance in the test, nor in a handler.
+//! [`Session::expires`](crate::Session::expires) is a time of the system's clock, which no test can pause. So the
+//! server adds how far tokio's clock is ahead of real time: a session that is valid for an hour when the test begins
+//! expires when tokio's clock has advanced by an hour. `SystemTime::now()` does not advance in the test, nor in a
+//! handler.
 //!
 //! A [`Client`] has no task. It reads, and answers the server's pings, only while one of its methods is awaited, so a
 //! test can make a client slow or silent. A client that must stay connected while time passes awaits
@@ -99,9 +100,9 @@
 //! # Clients that hang
 //!
 //! A player whose phone loses its network comes back on a new connection while the old socket still seems to be open.
-//! [`Client::hang`] makes a client that neither reads nor answers the close frame, so the server waits for it as it waits
-//! for a socket: for [`Server::close_timeout`] after the end of the connection, and for [`Server::idle_timeout`] until
-//! then. [Everything else](macro@crate::close#the-next-connection-of-the-user) has to be right at once:
+//! [`Client::hang`] makes a client that neither reads nor answers the close frame, so the server waits for it as it
+//! waits for a socket: for [`Server::close_timeout`] after the end of the connection, and for [`Server::idle_timeout`]
+//! until then. [Everything else](macro@crate::close#the-next-connection-of-the-user) has to be right at once:
 //!
 //! ```
 //! use kengine::{Connection, Error, Hub, Uid, testing};

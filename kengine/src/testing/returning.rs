@@ -46,8 +46,8 @@ impl ClientSession {
         self.resumed
     }
 
-    /// Takes the first message of a connection, and sends again what the server lacks. Panics if it is not that message,
-    /// which would be a fault of the server.
+    /// Takes the first message of a connection, and sends again what the server lacks. Panics if it is not that
+    /// message, which would be a fault of the server.
     pub(super) fn begin(&mut self, text: &str, out: &mut Vec<u8>) {
         let answer = ResumeAnswer::parse(text).unwrap_or_else(|| panic!("`{text}` came first"));
         self.token = answer.token;

@@ -110,8 +110,8 @@ impl Frame {
     }
 }
 
-/// Removes the mask from a payload (RFC 6455, section 5.3). In a message of 100 bytes this takes half of the instructions
-/// of fastwebsockets' function, which aligns its reads first.
+/// Removes the mask from a payload (RFC 6455, section 5.3). In a message of 100 bytes this takes half of the
+/// instructions of fastwebsockets' function, which aligns its reads first.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let word = u32::from_ne_bytes(mask);
     let double = u64::from(word) << 32 | u64::from(word);

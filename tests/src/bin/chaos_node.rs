@@ -1,6 +1,6 @@
-//! A node of the chaos test: `chaos_node <address> <address for gateways> <redis> <lease> <idle timeout>`, both times in
-//! milliseconds. It logs to the standard error, reports on itself, and ends with its standard input, so that it does not
-//! outlive the test.
+//! A node of the chaos test: `chaos_node <address> <address for gateways> <redis> <lease> <idle timeout>`, both times
+//! in milliseconds. It logs to the standard error, reports on itself, and ends with its standard input, so that it does
+//! not outlive the test.
 
 use std::{env, io::stderr, process::exit, thread, time::Duration};
 

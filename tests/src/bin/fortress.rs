@@ -1,5 +1,5 @@
-//! A node that hostile clients attack: `fortress <address> <largest message in bytes> [<redis>]`. With a Redis, it is a node
-//! of a cluster.
+//! A node that hostile clients attack: `fortress <address> <largest message in bytes> [<redis>]`. With a Redis, it is a
+//! node of a cluster.
 
 use std::env;
 

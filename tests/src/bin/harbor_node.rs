@@ -1,4 +1,5 @@
-//! A node that hands its sessions over when it drains: `harbor_node <address> <redis>`. Its version is in `NODE_VERSION`.
+//! A node that hands its sessions over when it drains: `harbor_node <address> <redis>`. Its version is in
+//! `NODE_VERSION`.
 
 use std::env;
 

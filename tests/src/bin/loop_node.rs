@@ -1,5 +1,5 @@
-//! A node whose rooms have game loops: `loop_node <game> <address> <redis> <lease in milliseconds>`. The game is `rally`,
-//! or `arena` for the example `arena_room`. The loops log to the file that `KENGINE_LOOP_LOG` names.
+//! A node whose rooms have game loops: `loop_node <game> <address> <redis> <lease in milliseconds>`. The game is
+//! `rally`, or `arena` for the example `arena_room`. The loops log to the file that `KENGINE_LOOP_LOG` names.
 
 use std::{env, time::Duration};
 

@@ -13,8 +13,8 @@
 //! After `KENGINE_CHAOS_SECONDS`, no further storm begins. `KENGINE_CHAOS_SEED` sets which storms there are: it sets
 //! the faults and what players want to do, but how both meet depends on the machine too.
 //!
-//! Clocks are not changed: a node reads no clock of its machine but the monotonic one, and orders claims by the clock of
-//! Redis.
+//! Clocks are not changed: a node reads no clock of its machine but the monotonic one, and orders claims by the clock
+//! of Redis.
 
 mod cluster;
 mod crowd;

@@ -1,5 +1,5 @@
-//! A connection that ends leaves the whole cluster at once, although its socket lingers: its client hangs, and the close
-//! timeout never ends.
+//! A connection that ends leaves the whole cluster at once, although its socket lingers: its client hangs, and the
+//! close timeout never ends.
 
 use std::time::Duration;
 

@@ -26,8 +26,8 @@ fn seconds() -> Option<u64> {
     std::env::var("KENGINE_SEATS_SECONDS").ok().map(|seconds| seconds.parse().expect("seconds"))
 }
 
-/// The players who sit in each room, as far as they know: from an answer until they leave, or until their node is told to
-/// drain, because their seats come free before they know it.
+/// The players who sit in each room, as far as they know: from an answer until they leave, or until their node is told
+/// to drain, because their seats come free before they know it.
 #[derive(Default)]
 struct Seen {
     rooms: Mutex<BTreeMap<String, BTreeMap<usize, SocketAddr>>>,

@@ -16,7 +16,8 @@ fn policy() -> &'static str {
     rest.split("```").next().unwrap_or(rest)
 }
 
-/// Opens the page of a server, which then connects to this path. Returns the tab, and what the policy has told the page.
+/// Opens the page of a server, which then connects to this path. Returns the tab, and what the policy has told the
+/// page.
 async fn connect(browser: &mut Browser, server: &TestServer, path: &str) -> (Tab, Value) {
     let address = server.address();
     let tab = browser.open(&format!("http://{address}/")).await;

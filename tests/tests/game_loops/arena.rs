@@ -1,5 +1,5 @@
-//! The example `arena_room` on three nodes: its arenas move between nodes that are killed, frozen and drained, while bots
-//! fly in them and come back to them.
+//! The example `arena_room` on three nodes: its arenas move between nodes that are killed, frozen and drained, while
+//! bots fly in them and come back to them.
 //!
 //! `KENGINE_GAME_LOOP_SECONDS` sets how long 200 bots fly in 23 arenas. Without it, 12 bots fly in 2 arenas until each
 //! fault has happened once.
@@ -24,7 +24,8 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 use crate::nodes::{Fault, LEASE, Nodes, lateness, playing_time};
 
-/// The seats of an arena, the side length of its field, the speed of a ship in a second, and the time between two steps.
+/// The seats of an arena, the side length of its field, the speed of a ship in a second, and the time between two
+/// steps.
 const SEATS: usize = 9;
 const FIELD: f32 = 1000.0;
 const SPEED: f32 = 200.0;

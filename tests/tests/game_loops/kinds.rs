@@ -97,7 +97,7 @@ async fn answer(player: &mut Client, game: &str, room: &str, next: &str) -> Stri
     player.ask(format!(r#"{{"method":"{game}","message":["{room}","{next}"],"id":1}}"#)).await
 }
 
-/// Repeats a move until it succeeds.
+/// Repeats a move until it is known where the loop runs, and returns the answer.
 async fn plays(player: &mut Client, game: &str, room: &str, next: &str) -> String {
     until("a loop", async || {
         let answer = answer(player, game, room, next).await;
@@ -107,9 +107,9 @@ async fn plays(player: &mut Client, game: &str, room: &str, next: &str) -> Strin
 }
 
 #[test]
-fn a_kind_is_the_name_of_the_type_without_its_path() {
-    let kinds = [Board::<Chess>::kind(), Board::<Cards>::kind()];
-    assert!(kinds.iter().all(|kind| kind.starts_with("Board<")) && kinds[0] != kinds[1], "{kinds:?}");
+fn a_kind_is_the_name_of_the_type_and_its_arguments_without_paths() {
+    assert_eq!(Board::<Chess>::kind(), "Board<Chess>");
+    assert_eq!(Board::<Cards>::kind(), "Board<Cards>");
 }
 
 /// Two nodes in memory, and two in Redis.
@@ -139,7 +139,11 @@ async fn a_loop_is_taken_over_only_by_its_own_kind() {
             assert_eq!(plays(&mut bob, "chess", "club", "Next").await, "1: error bad_request");
             assert_eq!(stays.hub().game_loops(), 0);
         }
-        let refused = stays.hub().room("club").run::<Board<Chess>>().await.unwrap_err();
+        let refused = until("an answer about the lease", async || {
+            let run = stays.hub().room("club").run::<Board<Chess>>().await;
+            run.err().filter(|error| !matches!(error, GameLoopError::Unavailable))
+        })
+        .await;
         assert!(matches!(&refused, GameLoopError::OtherKind(kind) if *kind == Board::<Cards>::kind()), "{refused}");
         assert_eq!(plays(&mut bob, "cards", "club", "Next").await, "1: \"cards 2\"");
         assert_eq!(plays(&mut bob, "chess", "club", "Next").await, "1: error bad_request");
@@ -171,14 +175,14 @@ async fn another_kind_is_refused_while_a_loop_runs_and_starts_when_it_is_over() 
             assert_eq!(begun, format!("1: \"{game} 1\""));
             let question = format!("ask_{other}");
             for player in [one, two] {
-                assert_eq!(answer(&mut players[player], &question, "club", "Last").await, "1: error bad_request");
+                assert_eq!(plays(&mut players[player], &question, "club", "Last").await, "1: error bad_request");
             }
             for player in [two, one, two] {
-                assert_eq!(answer(&mut players[player], other, "club", "Next").await, "1: error bad_request");
+                assert_eq!(plays(&mut players[player], other, "club", "Next").await, "1: error bad_request");
             }
             assert_eq!(plays(&mut players[two], game, "club", "Next").await, format!("1: \"{game} 2\""));
             // This does not change what the node stands by for.
-            assert_eq!(answer(&mut players[two], other, "club", "Next").await, "1: error bad_request");
+            assert_eq!(plays(&mut players[two], other, "club", "Next").await, "1: error bad_request");
             assert_eq!(plays(&mut players[two], game, "club", "Last").await, format!("1: \"{game} 3\""));
             games.swap(0, 1);
         }

@@ -104,8 +104,8 @@ impl Nodes {
         (0..self.processes.len()).max_by_key(|node| loops(&self.processes[*node])).unwrap_or_default()
     }
 
-    /// Lets each fault happen to a node with loops, and goes on until this time has passed. After each fault, and when a
-    /// frozen node goes on, it waits until the game is played everywhere after a moment.
+    /// Lets each fault happen to a node with loops, and goes on until this time has passed. After each fault, and when
+    /// a frozen node goes on, it waits until the game is played everywhere after a moment.
     pub(crate) async fn suffer(&mut self, time: Duration, plays_on: impl AsyncFn(Instant)) {
         let begun = Instant::now();
         for (round, fault) in [Fault::Kill, Fault::Freeze, Fault::Drain].into_iter().cycle().enumerate() {
@@ -143,9 +143,8 @@ impl Nodes {
         }
     }
 
-    /// Checks that the loops of each room ran one after the other, that each began where the last one had saved, and that
-    /// each fault moved a loop. Returns how long the loops
-    /// stood still for each fault, in ascending order.
+    /// Checks that the loops of each room ran one after the other, that each began where the last one had saved, and
+    /// that each fault moved a loop. Returns how long the loops stood still for each fault, in ascending order.
     pub(crate) fn check(&self, lines: &[LoopLine]) -> BTreeMap<Fault, Vec<Duration>> {
         let mut last = BTreeMap::<&str, &LoopLine>::new();
         let (mut pauses, mut lost_steps) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! A rolling update behind the gateway, with sessions that are handed over: no player loses or repeats a message, and each
-//! is moved once.
+//! A rolling update behind the gateway, with sessions that are handed over: no player loses or repeats a message, and
+//! each is moved once.
 //!
 //! `KENGINE_HAND_OVER_PLAYERS` sets how many players there are; `.ci/long` sets more than the default.
 

@@ -52,8 +52,8 @@ pub(crate) fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::from(0x7f01_0000 + u32::try_from(number % 1000).expect("a small number"))
 }
 
-/// Starts threads for hostile clients. At full scale, the node and the honest players go first, as if the hostile clients
-/// had a machine of their own.
+/// Starts threads for hostile clients. At full scale, the node and the honest players go first, as if the hostile
+/// clients had a machine of their own.
 pub(crate) fn hostile_runtime(scale: Scale) -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let yields = move || {
@@ -122,7 +122,8 @@ fn percent(after: usize, before: usize) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn honest_players_have_their_latency_beside_a_thousand_misbehaving_clients() {
-    /// No hostile clients; some that attack another node, which shows what the machine does; and some that attack this one.
+    /// No hostile clients; some that attack another node, which shows what the machine does; and some that attack this
+    /// one.
     const KINDS: usize = 3;
     const PHASES: usize = 5 * KINDS;
     let _turn = heavy_test().await;

@@ -1,5 +1,5 @@
-//! Hostile clients: what each misbehaviour gets, alone and beside honest players, what it costs the node, and what a long
-//! load of everything leaves behind.
+//! Hostile clients: what each misbehaviour gets, alone and beside honest players, what it costs the node, and what a
+//! long load of everything leaves behind.
 #![cfg(target_os = "linux")]
 
 mod alone;

@@ -83,8 +83,8 @@ pub(crate) struct Row {
     pub(crate) steps: Vec<Step>,
     /// What the client sees.
     pub(crate) sees: Vec<String>,
-    /// The connections and rooms that the node holds while the client keeps its sockets open after its last step, unless
-    /// the speed of the machine decides that.
+    /// The connections and rooms that the node holds while the client keeps its sockets open after its last step,
+    /// unless the speed of the machine decides that.
     pub(crate) holds: Option<(usize, usize)>,
     /// The limits that the client exceeds, and how often.
     pub(crate) exceeds: Vec<(&'static str, Count)>,

@@ -19,8 +19,8 @@ use crate::row::PING;
 
 /// The rooms in which visitors meet.
 const ROOMS: usize = 8;
-/// The most messages that a visitor sends in a room. With those to join and leave, they are fewer than the default limit
-/// of a client's burst.
+/// The most messages that a visitor sends in a room. With those to join and leave, they are fewer than the default
+/// limit of a client's burst.
 const MAX_MESSAGES: usize = 20;
 /// The most messages of a visitor that are not answered yet.
 const MAX_IN_FLIGHT: usize = 4;
@@ -119,8 +119,8 @@ struct Visit {
     /// How many messages of all visitors had begun when its last request to join was answered. It must hear all later
     /// ones, and may hear a part of the earlier ones. The highest number while it is no member.
     since: u64,
-    /// The last message of each other visitor in each of its stays in a room: its number there, and how many messages of
-    /// all visitors had begun before it.
+    /// The last message of each other visitor in each of its stays in a room: its number there, and how many messages
+    /// of all visitors had begun before it.
     last: BTreeMap<String, (usize, u64)>,
     heard: u64,
     unavailable: u64,

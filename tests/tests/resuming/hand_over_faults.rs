@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use crate::handing_over::{Node, come_back_to};
 
-const LOBBY: &str = "kengine:bus:room:lobby";
+/// The channel of the room.
+pub(super) const LOBBY: &str = "kengine:bus:room:lobby";
 
 /// A cluster of three nodes, with a player on the first, and on the last bob, who is told who leaves.
 pub(super) struct Cluster {

@@ -1,13 +1,13 @@
-//! Two places want a session at the same moment: several nodes, or a node and the client of the old one. One of them gets
-//! it, and the uid with it.
+//! Two places want a session at the same moment: several nodes, or a node and the client of the old one. One of them
+//! gets it, and the uid with it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use kengine::cluster::Redis;
-use kengine_tests::{Line, Network, ReturningClient, TestServer, until};
+use kengine_tests::{Line, Network, RedisServer, ReturningClient, TestServer, until, within};
+use redis::aio::PubSub;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::hand_over_faults::{Cluster, REPLACED, Stalled, raw, subscribers_are};
 use crate::handing_over::{Node, come_back_to};
@@ -103,6 +103,28 @@ async fn a_session_that_stays_although_another_node_was_ready_keeps_its_uid() {
     cluster.stop().await;
 }
 
+/// Subscribes to what this node is told.
+async fn overhear(redis: &RedisServer, node: &Node) -> PubSub {
+    let boot = redis.directory().await.node(node.server.address(), "boot").await.expect("a boot id");
+    let mut overheard = redis::Client::open(redis.url()).unwrap().get_async_pubsub().await.unwrap();
+    overheard.subscribe(format!("kengine:bus:node:{boot}")).await.unwrap();
+    overheard
+}
+
+/// Waits until the node is asked for a session.
+async fn is_asked(overheard: &mut PubSub) {
+    let mut messages = overheard.on_message();
+    let asked = async {
+        while let Some(message) = messages.next().await {
+            if String::from_utf8_lossy(message.get_payload_bytes()).contains(r#"{"Session":"#) {
+                return;
+            }
+        }
+        panic!("Redis has closed the connection");
+    };
+    within("a question for a session", asked).await;
+}
+
 #[tokio::test]
 async fn a_node_that_is_told_to_end_at_once_does_not_wait_for_a_session() {
     let mut cluster = Cluster::start("").await;
@@ -114,14 +136,17 @@ async fn a_node_that_is_told_to_end_at_once_does_not_wait_for_a_session() {
     cluster.old.harbor.gate.arrived(1).await;
     cluster.old.server.shut_down();
     cluster.ada.cut();
+    let mut overheard = overhear(&cluster.redis, &cluster.old).await;
     let mut socket = raw(&impatient, &cluster.ada).await;
-    // By now it has asked for the session, which it does not get while the handler runs.
-    sleep(Duration::from_millis(200)).await;
-    let begun = Instant::now();
+    // It does not get the session while the handler runs.
+    is_asked(&mut overheard).await;
     impatient.server.shut_down();
     impatient.server.ended().await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    // A node that waits until it is refused begins another session instead, which has the uid.
     assert_eq!(socket.frame().await, "end of TCP");
+    assert_eq!(impatient.harbor.notes(), [""; 0]);
+    let there = cluster.old.server.address().to_string();
+    assert_eq!(cluster.redis.directory().await.user("ada").await, Some(there));
     cluster.old.harbor.gate.open(1);
     assert!(come_back_to(&cluster.new, &mut cluster.ada).await);
     cluster.ada.leave().await;

@@ -201,8 +201,8 @@ async fn a_guest_keeps_the_uid_and_a_session_moves_again_and_again() {
     node.server.stop().await;
 }
 
-/// Sends numbered lines to the room `lobby`, to the user `ada` and to everybody, until it is stopped or its node has left
-/// the cluster.
+/// Sends numbered lines to the room `lobby`, to the user `ada` and to everybody, until it is stopped or its node has
+/// left the cluster.
 struct Sender {
     is_over: Arc<AtomicBool>,
     sending: JoinHandle<HashMap<u64, u64>>,

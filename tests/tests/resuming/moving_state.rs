@@ -12,11 +12,12 @@ use std::{
 use kengine::{
     Connection, DisconnectReason, Error, Handshake, Refusal, Server, Session, StartError, Uid, cluster::Redis,
 };
-use kengine_tests::{Gate, Harbor, Line, RedisServer, ReturningClient, TestServer, until};
+use kengine_tests::{ClientFrame, Gate, Harbor, Line, RedisServer, ReturningClient, ServerFrame, TestServer, until};
 use redis::aio::PubSub;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::sleep;
+
+use crate::hand_over_faults::{LOBBY, subscribers_are};
 
 /// A game in which other code changes sessions, and whose `#[close]` may wait.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +95,11 @@ impl Bank {
     }
 
     #[route]
+    async fn visit(&self) {
+        self.note("visit");
+    }
+
+    #[route]
     async fn coins(&self, customer: &Customer) -> u64 {
         customer.coins.load(Ordering::Relaxed)
     }
@@ -113,8 +119,6 @@ struct Waiting {
     _silent: PubSub,
 }
 
-const LOBBY: &str = "kengine:bus:room:lobby";
-
 impl Waiting {
     async fn start() -> Self {
         let redis = RedisServer::start().await;
@@ -132,24 +136,14 @@ impl Waiting {
         silent.subscribe(LOBBY).await.unwrap();
         Self { redis, banks, nodes, ada, _silent: silent }
     }
-
-    /// Waits until the session has been offered.
-    async fn is_offered(redis: &RedisServer) {
-        let mut commands = redis.connection().await;
-        until("subscribers", async || {
-            let counts: Vec<(String, usize)> =
-                redis::cmd("PUBSUB").arg("NUMSUB").arg(LOBBY).query_async(&mut commands).await.unwrap();
-            (counts[0].1 == 3).then_some(())
-        })
-        .await;
-    }
 }
 
 #[tokio::test]
 async fn a_session_that_changes_after_it_was_offered_ends_whole() {
     let Waiting { redis, banks, nodes: [old, new], mut ada, _silent } = Waiting::start().await;
     let paying = async {
-        Waiting::is_offered(&redis).await;
+        // When the new node has subscribed, the session has been offered.
+        subscribers_are(&redis, 3).await;
         banks[0].customer().session().coins.fetch_add(5, Ordering::Relaxed);
     };
     let (resumed, ()) = tokio::join!(ada.come_back(), paying);
@@ -165,7 +159,8 @@ async fn a_session_that_changes_after_it_was_offered_ends_whole() {
 async fn questions_that_are_asked_after_a_session_was_offered_move_too() {
     let Waiting { redis, banks, nodes: [old, new], mut ada, _silent } = Waiting::start().await;
     let asking = async {
-        Waiting::is_offered(&redis).await;
+        // When the new node has subscribed, the session has been offered.
+        subscribers_are(&redis, 3).await;
         let customer = banks[0].customer();
         tokio::spawn(async move { customer.ask::<u64>(&Line(1)).await });
     };
@@ -199,11 +194,18 @@ async fn a_session_that_moves_waits_for_the_close_of_an_earlier_connection_there
     ada.cut();
     ada.come_back_to(new.address());
     assert!(ada.come_back().await);
-    sleep(Duration::from_millis(100)).await;
+    ada.request("visit", Value::Null, 1).await;
+    for _ in 0..2 {
+        // The new node has read what precedes the ping.
+        ada.socket().send_frames([ClientFrame::ping("")]).await;
+        let pong = ServerFrame { opcode: 10, payload: Vec::new() };
+        assert_eq!(ada.socket().next().await, Ok(pong), "the request waits");
+    }
     new_bank.closes_wait.store(false, Ordering::Relaxed);
     new_bank.gate.open(1);
-    assert_eq!(new_bank.noted(2).await, ["close (replaced by a newer connection) with 1", "resume"]);
-    assert_eq!(ada.ask("coins", Value::Null, 1).await, "1: 1");
+    assert_eq!(ada.answer(1).await, "1: null");
+    assert_eq!(new_bank.noted(3).await, ["close (replaced by a newer connection) with 1", "resume", "visit"]);
+    assert_eq!(ada.ask("coins", Value::Null, 2).await, "2: 1");
     old.ended().await;
     ada.leave().await;
     new.stop().await;

@@ -104,8 +104,8 @@ async fn a_router_offers_it_too() {
     router.stop().await;
 }
 
-/// Plays through a proxy that cuts every connection after a random number of bytes, in the handshake and in its answer too,
-/// while both sides send this many messages. Returns how often it was cut.
+/// Plays through a proxy that cuts every connection after a random number of bytes, in the handshake and in its answer
+/// too, while both sides send this many messages. Returns how often it was cut.
 async fn play(harbor: &Harbor, address: SocketAddr, messages: u64) -> u32 {
     /// How many messages of each kind are on their way at most.
     const AHEAD: u64 = 8;

@@ -89,7 +89,8 @@ struct Speech {
 struct Town {
     /// The connections, in the order in which they opened.
     guests: Mutex<Vec<Connection<Player>>>,
-    /// The name of each player who has left, and the members of the rooms that the player was in, during the close hook.
+    /// The name of each player who has left, and the members of the rooms that the player was in, during the close
+    /// hook.
     farewells: Mutex<Vec<(String, Vec<String>)>>,
 }
 

@@ -1,6 +1,6 @@
-//! A player who comes back while the old socket hangs: the newer connection has the uid, the seat and what the game keeps
-//! for the user at once, and the hooks of a user's connections run one after another. Here the close timeout never ends,
-//! and the old clients neither read nor answer the close frame.
+//! A player who comes back while the old socket hangs: the newer connection has the uid, the seat and what the game
+//! keeps for the user at once, and the hooks of a user's connections run one after another. Here the close timeout
+//! never ends, and the old clients neither read nor answer the close frame.
 
 use std::time::Duration;
 

@@ -113,7 +113,8 @@ async fn the_last_of_several_fields_counts() {
 /// Entries that a client may write.
 const WRITTEN: [&str; 6] = ["203.0.113.7", "10.0.0.2", "::1", "[::1]:80", "unknown", ""];
 
-/// Returns pairs of fields that a client may write: every field of one or two entries, and after it every one of one entry.
+/// Returns pairs of fields that a client may write: every field of one or two entries, and after it every one of one
+/// entry.
 fn written() -> impl Iterator<Item = [String; 2]> {
     let entries = || WRITTEN.iter().map(|entry| (*entry).to_owned());
     let fields = move || {

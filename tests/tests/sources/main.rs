@@ -1,4 +1,4 @@
-//! Rules for the sources: their layers, unique names of types, and documentation that agrees with them.
+//! Rules for the sources: their layers, unique names of types, short lines, and documentation that agrees with them.
 
 use std::{
     fs,
@@ -9,6 +9,7 @@ mod architecture;
 mod codes;
 mod events;
 mod layers;
+mod lines;
 mod names;
 
 fn workspace() -> PathBuf {

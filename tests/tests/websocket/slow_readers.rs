@@ -319,8 +319,8 @@ async fn answers_wait_up_to_the_size_of_an_outbox() {
     server.stop().await;
 }
 
-/// A socket that takes nothing more does not wake its connection. So a connection that is closed by its own answer, because
-/// it has the largest backlog, must notice that itself.
+/// A socket that takes nothing more does not wake its connection. So a connection that is closed by its own answer,
+/// because it has the largest backlog, must notice that itself.
 #[tokio::test]
 async fn an_answer_beyond_the_total_ends_a_connection_whose_socket_never_wakes() {
     const LETTERS: usize = 8 << 20;

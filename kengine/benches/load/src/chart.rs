@@ -1,5 +1,5 @@
-//! A chart of a row: a bar for each server, with the least and the greatest value of the rounds. It is SVG, and readable
-//! on light and on dark pages.
+//! A chart of a row: a bar for each server, with the least and the greatest value of the rounds. It is SVG, and
+//! readable on light and on dark pages.
 
 use std::fmt::Write;
 

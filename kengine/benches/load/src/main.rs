@@ -31,8 +31,8 @@ use crate::results::{Results, print_table};
 use crate::rows::{CONNECTING, ROWS, Row};
 use crate::servers::{KENGINE, Program, RESUMING};
 
-/// The packages of the servers, kengine's first. Each is built by itself, so that none gets features of dependencies that
-/// only another one needs.
+/// The packages of the servers, kengine's first. Each is built by itself, so that none gets features of dependencies
+/// that only another one needs.
 const PACKAGES: [&str; 2] = ["kengine-server", "peers"];
 
 /// Open files besides those of the clients.

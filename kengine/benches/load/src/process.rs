@@ -71,8 +71,8 @@ impl Server {
         cpu_of(&self.pid().to_string())
     }
 
-    /// Returns the memory that is resident, in bytes. `smaps_rollup` counts pages, while the counters in `status` may be
-    /// some 100 KiB behind.
+    /// Returns the memory that is resident, in bytes. `smaps_rollup` counts pages, while the counters in `status` may
+    /// be some 100 KiB behind.
     pub fn resident(&self) -> io::Result<u64> {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
         let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok());
@@ -110,8 +110,8 @@ pub fn own_cpu() -> io::Result<Duration> {
     cpu_of("self")
 }
 
-/// Returns the CPU time of the processes that this process has started and awaited, and of those that they have, in user
-/// and kernel mode together (`proc_pid_stat(5)`).
+/// Returns the CPU time of the processes that this process has started and awaited, and of those that they have, in
+/// user and kernel mode together (`proc_pid_stat(5)`).
 pub fn cpu_of_children() -> io::Result<Duration> {
     /// `cutime`, counted from the state of the process, which stands behind its name.
     const OF_CHILDREN: usize = 13;

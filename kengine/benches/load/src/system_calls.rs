@@ -1,5 +1,5 @@
-//! System calls of kengine for each message, delivery and connection, counted by strace. A thread that waits for a lock of
-//! another one calls `futex`, so these calls count contended locks.
+//! System calls of kengine for each message, delivery and connection, counted by strace. A thread that waits for a lock
+//! of another one calls `futex`, so these calls count contended locks.
 //!
 //! Two runs differ only in how much the clients do, so that the calls of the start, the warm-up and the end cancel out.
 

@@ -61,7 +61,8 @@ pub(super) enum Target {
     Channel(String),
     /// The node that has the user with this key.
     User(String),
-    /// The node that runs the game loop with this key. If there is none, this node gets the refusal, unless it is empty.
+    /// The node that runs the game loop with this key. If there is none, this node gets the refusal, unless it is
+    /// empty.
     Loop {
         key: String,
         refusal: Bytes,

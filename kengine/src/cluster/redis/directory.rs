@@ -174,8 +174,8 @@ impl<'s> Directory<'s> {
             .arg(info.max_connections)
             .arg(&info.version)
             .arg(joined.load(Ordering::Relaxed));
-        // Before this node may give seats again, so that none is given of those that it has; and afterwards, because other
-        // nodes may remove what a node has reported that is not in the directory.
+        // Before this node may give seats again, so that none is given of those that it has; and afterwards, because
+        // other nodes may remove what a node has reported that is not in the directory.
         self.state.restore_rooms();
         joined.store(call.query_async(&mut self.connection).await?, Ordering::Relaxed);
         self.state.claim_again();

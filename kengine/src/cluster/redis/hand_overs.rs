@@ -15,8 +15,8 @@ use crate::node_state::{
 };
 use crate::protocol::{Uid, logged};
 
-/// How long the messages of a session are stored, and how long it is known that they were taken. The old node never asks
-/// so late.
+/// How long the messages of a session are stored, and how long it is known that they were taken. The old node never
+/// asks so late.
 const STORE_LIFETIME: Duration = Duration::from_secs(120);
 
 impl Bus {

@@ -52,7 +52,8 @@ impl Keys {
         format!("{{{}}}:loop:{}", self.prefix, utf8_percent_encode(room, ESCAPED))
     }
 
-    /// Returns the key of the messages of a session that is handed over: to the node with this boot id, under its number.
+    /// Returns the key of the messages of a session that is handed over: to the node with this boot id, under its
+    /// number.
     pub(super) fn session(&self, boot: &str, number: u64) -> String {
         format!("{}:session:{boot}-{number}", self.prefix)
     }

@@ -173,8 +173,8 @@ impl SeatQueue {
         self.changed.notify_one();
     }
 
-    /// Records that the directory may have lost the listed rooms of this node and its seats, and that an earlier process
-    /// at its address may have left some.
+    /// Records that the directory may have lost the listed rooms of this node and its seats, and that an earlier
+    /// process at its address may have left some.
     pub(super) fn restore(&self, listed: Vec<Arc<str>>) {
         let mut state = self.lock();
         let known: Vec<_> = state.table.names().chain(state.rooms.keys()).cloned().collect();

@@ -1,5 +1,5 @@
-//! Calls the script `seats.lua`: sends what [`SeatQueue`](crate::cluster::redis::seat_queue::SeatQueue) has gathered, and
-//! reads the list of rooms.
+//! Calls the script `seats.lua`: sends what [`SeatQueue`](crate::cluster::redis::seat_queue::SeatQueue) has gathered,
+//! and reads the list of rooms.
 
 use std::convert::Infallible;
 use std::sync::Arc;

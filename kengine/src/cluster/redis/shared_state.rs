@@ -77,8 +77,8 @@ impl SharedState {
         })
     }
 
-    /// How long a lease of a game loop lasts: shorter than that of the node, so that a loop whose node is killed goes on
-    /// elsewhere before the node's lease would have ended.
+    /// How long a lease of a game loop lasts: shorter than that of the node, so that a loop whose node is killed goes
+    /// on elsewhere before the node's lease would have ended.
     pub(super) fn loop_lease(&self) -> Duration {
         self.lease * 9 / 10
     }

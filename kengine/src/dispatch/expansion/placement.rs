@@ -2,8 +2,8 @@
 //!
 //! The future of a dispatcher has room for the future of each route's handler, and is allocated and moved for every
 //! message. So one large handler would make the messages of all routes slow. The future of a large handler is therefore
-//! boxed alone, when the handler is called. The expansion asks for its size while the program is compiled; it cannot in a
-//! block with generic parameters, where no future is boxed.
+//! boxed alone, when the handler is called. The expansion asks for its size while the program is compiled; it cannot in
+//! a block with generic parameters, where no future is boxed.
 
 use std::pin::Pin;
 

@@ -160,8 +160,8 @@ impl<S: Session> IsAcceptOutput<Infallible> for S {
 
 /// The session in what `#[accept]` returns.
 ///
-/// [`IsAcceptOutput`] tells the expansion the form. A `Result` has an associated `Session` of any type. If that is not a
-/// session, rustc reports a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
+/// [`IsAcceptOutput`] tells the expansion the form. A `Result` has an associated `Session` of any type. If that is not
+/// a session, rustc reports a single error, at [`Dispatcher::Session`](crate::Dispatcher::Session).
 #[doc(hidden)]
 pub trait Accepted<const FORM: u8> {
     type Session;

@@ -115,8 +115,8 @@ impl LoopEntry {
         self.runner().inspect(|runner| runner.wake.notify_one()).is_some()
     }
 
-    /// Puts a message into the queue of the loop. Returns it if the loop does not run here or is of another kind, or if the
-    /// queue is full.
+    /// Puts a message into the queue of the loop. Returns it if the loop does not run here or is of another kind, or if
+    /// the queue is full.
     pub(super) fn send(&self, kind: &str, message: Bytes, reply: ReplyTo) -> Result<(), (LoopFault, Bytes)> {
         let Some(runner) = self.runner().filter(|runner| !runner.queue.is_closed()) else {
             return Err((LoopFault::NotRunning, message));

@@ -135,7 +135,8 @@ impl Pass<'_> {
         is_done
     }
 
-    /// Returns what to ask for an entry, and about which loop. `None` if nothing, or if the entry is not needed any more.
+    /// Returns what to ask for an entry, and about which loop. `None` if nothing, or if the entry is not needed any
+    /// more.
     fn request(&self, entry: &Arc<LoopEntry>, is_period: bool) -> Option<(LoopPlan, LeaseRequest)> {
         let request = |plan: LoopPlan, fence, wish, saved| {
             let request = LeaseRequest {

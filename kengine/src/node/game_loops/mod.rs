@@ -192,8 +192,9 @@ impl Node {
         self.loops.find(room).is_some()
     }
 
-    /// Tells the node that runs the game loop of a room which users are in the room on this node, if this node knows the
-    /// loop, or if another node has said that there is one (`is_there`). Then it is told once, and believes it for a lease.
+    /// Tells the node that runs the game loop of a room which users are in the room on this node, if this node knows
+    /// the loop, or if another node has said that there is one (`is_there`). Then it is told once, and believes it for
+    /// a lease.
     pub(super) fn report_to_loop(&self, room: &str, is_there: bool) {
         if let Some(entry) = self.loops.find(room) {
             self.send_roster(&entry);

@@ -28,7 +28,8 @@ fn push(outbox: &Outbox, backlog: &Backlog) {
     outbox.push(KeyedFrame::own(vec![1], None), LIMITS, backlog).unwrap();
 }
 
-/// Two turns send to one sleeping connection several times: it is woken once, when the turn ends that has seen it asleep.
+/// Two turns send to one sleeping connection several times: it is woken once, when the turn ends that has seen it
+/// asleep.
 #[test]
 fn a_sleeping_task_is_woken_once() {
     explore("deferred wakes: once", || {
@@ -52,7 +53,8 @@ fn a_sleeping_task_is_woken_once() {
     });
 }
 
-/// A connection's task that sleeps between the pushes of several turns gets all of them, even if a turn ends by a panic.
+/// A connection's task that sleeps between the pushes of several turns gets all of them, even if a turn ends by a
+/// panic.
 #[test]
 fn no_deferred_wake_is_lost() {
     explore("deferred wakes: none lost", || {

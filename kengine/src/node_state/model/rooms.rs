@@ -194,8 +194,8 @@ fn the_number_of_rooms_is_bounded() {
     });
 }
 
-/// A user with two connections has joined while one of them is in the room. Other nodes hear of it in the order in which
-/// it happened, also if the room ends between two connections.
+/// A user with two connections has joined while one of them is in the room. Other nodes hear of it in the order in
+/// which it happened, also if the room ends between two connections.
 #[test]
 fn other_nodes_hear_last_what_happened_last() {
     explore("rooms: presence of two connections", || {

@@ -164,8 +164,8 @@ impl<'a> Envelope<'a> {
         Some((message, id))
     }
 
-    /// Reads what follows the payload, which is unread and ends at `end`. Returns the id, or `None` if the message is not
-    /// a request.
+    /// Reads what follows the payload, which is unread and ends at `end`. Returns the id, or `None` if the message is
+    /// not a request.
     #[expect(clippy::option_option, reason = "a request need not have an id")]
     fn read_rest(&self, start: usize, end: usize) -> Option<Option<&'a str>> {
         let mut scanner = Scanner { text: self.text, at: end };
@@ -280,8 +280,8 @@ impl<'a> ParsedMembers<'a> {
         } else if is(ID) {
             self.set_id(text, name.at, value)
         } else {
-            // The name may have an invalid escape. Half of a surrogate pair is valid JSON but matches no member. In a flat
-            // syntax the value belongs to the payload and is checked with the payload.
+            // The name may have an invalid escape. Half of a surrogate pair is valid JSON but matches no member. In a
+            // flat syntax the value belongs to the payload and is checked with the payload.
             let is_valid = is_json(name.raw(text)) && (syntax.payload().is_none() || is_json(value.raw(text)));
             if is_valid { Ok(()) } else { Err(Malformed) }
         }

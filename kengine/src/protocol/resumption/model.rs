@@ -373,8 +373,8 @@ impl Model {
     }
 }
 
-/// Checks that everything that one side has sent was handled by the other, once and in order, except for `latest` pushes
-/// that a newer one of their key has replaced.
+/// Checks that everything that one side has sent was handled by the other, once and in order, except for `latest`
+/// pushes that a newer one of their key has replaced.
 fn check(from: &Side, to: &Side) -> Result<(), String> {
     if !to.got.is_sorted_by(|earlier, later| earlier.0 < later.0) {
         return Err(format!("twice or out of order: {:?}", to.got));

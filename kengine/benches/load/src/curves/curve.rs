@@ -51,8 +51,8 @@ pub struct Check {
 }
 
 impl Curve {
-    /// Measures a curve round by round, so that what disturbs the machine for longer disturbs all points alike. `measure`
-    /// returns the value of each line at an amount of work.
+    /// Measures a curve round by round, so that what disturbs the machine for longer disturbs all points alike.
+    /// `measure` returns the value of each line at an amount of work.
     pub fn measure<const LINES: usize>(
         header: Header,
         rounds: usize,

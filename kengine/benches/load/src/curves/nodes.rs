@@ -89,7 +89,8 @@ impl Cluster {
         Ok(Self { redis, client, nodes, beat, pick, measured: bench.period().measured })
     }
 
-    /// Returns the CPU of Redis per pick, and what the script takes of it, in µs. `room` is the node of the room, if any.
+    /// Returns the CPU of Redis per pick, and what the script takes of it, in µs. `room` is the node of the room, if
+    /// any.
     fn picks(&mut self, room: &str) -> io::Result<(f64, f64)> {
         let redeem: Vec<String> =
             iter::once("DEL".to_owned()).chain((0..self.nodes).map(|node| keys(node)[4].clone())).collect();

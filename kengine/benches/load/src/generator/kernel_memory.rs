@@ -1,7 +1,7 @@
 //! The memory of the kernel for sockets, from `/proc/slabinfo`, which only root may read.
 //!
-//! Both ends of each connection are on this machine, so the growth of a cache is shared among two sockets. What waits in
-//! the buffers of a socket is not counted: an idle one has nothing there.
+//! Both ends of each connection are on this machine, so the growth of a cache is shared among two sockets. What waits
+//! in the buffers of a socket is not counted: an idle one has nothing there.
 
 use std::collections::HashMap;
 use std::fs;

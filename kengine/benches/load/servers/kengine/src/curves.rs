@@ -1,4 +1,5 @@
-//! The server of the curves: the same block with rooms that have names, and with an idle timeout that is given in seconds.
+//! The server of the curves: the same block with rooms that have names, and with an idle timeout that is given in
+//! seconds.
 
 mod game;
 mod serving;

@@ -1,5 +1,5 @@
-//! The same program on tokio's runtime for one thread, in a process with a second thread that does nothing. The kernel does
-//! more for each system call of a process that has several threads, because they share its files.
+//! The same program on tokio's runtime for one thread, in a process with a second thread that does nothing. The kernel
+//! does more for each system call of a process that has several threads, because they share its files.
 
 mod game;
 mod serving;

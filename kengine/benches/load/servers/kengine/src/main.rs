@@ -1,5 +1,5 @@
-//! kengine as its users run it: `#[tokio::main]`, the default features, and every limit on. With `--resume`, clients may
-//! ask for sessions that they can resume.
+//! kengine as its users run it: `#[tokio::main]`, the default features, and every limit on. With `--resume`, clients
+//! may ask for sessions that they can resume.
 
 mod game;
 mod serving;

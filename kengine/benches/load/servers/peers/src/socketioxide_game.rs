@@ -23,8 +23,8 @@ struct Say {
     text: String,
 }
 
-// Each handler is a task of its own. On this runtime their answers are written together; on the one for several threads,
-// each handler wakes the task that writes, which then runs before the next handler.
+// Each handler is a task of its own. On this runtime their answers are written together; on the one for several
+// threads, each handler wakes the task that writes, which then runs before the next handler.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let (layer, io) = SocketIo::builder().ws_read_buffer_size(READ_BUFFER_SIZE).build_layer();
