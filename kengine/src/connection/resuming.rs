@@ -36,8 +36,8 @@ impl Socket {
         self.end.set_resumption(Some(resumption));
     }
 
-    /// Counts a message of a client that can resume its session, or takes it if it is an acknowledgement. Returns whether
-    /// it was taken.
+    /// Counts a message of a client that can resume its session, or takes it if it is an acknowledgement. Returns
+    /// whether it was taken.
     pub(super) fn count_or_take(&mut self, message: Message<'_>) -> bool {
         let Some(resumption) = self.end.resumption() else { return false };
         resumption.confirm();
@@ -87,8 +87,8 @@ impl Socket {
         }
     }
 
-    /// Keeps the frames of an answer whose client is away, or whose session this node parts with. Ends the session if too
-    /// much waits for it.
+    /// Keeps the frames of an answer whose client is away, or whose session this node parts with. Ends the session if
+    /// too much waits for it.
     fn keep_for_absent(&mut self, answer: &Answer, outbox: &Outbox) {
         if !answer.frames().is_empty() {
             // The handler's pushes precede its answer.
@@ -107,8 +107,9 @@ impl Socket {
         }
     }
 
-    /// Keeps what was sent, takes a client that comes back, and ends a session whose client does not. Every message that was
-    /// read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons is missed.
+    /// Keeps what was sent, takes a client that comes back, and ends a session whose client does not. Every message
+    /// that was read must have been parsed, and the task must have [registered](Self::take_outbox), so that no summons
+    /// is missed.
     pub(super) fn poll_resumption(&mut self, cx: &mut Context<'_>, outbox: &Outbox) {
         let Some(resumption) = self.end.resumption() else { return };
         if resumption.is_unchecked() && self.state == SocketState::Open {
@@ -144,8 +145,8 @@ impl Socket {
         }
     }
 
-    /// Acknowledges messages that have waited for it long enough, and otherwise registers the task to do so later. Returns
-    /// whether it has acknowledged some.
+    /// Acknowledges messages that have waited for it long enough, and otherwise registers the task to do so later.
+    /// Returns whether it has acknowledged some.
     #[inline]
     pub(super) fn poll_ack(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(resumption) = self.end.resumption() else { return false };
@@ -182,8 +183,8 @@ impl Socket {
         matches!(self.state, SocketState::Open | SocketState::Broken) && self.end.is_resumable() && may_wait
     }
 
-    /// Suspends the session if the client's input has ended in a way that allows it to come back. Every message that was
-    /// read must have been parsed. Returns whether it did.
+    /// Suspends the session if the client's input has ended in a way that allows it to come back. Every message that
+    /// was read must have been parsed. Returns whether it did.
     pub(super) fn suspend_if_lost(&mut self, outbox: &Outbox) -> bool {
         let close = match self.end.input() {
             Some(DisconnectReason::Lost) => None,
@@ -237,7 +238,8 @@ impl Socket {
         self.end.reopen_input();
     }
 
-    /// Goes on over the socket of a client that has come back, or gives the socket back if the session cannot be resumed.
+    /// Goes on over the socket of a client that has come back, or gives the socket back if the session cannot be
+    /// resumed.
     fn receive(&mut self, arrival: Arrival, outbox: &Outbox) {
         let ResumeRequest { token, received, .. } = arrival.request();
         let id = self.link.registration.id();

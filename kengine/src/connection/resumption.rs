@@ -59,8 +59,8 @@ pub(super) enum PresenceChange {
 }
 
 impl Resumption {
-    /// Makes the session of a connection resumable. Returns the first message for the client, too: `resumed` is false if
-    /// the client wanted to resume another session.
+    /// Makes the session of a connection resumable. Returns the first message for the client, too: `resumed` is false
+    /// if the client wanted to resume another session.
     pub(super) fn begin(
         sessions: Arc<Resumables>,
         recipient: &Arc<dyn Recipient>,
@@ -72,8 +72,8 @@ impl Resumption {
         (resumption, answer)
     }
 
-    /// Goes on with a session of another node, whose client has come back with this token. Returns the first message for
-    /// the client, too.
+    /// Goes on with a session of another node, whose client has come back with this token. Returns the first message
+    /// for the client, too.
     pub(super) fn go_on_from(
         sessions: Arc<Resumables>,
         exchange: Exchange,
@@ -133,7 +133,8 @@ impl Resumption {
         self.sessions.cancel_departure(id, step)
     }
 
-    /// Records that the session is offered like this. Returns the number of the offer, or `None` if the asker has given up.
+    /// Records that the session is offered like this. Returns the number of the offer, or `None` if the asker has given
+    /// up.
     pub(super) fn offer(&self, id: ConnectionId, asker: &Asker, offered: Offered) -> Option<u64> {
         self.sessions.with_departures(|departures| departures.offer(id, asker, offered))
     }
@@ -207,8 +208,8 @@ impl Resumption {
         self.timer = None;
     }
 
-    /// Records whether messages were read just now, and the task has not paused since. Otherwise it may have been woken for
-    /// another reason.
+    /// Records whether messages were read just now, and the task has not paused since. Otherwise it may have been woken
+    /// for another reason.
     #[inline]
     pub(super) fn set_just_read(&mut self, has_just_read: bool) {
         self.has_just_read = has_just_read;
@@ -225,8 +226,8 @@ impl Resumption {
         }
     }
 
-    /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from one
-    /// message to the next, so that it is set at most once per acknowledgement.
+    /// Ready with the count to acknowledge with when a message has waited for it long enough. The timer is kept from
+    /// one message to the next, so that it is set at most once per acknowledgement.
     pub(super) fn poll_ack_timer(&mut self, cx: &mut Context<'_>, read_at: u64) -> Poll<u64> {
         if self.timer.is_none() {
             self.ack_at = coarse(read_at + ACK_AFTER.as_secs() * 1_000_000_000);
@@ -240,8 +241,8 @@ impl Resumption {
         self.exchange.take_ack().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Records that an answer is in `out` from `start` on, and will be kept together with those before it: before anything
-    /// else is kept or the socket is served. Returns whether that is possible.
+    /// Records that an answer is in `out` from `start` on, and will be kept together with those before it: before
+    /// anything else is kept or the socket is served. Returns whether that is possible.
     #[inline]
     pub(super) fn record_answer(&mut self, out: &[u8], start: usize, heartbeat: &str) -> bool {
         let (Ok(first), Ok(end)) = (u32::try_from(start), u32::try_from(out.len())) else { return false };
@@ -279,8 +280,8 @@ impl Resumption {
         self.is_unchecked
     }
 
-    /// Forgets the oldest messages until the rest is within the limits. Returns whether the outbox must be told the size of
-    /// the rest, because it has changed by a step.
+    /// Forgets the oldest messages until the rest is within the limits. Returns whether the outbox must be told the
+    /// size of the rest, because it has changed by a step.
     pub(super) fn check_size(&mut self, limits: OutboxLimits) -> bool {
         self.is_unchecked = false;
         let (len, mut size) = self.exchange.extent();

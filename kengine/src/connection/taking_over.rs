@@ -82,8 +82,8 @@ impl<S: Session> Drop for Arriving<'_, S> {
     }
 }
 
-/// Takes a session over from the node that has given the client its token, for a client that this node has accepted with
-/// this uid, or as a guest. Each wait is bounded.
+/// Takes a session over from the node that has given the client its token, for a client that this node has accepted
+/// with this uid, or as a guest. Each wait is bounded.
 pub(crate) async fn take_over<D: Dispatcher>(
     endpoint: &Endpoint<D>,
     uid: Option<Uid>,

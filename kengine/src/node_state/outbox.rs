@@ -36,8 +36,8 @@ const MAX_SPARE_CAPACITY: usize = 8;
 type SpareQueues = Vec<Box<Queue>>;
 
 thread_local! {
-    /// Empty queues. The next outboxes that get a push take them, so that a push to a room allocates nothing for each of
-    /// its members, although an idle connection has no queue.
+    /// Empty queues. The next outboxes that get a push take them, so that a push to a room allocates nothing for each
+    /// of its members, although an idle connection has no queue.
     static SPARE: RefCell<SpareQueues> = const { RefCell::new(Vec::new()) };
 }
 
@@ -59,8 +59,9 @@ pub struct Queued {
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
     max: usize,
-    /// Whether frames for several connections [count by themselves](SharedFrame): once for the node, although each outbox
-    /// counts them for its own limit. So it is where many players may be away, with the same pushes kept for each.
+    /// Whether frames for several connections [count by themselves](SharedFrame): once for the node, although each
+    /// outbox counts them for its own limit. So it is where many players may be away, with the same pushes kept for
+    /// each.
     counts_shared: bool,
 }
 
@@ -203,8 +204,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct OutboxState {
-    /// The only frame that waits, if it is small. Then the queue has no frames. Most connections read so fast that no second
-    /// one waits, and need no queue.
+    /// The only frame that waits, if it is small. Then the queue has no frames. Most connections read so fast that no
+    /// second one waits, and need no queue.
     only: Option<KeyedFrame>,
     /// Boxed and present only while there is something in it, so that an idle connection has no queue.
     queue: Option<Box<Queue>>,
@@ -220,8 +221,8 @@ impl OutboxState {
         self.only.is_some() || self.queue.is_some()
     }
 
-    /// Whether this frame may wait without a queue: nothing else waits, and its size does not change the number of steps
-    /// that are reported.
+    /// Whether this frame may wait without a queue: nothing else waits, and its size does not change the number of
+    /// steps that are reported.
     #[inline]
     fn may_wait_alone(&self, frame: &KeyedFrame, limits: OutboxLimits) -> bool {
         let mut size = frame.own_size();
@@ -276,9 +277,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Frees the memory of a connection: drops all waiting pushes, and ends the connection with 4002 if it takes pushes.
-    /// If it does not, or if more than [`MAX_LINGERING`] is unsent, its socket is dropped, because the memory is free
-    /// only then. Returns whether this call has ended the connection.
+    /// Frees the memory of a connection: drops all waiting pushes, and ends the connection with 4002 if it takes
+    /// pushes. If it does not, or if more than [`MAX_LINGERING`] is unsent, its socket is dropped, because the memory
+    /// is free only then. Returns whether this call has ended the connection.
     pub(crate) fn shed(&self, backlog: &Backlog) -> bool {
         let mut state = self.state.lock();
         let unsent = state.queue.as_deref().map_or(0, |queue| queue.unsent);
@@ -312,9 +313,9 @@ impl Outbox {
         state.drop_empty_queue();
     }
 
-    /// Records the number and the size of the messages that are kept until the client acknowledges them. Their size counts
-    /// for the node like that of waiting pushes. While the player is away (`is_away`), they count for the limits of this
-    /// outbox too.
+    /// Records the number and the size of the messages that are kept until the client acknowledges them. Their size
+    /// counts for the node like that of waiting pushes. While the player is away (`is_away`), they count for the limits
+    /// of this outbox too.
     pub(crate) fn set_kept(&self, exchange: &Exchange, is_away: bool, backlog: &Backlog) {
         let mut state = self.state.lock();
         if self.is_shut() {
@@ -399,8 +400,8 @@ impl Outbox {
     /// Returns how the connection was ordered to end, if it was, and registers the task to be woken by the next change.
     /// Needless if nothing [has changed](Self::has_changed).
     ///
-    /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and otherwise
-    /// one [`BATCH`].
+    /// If `wants_pushes` returns true for that ending, waiting pushes are moved: all of them before an end, and
+    /// otherwise one [`BATCH`].
     pub(crate) fn take<'o>(
         &self,
         cx: &mut Context<'_>,
@@ -470,8 +471,8 @@ impl Outbox {
     }
 
     /// Ends the connection because its session is handed over, and moves the pushes that wait to those that are kept.
-    /// Nothing can be queued from now on. Returns `false` and does nothing if the connection has ended, or was ordered to
-    /// end otherwise than by a drain.
+    /// Nothing can be queued from now on. Returns `false` and does nothing if the connection has ended, or was ordered
+    /// to end otherwise than by a drain.
     pub(crate) fn give_up(&self, exchange: &mut Exchange, backlog: &Backlog) -> bool {
         let mut state = self.state.lock();
         if !self.takes_pushes(&state) {

@@ -8,9 +8,9 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// How long a thread that wants to close the gate is let go first, in nanoseconds.
 const PRECEDENCE: u64 = 5_000_000;
 
-/// What is sent passes this gate: from the first connection of this node that gets it until it is queued for the bus. So
-/// a thread that has closed the gate finds every send either delivered here and queued for the bus, or neither of the two.
-/// What the bus brings passes it too, while it is delivered here.
+/// What is sent passes this gate: from the first connection of this node that gets it until it is queued for the bus.
+/// So a thread that has closed the gate finds every send either delivered here and queued for the bus, or neither of
+/// the two. What the bus brings passes it too, while it is delivered here.
 ///
 /// The gate is locked before anything else. A node that hands nothing over has none.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ impl SendGate {
 }
 
 impl Gate {
-    /// Lets a thread go first that wants to close the gate, but only for a while. Without that, threads that pass one after
-    /// another would keep the gate open for ever. Without the limit, a thread that keeps it open would wait for itself when
-    /// it passes again: it may run code of the user, which may send, or wait for a thread that sends.
+    /// Lets a thread go first that wants to close the gate, but only for a while. Without that, threads that pass one
+    /// after another would keep the gate open for ever. Without the limit, a thread that keeps it open would wait for
+    /// itself when it passes again: it may run code of the user, which may send, or wait for a thread that sends.
     fn pass(&self) -> RwLockReadGuard<'_, ()> {
         if let Some(guard) = self.lock.try_read() {
             return guard;

@@ -34,12 +34,14 @@ struct OwnClaim {
     passing: Option<Box<Passing>>,
 }
 
-/// How a uid passes between a connection of this node and one of another node, whose [name](name_of_connection) it holds.
+/// How a uid passes between a connection of this node and one of another node, whose [name](name_of_connection) it
+/// holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Passing {
     /// The connection of the other node gives the uid to the one of this node.
     From(String),
-    /// The connection of the other node was ready for the session, but did not get it, so the uid comes back to this node.
+    /// The connection of the other node was ready for the session, but did not get it, so the uid comes back to this
+    /// node.
     BackFrom(String),
 }
 
@@ -80,8 +82,8 @@ impl Claims {
         self.unsent.insert(uid.clone());
     }
 
-    /// Records that a connection gets a uid from the connection `giver` of another node. The directory knows it already, or will
-    /// be told by the other way.
+    /// Records that a connection gets a uid from the connection `giver` of another node. The directory knows it
+    /// already, or will be told by the other way.
     pub(super) fn adopt(&mut self, uid: &Uid, connection: ConnectionId, order: u64, giver: String, at: Instant) {
         self.claim(uid, connection, order, at);
         if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
@@ -91,16 +93,16 @@ impl Claims {
         }
     }
 
-    /// Records that the directory knows that a connection has got its uid from one of another node. From now on its claim
-    /// is like any other.
+    /// Records that the directory knows that a connection has got its uid from one of another node. From now on its
+    /// claim is like any other.
     pub(super) fn settle(&mut self, uid: &Uid, connection: ConnectionId) {
         if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
             own.passing = None;
         }
     }
 
-    /// Records that a connection keeps its uid, although the connection `taker` of another node was ready for it, and may
-    /// have it.
+    /// Records that a connection keeps its uid, although the connection `taker` of another node was ready for it, and
+    /// may have it.
     pub(super) fn take_back(&mut self, uid: &Uid, connection: ConnectionId, taker: String) {
         if let Some(own) = self.own.get_mut(uid).filter(|own| own.connection == connection) {
             own.passing = Some(Box::new(Passing::BackFrom(taker)));

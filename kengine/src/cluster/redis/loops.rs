@@ -71,7 +71,8 @@ impl Bus {
         self.queue(target, bytes).map_err(|Unavailable| GameLoopError::Unavailable)
     }
 
-    /// Answers another node's question. If the queue is full, the answer is dropped, and the other node's wait times out.
+    /// Answers another node's question. If the queue is full, the answer is dropped, and the other node's wait times
+    /// out.
     pub(super) fn answer_for_loop(&self, node: &str, number: u64, answer: Result<Bytes, LoopFault>) {
         let SharedState { keys, boot, .. } = &*self.state;
         let (wire, reply) = match answer {

@@ -19,12 +19,13 @@ const MAX_COPIED: usize = 1024;
 const MAX_UNUSED: usize = 8 * 1024;
 /// How many empty lists of messages a thread keeps, which take at most 730 KB. Further ones are freed.
 const MAX_SPARE: usize = 64;
-/// The largest capacity of a list that is kept, in messages. There is also room for at most [`MAX_UNUSED`] bytes of copies.
+/// The largest capacity of a list that is kept, in messages. There is also room for at most [`MAX_UNUSED`] bytes of
+/// copies.
 const MAX_SPARE_CAPACITY: usize = 128;
 
 thread_local! {
-    /// Empty lists of messages. Sessions take them, so that one whose messages are all acknowledged has none, and allocates
-    /// nothing when the next message is sent.
+    /// Empty lists of messages. Sessions take them, so that one whose messages are all acknowledged has none, and
+    /// allocates nothing when the next message is sent.
     #[expect(clippy::vec_box, reason = "the boxes are what is reused")]
     static SPARE: RefCell<Vec<Box<KeptMessages>>> = const { RefCell::new(Vec::new()) };
 }
@@ -71,7 +72,8 @@ enum KeptRun {
     },
 }
 
-/// A message of the server as a frame, which waits to be sent or is kept after that. A clone is the same frame in memory.
+/// A message of the server as a frame, which waits to be sent or is kept after that. A clone is the same frame in
+/// memory.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyedFrame(Arc<FrameContent>);
 
@@ -248,8 +250,8 @@ impl Exchange {
         self.kept.get_or_insert_with(KeptMessages::spare).push(message);
     }
 
-    /// Keeps copies of messages that are sent, until they are acknowledged, except for those with the payload `uncounted`.
-    /// `frames` are the frames of the server, one after another.
+    /// Keeps copies of messages that are sent, until they are acknowledged, except for those with the payload
+    /// `uncounted`. `frames` are the frames of the server, one after another.
     pub(crate) fn record_copies(&mut self, mut frames: &[u8], uncounted: &[u8]) {
         while !frames.is_empty() {
             let (mut len, mut end) = (0, 0);
@@ -275,8 +277,8 @@ impl Exchange {
         }
     }
 
-    /// Whether this is one frame that counts, and that is short enough to be copied together with others. The frame with
-    /// the payload `uncounted` does not count.
+    /// Whether this is one frame that counts, and that is short enough to be copied together with others. The frame
+    /// with the payload `uncounted` does not count.
     #[inline]
     pub(crate) fn counts_one_copy(frame: &[u8], uncounted: &[u8]) -> bool {
         frame.len() <= MAX_COPIED
@@ -285,8 +287,8 @@ impl Exchange {
             && !encoder::has_payload(frame, uncounted)
     }
 
-    /// Keeps copies of this many messages that are sent, until they are acknowledged. `frames` are their frames, one after
-    /// another, each of which [counts](Self::counts_one_copy).
+    /// Keeps copies of this many messages that are sent, until they are acknowledged. `frames` are their frames, one
+    /// after another, each of which [counts](Self::counts_one_copy).
     #[inline]
     pub(crate) fn record_counted_copies(&mut self, frames: &[u8], messages: usize) {
         self.kept.get_or_insert_with(KeptMessages::spare).push_copies(frames, messages);
