@@ -284,12 +284,8 @@ impl Resumption {
     /// size of the rest, because it has changed by a step.
     pub(super) fn check_size(&mut self, limits: OutboxLimits) -> bool {
         self.is_unchecked = false;
-        let (len, mut size) = self.exchange.extent();
-        if len > limits.max_pushes || size > limits.max_size {
-            self.trim(limits);
-            size = self.exchange.size();
-        }
-        self.reported != steps(size)
+        self.trim(limits);
+        self.reported != steps(self.exchange.size())
     }
 
     /// Tells the outbox the size of what is kept.
@@ -309,7 +305,8 @@ impl Resumption {
     }
 
     pub(super) fn exceeds(&self, limits: OutboxLimits) -> bool {
-        self.exchange.len() > limits.max_pushes || self.exchange.size() > limits.max_size
+        let (len, size) = self.exchange.extent();
+        len > limits.max_pushes || size > limits.max_size
     }
 
     fn note_change(&mut self) {
